@@ -1,0 +1,256 @@
+//! Agents' keys: which key may sign when, and whether a signature holds.
+//!
+//! A signature is accepted exactly where `ed25519-dalek`'s (non-strict) `verify` accepts it, because
+//! that is what the sequencer calls.
+
+use std::collections::HashMap;
+
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Hash32, SignatureBytes};
+use crate::event::Event;
+use crate::id::{AgentId, TenantId};
+use crate::time::Timestamp;
+
+/// `agent_signature_scheme`. All schemes sign the same event signing hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SignatureScheme(pub i16);
+
+impl SignatureScheme {
+    /// Ed25519 as older rows record it (0); newer ones record 1.
+    pub const ED25519: Self = Self(0);
+
+    /// True for 0 and 1. 2 is ML-DSA-65 and 3 is both; those are recognised and not checked here.
+    pub fn is_ed25519(self) -> bool {
+        self.0 == 0 || self.0 == 1
+    }
+}
+
+/// The outcome of checking a signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", content = "reason", rename_all = "snake_case")]
+pub enum SignatureCheck {
+    /// The signature holds and its key was valid at that time.
+    Valid,
+    /// The signature does not hold.
+    Invalid,
+    /// The key registry has no such key, so nothing can be said.
+    KeyUnknown,
+    /// The signature holds, but its key was not valid at that time; the text says why.
+    KeyNotValid(String),
+    /// It was not checked; the text says why. Never a pass.
+    NotChecked(String),
+}
+
+impl SignatureCheck {
+    /// True for [`SignatureCheck::Valid`] alone.
+    pub fn is_valid(&self) -> bool {
+        matches!(self, SignatureCheck::Valid)
+    }
+}
+
+/// A row of `agent_signing_keys`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// The tenant that registered the key.
+    pub tenant_id: TenantId,
+    /// The agent that signs with it.
+    pub agent_id: AgentId,
+    /// The number of the key, counted by agent.
+    pub key_id: u32,
+    /// The Ed25519 public key; zero where there is only a post-quantum one.
+    pub public_key: Hash32,
+    /// `active`, `revoked` or `expired`.
+    pub status: String,
+    /// Not valid before this time.
+    pub valid_from: Option<Timestamp>,
+    /// Not valid from this time on.
+    pub valid_to: Option<Timestamp>,
+    /// Revoked at this time.
+    pub revoked_at: Option<Timestamp>,
+    /// 1 = Ed25519, 3 = ML-DSA-65, 5 = both.
+    pub key_algorithm: i16,
+}
+
+impl SigningKey {
+    /// Why the key may not sign at `at`; `None` if it may.
+    ///
+    /// The sequencer judges keys at the moment of acceptance; for a log that means the event's
+    /// `sequenced_at`. Status `expired` without `valid_to` is accepted, as the sequencer does
+    /// (interop §3); status `revoked` without a time is refused at all times.
+    pub fn refusal_at(&self, at: Timestamp) -> Option<String> {
+        if let Some(from) = self.valid_from.filter(|from| at < *from) {
+            return Some(format!("the key is valid from {from}, the event is of {at}"));
+        }
+        if let Some(to) = self.valid_to.filter(|to| at >= *to) {
+            return Some(format!("the key was valid until {to}, the event is of {at}"));
+        }
+        match self.revoked_at {
+            Some(revoked) if at >= revoked => {
+                Some(format!("the key was revoked at {revoked}, the event is of {at}"))
+            }
+            None if self.status == "revoked" => Some("the key is revoked, without a time".into()),
+            _ => None,
+        }
+    }
+}
+
+/// The keys of a log, found by tenant, agent and key number.
+#[derive(Debug, Default, Clone)]
+pub struct KeyRegistry {
+    keys: HashMap<(TenantId, AgentId, u32), (SigningKey, Option<VerifyingKey>)>,
+}
+
+impl KeyRegistry {
+    /// A registry of these keys; of two with the same number the later one counts.
+    pub fn new(keys: impl IntoIterator<Item = SigningKey>) -> Self {
+        let mut registry = Self::default();
+        for key in keys {
+            registry.insert(key);
+        }
+        registry
+    }
+
+    /// Adds a key.
+    pub fn insert(&mut self, key: SigningKey) {
+        // Parsed once: decompressing the point costs about as much as a tenth of a verification.
+        let parsed = VerifyingKey::from_bytes(&key.public_key.0).ok();
+        self.keys.insert((key.tenant_id, key.agent_id, key.key_id), (key, parsed));
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The key of that number.
+    pub fn get(&self, tenant_id: TenantId, agent_id: AgentId, key_id: u32) -> Option<&SigningKey> {
+        self.keys.get(&(tenant_id, agent_id, key_id)).map(|(key, _)| key)
+    }
+
+    /// All keys, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
+        self.keys.values().map(|(key, _)| key)
+    }
+
+    /// Checks an event's signature over `signing_hash`, with its key judged at `at`.
+    ///
+    /// `signing_hash` is passed in since a log has both a stored and a recomputed one; an auditor
+    /// passes the recomputed one.
+    pub fn check(&self, event: &Event, signing_hash: &Hash32, at: Timestamp) -> SignatureCheck {
+        if !event.agent_signature_scheme.is_ed25519() {
+            return SignatureCheck::NotChecked(format!(
+                "signature scheme {} is post-quantum",
+                event.agent_signature_scheme.0
+            ));
+        }
+        let id = (event.stream.tenant_id, event.source_agent_id, event.agent_key_id);
+        let Some((key, parsed)) = self.keys.get(&id) else {
+            return SignatureCheck::KeyUnknown;
+        };
+        let Some(parsed) = parsed else {
+            return SignatureCheck::NotChecked("the registered public key is not an Ed25519 point".into());
+        };
+        if !verify(parsed, signing_hash, &event.agent_signature) {
+            return SignatureCheck::Invalid;
+        }
+        match key.refusal_at(at) {
+            Some(reason) => SignatureCheck::KeyNotValid(reason),
+            None => SignatureCheck::Valid,
+        }
+    }
+}
+
+/// Whether an Ed25519 signature over a 32-byte hash holds, exactly as `ed25519-dalek`'s `verify`.
+pub fn verify(key: &VerifyingKey, message: &Hash32, signature: &SignatureBytes) -> bool {
+    key.verify(&message.0, &Signature::from_bytes(&signature.0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{EventId, StreamKey};
+    use crate::{Payload, payload};
+    use ed25519_dalek::Signer;
+    use uuid::Uuid;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000)
+    }
+
+    fn signed_event(key: &ed25519_dalek::SigningKey) -> (Event, SigningKey) {
+        let stream = StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into());
+        let mut event = Event {
+            event_id: EventId(Uuid::from_u128(3)),
+            stream,
+            ves_version: 1,
+            source_agent_id: AgentId(Uuid::from_u128(4)),
+            agent_key_id: 1,
+            entity_type: "order".into(),
+            entity_id: "O-1".into(),
+            event_type: "order.created".into(),
+            created_at: "2026-01-01T00:00:00Z".into(),
+            payload: Payload::Plain("{\"a\":1}".into()),
+            payload_plain_hash: payload::plain_hash("{\"a\":1}").unwrap(),
+            payload_cipher_hash: payload::NO_CIPHER_HASH,
+            agent_signature: SignatureBytes::ZERO,
+            agent_signature_scheme: SignatureScheme::ED25519,
+            agent_signature_bundle: None,
+            command_id: None,
+            base_version: None,
+        };
+        event.agent_signature = SignatureBytes(key.sign(&event.signing_hash().0).to_bytes());
+        let row = SigningKey {
+            tenant_id: stream.tenant_id,
+            agent_id: event.source_agent_id,
+            key_id: 1,
+            public_key: Hash32(key.verifying_key().to_bytes()),
+            status: "active".into(),
+            valid_from: Some(at(100)),
+            valid_to: Some(at(200)),
+            revoked_at: None,
+            key_algorithm: 1,
+        };
+        (event, row)
+    }
+
+    #[test]
+    fn windows_bound_what_a_key_may_sign() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let (event, row) = signed_event(&key);
+        let hash = event.signing_hash();
+        let registry = KeyRegistry::new([row.clone()]);
+        assert_eq!(registry.check(&event, &hash, at(100)), SignatureCheck::Valid);
+        assert!(matches!(registry.check(&event, &hash, at(99)), SignatureCheck::KeyNotValid(_)));
+        assert!(matches!(registry.check(&event, &hash, at(200)), SignatureCheck::KeyNotValid(_)));
+        let revoked = SigningKey { revoked_at: Some(at(150)), status: "revoked".into(), ..row.clone() };
+        let registry = KeyRegistry::new([revoked]);
+        assert_eq!(registry.check(&event, &hash, at(149)), SignatureCheck::Valid);
+        assert!(matches!(registry.check(&event, &hash, at(150)), SignatureCheck::KeyNotValid(_)));
+        let expired = SigningKey { valid_to: None, status: "expired".into(), ..row };
+        assert_eq!(KeyRegistry::new([expired]).check(&event, &hash, at(500)), SignatureCheck::Valid);
+    }
+
+    #[test]
+    fn altered_events_unknown_keys_and_other_schemes_are_told_apart() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let (event, row) = signed_event(&key);
+        let registry = KeyRegistry::new([row]);
+        let altered = Event { entity_id: "O-2".into(), ..event.clone() };
+        assert_eq!(registry.check(&altered, &altered.signing_hash(), at(150)), SignatureCheck::Invalid);
+        let unknown = Event { agent_key_id: 2, ..event.clone() };
+        assert_eq!(registry.check(&unknown, &unknown.signing_hash(), at(150)), SignatureCheck::KeyUnknown);
+        let pq = Event { agent_signature_scheme: SignatureScheme(3), ..event.clone() };
+        assert!(matches!(registry.check(&pq, &pq.signing_hash(), at(150)), SignatureCheck::NotChecked(_)));
+        assert_eq!(event.check_payload(), crate::EventCheck::Matches);
+        let other = Event { payload: Payload::Plain("{\"a\":2}".into()), ..event };
+        assert!(!other.check_payload().is_match());
+    }
+}

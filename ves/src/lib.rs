@@ -1,0 +1,46 @@
+//! The VES v1.0 protocol as the StateSet Sequencer really writes it: identifiers, canonical JSON,
+//! hash preimages, signatures, keys, Merkle trees, receipts and the state-root chain.
+//!
+//! This crate is the ground floor of the toolkit. It performs no I/O, knows no clock and starts no
+//! runtime: every function takes values and returns values, so each rule can be tested by itself and
+//! an auditor can read it in one sitting.
+//!
+//! # Where things are
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`id`] | who and where: tenants, stores, agents, events, [`StreamKey`] |
+//! | [`digest`] | [`Hash32`], [`SignatureBytes`] and the SHA-256 preimage writer |
+//! | [`jcs`] | the canonical form of a payload (RFC 8785) |
+//! | [`payload`] | payload hashes, plaintext and encrypted |
+//! | [`event`] | the signed fields of an event and its signing hash |
+//! | [`key`] | which key may sign when, and does the signature hold |
+//! | [`merkle`] | leaves, roots, inclusion proofs |
+//! | [`receipt`] | what the sequencer promised |
+//! | [`stream`] | stream ids, the advisory lock key, state roots |
+//! | [`time`] | timestamps with PostgreSQL's microsecond resolution |
+//!
+//! # Which document rules
+//!
+//! Where the written specification and the sequencer's code differ, the code wrote the operators'
+//! databases, so this crate follows the code and names the difference at the item concerned.
+//! All preimages are byte strings joined without separators; integers are big-endian; a UUID is its
+//! 16 bytes; domain prefixes are ASCII without a terminator.
+
+pub mod digest;
+pub mod event;
+pub mod id;
+pub mod jcs;
+pub mod key;
+pub mod merkle;
+pub mod payload;
+pub mod receipt;
+pub mod stream;
+pub mod time;
+
+pub use digest::{Hash32, SignatureBytes};
+pub use event::{Event, EventCheck, Payload};
+pub use id::{AgentId, BatchId, CommandId, EventId, SequencerId, StoreId, StreamKey, TenantId};
+pub use key::{KeyRegistry, SignatureCheck, SignatureScheme, SigningKey};
+pub use receipt::Receipt;
+pub use time::Timestamp;

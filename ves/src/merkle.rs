@@ -1,0 +1,273 @@
+//! Merkle trees over a stream's events.
+//!
+//! A leaf binds stream, sequence number, signing hash and signature, so a root fixes the exact order
+//! and content of its range. Leaves are padded with [`pad_leaf`] to the next power of two; a single
+//! leaf is its own root, at depth 0.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Hash32, Preimage, SignatureBytes};
+use crate::id::StreamKey;
+
+/// A leaf: SHA-256 over 147 bytes, `VES_LEAF_V1` ‖ tenant ‖ store ‖ u64 sequence ‖
+/// event_signing_hash ‖ agent_signature(64).
+pub fn leaf_hash(
+    stream: &StreamKey,
+    sequence_number: u64,
+    event_signing_hash: &Hash32,
+    agent_signature: &SignatureBytes,
+) -> Hash32 {
+    Preimage::new("VES_LEAF_V1")
+        .bytes(stream.tenant_id.as_bytes())
+        .bytes(stream.store_id.as_bytes())
+        .u64(sequence_number)
+        .bytes(&event_signing_hash.0)
+        .bytes(&agent_signature.0)
+        .finish()
+}
+
+/// An inner node: SHA-256 over 75 bytes, `VES_NODE_V1` ‖ left ‖ right.
+pub fn node_hash(left: &Hash32, right: &Hash32) -> Hash32 {
+    Preimage::new("VES_NODE_V1").bytes(&left.0).bytes(&right.0).finish()
+}
+
+/// The padding leaf: SHA-256(`VES_PAD_LEAF_V1`).
+pub fn pad_leaf() -> Hash32 {
+    Preimage::new("VES_PAD_LEAF_V1").finish()
+}
+
+/// How many leaves a tree of `leaf_count` leaves is padded to: the next power of two.
+pub fn padded_leaf_count(leaf_count: u64) -> u64 {
+    leaf_count.next_power_of_two()
+}
+
+/// The depth of a tree of `leaf_count` leaves; 0 for one leaf.
+pub fn tree_depth(leaf_count: u64) -> u32 {
+    padded_leaf_count(leaf_count).trailing_zeros()
+}
+
+/// Below this many pairs a level is hashed on the calling thread: handing it out costs more.
+const PARALLEL_PAIRS: usize = 512;
+
+fn parents(level: &[Hash32], pad: &Hash32) -> Vec<Hash32> {
+    let parent = |pair: &[Hash32]| node_hash(&pair[0], pair.get(1).unwrap_or(pad));
+    if level.len() >= 2 * PARALLEL_PAIRS {
+        level.par_chunks(2).map(parent).collect()
+    } else {
+        level.chunks(2).map(parent).collect()
+    }
+}
+
+/// All levels of a tree that are not padding alone, leaves first, root last.
+///
+/// Padding is not stored: a whole subtree of padding has one hash per level.
+struct Levels {
+    levels: Vec<Vec<Hash32>>,
+    /// `pads[i]`: the root of a subtree of padding of height i.
+    pads: Vec<Hash32>,
+}
+
+impl Levels {
+    fn new(leaves: &[Hash32]) -> Self {
+        let mut levels = vec![leaves.to_vec()];
+        let mut pads = vec![pad_leaf()];
+        for height in 0..tree_depth(leaves.len() as u64) as usize {
+            let next = parents(&levels[height], &pads[height]);
+            levels.push(next);
+            pads.push(node_hash(&pads[height], &pads[height]));
+        }
+        Self { levels, pads }
+    }
+}
+
+/// The root over leaves in order; `None` if there are none.
+pub fn root(leaves: &[Hash32]) -> Option<Hash32> {
+    if leaves.is_empty() {
+        return None;
+    }
+    let mut pad = pad_leaf();
+    let mut level = leaves.to_vec();
+    while level.len() > 1 {
+        level = parents(&level, &pad);
+        pad = node_hash(&pad, &pad);
+    }
+    level.pop()
+}
+
+/// Computes a root from leaves that arrive one by one, in memory logarithmic in their number.
+#[derive(Debug, Clone, Default)]
+pub struct RootBuilder {
+    /// Roots of the complete subtrees so far, largest first; the second value is the height.
+    peaks: Vec<(Hash32, u32)>,
+    count: u64,
+}
+
+impl RootBuilder {
+    /// Appends the next leaf.
+    pub fn push(&mut self, leaf: Hash32) {
+        self.count += 1;
+        let mut node = (leaf, 0);
+        while let Some(&(left, height)) = self.peaks.last() {
+            if height != node.1 {
+                break;
+            }
+            self.peaks.pop();
+            node = (node_hash(&left, &node.0), height + 1);
+        }
+        self.peaks.push(node);
+    }
+
+    /// How many leaves were appended.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The root over all leaves so far, padded; `None` if there are none.
+    pub fn root(&self) -> Option<Hash32> {
+        let mut peaks = self.peaks.iter().rev();
+        let &(mut node, mut height) = peaks.next()?;
+        let mut pad = pad_leaf();
+        for _ in 0..height {
+            pad = node_hash(&pad, &pad);
+        }
+        for &(left, left_height) in peaks {
+            while height < left_height {
+                node = node_hash(&node, &pad);
+                pad = node_hash(&pad, &pad);
+                height += 1;
+            }
+            node = node_hash(&left, &node);
+            pad = node_hash(&pad, &pad);
+            height += 1;
+        }
+        Some(node)
+    }
+}
+
+/// A proof that one leaf is under a root: its siblings from the leaf upwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InclusionProof {
+    /// The leaf's place in its batch, counted from 0.
+    pub leaf_index: u64,
+    /// The siblings, from the leaf's level up to below the root.
+    pub proof_path: Vec<Hash32>,
+}
+
+impl InclusionProof {
+    /// Deeper trees than this have more leaves than a u64 can count.
+    pub const MAX_DEPTH: usize = 63;
+
+    /// The sequencer's `directions`: true where the sibling is on the right.
+    pub fn directions(&self) -> Vec<bool> {
+        (0..self.proof_path.len()).map(|level| self.leaf_index >> level & 1 == 0).collect()
+    }
+
+    /// The root that `leaf` has by this proof; `None` if the index does not fit the path's length,
+    /// so that one path cannot pass for two places.
+    pub fn root(&self, leaf: &Hash32) -> Option<Hash32> {
+        if self.proof_path.len() > Self::MAX_DEPTH || self.leaf_index >> self.proof_path.len() != 0 {
+            return None;
+        }
+        let mut node = *leaf;
+        for (level, sibling) in self.proof_path.iter().enumerate() {
+            node = if self.leaf_index >> level & 1 == 0 {
+                node_hash(&node, sibling)
+            } else {
+                node_hash(sibling, &node)
+            };
+        }
+        Some(node)
+    }
+
+    /// Whether `leaf` is under `root` at this proof's place.
+    pub fn verifies(&self, leaf: &Hash32, root: &Hash32) -> bool {
+        self.root(leaf).as_ref() == Some(root)
+    }
+}
+
+/// The inclusion proof of the leaf at `leaf_index`; `None` if there is no such leaf.
+pub fn inclusion_proof(leaves: &[Hash32], leaf_index: usize) -> Option<InclusionProof> {
+    if leaf_index >= leaves.len() {
+        return None;
+    }
+    let tree = Levels::new(leaves);
+    let depth = tree.levels.len() - 1;
+    let proof_path = (0..depth)
+        .map(|height| {
+            let sibling = (leaf_index >> height) ^ 1;
+            *tree.levels[height].get(sibling).unwrap_or(&tree.pads[height])
+        })
+        .collect();
+    Some(InclusionProof { leaf_index: leaf_index as u64, proof_path })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn leaves(n: usize) -> Vec<Hash32> {
+        (0..n as u64).map(|i| Preimage::new("test leaf").u64(i).finish()).collect()
+    }
+
+    /// The definition, word by word: pad to a power of two, hash pairs until one is left.
+    fn root_by_definition(leaves: &[Hash32]) -> Hash32 {
+        let mut level = leaves.to_vec();
+        level.resize(leaves.len().next_power_of_two(), pad_leaf());
+        while level.len() > 1 {
+            level = level.chunks(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
+        }
+        level[0]
+    }
+
+    #[test]
+    fn every_small_tree_has_one_root_three_ways() {
+        for n in 1..=130 {
+            let leaves = leaves(n);
+            let expected = root_by_definition(&leaves);
+            assert_eq!(root(&leaves), Some(expected), "{n} leaves");
+            let mut builder = RootBuilder::default();
+            leaves.iter().for_each(|leaf| builder.push(*leaf));
+            assert_eq!(builder.root(), Some(expected), "{n} leaves, one by one");
+            assert_eq!(builder.count(), n as u64);
+            assert_eq!(inclusion_proof(&leaves, n), None);
+            for i in 0..n {
+                let proof = inclusion_proof(&leaves, i).unwrap();
+                assert_eq!(proof.proof_path.len() as u32, tree_depth(n as u64));
+                assert!(proof.verifies(&leaves[i], &expected), "leaf {i} of {n}");
+            }
+        }
+        assert_eq!(root(&[]), None);
+        assert_eq!(RootBuilder::default().root(), None);
+    }
+
+    #[test]
+    fn large_trees_agree_across_the_parallel_threshold() {
+        for n in [1023, 1024, 1025, 5000] {
+            let leaves = leaves(n);
+            assert_eq!(root(&leaves), Some(root_by_definition(&leaves)), "{n}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_proof_holds_for_its_leaf_and_place_only(n in 2usize..200, at in any::<prop::sample::Index>(), other in any::<prop::sample::Index>()) {
+            let leaves = leaves(n);
+            let (i, j) = (at.index(n), other.index(n));
+            prop_assume!(i != j);
+            let root = root(&leaves).unwrap();
+            let proof = inclusion_proof(&leaves, i).unwrap();
+            prop_assert!(!proof.verifies(&leaves[j], &root));
+            let moved = InclusionProof { leaf_index: j as u64, ..proof.clone() };
+            prop_assert!(!moved.verifies(&leaves[i], &root));
+            // The same path claimed for an index beyond the tree must not wrap around.
+            let wrapped = InclusionProof { leaf_index: i as u64 + (1 << proof.proof_path.len()), ..proof.clone() };
+            prop_assert!(!wrapped.verifies(&leaves[i], &root));
+            let mut cut = proof.clone();
+            cut.proof_path.pop();
+            prop_assert!(!cut.verifies(&leaves[i], &root));
+        }
+    }
+}
