@@ -1,0 +1,83 @@
+//! What tests of this workspace share: scratch PostgreSQL clusters and the way to the real data.
+//!
+//! ```no_run
+//! let Some(data) = test_support::shared_data() else { return };
+//! if !test_support::postgres_available() {
+//!     return;
+//! }
+//! let server = test_support::ScratchPostgres::start();
+//! let url = server.create_database("log");
+//! test_support::load_schema(&url);
+//! test_support::load_copy_file(&url, &data.join("data/scenario-1/recovered.copy.sql"));
+//! ```
+//!
+//! A check that did not run is not a pass. With `CI=true` in the environment a missing server or missing data fails
+//! the test; otherwise the test says "skipped: …" and returns. Everything here panics on failure, with a message
+//! that says what could not be done: it is for tests only.
+
+mod postgres;
+mod psql;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+pub use postgres::ScratchPostgres;
+pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
+
+/// The root folder of the workspace.
+///
+/// # Panics
+/// If this crate no longer lies in a folder below it.
+#[must_use]
+pub fn workspace_root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.expect("this crate lies in a folder of the workspace")
+        .to_path_buf()
+}
+
+/// The folder with the real data (`data/`) and the golden vectors (`vectors/`): the environment variable
+/// `VES_SHARED`, or `../shared` beside the workspace root. `None`, after saying so, when it is not there.
+///
+/// # Panics
+/// If it is not there and `CI=true`.
+#[must_use]
+pub fn shared_data() -> Option<PathBuf> {
+    let folder = match env::var_os("VES_SHARED") {
+        Some(folder) => PathBuf::from(folder),
+        None => workspace_root().join("../shared"),
+    };
+    if folder.join("data").is_dir() {
+        return Some(folder);
+    }
+    skipped(&format!(
+        "real data not found at {} (set VES_SHARED to its folder)",
+        folder.display()
+    ));
+    None
+}
+
+/// Whether the binaries of a PostgreSQL server are installed: `initdb` and `postgres`, on the `PATH` or where Debian
+/// puts them. When they are not, says so; `scripts/setup` installs them.
+///
+/// # Panics
+/// If they are missing and `CI=true`.
+#[must_use]
+pub fn postgres_available() -> bool {
+    let found = postgres::bin_dir().is_some();
+    if !found {
+        skipped("PostgreSQL server binaries not found (run scripts/setup)");
+    }
+    found
+}
+
+/// Says that a test is skipped, or fails it where nothing may be skipped.
+///
+/// # Panics
+/// If the environment has `CI=true`.
+pub fn skipped(reason: &str) {
+    assert!(
+        env::var("CI").as_deref() != Ok("true"),
+        "not to be skipped with CI=true: {reason}"
+    );
+    eprintln!("skipped: {reason}");
+}
