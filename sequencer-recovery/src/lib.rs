@@ -1,1 +1,7 @@
-//! To be written.
+//! x
+pub mod evidence;
+pub mod finding;
+pub mod floor;
+pub mod gap;
+pub mod grade;
+pub mod placement;

@@ -1,0 +1,186 @@
+//! Evidence: what the witnesses say of one stream's missing positions, kept as they said it.
+//!
+//! Nothing is decided here. Contradictions stand side by side; [`crate::placement`] judges them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use ves::{Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
+
+use crate::floor::Witness;
+
+/// A witness's database or file, as an index into [`Holders`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HolderId(pub usize);
+
+/// The holders heard, and which of them are one and the same.
+#[derive(Debug, Default)]
+pub struct Holders {
+    names: Vec<String>,
+    /// What makes a holder itself: the agent where known, so that two copies of one outbox do not
+    /// corroborate each other.
+    identities: Vec<String>,
+}
+
+impl Holders {
+    /// Registers a holder by its display name and the identity behind it.
+    pub fn add(&mut self, name: String, identity: String) -> HolderId {
+        self.names.push(name);
+        self.identities.push(identity);
+        HolderId(self.names.len() - 1)
+    }
+
+    /// The display name.
+    pub fn name(&self, holder: HolderId) -> &str {
+        &self.names[holder.0]
+    }
+
+    /// How many of these holders are independent of each other.
+    pub fn independent(&self, holders: impl IntoIterator<Item = HolderId>) -> usize {
+        let identities: std::collections::BTreeSet<&str> =
+            holders.into_iter().map(|h| self.identities[h.0].as_str()).collect();
+        identities.len()
+    }
+}
+
+/// What kind of word a claim is, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Saying {
+    /// The agent's own bookkeeping after a push. Engines that count up get it wrong.
+    Outbox,
+    /// A pulled row without a usable signature: no content, but it names event and number.
+    Pointer,
+    /// A pulled row with its signature: the sequencer itself told the number.
+    Pulled,
+}
+
+impl Saying {
+    /// How much a claim of this kind counts when guesses are ordered. Only the order of guesses depends
+    /// on it; what is accepted does not.
+    pub fn weight(self) -> u32 {
+        match self {
+            Saying::Outbox => 2,
+            Saying::Pointer => 5,
+            Saying::Pulled => 8,
+        }
+    }
+}
+
+/// "This event was at this position", as one holder says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The event.
+    pub event_id: EventId,
+    /// Who says so.
+    pub holder: HolderId,
+    /// What kind of word it is.
+    pub saying: Saying,
+    /// When the sequencer numbered it, if the holder knows.
+    pub sequenced_at: Option<Timestamp>,
+}
+
+/// An event that a witness holds whole and the log lacks. Its payload and signing hash verify.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The event.
+    pub event: Event,
+    /// Its recomputed signing hash.
+    pub signing_hash: Hash32,
+    /// Its signature, checked with the log's keys. Never [`SignatureCheck::Invalid`].
+    pub signature: SignatureCheck,
+    /// Who holds it.
+    pub holders: Vec<HolderId>,
+    /// The state that the agent's outbox gives it (`pending`, `synced`, …), if an outbox holds it.
+    pub status: Option<String>,
+    /// Its place in that outbox, which is the agent's own order.
+    pub local_seq: Option<i64>,
+}
+
+/// A witness's row that is not used, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The event, if the row names one.
+    pub event_id: Option<EventId>,
+    /// File, table and row.
+    pub place: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A receipt that a witness saved.
+#[derive(Debug, Clone)]
+pub struct HeldReceipt {
+    /// The receipt.
+    pub receipt: Receipt,
+    /// File and line.
+    pub place: String,
+}
+
+/// What the witnesses say of one stream.
+#[derive(Debug, Default)]
+pub struct StreamEvidence {
+    /// Events that the log lacks. Two contents of one event id are two candidates.
+    pub candidates: Vec<Candidate>,
+    by_event: HashMap<EventId, Vec<usize>>,
+    /// Claims by position, of events that the log lacks.
+    pub claims: BTreeMap<u64, Vec<Claim>>,
+    /// Receipts with a matching hash and a valid signature, by position.
+    pub receipts: BTreeMap<u64, Vec<HeldReceipt>>,
+    /// Who knows which highest number.
+    pub witnesses: Vec<Witness>,
+    /// Rows that are not used.
+    pub refused: Vec<Refused>,
+    /// Claims of events that the log has, at the log's own position / at another.
+    pub confirmed_claims: u64,
+    /// See [`StreamEvidence::confirmed_claims`].
+    pub contradicted_claims: u64,
+}
+
+impl StreamEvidence {
+    /// Adds a candidate, or joins it to the equal one that another holder gave.
+    pub fn add_candidate(&mut self, candidate: Candidate) {
+        let same = self.by_event.entry(candidate.event.event_id).or_default();
+        for &index in same.iter() {
+            let known = &mut self.candidates[index];
+            if known.signing_hash == candidate.signing_hash
+                && known.event.agent_signature == candidate.event.agent_signature
+            {
+                // command_id and base_version are not signed. The agent's own outbox is their source.
+                if known.status.is_none() && candidate.status.is_some() {
+                    known.event = candidate.event;
+                    known.status = candidate.status;
+                    known.local_seq = candidate.local_seq;
+                }
+                for holder in candidate.holders {
+                    if !known.holders.contains(&holder) {
+                        known.holders.push(holder);
+                    }
+                }
+                return;
+            }
+        }
+        same.push(self.candidates.len());
+        self.candidates.push(candidate);
+    }
+
+    /// Adds a claim.
+    pub fn add_claim(&mut self, position: u64, claim: Claim) {
+        let claims = self.claims.entry(position).or_default();
+        if !claims.contains(&claim) {
+            claims.push(claim);
+        }
+    }
+
+    /// The candidates with this event id.
+    pub fn candidates_of(&self, event_id: EventId) -> &[usize] {
+        self.by_event.get(&event_id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Remembers the highest number of one witness.
+    pub fn add_witness(&mut self, witness: Witness) {
+        if witness.sequence > 0 && !self.witnesses.contains(&witness) {
+            self.witnesses.push(witness);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The counter's floor: the highest number that was ever given out, as far as any witness knows.
+//!
+//! A counter below that number lets the sequencer give a promised number to another event, which is a
+//! fork of history. A counter above it leaves a hole, which can still be filled. So, where claims
+//! may be false, the default takes the highest claim; the operator may decide otherwise, and is told
+//! what each choice costs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::grade::Grade;
+
+/// Somebody who knows of a number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Witness {
+    /// The highest number that this witness knows.
+    pub sequence: u64,
+    /// How sure that is. The log's own rows count as `committed`: they are facts of this database copy.
+    pub grade: Grade,
+    /// Who, in words: `anchored batch 51947cd0…`, `outbox alpha.db (_ves_outbox)`.
+    pub who: String,
+}
+
+/// Which witnesses the operator trusts for the floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FloorChoice {
+    /// The highest number of a witness of this grade or better.
+    Grade(Grade),
+    /// This number.
+    At(u64),
+}
+
+impl Default for FloorChoice {
+    fn default() -> Self {
+        Self::Grade(Grade::Claimed)
+    }
+}
+
+impl fmt::Display for FloorChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FloorChoice::Grade(grade) => grade.fmt(f),
+            FloorChoice::At(number) => number.fmt(f),
+        }
+    }
+}
+
+impl FromStr for FloorChoice {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        if let Ok(number) = s.parse() {
+            return Ok(Self::At(number));
+        }
+        [Grade::Proven, Grade::Receipted, Grade::Committed, Grade::Corroborated, Grade::Claimed]
+            .into_iter()
+            .find(|grade| grade.as_str() == s)
+            .map(Self::Grade)
+            .ok_or_else(|| {
+                format!("{s:?} is neither a number nor one of proven, receipted, committed, corroborated, claimed")
+            })
+    }
+}
+
+/// A floor that must not be chosen: a witness whose word is a proof knows a higher number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a counter of {chosen} would be below {}, known by {} ({})", witness.sequence, witness.who, witness.grade)]
+pub struct BelowProof {
+    /// What was asked for.
+    pub chosen: u64,
+    /// Who knows better.
+    pub witness: Witness,
+}
+
+/// What one choice of the floor means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloorOption {
+    /// The choice.
+    pub choice: FloorChoice,
+    /// The counter that it gives.
+    pub counter: u64,
+    /// The strongest witness of that number.
+    pub witness: Witness,
+    /// What it costs, in a sentence.
+    pub cost: String,
+}
+
+/// The floor of one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// The counter to set.
+    pub counter: u64,
+    /// The grade of the strongest witness of that number.
+    pub grade: Grade,
+    /// That witness.
+    pub witness: Witness,
+    /// Every choice there is, strongest evidence first.
+    pub options: Vec<FloorOption>,
+}
+
+/// The grade from which on a witness's word is a proof: below it, the operator may decide otherwise.
+pub const BINDING: Grade = Grade::Committed;
+
+/// The floor of a stream under `choice`; `None` if no witness knows of any number.
+///
+/// # Errors
+/// A number below what a binding witness ([`BINDING`] or better) knows.
+pub fn floor(witnesses: &[Witness], choice: FloorChoice) -> Result<Option<Floor>, BelowProof> {
+    let highest = |from: Grade| {
+        witnesses
+            .iter()
+            .filter(|w| w.grade >= from && w.sequence > 0)
+            .max_by(|a, b| (a.sequence, a.grade).cmp(&(b.sequence, b.grade)).then(b.who.cmp(&a.who)))
+    };
+    let Some(highest_claim) = highest(Grade::Claimed) else {
+        return match choice {
+            FloorChoice::At(number) if number > 0 => {
+                let witness = Witness { sequence: number, grade: Grade::Claimed, who: "the operator".into() };
+                Ok(Some(Floor { counter: number, grade: Grade::Claimed, witness, options: Vec::new() }))
+            }
+            _ => Ok(None),
+        };
+    };
+    let binding = highest(BINDING);
+    let mut options: Vec<FloorOption> = Vec::new();
+    // Proven, receipted and committed numbers bind alike: a choice among them would change nothing.
+    for grade in [Grade::Proven, Grade::Corroborated, Grade::Claimed] {
+        let Some(witness) = highest(grade.min(BINDING)) else { continue };
+        if options.last().is_some_and(|o| o.counter == witness.sequence) {
+            continue;
+        }
+        let cost = cost(witness, highest_claim, binding);
+        options.push(FloorOption { choice: FloorChoice::Grade(grade), counter: witness.sequence, witness: witness.clone(), cost });
+    }
+    let chosen = match choice {
+        FloorChoice::Grade(grade) => {
+            // Nobody of that grade: what binds still does; with nothing binding, the choice has no floor.
+            let witness = highest(grade.min(BINDING)).cloned();
+            let Some(witness) = witness else { return Ok(None) };
+            witness
+        }
+        FloorChoice::At(number) => {
+            if let Some(witness) = binding.filter(|w| w.sequence > number) {
+                return Err(BelowProof { chosen: number, witness: witness.clone() });
+            }
+            Witness { sequence: number, grade: Grade::Claimed, who: "the operator".into() }
+        }
+    };
+    Ok(Some(Floor { counter: chosen.sequence, grade: chosen.grade, witness: chosen, options }))
+}
+
+fn cost(witness: &Witness, highest: &Witness, binding: Option<&Witness>) -> String {
+    if witness.sequence < highest.sequence {
+        format!(
+            "{} number(s) up to {} that {} claims would be given out again: if the claim is true, that forks history for good",
+            highest.sequence - witness.sequence,
+            highest.sequence,
+            highest.who
+        )
+    } else {
+        let proven = binding.map_or(0, |w| w.sequence);
+        if witness.sequence > proven {
+            format!(
+                "if the claim is false, {} number(s) after {proven} stay empty until they are filled; nothing is given out twice",
+                witness.sequence - proven
+            )
+        } else {
+            "nothing is given out twice, and nothing that is not proven is counted".into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn witness(sequence: u64, grade: Grade, who: &str) -> Witness {
+        Witness { sequence, grade, who: who.into() }
+    }
+
+    #[test]
+    fn the_default_is_the_highest_claim_and_each_choice_says_what_it_costs() {
+        let witnesses = [
+            witness(130, Grade::Committed, "log"),
+            witness(224, Grade::Proven, "anchor"),
+            witness(228, Grade::Claimed, "alpha"),
+        ];
+        let floor_of = |choice: &str| floor(&witnesses, choice.parse().unwrap()).map(|f| f.unwrap().counter);
+        assert_eq!(floor(&witnesses, FloorChoice::default()).unwrap().unwrap().counter, 228);
+        assert_eq!(floor_of("proven"), Ok(224));
+        assert_eq!(floor_of("corroborated"), Ok(224));
+        assert_eq!(floor_of("226"), Ok(226));
+        assert_eq!(floor_of("224"), Ok(224));
+        assert_eq!(floor_of("223").unwrap_err().witness.who, "anchor");
+        let options = floor(&witnesses, FloorChoice::default()).unwrap().unwrap().options;
+        assert_eq!(options.iter().map(|o| o.counter).collect::<Vec<_>>(), [224, 228]);
+        assert!(options[0].cost.contains("4 number(s) up to 228 that alpha claims would be given out again"));
+        assert!(options[1].cost.contains("4 number(s) after 224 stay empty"));
+    }
+
+    #[test]
+    fn the_log_itself_binds_whatever_is_chosen() {
+        let witnesses = [witness(150, Grade::Committed, "log"), witness(128, Grade::Proven, "anchor")];
+        let chosen = floor(&witnesses, "proven".parse().unwrap()).unwrap().unwrap();
+        assert_eq!((chosen.counter, chosen.witness.who.as_str()), (150, "log"));
+        assert!(floor(&witnesses, FloorChoice::At(140)).is_err());
+    }
+
+    #[test]
+    fn nobody_knows_of_nothing() {
+        assert_eq!(floor(&[], FloorChoice::default()), Ok(None));
+        assert_eq!(floor(&[witness(0, Grade::Committed, "empty log")], FloorChoice::default()), Ok(None));
+        let claimed_only = [witness(5, Grade::Claimed, "alpha")];
+        assert_eq!(floor(&claimed_only, "proven".parse().unwrap()), Ok(None));
+        assert!("best".parse::<FloorChoice>().is_err());
+    }
+}

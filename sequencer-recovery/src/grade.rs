@@ -1,0 +1,109 @@
+//! Grades of evidence for "this event is at this position" (and for "this number was given out").
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How sure it is that an event is at a position, weakest first, so that grades compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// Nobody has it.
+    Lost,
+    /// Holders disagree.
+    Contested,
+    /// One holder says so.
+    Claimed,
+    /// Independent holders agree.
+    Corroborated,
+    /// The batch's root comes out equal to a commitment that only a database copy holds.
+    Committed,
+    /// A receipt with a valid signature by a known sequencer key names event, number and signing hash.
+    Receipted,
+    /// The batch's root comes out equal to an anchored one.
+    Proven,
+}
+
+impl Grade {
+    /// The word that reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Grade::Lost => "lost",
+            Grade::Contested => "contested",
+            Grade::Claimed => "claimed",
+            Grade::Corroborated => "corroborated",
+            Grade::Committed => "committed",
+            Grade::Receipted => "receipted",
+            Grade::Proven => "proven",
+        }
+    }
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The weakest grade that a plan uses.
+///
+/// `contested` and `lost` are not choices: neither names one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accept(Grade);
+
+impl Accept {
+    /// Whether evidence of this grade is used.
+    pub fn admits(self, grade: Grade) -> bool {
+        grade >= self.0
+    }
+
+    /// The weakest grade used.
+    pub fn grade(self) -> Grade {
+        self.0
+    }
+}
+
+impl Default for Accept {
+    /// `proven` and `receipted` only.
+    fn default() -> Self {
+        Self(Grade::Receipted)
+    }
+}
+
+impl fmt::Display for Accept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Accept {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        [Grade::Proven, Grade::Receipted, Grade::Committed, Grade::Corroborated, Grade::Claimed]
+            .into_iter()
+            .find(|grade| grade.as_str() == s)
+            .map(Self)
+            .ok_or_else(|| {
+                format!("{s:?} is not one of proven, receipted, committed, corroborated, claimed")
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stronger_grades_compare_greater_and_are_admitted() {
+        assert!(Grade::Proven > Grade::Receipted && Grade::Receipted > Grade::Committed);
+        assert!(Grade::Committed > Grade::Corroborated && Grade::Corroborated > Grade::Claimed);
+        let default = Accept::default();
+        assert!(default.admits(Grade::Proven) && default.admits(Grade::Receipted));
+        assert!(!default.admits(Grade::Committed) && !default.admits(Grade::Claimed));
+        let claimed: Accept = "claimed".parse().unwrap();
+        assert!(claimed.admits(Grade::Corroborated) && !claimed.admits(Grade::Contested));
+        assert!("contested".parse::<Accept>().is_err() && "".parse::<Accept>().is_err());
+    }
+}
