@@ -1,0 +1,293 @@
+//! Errors as the user sees them.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::progress::with_bars_hidden;
+use crate::{Cancelled, ExitStatus, GlobalArgs, escape_controls, redact_text};
+
+/// What kind of thing went wrong; it decides the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The command line asks for something that cannot be: exit status 16.
+    Usage,
+    /// An input cannot be read or is not what it should be: 8.
+    Input,
+    /// A connection, a file or the system failed: 8.
+    Io,
+    /// What the work was planned on has changed: 8.
+    Drift,
+    /// The user stopped the work: 32.
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// The exit status that it means.
+    #[must_use]
+    pub fn exit_status(self) -> ExitStatus {
+        match self {
+            Self::Usage => ExitStatus::USAGE,
+            Self::Input | Self::Io | Self::Drift => ExitStatus::FAILED,
+            Self::Cancelled => ExitStatus::CANCELLED,
+        }
+    }
+}
+
+/// An error that ends a command. Its message says what failed and on which input (file, line, stream, sequence), its
+/// hint what to do about it, its sources why. All of it is redacted when it is shown.
+pub struct CliError {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl CliError {
+    /// An error of a kind.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
+    }
+
+    /// The command line asks for something that cannot be.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// An input cannot be read or is not what it should be.
+    #[must_use]
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Input, message)
+    }
+
+    /// A connection, a file or the system failed.
+    #[must_use]
+    pub fn io(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Io, message)
+    }
+
+    /// What the work was planned on has changed.
+    #[must_use]
+    pub fn drift(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Drift, message)
+    }
+
+    /// The user stopped the work; `message` says where things stand.
+    #[must_use]
+    pub fn cancelled(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Cancelled, message)
+    }
+
+    /// Adds what to do about it, as a sentence without a full stop.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the error that caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of thing went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The exit status of a command that ends with it.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        self.kind.exit_status()
+    }
+
+    /// Tells the user, on stderr.
+    pub fn report(&self, global: &GlobalArgs) {
+        let color = global.color_on_stderr();
+        with_bars_hidden(|| {
+            // Nobody is left to be told if this fails.
+            let _ = self.write_to(&mut io::stderr().lock(), color);
+        });
+    }
+
+    /// Writes the report that [`CliError::report`] prints: the message, its causes, and the hint.
+    ///
+    /// # Errors
+    /// If `out` fails.
+    pub fn write_to(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
+        let label = |name: &str, code: &str| {
+            if color {
+                format!("\x1b[1;{code}m{name}:\x1b[0m")
+            } else {
+                format!("{name}:")
+            }
+        };
+        writeln!(out, "{} {}", label("error", "31"), clean(&self.message))?;
+        let mut said = self.message.clone();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Many errors repeat their cause in their own words.
+            if !said.contains(&text) {
+                writeln!(out, "  because: {}", clean(&text))?;
+                said = text;
+            }
+            cause = error.source();
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(out, "{} {}", label("hint", "36"), clean(hint))?;
+        }
+        Ok(())
+    }
+}
+
+/// Text that is safe to show: no secrets, and no control characters out of the input. Line breaks stay, indented.
+fn clean(text: &str) -> String {
+    let text = redact_text(text);
+    let lines: Vec<_> = text.trim_end().lines().map(escape_controls).collect();
+    lines.join("\n  ")
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&clean(&self.message))
+    }
+}
+
+impl fmt::Debug for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut report = Vec::new();
+        self.write_to(&mut report, false).map_err(|_| fmt::Error)?;
+        write!(f, "{:?} {}", self.kind, String::from_utf8_lossy(&report))
+    }
+}
+
+impl Error for CliError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
+
+impl From<Cancelled> for CliError {
+    fn from(_: Cancelled) -> Self {
+        Self::cancelled("cancelled before the work was done")
+            .with_hint("nothing is half done: run the command again")
+    }
+}
+
+/// For writing results: [`crate::Output`] fails only if stdout cannot be written.
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        Self::io("the results cannot be written to stdout").with_source(error)
+    }
+}
+
+/// Ends a command: tells the user of the error, if there is one, and gives the exit status.
+#[must_use]
+pub fn finish(result: Result<ExitStatus, CliError>, global: &GlobalArgs) -> ExitCode {
+    let status = result.unwrap_or_else(|error| {
+        error.report(global);
+        error.exit_status()
+    });
+    status.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Chain(&'static str, Option<Box<Chain>>);
+
+    impl fmt::Display for Chain {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Chain {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|inner| inner as &dyn Error)
+        }
+    }
+
+    fn report(error: &CliError) -> String {
+        let mut report = Vec::new();
+        error.write_to(&mut report, false).unwrap();
+        String::from_utf8(report).unwrap()
+    }
+
+    #[test]
+    fn a_report_says_what_why_and_what_to_do() {
+        let cause = Chain(
+            "reading page 7",
+            Some(Box::new(Chain(
+                "page 7",
+                Some(Box::new(Chain("disk is gone", None))),
+            ))),
+        );
+        let error = CliError::input("cannot read outbox bravo.db")
+            .with_source(cause)
+            .with_hint("copy it again");
+        let expected = "error: cannot read outbox bravo.db\n  because: reading page 7\n  because: disk is gone\n\
+                        hint: copy it again\n";
+        assert_eq!(report(&error), expected);
+        assert_eq!(report(&CliError::usage("no")), "error: no\n");
+        let mut colored = Vec::new();
+        CliError::usage("no").write_to(&mut colored, true).unwrap();
+        assert_eq!(colored, b"\x1b[1;31merror:\x1b[0m no\n");
+    }
+
+    #[test]
+    fn kinds_have_their_exit_status() {
+        let errors = [
+            CliError::usage(""),
+            CliError::input(""),
+            CliError::io(""),
+            CliError::drift(""),
+            CliError::cancelled(""),
+            Cancelled.into(),
+            io::Error::other("disk full").into(),
+        ];
+        assert_eq!(
+            errors.each_ref().map(|error| error.exit_status().code()),
+            [16, 8, 8, 8, 32, 32, 8]
+        );
+        let global = GlobalArgs::default();
+        assert_eq!(finish(Ok(ExitStatus::PROBLEMS), &global), ExitCode::from(4));
+        assert_eq!(
+            finish(Err(CliError::drift("the counter moved")), &global),
+            ExitCode::from(8)
+        );
+    }
+
+    #[test]
+    fn nothing_shown_holds_secrets_or_control_characters() {
+        let error = CliError::io("cannot connect to postgres://me:s3cret@h/d \x1b[2J")
+            .with_source(Chain("password=s3cret was refused", None))
+            .with_hint("try postgres://me:s3cret@other/d");
+        for shown in [report(&error), format!("{error}"), format!("{error:?}")] {
+            assert!(!shown.contains("s3cret") && !shown.contains('\x1b'), "{shown}");
+        }
+        assert_eq!(report(&CliError::io("one\ntwo")), "error: one\n  two\n");
+    }
+}

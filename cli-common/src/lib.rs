@@ -1,0 +1,56 @@
+//! How the tools of this workspace talk to people: arguments that all of them have, formats, exit status, errors,
+//! progress, logging, cancelling. The binaries are thin shells over their libraries, and this is the rest of them.
+//!
+//! stdout is data ([`Output`]), stderr is talk ([`CliError`], [`Progress`], logging). Secrets are redacted in
+//! everything that is printed ([`redact_url`]), and control characters out of hostile input are escaped
+//! ([`escape_controls`]).
+//!
+//! ```no_run
+//! use clap::Parser;
+//! use cli_common::{CliError, DbArg, ExitStatus, GlobalArgs, Output};
+//!
+//! /// Counts streams.
+//! #[derive(Debug, Parser)]
+//! struct Args {
+//!     #[command(flatten)]
+//!     global: GlobalArgs,
+//!     #[command(flatten)]
+//!     db: DbArg,
+//! }
+//!
+//! fn run(args: &Args) -> Result<ExitStatus, CliError> {
+//!     let target = args.db.target()?;
+//!     let mut out = Output::stdout();
+//!     out.line(&format!("reading {target}"))?;
+//!     out.finish()?;
+//!     Ok(ExitStatus::OK)
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let args: Args = cli_common::parse_or_exit();
+//!     cli_common::init_logging(&args.global);
+//!     cli_common::finish(run(&args), &args.global)
+//! }
+//! ```
+
+mod args;
+mod cancel;
+mod db;
+mod error;
+mod exit;
+mod logging;
+mod output;
+mod progress;
+mod redact;
+mod table;
+
+pub use args::{Format, GlobalArgs, parse_or_exit};
+pub use cancel::{Cancel, Cancelled};
+pub use db::{DbArg, DbTarget, PostgresUrl};
+pub use error::{CliError, ErrorKind, finish};
+pub use exit::ExitStatus;
+pub use logging::init_logging;
+pub use output::Output;
+pub use progress::{NoProgress, Progress, stderr_progress};
+pub use redact::{redact_text, redact_url};
+pub use table::{Table, escape_controls};

@@ -1,0 +1,167 @@
+//! Results on stdout.
+
+use std::io::{self, BufWriter, Stdout, Write};
+
+use serde::Serialize;
+
+use crate::Table;
+
+/// Where results go: stdout, or another writer in tests.
+///
+/// When the reader goes away (`… | head`), what is still to be written is dropped without an error: the command
+/// goes on to its end, and its exit status is what it would have been.
+#[derive(Debug)]
+pub struct Output<W: Write> {
+    out: W,
+    gone: bool,
+}
+
+impl Output<BufWriter<Stdout>> {
+    /// The results of this process. Call [`Output::finish`] at the end.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::new(BufWriter::new(io::stdout()))
+    }
+}
+
+impl<W: Write> Output<W> {
+    /// Results into any writer.
+    pub fn new(out: W) -> Self {
+        Self { out, gone: false }
+    }
+
+    /// Whether the reader has gone away, so that nothing written is seen any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Writes one line. Text out of a log must be escaped before, with [`crate::escape_controls`].
+    ///
+    /// # Errors
+    /// If it cannot be written, for another reason than that the reader has gone away. So for all methods.
+    pub fn line(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self, "{line}")
+    }
+
+    /// Writes a table.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn table(&mut self, table: &Table) -> io::Result<()> {
+        write!(self, "{table}")
+    }
+
+    /// Writes one JSON document, indented, with a newline at its end.
+    ///
+    /// # Errors
+    /// As [`Output::line`], and if the value cannot be written as JSON.
+    pub fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *self, document)?;
+        self.line("")
+    }
+
+    /// Writes one JSON document a line.
+    ///
+    /// # Errors
+    /// As [`Output::json`].
+    pub fn ndjson<T: Serialize>(&mut self, documents: impl IntoIterator<Item = T>) -> io::Result<()> {
+        for document in documents {
+            serde_json::to_writer(&mut *self, &document)?;
+            self.line("")?;
+        }
+        Ok(())
+    }
+
+    /// Writes out what is still held back.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush()
+    }
+
+    /// Does `write`, unless the reader has gone away; notes when it does.
+    fn unless_gone<T>(&mut self, instead: T, write: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.gone {
+            return Ok(instead);
+        }
+        match write(&mut self.out) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.gone = true;
+                Ok(instead)
+            }
+            result => result,
+        }
+    }
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_gone(bytes.len(), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_gone((), Write::flush)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails with an error of this kind after some bytes.
+    struct Failing(usize, io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(self.1.into());
+            }
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn json_and_ndjson_end_their_lines() {
+        let mut written = Vec::new();
+        let mut out = Output::new(&mut written);
+        out.json(&[1]).unwrap();
+        out.ndjson(["a\n", "b"]).unwrap();
+        let mut table = Table::new(&["n"]);
+        table.row([7]);
+        out.table(&table).unwrap();
+        out.finish().unwrap();
+        assert_eq!(
+            String::from_utf8(written).unwrap(),
+            "[\n  1\n]\n\"a\\n\"\n\"b\"\nn\n7\n"
+        );
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_no_error() {
+        let mut out = Output::new(Failing(3, io::ErrorKind::BrokenPipe));
+        assert!(!out.is_gone());
+        out.json(&"a long document").unwrap();
+        assert!(out.is_gone());
+        out.ndjson(0..1000).unwrap();
+        out.line("more").unwrap();
+        out.finish().unwrap();
+    }
+
+    #[test]
+    fn any_other_failure_is_an_error() {
+        let mut out = Output::new(Failing(3, io::ErrorKind::StorageFull));
+        assert_eq!(
+            out.json(&"a long document").unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+        assert!(out.line("more").is_err());
+    }
+}
