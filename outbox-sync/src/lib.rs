@@ -1,1 +1,44 @@
-//! To be written.
+//! Agents' outboxes: the SQLite databases in which agents keep the events that they made (the outbox)
+//! and those that they got from the sequencer (the pulled events).
+//!
+//! After a recovery they are the best witnesses of what a log has lost, and their bookkeeping is what
+//! has become wrong. This crate reads them and says of each row what it holds and whether that
+//! verifies. It never changes a file that it reads, nor one beside it.
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`inputs`] | which files do these paths, folders and patterns name |
+//! | [`outbox`] | open a file, whatever its shape; its state; its rows |
+//! | [`row`] | what a row is: where it lies, what it claims, what it holds |
+//! | [`check`] | do its payload hash and its signature hold |
+//! | [`receipts`] | receipts that were saved from the sequencer's answers |
+//! | [`status`] | an outbox in figures |
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//!
+//! let outbox = outbox_sync::Outbox::open("agent.db".as_ref())?;
+//! outbox.for_each_row(&mut |row| {
+//!     match row {
+//!         Ok(row) => println!("{}: {}", row.place, row.event_id),
+//!         Err(bad) => eprintln!("{bad}"),
+//!     }
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), outbox_sync::OutboxError>(())
+//! ```
+
+pub mod check;
+pub mod error;
+pub mod inputs;
+pub mod outbox;
+mod private_copy;
+pub mod receipts;
+pub mod row;
+pub mod status;
+
+pub use check::{RowCheck, check};
+pub use error::{OutboxError, OutboxErrorKind};
+pub use inputs::{InputError, expand_inputs};
+pub use outbox::{Outbox, OutboxMeta, Shape, StatusCounts};
+pub use row::{Content, HeldRow, Origin, OutboxStatus, Place, RowError, Table};

@@ -1,0 +1,110 @@
+//! Why an outbox could not be read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that could not be read as an outbox: which one, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {kind}", path.display())]
+pub struct OutboxError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub kind: OutboxErrorKind,
+}
+
+/// Why a file could not be read as an outbox.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutboxErrorKind {
+    /// The operating system refused.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+    /// A folder, pipe or device.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// Nothing in it.
+    #[error("has 0 bytes: an outbox that was never written, or one that was cut off")]
+    Empty,
+    /// Another kind of file.
+    #[error("is not an SQLite database (or is one that is encrypted as a whole)")]
+    NotSqlite,
+    /// The outbox shape from before VES.
+    #[error(
+        "is an outbox of the older shape (tables {tables}): recognised, but not read by this version. \
+         Its events are NOT CHECKED"
+    )]
+    OlderShape {
+        /// The tables by which it was recognised.
+        tables: String,
+    },
+    /// A database of something else.
+    #[error("is an SQLite database, but not an outbox: it has no table _ves_outbox")]
+    NoOutboxTables,
+    /// The tables are there, the columns are not.
+    #[error("has a table {table} without the column(s) {columns}: not a shape that is known")]
+    MissingColumns {
+        /// The table.
+        table: &'static str,
+        /// The columns, separated by commas.
+        columns: String,
+    },
+    /// The file is shorter than its own header says.
+    #[error("is truncated: it has {found} bytes, its header says {expected}. Is there a complete copy?")]
+    Truncated {
+        /// How long it is.
+        found: u64,
+        /// How long it should be.
+        expected: u64,
+    },
+    /// SQLite finds the file damaged.
+    #[error("is damaged: {0}. Is there a sound copy?")]
+    Damaged(String),
+    /// A writer holds the file.
+    #[error(
+        "is locked by a program that is writing to it. Nothing was read; \
+         try again when it is done, or stop the agent first"
+    )]
+    Locked,
+    /// No two looks at the file were alike.
+    #[error(
+        "was changed under every one of {attempts} attempts to copy it; try again, or stop the agent first"
+    )]
+    Busy {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A journal that names other files.
+    #[error(
+        "has a left-over journal of a transaction over several databases, which cannot be rolled back \
+         in a copy; open it once with the agent's own software"
+    )]
+    SuperJournal,
+    /// The private copy could not be made.
+    #[error("could not be copied to a temporary folder (the file itself is not opened for writing): {0}")]
+    Copy(io::Error),
+    /// Any other failure of SQLite.
+    #[error("SQLite: {0}")]
+    Sqlite(rusqlite::Error),
+}
+
+impl OutboxErrorKind {
+    /// Names the file.
+    pub(crate) fn of(self, path: &Path) -> OutboxError {
+        OutboxError {
+            path: path.to_owned(),
+            kind: self,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for OutboxErrorKind {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
+        match error.sqlite_error_code() {
+            Some(DatabaseBusy | DatabaseLocked) => Self::Locked,
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
+            _ => Self::Sqlite(error),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A consistent private copy of an SQLite file that others may be writing to.
+//!
+//! Opening a file in WAL mode with SQLite creates or changes its `-shm` and may recover or checkpoint
+//! its `-wal`; a journal left behind is rolled back into the file. An outbox after a disaster is
+//! evidence, so none of that may happen to it: it happens to a copy.
+//!
+//! How a copy is consistent depends on how the file is written:
+//! - **WAL mode, with a `-wal`**: the database file first, then the WAL. A page that a checkpoint moved
+//!   into the file meanwhile is also in the WAL, which comes later and wins, unless the WAL was started
+//!   anew meanwhile; then its header (the salts) changed, and the copy is made again. A writer that only
+//!   appends does not disturb.
+//! - **Rollback mode**: SQLite's own backup, from a read-only connection that holds the lock of a
+//!   reader. It touches no file. A writer that excludes readers is waited for, then reported.
+//! - **Rollback mode with a journal of a crashed writer, or WAL mode without a `-wal`**: nobody writes, so the bytes
+//!   are copied and then compared with the file once more. If they are equal, then at the moment between
+//!   the two passes the files were exactly the copy.
+//!
+//! A process must not call this on a file that it has open through SQLite itself: closing any handle of
+//! a file drops the process's POSIX locks on it.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::OutboxErrorKind;
+
+/// How often a copy is tried while the file changes under it.
+const ATTEMPTS: u32 = 5;
+/// How long to wait for a writer that excludes readers.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// Between attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The first 100 bytes of every SQLite file.
+const HEADER: usize = 100;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// A WAL starts with 32 bytes: magic, version, page size, checkpoint number, two salts, checksum.
+const WAL_HEADER: usize = 32;
+/// The last bytes of a journal that names a super-journal.
+const SUPER_JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Copies the database at `path` into `dir` and returns the copy's path.
+pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> {
+    // SQLite puts -wal and -journal beside the file that a link points to.
+    let source = path.canonicalize().map_err(OutboxErrorKind::Io)?;
+    let copy = dir.join("copy.db");
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            remove(&beside(&copy, suffix))?;
+        }
+        if attempt_copy(&source, &copy)? {
+            return Ok(copy);
+        }
+    }
+    Err(OutboxErrorKind::Busy { attempts: ATTEMPTS })
+}
+
+/// One attempt; `false` if the file changed under it.
+fn attempt_copy(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+    let header = read_header(source)?;
+    let wal = beside(source, "-wal");
+    // Bytes 18 and 19: the file format for writing and reading, 2 in WAL mode.
+    let wal_mode = header[18] == 2 || header[19] == 2;
+    if let Some(before) = read_start::<WAL_HEADER>(&wal)? {
+        copy_bytes(source, copy)?;
+        copy_bytes(&wal, &beside(copy, "-wal"))?;
+        let copied = read_start::<WAL_HEADER>(&beside(copy, "-wal"))?;
+        return Ok(copied == Some(before) && read_start::<WAL_HEADER>(&wal)? == Some(before));
+    }
+    check_length(source, &header)?;
+    if wal_mode {
+        return Ok(copy_twice(source, copy)? && read_start::<WAL_HEADER>(&wal)?.is_none());
+    }
+    match back_up(source, copy) {
+        Err(error) if needs_rollback(&error) => copy_with_journal(source, copy),
+        Err(error) => Err(error.into()),
+        Ok(StepResult::Done) => Ok(true),
+        Ok(_) => Err(OutboxErrorKind::Locked),
+    }
+}
+
+fn read_header(source: &Path) -> Result<[u8; HEADER], OutboxErrorKind> {
+    let meta = source.metadata().map_err(OutboxErrorKind::Io)?;
+    if !meta.is_file() {
+        return Err(OutboxErrorKind::NotAFile);
+    }
+    if meta.len() == 0 {
+        return Err(OutboxErrorKind::Empty);
+    }
+    match read_start::<HEADER>(source)? {
+        Some(header) if header.starts_with(MAGIC) => Ok(header),
+        Some(_) => Err(OutboxErrorKind::NotSqlite),
+        None => match read_start::<16>(source)? {
+            Some(start) if start == *MAGIC => Err(OutboxErrorKind::Truncated {
+                found: meta.len(),
+                expected: 512,
+            }),
+            _ => Err(OutboxErrorKind::NotSqlite),
+        },
+    }
+}
+
+/// A file that ends before the pages that its header counts. (With a WAL the count is in there.)
+fn check_length(source: &Path, header: &[u8; HEADER]) -> Result<(), OutboxErrorKind> {
+    let u32_at = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65536,
+        size => u64::from(size),
+    };
+    let found = source.metadata().map_err(OutboxErrorKind::Io)?.len();
+    let expected = u64::from(u32_at(28)) * page_size;
+    // The count holds only if the two change counters agree; old writers leave it alone.
+    if u32_at(24) == u32_at(92) && found < expected {
+        return Err(OutboxErrorKind::Truncated { found, expected });
+    }
+    Ok(())
+}
+
+/// SQLite's backup, as one reading transaction. No file is opened for writing or created: in rollback
+/// mode a reader needs none.
+fn back_up(source: &Path, copy: &Path) -> rusqlite::Result<StepResult> {
+    let from = Connection::open_with_flags(
+        source,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    from.busy_timeout(LOCK_WAIT)?;
+    let mut to = Connection::open(copy)?;
+    Backup::new(&from, &mut to)?.step(-1)
+}
+
+/// A journal of a writer that is gone waits to be rolled back, which a read-only connection cannot do.
+fn needs_rollback(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|e| {
+        e.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
+            || e.extended_code == rusqlite::ffi::SQLITE_READONLY_RECOVERY
+    })
+}
+
+fn copy_with_journal(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+    let journal = beside(source, "-journal");
+    let journal_copy = beside(copy, "-journal");
+    if !journal.exists() {
+        return Ok(false);
+    }
+    copy_bytes(&journal, &journal_copy)?;
+    copy_bytes(source, copy)?;
+    if !(same_bytes(&journal, &journal_copy)? && same_bytes(source, copy)?) {
+        return Ok(false);
+    }
+    // Rolling back a journal that names a super-journal can delete that file, and the name comes from
+    // the input.
+    if ends_with(&journal_copy, &SUPER_JOURNAL_MAGIC).map_err(OutboxErrorKind::Io)? {
+        return Err(OutboxErrorKind::SuperJournal);
+    }
+    Ok(true)
+}
+
+fn copy_twice(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+    copy_bytes(source, copy)?;
+    same_bytes(source, copy)
+}
+
+fn copy_bytes(source: &Path, copy: &Path) -> Result<(), OutboxErrorKind> {
+    let mut from = match File::open(source) {
+        Ok(file) => file,
+        // A WAL or journal can go at any moment; the comparison afterwards notices.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(OutboxErrorKind::Io(error)),
+    };
+    let mut to = File::create(copy).map_err(OutboxErrorKind::Copy)?;
+    io::copy(&mut from, &mut to).map_err(OutboxErrorKind::Copy)?;
+    Ok(())
+}
+
+fn same_bytes(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+    let open = |path: &Path| File::open(path).map(|file| BufReader::with_capacity(1 << 16, file));
+    let (mut a, mut b) = match (open(source), open(copy)) {
+        (Ok(a), Ok(b)) => (a, b),
+        (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        (Err(error), _) => return Err(OutboxErrorKind::Io(error)),
+        (_, Err(error)) => return Err(OutboxErrorKind::Copy(error)),
+    };
+    let mut left = vec![0; 1 << 16];
+    let mut right = vec![0; 1 << 16];
+    loop {
+        let n = read_full(&mut a, &mut left).map_err(OutboxErrorKind::Io)?;
+        let m = read_full(&mut b, &mut right).map_err(OutboxErrorKind::Copy)?;
+        if left[..n] != right[..m] {
+            return Ok(false);
+        }
+        if n == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The first `N` bytes; `None` if the file is not there or shorter.
+fn read_start<const N: usize>(path: &Path) -> Result<Option<[u8; N]>, OutboxErrorKind> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OutboxErrorKind::Io(error)),
+    };
+    let mut start = [0; N];
+    let n = read_full(&mut file, &mut start).map_err(OutboxErrorKind::Io)?;
+    Ok((n == N).then_some(start))
+}
+
+fn ends_with(path: &Path, ending: &[u8; 8]) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.len() < 8 {
+        return Ok(false);
+    }
+    let mut last = [0; 8];
+    file.seek(SeekFrom::End(-8))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *ending)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn remove(path: &Path) -> Result<(), OutboxErrorKind> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OutboxErrorKind::Copy(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,184 @@
+//! Receipts that were saved from the sequencer's answers to a push, as evidence: NDJSON, one receipt a
+//! line, in the form of the answer.
+//!
+//! ```json
+//! {"sequencerId":"…","eventId":"…","sequenceNumber":7,"sequencedAt":"2026-11-20T05:34:20.758654466+00:00","receiptHash":"…","signatureAlg":"ed25519","sequencerSignature":"…","sequencerKeyVersion":0,"receiptSignatureScheme":1}
+//! ```
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::Deserialize;
+use ves::{EventId, Hash32, Receipt, SequencerId, SignatureBytes, Timestamp};
+
+/// The longest line that is read. A receipt with an Ed25519 signature has about 500 bytes.
+pub const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// A line that is not a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct LineError {
+    /// Counted from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// All receipts of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SavedReceipts {
+    /// Those that could be read. Neither their hashes nor their signatures are checked.
+    pub receipts: Vec<Receipt>,
+    /// The lines that could not.
+    pub errors: Vec<LineError>,
+}
+
+/// A receipt as the sequencer's HTTP answers render it. Fields that are not known are passed over: later
+/// sequencers may add some, and what a receipt promises is in its hash.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiptJson {
+    sequencer_id: SequencerId,
+    event_id: EventId,
+    sequence_number: u64,
+    sequenced_at: Timestamp,
+    receipt_hash: Hash32,
+    signature_alg: Option<String>,
+    sequencer_signature: Option<SignatureBytes>,
+    #[serde(default)]
+    sequencer_key_version: i32,
+    receipt_signature_scheme: Option<i16>,
+}
+
+impl ReceiptJson {
+    fn into_receipt(self) -> Result<Receipt, String> {
+        if self.sequence_number == 0 || i64::try_from(self.sequence_number).is_err() {
+            return Err(format!(
+                "sequenceNumber is {}, which no event can have",
+                self.sequence_number
+            ));
+        }
+        let ed25519 = self
+            .signature_alg
+            .as_deref()
+            .is_none_or(|alg| alg.eq_ignore_ascii_case("ed25519"));
+        let receipt_signature_scheme = match (self.receipt_signature_scheme, ed25519) {
+            (Some(scheme), _) => scheme,
+            (None, true) => 1,
+            (None, false) => return Err("signatureAlg is not ed25519, and no receiptSignatureScheme".into()),
+        };
+        Ok(Receipt {
+            event_id: self.event_id,
+            sequencer_id: self.sequencer_id,
+            sequence_number: self.sequence_number,
+            sequenced_at: self.sequenced_at,
+            receipt_hash: self.receipt_hash,
+            sequencer_signature: self.sequencer_signature,
+            sequencer_key_version: self.sequencer_key_version,
+            receipt_signature_scheme,
+            receipt_signature_bundle: None,
+        })
+    }
+}
+
+/// Hands over every receipt, one at a time. A bad line is handed over as an error and does not stop the others;
+/// `Break` does. Empty lines are passed over.
+///
+/// # Errors
+/// The input cannot be read.
+pub fn for_each_receipt(
+    mut input: impl BufRead,
+    each: &mut dyn FnMut(Result<Receipt, LineError>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let limit = MAX_LINE_BYTES as u64 + 1;
+        if (&mut input).take(limit).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let error = |what: String| LineError { line: number, what };
+        let outcome = if line.len() > MAX_LINE_BYTES {
+            skip_line(&mut input, line.ends_with(b"\n"))?;
+            Err(error(format!("longer than {MAX_LINE_BYTES} bytes")))
+        } else if line.trim_ascii().is_empty() {
+            continue;
+        } else {
+            serde_json::from_slice::<ReceiptJson>(&line)
+                .map_err(|e| format!("not a receipt: {e}"))
+                .and_then(ReceiptJson::into_receipt)
+                .map_err(error)
+        };
+        if each(outcome).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn skip_line(input: &mut impl BufRead, at_end: bool) -> io::Result<()> {
+    let mut done = at_end;
+    while !done {
+        let buffer = input.fill_buf()?;
+        let end = buffer.iter().position(|b| *b == b'\n');
+        done = end.is_some() || buffer.is_empty();
+        let used = end.map_or(buffer.len(), |at| at + 1);
+        input.consume(used);
+    }
+    Ok(())
+}
+
+/// Reads a whole file of receipts.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_receipts(path: &Path) -> io::Result<SavedReceipts> {
+    let mut saved = SavedReceipts::default();
+    for_each_receipt(BufReader::new(File::open(path)?), &mut |outcome| {
+        match outcome {
+            Ok(receipt) => saved.receipts.push(receipt),
+            Err(error) => saved.errors.push(error),
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(saved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"sequencerId":"5e9e0000-0000-4000-8000-000000000001","eventId":"68c04cc9-da4b-591d-a1b6-c96c3cdd4510","sequenceNumber":1,"sequencedAt":"2026-11-20T05:34:20.758654466+00:00","receiptHash":"f27387e55cadd9229cfa9c5ed275ca8cc55085d460757ae20a95bf9837b51beb","signatureAlg":"ed25519","sequencerKeyVersion":0,"later":true}"#;
+
+    #[test]
+    fn bad_lines_are_named_and_the_rest_is_read() {
+        let long = format!("\"{}\"", "x".repeat(MAX_LINE_BYTES));
+        let zero = GOOD.replace(":1,", ":0,");
+        let negative = GOOD.replace(":1,", ":-1,");
+        let other_alg = GOOD.replace("ed25519", "rot13");
+        let twice = GOOD.replace("\"later\":true", "\"sequenceNumber\":2");
+        let lines = [
+            GOOD, "", "{}", &long, &zero, &negative, "\u{0}", &other_alg, &twice, GOOD,
+        ];
+        let mut bad = Vec::new();
+        let mut good = 0;
+        for_each_receipt(lines.join("\n").as_bytes(), &mut |outcome| {
+            match outcome {
+                Ok(receipt) => {
+                    assert_eq!(receipt.sequenced_at.to_string(), "2026-11-20T05:34:20.758654Z");
+                    assert_eq!(
+                        (receipt.receipt_signature_scheme, receipt.sequencer_signature),
+                        (1, None)
+                    );
+                    good += 1;
+                }
+                Err(error) => bad.push(error.line),
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!((good, bad), (2, vec![3, 4, 5, 6, 7, 8, 9]));
+    }
+}

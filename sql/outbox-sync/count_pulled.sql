@@ -1,0 +1,1 @@
+SELECT count(*) FROM _ves_pulled_events;
