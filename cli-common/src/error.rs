@@ -194,13 +194,6 @@ impl From<Cancelled> for CliError {
     }
 }
 
-/// For writing results: [`crate::Output`] fails only if stdout cannot be written.
-impl From<io::Error> for CliError {
-    fn from(error: io::Error) -> Self {
-        Self::io("the results cannot be written to stdout").with_source(error)
-    }
-}
-
 /// Ends a command: tells the user of the error, if there is one, and gives the exit status.
 #[must_use]
 pub fn finish(result: Result<ExitStatus, CliError>, global: &GlobalArgs) -> ExitCode {
@@ -266,11 +259,10 @@ mod tests {
             CliError::drift(""),
             CliError::cancelled(""),
             Cancelled.into(),
-            io::Error::other("disk full").into(),
         ];
         assert_eq!(
             errors.each_ref().map(|error| error.exit_status().code()),
-            [16, 8, 8, 8, 32, 32, 8]
+            [16, 8, 8, 8, 32, 32]
         );
         let global = GlobalArgs::default();
         assert_eq!(finish(Ok(ExitStatus::PROBLEMS), &global), ExitCode::from(4));

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 
 use serde::Serialize;
 
-use crate::Table;
+use crate::{CliError, Table};
 
 /// Where results go: stdout, or another writer in tests.
 ///
@@ -39,25 +39,26 @@ impl<W: Write> Output<W> {
     /// Writes one line. Text out of a log must be escaped before, with [`crate::escape_controls`].
     ///
     /// # Errors
-    /// If it cannot be written, for another reason than that the reader has gone away. So for all methods.
-    pub fn line(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self, "{line}")
+    /// An [`crate::ErrorKind::Io`] error if it cannot be written, for another reason than that the reader has gone
+    /// away.
+    pub fn line(&mut self, line: &str) -> Result<(), CliError> {
+        writeln!(self, "{line}").map_err(cannot_write)
     }
 
     /// Writes a table.
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn table(&mut self, table: &Table) -> io::Result<()> {
-        write!(self, "{table}")
+    pub fn table(&mut self, table: &Table) -> Result<(), CliError> {
+        write!(self, "{table}").map_err(cannot_write)
     }
 
     /// Writes one JSON document, indented, with a newline at its end.
     ///
     /// # Errors
     /// As [`Output::line`], and if the value cannot be written as JSON.
-    pub fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut *self, document)?;
+    pub fn json(&mut self, document: &impl Serialize) -> Result<(), CliError> {
+        serde_json::to_writer_pretty(&mut *self, document).map_err(cannot_write)?;
         self.line("")
     }
 
@@ -65,9 +66,9 @@ impl<W: Write> Output<W> {
     ///
     /// # Errors
     /// As [`Output::json`].
-    pub fn ndjson<T: Serialize>(&mut self, documents: impl IntoIterator<Item = T>) -> io::Result<()> {
+    pub fn ndjson<T: Serialize>(&mut self, documents: impl IntoIterator<Item = T>) -> Result<(), CliError> {
         for document in documents {
-            serde_json::to_writer(&mut *self, &document)?;
+            serde_json::to_writer(&mut *self, &document).map_err(cannot_write)?;
             self.line("")?;
         }
         Ok(())
@@ -77,8 +78,8 @@ impl<W: Write> Output<W> {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn finish(mut self) -> io::Result<()> {
-        self.flush()
+    pub fn finish(mut self) -> Result<(), CliError> {
+        self.flush().map_err(cannot_write)
     }
 
     /// Does `write`, unless the reader has gone away; notes when it does.
@@ -96,6 +97,10 @@ impl<W: Write> Output<W> {
     }
 }
 
+fn cannot_write(error: impl Into<io::Error>) -> CliError {
+    CliError::io("the results cannot be written to stdout").with_source(error.into())
+}
+
 impl<W: Write> Write for Output<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.unless_gone(bytes.len(), |out| out.write(bytes))
@@ -109,6 +114,7 @@ impl<W: Write> Write for Output<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ErrorKind, ExitStatus};
 
     /// Fails with an error of this kind after some bytes.
     struct Failing(usize, io::ErrorKind);
