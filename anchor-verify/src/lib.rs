@@ -1,1 +1,23 @@
-//! To be written.
+//! Anchors: the Merkle roots of batches that were written to a chain, where nobody can take them back.
+//!
+//! A root fixes the order and content of its range. If a recovered log, or candidates for what it
+//! lacks, make the root come out equal to the anchored one, they are what was promised.
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`contracts`] | what a log of one of the two contracts says |
+//! | [`anchors`] | the anchors file: the form in which anchors are kept |
+//! | [`import`] | logs that any JSON-RPC client has saved, made into anchors |
+//! | [`batches`] | the anchors of each stream, and where they contradict each other |
+//!
+//! Nothing here opens a socket. That an anchor is in a file says that somebody says it is on the chain;
+//! tying it to a block that the auditor trusts is another step.
+
+pub mod anchors;
+pub mod batches;
+pub mod contracts;
+pub mod import;
+
+pub use anchors::{Anchor, AnchorKind, AnchorsError, AnchorsFile, ContractAddress, tenant_store_key};
+pub use batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
+pub use import::{Import, Importer, RefusedLog};

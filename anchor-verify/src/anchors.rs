@@ -1,0 +1,386 @@
+//! The anchors file: see `docs/anchors-file.md` for its form.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use alloy::primitives::keccak256;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ves::{BatchId, Hash32, StreamKey};
+
+use crate::contracts::check_range;
+
+/// The form that this version writes, and the only one that it reads.
+pub const SCHEMA: &str = "anchors/1";
+
+/// The largest file that is read: about 300 000 anchors.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// The 20-byte address of a contract. Written as `0x` and lower-case hex.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContractAddress(pub [u8; 20]);
+
+impl fmt::Display for ContractAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{}", hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for ContractAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContractAddress({self})")
+    }
+}
+
+impl FromStr for ContractAddress {
+    type Err = String;
+    /// Reads 40 hex digits of either case, with or without `0x`.
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let mut address = [0; 20];
+        hex::decode_to_slice(s.strip_prefix("0x").unwrap_or(s), &mut address).map_err(|_| {
+            format!(
+                "not a contract address (20 bytes as hex): {:?}",
+                s.chars().take(60).collect::<String>()
+            )
+        })?;
+        Ok(Self(address))
+    }
+}
+
+impl Serialize for ContractAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContractAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which contract's event an anchor was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnchorKind {
+    /// `CommitmentAnchored` of StateSetAnchor, which takes any range and any root.
+    StateSetAnchor,
+    /// `BatchCommitted` of SetRegistry, which in its strict mode takes only what continues its last batch.
+    SetRegistry,
+}
+
+impl fmt::Display for AnchorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AnchorKind::StateSetAnchor => "state_set_anchor",
+            AnchorKind::SetRegistry => "set_registry",
+        })
+    }
+}
+
+/// One log of one contract: at this place of the chain, these roots were written for this batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchor {
+    /// The block's number.
+    pub block_number: u64,
+    /// The log's number in the block.
+    pub log_index: u64,
+    /// The block.
+    pub block_hash: Hash32,
+    /// The transaction.
+    pub transaction_hash: Hash32,
+    /// The time of the block in Unix seconds, where the log named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_timestamp: Option<u64>,
+    /// The contract that wrote the log.
+    pub contract: ContractAddress,
+    /// Which of the two it is, by its event.
+    pub kind: AnchorKind,
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The stream. SetRegistry's logs name only [`Anchor::tenant_store_key`], so there it is missing until
+    /// somebody who knows the stream has resolved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamKey>,
+    /// See [`tenant_store_key`].
+    pub tenant_store_key: Hash32,
+    /// The Merkle root of the batch (`merkle_root` of the commitment).
+    pub events_root: Hash32,
+    /// The state root after the batch (`new_state_root`).
+    pub state_root: Hash32,
+    /// First number of the batch.
+    pub sequence_start: u64,
+    /// Last number of the batch.
+    pub sequence_end: u64,
+    /// How many events: always `sequence_end - sequence_start + 1`.
+    pub event_count: u32,
+}
+
+impl Anchor {
+    fn check(&self) -> Result<(), String> {
+        check_range(self.sequence_start, self.sequence_end, self.event_count)?;
+        match &self.stream {
+            Some(stream) if tenant_store_key(stream) != self.tenant_store_key => {
+                Err("its tenant_store_key is not its stream's".into())
+            }
+            None if self.kind == AnchorKind::StateSetAnchor => Err("it names no stream".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What makes a log this log, in the order of the chain. The time is left out since some clients leave it out, and
+    /// the stream since it may be resolved in one file and not in another.
+    fn key(&self) -> impl Ord + use<> {
+        let place = (
+            self.block_number,
+            self.log_index,
+            self.block_hash,
+            self.transaction_hash,
+            self.contract,
+            self.kind,
+        );
+        let range = (self.sequence_start, self.sequence_end);
+        (
+            place,
+            self.batch_id,
+            self.tenant_store_key,
+            self.events_root,
+            self.state_root,
+            range,
+        )
+    }
+}
+
+/// What SetRegistry calls a stream: keccak256(tenant32 ‖ store32), each the UUID's 16 bytes and 16 zero bytes.
+pub fn tenant_store_key(stream: &StreamKey) -> Hash32 {
+    let mut preimage = [0; 64];
+    preimage[..16].copy_from_slice(stream.tenant_id.as_bytes());
+    preimage[32..48].copy_from_slice(stream.store_id.as_bytes());
+    Hash32(keccak256(preimage).0)
+}
+
+/// Why a file could not be read as an anchors file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {kind}", path.display())]
+pub struct AnchorsError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub kind: AnchorsErrorKind,
+}
+
+/// Why text could not be read as an anchors file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnchorsErrorKind {
+    /// The operating system refused.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// Larger than [`MAX_FILE_BYTES`].
+    #[error("is larger than {} MiB; split it", MAX_FILE_BYTES >> 20)]
+    TooLarge,
+    /// JSON of another kind, or not JSON.
+    #[error("is not an anchors file: {0}{hint}", hint = if *.1 { ". Saved JSON-RPC logs become one with `anchor-verify import`" } else { "" })]
+    NotAnchors(String, bool),
+    /// An anchors file of another version.
+    #[error("has the schema {0:?}; this version reads {SCHEMA:?}. Import the logs again with this version")]
+    OtherSchema(String),
+    /// An anchor that contradicts itself.
+    #[error("anchor {index}: {what}")]
+    BadAnchor {
+        /// Its place in the file, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Files of two chains.
+    #[error("is of chain {found}, the others are of chain {expected}")]
+    OtherChain {
+        /// The chain of the others.
+        expected: u64,
+        /// This file's.
+        found: u64,
+    },
+}
+
+/// Anchors, and the chain that they are said to be on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnchorsFile {
+    /// The chain, where it is known: logs do not name it.
+    pub chain_id: Option<u64>,
+    /// The anchors, in the order of the chain, each log once.
+    pub anchors: Vec<Anchor>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileJson<A> {
+    schema: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chain_id: Option<u64>,
+    anchors: A,
+}
+
+impl AnchorsFile {
+    /// Puts anchors in order and drops repeated logs.
+    pub fn new(chain_id: Option<u64>, mut anchors: Vec<Anchor>) -> Self {
+        anchors.sort_by_cached_key(|a| (a.key(), a.stream, a.block_timestamp));
+        anchors.dedup_by(|later, kept| {
+            let one = |a: Option<u64>, b: Option<u64>| a.is_none() || b.is_none() || a == b;
+            let same = later.key() == kept.key() && one(kept.block_timestamp, later.block_timestamp);
+            if same {
+                kept.stream = kept.stream.or(later.stream);
+                kept.block_timestamp = kept.block_timestamp.or(later.block_timestamp);
+            }
+            same
+        });
+        Self { chain_id, anchors }
+    }
+
+    /// The anchors of several files as one.
+    ///
+    /// # Errors
+    /// Files that name two chains.
+    pub fn merge(files: Vec<(PathBuf, AnchorsFile)>) -> Result<Self, AnchorsError> {
+        let mut chain_id = None;
+        let mut anchors = Vec::new();
+        for (path, file) in files {
+            match (chain_id, file.chain_id) {
+                (Some(expected), Some(found)) if expected != found => {
+                    return Err(AnchorsError {
+                        path,
+                        kind: AnchorsErrorKind::OtherChain { expected, found },
+                    });
+                }
+                (None, Some(_)) => chain_id = file.chain_id,
+                _ => {}
+            }
+            anchors.extend(file.anchors);
+        }
+        Ok(Self::new(chain_id, anchors))
+    }
+
+    /// Reads an anchors file.
+    ///
+    /// # Errors
+    /// See [`AnchorsErrorKind`].
+    pub fn read(path: &Path) -> Result<Self, AnchorsError> {
+        let error = |kind| AnchorsError {
+            path: path.to_owned(),
+            kind,
+        };
+        let bytes = read_limited(path, MAX_FILE_BYTES)
+            .map_err(|e| error(e.into()))?
+            .ok_or_else(|| error(AnchorsErrorKind::TooLarge))?;
+        Self::from_json(&bytes).map_err(error)
+    }
+
+    /// Reads the text of an anchors file. Fields that are not known are refused: they could qualify what the others
+    /// say, and a later version that adds one calls itself by another name.
+    ///
+    /// # Errors
+    /// See [`AnchorsErrorKind`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, AnchorsErrorKind> {
+        #[derive(Deserialize)]
+        struct SchemaOnly {
+            schema: Option<String>,
+        }
+        // Another version may differ in everything but its name, so the name comes first.
+        let schema = serde_json::from_slice::<SchemaOnly>(bytes)
+            .map_err(|e| AnchorsErrorKind::NotAnchors(e.to_string(), looks_like_logs(bytes)))?
+            .schema;
+        match schema.as_deref() {
+            Some(SCHEMA) => {}
+            Some(other) => return Err(AnchorsErrorKind::OtherSchema(other.chars().take(60).collect())),
+            None => {
+                return Err(AnchorsErrorKind::NotAnchors(
+                    "it has no schema".into(),
+                    looks_like_logs(bytes),
+                ));
+            }
+        }
+        let file: FileJson<Vec<Anchor>> =
+            serde_json::from_slice(bytes).map_err(|e| AnchorsErrorKind::NotAnchors(e.to_string(), false))?;
+        for (index, anchor) in file.anchors.iter().enumerate() {
+            anchor
+                .check()
+                .map_err(|what| AnchorsErrorKind::BadAnchor { index, what })?;
+        }
+        Ok(Self::new(file.chain_id, file.anchors))
+    }
+
+    /// Writes the file's text: the same anchors give the same bytes.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn write_json(&self, mut out: impl Write) -> io::Result<()> {
+        let file = FileJson {
+            schema: SCHEMA.to_owned(),
+            chain_id: self.chain_id,
+            anchors: &self.anchors,
+        };
+        serde_json::to_writer_pretty(&mut out, &file)?;
+        out.write_all(b"\n")
+    }
+
+    /// Writes the file in place of what is there, or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written; what was there is still there.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            // As any file: what the umask leaves. Nothing in it is secret.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let temporary = builder.prefix(".anchors-").tempfile_in(folder)?;
+        let mut out = io::BufWriter::new(temporary);
+        self.write_json(&mut out)?;
+        let temporary = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    }
+
+    /// Names the stream of SetRegistry's anchors where it is known: from `streams`, and from the streams that the other
+    /// contract's anchors in this file name. Returns how many were resolved.
+    pub fn resolve(&mut self, streams: &[StreamKey]) -> usize {
+        let known: std::collections::HashMap<Hash32, StreamKey> = self
+            .anchors
+            .iter()
+            .filter_map(|anchor| anchor.stream)
+            .chain(streams.iter().copied())
+            .map(|stream| (tenant_store_key(&stream), stream))
+            .collect();
+        let mut resolved = 0;
+        for anchor in self.anchors.iter_mut().filter(|anchor| anchor.stream.is_none()) {
+            anchor.stream = known.get(&anchor.tenant_store_key).copied();
+            resolved += usize::from(anchor.stream.is_some());
+        }
+        resolved
+    }
+}
+
+/// All bytes of a file; `None` if there are more than `limit`.
+pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
+fn looks_like_logs(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(4096)];
+    [&b"\"topics\""[..], b"\"jsonrpc\""]
+        .iter()
+        .any(|word| start.windows(word.len()).any(|w| w == *word))
+}
