@@ -1,1 +1,54 @@
-//! To be written.
+//! The sequencer's log as this toolkit reads and repairs it, over PostgreSQL or over a **snapshot**: the same tables in
+//! one SQLite file, so that a log can be audited, planned for and repaired in rehearsal without touching production.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), event_log::LogError> {
+//! use event_log::{Log, Source, StreamFilter};
+//!
+//! let log = Log::open(&Source::parse("log.db")).await?;
+//! let mut view = log.view().await?;
+//! for state in view.streams(&StreamFilter::default()).await?.all()? {
+//!     println!("{}: {} events, counter {:?}", state.stream, state.event_count, state.counter);
+//!     println!("  present: {:?}", view.present_ranges(&state.stream).await?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is where
+//!
+//! - [`Log::open`] finds out whether there is a log at a [`Source`], and what is missing if not.
+//! - [`View`] reads: one consistent view, in constant memory. Everything comes back **as stored**; what of it is true
+//!   is for the crates above to say. A row that cannot be understood becomes a [`RowError`] with its place and does
+//!   not stop the rest.
+//! - [`Repair`] writes: one transaction for one stream, under the locks that the sequencer itself uses.
+//! - [`write_snapshot`] and [`Snapshot`] make snapshot files.
+//!
+//! Every statement is a file below `sql/event-log/`: in `both/` those that both databases understand, in `postgres/` and
+//! `snapshot/` those of one. None is ever put together from data.
+//!
+//! The functions are async and need a tokio runtime with I/O and time enabled; a current-thread one will do. Work on a
+//! snapshot blocks the thread that it is called on.
+
+mod conn;
+mod entry;
+mod error;
+mod log;
+mod repair;
+mod schema;
+mod snapshot;
+mod source;
+mod sql;
+mod value;
+mod view;
+
+pub use entry::{
+    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
+    ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
+};
+pub use error::{LogError, RowError, Rows};
+pub use log::{Log, SnapshotInfo};
+pub use repair::Repair;
+pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
+pub use source::Source;
+pub use view::{EachChunk, StreamFilter, View};

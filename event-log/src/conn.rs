@@ -1,0 +1,342 @@
+//! A connection to either database, and the few things that differ between them: how a query runs, how rows are
+//! written, how a transaction begins.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use rusqlite::limits::Limit;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, Statement};
+use sqlx::postgres::{PgArguments, PgConnectOptions};
+use sqlx::{Arguments as _, ConnectOptions as _, Executor as _, PgConnection};
+
+use crate::error::LogError;
+use crate::schema::Table;
+use crate::sql::{both, snapshot};
+use crate::value::{Kind, Row, Value};
+
+/// How long connecting to PostgreSQL may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a reader of a snapshot waits for a writer to finish.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest value that a snapshot may hold: far above the sequencer's limit of 1 MiB for a payload, and low enough
+/// that one hostile row cannot take the memory.
+const MAX_VALUE: i32 = 64 << 20;
+
+/// How many rows, and about how many bytes, one INSERT carries to PostgreSQL.
+const INSERT_ROWS: usize = 1000;
+const INSERT_BYTES: usize = 8 << 20;
+
+pub(crate) enum Conn {
+    Postgres(Box<PgConnection>),
+    Snapshot(Connection),
+}
+
+/// Parses the URL and sets what this crate needs.
+pub(crate) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(options
+        .application_name("ves-toolkit")
+        .disable_statement_logging())
+}
+
+pub(crate) async fn connect(options: &PgConnectOptions, target: &str) -> Result<Conn, LogError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| LogError::Connect {
+        target: target.to_owned(),
+        source,
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
+        Ok(Ok(connection)) => Ok(Conn::Postgres(Box::new(connection))),
+        Ok(Err(error)) => Err(failed(Box::new(error))),
+        Err(_) => Err(failed(
+            format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()).into(),
+        )),
+    }
+}
+
+/// Opens an existing snapshot file.
+pub(crate) fn open_snapshot(path: &Path, writable: bool) -> Result<Conn, LogError> {
+    let doing = "opening the snapshot";
+    let mode = if writable {
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    };
+    // Without SQLITE_OPEN_URI: a path is a path, whatever characters it has.
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| LogError::sqlite(doing, e))?;
+    let limited = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE);
+    limited.map_err(|e| LogError::sqlite(doing, e))?;
+    connection
+        .busy_timeout(READ_TIMEOUT)
+        .map_err(|e| LogError::sqlite(doing, e))?;
+    connection
+        .execute_batch(snapshot!("session"))
+        .map_err(|e| LogError::sqlite(doing, e))?;
+    Ok(Conn::Snapshot(connection))
+}
+
+impl Conn {
+    /// Runs a query and gives its rows to `each` one by one, until it breaks off.
+    pub(crate) async fn query(
+        &mut self,
+        doing: &'static str,
+        sql: &'static str,
+        parameters: &[Value],
+        each: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        match self {
+            Conn::Postgres(connection) => {
+                let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
+                let mut rows = sqlx::query_with(sql, arguments).fetch(&mut **connection);
+                while let Some(row) = rows.try_next().await.map_err(|e| LogError::postgres(doing, e))? {
+                    if each(Row::Postgres(&row)).is_break() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Conn::Snapshot(connection) => {
+                snapshot_query(connection, sql, parameters, each).map_err(|e| LogError::sqlite(doing, e))
+            }
+        }
+    }
+
+    /// Runs a query that has one row or none.
+    pub(crate) async fn query_one<T>(
+        &mut self,
+        doing: &'static str,
+        sql: &'static str,
+        parameters: &[Value],
+        mut read: impl FnMut(Row<'_>) -> T,
+    ) -> Result<Option<T>, LogError> {
+        let mut found = None;
+        self.query(doing, sql, parameters, &mut |row| {
+            found = Some(read(row));
+            ControlFlow::Break(())
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Runs a statement that returns nothing; says how many rows it changed.
+    pub(crate) async fn execute(
+        &mut self,
+        doing: &'static str,
+        sql: &'static str,
+        parameters: &[Value],
+    ) -> Result<u64, LogError> {
+        match self {
+            Conn::Postgres(connection) => {
+                let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
+                let done = connection.execute(sqlx::query_with(sql, arguments)).await;
+                Ok(done.map_err(|e| LogError::postgres(doing, e))?.rows_affected())
+            }
+            Conn::Snapshot(connection) => {
+                let changed = connection
+                    .prepare(sql)
+                    .and_then(|mut s| snapshot_execute(&mut s, parameters));
+                changed.map_err(|e| LogError::sqlite(doing, e))
+            }
+        }
+    }
+
+    /// Runs statements without parameters.
+    pub(crate) async fn run(&mut self, doing: &'static str, sql: &'static str) -> Result<(), LogError> {
+        match self {
+            Conn::Postgres(connection) => {
+                let done = connection.execute(sqlx::raw_sql(sql)).await;
+                done.map(drop).map_err(|e| LogError::postgres(doing, e))
+            }
+            Conn::Snapshot(connection) => connection
+                .execute_batch(sql)
+                .map_err(|e| LogError::sqlite(doing, e)),
+        }
+    }
+
+    /// Ends a transaction and keeps what it wrote.
+    pub(crate) async fn commit(&mut self) -> Result<(), LogError> {
+        self.run("committing", both!("commit")).await
+    }
+
+    /// Inserts rows, each with a value for every column of the table; says how many are new.
+    pub(crate) async fn insert(
+        &mut self,
+        doing: &'static str,
+        table: &'static Table,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<u64, LogError> {
+        match self {
+            Conn::Snapshot(connection) => {
+                insert_snapshot(connection, table, &rows).map_err(|e| LogError::sqlite(doing, e))
+            }
+            Conn::Postgres(connection) => {
+                let refused = || LogError::Refused {
+                    doing,
+                    what: format!("{} is not written", table.name),
+                };
+                let sql = table.insert_postgres.ok_or_else(refused)?;
+                let mut inserted = 0;
+                let mut rows = rows.into_iter().peekable();
+                while rows.peek().is_some() {
+                    let (mut batch, mut bytes) = (Vec::new(), 0);
+                    while batch.len() < INSERT_ROWS && bytes < INSERT_BYTES {
+                        let Some(row) = rows.next() else { break };
+                        bytes += row.iter().map(size).sum::<usize>();
+                        batch.push(row);
+                    }
+                    let arguments =
+                        array_arguments(table, batch).map_err(|e| LogError::postgres(doing, e))?;
+                    let done = connection.execute(sqlx::query_with(sql, arguments)).await;
+                    inserted += done.map_err(|e| LogError::postgres(doing, e))?.rows_affected();
+                }
+                Ok(inserted)
+            }
+        }
+    }
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 16,
+    }
+}
+
+fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    for parameter in parameters {
+        match parameter {
+            // Only ids may be left out of a query.
+            Value::Null => arguments.add(None::<uuid::Uuid>),
+            Value::Uuid(v) => arguments.add(v),
+            Value::Int(v) => arguments.add(v),
+            Value::Text(v) => arguments.add(v),
+            Value::Bytes(v) => arguments.add(v),
+            Value::Time(v) => arguments.add(v.to_string()),
+            Value::Uuids(v) => arguments.add(v),
+            Value::Texts(v) => arguments.add(v),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// Turns rows into one array for each column.
+fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<PgArguments, sqlx::Error> {
+    let mut columns: Vec<Vec<Value>> = table
+        .columns
+        .iter()
+        .map(|_| Vec::with_capacity(rows.len()))
+        .collect();
+    for row in rows {
+        debug_assert_eq!(row.len(), columns.len(), "{}", table.name);
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
+    let mut arguments = PgArguments::default();
+    for ((_, kind), column) in table.columns.iter().zip(columns) {
+        let values = column.into_iter();
+        match kind {
+            Kind::Uuid => arguments.add(
+                values
+                    .map(|v| if let Value::Uuid(v) = v { Some(v) } else { None })
+                    .collect::<Vec<_>>(),
+            ),
+            Kind::Int => arguments.add(
+                values
+                    .map(|v| if let Value::Int(v) = v { Some(v) } else { None })
+                    .collect::<Vec<_>>(),
+            ),
+            Kind::Bytes => arguments.add(
+                values
+                    .map(|v| if let Value::Bytes(v) = v { Some(v) } else { None })
+                    .collect::<Vec<_>>(),
+            ),
+            Kind::Text | Kind::Json | Kind::Time => arguments.add(
+                values
+                    .map(|v| match v {
+                        Value::Text(v) => Some(v),
+                        Value::Time(v) => Some(v.to_string()),
+                        _ => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
+    for (number, parameter) in (1..).zip(parameters) {
+        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say.
+        let Some(index) = statement.parameter_index(&format!("${number}"))? else {
+            return Err(rusqlite::Error::InvalidParameterName(format!("${number}")));
+        };
+        let text;
+        let value = match parameter {
+            Value::Null => ValueRef::Null,
+            Value::Int(v) => ValueRef::Integer(*v),
+            Value::Text(v) => ValueRef::Text(v.as_bytes()),
+            Value::Bytes(v) => ValueRef::Blob(v),
+            Value::Uuid(v) => {
+                text = v.hyphenated().to_string();
+                ValueRef::Text(text.as_bytes())
+            }
+            Value::Time(v) => {
+                text = v.to_string();
+                ValueRef::Text(text.as_bytes())
+            }
+            Value::Uuids(_) | Value::Texts(_) => {
+                return Err(rusqlite::Error::InvalidParameterName(format!(
+                    "${number} is a list"
+                )));
+            }
+        };
+        statement.raw_bind_parameter(index, ToSqlOutput::Borrowed(value))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn snapshot_query(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[Value],
+    each: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(sql)?;
+    bind(&mut statement, parameters)?;
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        if each(Row::Snapshot(row)).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn snapshot_execute(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<u64> {
+    bind(statement, parameters)?;
+    statement.raw_execute().map(|changed| changed as u64)
+}
+
+pub(crate) fn insert_snapshot(
+    connection: &Connection,
+    table: &Table,
+    rows: &[Vec<Value>],
+) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare(table.insert_snapshot)?;
+    let mut inserted = 0;
+    for row in rows {
+        debug_assert_eq!(row.len(), table.columns.len(), "{}", table.name);
+        inserted += snapshot_execute(&mut statement, row)?;
+    }
+    Ok(inserted)
+}

@@ -1,0 +1,353 @@
+//! Opening a log, and making sure that it is one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use ves::{StreamKey, Timestamp};
+
+use crate::conn::{Conn, connect, open_snapshot, postgres_options};
+use crate::error::LogError;
+use crate::repair::Repair;
+use crate::schema::{TABLES, Table};
+use crate::source::Source;
+use crate::sql::{postgres, snapshot};
+use crate::value::{Columns, Value};
+use crate::view::View;
+
+/// A log that was found to be one. It holds no connection: each view and each repair has its own.
+#[derive(Debug, Clone)]
+pub struct Log {
+    source: Source,
+    backend: Backend,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Postgres(Box<PgConnectOptions>),
+    Snapshot(PathBuf, SnapshotInfo),
+}
+
+/// What a snapshot file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// When it was taken.
+    pub taken_at: Option<Timestamp>,
+    /// What it was taken from, without secrets.
+    pub source: Option<String>,
+}
+
+impl Log {
+    /// Opens a log and checks that it has the tables and columns of one. Writes nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Connect`] if PostgreSQL cannot be reached, [`LogError::Io`] if the file cannot be read,
+    /// [`LogError::NotASnapshot`] if it is none, [`LogError::Schema`] if tables or columns are missing or different,
+    /// [`LogError::Locked`] if another process is writing the file.
+    pub async fn open(source: &Source) -> Result<Self, LogError> {
+        let backend = match source {
+            Source::Postgres(url) => {
+                let options = postgres_options(url).map_err(|e| LogError::Connect {
+                    target: source.to_string(),
+                    source: Box::new(e),
+                })?;
+                let mut conn = connect(&options, &source.to_string()).await?;
+                check_postgres(&mut conn, source).await?;
+                Backend::Postgres(Box::new(options))
+            }
+            Source::Snapshot(path) => {
+                check_header(path)?;
+                let conn = read_only(path)?;
+                let info = check_snapshot(conn, source).await.map_err(|e| of_file(path, e))?;
+                Backend::Snapshot(path.clone(), info)
+            }
+        };
+        Ok(Self {
+            source: source.clone(),
+            backend,
+        })
+    }
+
+    /// Where the log is.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What the file says of itself, if the log is a snapshot.
+    pub fn snapshot_info(&self) -> Option<&SnapshotInfo> {
+        match &self.backend {
+            Backend::Postgres(_) => None,
+            Backend::Snapshot(_, info) => Some(info),
+        }
+    }
+
+    /// One consistent view: a REPEATABLE READ, READ ONLY transaction, or a read transaction on the file opened
+    /// read-only. As long as a snapshot's view lives, nobody can write to the file: drop it before a repair.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub async fn view(&self) -> Result<View, LogError> {
+        let doing = "beginning to read";
+        let (mut conn, begin) = match &self.backend {
+            Backend::Postgres(options) => (
+                connect(options, &self.source.to_string()).await?,
+                postgres!("begin_view"),
+            ),
+            Backend::Snapshot(path, _) => (read_only(path)?, snapshot!("begin_view")),
+        };
+        conn.run(doing, begin).await.map_err(|e| self.placed(e))?;
+        Ok(View { conn })
+    }
+
+    /// Begins to repair one stream, holding what the sequencer holds while it writes to it (see [`Repair`]).
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] if the locks cannot be had within `lock_timeout`; otherwise as [`Log::open`].
+    pub async fn repair(&self, stream: &StreamKey, lock_timeout: Duration) -> Result<Repair, LogError> {
+        let conn = match &self.backend {
+            Backend::Postgres(options) => connect(options, &self.source.to_string()).await?,
+            Backend::Snapshot(path, _) => {
+                check_header(path)?;
+                open_snapshot(path, true).map_err(|e| of_file(path, e))?
+            }
+        };
+        Repair::begin(conn, *stream, lock_timeout)
+            .await
+            .map_err(|e| self.placed(e))
+    }
+
+    fn placed(&self, error: LogError) -> LogError {
+        match &self.backend {
+            Backend::Postgres(_) => error,
+            Backend::Snapshot(path, _) => of_file(path, error),
+        }
+    }
+}
+
+/// Says which file it was, where SQLite only says that it is none of its own.
+fn of_file(path: &Path, error: LogError) -> LogError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match &error {
+        LogError::Sqlite { source, .. }
+            if matches!(source.sqlite_error_code(), Some(NotADatabase | DatabaseCorrupt)) =>
+        {
+            LogError::NotASnapshot {
+                path: path.to_owned(),
+                what: format!("damaged or truncated: {source}"),
+            }
+        }
+        _ => error,
+    }
+}
+
+fn read_only(path: &Path) -> Result<Conn, LogError> {
+    open_snapshot(path, false).map_err(|e| of_file(path, e))
+}
+
+/// `application_id` of snapshots: 'VESL'.
+const APPLICATION_ID: [u8; 4] = *b"VESL";
+
+/// Looks at the first 100 bytes, so that nothing that is no snapshot reaches SQLite.
+/// <https://sqlite.org/fileformat2.html#the_database_header>
+fn check_header(path: &Path) -> Result<(), LogError> {
+    let io = |source| LogError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let not = |what: &str| {
+        Err(LogError::NotASnapshot {
+            path: path.to_owned(),
+            what: what.into(),
+        })
+    };
+    let mut file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return not("not a file");
+    }
+    let mut header = [0; 100];
+    if metadata.len() < 100 {
+        return not("not an SQLite database (too short)");
+    }
+    file.read_exact(&mut header).map_err(io)?;
+    if !header.starts_with(b"SQLite format 3\0") {
+        return not("not an SQLite database");
+    }
+    if header[68..72] != APPLICATION_ID {
+        return not("an SQLite database, but not a snapshot (make one with `sequencer-recovery snapshot`)");
+    }
+    let version = u32::from_be_bytes([header[60], header[61], header[62], header[63]]);
+    if version != 1 {
+        return not(&format!(
+            "a snapshot of version {version}; this program reads version 1"
+        ));
+    }
+    // Reading a file in WAL mode would leave files beside it.
+    if header[18] != 1 || header[19] != 1 {
+        return not("a snapshot that was put into WAL mode; undo that with PRAGMA journal_mode = DELETE");
+    }
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65536,
+        size => u64::from(size),
+    };
+    let pages = u64::from(u32::from_be_bytes([
+        header[28], header[29], header[30], header[31],
+    ]));
+    if metadata.len() < page_size * pages {
+        let what = format!("truncated: {} bytes of {}", metadata.len(), page_size * pages);
+        return not(&what);
+    }
+    Ok(())
+}
+
+async fn check_postgres(conn: &mut Conn, source: &Source) -> Result<(), LogError> {
+    let names = TABLES.iter().map(|table| table.name.to_owned()).collect();
+    let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
+    let mut problems = Vec::new();
+    conn.query(
+        "looking at the schema",
+        postgres!("schema"),
+        &[Value::Texts(names)],
+        &mut |row| {
+            let mut c = Columns::new(row);
+            match (c.text("table"), c.text("column"), c.text("type")) {
+                (Ok(table), Ok(column), Ok(kind)) => {
+                    found
+                        .entry(table.into())
+                        .or_default()
+                        .insert(column.into(), kind.into());
+                }
+                _ => problems.push("the catalogue cannot be read".into()),
+            }
+            ControlFlow::Continue(())
+        },
+    )
+    .await?;
+    for table in TABLES {
+        let columns = found.get(table.name);
+        table_problems(
+            table,
+            columns,
+            |kind, found| kind.postgres_types().contains(&found),
+            &mut problems,
+        );
+    }
+    schema_result(source, problems)
+}
+
+fn schema_result(source: &Source, problems: Vec<String>) -> Result<(), LogError> {
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(LogError::Schema {
+            target: source.to_string(),
+            problems,
+        })
+    }
+}
+
+fn table_problems(
+    table: &Table,
+    columns: Option<&BTreeMap<String, String>>,
+    fits: impl Fn(crate::value::Kind, &str) -> bool,
+    problems: &mut Vec<String>,
+) {
+    let Some(columns) = columns else {
+        if table.required {
+            problems.push(format!("table {} is missing", table.name));
+        }
+        return;
+    };
+    for (name, kind) in table.columns {
+        match columns.get(*name) {
+            None => problems.push(format!("column {}.{name} is missing", table.name)),
+            Some(found) if !fits(*kind, found) => {
+                problems.push(format!("column {}.{name} is of type {found}", table.name));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+async fn check_snapshot(mut conn: Conn, source: &Source) -> Result<SnapshotInfo, LogError> {
+    let doing = "looking at the schema";
+    conn.run(doing, snapshot!("begin_view")).await?;
+    let mut problems = Vec::new();
+
+    conn.query(doing, snapshot!("program"), &[], &mut |row| {
+        let mut c = Columns::new(row);
+        let what = c.text("type").unwrap_or("object").to_owned();
+        problems.push(format!(
+            "{what} {:?} does not belong there",
+            c.text("name").unwrap_or("?")
+        ));
+        ControlFlow::Continue(())
+    })
+    .await?;
+
+    for table in TABLES {
+        let mut columns = BTreeMap::new();
+        conn.query(doing, snapshot!("schema"), &[table.name.into()], &mut |row| {
+            let mut c = Columns::new(row);
+            let mut read = || -> Result<(), String> {
+                c.text("table")?;
+                let (name, kind) = (c.text("column")?, c.text("type")?);
+                let (strict, hidden) = (c.int("strict")?, c.int("hidden")?);
+                if strict != 1 || hidden != 0 {
+                    return Err(format!(
+                        "column {}.{name} is not a plain column of a STRICT table",
+                        table.name
+                    ));
+                }
+                columns.insert(name.to_owned(), kind.to_owned());
+                Ok(())
+            };
+            if let Err(what) = read() {
+                problems.push(what);
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        let columns = (!columns.is_empty()).then_some(&columns);
+        table_problems(
+            table,
+            columns,
+            |kind, found| kind.snapshot_type() == found,
+            &mut problems,
+        );
+        if columns.is_none() && !table.required {
+            // A snapshot has all of them, if empty.
+            problems.push(format!("table {} is missing", table.name));
+        }
+    }
+    schema_result(source, problems)?;
+
+    let mut meta = BTreeMap::<String, String>::new();
+    conn.query(doing, snapshot!("meta"), &[], &mut |row| {
+        let mut c = Columns::new(row);
+        if let (Ok(key), Ok(value)) = (c.text("key"), c.text("value")) {
+            meta.insert(key.into(), value.into());
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    let format = (
+        meta.get("format").map(String::as_str),
+        meta.get("version").map(String::as_str),
+    );
+    if format != (Some("event-log-snapshot"), Some("1")) {
+        let problem = format!("snapshot_meta says format {:?}, version {:?}", format.0, format.1);
+        return Err(LogError::Schema {
+            target: source.to_string(),
+            problems: vec![problem],
+        });
+    }
+    Ok(SnapshotInfo {
+        taken_at: meta.get("taken_at").and_then(|text| text.parse().ok()),
+        source: meta.remove("source"),
+    })
+}

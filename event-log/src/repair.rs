@@ -1,0 +1,265 @@
+//! Writing repairs: one transaction for one stream, under the sequencer's own locks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ves::{CommandId, Receipt, StreamKey, Timestamp};
+
+use crate::conn::Conn;
+use crate::entry::{
+    Commitment, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row, receipt_row,
+};
+use crate::error::{LogError, RowError};
+use crate::schema::{VES_COMMAND_DEDUPE, VES_COMMITMENTS, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
+use crate::sql::{both, postgres, snapshot};
+use crate::value::{Columns, Value};
+use crate::view::View;
+
+/// A transaction that repairs one stream.
+///
+/// It holds what the sequencer holds: in PostgreSQL the advisory lock under which commitments are made and the stream's
+/// row in `ves_sequence_counters` FOR UPDATE, under which numbers are given out, at READ COMMITTED; of a snapshot the
+/// whole file. Nothing is kept unless [`Repair::commit`] is called: dropping it rolls back.
+pub struct Repair {
+    view: View,
+    stream: StreamKey,
+    counter_before: Option<u64>,
+    counter: u64,
+}
+
+impl Repair {
+    pub(crate) async fn begin(
+        mut conn: Conn,
+        stream: StreamKey,
+        lock_timeout: Duration,
+    ) -> Result<Self, LogError> {
+        let doing = "locking the stream";
+        let of = [stream.tenant_id.into(), stream.store_id.into()];
+        let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
+        match &mut conn {
+            Conn::Postgres(_) => {
+                conn.run(doing, postgres!("begin_repair")).await?;
+                let timeout = Value::Text(format!("{millis}ms"));
+                conn.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
+                    .await?;
+                let key = ves::stream::advisory_lock_key(&stream);
+                conn.query_one(doing, postgres!("advisory_lock"), &[key.into()], |_| ())
+                    .await?;
+            }
+            Conn::Snapshot(file) => {
+                file.busy_timeout(lock_timeout)
+                    .map_err(|e| LogError::sqlite(doing, e))?;
+                conn.run(doing, snapshot!("begin_repair")).await?;
+            }
+        }
+        let (create, lock) = match conn {
+            Conn::Postgres(_) => (postgres!("create_counter"), postgres!("lock_counter")),
+            Conn::Snapshot(_) => (snapshot!("create_counter"), both!("counter")),
+        };
+        let missing = conn.execute(doing, create, &of).await? == 1;
+        let counter = conn
+            .query_one(doing, lock, &of, |row| {
+                Columns::new(row).number("current_sequence")
+            })
+            .await?;
+        let counter: Result<u64, String> = counter.unwrap_or_else(|| Err("the counter's row is gone".into()));
+        let counter = counter.map_err(|what| RowError {
+            table: "ves_sequence_counters",
+            stream: Some(stream),
+            sequence: None,
+            what,
+        })?;
+        let counter_before = if missing { None } else { Some(counter) };
+        Ok(Self {
+            view: View { conn },
+            stream,
+            counter_before,
+            counter,
+        })
+    }
+
+    /// The stream that is repaired.
+    pub fn stream(&self) -> &StreamKey {
+        &self.stream
+    }
+
+    /// The counter as found; `None` if its row was missing (the repair has made one, of 0).
+    pub fn counter_before(&self) -> Option<u64> {
+        self.counter_before
+    }
+
+    /// Reads inside the transaction: what was there when the locks were had, and what the repair wrote since.
+    pub fn view(&mut self) -> &mut View {
+        &mut self.view
+    }
+
+    /// Inserts events with their numbers.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if an event or number is already in the log, is of another stream, or does not fit.
+    pub async fn insert_events(&mut self, events: &[RestoredEvent]) -> Result<u64, LogError> {
+        let doing = "inserting events";
+        for restored in events {
+            self.check_stream(doing, &restored.event.stream)?;
+        }
+        let rows = rows(doing, events, event_row)?;
+        self.view.conn.insert(doing, &VES_EVENTS, rows).await
+    }
+
+    /// Inserts receipts of events that are in the log.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if an event has a receipt already, or is not in the log.
+    pub async fn insert_receipts(&mut self, receipts: &[Receipt]) -> Result<u64, LogError> {
+        let doing = "inserting receipts";
+        let rows = rows(doing, receipts, receipt_row)?;
+        self.view.conn.insert(doing, &VES_SEQUENCER_RECEIPTS, rows).await
+    }
+
+    /// Remembers commands as accepted at a time; those already remembered stay as they are. Says how many are new.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn insert_dedupe(&mut self, commands: &[(CommandId, Timestamp)]) -> Result<u64, LogError> {
+        let rows = commands
+            .iter()
+            .map(|(id, at)| dedupe_row(&self.stream, *id, *at))
+            .collect();
+        self.view
+            .conn
+            .insert("inserting accepted commands", &VES_COMMAND_DEDUPE, rows)
+            .await
+    }
+
+    /// Raises the version of each of these entities to the number of its events in the stream; a version that is
+    /// higher stays. Says how many were raised.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn raise_entity_versions(
+        &mut self,
+        entities: impl IntoIterator<Item = Entity>,
+    ) -> Result<u64, LogError> {
+        let doing = "raising entity versions";
+        let [tenant, store]: [Value; 2] = [self.stream.tenant_id.into(), self.stream.store_id.into()];
+        // Each once: counted by a join, an entity named twice would count double.
+        let entities: BTreeSet<Entity> = entities.into_iter().collect();
+        let conn = &mut self.view.conn;
+        if matches!(conn, Conn::Postgres(_)) {
+            let (types, ids) = entities.into_iter().map(|e| (e.entity_type, e.entity_id)).unzip();
+            let parameters = [tenant, store, Value::Texts(types), Value::Texts(ids)];
+            return conn
+                .execute(doing, postgres!("raise_entity_versions"), &parameters)
+                .await;
+        }
+        let mut raised = 0;
+        for entity in entities {
+            let parameters = [
+                tenant.clone(),
+                store.clone(),
+                entity.entity_type.into(),
+                entity.entity_id.into(),
+            ];
+            raised += conn
+                .execute(doing, snapshot!("raise_entity_version"), &parameters)
+                .await?;
+        }
+        Ok(raised)
+    }
+
+    /// Sets the counter: the last number given out.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if that would lower it.
+    pub async fn set_counter(&mut self, counter: u64) -> Result<(), LogError> {
+        let doing = "setting the counter";
+        let refused = |what| LogError::Refused { doing, what };
+        if counter < self.counter {
+            return Err(refused(format!(
+                "it is {} and must never be lowered, to {counter} or at all",
+                self.counter
+            )));
+        }
+        let sql = match self.view.conn {
+            Conn::Postgres(_) => postgres!("set_counter"),
+            Conn::Snapshot(_) => snapshot!("set_counter"),
+        };
+        let value = as_i64("counter", counter).map_err(refused)?;
+        let parameters = [
+            self.stream.tenant_id.into(),
+            self.stream.store_id.into(),
+            value.into(),
+        ];
+        match self.view.conn.execute(doing, sql, &parameters).await? {
+            1 => {
+                self.counter = counter;
+                Ok(())
+            }
+            changed => Err(refused(format!("{changed} rows would change instead of 1"))),
+        }
+    }
+
+    /// Inserts commitments.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if one is already there, is of another stream, or does not fit.
+    pub async fn insert_commitments(&mut self, commitments: &[Commitment]) -> Result<u64, LogError> {
+        let doing = "inserting commitments";
+        for commitment in commitments {
+            self.check_stream(doing, &commitment.stream)?;
+        }
+        let rows = rows(doing, commitments, commitment_row)?;
+        self.view.conn.insert(doing, &VES_COMMITMENTS, rows).await
+    }
+
+    /// Keeps what was written and lets go of the locks.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if the counter is below a number in the stream's rows: the sequencer would stop.
+    /// After any error nothing is kept.
+    pub async fn commit(mut self) -> Result<(), LogError> {
+        let doing = "committing";
+        let of = [self.stream.tenant_id.into(), self.stream.store_id.into()];
+        let conn = &mut self.view.conn;
+        let last = conn
+            .query_one(doing, both!("max_sequence"), &of, |row| {
+                Columns::new(row).optional_int("max")
+            })
+            .await?;
+        let last = last
+            .transpose()
+            .map_err(|what| LogError::Refused { doing, what })?
+            .flatten();
+        if last.is_some_and(|last| u64::try_from(last).is_ok_and(|last| last > self.counter)) {
+            let what = format!(
+                "the counter is {}, below the last number {}",
+                self.counter,
+                last.unwrap_or(0)
+            );
+            return Err(LogError::Refused { doing, what });
+        }
+        conn.commit().await
+    }
+
+    fn check_stream(&self, doing: &'static str, stream: &StreamKey) -> Result<(), LogError> {
+        if *stream == self.stream {
+            return Ok(());
+        }
+        Err(LogError::Refused {
+            doing,
+            what: format!("{stream} is not the stream that is repaired, {}", self.stream),
+        })
+    }
+}
+
+pub(crate) fn rows<T>(
+    doing: &'static str,
+    values: &[T],
+    row: fn(&T) -> Result<Vec<Value>, String>,
+) -> Result<Vec<Vec<Value>>, LogError> {
+    values
+        .iter()
+        .map(row)
+        .collect::<Result<_, _>>()
+        .map_err(|what| LogError::Refused { doing, what })
+}

@@ -1,0 +1,404 @@
+//! Values on their way into and out of a database, in one form for both kinds of database.
+
+use sqlx::postgres::PgRow;
+use sqlx::{Row as _, ValueRef as _};
+use uuid::Uuid;
+use ves::Timestamp;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `uuid`; in a snapshot lower-case hyphenated text.
+    Uuid,
+    /// `int2`, `int4` or `int8`.
+    Int,
+    /// `text` or `varchar`.
+    Text,
+    /// `bytea`.
+    Bytes,
+    /// `jsonb`; in a snapshot text as PostgreSQL renders it.
+    Json,
+    /// `timestamptz`; in a snapshot RFC 3339 text with six digits and a `Z`.
+    Time,
+}
+
+impl Kind {
+    /// The types, as PostgreSQL names them, whose values can be read and written as this kind.
+    pub(crate) fn postgres_types(self) -> &'static [&'static str] {
+        match self {
+            Kind::Uuid => &["uuid"],
+            Kind::Int => &["smallint", "integer", "bigint"],
+            Kind::Text => &["text", "character varying"],
+            Kind::Bytes => &["bytea"],
+            Kind::Json => &["jsonb"],
+            Kind::Time => &["timestamp with time zone"],
+        }
+    }
+
+    /// The type of a STRICT table's column that holds this kind.
+    pub(crate) fn snapshot_type(self) -> &'static str {
+        match self {
+            Kind::Uuid | Kind::Text | Kind::Json | Kind::Time => "TEXT",
+            Kind::Int => "INTEGER",
+            Kind::Bytes => "BLOB",
+        }
+    }
+}
+
+/// A value that is written, or given to a query.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Uuid(Uuid),
+    Int(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+    Time(Timestamp),
+    /// A list, for PostgreSQL only.
+    Uuids(Vec<Uuid>),
+    /// A list, for PostgreSQL only.
+    Texts(Vec<String>),
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+macro_rules! value_from {
+    ($($type:ty => |$v:ident| $value:expr;)*) => {
+        $(impl From<$type> for Value {
+            fn from($v: $type) -> Self {
+                $value
+            }
+        })*
+    };
+}
+
+value_from! {
+    Uuid => |v| Value::Uuid(v);
+    ves::TenantId => |v| Value::Uuid(v.0);
+    ves::StoreId => |v| Value::Uuid(v.0);
+    ves::EventId => |v| Value::Uuid(v.0);
+    ves::AgentId => |v| Value::Uuid(v.0);
+    ves::CommandId => |v| Value::Uuid(v.0);
+    ves::BatchId => |v| Value::Uuid(v.0);
+    ves::SequencerId => |v| Value::Uuid(v.0);
+    i64 => |v| Value::Int(v);
+    i32 => |v| Value::Int(v.into());
+    i16 => |v| Value::Int(v.into());
+    u32 => |v| Value::Int(v.into());
+    &str => |v| Value::Text(v.to_owned());
+    String => |v| Value::Text(v);
+    Vec<u8> => |v| Value::Bytes(v);
+    ves::Hash32 => |v| Value::Bytes(v.0.to_vec());
+    ves::SignatureBytes => |v| Value::Bytes(v.0.to_vec());
+    Timestamp => |v| Value::Time(v);
+}
+
+/// A value as read, borrowed from its row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cell<'a> {
+    Uuid(Uuid),
+    Int(i64),
+    /// Text and JSON.
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    Time(Timestamp),
+}
+
+impl Cell<'_> {
+    pub(crate) fn to_value(self) -> Value {
+        match self {
+            Cell::Uuid(v) => Value::Uuid(v),
+            Cell::Int(v) => Value::Int(v),
+            Cell::Text(v) => Value::Text(v.to_owned()),
+            Cell::Bytes(v) => Value::Bytes(v.to_vec()),
+            Cell::Time(v) => Value::Time(v),
+        }
+    }
+}
+
+/// A row of either database.
+#[derive(Clone, Copy)]
+pub(crate) enum Row<'a> {
+    Postgres(&'a PgRow),
+    Snapshot(&'a rusqlite::Row<'a>),
+}
+
+impl<'a> Row<'a> {
+    /// The value of a column, `None` if it is NULL.
+    ///
+    /// # Errors
+    /// What the value is instead, if it is not of that kind.
+    pub(crate) fn get(&self, index: usize, kind: Kind) -> Result<Option<Cell<'a>>, String> {
+        match self {
+            Row::Postgres(row) => {
+                let value = row.try_get_raw(index).map_err(|e| e.to_string())?;
+                if value.is_null() {
+                    return Ok(None);
+                }
+                postgres_cell(value.as_bytes().map_err(|e| e.to_string())?, kind).map(Some)
+            }
+            Row::Snapshot(row) => {
+                let value = row.get_ref(index).map_err(|e| e.to_string())?;
+                snapshot_cell(value, kind)
+            }
+        }
+    }
+}
+
+/// Microseconds between 1970 and 2000, where PostgreSQL's time begins.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// Reads a value in PostgreSQL's binary format. That its column has a type of this kind was made sure when the log
+/// was opened.
+fn postgres_cell(bytes: &[u8], kind: Kind) -> Result<Cell<'_>, String> {
+    let text = |bytes| {
+        std::str::from_utf8(bytes)
+            .map(Cell::Text)
+            .map_err(|e| e.to_string())
+    };
+    match kind {
+        Kind::Uuid => Uuid::from_slice(bytes).map(Cell::Uuid).map_err(|e| e.to_string()),
+        Kind::Int => postgres_int(bytes)
+            .map(Cell::Int)
+            .ok_or_else(|| "not an integer".into()),
+        Kind::Text => text(bytes),
+        Kind::Bytes => Ok(Cell::Bytes(bytes)),
+        // The first byte is the version of the format, and there has been one so far.
+        Kind::Json => match bytes {
+            [1, json @ ..] => text(json),
+            _ => Err("not jsonb of version 1".into()),
+        },
+        Kind::Time => {
+            let micros = postgres_int(bytes).ok_or("not a time")?;
+            if micros == i64::MAX || micros == i64::MIN {
+                return Err("an infinite time".into());
+            }
+            let micros = micros.checked_add(POSTGRES_EPOCH).ok_or("a time out of range")?;
+            Ok(Cell::Time(Timestamp(micros)))
+        }
+    }
+}
+
+fn postgres_int(bytes: &[u8]) -> Option<i64> {
+    match *bytes {
+        [a, b] => Some(i16::from_be_bytes([a, b]).into()),
+        [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),
+        [a, b, c, d, e, f, g, h] => Some(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    }
+}
+
+/// Reads a value of a snapshot, which can be anything.
+///
+/// A uuid or time that is not written as this crate writes it is refused: comparisons by text would miss it.
+fn snapshot_cell(value: rusqlite::types::ValueRef<'_>, kind: Kind) -> Result<Option<Cell<'_>>, String> {
+    use rusqlite::types::ValueRef;
+    let cell = match (kind, value) {
+        (_, ValueRef::Null) => return Ok(None),
+        (Kind::Int, ValueRef::Integer(number)) => Cell::Int(number),
+        (Kind::Bytes, ValueRef::Blob(bytes)) => Cell::Bytes(bytes),
+        (Kind::Uuid | Kind::Text | Kind::Json | Kind::Time, ValueRef::Text(bytes)) => {
+            let text = std::str::from_utf8(bytes).map_err(|_| "text that is not UTF-8")?;
+            match kind {
+                Kind::Uuid => Cell::Uuid(canonical_uuid(text)?),
+                Kind::Time => Cell::Time(canonical_time(text)?),
+                _ => Cell::Text(text),
+            }
+        }
+        (_, other) => {
+            return Err(format!(
+                "a value of type {} instead of {kind:?}",
+                other.data_type()
+            ));
+        }
+    };
+    Ok(Some(cell))
+}
+
+fn canonical_uuid(text: &str) -> Result<Uuid, String> {
+    let not = || format!("not a lower-case hyphenated uuid: {:?}", clip(text));
+    let uuid: Uuid = text.parse().map_err(|_| not())?;
+    if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text {
+        Ok(uuid)
+    } else {
+        Err(not())
+    }
+}
+
+fn canonical_time(text: &str) -> Result<Timestamp, String> {
+    let not = || format!("not a time as 2026-01-31T00:00:00.000000Z: {:?}", clip(text));
+    let time: Timestamp = text.parse().map_err(|_| not())?;
+    if time.to_string() == text {
+        Ok(time)
+    } else {
+        Err(not())
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+/// Reads a row column by column. The names are for messages; the order is what counts.
+pub(crate) struct Columns<'a> {
+    row: Row<'a>,
+    next: usize,
+}
+
+macro_rules! column {
+    ($(#[$doc:meta])* $name:ident, $optional:ident, $kind:expr, $variant:ident -> $type:ty) => {
+        $(#[$doc])*
+        pub(crate) fn $optional(&mut self, name: &str) -> Result<Option<$type>, String> {
+            match self.cell(name, $kind)? {
+                None => Ok(None),
+                Some(Cell::$variant(value)) => Ok(Some(value)),
+                Some(_) => Err(format!("{name}: a value of another kind")),
+            }
+        }
+
+        $(#[$doc])*
+        pub(crate) fn $name(&mut self, name: &str) -> Result<$type, String> {
+            self.$optional(name)?.ok_or_else(|| format!("{name} is NULL"))
+        }
+    };
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn new(row: Row<'a>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    fn cell(&mut self, name: &str, kind: Kind) -> Result<Option<Cell<'a>>, String> {
+        let index = self.next;
+        self.next += 1;
+        self.row
+            .get(index, kind)
+            .map_err(|what| format!("{name}: {what}"))
+    }
+
+    column!(uuid, optional_uuid, Kind::Uuid, Uuid -> Uuid);
+    column!(int, optional_int, Kind::Int, Int -> i64);
+    column!(text, optional_text, Kind::Text, Text -> &'a str);
+    column!(time, optional_time, Kind::Time, Time -> Timestamp);
+
+    pub(crate) fn optional_json(&mut self, name: &str) -> Result<Option<&'a str>, String> {
+        match self.cell(name, Kind::Json)? {
+            None => Ok(None),
+            Some(Cell::Text(json)) => Ok(Some(json)),
+            Some(_) => Err(format!("{name}: a value of another kind")),
+        }
+    }
+
+    pub(crate) fn optional_bytes(&mut self, name: &str) -> Result<Option<&'a [u8]>, String> {
+        match self.cell(name, Kind::Bytes)? {
+            None => Ok(None),
+            Some(Cell::Bytes(bytes)) => Ok(Some(bytes)),
+            Some(_) => Err(format!("{name}: a value of another kind")),
+        }
+    }
+
+    /// An integer in the range of the type asked for.
+    pub(crate) fn number<T: TryFrom<i64>>(&mut self, name: &str) -> Result<T, String> {
+        let value = self.int(name)?;
+        value
+            .try_into()
+            .map_err(|_| format!("{name}: {value} is out of range"))
+    }
+
+    /// An integer in the range of the type asked for, if there is one.
+    pub(crate) fn optional_number<T: TryFrom<i64>>(&mut self, name: &str) -> Result<Option<T>, String> {
+        match self.optional_int(name)? {
+            None => Ok(None),
+            Some(value) => match value.try_into() {
+                Ok(value) => Ok(Some(value)),
+                Err(_) => Err(format!("{name}: {value} is out of range")),
+            },
+        }
+    }
+
+    /// Bytes of the length of the type asked for.
+    pub(crate) fn fixed<T>(&mut self, name: &str) -> Result<T, String>
+    where
+        T: for<'b> TryFrom<&'b [u8], Error = ves::digest::HexError>,
+    {
+        self.optional_fixed(name)?
+            .ok_or_else(|| format!("{name} is NULL"))
+    }
+
+    /// Bytes of the length of the type asked for, if there are any.
+    pub(crate) fn optional_fixed<T>(&mut self, name: &str) -> Result<Option<T>, String>
+    where
+        T: for<'b> TryFrom<&'b [u8], Error = ves::digest::HexError>,
+    {
+        match self.optional_bytes(name)? {
+            None => Ok(None),
+            Some(bytes) => match T::try_from(bytes) {
+                Ok(value) => Ok(Some(value)),
+                Err(error) => Err(format!(
+                    "{name}: {} bytes instead of {}",
+                    bytes.len(),
+                    error.expected
+                )),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::types::ValueRef;
+
+    use super::*;
+
+    #[test]
+    fn postgres_values() {
+        assert_eq!(postgres_cell(&[0xff, 0xfe], Kind::Int), Ok(Cell::Int(-2)));
+        assert_eq!(postgres_cell(&[0, 0, 1, 0], Kind::Int), Ok(Cell::Int(256)));
+        assert!(postgres_cell(&[1, 2, 3], Kind::Int).is_err());
+        assert_eq!(postgres_cell(b"\x01{}", Kind::Json), Ok(Cell::Text("{}")));
+        assert!(postgres_cell(b"{}", Kind::Json).is_err());
+        assert!(postgres_cell(b"", Kind::Json).is_err());
+        assert!(postgres_cell(&[1; 15], Kind::Uuid).is_err());
+        assert!(postgres_cell(&[0xff], Kind::Text).is_err());
+        let epoch = 0_i64.to_be_bytes();
+        assert_eq!(
+            postgres_cell(&epoch, Kind::Time).unwrap(),
+            Cell::Time("2000-01-01T00:00:00Z".parse().unwrap())
+        );
+        assert!(postgres_cell(&i64::MAX.to_be_bytes(), Kind::Time).is_err());
+        assert!(postgres_cell(&i64::MIN.to_be_bytes(), Kind::Time).is_err());
+        assert!(postgres_cell(&(i64::MAX - 1).to_be_bytes(), Kind::Time).is_err());
+    }
+
+    #[test]
+    fn snapshot_values_are_refused_unless_written_as_we_write_them() {
+        let text = |text: &'static str, kind| snapshot_cell(ValueRef::Text(text.as_bytes()), kind);
+        assert!(text("0f0fadcc-f9d1-5602-8113-29cdc04a12ee", Kind::Uuid).is_ok());
+        for bad in [
+            "0F0FADCC-f9d1-5602-8113-29cdc04a12ee",
+            "0f0fadccf9d15602811329cdc04a12ee",
+            "",
+            "x",
+        ] {
+            assert!(text(bad, Kind::Uuid).is_err(), "{bad}");
+        }
+        assert!(text("2026-11-20T05:57:11.194000Z", Kind::Time).is_ok());
+        for bad in [
+            "2026-11-20T05:57:11.194Z",
+            "2026-11-20T05:57:11.194000+00:00",
+            "infinity",
+            "",
+        ] {
+            assert!(text(bad, Kind::Time).is_err(), "{bad}");
+        }
+        assert!(snapshot_cell(ValueRef::Text(&[0xff]), Kind::Text).is_err());
+        assert!(snapshot_cell(ValueRef::Real(1.0), Kind::Int).is_err());
+        assert!(snapshot_cell(ValueRef::Text(b"1"), Kind::Int).is_err());
+        assert!(snapshot_cell(ValueRef::Text(b"1"), Kind::Bytes).is_err());
+        assert_eq!(snapshot_cell(ValueRef::Null, Kind::Int), Ok(None));
+    }
+}

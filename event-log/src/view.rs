@@ -1,0 +1,618 @@
+//! Reading a log: one consistent view of it.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, RangeInclusive};
+
+use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
+
+use crate::conn::Conn;
+use crate::entry::{
+    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
+    ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_entry, read_key, read_leaf_input,
+    read_stream,
+};
+use crate::error::{LogError, RowError, Rows};
+use crate::sql::{both, postgres, snapshot};
+use crate::value::{Columns, Row, Value};
+
+/// How many rows, and about how many bytes, a reader is handed at once.
+const CHUNK_ROWS: usize = 1024;
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// Which streams to look at: those of a tenant, of a store, or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamFilter {
+    /// Only this tenant's.
+    pub tenant: Option<TenantId>,
+    /// Only this store's.
+    pub store: Option<StoreId>,
+}
+
+impl From<&StreamKey> for StreamFilter {
+    fn from(stream: &StreamKey) -> Self {
+        Self {
+            tenant: Some(stream.tenant_id),
+            store: Some(stream.store_id),
+        }
+    }
+}
+
+/// One consistent view of a log: whatever others write, all that is read through it is of one moment.
+///
+/// Made by [`Log::view`](crate::Log::view); a [`Repair`](crate::Repair) has one too, which sees what the repair wrote.
+/// Values come back as stored, not verified. Methods take `&mut self` since they share one connection.
+pub struct View {
+    pub(crate) conn: Conn,
+}
+
+/// Receives rows in chunks, in order; breaks off by returning [`ControlFlow::Break`].
+pub type EachChunk<'a, T> = &'a mut dyn FnMut(Vec<Result<T, RowError>>) -> ControlFlow<()>;
+
+/// Reads one row of a stream; says too about how many bytes it holds.
+type Read<T> = fn(Row<'_>, &StreamKey) -> (Result<T, RowError>, usize);
+
+fn of(stream: &StreamKey) -> [Value; 2] {
+    [stream.tenant_id.into(), stream.store_id.into()]
+}
+
+impl View {
+    /// The streams that events, counters or commitments tell of, in order.
+    ///
+    /// # Errors
+    /// If the database fails. Rows of no known stream are in [`Rows::unreadable`].
+    pub async fn streams(&mut self, filter: &StreamFilter) -> Result<Rows<StreamState>, LogError> {
+        let doing = "counting the streams";
+        let filter = [filter.tenant.into(), filter.store.into()];
+        let mut streams = BTreeMap::<StreamKey, StreamState>::new();
+        let mut unreadable = Vec::new();
+
+        type Fill = fn(&mut Columns<'_>, &mut StreamState) -> Result<(), String>;
+        let sources: [(&'static str, &'static str, Fill); 4] = [
+            ("ves_events", both!("streams_of_events"), |c, state| {
+                state.event_count = c.number("count")?;
+                state.first = c.optional_number("first")?;
+                state.last = c.optional_number("last")?;
+                state.misnumbered = c.number("misnumbered")?;
+                Ok(())
+            }),
+            (
+                "ves_sequencer_receipts",
+                both!("streams_of_receipts"),
+                |c, state| {
+                    state.receipt_count = c.number("count")?;
+                    state.last_receipt = c.optional_number("sequence_number")?;
+                    Ok(())
+                },
+            ),
+            (
+                "ves_sequence_counters",
+                both!("streams_of_counters"),
+                |c, state| {
+                    state.counter = Some(c.number("current_sequence")?);
+                    Ok(())
+                },
+            ),
+            ("ves_commitments", both!("streams_of_commitments"), |c, state| {
+                state.commitment_count = c.number("count")?;
+                state.first_committed = c.optional_number("sequence_start")?;
+                state.last_committed = c.optional_number("sequence_end")?;
+                Ok(())
+            }),
+        ];
+        for (table, sql, fill) in sources {
+            let mut each = |row: Row<'_>| {
+                let mut c = Columns::new(row);
+                let error = |stream, what| RowError {
+                    table,
+                    stream,
+                    sequence: None,
+                    what,
+                };
+                match read_stream(&mut c) {
+                    Err(what) => unreadable.push(error(None, what)),
+                    Ok(stream) => {
+                        let state = streams.entry(stream).or_insert_with(|| StreamState::new(stream));
+                        if let Err(what) = fill(&mut c, state) {
+                            unreadable.push(error(Some(stream), what));
+                        }
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            self.conn.query(doing, sql, &filter, &mut each).await?;
+        }
+        Ok(Rows {
+            rows: streams.into_values().collect(),
+            unreadable,
+        })
+    }
+
+    /// The numbers of a stream that are there, as ranges in order. Costs a look at every row only if there are holes.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn present_ranges(&mut self, stream: &StreamKey) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+        let doing = "looking for holes";
+        let mut ranges = Vec::new();
+        let presence = self
+            .conn
+            .query_one(doing, both!("presence"), &of(stream), |row| {
+                let mut c = Columns::new(row);
+                Ok((
+                    c.number::<u64>("count")?,
+                    c.optional_number::<u64>("first")?,
+                    c.optional_number::<u64>("last")?,
+                ))
+            })
+            .await?;
+        let presence = presence
+            .transpose()
+            .map_err(|what| row_error("ves_events", stream, what))?;
+        let Some((count, Some(first), Some(last))) = presence else {
+            return Ok(ranges);
+        };
+        if count == last - first + 1 {
+            return Ok(vec![first..=last]);
+        }
+        let mut failed = None;
+        self.conn
+            .query(doing, both!("islands"), &of(stream), &mut |row| {
+                let mut c = Columns::new(row);
+                match (c.number("first"), c.number("last")) {
+                    (Ok(first), Ok(last)) => ranges.push(first..=last),
+                    (Err(what), _) | (_, Err(what)) => failed = Some(row_error("ves_events", stream, what)),
+                }
+                ControlFlow::Continue(())
+            })
+            .await?;
+        match failed {
+            None => Ok(ranges),
+            Some(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the events of a range to `each`, with their receipts, in the order of their numbers and in chunks: the
+    /// memory that this takes does not grow with the log.
+    ///
+    /// # Errors
+    /// If the database fails. A row that cannot be understood is given as an error, in its place.
+    pub async fn for_each_entry(
+        &mut self,
+        stream: &StreamKey,
+        range: RangeInclusive<u64>,
+        each: EachChunk<'_, LogEntry>,
+    ) -> Result<(), LogError> {
+        self.for_each_chunk(
+            "reading events",
+            both!("entries"),
+            stream,
+            range,
+            read_entry,
+            each,
+        )
+        .await
+    }
+
+    /// As [`View::for_each_entry`], but only what leaves are made of.
+    ///
+    /// # Errors
+    /// As [`View::for_each_entry`].
+    pub async fn for_each_leaf_input(
+        &mut self,
+        stream: &StreamKey,
+        range: RangeInclusive<u64>,
+        each: EachChunk<'_, LeafInput>,
+    ) -> Result<(), LogError> {
+        self.for_each_chunk(
+            "reading leaves",
+            both!("leaf_inputs"),
+            stream,
+            range,
+            read_leaf_input,
+            each,
+        )
+        .await
+    }
+
+    async fn for_each_chunk<T>(
+        &mut self,
+        doing: &'static str,
+        sql: &'static str,
+        stream: &StreamKey,
+        range: RangeInclusive<u64>,
+        read: Read<T>,
+        each: EachChunk<'_, T>,
+    ) -> Result<(), LogError> {
+        let Ok(start) = i64::try_from(*range.start()) else {
+            return Ok(());
+        };
+        let end = i64::try_from(*range.end()).unwrap_or(i64::MAX);
+        let [tenant, store] = of(stream);
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        let mut stopped = false;
+        self.conn
+            .query(
+                doing,
+                sql,
+                &[tenant, store, start.into(), end.into()],
+                &mut |row| {
+                    let (value, size) = read(row, stream);
+                    chunk.push(value);
+                    bytes += size;
+                    if chunk.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
+                        return ControlFlow::Continue(());
+                    }
+                    bytes = 0;
+                    let flow = each(std::mem::take(&mut chunk));
+                    stopped = flow.is_break();
+                    flow
+                },
+            )
+            .await?;
+        if !stopped && !chunk.is_empty() {
+            let _ = each(chunk);
+        }
+        Ok(())
+    }
+
+    /// All events of a range at once: for ranges known to be small.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn entries(
+        &mut self,
+        stream: &StreamKey,
+        range: RangeInclusive<u64>,
+    ) -> Result<Rows<LogEntry>, LogError> {
+        let mut rows = Rows::default();
+        self.for_each_entry(stream, range, &mut |chunk| {
+            chunk.into_iter().for_each(|entry| rows.push(entry));
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// The commitments of a stream, by their first number.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn commitments(&mut self, stream: &StreamKey) -> Result<Rows<Commitment>, LogError> {
+        self.rows("reading commitments", both!("commitments"), &of(stream), |row| {
+            read_commitment(row, stream)
+        })
+        .await
+    }
+
+    /// The keys of a tenant's agents, or of all agents.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn keys(&mut self, tenant: Option<TenantId>) -> Result<Rows<SigningKey>, LogError> {
+        self.rows("reading agents' keys", both!("keys"), &[tenant.into()], read_key)
+            .await
+    }
+
+    /// Which of these events are in the log, and where, in whatever stream.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn find_events(&mut self, events: &[EventId]) -> Result<Rows<FoundEvent>, LogError> {
+        let doing = "looking for events";
+        let mut found = Rows::default();
+        let mut each = |row: Row<'_>| {
+            let mut c = Columns::new(row);
+            let mut stream = None;
+            let mut read = || -> Result<FoundEvent, String> {
+                let event_id = EventId(c.uuid("event_id")?);
+                let key = read_stream(&mut c)?;
+                stream = Some(key);
+                Ok(FoundEvent {
+                    event_id,
+                    stream: key,
+                    sequence_number: c.number("sequence_number")?,
+                })
+            };
+            let read = read();
+            found.push(read.map_err(|what| RowError {
+                table: "ves_events",
+                stream,
+                sequence: None,
+                what,
+            }));
+            ControlFlow::Continue(())
+        };
+        if matches!(self.conn, Conn::Postgres(_)) {
+            for ids in events.chunks(10_000) {
+                let ids = Value::Uuids(ids.iter().map(|id| id.0).collect());
+                self.conn
+                    .query(doing, postgres!("find_events"), &[ids], &mut each)
+                    .await?;
+            }
+        } else {
+            for id in events {
+                self.conn
+                    .query(doing, snapshot!("find_event"), &[(*id).into()], &mut each)
+                    .await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The stored versions of a stream's entities.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn entity_versions(&mut self, stream: &StreamKey) -> Result<Rows<(Entity, i64)>, LogError> {
+        self.rows(
+            "reading entity versions",
+            both!("entity_versions"),
+            &of(stream),
+            |row| {
+                let mut c = Columns::new(row);
+                let mut read = || Ok((read_entity(&mut c)?, c.int("version")?));
+                read().map_err(|what| row_error("entity_versions", stream, what))
+            },
+        )
+        .await
+    }
+
+    /// The entities of a stream whose stored version is not the number of their events, in order.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn version_drift(&mut self, stream: &StreamKey) -> Result<Rows<VersionDrift>, LogError> {
+        let mut drift = self
+            .rows(
+                "comparing entity versions",
+                both!("version_drift"),
+                &of(stream),
+                |row| {
+                    let mut c = Columns::new(row);
+                    let mut read = || {
+                        Ok(VersionDrift {
+                            entity: read_entity(&mut c)?,
+                            version: c.optional_int("version")?,
+                            events: c.number("events")?,
+                        })
+                    };
+                    read().map_err(|what| row_error("entity_versions", stream, what))
+                },
+            )
+            .await?;
+        // The databases collate differently.
+        drift.rows.sort();
+        Ok(drift)
+    }
+
+    /// Commands of a stream that are remembered as accepted while no event has them: their events would be refused.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn dedupe_orphans(&mut self, stream: &StreamKey) -> Result<Rows<DedupeOrphan>, LogError> {
+        self.rows(
+            "comparing commands",
+            both!("dedupe_orphans"),
+            &of(stream),
+            |row| {
+                let mut c = Columns::new(row);
+                let mut read = || {
+                    Ok(DedupeOrphan {
+                        command_id: CommandId(c.uuid("command_id")?),
+                        created_at: c.time("created_at")?,
+                    })
+                };
+                read().map_err(|what| row_error("ves_command_dedupe", stream, what))
+            },
+        )
+        .await
+    }
+
+    /// Events of a stream whose command is not remembered as accepted: it could be given again.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn dedupe_missing(&mut self, stream: &StreamKey) -> Result<Rows<MissingDedupe>, LogError> {
+        self.rows(
+            "comparing commands",
+            both!("dedupe_missing"),
+            &of(stream),
+            |row| {
+                let mut c = Columns::new(row);
+                let mut read = || {
+                    Ok(MissingDedupe {
+                        command_id: CommandId(c.uuid("command_id")?),
+                        event_id: EventId(c.uuid("event_id")?),
+                        sequence_number: c.number("sequence_number")?,
+                    })
+                };
+                read().map_err(|what| row_error("ves_events", stream, what))
+            },
+        )
+        .await
+    }
+
+    /// Receipts whose event is not in the log, of all streams together.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn receipts_of_no_event(&mut self) -> Result<OrphanReceipts, LogError> {
+        let found = self
+            .conn
+            .query_one(
+                "looking for receipts without an event",
+                both!("receipts_of_no_event"),
+                &[],
+                |row| {
+                    let mut c = Columns::new(row);
+                    Ok(OrphanReceipts {
+                        count: c.number("count")?,
+                        highest: c.optional_int("sequence_number")?,
+                    })
+                },
+            )
+            .await?;
+        located("ves_sequencer_receipts", None, found).map(Option::unwrap_or_default)
+    }
+
+    /// What a receipt made for this stream should say: as its newest receipt, or as the newest of the log.
+    ///
+    /// # Errors
+    /// If the database fails, or that receipt cannot be understood.
+    pub async fn receipt_defaults(
+        &mut self,
+        stream: &StreamKey,
+    ) -> Result<Option<ReceiptDefaults>, LogError> {
+        let doing = "reading the newest receipt";
+        let read = |row: Row<'_>| {
+            let mut c = Columns::new(row);
+            Ok(ReceiptDefaults {
+                sequencer_id: SequencerId(c.uuid("sequencer_id")?),
+                sequencer_key_version: c.number("sequencer_key_version")?,
+                receipt_signature_scheme: c.number("receipt_signature_scheme")?,
+            })
+        };
+        let mut found = self
+            .conn
+            .query_one(doing, both!("receipt_defaults"), &of(stream), read)
+            .await?;
+        if found.is_none() {
+            found = self
+                .conn
+                .query_one(doing, both!("receipt_defaults_any"), &[], read)
+                .await?;
+        }
+        located("ves_sequencer_receipts", Some(stream), found)
+    }
+
+    /// How far the read models have followed the stream.
+    ///
+    /// # Errors
+    /// If the database fails, or holds a negative number.
+    pub async fn projection_checkpoint(&mut self, stream: &StreamKey) -> Result<Option<u64>, LogError> {
+        let found = self
+            .conn
+            .query_one(
+                "reading the projection checkpoint",
+                both!("projection_checkpoint"),
+                &of(stream),
+                |row| Columns::new(row).number("last_projected_sequence"),
+            )
+            .await?;
+        located("projection_checkpoints", Some(stream), found)
+    }
+
+    /// When the nearest event below a number was sequenced.
+    ///
+    /// # Errors
+    /// If the database fails, or the time cannot be understood.
+    pub async fn last_sequenced_before(
+        &mut self,
+        stream: &StreamKey,
+        sequence: u64,
+    ) -> Result<Option<Timestamp>, LogError> {
+        let [tenant, store] = of(stream);
+        let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+        let found = self
+            .conn
+            .query_one(
+                "reading a time of sequencing",
+                both!("last_sequenced_before"),
+                &[tenant, store, sequence.into()],
+                |row| Columns::new(row).time("sequenced_at"),
+            )
+            .await?;
+        located("ves_events", Some(stream), found)
+    }
+
+    /// The counter of a stream; `None` if the row is missing.
+    ///
+    /// # Errors
+    /// If the database fails, or the counter is negative.
+    pub async fn counter(&mut self, stream: &StreamKey) -> Result<Option<u64>, LogError> {
+        let found = self
+            .conn
+            .query_one("reading the counter", both!("counter"), &of(stream), |row| {
+                Columns::new(row).number("current_sequence")
+            })
+            .await?;
+        located("ves_sequence_counters", Some(stream), found)
+    }
+
+    /// What time it is now: by the database's clock, or for a snapshot by this machine's.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn database_time(&mut self) -> Result<Timestamp, LogError> {
+        let sql = match self.conn {
+            Conn::Postgres(_) => postgres!("database_time"),
+            Conn::Snapshot(_) => snapshot!("database_time"),
+        };
+        let time = self
+            .conn
+            .query_one("asking for the time", sql, &[], |row| {
+                Columns::new(row).time("now")
+            })
+            .await?;
+        let time = time.unwrap_or_else(|| Err("no answer".into()));
+        time.map_err(|what| {
+            RowError {
+                table: "the clock",
+                stream: None,
+                sequence: None,
+                what,
+            }
+            .into()
+        })
+    }
+
+    async fn rows<T>(
+        &mut self,
+        doing: &'static str,
+        sql: &'static str,
+        parameters: &[Value],
+        read: impl Fn(Row<'_>) -> Result<T, RowError>,
+    ) -> Result<Rows<T>, LogError> {
+        let mut rows = Rows::default();
+        self.conn
+            .query(doing, sql, parameters, &mut |row| {
+                rows.push(read(row));
+                ControlFlow::Continue(())
+            })
+            .await?;
+        Ok(rows)
+    }
+}
+
+fn read_entity(c: &mut Columns<'_>) -> Result<Entity, String> {
+    Ok(Entity {
+        entity_type: c.text("entity_type")?.to_owned(),
+        entity_id: c.text("entity_id")?.to_owned(),
+    })
+}
+
+fn row_error(table: &'static str, stream: &StreamKey, what: String) -> RowError {
+    RowError {
+        table,
+        stream: Some(*stream),
+        sequence: None,
+        what,
+    }
+}
+
+fn located<T>(
+    table: &'static str,
+    stream: Option<&StreamKey>,
+    found: Option<Result<T, String>>,
+) -> Result<Option<T>, LogError> {
+    let error = |what| {
+        RowError {
+            table,
+            stream: stream.copied(),
+            sequence: None,
+            what,
+        }
+        .into()
+    };
+    found.transpose().map_err(error)
+}

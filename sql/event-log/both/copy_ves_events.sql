@@ -1,0 +1,8 @@
+-- Every row of ves_events, for a snapshot.
+SELECT
+    event_id, command_id, ves_version, tenant_id, store_id, source_agent_id, agent_key_id, entity_type,
+    entity_id, event_type, created_at, created_at_str, sequenced_at, payload_kind, payload,
+    payload_encrypted, payload_plain_hash, payload_cipher_hash, event_signing_hash, agent_signature,
+    sequence_number, base_version, agent_signature_scheme, agent_signature_bundle
+FROM ves_events
+ORDER BY tenant_id, store_id, sequence_number

@@ -1,0 +1,5 @@
+-- Every row of x402_sequence_counters, for a snapshot.
+SELECT
+    tenant_id, store_id, current_sequence, updated_at
+FROM x402_sequence_counters
+ORDER BY tenant_id, store_id

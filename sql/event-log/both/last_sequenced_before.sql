@@ -1,0 +1,6 @@
+-- When the nearest event below a number was sequenced.
+SELECT sequenced_at
+FROM ves_events
+WHERE tenant_id = $1 AND store_id = $2 AND sequence_number < $3
+ORDER BY sequence_number DESC
+LIMIT 1

@@ -1,0 +1,2 @@
+-- The only writer from here on.
+BEGIN IMMEDIATE

@@ -1,0 +1,4 @@
+-- Where an event is, in whatever stream.
+SELECT event_id, tenant_id, store_id, sequence_number
+FROM ves_events
+WHERE event_id = $1

@@ -1,0 +1,6 @@
+-- One row of event_command_dedupe.
+INSERT INTO event_command_dedupe (
+    tenant_id, store_id, command_id, created_at
+) VALUES (
+    $1, $2, $3, $4
+)

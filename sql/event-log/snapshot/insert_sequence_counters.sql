@@ -1,0 +1,6 @@
+-- One row of sequence_counters.
+INSERT INTO sequence_counters (
+    tenant_id, store_id, current_sequence, updated_at
+) VALUES (
+    $1, $2, $3, $4
+)

@@ -1,0 +1,7 @@
+-- One row of ves_command_dedupe.
+INSERT INTO ves_command_dedupe (
+    tenant_id, store_id, command_id, created_at
+) VALUES (
+    $1, $2, $3, $4
+)
+ON CONFLICT DO NOTHING

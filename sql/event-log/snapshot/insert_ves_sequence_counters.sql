@@ -1,0 +1,6 @@
+-- One row of ves_sequence_counters.
+INSERT INTO ves_sequence_counters (
+    tenant_id, store_id, current_sequence, updated_at
+) VALUES (
+    $1, $2, $3, $4
+)

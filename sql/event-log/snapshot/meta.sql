@@ -1,0 +1,2 @@
+-- What the file says it is.
+SELECT key, value FROM snapshot_meta

@@ -1,0 +1,4 @@
+-- The file may be hostile: nothing in its schema is trusted, and what it holds is checked when read.
+PRAGMA trusted_schema = OFF;
+PRAGMA cell_size_check = ON;
+PRAGMA foreign_keys = ON;
