@@ -3,9 +3,9 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), event_log::LogError> {
-//! use event_log::{Log, Source, StreamFilter};
+//! use event_log::{Log, StreamFilter};
 //!
-//! let log = Log::open(&Source::parse("log.db")).await?;
+//! let log = Log::open(&cli_common::DbTarget::Snapshot("log.db".into())).await?;
 //! let mut view = log.view().await?;
 //! for state in view.streams(&StreamFilter::default()).await?.all()? {
 //!     println!("{}: {} events, counter {:?}", state.stream, state.event_count, state.counter);
@@ -17,7 +17,8 @@
 //!
 //! # What is where
 //!
-//! - [`Log::open`] finds out whether there is a log at a [`Source`], and what is missing if not.
+//! - [`Log::open`] finds out whether there is a log at a [`DbTarget`](cli_common::DbTarget), and what is
+//!   missing if not.
 //! - [`View`] reads: one consistent view, in constant memory. Everything comes back **as stored**; what of it is true
 //!   is for the crates above to say. A row that cannot be understood becomes a [`RowError`] with its place and does
 //!   not stop the rest.
@@ -37,7 +38,6 @@ mod log;
 mod repair;
 mod schema;
 mod snapshot;
-mod source;
 mod sql;
 mod value;
 mod view;
@@ -50,5 +50,4 @@ pub use error::{LogError, RowError, Rows};
 pub use log::{Log, SnapshotInfo};
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
-pub use source::Source;
 pub use view::{EachChunk, StreamFilter, View};

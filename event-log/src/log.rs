@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cli_common::DbTarget;
 use sqlx::postgres::PgConnectOptions;
 use ves::{StreamKey, Timestamp};
 
@@ -14,7 +15,6 @@ use crate::conn::{Conn, connect, open_snapshot, postgres_options};
 use crate::error::LogError;
 use crate::repair::Repair;
 use crate::schema::{TABLES, Table};
-use crate::source::Source;
 use crate::sql::{postgres, snapshot};
 use crate::value::{Columns, Value};
 use crate::view::View;
@@ -22,7 +22,7 @@ use crate::view::View;
 /// A log that was found to be one. It holds no connection: each view and each repair has its own.
 #[derive(Debug, Clone)]
 pub struct Log {
-    source: Source,
+    source: DbTarget,
     backend: Backend,
 }
 
@@ -48,10 +48,10 @@ impl Log {
     /// [`LogError::Connect`] if PostgreSQL cannot be reached, [`LogError::Io`] if the file cannot be read,
     /// [`LogError::NotASnapshot`] if it is none, [`LogError::Schema`] if tables or columns are missing or different,
     /// [`LogError::Locked`] if another process is writing the file.
-    pub async fn open(source: &Source) -> Result<Self, LogError> {
+    pub async fn open(source: &DbTarget) -> Result<Self, LogError> {
         let backend = match source {
-            Source::Postgres(url) => {
-                let options = postgres_options(url).map_err(|e| LogError::Connect {
+            DbTarget::Postgres(url) => {
+                let options = postgres_options(url.expose()).map_err(|e| LogError::Connect {
                     target: source.to_string(),
                     source: Box::new(e),
                 })?;
@@ -59,7 +59,7 @@ impl Log {
                 check_postgres(&mut conn, source).await?;
                 Backend::Postgres(Box::new(options))
             }
-            Source::Snapshot(path) => {
+            DbTarget::Snapshot(path) => {
                 check_header(path)?;
                 let conn = read_only(path)?;
                 let info = check_snapshot(conn, source).await.map_err(|e| of_file(path, e))?;
@@ -73,7 +73,7 @@ impl Log {
     }
 
     /// Where the log is.
-    pub fn source(&self) -> &Source {
+    pub fn source(&self) -> &DbTarget {
         &self.source
     }
 
@@ -204,7 +204,7 @@ fn check_header(path: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-async fn check_postgres(conn: &mut Conn, source: &Source) -> Result<(), LogError> {
+async fn check_postgres(conn: &mut Conn, source: &DbTarget) -> Result<(), LogError> {
     let names = TABLES.iter().map(|table| table.name.to_owned()).collect();
     let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
     let mut problems = Vec::new();
@@ -239,7 +239,7 @@ async fn check_postgres(conn: &mut Conn, source: &Source) -> Result<(), LogError
     schema_result(source, problems)
 }
 
-fn schema_result(source: &Source, problems: Vec<String>) -> Result<(), LogError> {
+fn schema_result(source: &DbTarget, problems: Vec<String>) -> Result<(), LogError> {
     if problems.is_empty() {
         Ok(())
     } else {
@@ -273,7 +273,7 @@ fn table_problems(
     }
 }
 
-async fn check_snapshot(mut conn: Conn, source: &Source) -> Result<SnapshotInfo, LogError> {
+async fn check_snapshot(mut conn: Conn, source: &DbTarget) -> Result<SnapshotInfo, LogError> {
     let doing = "looking at the schema";
     conn.run(doing, snapshot!("begin_view")).await?;
     let mut problems = Vec::new();

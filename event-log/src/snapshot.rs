@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use cli_common::{DbTarget, Progress};
 use rusqlite::Connection;
 use tempfile::{NamedTempFile, TempPath};
 use ves::{CommandId, Receipt, SigningKey, StreamKey, Timestamp};
@@ -22,7 +23,7 @@ use crate::sql::{SNAPSHOT_SCHEMA, both, snapshot};
 use crate::value::{Cell, Kind, Row, Value};
 use crate::view::View;
 
-/// How many rows are copied between two calls of the progress function.
+/// How many rows are copied between two reports of progress.
 const PROGRESS_ROWS: u64 = 1024;
 
 /// How many rows of each table were copied, in the order of copying; `None` if the source has no such table.
@@ -36,8 +37,8 @@ pub struct Snapshot {
     path: PathBuf,
 }
 
-/// Copies every table of a view into a new snapshot file. `progress` is told a table and how many of its rows are
-/// copied.
+/// Copies every table of a view into a new snapshot file. Each table is a phase of `progress`, and
+/// a row a step.
 ///
 /// Memory does not grow with the log. What a check of the schema would refuse is copied as it is, so that it can be
 /// audited; a value that has no form in a snapshot stops the copy, with its place.
@@ -46,9 +47,9 @@ pub struct Snapshot {
 /// If the file exists already, cannot be written, or the view cannot be read.
 pub async fn write_snapshot(
     view: &mut View,
-    source: &crate::Source,
+    source: &DbTarget,
     path: &Path,
-    progress: &mut dyn FnMut(&'static str, u64),
+    progress: &dyn Progress,
 ) -> Result<CopiedRows, LogError> {
     let taken_at = view.database_time().await?;
     let mut target = Snapshot::begin(path, snapshot!("session_copy"))?;
@@ -108,13 +109,14 @@ impl Snapshot {
         &mut self,
         view: &mut View,
         table: &'static Table,
-        progress: &mut dyn FnMut(&'static str, u64),
+        progress: &dyn Progress,
     ) -> Result<u64, LogError> {
         let mut insert = self
             .connection
             .prepare(table.insert_snapshot)
             .map_err(|e| LogError::sqlite(DOING, e))?;
         let mut count = 0;
+        progress.start(&format!("copying {}", table.name), None);
         let mut failed: Option<LogError> = None;
         let mut values = Vec::with_capacity(table.columns.len());
         view.conn
@@ -129,7 +131,7 @@ impl Snapshot {
                 }
                 count += 1;
                 if count % PROGRESS_ROWS == 0 {
-                    progress(table.name, count);
+                    progress.advance(PROGRESS_ROWS);
                 }
                 ControlFlow::Continue(())
             })
@@ -137,7 +139,8 @@ impl Snapshot {
         if let Some(error) = failed {
             return Err(error);
         }
-        progress(table.name, count);
+        progress.advance(count % PROGRESS_ROWS);
+        progress.finish();
         Ok(count)
     }
 
