@@ -16,6 +16,8 @@ pub struct AnchorPlace {
     pub log_index: u64,
     /// The block.
     pub block_hash: Hash32,
+    /// When the block was made, in seconds since 1970, if the log says so.
+    pub block_timestamp: Option<u64>,
     /// The transaction.
     pub transaction_hash: Hash32,
     /// The contract.
@@ -167,6 +169,7 @@ pub fn group(anchors: &[Anchor], streams: &[StreamKey]) -> AnchorView {
             block_number: anchor.block_number,
             log_index: anchor.log_index,
             block_hash: anchor.block_hash,
+            block_timestamp: anchor.block_timestamp,
             transaction_hash: anchor.transaction_hash,
             contract: anchor.contract,
             kind: anchor.kind,

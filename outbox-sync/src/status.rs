@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use crate::error::OutboxError;
-use crate::outbox::{Outbox, OutboxMeta};
+use crate::outbox::{Outbox, OutboxMeta, StatusCounts};
 use crate::row::Content;
 
 /// How many faults of single rows are kept word for word; the others are counted.
@@ -74,5 +74,54 @@ impl OutboxFigures {
             ControlFlow::Continue(())
         })?;
         Ok(figures)
+    }
+}
+
+impl OutboxFigures {
+    /// Whether there are rows or values that could not be read. (Rows that nobody signed are no fault of
+    /// the file.)
+    pub fn has_problems(&self) -> bool {
+        self.malformed > 0 || self.flawed > 0 || !self.meta.flaws.is_empty()
+    }
+}
+
+/// The figures of several outboxes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Totals {
+    /// How many outboxes were read.
+    pub outboxes: u64,
+    /// How many could not be.
+    pub not_read: u64,
+    /// Rows of the outboxes by state.
+    pub outbox: StatusCounts,
+    /// Rows of the pulled events.
+    pub pulled: u64,
+    /// Rows of the quarantined events.
+    pub quarantined: u64,
+    /// See [`OutboxFigures::signed`].
+    pub signed: u64,
+    /// See [`OutboxFigures::unsigned`].
+    pub unsigned: u64,
+    /// See [`OutboxFigures::malformed`].
+    pub malformed: u64,
+    /// See [`OutboxFigures::flawed`].
+    pub flawed: u64,
+}
+
+impl Totals {
+    /// Adds an outbox.
+    pub fn add(&mut self, figures: &OutboxFigures) {
+        self.outboxes += 1;
+        self.outbox.pending += figures.meta.outbox.pending;
+        self.outbox.synced += figures.meta.outbox.synced;
+        self.outbox.failed += figures.meta.outbox.failed;
+        self.outbox.rejected += figures.meta.outbox.rejected;
+        self.outbox.unknown += figures.meta.outbox.unknown;
+        self.pulled += figures.meta.pulled;
+        self.quarantined += figures.meta.quarantined;
+        self.signed += figures.signed;
+        self.unsigned += figures.unsigned;
+        self.malformed += figures.malformed;
+        self.flawed += figures.flawed;
     }
 }

@@ -1,0 +1,32 @@
+//! `outbox-sync`: what agents and those who run them do with outboxes.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use cli_common::GlobalArgs;
+
+/// Reads agents' outboxes and says what is in them. Never changes an outbox.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Args {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Status(commands::status::StatusArgs),
+}
+
+fn main() -> ExitCode {
+    let args: Args = cli_common::parse_or_exit();
+    cli_common::init_logging(&args.global);
+    let result = match &args.command {
+        Command::Status(command) => commands::status::run(command, &args.global),
+    };
+    cli_common::finish(result, &args.global)
+}

@@ -1,0 +1,121 @@
+//! The binary as people and scripts use it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn status(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::cargo_bin("outbox-sync")
+        .unwrap()
+        .current_dir(folder)
+        .arg("status")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(common::create(&dir.path().join("a.db"), common::OUTBOX_V1, 3));
+    drop(common::create(&dir.path().join("b.db"), common::OUTBOX_V3, 4));
+    let (code, out, err) = status(dir.path(), &["."]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("NOT CHECKED: signatures"), "{out}");
+
+    fs::write(
+        dir.path().join("c.db"),
+        "not a database, but long enough\u{1b}[31m",
+    )
+    .unwrap();
+    for format in ["table", "json", "ndjson"] {
+        let (code, out, err) = status(dir.path(), &["--format", format, ".", "nothing.db", "x*.db"]);
+        assert_eq!(code, 8, "{out}{err}");
+        for name in ["c.db", "nothing.db", "x*.db"] {
+            assert!(err.contains(name), "{err}");
+        }
+        assert!(out.contains("b.db"), "{out}");
+    }
+    let (_, out, _) = status(dir.path(), &["--format", "json", "."]);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["schema"], "outbox-status/1");
+    assert_eq!(document["totals"]["outbox"]["synced"], 7);
+    assert_eq!(document["totals"]["not_read"], 1);
+    assert_eq!(document["outboxes"][0]["shape"], "v1");
+    assert_eq!(document["outboxes"][1]["highest_claim"], 7);
+    let (_, out, _) = status(dir.path(), &["--format", "ndjson", "."]);
+    let types: Vec<String> = out
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["type"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(types, ["outbox", "outbox", "not_read", "totals"]);
+
+    let connection = rusqlite::Connection::open(dir.path().join("a.db")).unwrap();
+    connection
+        .execute_batch("UPDATE _ves_outbox SET event_id = 'x' || char(10) WHERE local_seq = 2")
+        .unwrap();
+    drop(connection);
+    let (code, out, _) = status(dir.path(), &["a.db"]);
+    assert_eq!(code, 4);
+    assert!(out.contains("fault: a.db _ves_outbox row 2: event_id"), "{out}");
+    let (code, _, _) = status(dir.path(), &["a.db", "c.db"]);
+    assert_eq!(code, 12);
+}
+
+#[test]
+fn wrong_usage_is_16() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(status(dir.path(), &[]).0, 16);
+    assert_eq!(status(dir.path(), &["--nonsense", "x"]).0, 16);
+    let none = Command::cargo_bin("outbox-sync").unwrap().output().unwrap();
+    assert_eq!(none.status.code(), Some(16));
+}
+
+#[test]
+fn status_of_the_real_fleet() {
+    let Some(shared) = test_support::shared_data() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    common::copy_folder(&shared.join("data/scenario-1/outboxes"), &dir.path().join("new"));
+    common::copy_folder(
+        &shared.join("data/scenario-1/older-outboxes"),
+        &dir.path().join("old"),
+    );
+    let before = common::fingerprint(&dir.path().join("new"));
+    let (code, out, err) = status(dir.path(), &["--format", "json", "new/*"]);
+    assert_eq!(code, 0, "{err}");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    let totals = &document["totals"];
+    let outbox = &totals["outbox"];
+    assert_eq!(totals["outboxes"], 7);
+    let counts = ["pending", "synced", "failed", "rejected", "unknown"].map(|s| outbox[s].as_u64().unwrap());
+    assert_eq!(counts, [67, 690, 10, 21, 0]);
+    assert_eq!(
+        (&totals["pulled"], &totals["unsigned"]),
+        (&Value::from(564), &Value::from(242))
+    );
+    let (code, out, err) = status(dir.path(), &["new", "old"]);
+    assert_eq!(code, 8);
+    assert!(
+        err.contains("older shape") && out.contains("NOT CHECKED: old/"),
+        "{out}{err}"
+    );
+    assert_eq!(common::fingerprint(&dir.path().join("new")), before);
+}
