@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use outbox_sync::OutboxStatus;
 use serde::Serialize;
 use ves::{Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
 
@@ -37,8 +38,10 @@ impl Holders {
 
     /// How many of these holders are independent of each other.
     pub fn independent(&self, holders: impl IntoIterator<Item = HolderId>) -> usize {
-        let identities: std::collections::BTreeSet<&str> =
-            holders.into_iter().map(|h| self.identities[h.0].as_str()).collect();
+        let identities: std::collections::BTreeSet<&str> = holders
+            .into_iter()
+            .map(|h| self.identities[h.0].as_str())
+            .collect();
         identities.len()
     }
 }
@@ -92,7 +95,7 @@ pub struct Candidate {
     /// Who holds it.
     pub holders: Vec<HolderId>,
     /// The state that the agent's outbox gives it (`pending`, `synced`, …), if an outbox holds it.
-    pub status: Option<String>,
+    pub status: Option<OutboxStatus>,
     /// Its place in that outbox, which is the agent's own order.
     pub local_seq: Option<i64>,
 }
@@ -129,11 +132,11 @@ pub struct StreamEvidence {
     pub receipts: BTreeMap<u64, Vec<HeldReceipt>>,
     /// Who knows which highest number.
     pub witnesses: Vec<Witness>,
-    /// Rows that are not used.
-    pub refused: Vec<Refused>,
-    /// Claims of events that the log has, at the log's own position / at another.
+    /// How many rows are not used.
+    pub refused: u64,
+    /// Claims of events that the log has, at the log's own position.
     pub confirmed_claims: u64,
-    /// See [`StreamEvidence::confirmed_claims`].
+    /// Claims of events that the log has, at another position than the log's.
     pub contradicted_claims: u64,
 }
 

@@ -5,6 +5,7 @@
 //! may be false, the default takes the highest claim; the operator may decide otherwise, and is told
 //! what each choice costs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,8 +20,38 @@ pub struct Witness {
     pub sequence: u64,
     /// How sure that is. The log's own rows count as `committed`: they are facts of this database copy.
     pub grade: Grade,
-    /// Who, in words: `anchored batch 51947cd0…`, `outbox alpha.db (_ves_outbox)`.
+    /// Who, in words: `anchored batch 51947cd0…`, `alpha.db (_ves_outbox)`.
     pub who: String,
+    /// What makes the witness itself (the agent behind an outbox), so that two words of one holder do not
+    /// corroborate each other. Empty for the log and the chain.
+    #[serde(skip)]
+    pub identity: String,
+}
+
+/// What two independent holders agree on: the second highest number, counting the best of each. Whoever
+/// knows of a number knows that all before it were given out.
+pub fn corroborated(witnesses: &[Witness]) -> Option<Witness> {
+    let mut best: BTreeMap<&str, &Witness> = BTreeMap::new();
+    for witness in witnesses
+        .iter()
+        .filter(|w| w.grade == Grade::Claimed && !w.identity.is_empty())
+    {
+        let top = best.entry(&witness.identity).or_insert(witness);
+        if witness.sequence > top.sequence {
+            *top = witness;
+        }
+    }
+    let mut best: Vec<&Witness> = best.into_values().collect();
+    best.sort_by(|a, b| b.sequence.cmp(&a.sequence).then(a.who.cmp(&b.who)));
+    let [first, second, ..] = best[..] else {
+        return None;
+    };
+    Some(Witness {
+        sequence: second.sequence,
+        grade: Grade::Corroborated,
+        who: format!("{} and {}", first.who, second.who),
+        identity: String::new(),
+    })
 }
 
 /// Which witnesses the operator trusts for the floor.
@@ -55,13 +86,21 @@ impl FromStr for FloorChoice {
         if let Ok(number) = s.parse() {
             return Ok(Self::At(number));
         }
-        [Grade::Proven, Grade::Receipted, Grade::Committed, Grade::Corroborated, Grade::Claimed]
-            .into_iter()
-            .find(|grade| grade.as_str() == s)
-            .map(Self::Grade)
-            .ok_or_else(|| {
-                format!("{s:?} is neither a number nor one of proven, receipted, committed, corroborated, claimed")
-            })
+        [
+            Grade::Proven,
+            Grade::Receipted,
+            Grade::Committed,
+            Grade::Corroborated,
+            Grade::Claimed,
+        ]
+        .into_iter()
+        .find(|grade| grade.as_str() == s)
+        .map(Self::Grade)
+        .ok_or_else(|| {
+            format!(
+                "{s:?} is neither a number nor one of proven, receipted, committed, corroborated, claimed"
+            )
+        })
     }
 }
 
@@ -113,13 +152,27 @@ pub fn floor(witnesses: &[Witness], choice: FloorChoice) -> Result<Option<Floor>
         witnesses
             .iter()
             .filter(|w| w.grade >= from && w.sequence > 0)
-            .max_by(|a, b| (a.sequence, a.grade).cmp(&(b.sequence, b.grade)).then(b.who.cmp(&a.who)))
+            .max_by(|a, b| {
+                (a.sequence, a.grade)
+                    .cmp(&(b.sequence, b.grade))
+                    .then(b.who.cmp(&a.who))
+            })
     };
     let Some(highest_claim) = highest(Grade::Claimed) else {
         return match choice {
             FloorChoice::At(number) if number > 0 => {
-                let witness = Witness { sequence: number, grade: Grade::Claimed, who: "the operator".into() };
-                Ok(Some(Floor { counter: number, grade: Grade::Claimed, witness, options: Vec::new() }))
+                let witness = Witness {
+                    sequence: number,
+                    grade: Grade::Claimed,
+                    who: "the operator".into(),
+                    identity: String::new(),
+                };
+                Ok(Some(Floor {
+                    counter: number,
+                    grade: Grade::Claimed,
+                    witness,
+                    options: Vec::new(),
+                }))
             }
             _ => Ok(None),
         };
@@ -128,12 +181,19 @@ pub fn floor(witnesses: &[Witness], choice: FloorChoice) -> Result<Option<Floor>
     let mut options: Vec<FloorOption> = Vec::new();
     // Proven, receipted and committed numbers bind alike: a choice among them would change nothing.
     for grade in [Grade::Proven, Grade::Corroborated, Grade::Claimed] {
-        let Some(witness) = highest(grade.min(BINDING)) else { continue };
+        let Some(witness) = highest(grade.min(BINDING)) else {
+            continue;
+        };
         if options.last().is_some_and(|o| o.counter == witness.sequence) {
             continue;
         }
         let cost = cost(witness, highest_claim, binding);
-        options.push(FloorOption { choice: FloorChoice::Grade(grade), counter: witness.sequence, witness: witness.clone(), cost });
+        options.push(FloorOption {
+            choice: FloorChoice::Grade(grade),
+            counter: witness.sequence,
+            witness: witness.clone(),
+            cost,
+        });
     }
     let chosen = match choice {
         FloorChoice::Grade(grade) => {
@@ -144,12 +204,25 @@ pub fn floor(witnesses: &[Witness], choice: FloorChoice) -> Result<Option<Floor>
         }
         FloorChoice::At(number) => {
             if let Some(witness) = binding.filter(|w| w.sequence > number) {
-                return Err(BelowProof { chosen: number, witness: witness.clone() });
+                return Err(BelowProof {
+                    chosen: number,
+                    witness: witness.clone(),
+                });
             }
-            Witness { sequence: number, grade: Grade::Claimed, who: "the operator".into() }
+            Witness {
+                sequence: number,
+                grade: Grade::Claimed,
+                who: "the operator".into(),
+                identity: String::new(),
+            }
         }
     };
-    Ok(Some(Floor { counter: chosen.sequence, grade: chosen.grade, witness: chosen, options }))
+    Ok(Some(Floor {
+        counter: chosen.sequence,
+        grade: chosen.grade,
+        witness: chosen,
+        options,
+    }))
 }
 
 fn cost(witness: &Witness, highest: &Witness, binding: Option<&Witness>) -> String {
@@ -178,7 +251,12 @@ mod tests {
     use super::*;
 
     fn witness(sequence: u64, grade: Grade, who: &str) -> Witness {
-        Witness { sequence, grade, who: who.into() }
+        Witness {
+            sequence,
+            grade,
+            who: who.into(),
+            identity: who.into(),
+        }
     }
 
     #[test]
@@ -189,30 +267,66 @@ mod tests {
             witness(228, Grade::Claimed, "alpha"),
         ];
         let floor_of = |choice: &str| floor(&witnesses, choice.parse().unwrap()).map(|f| f.unwrap().counter);
-        assert_eq!(floor(&witnesses, FloorChoice::default()).unwrap().unwrap().counter, 228);
+        assert_eq!(
+            floor(&witnesses, FloorChoice::default())
+                .unwrap()
+                .unwrap()
+                .counter,
+            228
+        );
         assert_eq!(floor_of("proven"), Ok(224));
         assert_eq!(floor_of("corroborated"), Ok(224));
         assert_eq!(floor_of("226"), Ok(226));
         assert_eq!(floor_of("224"), Ok(224));
         assert_eq!(floor_of("223").unwrap_err().witness.who, "anchor");
-        let options = floor(&witnesses, FloorChoice::default()).unwrap().unwrap().options;
+        let options = floor(&witnesses, FloorChoice::default())
+            .unwrap()
+            .unwrap()
+            .options;
         assert_eq!(options.iter().map(|o| o.counter).collect::<Vec<_>>(), [224, 228]);
-        assert!(options[0].cost.contains("4 number(s) up to 228 that alpha claims would be given out again"));
+        assert!(
+            options[0]
+                .cost
+                .contains("4 number(s) up to 228 that alpha claims would be given out again")
+        );
         assert!(options[1].cost.contains("4 number(s) after 224 stay empty"));
     }
 
     #[test]
     fn the_log_itself_binds_whatever_is_chosen() {
-        let witnesses = [witness(150, Grade::Committed, "log"), witness(128, Grade::Proven, "anchor")];
+        let witnesses = [
+            witness(150, Grade::Committed, "log"),
+            witness(128, Grade::Proven, "anchor"),
+        ];
         let chosen = floor(&witnesses, "proven".parse().unwrap()).unwrap().unwrap();
         assert_eq!((chosen.counter, chosen.witness.who.as_str()), (150, "log"));
         assert!(floor(&witnesses, FloorChoice::At(140)).is_err());
     }
 
     #[test]
+    fn two_holders_corroborate_the_lower_of_their_numbers_and_one_holder_nothing() {
+        let alpha = witness(228, Grade::Claimed, "alpha");
+        let bravo = witness(227, Grade::Claimed, "bravo");
+        let again = Witness {
+            sequence: 230,
+            who: "alpha's copy".into(),
+            ..alpha.clone()
+        };
+        assert_eq!(corroborated(&[alpha.clone(), again.clone()]), None);
+        let both = corroborated(&[alpha, bravo, again]).unwrap();
+        assert_eq!((both.sequence, both.grade), (227, Grade::Corroborated));
+    }
+
+    #[test]
     fn nobody_knows_of_nothing() {
         assert_eq!(floor(&[], FloorChoice::default()), Ok(None));
-        assert_eq!(floor(&[witness(0, Grade::Committed, "empty log")], FloorChoice::default()), Ok(None));
+        assert_eq!(
+            floor(
+                &[witness(0, Grade::Committed, "empty log")],
+                FloorChoice::default()
+            ),
+            Ok(None)
+        );
         let claimed_only = [witness(5, Grade::Claimed, "alpha")];
         assert_eq!(floor(&claimed_only, "proven".parse().unwrap()), Ok(None));
         assert!("best".parse::<FloorChoice>().is_err());

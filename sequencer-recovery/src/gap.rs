@@ -41,7 +41,7 @@ pub struct Gap {
 impl Gap {
     /// How many positions are missing.
     pub fn count(&self) -> u64 {
-        self.to - self.from + 1
+        (self.to - self.from).saturating_add(1)
     }
 
     /// The missing positions.
@@ -59,13 +59,25 @@ pub fn gaps(present: &[RangeInclusive<u64>], head: u64) -> Vec<Gap> {
     let mut next = 1;
     for range in present {
         if *range.start() > next {
-            let kind = if next == 1 { GapKind::Leading } else { GapKind::Interior };
-            gaps.push(Gap { kind, from: next, to: range.start() - 1 });
+            let kind = if next == 1 {
+                GapKind::Leading
+            } else {
+                GapKind::Interior
+            };
+            gaps.push(Gap {
+                kind,
+                from: next,
+                to: range.start() - 1,
+            });
         }
         next = next.max(range.end().saturating_add(1));
     }
     if head >= next {
-        gaps.push(Gap { kind: GapKind::Tail, from: next, to: head });
+        gaps.push(Gap {
+            kind: GapKind::Tail,
+            from: next,
+            to: head,
+        });
     }
     gaps
 }
@@ -86,7 +98,13 @@ pub fn ranges(positions: impl IntoIterator<Item = u64>) -> Vec<RangeInclusive<u6
 pub fn describe(ranges: &[RangeInclusive<u64>]) -> String {
     let parts: Vec<String> = ranges
         .iter()
-        .map(|r| if r.start() == r.end() { r.start().to_string() } else { format!("{}-{}", r.start(), r.end()) })
+        .map(|r| {
+            if r.start() == r.end() {
+                r.start().to_string()
+            } else {
+                format!("{}-{}", r.start(), r.end())
+            }
+        })
         .collect();
     parts.join(", ")
 }
@@ -104,15 +122,34 @@ mod tests {
         assert_eq!(
             gaps(&[3..=5, 8..=8], 10),
             [
-                Gap { kind: GapKind::Leading, from: 1, to: 2 },
-                Gap { kind: GapKind::Interior, from: 6, to: 7 },
-                Gap { kind: GapKind::Tail, from: 9, to: 10 },
+                Gap {
+                    kind: GapKind::Leading,
+                    from: 1,
+                    to: 2
+                },
+                Gap {
+                    kind: GapKind::Interior,
+                    from: 6,
+                    to: 7
+                },
+                Gap {
+                    kind: GapKind::Tail,
+                    from: 9,
+                    to: 10
+                },
             ]
         );
         assert_eq!(gaps(&[1..=5], 5), []);
         assert_eq!(gaps(&[1..=5], 3), [], "a witness behind the log knows of no gap");
         assert_eq!(gaps(&[], 0), []);
-        assert_eq!(gaps(&[], 2), [Gap { kind: GapKind::Tail, from: 1, to: 2 }]);
+        assert_eq!(
+            gaps(&[], 2),
+            [Gap {
+                kind: GapKind::Tail,
+                from: 1,
+                to: 2
+            }]
+        );
         assert_eq!(gaps(&[1..=u64::MAX - 1], u64::MAX - 1), []);
         assert_eq!(describe(&[1..=2, 4..=4]), "1-2, 4");
     }

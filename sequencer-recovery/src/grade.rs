@@ -81,13 +81,17 @@ impl FromStr for Accept {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        [Grade::Proven, Grade::Receipted, Grade::Committed, Grade::Corroborated, Grade::Claimed]
-            .into_iter()
-            .find(|grade| grade.as_str() == s)
-            .map(Self)
-            .ok_or_else(|| {
-                format!("{s:?} is not one of proven, receipted, committed, corroborated, claimed")
-            })
+        [
+            Grade::Proven,
+            Grade::Receipted,
+            Grade::Committed,
+            Grade::Corroborated,
+            Grade::Claimed,
+        ]
+        .into_iter()
+        .find(|grade| grade.as_str() == s)
+        .map(Self)
+        .ok_or_else(|| format!("{s:?} is not one of proven, receipted, committed, corroborated, claimed"))
     }
 }
 

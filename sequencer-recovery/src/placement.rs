@@ -40,7 +40,10 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { tries: 20_000, hashes: 20_000_000 }
+        Self {
+            tries: 20_000,
+            hashes: 20_000_000,
+        }
     }
 }
 
@@ -171,7 +174,9 @@ impl<'a> Judge<'a> {
 
     fn is_missing(&self, position: u64) -> bool {
         let after = self.missing.partition_point(|range| *range.end() < position);
-        self.missing.get(after).is_some_and(|range| range.contains(&position))
+        self.missing
+            .get(after)
+            .is_some_and(|range| range.contains(&position))
     }
 
     fn put(&mut self, position: u64, candidate: usize, grade: Grade, basis: String) {
@@ -180,17 +185,32 @@ impl<'a> Judge<'a> {
         let first_use = self.used.insert(event_id);
         debug_assert!(first_use, "an event has one place");
         let sequenced_at = self.sequenced_at(position, event_id);
-        self.placed.insert(position, Placement { position, candidate, grade, basis, sequenced_at });
+        self.placed.insert(
+            position,
+            Placement {
+                position,
+                candidate,
+                grade,
+                basis,
+                sequenced_at,
+            },
+        );
     }
 
     /// The time of numbering that a witness of this very placement knows; a receipt before a pulled row.
     fn sequenced_at(&self, position: u64, event_id: EventId) -> Option<Timestamp> {
         let receipts = self.evidence.receipts.get(&position).into_iter().flatten();
-        let from_receipt =
-            receipts.filter(|r| r.receipt.event_id == event_id).map(|r| r.receipt.sequenced_at).min();
+        let from_receipt = receipts
+            .filter(|r| r.receipt.event_id == event_id)
+            .map(|r| r.receipt.sequenced_at)
+            .min();
         let claims = self.evidence.claims.get(&position).into_iter().flatten();
         from_receipt.or_else(|| {
-            claims.filter(|c| c.event_id == event_id).filter_map(|c| c.sequenced_at.map(|t| (c.saying, t))).max().map(|(_, t)| t)
+            claims
+                .filter(|c| c.event_id == event_id)
+                .filter_map(|c| c.sequenced_at.map(|t| (c.saying, t)))
+                .max()
+                .map(|(_, t)| t)
         })
     }
 
@@ -213,8 +233,10 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        let mut choices: Vec<Choice> =
-            weights.into_iter().map(|(candidate, weight)| Choice { candidate, weight }).collect();
+        let mut choices: Vec<Choice> = weights
+            .into_iter()
+            .map(|(candidate, weight)| Choice { candidate, weight })
+            .collect();
         choices.sort_by_key(|c| (std::cmp::Reverse(c.weight), c.candidate));
         choices
     }
@@ -237,7 +259,8 @@ impl<'a> Judge<'a> {
         let named = self.named_positions(target);
         if width - (known as u64).min(width) > named.len() as u64 {
             let positions = self.nameless(target, &named);
-            self.outcomes.insert(target.batch_id, Outcome::NoCandidate { positions });
+            self.outcomes
+                .insert(target.batch_id, Outcome::NoCandidate { positions });
             return false;
         }
         let missing: Vec<u64> = named.into_iter().collect();
@@ -258,10 +281,15 @@ impl<'a> Judge<'a> {
         let mut tries = 0;
         let mut guesses = BestFirst::new(&choices);
         while let Some(guess) = guesses.next() {
-            let picked: Vec<usize> =
-                guess.iter().zip(&choices).map(|(&i, c)| c[i as usize].candidate).collect();
-            let ids: BTreeSet<EventId> =
-                picked.iter().map(|&c| self.evidence.candidates[c].event.event_id).collect();
+            let picked: Vec<usize> = guess
+                .iter()
+                .zip(&choices)
+                .map(|(&i, c)| c[i as usize].candidate)
+                .collect();
+            let ids: BTreeSet<EventId> = picked
+                .iter()
+                .map(|&c| self.evidence.candidates[c].event.event_id)
+                .collect();
             if ids.len() < picked.len() {
                 guesses.skipped += 1;
                 if guesses.skipped > 50 * max_tries {
@@ -283,7 +311,9 @@ impl<'a> Judge<'a> {
                     match &self.evidence.candidates[candidate].signature {
                         SignatureCheck::Valid => {}
                         SignatureCheck::KeyUnknown => {
-                            basis.push_str("; signature bound by the root, NOT CHECKED: its key is not registered");
+                            basis.push_str(
+                                "; signature bound by the root, NOT CHECKED: its key is not registered",
+                            );
                         }
                         SignatureCheck::KeyNotValid(why) | SignatureCheck::NotChecked(why) => {
                             basis.push_str("; signature bound by the root, NOT CHECKED: ");
@@ -297,7 +327,8 @@ impl<'a> Judge<'a> {
                 return true;
             }
             if tries >= max_tries {
-                self.outcomes.insert(target.batch_id, Outcome::BudgetSpent { tries });
+                self.outcomes
+                    .insert(target.batch_id, Outcome::BudgetSpent { tries });
                 return false;
             }
         }
@@ -313,7 +344,11 @@ impl<'a> Judge<'a> {
     /// The target's missing positions that have at least one choice.
     fn named_positions(&self, target: &Target) -> BTreeSet<u64> {
         let claimed = self.evidence.claims.range(target.range.clone()).map(|(p, _)| *p);
-        let receipted = self.evidence.receipts.range(target.range.clone()).map(|(p, _)| *p);
+        let receipted = self
+            .evidence
+            .receipts
+            .range(target.range.clone())
+            .map(|(p, _)| *p);
         claimed
             .chain(receipted)
             .filter(|p| !target.present.contains_key(p) && !self.placed.contains_key(p))
@@ -335,7 +370,12 @@ impl<'a> Judge<'a> {
 
     fn leaf(&self, position: u64, candidate: usize) -> Hash32 {
         let candidate = &self.evidence.candidates[candidate];
-        leaf_hash(self.stream, position, &candidate.signing_hash, &candidate.event.agent_signature)
+        leaf_hash(
+            self.stream,
+            position,
+            &candidate.signing_hash,
+            &candidate.event.agent_signature,
+        )
     }
 
     /// Places what a signed receipt names, where the receipt's hash covers the candidate's content.
@@ -359,7 +399,12 @@ impl<'a> Judge<'a> {
             }
             // Two signed receipts for one position would be the sequencer contradicting itself.
             if let [(candidate, place)] = named[..] {
-                self.put(position, candidate, Grade::Receipted, format!("signed receipt, {place}"));
+                self.put(
+                    position,
+                    candidate,
+                    Grade::Receipted,
+                    format!("signed receipt, {place}"),
+                );
             }
         }
     }
@@ -382,13 +427,20 @@ impl<'a> Judge<'a> {
             if !self.is_missing(position) || self.placed.contains_key(&position) {
                 continue;
             }
-            let live: Vec<_> = claims.iter().filter(|c| !self.used.contains(&c.event_id)).collect();
+            let live: Vec<_> = claims
+                .iter()
+                .filter(|c| !self.used.contains(&c.event_id))
+                .collect();
             let events: BTreeSet<EventId> = live.iter().map(|c| c.event_id).collect();
-            let [event_id] = events.iter().copied().collect::<Vec<_>>()[..] else { continue };
+            let [event_id] = events.iter().copied().collect::<Vec<_>>()[..] else {
+                continue;
+            };
             if positions_of[&event_id].len() > 1 {
                 continue;
             }
-            let [candidate] = *evidence.candidates_of(event_id) else { continue };
+            let [candidate] = *evidence.candidates_of(event_id) else {
+                continue;
+            };
             if !evidence.candidates[candidate].signature.is_valid() {
                 continue;
             }
@@ -399,7 +451,12 @@ impl<'a> Judge<'a> {
                 Grade::Claimed
             };
             let names: Vec<&str> = who.iter().map(|h| self.holders.name(*h)).collect();
-            found.push((position, candidate, grade, format!("claimed by {}", names.join(", "))));
+            found.push((
+                position,
+                candidate,
+                grade,
+                format!("claimed by {}", names.join(", ")),
+            ));
         }
         for (position, candidate, grade, basis) in found {
             self.put(position, candidate, grade, basis);
@@ -409,11 +466,17 @@ impl<'a> Judge<'a> {
     /// Says of a claimed position without an event why it has none.
     fn describe_open(&self, position: u64) -> Open {
         let claims = self.evidence.claims.get(&position).map_or(&[][..], Vec::as_slice);
-        let rivals: BTreeSet<EventId> =
-            claims.iter().filter(|c| !self.used.contains(&c.event_id)).map(|c| c.event_id).collect();
+        let rivals: BTreeSet<EventId> = claims
+            .iter()
+            .filter(|c| !self.used.contains(&c.event_id))
+            .map(|c| c.event_id)
+            .collect();
         let rivals: Vec<EventId> = rivals.into_iter().collect();
         let (grade, reason) = match rivals[..] {
-            [] => (Grade::Lost, "every event named for it belongs elsewhere".to_owned()),
+            [] => (
+                Grade::Lost,
+                "every event named for it belongs elsewhere".to_owned(),
+            ),
             [event_id] => match self.evidence.candidates_of(event_id) {
                 [] => (
                     Grade::Lost,
@@ -432,22 +495,40 @@ impl<'a> Judge<'a> {
                         ),
                     ),
                 },
-                _ => (Grade::Contested, format!("holders have different contents of event {event_id}")),
+                _ => (
+                    Grade::Contested,
+                    format!("holders have different contents of event {event_id}"),
+                ),
             },
-            _ => (Grade::Contested, format!("{} events are claimed to be here", rivals.len())),
+            _ => (
+                Grade::Contested,
+                format!("{} events are claimed to be here", rivals.len()),
+            ),
         };
-        Open { range: position..=position, grade, reason, rivals }
+        Open {
+            range: position..=position,
+            grade,
+            reason,
+            rivals,
+        }
     }
 
     fn finish(self) -> Judgement {
         let mut open = Vec::new();
         for gap in self.missing {
-            let claimed: BTreeSet<u64> =
-                self.evidence.claims.range(gap.clone()).map(|(p, _)| *p).collect();
-            let known = claimed.iter().copied().chain(self.placed.range(gap.clone()).map(|(p, _)| *p));
+            let claimed: BTreeSet<u64> = self.evidence.claims.range(gap.clone()).map(|(p, _)| *p).collect();
+            let known = claimed
+                .iter()
+                .copied()
+                .chain(self.placed.range(gap.clone()).map(|(p, _)| *p));
             for range in complement(gap, known.collect()) {
                 let reason = "no witness names an event for it".to_owned();
-                open.push(Open { range, grade: Grade::Lost, reason, rivals: Vec::new() });
+                open.push(Open {
+                    range,
+                    grade: Grade::Lost,
+                    reason,
+                    rivals: Vec::new(),
+                });
             }
             let unplaced = claimed.into_iter().filter(|p| !self.placed.contains_key(p));
             open.extend(unplaced.map(|p| self.describe_open(p)));
@@ -512,8 +593,17 @@ impl<'a> BestFirst<'a> {
     const MAX_WAITING: usize = 200_000;
 
     fn new(choices: &'a [Vec<Choice>]) -> Self {
-        let first = State { cost: std::cmp::Reverse(0), picks: vec![0; choices.len()], raised: 0 };
-        Self { choices, heap: BinaryHeap::from([first]), skipped: 0, dropped: false }
+        let first = State {
+            cost: std::cmp::Reverse(0),
+            picks: vec![0; choices.len()],
+            raised: 0,
+        };
+        Self {
+            choices,
+            heap: BinaryHeap::from([first]),
+            skipped: 0,
+            dropped: false,
+        }
     }
 
     fn is_exhausted(&self) -> bool {
@@ -535,7 +625,11 @@ impl<'a> BestFirst<'a> {
             let mut picks = state.picks.clone();
             picks[position] = raised as u16;
             let cost = state.cost.0 + (at[raised - 1].weight - at[raised].weight);
-            self.heap.push(State { cost: std::cmp::Reverse(cost), picks, raised: position });
+            self.heap.push(State {
+                cost: std::cmp::Reverse(cost),
+                picks,
+                raised: position,
+            });
         }
         Some(state.picks)
     }
@@ -575,7 +669,14 @@ mod tests {
             base_version: None,
         };
         let signing_hash = event.signing_hash();
-        Candidate { event, signing_hash, signature, holders: vec![], status: None, local_seq: None }
+        Candidate {
+            event,
+            signing_hash,
+            signature,
+            holders: vec![],
+            status: None,
+            local_seq: None,
+        }
     }
 
     /// Event n is truly at position n.
@@ -599,7 +700,15 @@ mod tests {
 
         fn claim(&mut self, holder: usize, position: u64, n: u64, saying: Saying) {
             let event_id = EventId(Uuid::from_u128(1000 + u128::from(n)));
-            self.evidence.add_claim(position, Claim { event_id, holder: HolderId(holder), saying, sequenced_at: None });
+            self.evidence.add_claim(
+                position,
+                Claim {
+                    event_id,
+                    holder: HolderId(holder),
+                    saying,
+                    sequenced_at: None,
+                },
+            );
         }
 
         fn target(&self, range: RangeInclusive<u64>, present: RangeInclusive<u64>) -> Target {
@@ -618,7 +727,14 @@ mod tests {
         }
 
         fn judge(&self, missing: RangeInclusive<u64>, targets: &[Target]) -> Judgement {
-            judge(&stream(), &[missing], targets, &self.evidence, &self.holders, Budget::default())
+            judge(
+                &stream(),
+                &[missing],
+                targets,
+                &self.evidence,
+                &self.holders,
+                Budget::default(),
+            )
         }
     }
 
@@ -636,7 +752,12 @@ mod tests {
         let placed: Vec<(u64, String)> = judgement
             .placements
             .iter()
-            .map(|p| (p.position, case.evidence.candidates[p.candidate].event.entity_id.clone()))
+            .map(|p| {
+                (
+                    p.position,
+                    case.evidence.candidates[p.candidate].event.entity_id.clone(),
+                )
+            })
             .collect();
         assert_eq!(placed, (3..=6).map(|n| (n, n.to_string())).collect::<Vec<_>>());
         assert!(judgement.placements.iter().all(|p| p.grade == Grade::Proven));
@@ -656,10 +777,17 @@ mod tests {
         case.claim(0, 7, 7, Saying::Outbox);
         case.claim(1, 8, 7, Saying::Outbox);
         let judgement = case.judge(3..=9, &[]);
-        let graded: Vec<(u64, Grade)> = judgement.placements.iter().map(|p| (p.position, p.grade)).collect();
+        let graded: Vec<(u64, Grade)> = judgement
+            .placements
+            .iter()
+            .map(|p| (p.position, p.grade))
+            .collect();
         assert_eq!(graded, [(5, Grade::Claimed), (6, Grade::Corroborated)]);
-        let open: Vec<(u64, Grade, usize)> =
-            judgement.open.iter().map(|o| (*o.range.start(), o.grade, o.rivals.len())).collect();
+        let open: Vec<(u64, Grade, usize)> = judgement
+            .open
+            .iter()
+            .map(|o| (*o.range.start(), o.grade, o.rivals.len()))
+            .collect();
         assert_eq!(
             open,
             [
@@ -687,25 +815,45 @@ mod tests {
     #[test]
     fn an_unregistered_key_is_enough_under_a_root_and_not_for_a_claim() {
         let mut case = Case::new([]);
-        case.evidence.add_candidate(candidate(3, SignatureCheck::KeyUnknown));
-        case.evidence.add_candidate(candidate(4, SignatureCheck::KeyUnknown));
+        case.evidence
+            .add_candidate(candidate(3, SignatureCheck::KeyUnknown));
+        case.evidence
+            .add_candidate(candidate(4, SignatureCheck::KeyUnknown));
         case.claim(0, 3, 3, Saying::Pulled);
         case.claim(0, 4, 4, Saying::Pulled);
         let target = case.target(1..=3, 1..=2);
         let judgement = case.judge(3..=4, &[target]);
         assert_eq!(judgement.placements.len(), 1);
-        assert!(judgement.placements[0].basis.contains("NOT CHECKED"), "{}", judgement.placements[0].basis);
+        assert!(
+            judgement.placements[0].basis.contains("NOT CHECKED"),
+            "{}",
+            judgement.placements[0].basis
+        );
         assert_eq!(*judgement.open[0].range.start(), 4);
-        assert!(judgement.open[0].reason.contains("NOT CHECKED"), "{}", judgement.open[0].reason);
+        assert!(
+            judgement.open[0].reason.contains("NOT CHECKED"),
+            "{}",
+            judgement.open[0].reason
+        );
     }
 
     #[test]
     fn a_batch_with_a_position_that_nobody_names_is_told_so() {
         let mut case = Case::new([3, 4, 6]);
-        [3, 4, 6].into_iter().for_each(|n| case.claim(0, n, n, Saying::Outbox));
+        [3, 4, 6]
+            .into_iter()
+            .for_each(|n| case.claim(0, n, n, Saying::Outbox));
         let target = case.target(1..=6, 1..=2);
         let judgement = case.judge(3..=6, std::slice::from_ref(&target));
-        assert_eq!(judgement.outcomes, [(target.batch_id, Outcome::NoCandidate { positions: vec![5..=5] })]);
+        assert_eq!(
+            judgement.outcomes,
+            [(
+                target.batch_id,
+                Outcome::NoCandidate {
+                    positions: vec![5..=5]
+                }
+            )]
+        );
         assert!(judgement.placements.iter().all(|p| p.grade == Grade::Claimed));
     }
 
@@ -716,7 +864,10 @@ mod tests {
         (3..=29).for_each(|n| case.claim(0, n, n + 1, Saying::Pulled));
         let target = case.target(1..=29, 1..=2);
         let judgement = case.judge(3..=29, std::slice::from_ref(&target));
-        assert_eq!(judgement.outcomes, [(target.batch_id, Outcome::NoMatch { tries: 1 })]);
+        assert_eq!(
+            judgement.outcomes,
+            [(target.batch_id, Outcome::NoMatch { tries: 1 })]
+        );
         assert!(judgement.placements.iter().all(|p| p.grade == Grade::Claimed));
 
         let mut case = Case::new(3..=60);
@@ -724,14 +875,20 @@ mod tests {
         (3..=29).for_each(|n| case.claim(1, n, n + 30, Saying::Pulled));
         let target = case.target(1..=29, 1..=2);
         let judgement = case.judge(3..=29, std::slice::from_ref(&target));
-        assert!(matches!(judgement.outcomes[0].1, Outcome::BudgetSpent { tries: 20_000 }));
+        assert!(matches!(
+            judgement.outcomes[0].1,
+            Outcome::BudgetSpent { tries: 20_000 }
+        ));
     }
 
     #[test]
     fn an_absurd_claim_costs_nothing() {
         let mut case = Case::new([3]);
         case.claim(0, u64::MAX / 2, 3, Saying::Outbox);
-        let target = Target { range: 1..=u64::MAX / 2, ..case.target(1..=3, 1..=2) };
+        let target = Target {
+            range: 1..=u64::MAX / 2,
+            ..case.target(1..=3, 1..=2)
+        };
         let judgement = case.judge(3..=u64::MAX / 2, &[target]);
         assert_eq!(judgement.placements.len(), 1);
         assert_eq!(judgement.open.len(), 1);

@@ -1,0 +1,828 @@
+//! Applying a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
+//! committed. Running it again changes nothing.
+
+use std::collections::BTreeSet;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::time::Duration;
+
+use cli_common::{Cancel, Progress};
+use event_log::{Commitment, Entity, Log, LogEntry, LogError, ReceiptDefaults, Repair, RestoredEvent, View};
+use serde::Serialize;
+use ves::digest::Preimage;
+use ves::merkle::{self, RootBuilder, leaf_hash};
+use ves::receipt::{receipt_hash, sign_receipt_hash};
+use ves::{EventCheck, Hash32, KeyRegistry, Receipt, SequencerId, SignatureCheck, StreamKey};
+
+use crate::error::RecoveryError;
+use crate::fingerprint::FingerprintBuilder;
+use crate::gap;
+use crate::grade::Grade;
+use crate::plan_file::{
+    PlanFile, PlanLine, PlanLines, PlannedBatch, PlannedCommitment, PlannedEvent, PlannedOpen, PlannedStream,
+};
+
+/// What the operator gives besides the plan.
+pub struct ApplyOptions {
+    /// How long to wait for the sequencer's locks.
+    pub lock_timeout: Duration,
+    /// The sequencer's signing key: restored receipts are signed with it.
+    pub sequencer_key: Option<ed25519_dalek::SigningKey>,
+    /// Who restored receipts are from, if the log has no receipt to learn it from.
+    pub sequencer_id: Option<SequencerId>,
+}
+
+/// What became of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamStatus {
+    /// Changed as planned.
+    Applied,
+    /// It was as the plan leaves it already; nothing was changed.
+    AlreadyApplied,
+    /// Nothing was changed; the error says why.
+    Failed,
+}
+
+/// One stream's outcome.
+#[derive(Debug, Serialize)]
+pub struct AppliedStream {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// What became of it.
+    pub status: StreamStatus,
+    /// Events inserted.
+    pub events: u64,
+    /// Receipts inserted.
+    pub receipts: u64,
+    /// Of them signed: by a witness's receipt or with the given key.
+    pub receipts_signed: u64,
+    /// Command ids remembered.
+    pub commands: u64,
+    /// Entity versions raised.
+    pub entity_versions: u64,
+    /// Commitments inserted.
+    pub commitments: u64,
+    /// Batches whose roots were recomputed in the transaction and came out equal.
+    pub roots_equal: u64,
+    /// The counter before.
+    pub counter_before: Option<u64>,
+    /// The counter after.
+    pub counter_after: Option<u64>,
+    /// Positions that stay open.
+    pub open_positions: u64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The outcome of a plan. Documented in docs/plan.md.
+#[derive(Debug, Serialize)]
+pub struct ApplyReport {
+    /// `recovery-apply/1`.
+    pub schema: &'static str,
+    /// The plan's id.
+    pub plan_id: Hash32,
+    /// The log, without secrets.
+    pub db: String,
+    /// The streams, in the plan's order.
+    pub streams: Vec<AppliedStream>,
+    /// What was not checked, and why.
+    pub not_checked: Vec<String>,
+    /// The errors of failed streams, in order.
+    #[serde(skip)]
+    pub errors: Vec<RecoveryError>,
+}
+
+impl ApplyReport {
+    /// Streams that were changed.
+    pub fn changed(&self) -> usize {
+        self.streams
+            .iter()
+            .filter(|s| s.status == StreamStatus::Applied)
+            .count()
+    }
+
+    /// Positions that stay open, over all streams.
+    pub fn open_positions(&self) -> u64 {
+        self.streams
+            .iter()
+            .map(|s| s.open_positions)
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// Events are inserted in groups of this many.
+const GROUP: usize = 1000;
+
+/// Applies a plan, stream by stream. A stream that fails is rolled back, told in the report, and does not stop
+/// the others.
+///
+/// # Errors
+/// A plan that cannot be read to its end, a database that cannot be reached, [`RecoveryError::Cancelled`]
+/// (streams already committed stay so, and running again goes on with the rest).
+pub async fn apply(
+    log: &Log,
+    db: String,
+    plan: &PlanFile,
+    options: &ApplyOptions,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<ApplyReport, RecoveryError> {
+    let mut report = ApplyReport {
+        schema: "recovery-apply/1",
+        plan_id: plan.id(),
+        db,
+        streams: Vec::new(),
+        not_checked: Vec::new(),
+        errors: Vec::new(),
+    };
+    let mut lines = Sections {
+        lines: plan.lines()?,
+        next: None,
+    };
+    progress.start("applying", None);
+    while let Some(header) = lines.next_stream()? {
+        cancel.check()?;
+        let mut applied = AppliedStream::new(&header);
+        let result = apply_stream(log, &header, &mut lines, options, &mut applied, progress, cancel).await;
+        match result {
+            Ok(()) => {}
+            Err(error @ (RecoveryError::Plan(_) | RecoveryError::Cancelled(_))) => return Err(error),
+            Err(error) => {
+                applied = AppliedStream::new(&header);
+                applied.error = Some(error.to_string());
+                report.errors.push(error);
+            }
+        }
+        lines.skip_to_next_stream()?;
+        let unsigned = applied.receipts - applied.receipts_signed;
+        if unsigned > 0 {
+            report.not_checked.push(format!(
+                "{}: {unsigned} restored receipt(s) have no signature (give --sequencer-key to sign them)",
+                header.stream
+            ));
+        }
+        report.streams.push(applied);
+    }
+    progress.finish();
+    Ok(report)
+}
+
+impl AppliedStream {
+    fn new(header: &PlannedStream) -> Self {
+        Self {
+            stream: header.stream,
+            status: StreamStatus::Failed,
+            events: 0,
+            receipts: 0,
+            receipts_signed: 0,
+            commands: 0,
+            entity_versions: 0,
+            commitments: 0,
+            roots_equal: 0,
+            counter_before: header.counter_before,
+            counter_after: header.counter_before,
+            open_positions: header.open_positions,
+            error: None,
+        }
+    }
+}
+
+/// The plan's lines, one stream's section after the other.
+struct Sections {
+    lines: PlanLines,
+    next: Option<PlanLine>,
+}
+
+impl Sections {
+    fn peek(&mut self) -> Result<Option<&PlanLine>, RecoveryError> {
+        if self.next.is_none() {
+            self.next = self.lines.next()?;
+        }
+        Ok(self.next.as_ref())
+    }
+
+    fn next_stream(&mut self) -> Result<Option<PlannedStream>, RecoveryError> {
+        self.peek()?;
+        match self.next.take() {
+            Some(PlanLine::Stream(header)) => Ok(Some(*header)),
+            // The structure was checked when the plan was opened.
+            _ => Ok(None),
+        }
+    }
+
+    fn next_event(&mut self) -> Result<Option<PlannedEvent>, RecoveryError> {
+        match self.peek()? {
+            Some(PlanLine::Event(_)) => match self.next.take() {
+                Some(PlanLine::Event(event)) => Ok(Some(*event)),
+                _ => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// The next events of this stream, at most a group.
+    fn next_group(&mut self) -> Result<Vec<PlannedEvent>, RecoveryError> {
+        let mut group = Vec::new();
+        while group.len() < GROUP
+            && let Some(event) = self.next_event()?
+        {
+            group.push(event);
+        }
+        Ok(group)
+    }
+
+    fn rest(&mut self) -> Result<(Vec<PlannedCommitment>, Vec<PlannedOpen>), RecoveryError> {
+        let (mut commitments, mut open) = (Vec::new(), Vec::new());
+        while !matches!(self.peek()?, None | Some(PlanLine::Stream(_))) {
+            match self.next.take() {
+                Some(PlanLine::Commitment(commitment)) => commitments.push(*commitment),
+                Some(PlanLine::Open(range)) => open.push(range),
+                _ => {}
+            }
+        }
+        Ok((commitments, open))
+    }
+
+    fn skip_to_next_stream(&mut self) -> Result<(), RecoveryError> {
+        while !matches!(self.peek()?, None | Some(PlanLine::Stream(_))) {
+            self.next = None;
+        }
+        Ok(())
+    }
+}
+
+async fn apply_stream(
+    log: &Log,
+    header: &PlannedStream,
+    lines: &mut Sections,
+    options: &ApplyOptions,
+    applied: &mut AppliedStream,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
+    let stream = header.stream;
+    let mut repair = log.repair(&stream, options.lock_timeout).await?;
+    let counter = repair.counter_before();
+    applied.counter_before = counter;
+    applied.counter_after = counter;
+    let keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
+    let before = Before::read(repair.view(), &stream, counter, options).await?;
+    if before.fingerprint != header.fingerprint {
+        // Dropping the transaction rolls back the counter row that taking the lock may have made.
+        let differs = not_yet_applied(repair.view(), header, counter, lines).await?;
+        drop(repair);
+        return match differs {
+            None => {
+                applied.status = StreamStatus::AlreadyApplied;
+                Ok(())
+            }
+            Some(what) => Err(RecoveryError::Drift { stream, what }),
+        };
+    }
+    if let Some(key) = &options.sequencer_key
+        && before.receipt_signed_by_another
+    {
+        let what = format!(
+            "the given sequencer key {} did not sign the receipts that the stream has",
+            Hash32(key.verifying_key().to_bytes())
+        );
+        return Err(RecoveryError::Refused {
+            stream,
+            sequence: before.first_signed.unwrap_or(0),
+            what,
+        });
+    }
+    let defaults = receipt_defaults(repair.view(), &stream, options).await?;
+
+    let mut expected = Expectation::new(header);
+    let mut entities: BTreeSet<Entity> = BTreeSet::new();
+    loop {
+        cancel.check()?;
+        let group = lines.next_group()?;
+        if group.is_empty() {
+            break;
+        }
+        write_group(
+            &mut repair,
+            &group,
+            header,
+            &keys,
+            defaults,
+            options,
+            applied,
+            &mut expected,
+        )
+        .await?;
+        entities.extend(group.into_iter().map(|e| Entity {
+            entity_type: e.event.entity_type,
+            entity_id: e.event.entity_id,
+        }));
+        progress.advance(expected.last_group);
+    }
+    let (commitments, _) = lines.rest()?;
+    applied.entity_versions = repair.raise_entity_versions(entities).await?;
+    let rows: Vec<Commitment> = commitments.iter().map(|c| commitment_row(&stream, c)).collect();
+    applied.commitments = repair.insert_commitments(&rows).await?;
+    if let Some(counter_after) = header.counter_after {
+        repair.set_counter(counter_after).await?;
+        applied.counter_after = Some(counter_after);
+    }
+    applied.roots_equal = expected
+        .check(repair.view(), header, &commitments, before.events)
+        .await?;
+    cancel.check()?;
+    repair.commit().await?;
+    applied.status = StreamStatus::Applied;
+    Ok(())
+}
+
+/// The stream as found under the locks.
+struct Before {
+    fingerprint: Hash32,
+    events: u64,
+    /// The first receipt with a signature.
+    first_signed: Option<u64>,
+    /// That signature does not hold under the given key.
+    receipt_signed_by_another: bool,
+}
+
+impl Before {
+    async fn read(
+        view: &mut View,
+        stream: &StreamKey,
+        counter: Option<u64>,
+        options: &ApplyOptions,
+    ) -> Result<Self, RecoveryError> {
+        let commitments = view.commitments(stream).await?.rows;
+        let mut fingerprint = FingerprintBuilder::new(stream, counter, &commitments);
+        let mut before = Self {
+            fingerprint: Hash32::ZERO,
+            events: 0,
+            first_signed: None,
+            receipt_signed_by_another: false,
+        };
+        let public = options
+            .sequencer_key
+            .as_ref()
+            .map(ed25519_dalek::SigningKey::verifying_key);
+        view.for_each_entry(stream, 1..=i64::MAX as u64, &mut |chunk| {
+            // A row that cannot be read is not in the fingerprint of the audit either.
+            for entry in chunk.into_iter().flatten() {
+                fingerprint.entry(&entry);
+                before.events += 1;
+                if let Some(receipt) = entry.receipt.filter(|r| r.sequencer_signature.is_some())
+                    && before.first_signed.is_none()
+                {
+                    before.first_signed = Some(entry.sequence_number);
+                    before.receipt_signed_by_another =
+                        receipt.check_signature(public.as_ref()) == SignatureCheck::Invalid;
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        before.fingerprint = fingerprint.finish();
+        Ok(before)
+    }
+}
+
+/// Whether everything that the plan wants is there already; if not, the first thing that is not.
+async fn not_yet_applied(
+    view: &mut View,
+    header: &PlannedStream,
+    counter: Option<u64>,
+    lines: &mut Sections,
+) -> Result<Option<String>, RecoveryError> {
+    let stream = header.stream;
+    if counter < header.counter_after {
+        let show = |c: Option<u64>| c.map_or("missing".to_owned(), |c| c.to_string());
+        return Ok(Some(format!(
+            "the plan was made at counter {} and sets {}, the counter is {}",
+            show(header.counter_before),
+            show(header.counter_after),
+            show(counter)
+        )));
+    }
+    loop {
+        let group = lines.next_group()?;
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            break;
+        };
+        let stored = stored_leaves(view, &stream, first.sequence..=last.sequence).await?;
+        for planned in &group {
+            let leaf = planned_leaf(&stream, planned);
+            match stored.get(&planned.sequence) {
+                Some(there) if *there == leaf => {}
+                Some(_) => return Ok(Some(format!("position {} holds another event", planned.sequence))),
+                None => {
+                    let what = format!(
+                        "the events, commitments or receipts differ, and {} is empty",
+                        planned.sequence
+                    );
+                    return Ok(Some(what));
+                }
+            }
+        }
+    }
+    let (commitments, _) = lines.rest()?;
+    let stored = view.commitments(&stream).await?.rows;
+    for planned in commitments {
+        if !stored
+            .iter()
+            .any(|c| c.batch_id == planned.batch_id && c.merkle_root == planned.merkle_root)
+        {
+            return Ok(Some(format!("commitment {} is not there", planned.batch_id)));
+        }
+    }
+    Ok(None)
+}
+
+async fn stored_leaves(
+    view: &mut View,
+    stream: &StreamKey,
+    range: RangeInclusive<u64>,
+) -> Result<std::collections::BTreeMap<u64, Hash32>, RecoveryError> {
+    let mut leaves = std::collections::BTreeMap::new();
+    view.for_each_leaf_input(stream, range, &mut |chunk| {
+        for input in chunk.into_iter().flatten() {
+            let leaf = leaf_hash(
+                stream,
+                input.sequence_number,
+                &input.event_signing_hash,
+                &input.agent_signature,
+            );
+            leaves.insert(input.sequence_number, leaf);
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(leaves)
+}
+
+fn planned_leaf(stream: &StreamKey, planned: &PlannedEvent) -> Hash32 {
+    leaf_hash(
+        stream,
+        planned.sequence,
+        &planned.event.signing_hash(),
+        &planned.event.agent_signature,
+    )
+}
+
+async fn receipt_defaults(
+    view: &mut View,
+    stream: &StreamKey,
+    options: &ApplyOptions,
+) -> Result<Option<ReceiptDefaults>, RecoveryError> {
+    let found = view.receipt_defaults(stream).await?;
+    Ok(found.or(options.sequencer_id.map(|sequencer_id| ReceiptDefaults {
+        sequencer_id,
+        sequencer_key_version: 0,
+        receipt_signature_scheme: 1,
+    })))
+}
+
+/// Verifies a group of planned events again and inserts everything that each accepted event writes.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a thing of its own, and there is one caller"
+)]
+async fn write_group(
+    repair: &mut Repair,
+    group: &[PlannedEvent],
+    header: &PlannedStream,
+    keys: &KeyRegistry,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+    applied: &mut AppliedStream,
+    expected: &mut Expectation,
+) -> Result<(), RecoveryError> {
+    let stream = header.stream;
+    let mut events = Vec::with_capacity(group.len());
+    let mut receipts = Vec::with_capacity(group.len());
+    let mut commands = Vec::new();
+    for planned in group {
+        let refused = |what: String| RecoveryError::Refused {
+            stream,
+            sequence: planned.sequence,
+            what,
+        };
+        let signing_hash = verify_again(planned, header, keys).map_err(refused)?;
+        let receipt =
+            restored_receipt(planned, &stream, &signing_hash, defaults, options).map_err(refused)?;
+        applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
+        if let Some(command_id) = planned.event.command_id {
+            commands.push((command_id, planned.sequenced_at));
+        }
+        expected.add(planned.sequence, &planned.event, &signing_hash, &receipt);
+        events.push(RestoredEvent {
+            event: planned.event.clone(),
+            sequence_number: planned.sequence,
+            event_signing_hash: signing_hash,
+            sequenced_at: planned.sequenced_at,
+        });
+        receipts.push(receipt);
+    }
+    expected.last_group = group.len() as u64;
+    applied.events += repair.insert_events(&events).await?;
+    applied.receipts += repair.insert_receipts(&receipts).await?;
+    applied.commands += repair.insert_dedupe(&commands).await?;
+    Ok(())
+}
+
+/// A plan's digest protects from accidents only: hashes and signatures are checked again before anything is
+/// written.
+fn verify_again(
+    planned: &PlannedEvent,
+    header: &PlannedStream,
+    keys: &KeyRegistry,
+) -> Result<Hash32, String> {
+    let event = &planned.event;
+    if event.stream != header.stream {
+        return Err(format!("event {} is of stream {}", event.event_id, event.stream));
+    }
+    if planned.sequence == 0 {
+        return Err("sequences start at 1".into());
+    }
+    if let EventCheck::Mismatch(what) = event.check_payload() {
+        return Err(format!("event {} does not verify: {what}", event.event_id));
+    }
+    let signing_hash = event.signing_hash();
+    let in_batch = header
+        .batches
+        .iter()
+        .any(|b| (b.sequence_start..=b.sequence_end).contains(&planned.sequence));
+    match keys.check(event, &signing_hash, planned.sequenced_at) {
+        SignatureCheck::Valid => {}
+        SignatureCheck::Invalid => {
+            return Err(format!("the signature of event {} does not hold", event.event_id));
+        }
+        // The batch's root, recomputed before the commit, binds the signature's bytes.
+        _ if planned.grade >= Grade::Committed && in_batch => {}
+        SignatureCheck::KeyNotValid(_) if planned.grade == Grade::Receipted => {}
+        // Judged when the plan was made, at the event's own time.
+        SignatureCheck::KeyNotValid(_) => {}
+        SignatureCheck::KeyUnknown => {
+            return Err(format!("the key of event {} is not registered", event.event_id));
+        }
+        SignatureCheck::NotChecked(why) => {
+            return Err(format!(
+                "the signature of event {} is NOT CHECKED: {why}",
+                event.event_id
+            ));
+        }
+    }
+    Ok(signing_hash)
+}
+
+fn restored_receipt(
+    planned: &PlannedEvent,
+    stream: &StreamKey,
+    signing_hash: &Hash32,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+) -> Result<Receipt, String> {
+    let hash = receipt_hash(stream, &planned.event.event_id, planned.sequence, signing_hash);
+    if let Some(receipt) = &planned.receipt {
+        let fits = receipt.receipt_hash == hash
+            && receipt.event_id == planned.event.event_id
+            && receipt.sequence_number == planned.sequence
+            && receipt.sequenced_at == planned.sequenced_at;
+        return if fits {
+            Ok(receipt.clone())
+        } else {
+            Err("its saved receipt is of another event".into())
+        };
+    }
+    let Some(defaults) = defaults else {
+        return Err("the log has no receipt to learn the sequencer's id from: give --sequencer-id".into());
+    };
+    Ok(Receipt {
+        event_id: planned.event.event_id,
+        sequencer_id: defaults.sequencer_id,
+        sequence_number: planned.sequence,
+        sequenced_at: planned.sequenced_at,
+        receipt_hash: hash,
+        sequencer_signature: options
+            .sequencer_key
+            .as_ref()
+            .map(|key| sign_receipt_hash(key, &hash)),
+        sequencer_key_version: defaults.sequencer_key_version,
+        receipt_signature_scheme: defaults.receipt_signature_scheme,
+        receipt_signature_bundle: None,
+    })
+}
+
+fn commitment_row(stream: &StreamKey, planned: &PlannedCommitment) -> Commitment {
+    let count = planned.sequence_end - planned.sequence_start + 1;
+    Commitment {
+        batch_id: planned.batch_id,
+        stream: *stream,
+        ves_version: 1,
+        tree_depth: merkle::tree_depth(count),
+        leaf_count: u32::try_from(count).unwrap_or(u32::MAX),
+        padded_leaf_count: u32::try_from(merkle::padded_leaf_count(count)).unwrap_or(u32::MAX),
+        merkle_root: planned.merkle_root,
+        prev_state_root: planned.prev_state_root,
+        new_state_root: planned.new_state_root,
+        sequence_start: planned.sequence_start,
+        sequence_end: planned.sequence_end,
+        committed_at: planned.committed_at,
+        chain_id: planned.chain_id.and_then(|id| u32::try_from(id).ok()),
+        chain_tx_hash: planned.chain_tx_hash,
+        chain_block_number: planned.chain_block_number,
+        anchored_at: planned.anchored_at,
+    }
+}
+
+/// What the transaction must show when it is read back, in a digest over everything that was inserted.
+struct Expectation {
+    digest: Preimage,
+    positions: Vec<RangeInclusive<u64>>,
+    inserted: u64,
+    last_group: u64,
+}
+
+impl Expectation {
+    fn new(header: &PlannedStream) -> Self {
+        let digest = Self::start(&header.stream);
+        Self {
+            digest,
+            positions: Vec::new(),
+            inserted: 0,
+            last_group: 0,
+        }
+    }
+
+    fn start(stream: &StreamKey) -> Preimage {
+        Preimage::new("inserted")
+            .bytes(stream.tenant_id.as_bytes())
+            .bytes(stream.store_id.as_bytes())
+    }
+
+    fn extend(
+        digest: &Preimage,
+        sequence: u64,
+        event: &ves::Event,
+        hash: &Hash32,
+        receipt: &Receipt,
+    ) -> Preimage {
+        digest
+            .clone()
+            .u64(sequence)
+            .bytes(event.event_id.as_bytes())
+            .bytes(&hash.0)
+            .bytes(&event.agent_signature.0)
+            .bytes(&receipt.receipt_hash.0)
+            .u64(receipt.sequence_number)
+    }
+
+    fn add(&mut self, sequence: u64, event: &ves::Event, hash: &Hash32, receipt: &Receipt) {
+        self.digest = Self::extend(&self.digest, sequence, event, hash, receipt);
+        self.inserted += 1;
+        match self.positions.last_mut() {
+            Some(last) if last.end() + 1 == sequence => *last = *last.start()..=sequence,
+            _ => self.positions.push(sequence..=sequence),
+        }
+    }
+
+    /// Reads everything back inside the transaction and compares. Says how many roots came out equal.
+    async fn check(
+        self,
+        view: &mut View,
+        header: &PlannedStream,
+        commitments: &[PlannedCommitment],
+        events_before: u64,
+    ) -> Result<u64, RecoveryError> {
+        let stream = header.stream;
+        let wrong = |what: String| RecoveryError::Outcome { stream, what };
+        let mut digest = Self::start(&stream);
+        for range in &self.positions {
+            let mut bad: Option<String> = None;
+            view.for_each_entry(&stream, range.clone(), &mut |chunk| {
+                for row in chunk {
+                    match row
+                        .map_err(|e| e.to_string())
+                        .and_then(|entry| read_back(&digest, &entry))
+                    {
+                        Ok(next) => digest = next,
+                        Err(what) => bad = bad.take().or(Some(what)),
+                    }
+                }
+                if bad.is_some() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .await?;
+            if let Some(what) = bad {
+                return Err(wrong(what));
+            }
+        }
+        if digest.finish() != self.digest.finish() {
+            let at = gap::describe(&self.positions);
+            return Err(wrong(format!("what stands at {at} is not what was inserted")));
+        }
+        let count: u64 = view
+            .present_ranges(&stream)
+            .await?
+            .iter()
+            .map(|r| r.end() - r.start() + 1)
+            .sum();
+        if count != events_before + self.inserted {
+            return Err(wrong(format!(
+                "{count} events instead of {events_before} and {}",
+                self.inserted
+            )));
+        }
+        let counter = view.counter(&stream).await?;
+        if counter < header.counter_after {
+            return Err(wrong(format!("the counter is {counter:?}")));
+        }
+        let mut roots = 0;
+        let planned = commitments.iter().map(|c| PlannedBatch {
+            batch_id: c.batch_id,
+            sequence_start: c.sequence_start,
+            sequence_end: c.sequence_end,
+            merkle_root: c.merkle_root,
+            grade: Grade::Proven,
+        });
+        let mut batches: Vec<PlannedBatch> = header.batches.iter().cloned().chain(planned).collect();
+        batches.sort_by_key(|b| (b.sequence_start, b.sequence_end, b.merkle_root));
+        batches.dedup_by_key(|b| (b.sequence_start, b.sequence_end, b.merkle_root));
+        for batch in batches {
+            let root = stored_root(view, &stream, batch.sequence_start..=batch.sequence_end).await?;
+            if root != Some(batch.merkle_root) {
+                let root = root.map_or("no root: events are missing".to_owned(), |r| r.to_string());
+                return Err(wrong(format!(
+                    "batch {} ({}-{}) must have the root {} and has {root}",
+                    batch.batch_id, batch.sequence_start, batch.sequence_end, batch.merkle_root
+                )));
+            }
+            roots += 1;
+        }
+        Ok(roots)
+    }
+}
+
+/// Extends the digest by an entry that was read back, after checking that its payload survived the database.
+fn read_back(digest: &Preimage, entry: &LogEntry) -> Result<Preimage, String> {
+    let at = entry.sequence_number;
+    if let EventCheck::Mismatch(what) = entry.event.check_payload() {
+        return Err(format!("the payload at {at} was changed by the database: {what}"));
+    }
+    if entry.event.signing_hash() != entry.event_signing_hash {
+        return Err(format!("the signed fields at {at} were changed by the database"));
+    }
+    let Some(receipt) = &entry.receipt else {
+        return Err(format!("the receipt at {at} is missing"));
+    };
+    Ok(Expectation::extend(
+        digest,
+        at,
+        &entry.event,
+        &entry.event_signing_hash,
+        receipt,
+    ))
+}
+
+/// The root of a range as stored; `None` if an event of it is missing.
+async fn stored_root(
+    view: &mut View,
+    stream: &StreamKey,
+    range: RangeInclusive<u64>,
+) -> Result<Option<Hash32>, LogError> {
+    let mut builder = RootBuilder::default();
+    let mut next = *range.start();
+    let mut whole = true;
+    let end = *range.end();
+    view.for_each_leaf_input(stream, range, &mut |chunk| {
+        for row in chunk {
+            match row {
+                Ok(input) if input.sequence_number == next => {
+                    builder.push(leaf_hash(
+                        stream,
+                        next,
+                        &input.event_signing_hash,
+                        &input.agent_signature,
+                    ));
+                    next += 1;
+                }
+                _ => whole = false,
+            }
+        }
+        if whole {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })
+    .await?;
+    Ok(if whole && next == end + 1 {
+        builder.root()
+    } else {
+        None
+    })
+}

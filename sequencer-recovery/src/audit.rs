@@ -1,0 +1,202 @@
+//! The audit: is the log whole, and if not, what exactly is missing or wrong. Reads only.
+
+use cli_common::{Cancel, Progress};
+use event_log::View;
+use serde::Serialize;
+use ves::{StreamKey, Timestamp};
+
+use crate::collect::Heard;
+use crate::error::RecoveryError;
+use crate::examine::{Batch, BatchVerdict, Examined};
+use crate::finding::{Finding, Severity};
+use crate::floor::{self, FloorChoice, Witness};
+use crate::gap::Gap;
+use crate::survey::{Survey, SurveyInput};
+
+/// The report's name and version; documented in docs/audit.md.
+pub const SCHEMA: &str = "recovery-audit/1";
+
+/// What an audit has to say.
+#[derive(Debug, Serialize)]
+pub struct AuditReport {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The log, without secrets.
+    pub db: String,
+    /// True if there is no problem among the findings. What was not checked is no problem found.
+    pub no_problem_found: bool,
+    /// Sums over all streams.
+    pub totals: Totals,
+    /// The streams, by tenant and store.
+    pub streams: Vec<StreamReport>,
+    /// Everything found, by stream; findings about inputs first.
+    pub findings: Vec<Finding>,
+    /// The witnesses heard.
+    pub heard: Vec<Heard>,
+    /// What was not checked, and why.
+    pub not_checked: Vec<String>,
+}
+
+/// Sums over all streams.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Totals {
+    /// Streams.
+    pub streams: u64,
+    /// Events that the log has.
+    pub events: u64,
+    /// Positions that are missing.
+    pub missing: u64,
+    /// Batches by verdict.
+    pub batches: BatchCounts,
+    /// Findings that are problems.
+    pub problems: u64,
+    /// Findings that are notices.
+    pub notices: u64,
+}
+
+/// Batches by verdict.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct BatchCounts {
+    /// See [`BatchVerdict::MatchesAnchors`].
+    pub matches_anchors: u64,
+    /// See [`BatchVerdict::MatchesDatabase`].
+    pub matches_database: u64,
+    /// See [`BatchVerdict::Failed`].
+    pub failed: u64,
+    /// See [`BatchVerdict::NotChecked`].
+    pub not_checked: u64,
+}
+
+impl BatchCounts {
+    fn add(&mut self, verdict: BatchVerdict) {
+        *match verdict {
+            BatchVerdict::MatchesAnchors => &mut self.matches_anchors,
+            BatchVerdict::MatchesDatabase => &mut self.matches_database,
+            BatchVerdict::Failed => &mut self.failed,
+            BatchVerdict::NotChecked => &mut self.not_checked,
+        } += 1;
+    }
+}
+
+/// One stream.
+#[derive(Debug, Serialize)]
+pub struct StreamReport {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// How many events the log has.
+    pub events: u64,
+    /// The first number that the log has.
+    pub first: Option<u64>,
+    /// The last number that the log has.
+    pub head: Option<u64>,
+    /// When that event was numbered: what the recovery got back to.
+    pub head_sequenced_at: Option<Timestamp>,
+    /// The counter; `None` if its row is missing.
+    pub counter: Option<u64>,
+    /// The highest number that any witness knows, and who.
+    pub head_known: Option<Witness>,
+    /// How many positions are missing.
+    pub missing: u64,
+    /// Which.
+    pub gaps: Vec<Gap>,
+    /// Receipts whose hash fits their event.
+    pub receipts_matching: u64,
+    /// Agent signatures that hold.
+    pub signatures_valid: u64,
+    /// Every batch known.
+    pub batches: Vec<Batch>,
+    /// Everybody who knows of a number.
+    pub witnesses: Vec<Witness>,
+}
+
+impl StreamReport {
+    fn of(examined: &Examined, head_sequenced_at: Option<Timestamp>) -> Self {
+        let highest = floor::floor(&examined.witnesses, FloorChoice::default())
+            .ok()
+            .flatten();
+        Self {
+            stream: examined.state.stream,
+            events: examined.state.event_count,
+            first: examined.state.first,
+            head: examined.state.last,
+            head_sequenced_at,
+            counter: examined.state.counter,
+            head_known: highest.map(|f| f.witness),
+            missing: examined.missing(),
+            gaps: examined.gaps.clone(),
+            receipts_matching: examined.scan.tally.receipts_matching,
+            signatures_valid: examined.scan.tally.signatures_valid,
+            batches: examined.batches.clone(),
+            witnesses: examined.witnesses.clone(),
+        }
+    }
+
+    /// Batches by verdict.
+    pub fn batch_counts(&self) -> BatchCounts {
+        let mut counts = BatchCounts::default();
+        self.batches.iter().for_each(|b| counts.add(b.verdict));
+        counts
+    }
+}
+
+/// Audits the log.
+///
+/// # Errors
+/// What the log's database says, an anchors file that cannot be used, [`RecoveryError::Cancelled`].
+pub async fn audit(
+    view: &mut View,
+    db: String,
+    input: &SurveyInput,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<AuditReport, RecoveryError> {
+    let survey = Survey::take(view, input, progress, cancel).await?;
+    let events: u64 = survey.streams.iter().map(|s| s.event_count).sum();
+    let mut report = AuditReport {
+        schema: SCHEMA,
+        db,
+        no_problem_found: true,
+        totals: Totals {
+            streams: survey.streams.len() as u64,
+            events,
+            ..Totals::default()
+        },
+        streams: Vec::new(),
+        findings: Vec::new(),
+        heard: Vec::new(),
+        not_checked: survey.not_checked(),
+    };
+    report.findings.extend(survey.findings.iter().cloned());
+    report.findings.extend(survey.collected.findings.iter().cloned());
+    progress.start("verifying events", Some(events));
+    for state in &survey.streams {
+        let examined = survey.examine(view, state, input, progress, cancel).await?;
+        let head_sequenced_at = match state.last {
+            Some(last) => {
+                view.last_sequenced_before(&state.stream, last.saturating_add(1))
+                    .await?
+            }
+            None => None,
+        };
+        let stream = StreamReport::of(&examined, head_sequenced_at);
+        report.totals.missing = report.totals.missing.saturating_add(stream.missing);
+        stream
+            .batches
+            .iter()
+            .for_each(|b| report.totals.batches.add(b.verdict));
+        report.streams.push(stream);
+        report.findings.extend(examined.findings);
+        report.not_checked.extend(examined.not_checked);
+    }
+    progress.finish();
+    report.heard = survey.collected.heard;
+    for finding in &report.findings {
+        match finding.severity {
+            Severity::Problem => report.totals.problems += 1,
+            Severity::Notice => report.totals.notices += 1,
+        }
+    }
+    report.no_problem_found = report.totals.problems == 0;
+    Ok(report)
+}

@@ -1,0 +1,136 @@
+//! `sequencer-recovery apply`: carries out a plan.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::apply::{ApplyOptions, ApplyReport, StreamStatus, apply};
+use sequencer_recovery::error::RecoveryError;
+use sequencer_recovery::plan_file::PlanFile;
+use ves::SequencerId;
+
+use super::{
+    LockArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, read_signing_key, write_lines,
+    write_not_checked,
+};
+
+/// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
+/// committed. Running it again changes nothing
+///
+/// Ends with 0 if nothing was to do, 1 if the log was changed, 4 added if positions stay open, 8 added if a
+/// stream could not be repaired (the log has moved on, a lock is held; such a stream is left as it was).
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    plan: PathBuf,
+
+    #[command(flatten)]
+    db: DbArg,
+
+    #[command(flatten)]
+    lock: LockArgs,
+
+    /// Sign restored receipts with this key: a file with the sequencer's Ed25519 seed in hex
+    #[arg(long, value_name = "FILE")]
+    sequencer_key: Option<PathBuf>,
+
+    /// The sequencer that restored receipts are from, for a log without any receipt
+    #[arg(long, value_name = "ID")]
+    sequencer_id: Option<SequencerId>,
+}
+
+/// Runs the command.
+pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let plan = PlanFile::open(&args.plan).map_err(RecoveryError::from)?;
+    let options = ApplyOptions {
+        lock_timeout: args.lock.timeout(),
+        sequencer_key: args.sequencer_key.as_deref().map(read_signing_key).transpose()?,
+        sequencer_id: args.sequencer_id,
+    };
+    let progress = stderr_progress(global);
+    let cancel = cancel_on_signals()?;
+    let mut report = block_on(async {
+        let (log, db) = open(&args.db).await?;
+        Ok(apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?)
+    })?;
+    drop(progress);
+    let mut status = ExitStatus::OK;
+    if report.changed() > 0 {
+        status |= ExitStatus::CORRECTED;
+    }
+    if report.open_positions() > 0 {
+        status |= ExitStatus::PROBLEMS;
+    }
+    for error in std::mem::take(&mut report.errors) {
+        let error = CliError::from(error);
+        status |= error.exit_status();
+        error.report(global);
+    }
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(&report)?,
+        Format::Ndjson => {
+            write_lines(&mut out, report.schema, "stream", &report.streams)?;
+            write_not_checked(&mut out, report.schema, &report.not_checked)?;
+        }
+        Format::Table => print_table(&mut out, &report)?,
+    }
+    out.finish()?;
+    Ok(status)
+}
+
+/// The outcome for people.
+pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> Result<(), CliError> {
+    if report.streams.is_empty() {
+        return out.line("The plan has nothing to do.");
+    }
+    let mut table = Table::new(&[
+        "STREAM (TENANT/STORE)",
+        "STATUS",
+        "EVENTS",
+        "RECEIPTS",
+        "SIGNED",
+        "COMMANDS",
+        "VERSIONS",
+        "COMMITMENTS",
+        "ROOTS EQUAL",
+        "COUNTER",
+        "NOW",
+        "OPEN",
+    ]);
+    for s in &report.streams {
+        let status = match s.status {
+            StreamStatus::Applied => "applied",
+            StreamStatus::AlreadyApplied => "already applied",
+            StreamStatus::Failed => "FAILED",
+        };
+        table.row([
+            s.stream.to_string(),
+            status.to_owned(),
+            s.events.to_string(),
+            s.receipts.to_string(),
+            s.receipts_signed.to_string(),
+            s.commands.to_string(),
+            s.entity_versions.to_string(),
+            s.commitments.to_string(),
+            s.roots_equal.to_string(),
+            or_dash(s.counter_before),
+            or_dash(s.counter_after),
+            s.open_positions.to_string(),
+        ]);
+    }
+    out.table(&table)?;
+    print_not_checked(out, &report.not_checked)?;
+    out.line("")?;
+    let events: u64 = report.streams.iter().map(|s| s.events).sum();
+    out.line(&format!(
+        "{} stream(s) changed, {events} event(s) back, {} position(s) stay open.",
+        report.changed(),
+        report.open_positions()
+    ))?;
+    if report.changed() > 0 {
+        out.line("Restart the sequencer: it caches keys for an hour and commitments for 5 minutes.")?;
+    }
+    Ok(())
+}

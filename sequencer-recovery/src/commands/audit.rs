@@ -1,0 +1,195 @@
+//! `sequencer-recovery audit`: is the log whole, and if not, what exactly is missing or wrong.
+
+use clap::Args;
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::audit::{AuditReport, SCHEMA, audit};
+use sequencer_recovery::error::log_error;
+use sequencer_recovery::finding::{Finding, Severity};
+use serde::Serialize;
+
+use super::{
+    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
+};
+
+/// Say whether the log is whole: gaps, counters, hashes, signatures, receipts, commitments, and what the
+/// witnesses know beyond it. Changes nothing
+///
+/// Ends with 0 if no problem was found, 4 if one was, 8 if a witness or the log could not be read (what could
+/// be read is reported all the same).
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    #[command(flatten)]
+    survey: SurveyArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let input = args.survey.input()?;
+    let progress = stderr_progress(global);
+    let cancel = cancel_on_signals()?;
+    let report = block_on(async {
+        let (log, db) = open(&args.survey.db).await?;
+        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+        Ok(audit(&mut view, db, &input, progress.as_ref(), &cancel).await?)
+    })?;
+    drop(progress);
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(&report)?,
+        Format::Ndjson => print_ndjson(&mut out, &report)?,
+        Format::Table => print_table(&mut out, &report)?,
+    }
+    out.finish()?;
+    Ok(exit_status(&report))
+}
+
+/// The status of an audit: problems, and witnesses that could not be heard.
+pub fn exit_status(report: &AuditReport) -> ExitStatus {
+    let mut status = ExitStatus::OK;
+    if !report.no_problem_found {
+        status |= ExitStatus::PROBLEMS;
+    }
+    if report.heard.iter().any(|h| h.error.is_some()) {
+        status |= ExitStatus::FAILED;
+    }
+    status
+}
+
+fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Summary<'a> {
+        db: &'a str,
+        no_problem_found: bool,
+        totals: &'a sequencer_recovery::audit::Totals,
+    }
+    write_lines(out, SCHEMA, "stream", &report.streams)?;
+    write_lines(out, SCHEMA, "finding", &report.findings)?;
+    write_lines(out, SCHEMA, "heard", &report.heard)?;
+    write_not_checked(out, SCHEMA, &report.not_checked)?;
+    let summary = Summary {
+        db: &report.db,
+        no_problem_found: report.no_problem_found,
+        totals: &report.totals,
+    };
+    write_lines(out, SCHEMA, "summary", [summary])
+}
+
+/// The report for people.
+pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) -> Result<(), CliError> {
+    let mut table = Table::new(&[
+        "STREAM (TENANT/STORE)",
+        "EVENTS",
+        "HEAD",
+        "COUNTER",
+        "KNOWN HEAD",
+        "GRADE",
+        "MISSING",
+        "BATCHES",
+        "ROOTS EQUAL",
+    ]);
+    for stream in &report.streams {
+        let counts = stream.batch_counts();
+        table.row([
+            stream.stream.to_string(),
+            stream.events.to_string(),
+            or_dash(stream.head),
+            or_dash(stream.counter),
+            or_dash(stream.head_known.as_ref().map(|w| w.sequence)),
+            stream
+                .head_known
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |w| w.grade.to_string()),
+            stream.missing.to_string(),
+            stream.batches.len().to_string(),
+            (counts.matches_anchors + counts.matches_database).to_string(),
+        ]);
+    }
+    out.table(&table)?;
+    let problems: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|f| f.severity == Severity::Problem)
+        .collect();
+    let notices: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|f| f.severity == Severity::Notice)
+        .collect();
+    print_findings(out, "PROBLEMS", &problems)?;
+    print_findings(out, "NOTICES", &notices)?;
+    if !report.heard.is_empty() {
+        let mut table = Table::new(&[
+            "WITNESS",
+            "AGENT",
+            "SHAPE",
+            "ROWS",
+            "LACKING HERE",
+            "UNSIGNED",
+            "REFUSED",
+            "READ",
+        ]);
+        for heard in &report.heard {
+            table.row([
+                heard.path.clone(),
+                heard.agent_id.clone().unwrap_or_else(|| "-".into()),
+                heard.shape.clone().unwrap_or_else(|| heard.kind.into()),
+                heard.rows.to_string(),
+                heard.missing_held.to_string(),
+                heard.unsigned.to_string(),
+                heard.refused.to_string(),
+                if heard.error.is_some() {
+                    "NO".into()
+                } else {
+                    "yes".to_string()
+                },
+            ]);
+        }
+        out.line("")?;
+        out.table(&table)?;
+    }
+    print_not_checked(out, &report.not_checked)?;
+    let t = &report.totals;
+    let b = &t.batches;
+    out.line("")?;
+    out.line(&format!(
+        "{} stream(s), {} event(s), {} missing. Batches: {} MATCHES ANCHORS, {} MATCHES DATABASE, {} FAILED, {} NOT CHECKED.",
+        t.streams, t.events, t.missing, b.matches_anchors, b.matches_database, b.failed, b.not_checked
+    ))?;
+    out.line(&if report.no_problem_found {
+        format!(
+            "No problem was found in what was checked ({} notice(s)).",
+            t.notices
+        )
+    } else {
+        format!("{} problem(s), {} notice(s).", t.problems, t.notices)
+    })
+}
+
+fn print_findings<W: std::io::Write>(
+    out: &mut Output<W>,
+    title: &str,
+    findings: &[&Finding],
+) -> Result<(), CliError> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.line(title)?;
+    for finding in findings {
+        let place = match (&finding.stream, finding.from, finding.to) {
+            (Some(stream), Some(from), Some(to)) if from == to => format!("{stream} {from}: "),
+            (Some(stream), Some(from), Some(to)) => format!("{stream} {from}-{to}: "),
+            (Some(stream), ..) => format!("{stream}: "),
+            _ => String::new(),
+        };
+        out.line(&format!(
+            "  {:<22} {place}{}",
+            finding.code.as_str(),
+            finding.message
+        ))?;
+        if let Some(next) = &finding.next {
+            out.line(&format!("  {:<22}   next: {next}", ""))?;
+        }
+    }
+    Ok(())
+}

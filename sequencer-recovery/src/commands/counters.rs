@@ -1,0 +1,113 @@
+//! `sequencer-recovery counters`: the counters alone.
+
+use clap::Args;
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::counters::{CounterState, CountersReport, counters, raise};
+use sequencer_recovery::error::log_error;
+use sequencer_recovery::floor::FloorChoice;
+
+use super::{
+    LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines,
+    write_not_checked,
+};
+
+/// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
+/// behind. A counter is never lowered
+///
+/// Ends with 0 if every counter holds, 4 if one is behind, 1 if --apply raised one.
+#[derive(Debug, Args)]
+pub struct CountersArgs {
+    #[command(flatten)]
+    survey: SurveyArgs,
+
+    #[command(flatten)]
+    lock: LockArgs,
+
+    /// What the counters are raised to: the highest number known on evidence of this grade (proven, receipted,
+    /// committed, corroborated, claimed), or a number
+    #[arg(long, value_name = "GRADE|N", default_value_t = FloorChoice::default())]
+    floor: FloorChoice,
+
+    /// Raise the counters that are behind
+    #[arg(long)]
+    apply: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let input = args.survey.input()?;
+    let progress = stderr_progress(global);
+    let cancel = cancel_on_signals()?;
+    let report = block_on(async {
+        let (log, db) = open(&args.survey.db).await?;
+        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+        let mut report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
+        // A snapshot file cannot be written while a view of it is open.
+        drop(view);
+        if args.apply {
+            raise(&log, &mut report, args.lock.timeout(), &cancel).await?;
+        }
+        Ok(report)
+    })?;
+    drop(progress);
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(&report)?,
+        Format::Ndjson => {
+            write_lines(&mut out, report.schema, "counter", &report.streams)?;
+            write_not_checked(&mut out, report.schema, &report.not_checked)?;
+        }
+        Format::Table => print_table(&mut out, &report)?,
+    }
+    out.finish()?;
+    let mut status = ExitStatus::OK;
+    if report.count(CounterState::Raised) > 0 {
+        status |= ExitStatus::CORRECTED;
+    }
+    if report.count(CounterState::Behind) > 0 {
+        status |= ExitStatus::PROBLEMS;
+    }
+    Ok(status)
+}
+
+fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {
+    let mut table = Table::new(&[
+        "STREAM (TENANT/STORE)",
+        "COUNTER",
+        "FLOOR",
+        "GRADE",
+        "KNOWN TO",
+        "STATE",
+    ]);
+    for s in &report.streams {
+        let state = match s.state {
+            CounterState::Holds => "holds",
+            CounterState::Behind => "BEHIND",
+            CounterState::Raised => "raised",
+        };
+        table.row([
+            s.stream.to_string(),
+            or_dash(s.counter),
+            or_dash(s.floor),
+            s.witness
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |w| w.grade.to_string()),
+            s.witness
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |w| w.who.clone()),
+            state.to_owned(),
+        ]);
+    }
+    out.table(&table)?;
+    for s in report.streams.iter().filter(|s| s.options.len() > 1) {
+        out.line("")?;
+        out.line(&s.stream.to_string())?;
+        for option in &s.options {
+            out.line(&format!(
+                "  --floor {:<12} gives {}: {}",
+                option.choice, option.counter, option.cost
+            ))?;
+        }
+    }
+    print_not_checked(out, &report.not_checked)
+}

@@ -1,0 +1,201 @@
+//! One file a command: parse, call the library, print. What several of them need is here.
+
+pub mod apply;
+pub mod audit;
+pub mod counters;
+pub mod drill;
+pub mod plan;
+pub mod snapshot;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use cli_common::{Cancel, CliError, DbArg, Output};
+use ed25519_dalek::VerifyingKey;
+use event_log::{Log, StreamFilter};
+use sequencer_recovery::collect::Inputs;
+use sequencer_recovery::error::log_error;
+use sequencer_recovery::survey::SurveyInput;
+use serde::Serialize;
+use ves::{Hash32, StoreId, TenantId};
+
+/// The log and the witnesses.
+#[derive(Debug, Args)]
+pub struct SurveyArgs {
+    #[command(flatten)]
+    pub db: DbArg,
+
+    /// Agents' outboxes: files, folders or patterns
+    #[arg(long = "outbox", value_name = "PATH")]
+    outboxes: Vec<String>,
+
+    /// Anchors files, as `anchor-verify import` writes them
+    #[arg(long = "anchors", value_name = "FILE")]
+    anchors: Vec<PathBuf>,
+
+    /// Receipts that agents saved from the sequencer's answers (NDJSON)
+    #[arg(long = "receipts", value_name = "FILE")]
+    receipts: Vec<PathBuf>,
+
+    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
+    #[arg(long, value_name = "HEX|FILE")]
+    sequencer_public_key: Option<String>,
+
+    /// Only this tenant
+    #[arg(long, value_name = "ID")]
+    tenant: Option<TenantId>,
+
+    /// Only this store
+    #[arg(long, value_name = "ID")]
+    store: Option<StoreId>,
+}
+
+impl SurveyArgs {
+    /// What the arguments ask to look at.
+    pub fn input(&self) -> Result<SurveyInput, CliError> {
+        let outboxes = outbox_sync::expand_inputs(&self.outboxes).map_err(|e| {
+            CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
+        })?;
+        let sequencer_key = self
+            .sequencer_public_key
+            .as_deref()
+            .map(read_public_key)
+            .transpose()?;
+        Ok(SurveyInput {
+            witnesses: Inputs {
+                outboxes,
+                receipts: self.receipts.clone(),
+                sequencer_key,
+            },
+            anchors: self.anchors.clone(),
+            filter: StreamFilter {
+                tenant: self.tenant,
+                store: self.store,
+            },
+        })
+    }
+}
+
+/// How long to wait for locks.
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// How long to wait for the locks that the sequencer holds, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    lock_timeout: u32,
+}
+
+impl LockArgs {
+    /// As a duration.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.lock_timeout.into())
+    }
+}
+
+/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
+fn read_public_key(value: &str) -> Result<VerifyingKey, CliError> {
+    let text = match value.parse::<Hash32>() {
+        Ok(_) => value.to_owned(),
+        Err(_) => std::fs::read_to_string(value).map_err(|e| {
+            CliError::input(format!("--sequencer-public-key: {value}: {e}"))
+                .with_hint("give 64 hex digits, or a file that holds them")
+        })?,
+    };
+    let bytes: Hash32 = text
+        .trim()
+        .parse()
+        .map_err(|e| CliError::input(format!("--sequencer-public-key: {e}")))?;
+    VerifyingKey::from_bytes(&bytes.0)
+        .map_err(|e| CliError::input(format!("--sequencer-public-key: not an Ed25519 public key: {e}")))
+}
+
+/// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
+fn read_signing_key(path: &Path) -> Result<ed25519_dalek::SigningKey, CliError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+    let seed: Hash32 = text.trim().parse().map_err(|_| {
+        CliError::input(format!(
+            "{}: not the 64 hex digits of an Ed25519 seed",
+            path.display()
+        ))
+        .with_hint("a key file holds the 32-byte seed in hex and nothing else")
+    })?;
+    Ok(ed25519_dalek::SigningKey::from_bytes(&seed.0))
+}
+
+/// Runs the work on a runtime of this thread.
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::io("the runtime cannot be started").with_source(e))?;
+    runtime.block_on(work)
+}
+
+/// A token that Ctrl-C and SIGTERM set.
+fn cancel_on_signals() -> Result<Cancel, CliError> {
+    Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
+}
+
+async fn open(db: &DbArg) -> Result<(Log, String), CliError> {
+    let target = db.target()?;
+    let log = Log::open(&target).await.map_err(|e| log_error(&e))?;
+    Ok((log, target.to_string()))
+}
+
+/// One line of NDJSON output: what it is, and the value.
+#[derive(Serialize)]
+struct Line<'a, T: Serialize> {
+    schema: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    value: T,
+}
+
+/// Writes values as NDJSON lines of one type.
+fn write_lines<W: std::io::Write, T: Serialize>(
+    out: &mut Output<W>,
+    schema: &str,
+    kind: &str,
+    values: impl IntoIterator<Item = T>,
+) -> Result<(), CliError> {
+    out.ndjson(values.into_iter().map(|value| Line { schema, kind, value }))
+}
+
+/// What was not checked, as NDJSON lines.
+fn write_not_checked<W: std::io::Write>(
+    out: &mut Output<W>,
+    schema: &str,
+    all: &[String],
+) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct NotChecked<'a> {
+        what: &'a str,
+    }
+    write_lines(
+        out,
+        schema,
+        "not_checked",
+        all.iter().map(|what| NotChecked { what }),
+    )
+}
+
+/// What was not checked, for people. Every report ends with it.
+fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
+    out.line("")?;
+    if all.is_empty() {
+        return out.line("NOT CHECKED: nothing was left out");
+    }
+    out.line("NOT CHECKED")?;
+    for what in all {
+        out.line(&format!("  {what}"))?;
+    }
+    Ok(())
+}
+
+/// A number or a dash.
+fn or_dash(value: Option<u64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |v| v.to_string())
+}

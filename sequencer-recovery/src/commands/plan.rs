@@ -1,0 +1,253 @@
+//! `sequencer-recovery plan`: what goes back where, on what evidence, written to a file.
+
+use std::io::BufWriter;
+use std::path::PathBuf;
+
+use clap::Args;
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::error::log_error;
+use sequencer_recovery::floor::FloorChoice;
+use sequencer_recovery::grade::Accept;
+use sequencer_recovery::plan::{PlanOptions, PlanSummary, plan};
+
+use super::{
+    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
+};
+
+/// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
+/// stays open and why. Writes the plan file and changes nothing else
+///
+/// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it, 8 if a witness or the log
+/// could not be read.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    survey: SurveyArgs,
+
+    /// The plan file to write; it must not exist
+    #[arg(long, value_name = "PLAN")]
+    out: PathBuf,
+
+    /// The weakest evidence to use: proven, receipted, committed, corroborated or claimed
+    #[arg(long, value_name = "GRADE", default_value_t = Accept::default())]
+    accept: Accept,
+
+    /// What the counters are raised to: the highest number known on evidence of this grade (proven, receipted,
+    /// committed, corroborated, claimed), or a number
+    #[arg(long, value_name = "GRADE|N", default_value_t = FloorChoice::default())]
+    floor: FloorChoice,
+}
+
+/// Runs the command.
+pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let input = args.survey.input()?;
+    let options = PlanOptions {
+        accept: args.accept,
+        floor: args.floor,
+        ..PlanOptions::default()
+    };
+    let path = args.out.as_path();
+    if path.exists() {
+        return Err(CliError::input(format!("{} exists already", path.display()))
+            .with_hint("give another name, or move it away: a plan is not overwritten"));
+    }
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or_else(|| ".".as_ref());
+    let file = tempfile::NamedTempFile::new_in(folder)
+        .map_err(|e| CliError::io(format!("cannot write to {}", folder.display())).with_source(e))?;
+    let progress = stderr_progress(global);
+    let cancel = cancel_on_signals()?;
+    let summary = block_on(async {
+        let (log, db) = open(&args.survey.db).await?;
+        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+        let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
+        let out = BufWriter::new(file.as_file());
+        Ok(plan(
+            &mut view,
+            db,
+            tool,
+            &input,
+            &options,
+            out,
+            progress.as_ref(),
+            &cancel,
+        )
+        .await?)
+    })?;
+    drop(progress);
+    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(path).map_err(|e| failed(e.error))?;
+
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(&summary)?,
+        Format::Ndjson => {
+            write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
+            write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
+            #[derive(serde::Serialize)]
+            struct Summary<'a> {
+                db: &'a str,
+                plan_id: ves::Hash32,
+                accept: &'a str,
+                floor: &'a str,
+                totals: &'a sequencer_recovery::plan::PlanTotals,
+            }
+            let PlanSummary {
+                db,
+                plan_id,
+                accept,
+                floor,
+                totals,
+                ..
+            } = &summary;
+            let line = Summary {
+                db,
+                plan_id: *plan_id,
+                accept,
+                floor,
+                totals,
+            };
+            write_lines(&mut out, summary.schema, "summary", [line])?;
+        }
+        Format::Table => {
+            print_table(&mut out, &summary)?;
+            out.line(&format!("Plan {} is in {}.", summary.plan_id, path.display()))?;
+        }
+    }
+    out.finish()?;
+    let mut status = ExitStatus::OK;
+    if summary.totals.open > 0 {
+        status |= ExitStatus::PROBLEMS;
+    }
+    if summary.witness_unreadable {
+        status |= ExitStatus::FAILED;
+    }
+    Ok(status)
+}
+
+/// The plan in numbers, for people.
+pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    let t = &summary.totals;
+    if summary.streams.is_empty() {
+        out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
+        print_not_checked(out, &summary.not_checked)?;
+        return out.line("");
+    }
+    let mut table = Table::new(&[
+        "STREAM (TENANT/STORE)",
+        "MISSING",
+        "GO BACK",
+        "OPEN",
+        "COMMITMENTS",
+        "COUNTER",
+        "BECOMES",
+    ]);
+    for s in &summary.streams {
+        let open = s.open.iter().map(|o| o.count()).fold(0u64, u64::saturating_add);
+        table.row([
+            s.stream.to_string(),
+            s.missing.to_string(),
+            s.events.to_string(),
+            open.to_string(),
+            s.commitments.to_string(),
+            or_dash(s.counter_before),
+            or_dash(s.counter_after),
+        ]);
+    }
+    out.table(&table)?;
+    for s in &summary.streams {
+        out.line("")?;
+        out.line(&format!("{}", s.stream))?;
+        for (grade, count) in &s.by_grade {
+            out.line(&format!("  {count} event(s) go back, {grade}"))?;
+        }
+        for b in &s.batches {
+            out.line(&format!(
+                "  batch {} ({}-{}): {}",
+                b.batch_id, b.sequence_start, b.sequence_end, b.outcome
+            ))?;
+        }
+        if let Some(why) = &s.commitments_stop {
+            out.line(&format!("  {why}"))?;
+        }
+        if let Some(floor) = &s.floor {
+            out.line(&format!(
+                "  counter {} becomes {}, known to {} ({})",
+                or_dash(s.counter_before),
+                or_dash(s.counter_after),
+                floor.witness.who,
+                floor.grade
+            ))?;
+            for option in &floor.options {
+                out.line(&format!(
+                    "    --floor {:<12} gives {}: {}",
+                    option.choice, option.counter, option.cost
+                ))?;
+            }
+        }
+        for open in joined(&s.open) {
+            out.line(&format!("  open: {open}"))?;
+        }
+        if s.never_sequenced > 0 {
+            out.line(&format!(
+                "  {} event(s) in outboxes were never numbered, as far as anybody knows: their agents push them again",
+                s.never_sequenced
+            ))?;
+        }
+    }
+    print_not_checked(out, &summary.not_checked)?;
+    out.line("")?;
+    let by = |grades: &std::collections::BTreeMap<sequencer_recovery::grade::Grade, u64>| {
+        let parts: Vec<String> = grades.iter().rev().map(|(g, n)| format!("{n} {g}")).collect();
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", parts.join(", "))
+        }
+    };
+    out.line(&format!(
+        "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.",
+        t.missing,
+        t.events,
+        by(&t.by_grade),
+        t.open,
+        by(&t.open_by_grade),
+        t.commitments,
+        t.counters
+    ))
+}
+
+/// Open positions for people: neighbours of one grade are one line, since each may have a reason of its own.
+fn joined(open: &[sequencer_recovery::plan_file::PlannedOpen]) -> Vec<String> {
+    let mut lines: Vec<(u64, u64, sequencer_recovery::grade::Grade, String, u64)> = Vec::new();
+    for o in open {
+        match lines.last_mut() {
+            Some(last) if last.1.checked_add(1) == Some(o.from) && last.2 == o.grade => {
+                last.1 = o.to;
+                if last.3 != o.reason {
+                    last.4 += 1;
+                }
+            }
+            _ => lines.push((o.from, o.to, o.grade, o.reason.clone(), 0)),
+        }
+    }
+    lines
+        .into_iter()
+        .map(|(from, to, grade, reason, more)| {
+            let at = if from == to {
+                from.to_string()
+            } else {
+                format!("{from}-{to}")
+            };
+            let more = if more > 0 {
+                format!(" (and {more} more reason(s), in the plan)")
+            } else {
+                String::new()
+            };
+            format!("{at} {grade}: {reason}{more}")
+        })
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! The counters alone: what each should be at least, by whom, and on request raised to it.
+
+use std::time::Duration;
+
+use cli_common::{Cancel, Progress};
+use event_log::{Log, View};
+use serde::Serialize;
+use ves::StreamKey;
+
+use crate::error::RecoveryError;
+use crate::examine::witnesses;
+use crate::floor::{FloorChoice, FloorOption, Witness, floor};
+use crate::survey::{Survey, SurveyInput};
+
+/// What a counter is and should be.
+#[derive(Debug, Serialize)]
+pub struct CounterReport {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// The counter as it is; `None` if its row is missing.
+    pub counter: Option<u64>,
+    /// The highest number that was given out, by the choice made.
+    pub floor: Option<u64>,
+    /// Who knows of it.
+    pub witness: Option<Witness>,
+    /// The other choices, and what each costs.
+    pub options: Vec<FloorOption>,
+    /// `holds` (it is the floor or above), `behind`, `raised`.
+    pub state: CounterState,
+}
+
+/// See [`CounterReport::state`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterState {
+    /// The counter is at its floor or above.
+    Holds,
+    /// The counter is below its floor, or missing.
+    Behind,
+    /// It was, and has been raised.
+    Raised,
+}
+
+/// The counters of all streams. Documented in docs/audit.md.
+#[derive(Debug, Serialize)]
+pub struct CountersReport {
+    /// `recovery-counters/1`.
+    pub schema: &'static str,
+    /// The log, without secrets.
+    pub db: String,
+    /// The floor that was chosen.
+    pub choice: String,
+    /// The streams, by tenant and store.
+    pub streams: Vec<CounterReport>,
+    /// What was not checked, and why.
+    pub not_checked: Vec<String>,
+}
+
+impl CountersReport {
+    /// How many counters are in a state.
+    pub fn count(&self, state: CounterState) -> usize {
+        self.streams.iter().filter(|s| s.state == state).count()
+    }
+}
+
+/// Compares every counter with its floor.
+///
+/// # Errors
+/// What the log's database says, an anchors file that cannot be used, a floor below a proof.
+pub async fn counters(
+    view: &mut View,
+    db: String,
+    input: &SurveyInput,
+    choice: FloorChoice,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<CountersReport, RecoveryError> {
+    let survey = Survey::take(view, input, progress, cancel).await?;
+    let mut streams = Vec::new();
+    for state in &survey.streams {
+        let stream = state.stream;
+        let commitments = view.commitments(&stream).await?.rows;
+        let all = witnesses(
+            state,
+            &commitments,
+            &survey.anchored(&stream),
+            survey.evidence(&stream),
+        );
+        let floor = floor(&all, choice).map_err(|source| RecoveryError::Floor { stream, source })?;
+        let wanted = floor.as_ref().map(|f| f.counter);
+        let behind = state.counter.is_none() || state.counter < wanted;
+        streams.push(CounterReport {
+            stream,
+            counter: state.counter,
+            floor: wanted,
+            witness: floor.as_ref().map(|f| f.witness.clone()),
+            options: floor.map(|f| f.options).unwrap_or_default(),
+            state: if behind {
+                CounterState::Behind
+            } else {
+                CounterState::Holds
+            },
+        });
+    }
+    Ok(CountersReport {
+        schema: "recovery-counters/1",
+        db,
+        choice: choice.to_string(),
+        streams,
+        not_checked: survey.not_checked(),
+    })
+}
+
+/// Raises every counter of the report that is behind, each in a transaction of its own under the sequencer's
+/// locks. A counter that has moved above its floor meanwhile is left alone.
+///
+/// # Errors
+/// What the log's database says; counters raised before that stay so.
+pub async fn raise(
+    log: &Log,
+    report: &mut CountersReport,
+    lock_timeout: Duration,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
+    for stream in report
+        .streams
+        .iter_mut()
+        .filter(|s| s.state == CounterState::Behind)
+    {
+        cancel.check()?;
+        let mut repair = log.repair(&stream.stream, lock_timeout).await?;
+        // An empty stream without a counter row starts at 0.
+        let floor = stream.floor.unwrap_or(0);
+        if repair.counter_before().is_none_or(|counter| counter < floor) {
+            repair.set_counter(floor).await?;
+            repair.commit().await?;
+        }
+        stream.state = CounterState::Raised;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What can keep this crate from doing its work.
+
+use std::path::PathBuf;
+
+use cli_common::{Cancelled, CliError, ErrorKind};
+use event_log::LogError;
+use ves::StreamKey;
+
+use crate::floor::BelowProof;
+use crate::plan_file::PlanError;
+
+/// An error that ends the work. What merely is wrong with the log is a finding, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The log cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A plan cannot be used.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The anchors file cannot be used.
+    #[error("{}: {what}", path.display())]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The chosen floor is below a proof.
+    #[error("stream {stream}: {source}")]
+    Floor {
+        /// The stream.
+        stream: StreamKey,
+        /// Who knows better.
+        source: BelowProof,
+    },
+    /// The stream is not as it was when the plan was made, and not as the plan leaves it either.
+    #[error("stream {stream} has changed since the plan was made: {what}")]
+    Drift {
+        /// The stream.
+        stream: StreamKey,
+        /// What differs.
+        what: String,
+    },
+    /// Something in a plan does not verify. Nothing of its stream was written.
+    #[error("stream {stream}, sequence {sequence}: {what}")]
+    Refused {
+        /// The stream.
+        stream: StreamKey,
+        /// The position.
+        sequence: u64,
+        /// What does not verify.
+        what: String,
+    },
+    /// The outcome is not what the plan promised; the stream's transaction was rolled back.
+    #[error(
+        "stream {stream}: the outcome was checked before the commit and is wrong: {what}. Nothing was changed"
+    )]
+    Outcome {
+        /// The stream.
+        stream: StreamKey,
+        /// What is wrong.
+        what: String,
+    },
+    /// The user stopped the work.
+    #[error("stopped")]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<RecoveryError> for CliError {
+    fn from(error: RecoveryError) -> Self {
+        let message = error.to_string();
+        match error {
+            RecoveryError::Log(error) => log_error(&error),
+            RecoveryError::Plan(error) => plan_error(&error),
+            RecoveryError::Io { .. } => CliError::io(message),
+            RecoveryError::Anchors { .. } => CliError::input(message)
+                .with_hint("make the file with `anchor-verify import` of this release"),
+            RecoveryError::Floor { .. } => CliError::new(ErrorKind::Usage, message).with_hint(
+                "choose that number or a higher one: a number given out twice cannot be taken back",
+            ),
+            RecoveryError::Drift { .. } => CliError::drift(message).with_hint(
+                "nothing was changed in this stream; make a new plan with `sequencer-recovery plan`",
+            ),
+            RecoveryError::Refused { .. } => CliError::input(message).with_hint(
+                "nothing was changed in this stream; make a new plan with `sequencer-recovery plan`",
+            ),
+            RecoveryError::Outcome { .. } => {
+                CliError::drift(message).with_hint("run `sequencer-recovery audit`, then make a new plan")
+            }
+            RecoveryError::Cancelled(cancelled) => cancelled.into(),
+        }
+    }
+}
+
+/// What a log's error means for the user of a command.
+pub fn log_error(error: &LogError) -> CliError {
+    let kind = match error {
+        LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
+        LogError::Refused { .. } => ErrorKind::Drift,
+        _ => ErrorKind::Io,
+    };
+    let hint = match error {
+        LogError::Connect { .. } => "is the server up, and is the URL right (user, host, port, database)?",
+        LogError::Io { .. } => "is the path right, and may you read it?",
+        LogError::NotASnapshot { .. } => {
+            "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
+        }
+        LogError::Schema { .. } => "is this the sequencer's own database, migrated to v0.2.7?",
+        LogError::Locked { .. } => {
+            "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
+        }
+        _ => "run `sequencer-recovery audit` to see where the log stands",
+    };
+    CliError::new(kind, error.to_string()).with_hint(hint)
+}
+
+fn plan_error(error: &PlanError) -> CliError {
+    let hint = match error {
+        PlanError::Io { .. } => "is the path right, and may you read it?",
+        PlanError::Schema { .. } => "give a file that `sequencer-recovery plan` of this release wrote",
+        PlanError::Line { .. } | PlanError::Altered { .. } | PlanError::Truncated { .. } => {
+            "nothing was changed; plans are not edited by hand: make a new one with other options"
+        }
+    };
+    CliError::input(error.to_string()).with_hint(hint)
+}

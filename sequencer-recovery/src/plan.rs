@@ -1,0 +1,543 @@
+//! The plan: which event goes back to which position on what evidence, what the counter becomes, what
+//! stays open and why. Makes a value and a file; changes nothing.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anchor_verify::AnchoredBatch;
+use cli_common::{Cancel, Progress};
+use event_log::View;
+use serde::Serialize;
+use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
+
+use crate::error::RecoveryError;
+use crate::evidence::StreamEvidence;
+use crate::examine::{BatchVerdict, Examined};
+use crate::floor::{Floor, FloorChoice, floor};
+use crate::grade::{Accept, Grade};
+use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
+use crate::plan_file::{
+    PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedCommitment, PlannedEvent, PlannedOpen,
+    PlannedStream, SCHEMA,
+};
+use crate::survey::{Survey, SurveyInput};
+
+/// What the operator decides.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PlanOptions {
+    /// The weakest grade to use.
+    pub accept: Accept,
+    /// Which witnesses to trust for the counters.
+    pub floor: FloorChoice,
+    /// How much work the search for placements may do.
+    pub budget: Budget,
+}
+
+/// The plan in numbers, for people and for scripts. Documented in docs/plan.md.
+#[derive(Debug, Serialize)]
+pub struct PlanSummary {
+    /// `recovery-plan-summary/1`.
+    pub schema: &'static str,
+    /// The plan's id.
+    pub plan_id: Hash32,
+    /// The log, without secrets.
+    pub db: String,
+    /// The weakest grade used.
+    pub accept: String,
+    /// The floor that was chosen.
+    pub floor: String,
+    /// Sums over all streams.
+    pub totals: PlanTotals,
+    /// The streams, by tenant and store.
+    pub streams: Vec<StreamSummary>,
+    /// A witness could not be read, or not to its end.
+    pub witness_unreadable: bool,
+    /// What was not checked, and why.
+    pub not_checked: Vec<String>,
+}
+
+/// Sums over all streams.
+#[derive(Debug, Default, Serialize)]
+pub struct PlanTotals {
+    /// Positions that are missing.
+    pub missing: u64,
+    /// Events that go back.
+    pub events: u64,
+    /// By the grade of their evidence.
+    pub by_grade: BTreeMap<Grade, u64>,
+    /// Commitments that go back.
+    pub commitments: u64,
+    /// Counters that change.
+    pub counters: u64,
+    /// Positions that stay open.
+    pub open: u64,
+    /// By grade: `contested`, `lost`, or a grade that was not accepted.
+    pub open_by_grade: BTreeMap<Grade, u64>,
+    /// Events that their agents still have to push: never numbered, as far as anybody knows.
+    pub never_sequenced: u64,
+}
+
+/// One stream of the plan.
+#[derive(Debug, Serialize)]
+pub struct StreamSummary {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// Positions that are missing.
+    pub missing: u64,
+    /// Events that go back.
+    pub events: u64,
+    /// By grade.
+    pub by_grade: BTreeMap<Grade, u64>,
+    /// What became of each batch with a known root and missing events.
+    pub batches: Vec<BatchSummary>,
+    /// Commitments that go back.
+    pub commitments: u64,
+    /// Why no further commitment goes back, if the anchors have more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commitments_stop: Option<String>,
+    /// The counter as it is.
+    pub counter_before: Option<u64>,
+    /// The counter as it becomes.
+    pub counter_after: Option<u64>,
+    /// Why, and what the other choices cost.
+    pub floor: Option<Floor>,
+    /// Positions that stay open, in ranges of one reason.
+    pub open: Vec<PlannedOpen>,
+    /// Events that their agents still have to push.
+    pub never_sequenced: u64,
+}
+
+/// What became of one batch.
+#[derive(Debug, Serialize)]
+pub struct BatchSummary {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Its first number.
+    pub sequence_start: u64,
+    /// Its last number.
+    pub sequence_end: u64,
+    /// `solved`, or why not.
+    pub outcome: String,
+}
+
+/// Everything that is to be done in one stream.
+#[derive(Debug)]
+pub struct StreamPlan {
+    /// The line that opens its section.
+    pub header: PlannedStream,
+    /// Its events, ascending.
+    pub events: Vec<PlannedEvent>,
+    /// Its commitments, ascending.
+    pub commitments: Vec<PlannedCommitment>,
+    /// What stays open, ascending.
+    pub open: Vec<PlannedOpen>,
+    /// In numbers.
+    pub summary: StreamSummary,
+}
+
+impl StreamPlan {
+    /// True if there is something to do.
+    pub fn changes(&self) -> bool {
+        !self.events.is_empty()
+            || !self.commitments.is_empty()
+            || self.header.counter_after != self.header.counter_before
+    }
+}
+
+/// Makes a plan and writes it to `out`.
+///
+/// # Errors
+/// What the log's database says, an anchors file that cannot be used, a floor below a proof, an output that
+/// cannot be written, [`RecoveryError::Cancelled`].
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a thing of its own, and there is one caller"
+)]
+pub async fn plan(
+    view: &mut View,
+    db: String,
+    tool: &str,
+    input: &SurveyInput,
+    options: &PlanOptions,
+    out: impl Write,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<PlanSummary, RecoveryError> {
+    let made_at = view.database_time().await?;
+    let survey = Survey::take(view, input, progress, cancel).await?;
+    let header = PlanHeader {
+        schema: SCHEMA.into(),
+        made_at,
+        tool: tool.into(),
+        db: db.clone(),
+        accept: options.accept.to_string(),
+        floor: options.floor.to_string(),
+        witnesses: survey.collected.heard.iter().map(|h| h.path.clone()).collect(),
+    };
+    let io = |source| RecoveryError::Io {
+        path: "the plan".into(),
+        source,
+    };
+    let mut writer = PlanWriter::new(out, &header).map_err(io)?;
+    let mut totals = PlanTotals::default();
+    let mut streams = Vec::new();
+    let mut not_checked = survey.not_checked();
+    progress.start(
+        "planning",
+        Some(survey.streams.iter().map(|s| s.event_count).sum()),
+    );
+    for state in &survey.streams {
+        let examined = survey.examine(view, state, input, progress, cancel).await?;
+        not_checked.extend(examined.not_checked.iter().cloned());
+        let evidence = survey.evidence(&state.stream);
+        let judgement = judge(
+            &state.stream,
+            &examined.missing_ranges(),
+            &examined.targets,
+            evidence,
+            &survey.collected.holders,
+            options.budget,
+        );
+        let plan = plan_stream(view, &examined, evidence, judgement, options, survey.chain_id).await?;
+        add_totals(&mut totals, &plan);
+        if plan.changes() || !plan.open.is_empty() {
+            write_stream(&mut writer, &plan).map_err(io)?;
+        }
+        if plan.changes() || plan.summary.missing > 0 {
+            streams.push(plan.summary);
+        }
+    }
+    progress.finish();
+    let (_, plan_id) = writer.finish().map_err(io)?;
+    Ok(PlanSummary {
+        schema: "recovery-plan-summary/1",
+        plan_id,
+        db,
+        accept: header.accept,
+        floor: header.floor,
+        totals,
+        streams,
+        witness_unreadable: survey.collected.heard.iter().any(|h| h.error.is_some()),
+        not_checked,
+    })
+}
+
+fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std::io::Result<()> {
+    writer.line(&PlanLine::Stream(Box::new(plan.header.clone())))?;
+    for event in &plan.events {
+        writer.line(&PlanLine::Event(Box::new(event.clone())))?;
+    }
+    for commitment in &plan.commitments {
+        writer.line(&PlanLine::Commitment(Box::new(commitment.clone())))?;
+    }
+    for open in &plan.open {
+        writer.line(&PlanLine::Open(open.clone()))?;
+    }
+    Ok(())
+}
+
+fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
+    let summary = &plan.summary;
+    totals.missing = totals.missing.saturating_add(summary.missing);
+    totals.events += summary.events;
+    for (grade, count) in &summary.by_grade {
+        *totals.by_grade.entry(*grade).or_default() += count;
+    }
+    totals.commitments += summary.commitments;
+    totals.counters += u64::from(summary.counter_before != summary.counter_after);
+    for open in &summary.open {
+        totals.open = totals.open.saturating_add(open.count());
+        let of_grade = totals.open_by_grade.entry(open.grade).or_default();
+        *of_grade = of_grade.saturating_add(open.count());
+    }
+    totals.never_sequenced += summary.never_sequenced;
+}
+
+/// Plans one stream from what is known of it and how its missing positions were judged.
+///
+/// # Errors
+/// What the log's database says; a floor below a proof.
+pub async fn plan_stream(
+    view: &mut View,
+    examined: &Examined,
+    evidence: &StreamEvidence,
+    judgement: Judgement,
+    options: &PlanOptions,
+    chain_id: Option<u64>,
+) -> Result<StreamPlan, RecoveryError> {
+    let stream = examined.state.stream;
+    let floor = floor(&examined.witnesses, options.floor)
+        .map_err(|source| RecoveryError::Floor { stream, source })?;
+    let (used, unused): (Vec<Placement>, Vec<Placement>) = judgement
+        .placements
+        .into_iter()
+        .partition(|p| options.accept.admits(p.grade));
+    let events = planned_events(view, &stream, evidence, &used).await?;
+    let solved: Vec<PlannedBatch> = examined
+        .targets
+        .iter()
+        .filter(|t| options.accept.admits(t.grade))
+        .filter(|t| {
+            judgement
+                .outcomes
+                .iter()
+                .any(|(id, o)| *id == t.batch_id && matches!(o, Outcome::Solved { .. }))
+        })
+        .map(|t| PlannedBatch {
+            batch_id: t.batch_id,
+            sequence_start: *t.range.start(),
+            sequence_end: *t.range.end(),
+            merkle_root: t.root,
+            grade: t.grade,
+        })
+        .collect();
+    let (commitments, commitments_stop) = planned_commitments(examined, &solved, &events, chain_id);
+
+    let mut open: Vec<PlannedOpen> = judgement
+        .open
+        .into_iter()
+        .map(|o| PlannedOpen {
+            from: *o.range.start(),
+            to: *o.range.end(),
+            grade: o.grade,
+            reason: o.reason,
+            rivals: o.rivals,
+        })
+        .collect();
+    open.extend(unused.iter().map(|p| PlannedOpen {
+        from: p.position,
+        to: p.position,
+        grade: p.grade,
+        reason: format!("{}; used with --accept {}", p.basis, p.grade),
+        rivals: vec![evidence.candidates[p.candidate].event.event_id],
+    }));
+    open.sort_by_key(|o| o.from);
+
+    let highest_placed = events.last().map(|e| e.sequence);
+    let counter_after = [
+        examined.state.counter,
+        floor.as_ref().map(|f| f.counter),
+        highest_placed,
+    ]
+    .into_iter()
+    .flatten()
+    .max();
+    let placed_ids: std::collections::HashSet<_> = events.iter().map(|e| e.event.event_id).collect();
+    let claimed_ids: std::collections::HashSet<_> =
+        evidence.claims.values().flatten().map(|c| c.event_id).collect();
+    let never_sequenced = evidence
+        .candidates
+        .iter()
+        .filter(|c| {
+            use outbox_sync::OutboxStatus::{Failed, Pending};
+            matches!(c.status, Some(Pending | Failed))
+                && !placed_ids.contains(&c.event.event_id)
+                && !claimed_ids.contains(&c.event.event_id)
+        })
+        .count() as u64;
+    let mut by_grade: BTreeMap<Grade, u64> = BTreeMap::new();
+    for event in &events {
+        *by_grade.entry(event.grade).or_default() += 1;
+    }
+    let batches = judgement
+        .outcomes
+        .iter()
+        .filter_map(|(id, outcome)| {
+            let target = examined.targets.iter().find(|t| t.batch_id == *id)?;
+            Some(BatchSummary {
+                batch_id: *id,
+                sequence_start: *target.range.start(),
+                sequence_end: *target.range.end(),
+                outcome: describe_outcome(outcome),
+            })
+        })
+        .collect();
+    let header = PlannedStream {
+        stream,
+        fingerprint: examined.scan.fingerprint,
+        head_before: examined.state.last.unwrap_or(0),
+        counter_before: examined.state.counter,
+        counter_after,
+        floor: floor.clone(),
+        batches: solved,
+        events: events.len() as u64,
+        commitments: commitments.len() as u64,
+        open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
+    };
+    let summary = StreamSummary {
+        stream,
+        missing: examined.missing(),
+        events: events.len() as u64,
+        by_grade,
+        batches,
+        commitments: commitments.len() as u64,
+        commitments_stop,
+        counter_before: examined.state.counter,
+        counter_after,
+        floor,
+        open: open.clone(),
+        never_sequenced,
+    };
+    Ok(StreamPlan {
+        header,
+        events,
+        commitments,
+        open,
+        summary,
+    })
+}
+
+/// What became of a batch, in words.
+fn describe_outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Solved { tries } => format!("solved: the root came out equal at guess {tries}"),
+        Outcome::NoCandidate { positions } => {
+            format!(
+                "open: nobody names an event that verifies for {}",
+                crate::gap::describe(positions)
+            )
+        }
+        Outcome::NoMatch { tries } => {
+            format!("open: none of the {tries} combination(s) of the named events gives the root")
+        }
+        Outcome::BudgetSpent { tries } => {
+            format!(
+                "open: {tries} combinations were tried, and the budget ran out before the root came out equal"
+            )
+        }
+    }
+}
+
+/// The events with the time at which they were numbered: as a witness knows it, or else that of the nearest
+/// earlier event, so that times keep the order of numbers. The time enters no hash.
+async fn planned_events(
+    view: &mut View,
+    stream: &StreamKey,
+    evidence: &StreamEvidence,
+    placements: &[Placement],
+) -> Result<Vec<PlannedEvent>, RecoveryError> {
+    let mut events: Vec<PlannedEvent> = Vec::with_capacity(placements.len());
+    let mut previous: Option<(u64, Timestamp)> = None;
+    for placement in placements {
+        let candidate = &evidence.candidates[placement.candidate];
+        let known = placement.sequenced_at;
+        let sequenced_at = match (known, previous) {
+            (Some(at), _) => at,
+            (None, Some((position, at))) if position + 1 == placement.position => at,
+            (None, _) => match view.last_sequenced_before(stream, placement.position).await? {
+                Some(at) => previous.map_or(at, |(_, planned)| planned.max(at)),
+                // The first event of a stream: its own time is the best there is.
+                None => candidate.event.created_at.parse().unwrap_or(Timestamp(0)),
+            },
+        };
+        previous = Some((placement.position, sequenced_at));
+        let receipt = evidence
+            .receipts
+            .get(&placement.position)
+            .into_iter()
+            .flatten()
+            .find(|held| {
+                held.receipt.event_id == candidate.event.event_id
+                    && held.receipt.hash_matches(stream, &candidate.signing_hash)
+            })
+            .map(|held| held.receipt.clone());
+        events.push(PlannedEvent {
+            sequence: placement.position,
+            grade: placement.grade,
+            basis: placement.basis.clone(),
+            sequenced_at: receipt.as_ref().map_or(sequenced_at, |r| r.sequenced_at),
+            sequenced_at_known: known.is_some(),
+            receipt,
+            event: candidate.event.clone(),
+        });
+    }
+    Ok(events)
+}
+
+/// The anchored batches that the log has no commitment for, as far as they continue the log's last one and
+/// their events are all there again; and why it stops, if it stops early.
+fn planned_commitments(
+    examined: &Examined,
+    solved: &[PlannedBatch],
+    events: &[PlannedEvent],
+    chain_id: Option<u64>,
+) -> (Vec<PlannedCommitment>, Option<String>) {
+    let stream = examined.state.stream;
+    let mut planned: Vec<PlannedCommitment> = Vec::new();
+    let last = examined.commitments.iter().max_by_key(|c| c.sequence_end);
+    let mut end = last.map(|c| c.sequence_end);
+    let mut state_root = last.map_or(stream::GENESIS_STATE_ROOT, |c| c.new_state_root);
+    let forgotten = examined.anchored.iter().filter(|a| !is_committed(examined, a));
+    for anchor in forgotten {
+        let stop = |why: &str| {
+            let range = format!("{}-{}", anchor.sequence_start, anchor.sequence_end);
+            Some(format!(
+                "batch {} ({range}) does not go back: {why}",
+                anchor.batch_id
+            ))
+        };
+        if anchor.contested {
+            return (planned, stop("the anchors contradict each other"));
+        }
+        if end.is_some_and(|end| end.checked_add(1) != Some(anchor.sequence_start)) {
+            return (planned, stop("it does not continue the commitment before it"));
+        }
+        let verdict = examined
+            .batches
+            .iter()
+            .find(|b| b.batch_id == anchor.batch_id)
+            .map(|b| b.verdict);
+        let whole = verdict == Some(BatchVerdict::MatchesAnchors)
+            || solved
+                .iter()
+                .any(|s| s.batch_id == anchor.batch_id && s.merkle_root == anchor.events_root);
+        if !whole {
+            return (planned, stop("its events are not all back"));
+        }
+        let follows = stream::state_root(
+            &stream,
+            &state_root,
+            &anchor.events_root,
+            anchor.sequence_start,
+            anchor.sequence_end,
+            anchor.event_count,
+        );
+        if follows != anchor.state_root {
+            return (
+                planned,
+                stop("its anchored state root does not follow from the one before"),
+            );
+        }
+        let place = anchor.places.first();
+        let anchored_at = place
+            .and_then(|p| p.block_timestamp)
+            .and_then(Timestamp::from_unix_seconds);
+        let last_event = events.iter().rev().find(|e| e.sequence <= anchor.sequence_end);
+        planned.push(PlannedCommitment {
+            batch_id: anchor.batch_id,
+            sequence_start: anchor.sequence_start,
+            sequence_end: anchor.sequence_end,
+            merkle_root: anchor.events_root,
+            prev_state_root: state_root,
+            new_state_root: anchor.state_root,
+            committed_at: anchored_at
+                .or(last_event.map(|e| e.sequenced_at))
+                .unwrap_or(Timestamp(0)),
+            chain_id,
+            chain_tx_hash: place.map(|p| p.transaction_hash),
+            chain_block_number: place.map(|p| p.block_number),
+            anchored_at,
+        });
+        end = Some(anchor.sequence_end);
+        state_root = anchor.state_root;
+    }
+    (planned, None)
+}
+
+fn is_committed(examined: &Examined, anchor: &AnchoredBatch) -> bool {
+    examined.commitments.iter().any(|c| {
+        c.batch_id == anchor.batch_id
+            || (c.sequence_start <= anchor.sequence_end && anchor.sequence_start <= c.sequence_end)
+    })
+}

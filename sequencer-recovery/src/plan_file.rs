@@ -1,0 +1,680 @@
+//! The plan as a file: one JSON object a line, so that a plan for millions of events is written, read
+//! and applied in constant memory, and can be read by people and `grep`.
+//!
+//! The first line is the [`PlanHeader`], then for each stream its [`PlannedStream`] followed by its
+//! events, commitments and open positions, and at the end a line with the SHA-256 of everything before
+//! it. That digest is the plan's id: a plan that was edited by hand is refused. It protects from
+//! accidents, not from attackers, so `apply` verifies every event again. Documented in docs/plan.md.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use ves::{BatchId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
+
+use crate::floor::Floor;
+use crate::grade::Grade;
+
+/// The format's name and version.
+pub const SCHEMA: &str = "recovery-plan/1";
+
+/// A longer line than this is not read: the sequencer takes no event larger than 10 MiB.
+const MAX_LINE: u64 = 32 * 1024 * 1024;
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanHeader {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// When the plan was made.
+    pub made_at: Timestamp,
+    /// What made it, with its version.
+    pub tool: String,
+    /// The log that it was made for, without secrets.
+    pub db: String,
+    /// The weakest grade used.
+    pub accept: String,
+    /// The floor that was chosen.
+    pub floor: String,
+    /// The witnesses heard.
+    pub witnesses: Vec<String>,
+}
+
+/// What is to be done in one stream; opens its section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStream {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// What the stream looked like; see [`crate::fingerprint`].
+    pub fingerprint: Hash32,
+    /// The last number before, 0 if the stream was empty.
+    pub head_before: u64,
+    /// The counter before; `None` if its row was missing.
+    pub counter_before: Option<u64>,
+    /// The counter afterwards; `None` if nobody knows of any number.
+    pub counter_after: Option<u64>,
+    /// Why.
+    pub floor: Option<Floor>,
+    /// Batches that are whole again with these events; `apply` recomputes their roots before it commits.
+    pub batches: Vec<PlannedBatch>,
+    /// How many event lines follow.
+    pub events: u64,
+    /// How many commitment lines follow.
+    pub commitments: u64,
+    /// How many positions stay open.
+    pub open_positions: u64,
+}
+
+/// A batch whose root decided about its missing events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedBatch {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Its first number.
+    pub sequence_start: u64,
+    /// Its last number.
+    pub sequence_end: u64,
+    /// The root that its events must give.
+    pub merkle_root: Hash32,
+    /// `proven` for an anchored root, `committed` for one of the log's own commitments.
+    pub grade: Grade,
+}
+
+/// An event and the position that it goes back to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedEvent {
+    /// The position.
+    pub sequence: u64,
+    /// How sure it is.
+    pub grade: Grade,
+    /// On what evidence.
+    pub basis: String,
+    /// When the sequencer numbered it, as a witness knows, or the time of the nearest earlier event.
+    pub sequenced_at: Timestamp,
+    /// Whether a witness knows that time.
+    pub sequenced_at_known: bool,
+    /// The receipt that a witness saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+    /// The event.
+    pub event: Event,
+}
+
+/// A commitment that an anchor remembers and the log forgot, whole again once the events are back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedCommitment {
+    /// The batch, by its id on chain.
+    pub batch_id: BatchId,
+    /// Its first number.
+    pub sequence_start: u64,
+    /// Its last number.
+    pub sequence_end: u64,
+    /// Its root, equal to the anchored one.
+    pub merkle_root: Hash32,
+    /// The state root before it.
+    pub prev_state_root: Hash32,
+    /// The state root after it, equal to the anchored one.
+    pub new_state_root: Hash32,
+    /// When it was committed: the time of its block where known, else that of its last event.
+    pub committed_at: Timestamp,
+    /// The chain.
+    pub chain_id: Option<u64>,
+    /// The anchoring transaction.
+    pub chain_tx_hash: Option<Hash32>,
+    /// Its block.
+    pub chain_block_number: Option<u64>,
+    /// The time of that block.
+    pub anchored_at: Option<Timestamp>,
+}
+
+/// Positions that the plan leaves open, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedOpen {
+    /// The first position.
+    pub from: u64,
+    /// The last position (inclusive).
+    pub to: u64,
+    /// `lost` or `contested`, or the grade that was not accepted.
+    pub grade: Grade,
+    /// Why.
+    pub reason: String,
+    /// The events that are named for it.
+    pub rivals: Vec<EventId>,
+}
+
+impl PlannedOpen {
+    /// The positions.
+    pub fn range(&self) -> RangeInclusive<u64> {
+        self.from..=self.to
+    }
+
+    /// How many positions.
+    pub fn count(&self) -> u64 {
+        self.to - self.from + 1
+    }
+}
+
+/// One line of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum PlanLine {
+    /// The first line.
+    Plan(PlanHeader),
+    /// Opens a stream's section.
+    Stream(Box<PlannedStream>),
+    /// An event of that stream.
+    Event(Box<PlannedEvent>),
+    /// A commitment of that stream.
+    Commitment(Box<PlannedCommitment>),
+    /// Open positions of that stream.
+    Open(PlannedOpen),
+    /// The last line.
+    End {
+        /// How many lines stand before it.
+        lines: u64,
+        /// SHA-256 of all bytes before this line.
+        sha256: Hash32,
+    },
+}
+
+/// Why a plan cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The file is not a plan of this version.
+    #[error("{}: not a plan of version {SCHEMA}: {found}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// What stands there instead.
+        found: String,
+    },
+    /// A line cannot be understood, or stands where it must not.
+    #[error("{}, line {line}: {what}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The digest in the last line is not that of the lines before.
+    #[error("{}: the plan was changed after it was made (its digest is {found}, the file says {written})", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// The digest of the file as it is.
+        found: Hash32,
+        /// The digest that its last line tells.
+        written: Hash32,
+    },
+    /// The last line is missing.
+    #[error("{}: the plan ends early, after line {line}: it was cut off", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The last line read.
+        line: u64,
+    },
+}
+
+/// Writes a plan line by line.
+pub struct PlanWriter<W: Write> {
+    out: W,
+    digest: Sha256,
+    lines: u64,
+}
+
+impl<W: Write> PlanWriter<W> {
+    /// Starts a plan with its header.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn new(out: W, header: &PlanHeader) -> std::io::Result<Self> {
+        let mut writer = Self {
+            out,
+            digest: Sha256::new(),
+            lines: 0,
+        };
+        writer.line(&PlanLine::Plan(header.clone()))?;
+        Ok(writer)
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn line(&mut self, line: &PlanLine) -> std::io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.digest.update(&text);
+        self.lines += 1;
+        self.out.write_all(&text)
+    }
+
+    /// Writes the last line and gives the writer back together with the plan's id.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn finish(mut self) -> std::io::Result<(W, Hash32)> {
+        let sha256 = Hash32(self.digest.finalize().into());
+        let end = PlanLine::End {
+            lines: self.lines,
+            sha256,
+        };
+        let mut text = serde_json::to_vec(&end)?;
+        text.push(b'\n');
+        self.out.write_all(&text)?;
+        self.out.flush()?;
+        Ok((self.out, sha256))
+    }
+}
+
+/// A plan file whose digest holds.
+#[derive(Debug, Clone)]
+pub struct PlanFile {
+    path: PathBuf,
+    header: PlanHeader,
+    id: Hash32,
+}
+
+impl PlanFile {
+    /// Opens a plan and checks the whole file: version, structure and digest.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn open(path: &Path) -> Result<Self, PlanError> {
+        let mut lines = Lines::open(path)?;
+        let header = match lines.next_line()? {
+            Some(PlanLine::Plan(header)) => header,
+            _ => {
+                return Err(PlanError::Schema {
+                    path: path.into(),
+                    found: "its first line is no plan header".into(),
+                });
+            }
+        };
+        let mut section: Option<PlannedStream> = None;
+        let id = loop {
+            let number = lines.number + 1;
+            let bad = |what: &str| PlanError::Line {
+                path: path.into(),
+                line: number,
+                what: what.into(),
+            };
+            match lines.next_line()? {
+                None => {
+                    return Err(PlanError::Truncated {
+                        path: path.into(),
+                        line: lines.number,
+                    });
+                }
+                Some(PlanLine::Plan(_)) => return Err(bad("a second header")),
+                Some(PlanLine::Stream(stream)) => {
+                    if section.is_some_and(|s| s.events > 0 || s.commitments > 0) {
+                        return Err(bad("the stream before has fewer lines than it announced"));
+                    }
+                    section = Some(*stream);
+                }
+                Some(PlanLine::Event(_)) => match &mut section {
+                    Some(s) if s.events > 0 => s.events -= 1,
+                    _ => return Err(bad("an event that no stream announced")),
+                },
+                Some(PlanLine::Commitment(_)) => match &mut section {
+                    Some(s) if s.commitments > 0 => s.commitments -= 1,
+                    _ => return Err(bad("a commitment that no stream announced")),
+                },
+                Some(PlanLine::Open(open)) if open.from > open.to => {
+                    return Err(bad("a range that ends before it starts"));
+                }
+                Some(PlanLine::Open(_)) => {
+                    if section.is_none() {
+                        return Err(bad("open positions of no stream"));
+                    }
+                }
+                Some(PlanLine::End { lines: count, sha256 }) => {
+                    let found = lines.digest_before_last;
+                    if found != sha256 || count + 1 != lines.number {
+                        return Err(PlanError::Altered {
+                            path: path.into(),
+                            found,
+                            written: sha256,
+                        });
+                    }
+                    if section.is_some_and(|s| s.events > 0 || s.commitments > 0) {
+                        return Err(bad("the last stream has fewer lines than it announced"));
+                    }
+                    break sha256;
+                }
+            }
+        };
+        if lines.next_raw()?.is_some() {
+            let what = "text after the end of the plan".into();
+            return Err(PlanError::Line {
+                path: path.into(),
+                line: lines.number,
+                what,
+            });
+        }
+        Ok(Self {
+            path: path.into(),
+            header,
+            id,
+        })
+    }
+
+    /// The first line.
+    pub fn header(&self) -> &PlanHeader {
+        &self.header
+    }
+
+    /// The plan's id: the digest in its last line.
+    pub fn id(&self) -> Hash32 {
+        self.id
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the lines between header and end, in order.
+    ///
+    /// # Errors
+    /// See [`PlanError`]; a file that changed since [`PlanFile::open`] is `Altered`.
+    pub fn read(&self, mut each: impl FnMut(PlanLine) -> Result<(), PlanError>) -> Result<(), PlanError> {
+        let mut lines = self.lines()?;
+        while let Some(line) = lines.next()? {
+            each(line)?;
+        }
+        Ok(())
+    }
+
+    /// The lines between header and end, one by one.
+    ///
+    /// # Errors
+    /// If the file cannot be opened again.
+    pub fn lines(&self) -> Result<PlanLines, PlanError> {
+        let mut lines = Lines::open(&self.path)?;
+        lines.next_line()?;
+        Ok(PlanLines {
+            lines,
+            id: self.id,
+            ended: false,
+        })
+    }
+}
+
+/// See [`PlanFile::lines`].
+pub struct PlanLines {
+    lines: Lines,
+    id: Hash32,
+    ended: bool,
+}
+
+impl PlanLines {
+    /// The next line; `None` at the end of the plan.
+    ///
+    /// # Errors
+    /// See [`PlanError`]; a file that changed since [`PlanFile::open`] is `Altered`.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a Result of an Option reads better with `?`"
+    )]
+    pub fn next(&mut self) -> Result<Option<PlanLine>, PlanError> {
+        if self.ended {
+            return Ok(None);
+        }
+        match self.lines.next_line()? {
+            Some(PlanLine::End { sha256, .. }) => {
+                let found = self.lines.digest_before_last;
+                if found != self.id {
+                    return Err(PlanError::Altered {
+                        path: self.lines.path.clone(),
+                        found,
+                        written: sha256,
+                    });
+                }
+                self.ended = true;
+                Ok(None)
+            }
+            Some(line) => Ok(Some(line)),
+            None => Err(PlanError::Truncated {
+                path: self.lines.path.clone(),
+                line: self.lines.number,
+            }),
+        }
+    }
+}
+
+struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    digest: Sha256,
+    digest_before_last: Hash32,
+    number: u64,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, PlanError> {
+        let file = File::open(path).map_err(|source| PlanError::Io {
+            path: path.into(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.into(),
+            reader: BufReader::new(file),
+            digest: Sha256::new(),
+            digest_before_last: Hash32::ZERO,
+            number: 0,
+        })
+    }
+
+    fn next_raw(&mut self) -> Result<Option<Vec<u8>>, PlanError> {
+        use std::io::Read as _;
+        let mut line = Vec::new();
+        let read = (&mut self.reader)
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut line)
+            .map_err(|source| PlanError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if line.last() != Some(&b'\n') {
+            if read as u64 == MAX_LINE {
+                let what = format!("longer than {MAX_LINE} bytes");
+                return Err(PlanError::Line {
+                    path: self.path.clone(),
+                    line: self.number,
+                    what,
+                });
+            }
+            return Err(PlanError::Truncated {
+                path: self.path.clone(),
+                line: self.number,
+            });
+        }
+        self.digest_before_last = Hash32(self.digest.clone().finalize().into());
+        self.digest.update(&line);
+        Ok(Some(line))
+    }
+
+    fn next_line(&mut self) -> Result<Option<PlanLine>, PlanError> {
+        let Some(raw) = self.next_raw()? else {
+            return Ok(None);
+        };
+        if self.number == 1 {
+            // Another version may have another header: look at its name before its fields.
+            let found = serde_json::from_slice::<serde_json::Value>(&raw)
+                .ok()
+                .and_then(|v| v.get("schema")?.as_str().map(str::to_owned));
+            match found {
+                Some(schema) if schema == SCHEMA => {}
+                Some(schema) => {
+                    return Err(PlanError::Schema {
+                        path: self.path.clone(),
+                        found: schema,
+                    });
+                }
+                None => {
+                    let found = "its first line is no plan header".into();
+                    return Err(PlanError::Schema {
+                        path: self.path.clone(),
+                        found,
+                    });
+                }
+            }
+        }
+        serde_json::from_slice(&raw)
+            .map(Some)
+            .map_err(|e| PlanError::Line {
+                path: self.path.clone(),
+                line: self.number,
+                what: e.to_string(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn header() -> PlanHeader {
+        PlanHeader {
+            schema: SCHEMA.into(),
+            made_at: Timestamp(0),
+            tool: "test".into(),
+            db: "log.db".into(),
+            accept: "receipted".into(),
+            floor: "claimed".into(),
+            witnesses: vec![],
+        }
+    }
+
+    fn stream_line(events: u64) -> PlanLine {
+        PlanLine::Stream(Box::new(PlannedStream {
+            stream: StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into()),
+            fingerprint: Hash32::ZERO,
+            head_before: 3,
+            counter_before: Some(3),
+            counter_after: Some(9),
+            floor: None,
+            batches: vec![],
+            events,
+            commitments: 0,
+            open_positions: 2,
+        }))
+    }
+
+    fn open_line() -> PlanLine {
+        let reason = "nobody".into();
+        PlanLine::Open(PlannedOpen {
+            from: 4,
+            to: 5,
+            grade: Grade::Lost,
+            reason,
+            rivals: vec![],
+        })
+    }
+
+    fn plan(lines: &[PlanLine]) -> Vec<u8> {
+        let mut writer = PlanWriter::new(Vec::new(), &header()).unwrap();
+        lines.iter().for_each(|line| writer.line(line).unwrap());
+        writer.finish().unwrap().0
+    }
+
+    fn open(bytes: &[u8]) -> Result<PlanFile, PlanError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        PlanFile::open(file.path())
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let bytes = plan(&[stream_line(0), open_line()]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let read = PlanFile::open(file.path()).unwrap();
+        assert_eq!(read.header(), &header());
+        let mut lines = Vec::new();
+        read.read(|line| {
+            lines.push(line);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(lines, [stream_line(0), open_line()]);
+        // Changed between check and use.
+        std::fs::write(file.path(), plan(&[stream_line(0)])).unwrap();
+        assert!(matches!(read.read(|_| Ok(())), Err(PlanError::Altered { .. })));
+    }
+
+    #[test]
+    fn every_change_cut_or_addition_is_noticed() {
+        let bytes = plan(&[stream_line(0), open_line()]);
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let edited = text.replace("\"counter_after\":9", "\"counter_after\":8");
+        assert!(matches!(open(edited.as_bytes()), Err(PlanError::Altered { .. })));
+        for cut in 0..bytes.len() {
+            assert!(open(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(b'\n');
+        assert!(open(&longer).is_err());
+        let without_open: String = text
+            .lines()
+            .filter(|l| !l.contains("\"open\""))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        assert!(matches!(
+            open(without_open.as_bytes()),
+            Err(PlanError::Altered { .. })
+        ));
+    }
+
+    #[test]
+    fn other_versions_and_other_files_are_told_apart() {
+        let other = String::from_utf8(plan(&[])).unwrap().replace("plan/1", "plan/2");
+        assert!(
+            matches!(open(other.as_bytes()), Err(PlanError::Schema { found, .. }) if found.ends_with("plan/2"))
+        );
+        assert!(matches!(open(b"{}\n"), Err(PlanError::Schema { .. })));
+        assert!(matches!(
+            open(b"SQLite format 3\0 and so on\n"),
+            Err(PlanError::Schema { .. })
+        ));
+        assert!(matches!(
+            PlanFile::open(Path::new("/nowhere/plan")),
+            Err(PlanError::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn sections_must_hold_what_they_announce() {
+        assert!(matches!(
+            open(&plan(&[stream_line(1), open_line()])),
+            Err(PlanError::Line { .. })
+        ));
+        assert!(matches!(
+            open(&plan(&[open_line()])),
+            Err(PlanError::Line { line: 2, .. })
+        ));
+    }
+}

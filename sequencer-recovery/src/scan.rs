@@ -1,0 +1,399 @@
+//! One pass over a stream: every event verified, every batch's root recomputed, the fingerprint taken.
+//!
+//! Rows arrive in chunks; a chunk is verified on all cores, then folded in order. Memory holds one chunk
+//! and the leaves of the batches in progress, whatever the size of the log.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use cli_common::{Cancel, Progress};
+use ed25519_dalek::VerifyingKey;
+use event_log::{Commitment, LogEntry, RowError, StreamState, View};
+use rayon::prelude::*;
+use serde::Serialize;
+use ves::merkle::{self, leaf_hash};
+use ves::{EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
+
+use crate::error::RecoveryError;
+use crate::fingerprint::FingerprintBuilder;
+use crate::gap;
+
+/// Where something is wrong: how often, and the first places.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct Places {
+    /// How often.
+    pub count: u64,
+    /// The first positions, at most [`Places::LISTED`].
+    pub positions: Vec<u64>,
+    /// What was wrong at the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+}
+
+impl Places {
+    /// How many positions are listed.
+    pub const LISTED: usize = 1000;
+
+    /// Notes one more.
+    pub fn add(&mut self, position: u64, what: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.positions.len() < Self::LISTED {
+            self.positions.push(position);
+        }
+        if self.example.is_none() {
+            self.example = Some(what());
+        }
+    }
+
+    /// The listed positions as text, with how many more there are.
+    pub fn describe(&self) -> String {
+        let listed = gap::describe(&gap::ranges(self.positions.iter().copied()));
+        match self.count - self.positions.len() as u64 {
+            0 => listed,
+            more => format!("{listed} and {more} more"),
+        }
+    }
+}
+
+/// What the pass found, by what was checked.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    /// Events read.
+    pub events: u64,
+    /// Rows that cannot be read as events.
+    pub unreadable: Places,
+    /// Stored signing hash ≠ recomputed.
+    pub signing_hash: Places,
+    /// Stored payload hash ≠ recomputed.
+    pub payload_hash: Places,
+    /// Signatures that do not hold.
+    pub signature: Places,
+    /// Signatures whose key is unknown or was not valid.
+    pub key: Places,
+    /// Signatures that hold.
+    pub signatures_valid: u64,
+    /// Signatures not checked, by reason.
+    pub signatures_not_checked: BTreeMap<String, u64>,
+    /// Events without a receipt.
+    pub receipt_missing: Places,
+    /// Receipts that name another number, time or hash.
+    pub receipt_mismatch: Places,
+    /// Receipt signatures that do not hold.
+    pub receipt_signature: Places,
+    /// Receipts with the right hash.
+    pub receipts_matching: u64,
+    /// Receipt signatures that hold.
+    pub receipt_signatures_valid: u64,
+    /// Receipt signatures not checked, by reason.
+    pub receipt_signatures_not_checked: BTreeMap<String, u64>,
+    /// Encrypted events: the plaintext's hash cannot be checked without the key.
+    pub encrypted: u64,
+}
+
+/// A range whose root is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRange {
+    /// First position.
+    pub start: u64,
+    /// Last position (inclusive).
+    pub end: u64,
+}
+
+/// What the pass made of a range.
+#[derive(Debug, Clone)]
+pub struct BatchScan {
+    /// Positions that the log has.
+    pub present: u64,
+    /// The root, if all positions are there.
+    pub root: Option<Hash32>,
+    /// The leaves by position, if not all are there.
+    pub leaves: BTreeMap<u64, Hash32>,
+}
+
+/// The outcome of the pass.
+#[derive(Debug)]
+pub struct Scan {
+    /// See [`crate::fingerprint`].
+    pub fingerprint: Hash32,
+    /// What was found.
+    pub tally: Tally,
+    /// One entry for each range asked for.
+    pub batches: Vec<BatchScan>,
+}
+
+/// What the pass needs to know besides the stream.
+pub struct ScanInput<'a> {
+    /// The agents' keys.
+    pub keys: &'a KeyRegistry,
+    /// The sequencer's public key, if given.
+    pub sequencer_key: Option<&'a VerifyingKey>,
+    /// The stream's commitments, ordered by start.
+    pub commitments: &'a [Commitment],
+    /// The ranges whose roots are wanted.
+    pub ranges: &'a [BatchRange],
+}
+
+/// Reads a whole stream once.
+///
+/// # Errors
+/// What the database says; [`RecoveryError::Cancelled`].
+pub async fn scan(
+    view: &mut View,
+    state: &StreamState,
+    input: &ScanInput<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Scan, RecoveryError> {
+    let mut fold = Fold {
+        stream: state.stream,
+        fingerprint: FingerprintBuilder::new(&state.stream, state.counter, input.commitments),
+        tally: Tally::default(),
+        batches: Batches::new(input.ranges),
+    };
+    if let (Some(first), Some(last)) = (state.first, state.last) {
+        view.for_each_entry(&state.stream, first..=last, &mut |chunk| {
+            let checked: Vec<Result<Checked, RowError>> = chunk
+                .into_par_iter()
+                .map(|row| row.map(|entry| Checked::of(entry, input.keys, input.sequencer_key)))
+                .collect();
+            progress.advance(checked.len() as u64);
+            for row in checked {
+                fold.row(row);
+            }
+            if cancel.is_cancelled() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await?;
+    }
+    cancel.check()?;
+    Ok(fold.finish())
+}
+
+/// An entry with everything that could be said of it alone.
+struct Checked {
+    entry: LogEntry,
+    leaf: Hash32,
+    signing_hash_matches: bool,
+    recomputed: Hash32,
+    payload: EventCheck,
+    signature: SignatureCheck,
+    receipt: ReceiptState,
+}
+
+enum ReceiptState {
+    Missing,
+    Mismatch(String),
+    Matches(SignatureCheck),
+}
+
+impl Checked {
+    fn of(entry: LogEntry, keys: &KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
+        let recomputed = entry.event.signing_hash();
+        let payload = entry.event.check_payload();
+        // Over the recomputed hash: a stored one that is wrong must not carry a signature through.
+        let signature = keys.check(&entry.event, &recomputed, entry.sequenced_at);
+        // The commitment code hashes what is stored, so roots are recomputed from what is stored.
+        let leaf = leaf_hash(
+            &entry.event.stream,
+            entry.sequence_number,
+            &entry.event_signing_hash,
+            &entry.event.agent_signature,
+        );
+        let receipt = match &entry.receipt {
+            None => ReceiptState::Missing,
+            Some(receipt) if receipt.sequence_number != entry.sequence_number => {
+                ReceiptState::Mismatch(format!(
+                    "the receipt names number {}, the event has {}",
+                    receipt.sequence_number, entry.sequence_number
+                ))
+            }
+            Some(receipt) if receipt.sequenced_at != entry.sequenced_at => ReceiptState::Mismatch(format!(
+                "the receipt is of {}, the event of {}",
+                receipt.sequenced_at, entry.sequenced_at
+            )),
+            Some(receipt) if !receipt.hash_matches(&entry.event.stream, &entry.event_signing_hash) => {
+                ReceiptState::Mismatch("the receipt's hash is not the hash of what it promises".into())
+            }
+            Some(receipt) => ReceiptState::Matches(receipt.check_signature(sequencer_key)),
+        };
+        let signing_hash_matches = recomputed == entry.event_signing_hash;
+        Self {
+            entry,
+            leaf,
+            signing_hash_matches,
+            recomputed,
+            payload,
+            signature,
+            receipt,
+        }
+    }
+}
+
+/// The ranges whose roots are wanted, followed along the stream. Ranges may overlap.
+struct Batches<'a> {
+    ranges: &'a [BatchRange],
+    /// Indexes by start, those not begun yet last to first.
+    waiting: Vec<usize>,
+    active: Vec<(usize, Vec<(u64, Hash32)>)>,
+    done: Vec<Option<BatchScan>>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(ranges: &'a [BatchRange]) -> Self {
+        let mut waiting: Vec<usize> = (0..ranges.len()).collect();
+        waiting.sort_by_key(|&i| std::cmp::Reverse(ranges[i].start));
+        Self {
+            ranges,
+            waiting,
+            active: Vec::new(),
+            done: vec![None; ranges.len()],
+        }
+    }
+
+    fn leaf(&mut self, position: u64, leaf: Hash32) {
+        while let Some(&next) = self.waiting.last()
+            && self.ranges[next].start <= position
+        {
+            self.waiting.pop();
+            self.active.push((next, Vec::new()));
+        }
+        let Self {
+            ranges, active, done, ..
+        } = self;
+        active.retain_mut(|(index, leaves)| {
+            let range = &ranges[*index];
+            if position <= range.end {
+                leaves.push((position, leaf));
+            }
+            // Done as soon as the stream has passed: leaves of whole batches are not kept.
+            let passed = position >= range.end;
+            if passed {
+                done[*index] = Some(BatchScan::of(range, std::mem::take(leaves)));
+            }
+            !passed
+        });
+    }
+
+    fn finish(mut self) -> Vec<BatchScan> {
+        for (index, leaves) in std::mem::take(&mut self.active) {
+            self.done[index] = Some(BatchScan::of(&self.ranges[index], leaves));
+        }
+        let ranges = self.ranges;
+        self.done
+            .into_iter()
+            .zip(ranges)
+            .map(|(d, r)| d.unwrap_or_else(|| BatchScan::of(r, Vec::new())))
+            .collect()
+    }
+}
+
+impl BatchScan {
+    fn of(range: &BatchRange, leaves: Vec<(u64, Hash32)>) -> Self {
+        let present = leaves.len() as u64;
+        let width = range.end.checked_sub(range.start).and_then(|n| n.checked_add(1));
+        if width == Some(present) {
+            let leaves: Vec<Hash32> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
+            Self {
+                present,
+                root: merkle::root(&leaves),
+                leaves: BTreeMap::new(),
+            }
+        } else {
+            Self {
+                present,
+                root: None,
+                leaves: leaves.into_iter().collect(),
+            }
+        }
+    }
+}
+
+struct Fold<'a> {
+    stream: StreamKey,
+    fingerprint: FingerprintBuilder,
+    tally: Tally,
+    batches: Batches<'a>,
+}
+
+impl Fold<'_> {
+    fn row(&mut self, row: Result<Checked, RowError>) {
+        let checked = match row {
+            Ok(checked) => checked,
+            Err(error) => {
+                self.tally
+                    .unreadable
+                    .add(error.sequence.unwrap_or(0), || error.to_string());
+                return;
+            }
+        };
+        let entry = &checked.entry;
+        debug_assert_eq!(entry.event.stream, self.stream);
+        let position = entry.sequence_number;
+        self.fingerprint.entry(entry);
+        self.batches.leaf(position, checked.leaf);
+        let tally = &mut self.tally;
+        tally.events += 1;
+        if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
+            tally.encrypted += 1;
+        }
+        if !checked.signing_hash_matches {
+            tally.signing_hash.add(position, || {
+                format!(
+                    "stored {}, the fields hash to {}",
+                    entry.event_signing_hash, checked.recomputed
+                )
+            });
+        }
+        if let EventCheck::Mismatch(what) = checked.payload {
+            tally.payload_hash.add(position, || what);
+        }
+        match checked.signature {
+            SignatureCheck::Valid => tally.signatures_valid += 1,
+            SignatureCheck::Invalid => tally.signature.add(position, || {
+                format!(
+                    "by key {} of agent {}",
+                    entry.event.agent_key_id, entry.event.source_agent_id
+                )
+            }),
+            SignatureCheck::KeyUnknown => tally.key.add(position, || {
+                format!(
+                    "key {} of agent {} is not registered",
+                    entry.event.agent_key_id, entry.event.source_agent_id
+                )
+            }),
+            SignatureCheck::KeyNotValid(why) => tally.key.add(position, || why),
+            SignatureCheck::NotChecked(why) => *tally.signatures_not_checked.entry(why).or_default() += 1,
+        }
+        match checked.receipt {
+            ReceiptState::Missing => {
+                tally
+                    .receipt_missing
+                    .add(position, || format!("event {}", entry.event.event_id));
+            }
+            ReceiptState::Mismatch(what) => tally.receipt_mismatch.add(position, || what),
+            ReceiptState::Matches(signature) => {
+                tally.receipts_matching += 1;
+                match signature {
+                    SignatureCheck::Valid => tally.receipt_signatures_valid += 1,
+                    SignatureCheck::NotChecked(why) => {
+                        *tally.receipt_signatures_not_checked.entry(why).or_default() += 1;
+                    }
+                    _ => tally
+                        .receipt_signature
+                        .add(position, || format!("event {}", entry.event.event_id)),
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Scan {
+        Scan {
+            fingerprint: self.fingerprint.finish(),
+            tally: self.tally,
+            batches: self.batches.finish(),
+        }
+    }
+}

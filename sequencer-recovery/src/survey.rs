@@ -1,0 +1,240 @@
+//! The survey: the log in one consistent view, all witnesses heard, anchors grouped by stream. Everything
+//! that `audit`, `plan` and `counters` look at.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anchor_verify::{AnchorView, AnchoredBatch, AnchorsFile, ConflictKind};
+use cli_common::{Cancel, Progress};
+use event_log::{StreamFilter, StreamState, View};
+use ves::{KeyRegistry, StreamKey};
+
+use crate::collect::{Collected, Inputs, collect};
+use crate::error::RecoveryError;
+use crate::evidence::StreamEvidence;
+use crate::examine::{ExamineInput, Examined, examine};
+use crate::finding::{Code, Finding};
+
+/// What to look at.
+#[derive(Debug, Default)]
+pub struct SurveyInput {
+    /// Agents' databases, receipts and the sequencer's public key.
+    pub witnesses: Inputs,
+    /// Anchors files.
+    pub anchors: Vec<PathBuf>,
+    /// Which streams.
+    pub filter: StreamFilter,
+}
+
+/// See the module.
+pub struct Survey {
+    /// The log's streams, and those that only witnesses know, by key.
+    pub streams: Vec<StreamState>,
+    /// The agents' keys that the log has.
+    pub keys: KeyRegistry,
+    /// The evidence.
+    pub collected: Collected,
+    /// The anchors, if a file was given.
+    pub anchors: Option<AnchorView>,
+    /// The chain that they are on, if the file says so.
+    pub chain_id: Option<u64>,
+    /// What is wrong with the inputs as such.
+    pub findings: Vec<Finding>,
+    empty: StreamEvidence,
+}
+
+impl Survey {
+    /// Looks at everything once.
+    ///
+    /// # Errors
+    /// What the log's database says, an anchors file that cannot be used, [`RecoveryError::Cancelled`].
+    pub async fn take(
+        view: &mut View,
+        input: &SurveyInput,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Self, RecoveryError> {
+        // Before the long work: a wrong anchors file should not cost an hour.
+        let file = read_anchors(&input.anchors)?;
+        let streams = view.streams(&input.filter).await?;
+        let keys = view.keys(input.filter.tenant).await?;
+        let unreadable = streams.unreadable.iter().chain(&keys.unreadable);
+        let mut findings: Vec<Finding> = unreadable
+            .map(|e| Finding::new(Code::EventUnreadable, e.to_string()))
+            .collect();
+        let mut streams = streams.rows;
+        let keys = KeyRegistry::new(keys.rows);
+        let collected = collect(view, &keys, &input.filter, &input.witnesses, progress, cancel).await?;
+        let mut known: BTreeSet<StreamKey> = streams.iter().map(|s| s.stream).collect();
+        let heard: Vec<StreamKey> = collected.streams.keys().copied().collect();
+        let all: Vec<StreamKey> = known.iter().chain(&heard).copied().collect();
+        let anchors = file
+            .as_ref()
+            .map(|file| anchor_verify::group(&file.anchors, &all));
+        let anchored = anchors
+            .iter()
+            .flat_map(|a| a.streams.iter().filter_map(|s| s.stream));
+        for stream in heard
+            .into_iter()
+            .chain(anchored.filter(|s| admits(&input.filter, s)))
+        {
+            if known.insert(stream) {
+                streams.push(absent(stream));
+            }
+        }
+        streams.sort_by_key(|s| s.stream);
+        if let Some(anchors) = &anchors {
+            findings.extend(judge_anchors(anchors, &input.filter));
+        }
+        let chain_id = file.and_then(|f| f.chain_id);
+        Ok(Self {
+            streams,
+            keys,
+            collected,
+            anchors,
+            chain_id,
+            findings,
+            empty: StreamEvidence::default(),
+        })
+    }
+
+    /// The evidence of a stream.
+    pub fn evidence(&self, stream: &StreamKey) -> &StreamEvidence {
+        self.collected.streams.get(stream).unwrap_or(&self.empty)
+    }
+
+    /// The anchored batches of a stream, by position.
+    pub fn anchored(&self, stream: &StreamKey) -> Vec<AnchoredBatch> {
+        let anchors = self.anchors.as_ref().and_then(|a| a.stream(stream));
+        anchors.map(|a| a.batches.clone()).unwrap_or_default()
+    }
+
+    /// Examines one of the streams.
+    ///
+    /// # Errors
+    /// See [`examine`].
+    pub async fn examine(
+        &self,
+        view: &mut View,
+        state: &StreamState,
+        input: &SurveyInput,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Examined, RecoveryError> {
+        let examine_input = ExamineInput {
+            keys: &self.keys,
+            sequencer_key: input.witnesses.sequencer_key.as_ref(),
+            anchors_given: self.anchors.is_some(),
+        };
+        let evidence = self.evidence(&state.stream);
+        let anchored = self.anchored(&state.stream);
+        examine(
+            view,
+            state.clone(),
+            evidence,
+            anchored,
+            &examine_input,
+            progress,
+            cancel,
+        )
+        .await
+    }
+
+    /// What was not looked at at all.
+    pub fn not_checked(&self) -> Vec<String> {
+        let mut all = self.collected.not_checked.clone();
+        if self.anchors.is_none() {
+            all.push("the chain: no anchors file was given (--anchors)".into());
+        } else {
+            all.push(
+                "whether the anchors' blocks are of the chain that you trust: the anchors file was taken at its word"
+                    .into(),
+            );
+        }
+        if self.collected.heard.is_empty() {
+            all.push("agents' outboxes: none was given (--outbox)".into());
+        }
+        all
+    }
+}
+
+/// A stream that only witnesses know.
+fn absent(stream: StreamKey) -> StreamState {
+    StreamState {
+        stream,
+        event_count: 0,
+        first: None,
+        last: None,
+        misnumbered: 0,
+        counter: None,
+        receipt_count: 0,
+        last_receipt: None,
+        commitment_count: 0,
+        first_committed: None,
+        last_committed: None,
+    }
+}
+
+/// Whether a filter lets a stream through.
+pub(crate) fn admits(filter: &StreamFilter, stream: &StreamKey) -> bool {
+    filter.tenant.is_none_or(|t| t == stream.tenant_id) && filter.store.is_none_or(|s| s == stream.store_id)
+}
+
+fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, RecoveryError> {
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        let file = AnchorsFile::read(path).map_err(|e| RecoveryError::Anchors {
+            path: path.clone(),
+            what: e.kind.to_string(),
+        })?;
+        files.push((path.clone(), file));
+    }
+    let merged = AnchorsFile::merge(files).map_err(|e| RecoveryError::Anchors {
+        path: e.path.clone(),
+        what: e.kind.to_string(),
+    })?;
+    Ok(Some(merged))
+}
+
+/// What the anchors say against each other, and which of them name no known stream.
+fn judge_anchors(anchors: &AnchorView, filter: &StreamFilter) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for conflict in &anchors.conflicts {
+        let (a, b) = (&conflict.first, &conflict.second);
+        if a.stream.or(b.stream).is_some_and(|s| !admits(filter, &s)) {
+            continue;
+        }
+        let (code, what) = match conflict.kind {
+            ConflictKind::BatchId => (
+                Code::AnchorConflict,
+                "are anchored under one id with different contents",
+            ),
+            ConflictKind::Range => (Code::AnchorConflict, "anchor one range with two roots"),
+            ConflictKind::Overlap => (Code::AnchorOverlap, "overlap"),
+        };
+        let message = format!(
+            "batches {} ({}-{}) and {} ({}-{}) {what}; neither is used as a proof",
+            a.batch_id, a.sequence_start, a.sequence_end, b.batch_id, b.sequence_start, b.sequence_end
+        );
+        let mut finding = Finding::new(code, message);
+        if let Some(stream) = a.stream.or(b.stream) {
+            let from = a.sequence_start.min(b.sequence_start);
+            finding = finding
+                .stream(stream)
+                .range(from, a.sequence_end.max(b.sequence_end));
+        }
+        findings.push(finding);
+    }
+    for unresolved in anchors.unresolved() {
+        let message = format!(
+            "{} anchored batch(es) of the stream that SetRegistry calls {} are of no stream known here",
+            unresolved.batches.len(),
+            unresolved.tenant_store_key
+        );
+        findings.push(Finding::new(Code::AnchorUnresolved, message).count(unresolved.batches.len() as u64));
+    }
+    findings
+}
