@@ -13,6 +13,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::{Arguments as _, ConnectOptions as _, Executor as _, PgConnection};
 
 use crate::error::LogError;
+use crate::jsonb;
 use crate::schema::Table;
 use crate::sql::{both, snapshot};
 use crate::value::{Kind, Row, Value};
@@ -171,9 +172,7 @@ impl Conn {
         rows: Vec<Vec<Value>>,
     ) -> Result<u64, LogError> {
         match self {
-            Conn::Snapshot(connection) => {
-                insert_snapshot(connection, table, &rows).map_err(|e| LogError::sqlite(doing, e))
-            }
+            Conn::Snapshot(connection) => insert_snapshot(connection, doing, table, rows),
             Conn::Postgres(connection) => {
                 let refused = || LogError::Refused {
                     doing,
@@ -327,16 +326,28 @@ pub(crate) fn snapshot_execute(statement: &mut Statement<'_>, parameters: &[Valu
     statement.raw_execute().map(|changed| changed as u64)
 }
 
+/// Inserts rows into a snapshot, JSON as PostgreSQL would render it.
 pub(crate) fn insert_snapshot(
     connection: &Connection,
+    doing: &'static str,
     table: &Table,
-    rows: &[Vec<Value>],
-) -> rusqlite::Result<u64> {
-    let mut statement = connection.prepare(table.insert_snapshot)?;
+    rows: Vec<Vec<Value>>,
+) -> Result<u64, LogError> {
+    let failed = |e| LogError::sqlite(doing, e);
+    let mut statement = connection.prepare(table.insert_snapshot).map_err(failed)?;
     let mut inserted = 0;
-    for row in rows {
+    for mut row in rows {
         debug_assert_eq!(row.len(), table.columns.len(), "{}", table.name);
-        inserted += snapshot_execute(&mut statement, row)?;
+        for ((name, kind), value) in table.columns.iter().zip(&mut row) {
+            if let (Kind::Json, Value::Text(json)) = (kind, value) {
+                let refused = |what| LogError::Refused {
+                    doing,
+                    what: format!("{}.{name}: {what}", table.name),
+                };
+                *json = jsonb::render(json).map_err(refused)?;
+            }
+        }
+        inserted += snapshot_execute(&mut statement, &row).map_err(failed)?;
     }
     Ok(inserted)
 }

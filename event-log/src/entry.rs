@@ -171,7 +171,7 @@ pub struct VersionDrift {
     pub entity: Entity,
     /// The stored version; `None` if the row is missing.
     pub version: Option<i64>,
-    /// How many events the stream has of it.
+    /// How many events the stream has of it, in this log and the older one.
     pub events: u64,
 }
 

@@ -34,6 +34,7 @@
 mod conn;
 mod entry;
 mod error;
+mod jsonb;
 mod log;
 mod repair;
 mod schema;

@@ -22,7 +22,7 @@ use crate::view::View;
 /// A log that was found to be one. It holds no connection: each view and each repair has its own.
 #[derive(Debug, Clone)]
 pub struct Log {
-    source: DbTarget,
+    target: DbTarget,
     backend: Backend,
 }
 
@@ -48,33 +48,33 @@ impl Log {
     /// [`LogError::Connect`] if PostgreSQL cannot be reached, [`LogError::Io`] if the file cannot be read,
     /// [`LogError::NotASnapshot`] if it is none, [`LogError::Schema`] if tables or columns are missing or different,
     /// [`LogError::Locked`] if another process is writing the file.
-    pub async fn open(source: &DbTarget) -> Result<Self, LogError> {
-        let backend = match source {
+    pub async fn open(target: &DbTarget) -> Result<Self, LogError> {
+        let backend = match target {
             DbTarget::Postgres(url) => {
                 let options = postgres_options(url.expose()).map_err(|e| LogError::Connect {
-                    target: source.to_string(),
+                    target: target.to_string(),
                     source: Box::new(e),
                 })?;
-                let mut conn = connect(&options, &source.to_string()).await?;
-                check_postgres(&mut conn, source).await?;
+                let mut conn = connect(&options, &target.to_string()).await?;
+                check_postgres(&mut conn, target).await?;
                 Backend::Postgres(Box::new(options))
             }
             DbTarget::Snapshot(path) => {
                 check_header(path)?;
                 let conn = read_only(path)?;
-                let info = check_snapshot(conn, source).await.map_err(|e| of_file(path, e))?;
+                let info = check_snapshot(conn, target).await.map_err(|e| of_file(path, e))?;
                 Backend::Snapshot(path.clone(), info)
             }
         };
         Ok(Self {
-            source: source.clone(),
+            target: target.clone(),
             backend,
         })
     }
 
     /// Where the log is.
-    pub fn source(&self) -> &DbTarget {
-        &self.source
+    pub fn target(&self) -> &DbTarget {
+        &self.target
     }
 
     /// What the file says of itself, if the log is a snapshot.
@@ -94,7 +94,7 @@ impl Log {
         let doing = "beginning to read";
         let (mut conn, begin) = match &self.backend {
             Backend::Postgres(options) => (
-                connect(options, &self.source.to_string()).await?,
+                connect(options, &self.target.to_string()).await?,
                 postgres!("begin_view"),
             ),
             Backend::Snapshot(path, _) => (read_only(path)?, snapshot!("begin_view")),
@@ -109,7 +109,7 @@ impl Log {
     /// [`LogError::Locked`] if the locks cannot be had within `lock_timeout`; otherwise as [`Log::open`].
     pub async fn repair(&self, stream: &StreamKey, lock_timeout: Duration) -> Result<Repair, LogError> {
         let conn = match &self.backend {
-            Backend::Postgres(options) => connect(options, &self.source.to_string()).await?,
+            Backend::Postgres(options) => connect(options, &self.target.to_string()).await?,
             Backend::Snapshot(path, _) => {
                 check_header(path)?;
                 open_snapshot(path, true).map_err(|e| of_file(path, e))?
@@ -204,7 +204,7 @@ fn check_header(path: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-async fn check_postgres(conn: &mut Conn, source: &DbTarget) -> Result<(), LogError> {
+async fn check_postgres(conn: &mut Conn, target: &DbTarget) -> Result<(), LogError> {
     let names = TABLES.iter().map(|table| table.name.to_owned()).collect();
     let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
     let mut problems = Vec::new();
@@ -236,15 +236,15 @@ async fn check_postgres(conn: &mut Conn, source: &DbTarget) -> Result<(), LogErr
             &mut problems,
         );
     }
-    schema_result(source, problems)
+    schema_result(target, problems)
 }
 
-fn schema_result(source: &DbTarget, problems: Vec<String>) -> Result<(), LogError> {
+fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogError> {
     if problems.is_empty() {
         Ok(())
     } else {
         Err(LogError::Schema {
-            target: source.to_string(),
+            target: target.to_string(),
             problems,
         })
     }
@@ -273,7 +273,7 @@ fn table_problems(
     }
 }
 
-async fn check_snapshot(mut conn: Conn, source: &DbTarget) -> Result<SnapshotInfo, LogError> {
+async fn check_snapshot(mut conn: Conn, target: &DbTarget) -> Result<SnapshotInfo, LogError> {
     let doing = "looking at the schema";
     conn.run(doing, snapshot!("begin_view")).await?;
     let mut problems = Vec::new();
@@ -324,7 +324,7 @@ async fn check_snapshot(mut conn: Conn, source: &DbTarget) -> Result<SnapshotInf
             problems.push(format!("table {} is missing", table.name));
         }
     }
-    schema_result(source, problems)?;
+    schema_result(target, problems)?;
 
     let mut meta = BTreeMap::<String, String>::new();
     conn.query(doing, snapshot!("meta"), &[], &mut |row| {
@@ -342,7 +342,7 @@ async fn check_snapshot(mut conn: Conn, source: &DbTarget) -> Result<SnapshotInf
     if format != (Some("event-log-snapshot"), Some("1")) {
         let problem = format!("snapshot_meta says format {:?}, version {:?}", format.0, format.1);
         return Err(LogError::Schema {
-            target: source.to_string(),
+            target: target.to_string(),
             problems: vec![problem],
         });
     }

@@ -131,8 +131,8 @@ impl Repair {
             .await
     }
 
-    /// Raises the version of each of these entities to the number of its events in the stream; a version that is
-    /// higher stays. Says how many were raised.
+    /// Raises the version of each of these entities to the number of its events in the stream, in this log and
+    /// the older one; a version that is higher stays. Says how many were raised.
     ///
     /// # Errors
     /// If the database fails.

@@ -236,10 +236,10 @@ pub(crate) static PROJECTION_CHECKPOINTS: Table = Table {
     insert_postgres: None,
 };
 
-/// The older log.
+/// The older log. Its events count in the versions of entities.
 pub(crate) static EVENTS: Table = Table {
     name: "events",
-    required: false,
+    required: true,
     columns: &[
         ("event_id", Uuid),
         ("command_id", Uuid),

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tempfile::{NamedTempFile, TempPath};
 use ves::{CommandId, Receipt, SigningKey, StreamKey, Timestamp};
 
-use crate::conn::{Conn, snapshot_execute, snapshot_query};
+use crate::conn::{Conn, insert_snapshot, snapshot_execute, snapshot_query};
 use crate::entry::{
     Commitment, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row, key_row, receipt_row,
 };
@@ -163,7 +163,7 @@ impl Snapshot {
     /// If one is there already or does not fit.
     pub fn insert_keys(&mut self, keys: &[SigningKey], created_at: Timestamp) -> Result<(), LogError> {
         let rows: Vec<_> = keys.iter().map(|key| key_row(key, created_at)).collect();
-        self.insert(&AGENT_SIGNING_KEYS, &rows)
+        self.insert(&AGENT_SIGNING_KEYS, rows)
     }
 
     /// Inserts events, of any streams.
@@ -171,7 +171,7 @@ impl Snapshot {
     /// # Errors
     /// If one is there already or does not fit.
     pub fn insert_events(&mut self, events: &[RestoredEvent]) -> Result<(), LogError> {
-        self.insert(&VES_EVENTS, &rows(DOING, events, event_row)?)
+        self.insert(&VES_EVENTS, rows(DOING, events, event_row)?)
     }
 
     /// Inserts receipts of events that are there.
@@ -179,7 +179,7 @@ impl Snapshot {
     /// # Errors
     /// If one is there already, or its event is not.
     pub fn insert_receipts(&mut self, receipts: &[Receipt]) -> Result<(), LogError> {
-        self.insert(&VES_SEQUENCER_RECEIPTS, &rows(DOING, receipts, receipt_row)?)
+        self.insert(&VES_SEQUENCER_RECEIPTS, rows(DOING, receipts, receipt_row)?)
     }
 
     /// Inserts the counters of streams.
@@ -202,7 +202,7 @@ impl Snapshot {
         };
         let rows: Result<Vec<_>, _> = counters.iter().map(row).collect();
         let rows = rows.map_err(|what| LogError::Refused { doing: DOING, what })?;
-        self.insert(&VES_SEQUENCE_COUNTERS, &rows)
+        self.insert(&VES_SEQUENCE_COUNTERS, rows)
     }
 
     /// Remembers commands of a stream as accepted at a time.
@@ -218,7 +218,7 @@ impl Snapshot {
             .iter()
             .map(|(id, at)| dedupe_row(stream, *id, *at))
             .collect();
-        self.insert(&VES_COMMAND_DEDUPE, &rows)
+        self.insert(&VES_COMMAND_DEDUPE, rows)
     }
 
     /// Inserts the versions of a stream's entities.
@@ -242,7 +242,7 @@ impl Snapshot {
             ]
         };
         let rows: Vec<_> = versions.iter().map(row).collect();
-        self.insert(&ENTITY_VERSIONS, &rows)
+        self.insert(&ENTITY_VERSIONS, rows)
     }
 
     /// Inserts commitments, of any streams.
@@ -250,13 +250,11 @@ impl Snapshot {
     /// # Errors
     /// If one is there already or does not fit.
     pub fn insert_commitments(&mut self, commitments: &[Commitment]) -> Result<(), LogError> {
-        self.insert(&VES_COMMITMENTS, &rows(DOING, commitments, commitment_row)?)
+        self.insert(&VES_COMMITMENTS, rows(DOING, commitments, commitment_row)?)
     }
 
-    fn insert(&mut self, table: &'static Table, rows: &[Vec<Value>]) -> Result<(), LogError> {
-        crate::conn::insert_snapshot(&self.connection, table, rows)
-            .map(drop)
-            .map_err(|e| LogError::sqlite(DOING, e))
+    fn insert(&mut self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), LogError> {
+        insert_snapshot(&self.connection, DOING, table, rows).map(drop)
     }
 
     /// Writes everything to disk and gives the file its name.

@@ -357,7 +357,8 @@ impl View {
         .await
     }
 
-    /// The entities of a stream whose stored version is not the number of their events, in order.
+    /// The entities of a stream whose stored version is not the number of their events, in this log and the
+    /// older one together, in order.
     ///
     /// # Errors
     /// If the database fails.

@@ -203,6 +203,7 @@ CREATE TABLE events (
     sequenced_at      TEXT NOT NULL,
     UNIQUE (tenant_id, store_id, sequence_number)
 ) STRICT;
+CREATE INDEX ix_events_entity ON events (tenant_id, store_id, entity_type, entity_id);
 
 CREATE TABLE sequence_counters (
     tenant_id        TEXT NOT NULL,

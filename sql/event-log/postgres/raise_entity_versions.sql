@@ -1,11 +1,13 @@
--- The version of each given entity becomes the number of its events, unless it is higher.
+-- The version of each given entity becomes the number of its events, of both logs, unless it is higher.
 INSERT INTO entity_versions (tenant_id, store_id, entity_type, entity_id, version, updated_at)
-SELECT e.tenant_id, e.store_id, e.entity_type, e.entity_id, COUNT(*), now()
-FROM ves_events e
-JOIN unnest($3::text[], $4::text[]) AS given (entity_type, entity_id)
-    ON given.entity_type = e.entity_type AND given.entity_id = e.entity_id
-WHERE e.tenant_id = $1 AND e.store_id = $2
-GROUP BY e.tenant_id, e.store_id, e.entity_type, e.entity_id
+SELECT $1, $2, given.entity_type, given.entity_id, COUNT(*), now()
+FROM unnest($3::text[], $4::text[]) AS given (entity_type, entity_id)
+JOIN (
+    SELECT entity_type, entity_id FROM ves_events WHERE tenant_id = $1 AND store_id = $2
+    UNION ALL
+    SELECT entity_type, entity_id FROM events WHERE tenant_id = $1 AND store_id = $2
+) AS logged ON logged.entity_type = given.entity_type AND logged.entity_id = given.entity_id
+GROUP BY given.entity_type, given.entity_id
 ON CONFLICT (tenant_id, store_id, entity_type, entity_id) DO UPDATE
 SET version = excluded.version, updated_at = excluded.updated_at
 WHERE entity_versions.version < excluded.version
