@@ -186,6 +186,9 @@ pub enum AnchorsErrorKind {
     /// JSON of another kind, or not JSON.
     #[error("is not an anchors file: {0}{hint}", hint = if *.1 { ". Saved JSON-RPC logs become one with `anchor-verify import`" } else { "" })]
     NotAnchors(String, bool),
+    /// Not what a JSON-RPC client saves of `eth_getLogs`.
+    #[error("has no logs that can be read: {0}")]
+    NotLogs(String),
     /// An anchors file of another version.
     #[error("has the schema {0:?}; this version reads {SCHEMA:?}. Import the logs again with this version")]
     OtherSchema(String),

@@ -113,7 +113,7 @@ impl Importer {
     /// # Errors
     /// It has no logs in a form that is known. Nothing is taken from it then.
     pub fn add_json(&mut self, source: &str, bytes: &[u8]) -> Result<(), AnchorsErrorKind> {
-        let logs = logs_of(bytes).map_err(|what| AnchorsErrorKind::NotAnchors(what, false))?;
+        let logs = logs_of(bytes).map_err(AnchorsErrorKind::NotLogs)?;
         for (index, log) in logs.into_iter().enumerate() {
             self.import.logs += 1;
             if let Err(why) = self.add_log(log) {

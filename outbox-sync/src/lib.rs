@@ -10,7 +10,7 @@
 //! | [`inputs`] | which files do these paths, folders and patterns name |
 //! | [`outbox`] | open a file, whatever its shape; its state; its rows |
 //! | [`row`] | what a row is: where it lies, what it claims, what it holds |
-//! | [`check`] | do its payload hash and its signature hold |
+//! | [`mod@check`] | do its payload hash and its signature hold |
 //! | [`receipts`] | receipts that were saved from the sequencer's answers |
 //! | [`status`] | an outbox in figures |
 //!

@@ -66,8 +66,9 @@ pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> 
 fn attempt_copy(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
     let header = read_header(source)?;
     let wal = beside(source, "-wal");
-    // Bytes 18 and 19: the file format for writing and reading, 2 in WAL mode.
-    let wal_mode = header[18] == 2 || header[19] == 2;
+    // Bytes 18 and 19: the file format for writing and reading, 2 in WAL mode. SQLite also takes a file for one
+    // in WAL mode if there is anything in a `-wal` beside it, even less than a header.
+    let wal_mode = header[18] == 2 || header[19] == 2 || read_start::<1>(&wal)?.is_some();
     if let Some(before) = read_start::<WAL_HEADER>(&wal)? {
         copy_bytes(source, copy)?;
         copy_bytes(&wal, &beside(copy, "-wal"))?;

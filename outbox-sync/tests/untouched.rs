@@ -222,6 +222,19 @@ fn rows_that_are_in_the_wal_alone_are_read_and_stay_there() {
 }
 
 #[test]
+fn a_stub_of_a_wal_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    drop(common::create(&path, common::OUTBOX_V3, 2));
+    for stub in [&b""[..], b"x"] {
+        fs::write(dir.path().join("a.db-wal"), stub).unwrap();
+        let before = common::fingerprint(dir.path());
+        assert_eq!(assert_consistent(&Outbox::open(&path).unwrap()), 2);
+        assert_eq!(common::fingerprint(dir.path()), before);
+    }
+}
+
+#[test]
 fn the_private_copy_goes_with_the_value() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");

@@ -184,7 +184,7 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             let refused = document.refused.iter();
             out.ndjson(refused.map(|value| Line {
                 schema: SCHEMA,
-                kind: "refused",
+                kind: "logs refused",
                 value,
             }))?;
             let not_read = document.not_read.iter();
@@ -225,18 +225,24 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         totals.logs, totals.anchors
     ))?;
     for (count, what) in [
-        (totals.refused, "refused"),
+        (totals.refused, "logs refused"),
         (
             totals.removed,
-            "removed by a reorganisation of the chain, so not taken",
+            "logs removed by a reorganisation of the chain, so not taken",
         ),
-        (totals.repeated, "there more than once, taken once"),
-        (totals.summaries, "BatchAnchored, which only sum up others"),
-        (totals.other_contracts, "of contracts that were not asked for"),
-        (totals.unknown_topics.values().sum(), "of other events"),
+        (totals.repeated, "logs that were there before, taken once"),
+        (
+            totals.summaries,
+            "logs of BatchAnchored, which only sum up others",
+        ),
+        (
+            totals.other_contracts,
+            "logs of contracts that were not asked for",
+        ),
+        (totals.unknown_topics.values().sum(), "logs of other events"),
     ] {
         if count > 0 {
-            out.line(&format!("{count} logs: {what}"))?;
+            out.line(&format!("{what}: {count}"))?;
         }
     }
     for conflict in &document.conflicts {
