@@ -183,10 +183,14 @@ pub async fn examine(
     examined.judge_bookkeeping(view).await?;
     let contradicted = evidence.contradicted_claims;
     if contradicted > 0 {
-        examined.not_checked.push(format!(
-            "{stream}: {contradicted} claim(s) of agents name another number than the log has for the same event; \
-             the log's number stands (`outbox-sync` sets outboxes right)"
-        ));
+        let message = format!(
+            "{contradicted} claim(s) of outboxes name another number than the log has for the same event; the log's \
+             number stands"
+        );
+        let finding = examined
+            .finding(Code::ClaimContradicted, message)
+            .count(contradicted);
+        examined.findings.push(finding);
     }
     Ok(examined)
 }

@@ -102,6 +102,8 @@ codes! {
     ProjectionAhead = "projection.ahead", Problem;
     /// A witness has another event at a position that the log has filled: a number was given out twice.
     Reissue = "reissue", Problem;
+    /// An outbox names another number for an event than the log has.
+    ClaimContradicted = "claim.contradicted", Notice;
     /// A witness's row does not verify and is not used.
     WitnessRefused = "witness.refused", Notice;
     /// A witness could not be read.

@@ -3,6 +3,7 @@ pub mod apply;
 pub mod audit;
 pub mod collect;
 pub mod counters;
+pub mod drill;
 pub mod error;
 pub mod evidence;
 pub mod examine;

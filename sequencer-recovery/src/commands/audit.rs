@@ -175,21 +175,28 @@ fn print_findings<W: std::io::Write>(
     }
     out.line("")?;
     out.line(title)?;
+    let mut under: Option<ves::StreamKey> = None;
     for finding in findings {
-        let place = match (&finding.stream, finding.from, finding.to) {
-            (Some(stream), Some(from), Some(to)) if from == to => format!("{stream} {from}: "),
-            (Some(stream), Some(from), Some(to)) => format!("{stream} {from}-{to}: "),
-            (Some(stream), ..) => format!("{stream}: "),
+        if finding.stream != under {
+            under = finding.stream;
+            if let Some(stream) = under {
+                out.line(&format!("  {stream}"))?;
+            }
+        }
+        let place = match (finding.from, finding.to) {
+            (Some(from), Some(to)) if from == to => format!("{from}: "),
+            (Some(from), Some(to)) => format!("{from}-{to}: "),
             _ => String::new(),
         };
         out.line(&format!(
-            "  {:<22} {place}{}",
+            "    {:<20} {place}{}",
             finding.code.as_str(),
             finding.message
         ))?;
-        if let Some(next) = &finding.next {
-            out.line(&format!("  {:<22}   next: {next}", ""))?;
-        }
+    }
+    let next: std::collections::BTreeSet<&str> = findings.iter().filter_map(|f| f.next.as_deref()).collect();
+    for next in next {
+        out.line(&format!("  next: {next}"))?;
     }
     Ok(())
 }

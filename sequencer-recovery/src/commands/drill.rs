@@ -1,13 +1,192 @@
-//! `sequencer-recovery drill`.
+//! `sequencer-recovery drill`: the whole way, rehearsed on a small world.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, GlobalArgs};
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use fixtures::WorldSpec;
+use sequencer_recovery::drill::{DrillOptions, DrillReport, DrillResult, Objectives, SCHEMA, drill};
+use sequencer_recovery::grade::Accept;
+use sequencer_recovery::plan::PlanOptions;
+use ves::Timestamp;
 
-/// Drill
+use super::{block_on, cancel_on_signals, or_dash, print_not_checked, write_lines, write_not_checked};
+
+/// Rehearse a recovery: make a small world, cut its log at a point in time, then audit, plan, apply and verify,
+/// and hold the outcome against the truth. Needs nothing but this program and touches no other log
+///
+/// Ends with 0 if the drill passed, 4 if it failed.
 #[derive(Debug, Args)]
-pub struct DrillArgs {}
+pub struct DrillArgs {
+    /// Where the report goes; an older one is replaced
+    #[arg(long, value_name = "FILE", default_value = "dr_report.json")]
+    report: PathBuf,
+
+    /// Keep the drill's files (logs, outboxes, anchors, plan, truth) in this folder; it must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+
+    /// Which disaster: the same seed drills the same one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// How many events each of the four streams has before the disaster
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    events: u32,
+
+    /// The weakest evidence to use: proven, receipted, committed, corroborated or claimed
+    #[arg(long, value_name = "GRADE", default_value_t = Accept::default())]
+    accept: Accept,
+
+    /// Fail if the repair takes longer than this
+    #[arg(long, value_name = "SECONDS")]
+    rto: Option<f64>,
+
+    /// Fail if the repaired log reaches back further than this from the disaster
+    #[arg(long, value_name = "SECONDS")]
+    rpo: Option<f64>,
+}
 
 /// Runs the command.
-pub fn run(_args: &DrillArgs, _global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    Err(CliError::usage("not yet"))
+pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let scratch;
+    let dir: &Path = match &args.keep {
+        Some(dir) => {
+            let failed = |e: std::io::Error| CliError::io(format!("{}", dir.display())).with_source(e);
+            std::fs::create_dir_all(dir).map_err(failed)?;
+            if std::fs::read_dir(dir).map_err(failed)?.next().is_some() {
+                return Err(CliError::input(format!("{} is not empty", dir.display()))
+                    .with_hint("give a folder that does not exist yet"));
+            }
+            dir
+        }
+        None => {
+            scratch = tempfile::tempdir()
+                .map_err(|e| CliError::io("a temporary folder cannot be made").with_source(e))?;
+            scratch.path()
+        }
+    };
+    let options = DrillOptions {
+        world: WorldSpec {
+            seed: args.seed,
+            events_per_stream: args.events as usize,
+            batch_size: 8,
+            anchored_fraction: 1.0,
+            ..WorldSpec::default()
+        },
+        plan: PlanOptions {
+            accept: args.accept,
+            ..PlanOptions::default()
+        },
+        objectives: Objectives {
+            rto_seconds: args.rto,
+            rpo_seconds: args.rpo,
+        },
+    };
+    let progress = stderr_progress(global);
+    let cancel = cancel_on_signals()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started_at = Timestamp(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+    let report = block_on(async { Ok(drill(dir, &options, started_at, progress.as_ref(), &cancel).await?) })?;
+    drop(progress);
+    write_report(&args.report, &report)?;
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(&report)?,
+        Format::Ndjson => {
+            write_lines(&mut out, SCHEMA, "phase", &report.phases)?;
+            write_lines(&mut out, SCHEMA, "check", &report.checks)?;
+            write_lines(&mut out, SCHEMA, "stream", &report.streams)?;
+            write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
+            write_lines(&mut out, SCHEMA, "report", [&report])?;
+        }
+        Format::Table => {
+            print_table(&mut out, &report)?;
+            out.line(&format!("The report is in {}.", args.report.display()))?;
+        }
+    }
+    out.finish()?;
+    Ok(match report.result {
+        DrillResult::Pass => ExitStatus::OK,
+        DrillResult::Fail => ExitStatus::PROBLEMS,
+    })
+}
+
+/// Replaces the report by a complete one, or leaves the old.
+fn write_report(path: &Path, report: &DrillReport) -> Result<(), CliError> {
+    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or_else(|| ".".as_ref());
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    serde_json::to_writer_pretty(&mut file, report).map_err(|e| failed(e.into()))?;
+    file.write_all(b"\n").map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &DrillReport) -> Result<(), CliError> {
+    let e = &report.events;
+    out.line(&format!(
+        "Drill with seed {}: {} events, of which the recovery lost {}.",
+        report.seed, e.before, e.lost
+    ))?;
+    out.line("")?;
+    let mut table = Table::new(&["PHASE", "SECONDS"]);
+    for phase in &report.phases {
+        table.row([phase.name.to_owned(), format!("{:.3}", phase.seconds)]);
+    }
+    out.table(&table)?;
+    out.line("")?;
+    let mut table = Table::new(&[
+        "STREAM (TENANT/STORE)",
+        "HEAD",
+        "RECOVERED",
+        "REPAIRED",
+        "BROUGHT BACK",
+        "STILL MISSING",
+        "COUNTER",
+    ]);
+    for s in &report.streams {
+        table.row([
+            s.stream.to_string(),
+            s.head_before.to_string(),
+            s.head_recovered.to_string(),
+            s.head_repaired.to_string(),
+            s.restored.to_string(),
+            s.unresolved.to_string(),
+            or_dash(s.counter),
+        ]);
+    }
+    out.table(&table)?;
+    out.line("")?;
+    for check in &report.checks {
+        let mark = if check.passed { "pass" } else { "FAIL" };
+        out.line(&format!("{mark}  {}: {}", check.name, check.detail))?;
+    }
+    print_not_checked(out, &report.not_checked)?;
+    out.line("")?;
+    let o = &report.objectives;
+    let i = &report.integrity;
+    out.line(&format!(
+        "Lost {}, brought back {}, still missing {} ({} of them held by nobody who is left), misplaced {}.",
+        e.lost, e.restored, e.unresolved, e.held_by_nobody, e.misplaced
+    ))?;
+    out.line(&format!(
+        "Batches: {} MATCHES ANCHORS, {} MATCHES DATABASE, {} FAILED, {} NOT CHECKED.",
+        i.batches_matching_anchors, i.batches_matching_database, i.batches_failed, i.batches_not_checked
+    ))?;
+    out.line(&format!(
+        "RTO reached {:.3} s. RPO {:.3} s before the repair, {:.3} s after it.",
+        o.rto_seconds_reached, o.rpo_seconds_before_repair, o.rpo_seconds_reached
+    ))?;
+    let result = match report.result {
+        DrillResult::Pass => "PASS",
+        DrillResult::Fail => "FAIL",
+    };
+    out.line(&format!("Drill: {result}."))
 }
