@@ -1,0 +1,40 @@
+//! How sure it is that an anchor is on the chain that the auditor trusts.
+
+use serde::Serialize;
+use ves::Hash32;
+
+/// The standing of one anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "standing", rename_all = "snake_case")]
+pub enum Standing {
+    /// The anchor is in a block that is tied, parent hash by parent hash, to the block that the auditor
+    /// trusts; its receipt or storage proof verifies.
+    Trusted {
+        /// The trusted block.
+        trusted_block: Hash32,
+        /// What proves it: `receipt`, `storage`, or both.
+        by: Vec<&'static str>,
+    },
+    /// Nothing contradicts the anchor, and it is not tied to a trusted block: no block hash was given, or
+    /// the file holds no proof. At most MATCHES ANCHORS follows from it.
+    Untied {
+        /// What is missing.
+        why: String,
+    },
+    /// A proof or header in the file contradicts the anchor.
+    Failed {
+        /// What does not verify.
+        why: String,
+    },
+}
+
+/// The standing of every anchor of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChainReport {
+    /// The block hash that the auditor gave.
+    pub trusted_block: Option<Hash32>,
+    /// One for each of the file's anchors, in the file's order.
+    pub standings: Vec<Standing>,
+    /// What was not checked, and why.
+    pub not_checked: Vec<String>,
+}
