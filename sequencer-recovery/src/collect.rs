@@ -138,7 +138,7 @@ async fn read_outbox(
         identity,
         keys,
         filter,
-        highest: HashMap::new(),
+        highest: BTreeMap::new(),
     };
     source.note_cursors(&meta, collected);
 
@@ -202,7 +202,8 @@ struct Source<'a> {
     identity: String,
     keys: &'a KeyRegistry,
     filter: &'a StreamFilter,
-    highest: HashMap<(StreamKey, Saying), u64>,
+    // In order, so that every run names the same witness.
+    highest: BTreeMap<(StreamKey, Saying), u64>,
 }
 
 impl Source<'_> {
