@@ -373,6 +373,11 @@ impl Source<'_> {
 fn check_held(event: &Event, row: &HeldRow, keys: &KeyRegistry) -> RowCheck {
     let at = row.sequenced_at.or_else(|| event.created_at.parse().ok());
     match at {
+        Some(_) if has_escaped_nul(event.payload.json()) => RowCheck {
+            payload: EventCheck::Mismatch("its payload holds \\u0000, which no log can hold".into()),
+            signing_hash: event.signing_hash(),
+            signature: SignatureCheck::NotChecked("its payload holds \\u0000".into()),
+        },
         Some(at) => outbox_sync::check(event, keys, at),
         None => RowCheck {
             payload: EventCheck::Mismatch(format!("created_at is not a time: {:?}", event.created_at)),
@@ -380,6 +385,23 @@ fn check_held(event: &Event, row: &HeldRow, keys: &KeyRegistry) -> RowCheck {
             signature: SignatureCheck::NotChecked("created_at is not a time".into()),
         },
     }
+}
+
+/// Whether a JSON text holds the escape `\u0000`. PostgreSQL's jsonb refuses it, so the sequencer never took
+/// such an event (interop §3), and planning it would sink the rest of its stream.
+fn has_escaped_nul(json: &str) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        rest = &rest[at + 1..];
+        if rest.starts_with("u0000") {
+            return true;
+        }
+        // The escaped character may itself be a backslash.
+        let mut chars = rest.chars();
+        chars.next();
+        rest = chars.as_str();
+    }
+    false
 }
 
 fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs, collected: &mut Collected) {
@@ -523,5 +545,19 @@ impl Collected {
             .push(Finding::new(Code::WitnessUnreadable, message.clone()));
         heard.error = Some(message);
         self.heard.push(heard);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_escaped_nul;
+
+    #[test]
+    fn an_escaped_nul_is_told_from_an_escaped_backslash() {
+        assert!(has_escaped_nul(r#"{"a":"x\u0000y"}"#));
+        assert!(has_escaped_nul(r#""\\\u0000""#));
+        assert!(!has_escaped_nul(r#""\\u0000""#));
+        assert!(!has_escaped_nul(r#""\u0001 \n u0000""#));
+        assert!(!has_escaped_nul("\"\\"));
     }
 }

@@ -468,7 +468,7 @@ fn check_found(found: &AuditReport, truth: &Truth) -> Check {
             .streams
             .iter()
             .filter(|s| s.stream == stream.stream)
-            .flat_map(|s| s.gaps.iter().flat_map(|g| g.range()))
+            .flat_map(|s| s.gaps.iter().flat_map(crate::gap::Gap::range))
             .collect();
         let known = found
             .streams

@@ -746,5 +746,6 @@ fn add_target(
 }
 
 const COUNTER_WITNESS: &str = "the log's counter";
-const NEXT_PLAN: &str = "sequencer-recovery plan";
-const NEXT_COUNTERS: &str = "sequencer-recovery plan, or sequencer-recovery counters";
+const NEXT_PLAN: &str = "sequencer-recovery plan --out PLAN, with the same --db, --outbox and --anchors";
+const NEXT_COUNTERS: &str =
+    "sequencer-recovery counters, with the same options, for the counters alone (a plan raises them too)";

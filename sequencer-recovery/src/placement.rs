@@ -5,7 +5,7 @@
 //! supplied the events. Claims and pointers only order the guesses. What no root decides is graded by
 //! receipts, then by who agrees with whom. This module takes values and returns values.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
 use ves::merkle::{self, leaf_hash};
@@ -13,6 +13,7 @@ use ves::{BatchId, EventId, Hash32, SignatureCheck, StreamKey, Timestamp};
 
 use crate::evidence::{Holders, StreamEvidence};
 use crate::grade::Grade;
+use crate::guesses::{BestFirst, Choice};
 
 /// A batch whose root is known, with at least one missing position.
 #[derive(Debug, Clone)]
@@ -135,13 +136,6 @@ pub fn judge(
     }
     judge.place_claimed();
     judge.finish()
-}
-
-/// One named event for a position.
-#[derive(Debug, Clone, Copy)]
-struct Choice {
-    candidate: usize,
-    weight: u32,
 }
 
 struct Judge<'a> {
@@ -568,73 +562,6 @@ pub fn describe_signature(check: &SignatureCheck) -> &str {
     }
 }
 
-/// Enumerates one choice per position, the heaviest combination first, each combination once.
-///
-/// A state is the index chosen at each position. Its children raise one index, at the position raised
-/// last or a later one, so every combination has exactly one parent.
-struct BestFirst<'a> {
-    choices: &'a [Vec<Choice>],
-    heap: BinaryHeap<State>,
-    /// Combinations passed over since they use one event twice.
-    skipped: u64,
-    /// Whether combinations were let go for want of room.
-    dropped: bool,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct State {
-    cost: std::cmp::Reverse<u32>,
-    picks: Vec<u16>,
-    raised: usize,
-}
-
-impl<'a> BestFirst<'a> {
-    /// More combinations than this are never kept waiting.
-    const MAX_WAITING: usize = 200_000;
-
-    fn new(choices: &'a [Vec<Choice>]) -> Self {
-        let first = State {
-            cost: std::cmp::Reverse(0),
-            picks: vec![0; choices.len()],
-            raised: 0,
-        };
-        Self {
-            choices,
-            heap: BinaryHeap::from([first]),
-            skipped: 0,
-            dropped: false,
-        }
-    }
-
-    fn is_exhausted(&self) -> bool {
-        self.heap.is_empty() && !self.dropped
-    }
-
-    fn next(&mut self) -> Option<Vec<u16>> {
-        let state = self.heap.pop()?;
-        for position in state.raised..self.choices.len() {
-            let raised = state.picks[position] as usize + 1;
-            let at = &self.choices[position];
-            if raised >= at.len() {
-                continue;
-            }
-            if raised > u16::MAX.into() || self.heap.len() >= Self::MAX_WAITING {
-                self.dropped = true;
-                continue;
-            }
-            let mut picks = state.picks.clone();
-            picks[position] = raised as u16;
-            let cost = state.cost.0 + (at[raised - 1].weight - at[raised].weight);
-            self.heap.push(State {
-                cost: std::cmp::Reverse(cost),
-                picks,
-                raised: position,
-            });
-        }
-        Some(state.picks)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -711,7 +638,7 @@ mod tests {
             );
         }
 
-        fn target(&self, range: RangeInclusive<u64>, present: RangeInclusive<u64>) -> Target {
+        fn target(&self, range: RangeInclusive<u64>, present: impl IntoIterator<Item = u64>) -> Target {
             let leaf = |n: u64| {
                 let c = candidate(n, SignatureCheck::Valid);
                 leaf_hash(&stream(), n, &c.signing_hash, &c.event.agent_signature)
@@ -722,7 +649,7 @@ mod tests {
                 range,
                 root: merkle::root(&leaves).unwrap(),
                 grade: Grade::Proven,
-                present: present.map(|n| (n, leaf(n))).collect(),
+                present: present.into_iter().map(|n| (n, leaf(n))).collect(),
             }
         }
 
@@ -904,7 +831,7 @@ mod tests {
                 let saying = [Saying::Outbox, Saying::Pointer, Saying::Pulled][saying as usize];
                 case.claim(holder, position, n, saying);
             }
-            let targets = [case.target(1..=6, 1..=2), case.target(7..=10, 1..=0)];
+            let targets = [case.target(1..=6, 1..=2), case.target(7..=10, [])];
             let judgement = case.judge(3..=11, &targets);
             let mut seen = BTreeSet::new();
             let mut covered: BTreeSet<u64> = BTreeSet::new();

@@ -297,14 +297,11 @@ impl PlanFile {
     /// See [`PlanError`].
     pub fn open(path: &Path) -> Result<Self, PlanError> {
         let mut lines = Lines::open(path)?;
-        let header = match lines.next_line()? {
-            Some(PlanLine::Plan(header)) => header,
-            _ => {
-                return Err(PlanError::Schema {
-                    path: path.into(),
-                    found: "its first line is no plan header".into(),
-                });
-            }
+        let Some(PlanLine::Plan(header)) = lines.next_line()? else {
+            return Err(PlanError::Schema {
+                path: path.into(),
+                found: "its first line is no plan header".into(),
+            });
         };
         let mut section: Option<PlannedStream> = None;
         let id = loop {

@@ -9,6 +9,7 @@ use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::grade::Accept;
 use sequencer_recovery::plan::{PlanOptions, PlanSummary, plan};
+use sequencer_recovery::plan_file::PlannedOpen;
 
 use super::{
     SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
@@ -146,7 +147,11 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         "BECOMES",
     ]);
     for s in &summary.streams {
-        let open = s.open.iter().map(|o| o.count()).fold(0u64, u64::saturating_add);
+        let open = s
+            .open
+            .iter()
+            .map(PlannedOpen::count)
+            .fold(0u64, u64::saturating_add);
         table.row([
             s.stream.to_string(),
             s.missing.to_string(),
@@ -221,7 +226,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
 }
 
 /// Open positions for people: neighbours of one grade are one line, since each may have a reason of its own.
-fn joined(open: &[sequencer_recovery::plan_file::PlannedOpen]) -> Vec<String> {
+fn joined(open: &[PlannedOpen]) -> Vec<String> {
     let mut lines: Vec<(u64, u64, sequencer_recovery::grade::Grade, String, u64)> = Vec::new();
     for o in open {
         match lines.last_mut() {
