@@ -56,10 +56,6 @@ impl<'a> BestFirst<'a> {
     }
 
     /// The next combination: for each position the index of its choice.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the caller also asks whether it was exhausted"
-    )]
     pub fn next(&mut self) -> Option<Vec<u16>> {
         let state = self.heap.pop()?;
         for position in state.raised..self.choices.len() {

@@ -13,7 +13,7 @@ use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{BatchVerdict, Examined};
-use crate::floor::{Floor, FloorChoice, floor};
+use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
 use crate::plan_file::{
@@ -27,8 +27,8 @@ use crate::survey::{Survey, SurveyInput};
 pub struct PlanOptions {
     /// The weakest grade to use.
     pub accept: Accept,
-    /// Which witnesses to trust for the counters.
-    pub floor: FloorChoice,
+    /// Which witnesses to trust for the counters; `None` for the default, see [`floor::choose`].
+    pub floor: Option<FloorChoice>,
     /// How much work the search for placements may do.
     pub budget: Budget,
 }
@@ -172,7 +172,7 @@ pub async fn plan(
         tool: tool.into(),
         db: db.clone(),
         accept: options.accept.to_string(),
-        floor: options.floor.to_string(),
+        floor: options.floor.unwrap_or_default().to_string(),
         witnesses: survey.collected.heard.iter().map(|h| h.path.clone()).collect(),
     };
     let io = |source| RecoveryError::Io {
@@ -267,7 +267,7 @@ pub async fn plan_stream(
     chain_id: Option<u64>,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
-    let floor = floor(&examined.witnesses, options.floor)
+    let floor = floor::choose(&examined.witnesses, options.floor)
         .map_err(|source| RecoveryError::Floor { stream, source })?;
     let (used, unused): (Vec<Placement>, Vec<Placement>) = judgement
         .placements

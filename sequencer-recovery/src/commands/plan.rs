@@ -34,9 +34,9 @@ pub struct PlanArgs {
     accept: Accept,
 
     /// What the counters are raised to: the highest number known on evidence of this grade (proven, receipted,
-    /// committed, corroborated, claimed), or a number
-    #[arg(long, value_name = "GRADE|N", default_value_t = FloorChoice::default())]
-    floor: FloorChoice,
+    /// committed, corroborated, claimed), or a number. Without it: the highest claim, unless it is beyond belief
+    #[arg(long, value_name = "GRADE|N")]
+    floor: Option<FloorChoice>,
 }
 
 /// Runs the command.
