@@ -274,7 +274,12 @@ impl Source<'_> {
         if let Some((stream, at)) = in_log.get(&row.event_id) {
             match row.claimed_sequence {
                 Some(position) if *stream == row.stream && *at == position => evidence.confirmed_claims += 1,
-                Some(_) => evidence.contradicted_claims += 1,
+                Some(_) => {
+                    *evidence
+                        .contradicted_claims
+                        .entry((self.holder, saying))
+                        .or_default() += 1
+                }
                 None => {}
             }
             return;

@@ -136,8 +136,9 @@ pub struct StreamEvidence {
     pub refused: u64,
     /// Claims of events that the log has, at the log's own position.
     pub confirmed_claims: u64,
-    /// Claims of events that the log has, at another position than the log's.
-    pub contradicted_claims: u64,
+    /// Claims of events that the log has, at another position than the log's: how often each holder was wrong in
+    /// each kind of word.
+    pub contradicted_claims: BTreeMap<(HolderId, Saying), u64>,
 }
 
 impl StreamEvidence {

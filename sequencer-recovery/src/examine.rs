@@ -181,7 +181,7 @@ pub async fn examine(
     examined.judge_batches(input);
     examined.judge_state_chain();
     examined.judge_bookkeeping(view).await?;
-    let contradicted = evidence.contradicted_claims;
+    let contradicted: u64 = evidence.contradicted_claims.values().sum();
     if contradicted > 0 {
         let message = format!(
             "{contradicted} claim(s) of outboxes name another number than the log has for the same event; the log's \

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use ves::merkle::{self, leaf_hash};
 use ves::{BatchId, EventId, Hash32, SignatureCheck, StreamKey, Timestamp};
 
-use crate::evidence::{Holders, StreamEvidence};
+use crate::evidence::{HolderId, Holders, Saying, StreamEvidence};
 use crate::grade::Grade;
 use crate::guesses::{BestFirst, Choice};
 
@@ -416,6 +416,7 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+        let refuted = self.refuted();
         let mut found: Vec<(u64, usize, Grade, String)> = Vec::new();
         for (&position, claims) in &evidence.claims {
             if !self.is_missing(position) || self.placed.contains_key(&position) {
@@ -438,6 +439,10 @@ impl<'a> Judge<'a> {
             if !evidence.candidates[candidate].signature.is_valid() {
                 continue;
             }
+            // Who was wrong elsewhere is not believed alone.
+            if live.iter().all(|c| refuted.contains_key(&(c.holder, c.saying))) {
+                continue;
+            }
             let who: BTreeSet<_> = live.iter().map(|c| c.holder).collect();
             let grade = if self.holders.independent(who.iter().copied()) > 1 {
                 Grade::Corroborated
@@ -457,8 +462,31 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// How often each holder's word of each kind turned out wrong: about events that the log has or that have their
+    /// place by now, and about positions that others fill.
+    fn refuted(&self) -> BTreeMap<(HolderId, Saying), u64> {
+        let mut refuted = self.evidence.contradicted_claims.clone();
+        for (&position, claims) in &self.evidence.claims {
+            for claim in claims {
+                let there = self.placed.get(&position).map(|p| self.event_of(p.candidate));
+                let wrong = match there {
+                    Some(event_id) => event_id != claim.event_id,
+                    None => self.used.contains(&claim.event_id) || !self.is_missing(position),
+                };
+                if wrong {
+                    *refuted.entry((claim.holder, claim.saying)).or_default() += 1;
+                }
+            }
+        }
+        refuted
+    }
+
+    fn event_of(&self, candidate: usize) -> EventId {
+        self.evidence.candidates[candidate].event.event_id
+    }
+
     /// Says of a claimed position without an event why it has none.
-    fn describe_open(&self, position: u64) -> Open {
+    fn describe_open(&self, position: u64, refuted: &BTreeMap<(HolderId, Saying), u64>) -> Open {
         let claims = self.evidence.claims.get(&position).map_or(&[][..], Vec::as_slice);
         let rivals: BTreeSet<EventId> = claims
             .iter()
@@ -477,10 +505,21 @@ impl<'a> Judge<'a> {
                     format!("event {event_id} is named for it, and nobody holds a copy that verifies"),
                 ),
                 &[candidate] => match &self.evidence.candidates[candidate].signature {
-                    SignatureCheck::Valid => (
-                        Grade::Contested,
-                        format!("event {event_id} is claimed to be at several positions"),
-                    ),
+                    SignatureCheck::Valid => {
+                        let wrong = claims
+                            .iter()
+                            .filter(|c| c.event_id == event_id)
+                            .map(|c| (c.holder, refuted.get(&(c.holder, c.saying)).copied().unwrap_or(0)))
+                            .min_by_key(|(_, wrong)| *wrong);
+                        let reason = match wrong {
+                            Some((holder, wrong)) if wrong > 0 => format!(
+                                "only {} claims event {event_id} for it, and was wrong about {wrong} other(s)",
+                                self.holders.name(holder)
+                            ),
+                            _ => format!("event {event_id} is claimed to be at several positions"),
+                        };
+                        (Grade::Contested, reason)
+                    }
                     unchecked => (
                         Grade::Contested,
                         format!(
@@ -509,6 +548,7 @@ impl<'a> Judge<'a> {
 
     fn finish(self) -> Judgement {
         let mut open = Vec::new();
+        let refuted = self.refuted();
         for gap in self.missing {
             let claimed: BTreeSet<u64> = self.evidence.claims.range(gap.clone()).map(|(p, _)| *p).collect();
             let known = claimed
@@ -525,7 +565,7 @@ impl<'a> Judge<'a> {
                 });
             }
             let unplaced = claimed.into_iter().filter(|p| !self.placed.contains_key(p));
-            open.extend(unplaced.map(|p| self.describe_open(p)));
+            open.extend(unplaced.map(|p| self.describe_open(p, &refuted)));
         }
         open.sort_by_key(|o| *o.range.start());
         Judgement {
@@ -569,7 +609,7 @@ mod tests {
     use ves::{AgentId, Event, Payload, SignatureBytes, SignatureScheme};
 
     use super::*;
-    use crate::evidence::{Candidate, Claim, HolderId, Saying};
+    use crate::evidence::{Candidate, Claim};
 
     fn stream() -> StreamKey {
         StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into())
@@ -724,6 +764,34 @@ mod tests {
                 (8, Grade::Contested, 1),
                 (9, Grade::Lost, 0)
             ]
+        );
+    }
+
+    #[test]
+    fn who_was_wrong_elsewhere_is_not_believed_alone() {
+        let mut case = Case::new(3..=9);
+        (3..=6).for_each(|n| case.claim(0, n, n, Saying::Outbox));
+        // Bravo's word on 6 is refuted by the root, so its word on 7 counts for nothing; with alpha's it does.
+        case.claim(1, 5, 6, Saying::Outbox);
+        case.claim(1, 7, 7, Saying::Outbox);
+        case.claim(1, 8, 8, Saying::Outbox);
+        case.claim(0, 8, 8, Saying::Outbox);
+        // What it pulled from the sequencer is another kind of word.
+        case.claim(1, 9, 9, Saying::Pulled);
+        let target = case.target(1..=6, 1..=2);
+        let judgement = case.judge(3..=9, &[target]);
+        let graded: Vec<(u64, Grade)> = judgement
+            .placements
+            .iter()
+            .skip(4)
+            .map(|p| (p.position, p.grade))
+            .collect();
+        assert_eq!(graded, [(8, Grade::Corroborated), (9, Grade::Claimed)]);
+        assert_eq!(judgement.open.len(), 1);
+        assert!(
+            judgement.open[0].reason.contains("was wrong about 1 other"),
+            "{}",
+            judgement.open[0].reason
         );
     }
 
