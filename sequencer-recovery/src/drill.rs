@@ -226,6 +226,7 @@ pub async fn drill(
     let input = SurveyInput {
         witnesses: Inputs {
             outboxes: outbox_files,
+            logs: Vec::new(),
             receipts: Vec::new(),
             sequencer_key: Some(world.sequencer_public_key()),
         },

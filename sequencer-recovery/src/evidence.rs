@@ -56,6 +56,8 @@ pub enum Saying {
     Pointer,
     /// A pulled row with its signature: the sequencer itself told the number.
     Pulled,
+    /// A row of another copy of the log.
+    Log,
 }
 
 impl Saying {
@@ -66,6 +68,7 @@ impl Saying {
             Saying::Outbox => 2,
             Saying::Pointer => 5,
             Saying::Pulled => 8,
+            Saying::Log => 20,
         }
     }
 }
@@ -181,10 +184,15 @@ impl StreamEvidence {
         self.by_event.get(&event_id).map_or(&[], Vec::as_slice)
     }
 
-    /// Remembers the highest number of one witness.
+    /// Remembers the highest number that one witness knows.
     pub fn add_witness(&mut self, witness: Witness) {
-        if witness.sequence > 0 && !self.witnesses.contains(&witness) {
-            self.witnesses.push(witness);
+        let same = |w: &&mut Witness| {
+            w.grade == witness.grade && w.who == witness.who && w.identity == witness.identity
+        };
+        match self.witnesses.iter_mut().find(same) {
+            Some(known) => known.sequence = known.sequence.max(witness.sequence),
+            None if witness.sequence > 0 => self.witnesses.push(witness),
+            None => {}
         }
     }
 }
