@@ -37,9 +37,42 @@ pub(crate) enum Conn {
     Snapshot(Connection),
 }
 
-/// Parses the URL and sets what this crate needs.
+/// The URL parameters that sqlx knows. It logs any other with its value, which may be a secret (`sslpassword`, say).
+const URL_PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Parses the URL and sets what this crate needs. A parameter that is not known is left out, with a warning.
 pub(crate) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    let options: PgConnectOptions = url.parse()?;
+    let (before, query) = url.split_once('?').unwrap_or((url, ""));
+    let known = |parameter: &&str| {
+        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
+        let known = URL_PARAMETERS.contains(&name) || name.starts_with("options[") || name.is_empty();
+        if !known {
+            // Not by its name: that may be the end of a password with a `?` in it.
+            tracing::warn!("ignoring a parameter of the database URL that is not known");
+        }
+        known
+    };
+    let query: Vec<&str> = query.split('&').filter(known).collect();
+    let options: PgConnectOptions = format!("{before}?{}", query.join("&")).parse()?;
     Ok(options
         .application_name("ves-toolkit")
         .disable_statement_logging())
@@ -275,10 +308,11 @@ fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<PgArguments, 
 
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
     for (number, parameter) in (1..).zip(parameters) {
-        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say.
-        let Some(index) = statement.parameter_index(&format!("${number}"))? else {
-            return Err(rusqlite::Error::InvalidParameterName(format!("${number}")));
-        };
+        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say: each must first appear in order.
+        debug_assert_eq!(
+            statement.parameter_name(number),
+            Some(format!("${number}").as_str())
+        );
         let text;
         let value = match parameter {
             Value::Null => ValueRef::Null,
@@ -299,7 +333,7 @@ fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result
                 )));
             }
         };
-        statement.raw_bind_parameter(index, ToSqlOutput::Borrowed(value))?;
+        statement.raw_bind_parameter(number, ToSqlOutput::Borrowed(value))?;
     }
     Ok(())
 }
@@ -350,4 +384,26 @@ pub(crate) fn insert_snapshot(
         inserted += snapshot_execute(&mut statement, &row).map_err(failed)?;
     }
     Ok(inserted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_with_the_parameters_that_are_known() {
+        let url =
+            "postgres://me@h:5433/log?sslmode=require&sslpassword=s3cret&options[search_path]=x&port=5434";
+        let options = postgres_options(url).unwrap();
+        assert_eq!((options.get_host(), options.get_port()), ("h", 5434));
+        assert_eq!(options.get_database(), Some("log"));
+        assert_eq!(options.get_options(), Some("-c search_path=x"));
+        assert!(matches!(
+            options.get_ssl_mode(),
+            sqlx::postgres::PgSslMode::Require
+        ));
+        let socket = postgres_options("postgresql:///log?host=/run/pg").unwrap();
+        assert_eq!(socket.get_socket().unwrap().to_str(), Some("/run/pg"));
+        assert!(postgres_options("postgres://h:port/log").is_err());
+    }
 }
