@@ -308,11 +308,15 @@ fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<PgArguments, 
 
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
     for (number, parameter) in (1..).zip(parameters) {
-        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say: each must first appear in order.
-        debug_assert_eq!(
-            statement.parameter_name(number),
-            Some(format!("${number}").as_str())
-        );
+        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say: most statements meet them in order,
+        // and for the others the name decides.
+        let name = format!("${number}");
+        let index = match statement.parameter_name(number) {
+            Some(found) if found == name => number,
+            _ => statement
+                .parameter_index(&name)?
+                .ok_or_else(|| rusqlite::Error::InvalidParameterName(name.clone()))?,
+        };
         let text;
         let value = match parameter {
             Value::Null => ValueRef::Null,
@@ -333,7 +337,7 @@ fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result
                 )));
             }
         };
-        statement.raw_bind_parameter(number, ToSqlOutput::Borrowed(value))?;
+        statement.raw_bind_parameter(index, ToSqlOutput::Borrowed(value))?;
     }
     Ok(())
 }

@@ -186,9 +186,9 @@ impl Repair {
         };
         let value = as_i64("counter", counter).map_err(refused)?;
         let parameters = [
+            value.into(),
             self.stream.tenant_id.into(),
             self.stream.store_id.into(),
-            value.into(),
         ];
         match self.view.conn.execute(doing, sql, &parameters).await? {
             1 => {
