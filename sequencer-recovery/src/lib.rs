@@ -13,7 +13,7 @@
 //! 5. [`apply`] carries the file out, one transaction for each stream under the sequencer's own locks, and reads
 //!    everything back before it commits. [`fingerprint`] tells it whether the log has moved on.
 //!
-//! [`counters`] does that for the counters alone, and [`drill`] walks the whole way on a small world.
+//! [`loss`] certifies what stays open, [`counters`] does the counters alone, and [`drill`] walks the whole way on a small world.
 //!
 //! [`gap`], [`floor`], [`grade`], [`placement`] take values and return values, and need no database. Nothing here
 //! prints, exits, or reads the environment.
@@ -32,6 +32,7 @@ pub mod floor;
 pub mod gap;
 pub mod grade;
 mod guesses;
+pub mod loss;
 pub mod placement;
 pub mod plan;
 pub mod plan_file;

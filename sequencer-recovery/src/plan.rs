@@ -12,12 +12,12 @@ use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
-use crate::examine::{BatchVerdict, Examined};
+use crate::examine::{Batch, BatchVerdict, Examined};
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
 use crate::plan_file::{
-    PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedCommitment, PlannedEvent, PlannedOpen,
+    KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedCommitment, PlannedEvent, PlannedOpen,
     PlannedStream, SCHEMA,
 };
 use crate::survey::{Survey, SurveyInput};
@@ -173,7 +173,13 @@ pub async fn plan(
         db: db.clone(),
         accept: options.accept.to_string(),
         floor: options.floor.unwrap_or_default().to_string(),
-        witnesses: survey.collected.heard.iter().map(|h| h.path.clone()).collect(),
+        witnesses: survey
+            .collected
+            .heard
+            .iter()
+            .map(|h| h.path.clone())
+            .chain(input.anchors.iter().map(|path| path.display().to_string()))
+            .collect(),
     };
     let io = |source| RecoveryError::Io {
         path: "the plan".into(),
@@ -199,7 +205,7 @@ pub async fn plan(
             &survey.collected.holders,
             options.budget,
         );
-        let plan = plan_stream(view, &examined, evidence, judgement, options, survey.chain_id).await?;
+        let plan = plan_stream(view, &examined, evidence, judgement, options, &survey).await?;
         add_totals(&mut totals, &plan);
         if plan.changes() || !plan.open.is_empty() {
             write_stream(&mut writer, &plan).map_err(io)?;
@@ -264,7 +270,7 @@ pub async fn plan_stream(
     evidence: &StreamEvidence,
     judgement: Judgement,
     options: &PlanOptions,
-    chain_id: Option<u64>,
+    survey: &Survey,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
     let floor = floor::choose(&examined.witnesses, options.floor)
@@ -292,7 +298,7 @@ pub async fn plan_stream(
             grade: t.grade,
         })
         .collect();
-    let (commitments, commitments_stop) = planned_commitments(examined, &solved, &events, chain_id);
+    let (commitments, commitments_stop) = planned_commitments(examined, &solved, &events, survey.chain_id);
 
     let mut open: Vec<PlannedOpen> = judgement
         .open
@@ -303,6 +309,7 @@ pub async fn plan_stream(
             grade: o.grade,
             reason: o.reason,
             rivals: o.rivals,
+            batch: None,
         })
         .collect();
     open.extend(unused.iter().map(|p| PlannedOpen {
@@ -311,8 +318,10 @@ pub async fn plan_stream(
         grade: p.grade,
         reason: format!("{}; used with --accept {}", p.basis, p.grade),
         rivals: vec![evidence.candidates[p.candidate].event.event_id],
+        batch: None,
     }));
     open.sort_by_key(|o| o.from);
+    let open = by_batch(open, &examined.batches);
 
     let highest_placed = events.last().map(|e| e.sequence);
     let counter_after = [
@@ -361,6 +370,7 @@ pub async fn plan_stream(
         counter_after,
         floor: floor.clone(),
         batches: solved,
+        not_heard: survey.not_heard(&examined.scan.tally.agents),
         events: events.len() as u64,
         commitments: commitments.len() as u64,
         open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
@@ -386,6 +396,43 @@ pub async fn plan_stream(
         open,
         summary,
     })
+}
+
+/// Cuts open ranges at the bounds of known batches, and names the batch of each part.
+fn by_batch(open: Vec<PlannedOpen>, batches: &[Batch]) -> Vec<PlannedOpen> {
+    let mut parts = Vec::with_capacity(open.len());
+    for mut rest in open {
+        // Anchored batches first, so that of a commitment and its anchor the stronger names the batch.
+        loop {
+            let here = |b: &&Batch| (b.sequence_start..=b.sequence_end).contains(&rest.from);
+            let batch = batches.iter().filter(here).max_by_key(|b| b.anchored);
+            let end = match batch {
+                Some(batch) => batch.sequence_end.min(rest.to),
+                None => {
+                    let next = batches
+                        .iter()
+                        .map(|b| b.sequence_start)
+                        .filter(|s| *s > rest.from)
+                        .min();
+                    next.map_or(rest.to, |next| rest.to.min(next - 1))
+                }
+            };
+            let batch = batch.map(|b| KnownBatch {
+                batch_id: b.batch_id,
+                anchored: b.anchored,
+            });
+            parts.push(PlannedOpen {
+                to: end,
+                batch,
+                ..rest.clone()
+            });
+            if end >= rest.to {
+                break;
+            }
+            rest.from = end + 1;
+        }
+    }
+    parts
 }
 
 /// What became of a batch, in words.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ves::{BatchId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
+use ves::{AgentId, BatchId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
 use crate::floor::Floor;
 use crate::grade::Grade;
@@ -61,6 +61,8 @@ pub struct PlannedStream {
     pub floor: Option<Floor>,
     /// Batches that are whole again with these events; `apply` recomputes their roots before it commits.
     pub batches: Vec<PlannedBatch>,
+    /// Agents that made events of this stream and whose outboxes were not heard: they may hold what is open.
+    pub not_heard: Vec<AgentId>,
     /// How many event lines follow.
     pub events: u64,
     /// How many commitment lines follow.
@@ -144,6 +146,18 @@ pub struct PlannedOpen {
     pub reason: String,
     /// The events that are named for it.
     pub rivals: Vec<EventId>,
+    /// The batch that it is in, if one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<KnownBatch>,
+}
+
+/// A batch that an open position is in: its root is known, the events are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownBatch {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Whether its root is anchored; otherwise only the log's own commitment has it.
+    pub anchored: bool,
 }
 
 impl PlannedOpen {
@@ -575,6 +589,7 @@ mod tests {
             counter_after: Some(9),
             floor: None,
             batches: vec![],
+            not_heard: vec![],
             events,
             commitments: 0,
             open_positions: 2,
@@ -589,6 +604,7 @@ mod tests {
             grade: Grade::Lost,
             reason,
             rivals: vec![],
+            batch: None,
         })
     }
 

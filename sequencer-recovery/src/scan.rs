@@ -3,7 +3,7 @@
 //! Rows arrive in chunks; a chunk is verified on all cores, then folded in order. Memory holds one chunk
 //! and the leaves of the batches in progress, whatever the size of the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use cli_common::{Cancel, Progress};
@@ -12,7 +12,7 @@ use event_log::{Commitment, LogEntry, RowError, StreamState, View};
 use rayon::prelude::*;
 use serde::Serialize;
 use ves::merkle::{self, leaf_hash};
-use ves::{EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
 
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
@@ -88,6 +88,8 @@ pub struct Tally {
     pub receipt_signatures_not_checked: BTreeMap<String, u64>,
     /// Encrypted events: the plaintext's hash cannot be checked without the key.
     pub encrypted: u64,
+    /// The agents that made the events.
+    pub agents: BTreeSet<AgentId>,
 }
 
 /// A range whose root is wanted.
@@ -336,6 +338,7 @@ impl Fold<'_> {
         self.batches.leaf(position, checked.leaf);
         let tally = &mut self.tally;
         tally.events += 1;
+        tally.agents.insert(entry.event.source_agent_id);
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
             tally.encrypted += 1;
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anchor_verify::{AnchorView, AnchoredBatch, AnchorsFile, ConflictKind};
 use cli_common::{Cancel, Progress};
 use event_log::{StreamFilter, StreamState, View};
-use ves::{KeyRegistry, StreamKey, TenantId};
+use ves::{AgentId, KeyRegistry, StreamKey, TenantId};
 
 use crate::collect::{Collected, Inputs, collect};
 use crate::error::RecoveryError;
@@ -149,6 +149,17 @@ impl Survey {
             cancel,
         )
         .await
+    }
+
+    /// Which of these agents' outboxes were not heard.
+    pub fn not_heard(&self, agents: &BTreeSet<AgentId>) -> Vec<AgentId> {
+        let heard: BTreeSet<AgentId> = self
+            .collected
+            .heard
+            .iter()
+            .filter_map(|h| h.agent_id.as_ref()?.parse().ok())
+            .collect();
+        agents.difference(&heard).copied().collect()
     }
 
     /// What was not looked at at all.

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod certify;
 pub mod counters;
 pub mod drill;
 pub mod plan;
