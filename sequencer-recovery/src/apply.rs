@@ -301,11 +301,6 @@ async fn apply_stream(
             Some(what) => Err(RecoveryError::Drift { stream, what }),
         };
     }
-    if header.events == 0 && header.commitments == 0 && header.counter_after == counter {
-        // The plan only tells what stays open here.
-        applied.status = StreamStatus::AlreadyApplied;
-        return Ok(());
-    }
     if let Some(key) = &options.sequencer_key
         && before.receipt_signed_by_another
     {
@@ -361,6 +356,7 @@ async fn apply_stream(
         .await?;
     cancel.check()?;
     if applied.changed_nothing() {
+        // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
         applied.status = StreamStatus::AlreadyApplied;
         return Ok(());
     }

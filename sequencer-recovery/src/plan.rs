@@ -1,7 +1,7 @@
 //! The plan: which event goes back to which position on what evidence, what the counter becomes, what
 //! stays open and why. Makes a value and a file; changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use anchor_verify::AnchoredBatch;
@@ -17,8 +17,8 @@ use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
 use crate::plan_file::{
-    KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedCommitment, PlannedEvent, PlannedOpen,
-    PlannedStream, SCHEMA,
+    KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
+    PlannedEvent, PlannedOpen, PlannedStream, SCHEMA,
 };
 use crate::survey::{Survey, SurveyInput};
 
@@ -102,6 +102,8 @@ pub struct StreamSummary {
     pub counter_after: Option<u64>,
     /// Why, and what the other choices cost.
     pub floor: Option<Floor>,
+    /// What is put right beside the events.
+    pub bookkeeping: PlannedBookkeeping,
     /// Positions that stay open, in ranges of one reason.
     pub open: Vec<PlannedOpen>,
     /// Events that their agents still have to push.
@@ -130,6 +132,8 @@ pub struct StreamPlan {
     pub events: Vec<PlannedEvent>,
     /// Its commitments, ascending.
     pub commitments: Vec<PlannedCommitment>,
+    /// What follows from the events and is put right beside them.
+    pub bookkeeping: PlannedBookkeeping,
     /// What stays open, ascending.
     pub open: Vec<PlannedOpen>,
     /// In numbers.
@@ -141,6 +145,7 @@ impl StreamPlan {
     pub fn changes(&self) -> bool {
         !self.events.is_empty()
             || !self.commitments.is_empty()
+            || !self.bookkeeping.is_empty()
             || self.header.counter_after != self.header.counter_before
     }
 }
@@ -236,6 +241,9 @@ fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std:
     }
     for commitment in &plan.commitments {
         writer.line(&PlanLine::Commitment(Box::new(commitment.clone())))?;
+    }
+    if !plan.bookkeeping.is_empty() {
+        writer.line(&PlanLine::Bookkeeping(Box::new(plan.bookkeeping.clone())))?;
     }
     for open in &plan.open {
         writer.line(&PlanLine::Open(open.clone()))?;
@@ -345,6 +353,12 @@ pub async fn plan_stream(
                 && !claimed_ids.contains(&c.event.event_id)
         })
         .count() as u64;
+    let mut bookkeeping = examined.bookkeeping.clone();
+    // A command whose event goes back is remembered rightly; one whose event may still turn up keeps its place.
+    let commands: BTreeSet<_> = events.iter().filter_map(|e| e.event.command_id).collect();
+    bookkeeping
+        .forget
+        .retain(|c| open.is_empty() && !commands.contains(c));
     let mut by_grade: BTreeMap<Grade, u64> = BTreeMap::new();
     for event in &events {
         *by_grade.entry(event.grade).or_default() += 1;
@@ -386,6 +400,7 @@ pub async fn plan_stream(
         counter_before: examined.state.counter,
         counter_after,
         floor,
+        bookkeeping: bookkeeping.clone(),
         open: open.clone(),
         never_sequenced,
     };
@@ -393,6 +408,7 @@ pub async fn plan_stream(
         header,
         events,
         commitments,
+        bookkeeping,
         open,
         summary,
     })

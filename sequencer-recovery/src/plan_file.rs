@@ -11,9 +11,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use event_log::Entity;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ves::{AgentId, BatchId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
+use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
 use crate::floor::Floor;
 use crate::grade::Grade;
@@ -172,6 +173,28 @@ impl PlannedOpen {
     }
 }
 
+/// What follows from the events and was lost or left over beside them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedBookkeeping {
+    /// Positions of events that are there and have no receipt.
+    pub receipts: Vec<RangeInclusive<u64>>,
+    /// Commands of events that are there and are not remembered, with the event's position.
+    pub remember: Vec<(CommandId, u64)>,
+    /// Commands that are remembered and that no event carries.
+    pub forget: Vec<CommandId>,
+    /// Entities whose version is below the number of their events.
+    pub raise_versions: Vec<Entity>,
+    /// Where the projection checkpoint goes back to.
+    pub projection: Option<u64>,
+}
+
+impl PlannedBookkeeping {
+    /// True if there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One line of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -184,6 +207,8 @@ pub enum PlanLine {
     Event(Box<PlannedEvent>),
     /// A commitment of that stream.
     Commitment(Box<PlannedCommitment>),
+    /// Bookkeeping of that stream.
+    Bookkeeping(Box<PlannedBookkeeping>),
     /// Open positions of that stream.
     Open(PlannedOpen),
     /// The last line.
@@ -350,9 +375,9 @@ impl PlanFile {
                 Some(PlanLine::Open(open)) if open.from > open.to => {
                     return Err(bad("a range that ends before it starts"));
                 }
-                Some(PlanLine::Open(_)) => {
+                Some(PlanLine::Open(_) | PlanLine::Bookkeeping(_)) => {
                     if section.is_none() {
-                        return Err(bad("open positions of no stream"));
+                        return Err(bad("a line of no stream"));
                     }
                 }
                 Some(PlanLine::End { lines: count, sha256 }) => {

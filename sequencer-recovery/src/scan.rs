@@ -4,7 +4,7 @@
 //! and the leaves of the batches in progress, whatever the size of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use cli_common::{Cancel, Progress};
 use ed25519_dalek::VerifyingKey;
@@ -76,6 +76,8 @@ pub struct Tally {
     pub signatures_not_checked: BTreeMap<String, u64>,
     /// Events without a receipt.
     pub receipt_missing: Places,
+    /// Positions of all events without a receipt that verify themselves.
+    pub receipts_to_make: Vec<RangeInclusive<u64>>,
     /// Receipts that name another number, time or hash.
     pub receipt_mismatch: Places,
     /// Receipt signatures that do not hold.
@@ -342,6 +344,7 @@ impl Fold<'_> {
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
             tally.encrypted += 1;
         }
+        let sound = checked.signing_hash_matches && checked.payload.is_match();
         if !checked.signing_hash_matches {
             tally.signing_hash.add(position, || {
                 format!(
@@ -372,6 +375,12 @@ impl Fold<'_> {
         }
         match checked.receipt {
             ReceiptState::Missing => {
+                if sound {
+                    match tally.receipts_to_make.last_mut() {
+                        Some(last) if last.end() + 1 == position => *last = *last.start()..=position,
+                        _ => tally.receipts_to_make.push(position..=position),
+                    }
+                }
                 tally
                     .receipt_missing
                     .add(position, || format!("event {}", entry.event.event_id));

@@ -175,6 +175,31 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
                 b.batch_id, b.sequence_start, b.sequence_end, b.outcome
             ))?;
         }
+        let b = &s.bookkeeping;
+        let receipts: u64 = b.receipts.iter().map(|r| r.end() - r.start() + 1).sum();
+        let books = [
+            (receipts, "receipt(s) are made again for events that are there"),
+            (
+                b.remember.len() as u64,
+                "command id(s) of events are remembered again",
+            ),
+            (
+                b.forget.len() as u64,
+                "command id(s) that no event carries are forgotten",
+            ),
+            (
+                b.raise_versions.len() as u64,
+                "entity version(s) are raised to the number of events",
+            ),
+        ];
+        for (count, what) in books.into_iter().filter(|(count, _)| *count > 0) {
+            out.line(&format!("  {count} {what}"))?;
+        }
+        if let Some(projection) = b.projection {
+            out.line(&format!(
+                "  the projection checkpoint goes back to {projection}, so that what is refilled is projected"
+            ))?;
+        }
         if let Some(why) = &s.commitments_stop {
             out.line(&format!("  {why}"))?;
         }
