@@ -279,6 +279,15 @@ impl Source<'_> {
             heard.unsigned += 1;
         }
         if let Some((stream, at)) = in_log.get(&row.event_id) {
+            if let (Origin::Outbox { local_seq, .. }, Content::Signed(event)) = (&row.origin, &row.content)
+                && *stream == row.stream
+            {
+                evidence
+                    .known_order
+                    .entry(event.source_agent_id)
+                    .or_default()
+                    .insert(*at, *local_seq);
+            }
             match row.claimed_sequence {
                 Some(position) if *stream == row.stream && *at == position => evidence.confirmed_claims += 1,
                 Some(_) => {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use outbox_sync::OutboxStatus;
 use serde::Serialize;
-use ves::{Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
+use ves::{AgentId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
 
 use crate::floor::Witness;
 
@@ -131,6 +131,8 @@ pub struct StreamEvidence {
     by_event: HashMap<EventId, Vec<usize>>,
     /// Claims by position, of events that the log lacks.
     pub claims: BTreeMap<u64, Vec<Claim>>,
+    /// Where events of an agent stand in the log, with their number in the agent's own order.
+    pub known_order: BTreeMap<AgentId, BTreeMap<u64, i64>>,
     /// Receipts with a matching hash and a valid signature, by position.
     pub receipts: BTreeMap<u64, Vec<HeldReceipt>>,
     /// Who knows which highest number.

@@ -33,6 +33,7 @@ pub mod gap;
 pub mod grade;
 mod guesses;
 pub mod loss;
+mod orders;
 pub mod placement;
 pub mod plan;
 pub mod plan_file;

@@ -8,6 +8,7 @@ use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::grade::Accept;
+use sequencer_recovery::placement::Budget;
 use sequencer_recovery::plan::{PlanOptions, PlanSummary, plan};
 use sequencer_recovery::plan_file::PlannedOpen;
 
@@ -37,6 +38,10 @@ pub struct PlanArgs {
     /// committed, corroborated, claimed), or a number. Without it: the highest claim, unless it is beyond belief
     #[arg(long, value_name = "GRADE|N")]
     floor: Option<FloorChoice>,
+
+    /// How many guesses to try for each batch before it is left open
+    #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
+    solve_candidates: u64,
 }
 
 /// Runs the command.
@@ -45,7 +50,10 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     let options = PlanOptions {
         accept: args.accept,
         floor: args.floor,
-        ..PlanOptions::default()
+        budget: Budget {
+            tries: args.solve_candidates,
+            ..Budget::default()
+        },
     };
     let path = args.out.as_path();
     if path.exists() {
