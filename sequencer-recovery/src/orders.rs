@@ -73,10 +73,6 @@ impl<'a> OrderSearch<'a> {
     }
 
     /// The next assignment: for each slot its candidate. No candidate occurs twice in one.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the caller also asks what was dropped"
-    )]
     pub fn next(&mut self) -> Option<Vec<usize>> {
         while let Some(state) = self.heap.pop() {
             let Some(slot) = self.slots.get(state.picks.len()) else {
