@@ -1,1 +1,185 @@
-//! To be written.
+//! Measuring beside a rival: both run in turn, A B A B, in one process, and what counts is the
+//! median of the ratios of neighbouring runs. A machine that is busy or changes its clock slows
+//! down both.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// How long a comparison takes and which ones run, from the command line: words select comparisons
+/// whose name contains one of them, `--rounds N` sets how many pairs are measured, and `--large` asks
+/// for the sizes that take minutes.
+#[derive(Debug, Clone)]
+pub struct Options {
+    words: Vec<String>,
+    rounds: usize,
+    /// Whether to run the sizes that take minutes.
+    pub large: bool,
+}
+
+impl Options {
+    /// Reads the command line. What cargo itself passes is skipped.
+    pub fn from_args() -> Self {
+        let mut options = Self {
+            words: Vec::new(),
+            rounds: 31,
+            large: false,
+        };
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--large" => options.large = true,
+                "--rounds" => {
+                    options.rounds = args
+                        .next()
+                        .and_then(|n| n.parse().ok())
+                        .unwrap_or(options.rounds)
+                        .max(1);
+                }
+                other if other.starts_with('-') => {}
+                word => options.words.push(word.to_owned()),
+            }
+        }
+        options
+    }
+
+    fn selects(&self, name: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+    }
+}
+
+/// One comparison's outcome.
+#[derive(Debug, Clone)]
+struct Row {
+    name: String,
+    rival: f64,
+    ours: f64,
+    ratios: Vec<f64>,
+    at_least: Option<f64>,
+}
+
+/// A table of comparisons, printed as Markdown when it is dropped.
+#[derive(Debug)]
+pub struct Table {
+    options: Options,
+    rival: String,
+    unit: String,
+    rows: Vec<Row>,
+}
+
+fn median(values: &[f64], at: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * at).round() as usize]
+}
+
+fn seconds<T>(run: &mut impl FnMut() -> T) -> f64 {
+    let start = Instant::now();
+    black_box(run());
+    start.elapsed().as_secs_f64()
+}
+
+impl Table {
+    /// A table whose times are given for one `unit` of work.
+    pub fn new(options: &Options, rival: &str, unit: &str) -> Self {
+        Self {
+            options: options.clone(),
+            rival: rival.into(),
+            unit: unit.into(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Measures `ours` beside `rival`; both do `units` units of work in one call.
+    ///
+    /// # Panics
+    /// If the two come to different results.
+    pub fn compare<T: PartialEq>(
+        &mut self,
+        name: &str,
+        units: usize,
+        at_least: Option<f64>,
+        mut rival: impl FnMut() -> T,
+        mut ours: impl FnMut() -> T,
+    ) {
+        if !self.options.selects(name) {
+            return;
+        }
+        assert!(rival() == ours(), "{name}: the results differ");
+        // Long enough for the clock, short enough for many pairs.
+        let once = seconds(&mut ours).max(1e-9);
+        let calls = (0.02 / once).clamp(1.0, 1e6) as usize;
+        let many = |f: &mut dyn FnMut() -> T| {
+            seconds(&mut || {
+                for _ in 0..calls {
+                    black_box(f());
+                }
+            }) / (calls * units) as f64
+        };
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let begun = Instant::now();
+        for round in 0..self.options.rounds {
+            a.push(many(&mut rival));
+            b.push(many(&mut ours));
+            if round >= 4 && begun.elapsed() > Duration::from_secs(120) {
+                break;
+            }
+        }
+        let row = Row {
+            name: name.into(),
+            rival: median(&a, 0.5),
+            ours: median(&b, 0.5),
+            ratios: a.iter().zip(&b).map(|(a, b)| a / b).collect(),
+            at_least,
+        };
+        eprintln!("{name}: {:.2}", median(&row.ratios, 0.5));
+        self.rows.push(row);
+    }
+
+    fn markdown(&self) -> String {
+        let Self { rival, unit, .. } = self;
+        let mut text = format!(
+            "\n| what | {rival}, ns per {unit} | ours, ns | median ratio | quartiles | runs | at least |\n\
+             |---|---|---|---|---|---|---|\n"
+        );
+        for row in &self.rows {
+            let at_least = row.at_least.map_or_else(|| "–".into(), |x| format!("{x}×"));
+            let r = &row.ratios;
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "| {} | {:.1} | {:.1} | **{:.2}×** | {:.2}–{:.2} | {} | {at_least} |",
+                row.name,
+                row.rival * 1e9,
+                row.ours * 1e9,
+                median(r, 0.5),
+                median(r, 0.25),
+                median(r, 0.75),
+                r.len(),
+            );
+        }
+        text
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if !self.rows.is_empty() {
+            println!("{}", self.markdown());
+        }
+    }
+}
+
+/// Bytes that look random and are the same in every run.
+pub fn noise(seed: u64, out: &mut [u8]) {
+    let mut state = seed;
+    for chunk in out.chunks_mut(8) {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        chunk.copy_from_slice(&z.to_le_bytes()[..chunk.len()]);
+    }
+}

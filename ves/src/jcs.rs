@@ -125,7 +125,11 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
-        if value.is_finite() { Ok(Json::Number(value)) } else { Err(E::custom("number out of range")) }
+        if value.is_finite() {
+            Ok(Json::Number(value))
+        } else {
+            Err(E::custom("number out of range"))
+        }
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {
@@ -152,7 +156,10 @@ impl<'de> Visitor<'de> for JsonVisitor {
         // RFC 8785 §3.2.3 sorts by UTF-16 code units, which differs from UTF-8 order beyond U+FFFF.
         members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
         if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(de::Error::custom(format_args!("member name {:?} is repeated", pair[0].0)));
+            return Err(de::Error::custom(format_args!(
+                "member name {:?} is repeated",
+                pair[0].0
+            )));
         }
         Ok(Json::Object(members))
     }
@@ -200,7 +207,17 @@ mod tests {
     #[test]
     fn what_has_no_canonical_form_is_refused() {
         let deep = "[".repeat(200) + &"]".repeat(200);
-        let bad = ["", "{", "{\"a\":1,\"a\":1}", "{\"a\":1,\"\\u0061\":2}", "1e400", "\"\\ud800\"", "NaN", "1 2", &deep];
+        let bad = [
+            "",
+            "{",
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":1,\"\\u0061\":2}",
+            "1e400",
+            "\"\\ud800\"",
+            "NaN",
+            "1 2",
+            &deep,
+        ];
         for input in bad {
             assert!(canonicalize(input).is_err(), "{input:.40}");
         }
@@ -210,7 +227,9 @@ mod tests {
         let leaf = prop_oneof![
             Just("null".to_owned()),
             any::<bool>().prop_map(|b| b.to_string()),
-            any::<f64>().prop_filter("finite", |x| x.is_finite()).prop_map(|x| format!("{x:e}")),
+            any::<f64>()
+                .prop_filter("finite", |x| x.is_finite())
+                .prop_map(|x| format!("{x:e}")),
             any::<i64>().prop_map(|n| n.to_string()),
             any::<String>().prop_map(|s| serde_json::to_string(&s).unwrap()),
         ];

@@ -117,7 +117,8 @@ impl KeyRegistry {
     pub fn insert(&mut self, key: SigningKey) {
         // Parsed once: decompressing the point costs about as much as a tenth of a verification.
         let parsed = VerifyingKey::from_bytes(&key.public_key.0).ok();
-        self.keys.insert((key.tenant_id, key.agent_id, key.key_id), (key, parsed));
+        self.keys
+            .insert((key.tenant_id, key.agent_id, key.key_id), (key, parsed));
     }
 
     /// How many keys there are.
@@ -170,7 +171,8 @@ impl KeyRegistry {
 
 /// Whether an Ed25519 signature over a 32-byte hash holds, exactly as `ed25519-dalek`'s `verify`.
 pub fn verify(key: &VerifyingKey, message: &Hash32, signature: &SignatureBytes) -> bool {
-    key.verify(&message.0, &Signature::from_bytes(&signature.0)).is_ok()
+    key.verify(&message.0, &Signature::from_bytes(&signature.0))
+        .is_ok()
 }
 
 #[cfg(test)]
@@ -228,14 +230,34 @@ mod tests {
         let hash = event.signing_hash();
         let registry = KeyRegistry::new([row.clone()]);
         assert_eq!(registry.check(&event, &hash, at(100)), SignatureCheck::Valid);
-        assert!(matches!(registry.check(&event, &hash, at(99)), SignatureCheck::KeyNotValid(_)));
-        assert!(matches!(registry.check(&event, &hash, at(200)), SignatureCheck::KeyNotValid(_)));
-        let revoked = SigningKey { revoked_at: Some(at(150)), status: "revoked".into(), ..row.clone() };
+        assert!(matches!(
+            registry.check(&event, &hash, at(99)),
+            SignatureCheck::KeyNotValid(_)
+        ));
+        assert!(matches!(
+            registry.check(&event, &hash, at(200)),
+            SignatureCheck::KeyNotValid(_)
+        ));
+        let revoked = SigningKey {
+            revoked_at: Some(at(150)),
+            status: "revoked".into(),
+            ..row.clone()
+        };
         let registry = KeyRegistry::new([revoked]);
         assert_eq!(registry.check(&event, &hash, at(149)), SignatureCheck::Valid);
-        assert!(matches!(registry.check(&event, &hash, at(150)), SignatureCheck::KeyNotValid(_)));
-        let expired = SigningKey { valid_to: None, status: "expired".into(), ..row };
-        assert_eq!(KeyRegistry::new([expired]).check(&event, &hash, at(500)), SignatureCheck::Valid);
+        assert!(matches!(
+            registry.check(&event, &hash, at(150)),
+            SignatureCheck::KeyNotValid(_)
+        ));
+        let expired = SigningKey {
+            valid_to: None,
+            status: "expired".into(),
+            ..row
+        };
+        assert_eq!(
+            KeyRegistry::new([expired]).check(&event, &hash, at(500)),
+            SignatureCheck::Valid
+        );
     }
 
     #[test]
@@ -243,14 +265,35 @@ mod tests {
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
         let (event, row) = signed_event(&key);
         let registry = KeyRegistry::new([row]);
-        let altered = Event { entity_id: "O-2".into(), ..event.clone() };
-        assert_eq!(registry.check(&altered, &altered.signing_hash(), at(150)), SignatureCheck::Invalid);
-        let unknown = Event { agent_key_id: 2, ..event.clone() };
-        assert_eq!(registry.check(&unknown, &unknown.signing_hash(), at(150)), SignatureCheck::KeyUnknown);
-        let pq = Event { agent_signature_scheme: SignatureScheme(3), ..event.clone() };
-        assert!(matches!(registry.check(&pq, &pq.signing_hash(), at(150)), SignatureCheck::NotChecked(_)));
+        let altered = Event {
+            entity_id: "O-2".into(),
+            ..event.clone()
+        };
+        assert_eq!(
+            registry.check(&altered, &altered.signing_hash(), at(150)),
+            SignatureCheck::Invalid
+        );
+        let unknown = Event {
+            agent_key_id: 2,
+            ..event.clone()
+        };
+        assert_eq!(
+            registry.check(&unknown, &unknown.signing_hash(), at(150)),
+            SignatureCheck::KeyUnknown
+        );
+        let pq = Event {
+            agent_signature_scheme: SignatureScheme(3),
+            ..event.clone()
+        };
+        assert!(matches!(
+            registry.check(&pq, &pq.signing_hash(), at(150)),
+            SignatureCheck::NotChecked(_)
+        ));
         assert_eq!(event.check_payload(), crate::EventCheck::Matches);
-        let other = Event { payload: Payload::Plain("{\"a\":2}".into()), ..event };
+        let other = Event {
+            payload: Payload::Plain("{\"a\":2}".into()),
+            ..event
+        };
         assert!(!other.check_payload().is_match());
     }
 }

@@ -15,6 +15,7 @@
 //! | [`payload`] | payload hashes, plaintext and encrypted |
 //! | [`event`] | the signed fields of an event and its signing hash |
 //! | [`key`] | which key may sign when, and does the signature hold |
+//! | [`kernel`] | SHA-256 of many messages at once, as fast as the machine can |
 //! | [`merkle`] | leaves, roots, inclusion proofs |
 //! | [`receipt`] | what the sequencer promised |
 //! | [`stream`] | stream ids, the advisory lock key, state roots |
@@ -31,6 +32,7 @@ pub mod digest;
 pub mod event;
 pub mod id;
 pub mod jcs;
+pub mod kernel;
 pub mod key;
 pub mod merkle;
 pub mod payload;

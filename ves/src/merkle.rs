@@ -29,7 +29,10 @@ pub fn leaf_hash(
 
 /// An inner node: SHA-256 over 75 bytes, `VES_NODE_V1` ‖ left ‖ right.
 pub fn node_hash(left: &Hash32, right: &Hash32) -> Hash32 {
-    Preimage::new("VES_NODE_V1").bytes(&left.0).bytes(&right.0).finish()
+    Preimage::new("VES_NODE_V1")
+        .bytes(&left.0)
+        .bytes(&right.0)
+        .finish()
 }
 
 /// The padding leaf: SHA-256(`VES_PAD_LEAF_V1`).
@@ -160,7 +163,9 @@ impl InclusionProof {
 
     /// The sequencer's `directions`: true where the sibling is on the right.
     pub fn directions(&self) -> Vec<bool> {
-        (0..self.proof_path.len()).map(|level| self.leaf_index >> level & 1 == 0).collect()
+        (0..self.proof_path.len())
+            .map(|level| self.leaf_index >> level & 1 == 0)
+            .collect()
     }
 
     /// The root that `leaf` has by this proof; `None` if the index does not fit the path's length,
@@ -199,7 +204,10 @@ pub fn inclusion_proof(leaves: &[Hash32], leaf_index: usize) -> Option<Inclusion
             *tree.levels[height].get(sibling).unwrap_or(&tree.pads[height])
         })
         .collect();
-    Some(InclusionProof { leaf_index: leaf_index as u64, proof_path })
+    Some(InclusionProof {
+        leaf_index: leaf_index as u64,
+        proof_path,
+    })
 }
 
 #[cfg(test)]
@@ -209,7 +217,9 @@ mod tests {
     use super::*;
 
     fn leaves(n: usize) -> Vec<Hash32> {
-        (0..n as u64).map(|i| Preimage::new("test leaf").u64(i).finish()).collect()
+        (0..n as u64)
+            .map(|i| Preimage::new("test leaf").u64(i).finish())
+            .collect()
     }
 
     /// The definition, word by word: pad to a power of two, hash pairs until one is left.
@@ -217,7 +227,10 @@ mod tests {
         let mut level = leaves.to_vec();
         level.resize(leaves.len().next_power_of_two(), pad_leaf());
         while level.len() > 1 {
-            level = level.chunks(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
+            level = level
+                .chunks(2)
+                .map(|pair| node_hash(&pair[0], &pair[1]))
+                .collect();
         }
         level[0]
     }

@@ -14,7 +14,9 @@ use crate::jcs::{JcsError, canonicalize};
 /// # Errors
 /// Text without a canonical form, see [`canonicalize`].
 pub fn plain_hash(payload_json: &str) -> Result<Hash32, JcsError> {
-    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1").bytes(canonicalize(payload_json)?.as_bytes()).finish())
+    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1")
+        .bytes(canonicalize(payload_json)?.as_bytes())
+        .finish())
 }
 
 /// `payload_plain_hash` of an encrypted payload, for who knows the plaintext and its salt:
@@ -24,7 +26,10 @@ pub fn plain_hash(payload_json: &str) -> Result<Hash32, JcsError> {
 /// Text without a canonical form.
 pub fn salted_plain_hash(salt: &[u8; 16], payload_json: &str) -> Result<Hash32, JcsError> {
     let canonical = canonicalize(payload_json)?;
-    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1").bytes(salt).bytes(canonical.as_bytes()).finish())
+    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1")
+        .bytes(salt)
+        .bytes(canonical.as_bytes())
+        .finish())
 }
 
 /// `payload_cipher_hash` of every plaintext event: 32 zero bytes.
@@ -77,19 +82,21 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 );
 
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EncryptedPayloadError> {
-    BASE64URL.decode(text).map_err(|source| EncryptedPayloadError::Base64 { field, source })
+    BASE64URL
+        .decode(text)
+        .map_err(|source| EncryptedPayloadError::Base64 { field, source })
 }
 
-fn decode_exact(
-    field: &'static str,
-    text: &str,
-    expected: usize,
-) -> Result<Vec<u8>, EncryptedPayloadError> {
+fn decode_exact(field: &'static str, text: &str, expected: usize) -> Result<Vec<u8>, EncryptedPayloadError> {
     let bytes = decode(field, text)?;
     if bytes.len() == expected {
         Ok(bytes)
     } else {
-        Err(EncryptedPayloadError::Length { field, found: bytes.len(), expected })
+        Err(EncryptedPayloadError::Length {
+            field,
+            found: bytes.len(),
+            expected,
+        })
     }
 }
 
