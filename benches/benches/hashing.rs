@@ -1,43 +1,12 @@
 //! Nodes and leaves of Merkle trees on one thread, each kernel beside `sha2`.
 
-use benches::{Options, Table, noise};
+use benches::{Options, Table, hashes, inputs, noise, stream};
 use sha2::{Digest, Sha256};
-use ves::kernel::{Batch, Kernel, LeafInput};
-use ves::{Hash32, SignatureBytes, StreamKey};
+use ves::Hash32;
+use ves::kernel::{Batch, Kernel};
 
 /// What fits the second-level cache, as a worker's share of a tree does.
 const COUNT: usize = 1024;
-
-fn hashes(n: usize) -> Vec<Hash32> {
-    let mut hashes = vec![Hash32::ZERO; n];
-    for (i, hash) in hashes.iter_mut().enumerate() {
-        noise(i as u64, &mut hash.0);
-    }
-    hashes
-}
-
-fn inputs(n: usize) -> Vec<LeafInput> {
-    let signing = hashes(n);
-    (1..)
-        .zip(signing)
-        .map(|(sequence_number, event_signing_hash)| {
-            let mut agent_signature = SignatureBytes::ZERO;
-            noise(sequence_number << 32, &mut agent_signature.0);
-            LeafInput {
-                sequence_number,
-                event_signing_hash,
-                agent_signature,
-            }
-        })
-        .collect()
-}
-
-fn stream() -> StreamKey {
-    StreamKey::new(
-        uuid::Uuid::from_u128(1 << 99).into(),
-        uuid::Uuid::from_u128(2 << 99).into(),
-    )
-}
 
 fn at_least(kernel: Kernel, avx512: f64) -> Option<f64> {
     match kernel {
