@@ -1,6 +1,6 @@
 //! Nodes and leaves of Merkle trees on one thread, each kernel beside `sha2`.
 
-use benches::{Options, Table, hashes, inputs, noise, stream};
+use benches::{Clock, Options, Table, hashes, inputs, noise, stream};
 use sha2::{Digest, Sha256};
 use ves::Hash32;
 use ves::kernel::{Batch, Kernel};
@@ -21,7 +21,7 @@ fn main() {
     let stream = stream();
     let level = hashes(2 * COUNT);
     let inputs = inputs(COUNT);
-    let mut table = Table::new(&options, "`sha2`", "hash");
+    let mut table = Table::new(&options, Clock::Thread, "`sha2`", "hash");
     for kernel in Kernel::available() {
         let mut theirs = vec![Hash32::ZERO; COUNT];
         let mut ours = theirs.clone();

@@ -3,7 +3,7 @@
 
 mod rival;
 
-use benches::{Options, Table, inputs, stream};
+use benches::{Clock, Options, Table, inputs, stream};
 use ves::merkle;
 
 fn main() {
@@ -22,7 +22,7 @@ fn main() {
     if options.large {
         sizes.push((10_000_000, Some(18.0)));
     }
-    let mut table = Table::new(&options, "`rs_merkle`", "leaf");
+    let mut table = Table::new(&options, Clock::Wall, "`rs_merkle`", "leaf");
     for (count, at_least) in sizes {
         let inputs = inputs(count);
         table.compare(

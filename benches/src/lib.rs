@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use ves::kernel::LeafInput;
 use ves::{Hash32, SignatureBytes, StreamKey};
 
@@ -67,6 +68,7 @@ struct Row {
 #[derive(Debug)]
 pub struct Table {
     options: Options,
+    clock: Clock,
     rival: String,
     unit: String,
     rows: Vec<Row>,
@@ -79,17 +81,37 @@ fn quantile(values: &[f64], at: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * at).round() as usize]
 }
 
-fn seconds<T>(run: &mut impl FnMut() -> T) -> f64 {
-    let start = Instant::now();
-    black_box(run());
-    start.elapsed().as_secs_f64()
+/// What a comparison counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The time that the measuring thread was on a processor: what others do on the machine adds
+    /// nothing. For work on one thread.
+    Thread,
+    /// The time on the wall.
+    Wall,
+}
+
+impl Clock {
+    fn seconds<T>(self, run: impl FnOnce() -> T) -> f64 {
+        let now = || {
+            let time = clock_gettime(match self {
+                Self::Thread => ClockId::ThreadCPUTime,
+                Self::Wall => ClockId::Monotonic,
+            });
+            Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+        };
+        let start = now();
+        black_box(run());
+        (now() - start).as_secs_f64()
+    }
 }
 
 impl Table {
     /// A table whose times are given for one `unit` of work.
-    pub fn new(options: &Options, rival: &str, unit: &str) -> Self {
+    pub fn new(options: &Options, clock: Clock, rival: &str, unit: &str) -> Self {
         Self {
             options: options.clone(),
+            clock,
             rival: rival.into(),
             unit: unit.into(),
             rows: Vec::new(),
@@ -113,10 +135,10 @@ impl Table {
         }
         assert!(rival() == ours(), "{name}: the results differ");
         // Long enough for the clock, short enough for many pairs.
-        let once = seconds(&mut ours).max(1e-9);
+        let once = self.clock.seconds(&mut ours).max(1e-9);
         let calls = (0.02 / once).clamp(1.0, 1e6) as usize;
         let many = |f: &mut dyn FnMut() -> T| {
-            seconds(&mut || {
+            self.clock.seconds(|| {
                 for _ in 0..calls {
                     black_box(f());
                 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use ves::kernel::{self, Kernel, LeafInput};
+use ves::key::EventSignature;
 use ves::merkle::{self, InclusionProof, RootBuilder};
 use ves::{
     AgentId, BatchId, CommandId, Event, EventCheck, EventId, Hash32, KeyRegistry, Payload, Receipt,
@@ -244,6 +245,22 @@ fn every_ed25519_signature_holds_and_every_other_scheme_is_not_checked() {
         assert!(!registry.check(&event, &wrong, v.sequenced_at).is_valid());
     }
     assert_eq!(verdicts, HashMap::from([("valid", 2046), ("not checked", 15)]));
+
+    let events: Vec<Event> = vectors.events.iter().map(VectorEvent::event).collect();
+    let signatures: Vec<EventSignature<'_>> = (events.iter().zip(&vectors.events))
+        .map(|(event, v)| EventSignature {
+            event,
+            signing_hash: v.event_signing_hash,
+            at: v.sequenced_at,
+        })
+        .collect();
+    for chunk in signatures.chunks(500) {
+        let one_by_one: Vec<SignatureCheck> = chunk
+            .iter()
+            .map(|s| registry.check(s.event, &s.signing_hash, s.at))
+            .collect();
+        assert_eq!(registry.check_many(chunk), one_by_one);
+    }
 }
 
 #[test]
