@@ -183,6 +183,7 @@ fn every_event_hashes_as_the_sequencer_hashed_it() {
     let Some(vectors) = load() else { return };
     assert_eq!(vectors.events.len(), 2061);
     let mut encrypted = 0;
+    let mut hasher = payload::PayloadHasher::default();
     for v in &vectors.events {
         let event = v.event();
         let id = v.event_id;
@@ -197,6 +198,7 @@ fn every_event_hashes_as_the_sequencer_hashed_it() {
                 v.payload_plain_hash,
                 "{id}"
             );
+            hasher.push(event.payload.json()).unwrap();
         } else {
             encrypted += 1;
             assert_eq!(
@@ -224,6 +226,13 @@ fn every_event_hashes_as_the_sequencer_hashed_it() {
         );
     }
     assert_eq!(encrypted, 567);
+    let expected: Vec<Hash32> = vectors
+        .events
+        .iter()
+        .filter(|v| v.jcs.is_some())
+        .map(|v| v.payload_plain_hash)
+        .collect();
+    assert!(hasher.hash() == expected, "hashed together they differ");
 }
 
 #[test]
