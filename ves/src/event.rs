@@ -109,7 +109,9 @@ impl Event {
         match &self.payload {
             Payload::Plain(json) => {
                 if self.payload_cipher_hash != payload::NO_CIPHER_HASH {
-                    return EventCheck::Mismatch("payload_cipher_hash of a plaintext event is not zero".into());
+                    return EventCheck::Mismatch(
+                        "payload_cipher_hash of a plaintext event is not zero".into(),
+                    );
                 }
                 match payload::plain_hash(json) {
                     Ok(hash) if hash == self.payload_plain_hash => EventCheck::Matches,
