@@ -11,7 +11,9 @@ use ed25519_dalek::VerifyingKey;
 use event_log::{Commitment, LogEntry, RowError, StreamState, View};
 use rayon::prelude::*;
 use serde::Serialize;
-use ves::merkle::{self, leaf_hash};
+use ves::kernel::{self, LeafInput};
+use ves::merkle;
+use ves::verify::{EventVerdict, verify_events};
 use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
 
 use crate::error::RecoveryError;
@@ -156,10 +158,7 @@ pub async fn scan(
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
         view.for_each_entry(&state.stream, first..=last, &mut |chunk| {
-            let checked: Vec<Result<Checked, RowError>> = chunk
-                .into_par_iter()
-                .map(|row| row.map(|entry| Checked::of(entry, input.keys, input.sequencer_key)))
-                .collect();
+            let checked = check_chunk(chunk, input);
             progress.advance(checked.len() as u64);
             for row in checked {
                 fold.row(row);
@@ -193,19 +192,67 @@ enum ReceiptState {
     Matches(SignatureCheck),
 }
 
+/// Rows are verified in groups of this many, each on one core: enough for hashes to run side by side.
+const GROUP: usize = 256;
+
+/// Verifies a chunk of rows on all cores; the order stays.
+fn check_chunk(
+    mut chunk: Vec<Result<LogEntry, RowError>>,
+    input: &ScanInput<'_>,
+) -> Vec<Result<Checked, RowError>> {
+    let groups: Vec<Vec<Result<LogEntry, RowError>>> = {
+        let mut groups = Vec::with_capacity(chunk.len() / GROUP + 1);
+        while chunk.len() > GROUP {
+            let rest = chunk.split_off(GROUP);
+            groups.push(std::mem::replace(&mut chunk, rest));
+        }
+        groups.push(chunk);
+        groups
+    };
+    groups
+        .into_par_iter()
+        .flat_map_iter(|group| check_group(group, input))
+        .collect()
+}
+
+fn check_group(
+    group: Vec<Result<LogEntry, RowError>>,
+    input: &ScanInput<'_>,
+) -> Vec<Result<Checked, RowError>> {
+    let entries: Vec<&LogEntry> = group.iter().filter_map(|row| row.as_ref().ok()).collect();
+    let events: Vec<_> = entries.iter().map(|e| (&e.event, e.sequenced_at)).collect();
+    let verdicts = verify_events(&events, input.keys);
+    // The commitment code hashes what is stored, so roots are recomputed from what is stored.
+    let inputs: Vec<LeafInput> = entries
+        .iter()
+        .map(|e| LeafInput {
+            sequence_number: e.sequence_number,
+            event_signing_hash: e.event_signing_hash,
+            agent_signature: e.event.agent_signature,
+        })
+        .collect();
+    let mut leaves = vec![Hash32::ZERO; inputs.len()];
+    if let Some(first) = entries.first() {
+        kernel::leaf_hashes(&first.event.stream, &inputs, &mut leaves);
+    }
+    let mut results = verdicts.into_iter().zip(leaves);
+    group
+        .into_iter()
+        .map(|row| {
+            let entry = row?;
+            let (verdict, leaf) = results.next().expect("one result for each entry");
+            Ok(Checked::of(entry, verdict, leaf, input.sequencer_key))
+        })
+        .collect()
+}
+
 impl Checked {
-    fn of(entry: LogEntry, keys: &KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
-        let recomputed = entry.event.signing_hash();
-        let payload = entry.event.check_payload();
-        // Over the recomputed hash: a stored one that is wrong must not carry a signature through.
-        let signature = keys.check(&entry.event, &recomputed, entry.sequenced_at);
-        // The commitment code hashes what is stored, so roots are recomputed from what is stored.
-        let leaf = leaf_hash(
-            &entry.event.stream,
-            entry.sequence_number,
-            &entry.event_signing_hash,
-            &entry.event.agent_signature,
-        );
+    fn of(
+        entry: LogEntry,
+        verdict: EventVerdict,
+        leaf: Hash32,
+        sequencer_key: Option<&VerifyingKey>,
+    ) -> Self {
         let receipt = match &entry.receipt {
             None => ReceiptState::Missing,
             Some(receipt) if receipt.sequence_number != entry.sequence_number => {
@@ -223,15 +270,14 @@ impl Checked {
             }
             Some(receipt) => ReceiptState::Matches(receipt.check_signature(sequencer_key)),
         };
-        let signing_hash_matches = recomputed == entry.event_signing_hash;
         Self {
-            entry,
             leaf,
-            signing_hash_matches,
-            recomputed,
-            payload,
-            signature,
+            signing_hash_matches: verdict.signing_hash == entry.event_signing_hash,
+            recomputed: verdict.signing_hash,
+            payload: verdict.payload,
+            signature: verdict.signature,
             receipt,
+            entry,
         }
     }
 }

@@ -21,6 +21,7 @@
 //! | [`receipt`] | what the sequencer promised |
 //! | [`stream`] | stream ids, the advisory lock key, state roots |
 //! | [`time`] | timestamps with PostgreSQL's microsecond resolution |
+//! | [`verify`] | many events together |
 //!
 //! # Which document rules
 //!
@@ -41,6 +42,7 @@ pub mod payload;
 pub mod receipt;
 pub mod stream;
 pub mod time;
+pub mod verify;
 
 pub use digest::{Hash32, SignatureBytes};
 pub use event::{Event, EventCheck, Payload};

@@ -452,3 +452,41 @@ fn every_inclusion_proof() {
         }
     }
 }
+
+#[test]
+fn verdicts_together_are_the_verdicts_one_by_one() {
+    let (Some(vectors), Some(keys)) = (load(), load_keys()) else {
+        return;
+    };
+    let registry = registry(&keys);
+    let mut events: Vec<(Event, Timestamp)> = vectors
+        .events
+        .iter()
+        .map(|v| (v.event(), v.sequenced_at))
+        .collect();
+    // Every seventh is altered, in one way or another.
+    for (index, (event, _)) in events.iter_mut().enumerate().step_by(7) {
+        match index % 5 {
+            0 => event.entity_id.push('x'),
+            1 => event.payload = Payload::Plain("{\"a\":1,\"a\":2}".into()),
+            2 => event.payload_plain_hash.0[3] ^= 1,
+            3 => event.agent_signature.0[40] ^= 1,
+            _ => event.payload_cipher_hash.0[0] ^= 1,
+        }
+    }
+    for size in [1, 7, 64, 1000, events.len()] {
+        for group in events.chunks(size) {
+            let borrowed: Vec<(&Event, Timestamp)> = group.iter().map(|(e, at)| (e, *at)).collect();
+            let verdicts = ves::verify::verify_events(&borrowed, &registry);
+            assert_eq!(verdicts.len(), group.len());
+            for ((event, at), verdict) in group.iter().zip(verdicts) {
+                assert_eq!(verdict.signing_hash, event.signing_hash());
+                assert_eq!(verdict.payload, event.check_payload());
+                assert_eq!(
+                    verdict.signature,
+                    registry.check(event, &event.signing_hash(), *at)
+                );
+            }
+        }
+    }
+}
