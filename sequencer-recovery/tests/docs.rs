@@ -41,16 +41,21 @@ fn commands(document: &str) -> Vec<String> {
     commands
 }
 
-/// The folder with the tools, all of them built.
+/// The folder with the tools. A run of the whole workspace has built them all; a run of this crate alone builds those
+/// that were never built.
 fn tools() -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--workspace", "--bins"])
-        .current_dir(test_support::workspace_root())
-        .status()
+    let folder = Path::new(env!("CARGO_BIN_EXE_sequencer-recovery"))
+        .parent()
         .unwrap();
-    assert!(status.success(), "the tools can be built");
-    let bin = Path::new(env!("CARGO_BIN_EXE_sequencer-recovery"));
-    bin.parent().unwrap().to_owned()
+    if TOOLS.iter().any(|tool| !folder.join(tool).exists()) {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--workspace", "--bins"])
+            .current_dir(test_support::workspace_root())
+            .status()
+            .unwrap();
+        assert!(status.success(), "the tools can be built");
+    }
+    folder.to_owned()
 }
 
 fn run(command: &str, dir: &Path, path: &str, database: &str) -> Output {
@@ -84,7 +89,7 @@ fn every_command_in_the_documents_runs() {
         );
         let dir = tempfile::tempdir().unwrap();
         let database = server.create_database(&name.replace(['.', '/'], "_").to_lowercase());
-        prepare(&world, dir.path(), &database, name);
+        prepare(&world, dir.path(), &path, &database, name);
         for command in commands.iter().filter(|c| !not_run.contains(&c.as_str())) {
             assert!(
                 TOOLS.iter().any(|t| command.starts_with(t)),
@@ -104,7 +109,7 @@ fn every_command_in_the_documents_runs() {
 }
 
 /// What a document's reader is supposed to have.
-fn prepare(world: &World, dir: &Path, database: &str, document: &str) {
+fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str) {
     let copy = dir.join("log.copy.sql");
     world.write_recovered_copy(&copy).unwrap();
     test_support::load_schema(database);
@@ -112,8 +117,22 @@ fn prepare(world: &World, dir: &Path, database: &str, document: &str) {
     std::fs::create_dir(dir.join("outboxes")).unwrap();
     world.write_outboxes(&dir.join("outboxes")).unwrap();
     world.write_anchor_logs(dir).unwrap();
-    if document == "docs/audit.md" {
-        world.write_recovered(&dir.join("log.db")).unwrap();
-        world.write_anchors(&dir.join("anchors.json")).unwrap();
+    if document != "docs/audit.md" && document != "docs/plan.md" {
+        return;
+    }
+    world.write_recovered(&dir.join("log.db")).unwrap();
+    world.write_anchors(&dir.join("anchors.json")).unwrap();
+    if document == "docs/plan.md" {
+        let made = run(
+            "sequencer-recovery plan --db log.db --outbox outboxes --anchors anchors.json --out plan.ndjson",
+            dir,
+            path,
+            database,
+        );
+        assert!(
+            dir.join("plan.ndjson").exists(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
     }
 }
