@@ -52,7 +52,11 @@ impl Batch {
     }
 
     /// Ends the message that was begun.
+    ///
+    /// # Panics
+    /// If the caller has cut off what was in the buffer before.
     pub fn finish(&mut self) {
+        assert!(self.bytes.len() >= self.begun, "earlier messages are left alone");
         let len = self.bytes.len() - self.begun;
         let message = Message {
             start: self.begun,

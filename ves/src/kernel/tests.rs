@@ -169,6 +169,16 @@ fn a_level_that_does_not_fit_is_refused() {
 }
 
 #[test]
+#[should_panic(expected = "earlier messages are left alone")]
+fn a_batch_does_not_lose_earlier_messages() {
+    let mut batch = Batch::default();
+    batch.start().push(1);
+    batch.finish();
+    batch.start().clear();
+    batch.finish();
+}
+
+#[test]
 #[should_panic(expected = "one place for each leaf")]
 fn inputs_that_do_not_fit_are_refused() {
     leaf_hashes(&stream(), &[input(1)], &mut []);
