@@ -10,8 +10,10 @@
 //! | [`inputs`] | which files do these paths, folders and patterns name |
 //! | [`outbox`] | open a file, whatever its shape; its state; its rows |
 //! | [`row`] | what a row is: where it lies, what it claims, what it holds |
+//! | [`keys`] | which keys are known, and where from |
 //! | [`mod@check`] | do its payload hash and its signature hold |
 //! | [`receipts`] | receipts that were saved from the sequencer's answers |
+//! | [`rendering`] | what was signed, where an older outbox kept another rendering |
 //! | [`status`] | an outbox in figures |
 //!
 //! ```no_run
@@ -31,14 +33,18 @@
 pub mod check;
 pub mod error;
 pub mod inputs;
+pub mod keys;
 pub mod outbox;
 mod private_copy;
 pub mod receipts;
+pub mod rendering;
 pub mod row;
 pub mod status;
 
 pub use check::{RowCheck, check};
 pub use error::{OutboxError, OutboxErrorKind};
 pub use inputs::{InputError, expand_inputs};
+pub use keys::{KeyBook, KeySource};
 pub use outbox::{Outbox, OutboxMeta, Shape, StatusCounts};
+pub use rendering::RenderingSearch;
 pub use row::{Content, HeldRow, Origin, OutboxStatus, Place, RowError, Table};

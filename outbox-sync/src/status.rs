@@ -52,7 +52,7 @@ impl OutboxFigures {
                 Ok(row) => {
                     figures.highest_claim = figures.highest_claim.max(row.claimed_sequence);
                     match row.content {
-                        Content::Signed(_) => figures.signed += 1,
+                        Content::Signed(_) | Content::Rerendered(_) => figures.signed += 1,
                         Content::Unsigned { .. } => figures.unsigned += 1,
                         Content::Malformed { why } => {
                             figures.malformed += 1;
