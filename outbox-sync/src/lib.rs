@@ -14,6 +14,13 @@
 //! | [`mod@check`] | do its payload hash and its signature hold |
 //! | [`receipts`] | receipts that were saved from the sequencer's answers |
 //! | [`rendering`] | what was signed, where an older outbox kept another rendering |
+//! | [`source`] | rows of an outbox or of an export |
+//! | [`verify`] | a verdict for each row |
+//! | [`known`] | what a log has |
+//! | [`holdings`] | what a fleet holds of what a log lacks |
+//! | [`census`] | who holds what a log lacks |
+//! | [`export`] | events in a file that can be checked, written and read |
+//! | [`wire`] | events as JSON in the form of the sequencer's ingest |
 //! | [`status`] | an outbox in figures |
 //!
 //! ```no_run
@@ -30,16 +37,24 @@
 //! # Ok::<(), outbox_sync::OutboxError>(())
 //! ```
 
+pub mod census;
 pub mod check;
 pub mod error;
+pub mod export;
+pub mod holdings;
 pub mod inputs;
 pub mod keys;
+pub mod known;
+mod lines;
 pub mod outbox;
 mod private_copy;
 pub mod receipts;
 pub mod rendering;
 pub mod row;
+pub mod source;
 pub mod status;
+pub mod verify;
+pub mod wire;
 
 pub use check::{RowCheck, check};
 pub use error::{OutboxError, OutboxErrorKind};

@@ -20,6 +20,9 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Status(commands::status::StatusArgs),
+    Verify(commands::verify::VerifyArgs),
+    Export(Box<commands::export::ExportArgs>),
+    Census(commands::census::CensusArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +30,9 @@ fn main() -> ExitCode {
     cli_common::init_logging(&args.global);
     let result = match &args.command {
         Command::Status(command) => commands::status::run(command, &args.global),
+        Command::Verify(command) => commands::verify::run(command, &args.global),
+        Command::Export(command) => commands::export::run(command, &args.global),
+        Command::Census(command) => commands::census::run(command, &args.global),
     };
     cli_common::finish(result, &args.global)
 }

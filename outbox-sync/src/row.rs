@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use ves::{
     AgentId, CommandId, Event, EventId, Hash32, Payload, SignatureBytes, SignatureScheme, StoreId, StreamKey,
     TenantId, Timestamp,
@@ -15,7 +15,7 @@ use ves::{
 pub const MAX_FIELD_BYTES: usize = 16 << 20;
 
 /// A table whose rows are events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Table {
     /// What the agent itself made.
     #[serde(rename = "_ves_outbox")]
@@ -108,7 +108,7 @@ impl fmt::Display for Place {
 }
 
 /// What an agent believes about an event of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboxStatus {
     /// Not yet acknowledged.
