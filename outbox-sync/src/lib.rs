@@ -3,7 +3,8 @@
 //!
 //! After a recovery they are the best witnesses of what a log has lost, and their bookkeeping is what
 //! has become wrong. This crate reads them and says of each row what it holds and whether that
-//! verifies. It never changes a file that it reads, nor one beside it.
+//! verifies. It changes none of the files that it reads, nor any beside them; only
+//! [`reconcile::apply`] writes to an outbox.
 //!
 //! | module | what it answers |
 //! |---|---|
@@ -20,6 +21,9 @@
 //! | [`holdings`] | what a fleet holds of what a log lacks |
 //! | [`census`] | who holds what a log lacks |
 //! | [`export`] | events in a file that can be checked, written and read |
+//! | [`reconcile`] | set an outbox right after a recovery |
+//! | [`epoch`] | which history a repaired log continues |
+//! | [`backup`] | a copy of an outbox that can be relied on |
 //! | [`wire`] | events as JSON in the form of the sequencer's ingest |
 //! | [`status`] | an outbox in figures |
 //!
@@ -37,8 +41,10 @@
 //! # Ok::<(), outbox_sync::OutboxError>(())
 //! ```
 
+pub mod backup;
 pub mod census;
 pub mod check;
+pub mod epoch;
 pub mod error;
 pub mod export;
 pub mod holdings;
@@ -49,6 +55,7 @@ mod lines;
 pub mod outbox;
 mod private_copy;
 pub mod receipts;
+pub mod reconcile;
 pub mod rendering;
 pub mod row;
 pub mod source;

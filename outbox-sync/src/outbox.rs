@@ -123,6 +123,9 @@ pub struct OutboxMeta {
     pub head_sequence: Option<u64>,
     /// When it last spoke with the sequencer, as it wrote it.
     pub last_sync_at: Option<String>,
+    /// The id of the recovery epoch that it was last set right by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_epoch: Option<String>,
     /// Rows of the outbox by state.
     pub outbox: StatusCounts,
     /// Rows of the pulled events.
@@ -262,6 +265,7 @@ impl Outbox {
             last_pulled_sequence: None,
             head_sequence: None,
             last_sync_at: None,
+            recovery_epoch: None,
             outbox: StatusCounts::default(),
             pulled: 0,
             quarantined: 0,
@@ -731,6 +735,7 @@ fn read_sync_state(connection: &Connection, sql: &str, meta: &mut OutboxMeta) ->
             "last_pulled_sequence" => meta.last_pulled_sequence = parsed(&key, &value, flaws),
             "head_sequence" => meta.head_sequence = parsed(&key, &value, flaws),
             "last_sync_at" => meta.last_sync_at = Some(value.chars().take(64).collect()),
+            "recovery_epoch" => meta.recovery_epoch = Some(value.chars().take(64).collect()),
             _ => {}
         }
     }

@@ -1,7 +1,9 @@
 //! One file a command: parse, call the library, print. What several of them need is here.
 
+pub mod backup;
 pub mod census;
 pub mod export;
+pub mod reconcile;
 pub mod status;
 pub mod verify;
 
@@ -10,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, escape_controls};
+use ed25519_dalek::VerifyingKey;
 use outbox_sync::expand_inputs;
 use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
 use outbox_sync::keys::KeyBook;
 use outbox_sync::known::{KnownLog, KnownLogError};
 use serde::Serialize;
+use ves::Hash32;
 
 /// Where agents' keys are known from.
 #[derive(Debug, Args)]
@@ -239,6 +243,23 @@ pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String])
         out.line("NOT CHECKED: nothing was left out")?;
     }
     Ok(())
+}
+
+/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
+pub fn read_public_key(argument: &str, value: &str) -> Result<VerifyingKey, CliError> {
+    let text = match value.parse::<Hash32>() {
+        Ok(_) => value.to_owned(),
+        Err(_) => std::fs::read_to_string(value).map_err(|e| {
+            CliError::input(format!("{argument}: {value}: {e}"))
+                .with_hint("give 64 hex digits, or a file that holds them")
+        })?,
+    };
+    let bytes: Hash32 = text
+        .trim()
+        .parse()
+        .map_err(|e| CliError::input(format!("{argument}: {e}")))?;
+    VerifyingKey::from_bytes(&bytes.0)
+        .map_err(|e| CliError::input(format!("{argument}: not an Ed25519 public key: {e}")))
 }
 
 /// A number or a dash.

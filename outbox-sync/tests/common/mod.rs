@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // Each test binary uses a part.
 
+pub mod writer;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
