@@ -24,6 +24,7 @@
 //! | [`reconcile`] | set an outbox right after a recovery |
 //! | [`epoch`] | which history a repaired log continues |
 //! | [`backup`] | a copy of an outbox that can be relied on |
+//! | [`push`] | hand events over to the sequencer, once |
 //! | [`wire`] | events as JSON in the form of the sequencer's ingest |
 //! | [`status`] | an outbox in figures |
 //!
@@ -54,6 +55,7 @@ pub mod known;
 mod lines;
 pub mod outbox;
 mod private_copy;
+pub mod push;
 pub mod receipts;
 pub mod reconcile;
 pub mod rendering;

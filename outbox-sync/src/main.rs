@@ -25,6 +25,7 @@ enum Command {
     Verify(commands::verify::VerifyArgs),
     Export(Box<commands::export::ExportArgs>),
     Census(commands::census::CensusArgs),
+    Push(Box<commands::push::PushArgs>),
     Backup(commands::backup::BackupArgs),
     Reconcile(commands::reconcile::ReconcileArgs),
 }
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Verify(command) => commands::verify::run(command, &args.global),
         Command::Export(command) => commands::export::run(command, &args.global),
         Command::Census(command) => commands::census::run(command, &args.global),
+        Command::Push(command) => commands::push::run(command, &args.global),
         Command::Backup(command) => commands::backup::run(command, &args.global),
         Command::Reconcile(command) => commands::reconcile::run(command, &args.global),
     };

@@ -438,7 +438,7 @@ impl Planning {
             Fact::At(number, _) if row.claimed_sequence == Some(number) => self.reconciliation.right += 1,
             Fact::At(_, why) => self.set_aside(row, why, true),
             Fact::OtherContent(..) => {
-                self.set_aside(row, "the log has another content of this event".into(), true)
+                self.set_aside(row, "the log has another content of this event".into(), true);
             }
             // An unsigned row of an event that the log never had may be of the older log: nothing to pull again.
             Fact::Absent(why) => self.set_aside(row, why, signed),
@@ -596,6 +596,7 @@ fn write(connection: &Connection, plan: &Reconciliation) -> rusqlite::Result<Opt
     {
         connection.execute_batch(sql::named!("create_set_aside"))?;
     }
+    let notes = has_notes(connection)?;
     for change in &plan.changes {
         let row = change.place.row;
         let event = change.event_id.to_string();
@@ -628,6 +629,13 @@ fn write(connection: &Connection, plan: &Reconciliation) -> rusqlite::Result<Opt
         };
         if changed != 1 {
             return Ok(Some(change.place.to_string()));
+        }
+        if let (Some(to), Table::Outbox, true) = (&change.to, change.place.table, notes) {
+            let statement = match to.status.as_str() {
+                "synced" => sql::named!("note_synced"),
+                _ => sql::named!("note_pending"),
+            };
+            connection.execute(statement, [row])?;
         }
     }
     for cursor in &plan.cursors {
@@ -667,6 +675,15 @@ fn write(connection: &Connection, plan: &Reconciliation) -> rusqlite::Result<Opt
         }
     }
     Ok(None)
+}
+
+/// Whether rows have the agent's notes on its pushes.
+fn has_notes(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare(sql::named!("columns"))?;
+    let names = statement.query_map([Table::Outbox.name()], |row| row.get::<_, String>(0))?;
+    let names: Vec<String> = names.collect::<rusqlite::Result<_>>()?;
+    let has = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
+    Ok(has("synced_at") && has("rejection_reason") && has("last_error"))
 }
 
 /// Numbers come out of SQLite's integers or the log's, so they fit.

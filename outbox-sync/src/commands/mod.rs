@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod census;
 pub mod export;
+pub mod push;
 pub mod reconcile;
 pub mod status;
 pub mod verify;

@@ -1,6 +1,7 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // Each test binary uses a part.
 
+pub mod sequencer;
 pub mod writer;
 
 use std::collections::BTreeMap;
