@@ -1,6 +1,6 @@
 //! Whether what a row holds is what its agent signed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ves::{Event, EventCheck, Hash32, KeyRegistry, SignatureCheck, Timestamp};
 
 /// What came out of checking an event that somebody holds.
@@ -15,7 +15,7 @@ pub struct RowCheck {
 }
 
 /// [`RowCheck`] in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Both hold.

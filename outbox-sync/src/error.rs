@@ -29,17 +29,8 @@ pub enum OutboxErrorKind {
     /// Another kind of file.
     #[error("is not an SQLite database (or is one that is encrypted as a whole)")]
     NotSqlite,
-    /// The outbox shape from before VES.
-    #[error(
-        "is an outbox of the older shape (tables {tables}): recognised, but not read by this version. \
-         Its events are NOT CHECKED"
-    )]
-    OlderShape {
-        /// The tables by which it was recognised.
-        tables: String,
-    },
     /// A database of something else.
-    #[error("is an SQLite database, but not an outbox: it has no table _ves_outbox")]
+    #[error("is an SQLite database, but not an outbox: it has neither a table _ves_outbox nor outbox")]
     NoOutboxTables,
     /// The tables are there, the columns are not.
     #[error("has a table {table} without the column(s) {columns}: not a shape that is known")]
@@ -89,6 +80,11 @@ pub enum OutboxErrorKind {
 }
 
 impl OutboxErrorKind {
+    /// Whether something of the file may still be read (see [`crate::Outbox::salvage`]).
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Truncated { .. } | Self::Damaged(_))
+    }
+
     /// Names the file.
     pub(crate) fn of(self, path: &Path) -> OutboxError {
         OutboxError {

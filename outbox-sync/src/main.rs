@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cli_common::GlobalArgs;
 
-/// Reads agents' outboxes and says what is in them. Never changes an outbox.
+/// Read agents' outboxes, say what is in them, hand it over, and set them right.
+///
+/// Reading is the default: only `reconcile --apply` changes an outbox.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Args {
@@ -20,6 +22,12 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Status(commands::status::StatusArgs),
+    Verify(commands::verify::VerifyArgs),
+    Export(Box<commands::export::ExportArgs>),
+    Census(commands::census::CensusArgs),
+    Push(Box<commands::push::PushArgs>),
+    Backup(commands::backup::BackupArgs),
+    Reconcile(commands::reconcile::ReconcileArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +35,12 @@ fn main() -> ExitCode {
     cli_common::init_logging(&args.global);
     let result = match &args.command {
         Command::Status(command) => commands::status::run(command, &args.global),
+        Command::Verify(command) => commands::verify::run(command, &args.global),
+        Command::Export(command) => commands::export::run(command, &args.global),
+        Command::Census(command) => commands::census::run(command, &args.global),
+        Command::Push(command) => commands::push::run(command, &args.global),
+        Command::Backup(command) => commands::backup::run(command, &args.global),
+        Command::Reconcile(command) => commands::reconcile::run(command, &args.global),
     };
     cli_common::finish(result, &args.global)
 }

@@ -19,7 +19,7 @@
 //! a file drops the process's POSIX locks on it.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +60,23 @@ pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> 
         }
     }
     Err(OutboxErrorKind::Busy { attempts: ATTEMPTS })
+}
+
+/// Copies a damaged database as it is, with its WAL, into `dir`, and returns the copy's path. The copy's header no
+/// longer says how many pages there are, so that SQLite goes by the length of the file.
+pub(crate) fn make_damaged(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> {
+    let source = path.canonicalize().map_err(OutboxErrorKind::Io)?;
+    read_header(&source)?;
+    let copy = dir.join("copy.db");
+    copy_bytes(&source, &copy)?;
+    copy_bytes(&beside(&source, "-wal"), &beside(&copy, "-wal"))?;
+    let patch = || {
+        let mut file = File::options().write(true).open(&copy)?;
+        file.seek(SeekFrom::Start(28))?;
+        file.write_all(&[0; 4])
+    };
+    patch().map_err(OutboxErrorKind::Copy)?;
+    Ok(copy)
 }
 
 /// One attempt; `false` if the file changed under it.

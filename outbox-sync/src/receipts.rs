@@ -6,25 +6,19 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use ves::{EventId, Hash32, Receipt, SequencerId, SignatureBytes, Timestamp};
+
+use crate::lines::for_each_line;
 
 /// The longest line that is read. A receipt with an Ed25519 signature has about 500 bytes.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
-/// A line that is not a receipt.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {what}")]
-pub struct LineError {
-    /// Counted from 1.
-    pub line: u64,
-    /// What is wrong with it.
-    pub what: String,
-}
+pub use crate::lines::LineError;
 
 /// All receipts of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,23 +31,26 @@ pub struct SavedReceipts {
 
 /// A receipt as the sequencer's HTTP answers render it. Fields that are not known are passed over: later
 /// sequencers may add some, and what a receipt promises is in its hash.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ReceiptJson {
+pub(crate) struct ReceiptJson {
     sequencer_id: SequencerId,
     event_id: EventId,
     sequence_number: u64,
     sequenced_at: Timestamp,
     receipt_hash: Hash32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     signature_alg: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sequencer_signature: Option<SignatureBytes>,
     #[serde(default)]
     sequencer_key_version: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     receipt_signature_scheme: Option<i16>,
 }
 
 impl ReceiptJson {
-    fn into_receipt(self) -> Result<Receipt, String> {
+    pub(crate) fn into_receipt(self) -> Result<Receipt, String> {
         if self.sequence_number == 0 || i64::try_from(self.sequence_number).is_err() {
             return Err(format!(
                 "sequenceNumber is {}, which no event can have",
@@ -89,45 +86,17 @@ impl ReceiptJson {
 /// # Errors
 /// The input cannot be read.
 pub fn for_each_receipt(
-    mut input: impl BufRead,
+    input: impl BufRead,
     each: &mut dyn FnMut(Result<Receipt, LineError>) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let limit = MAX_LINE_BYTES as u64 + 1;
-        if (&mut input).take(limit).read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        let error = |what: String| LineError { line: number, what };
-        let outcome = if line.len() > MAX_LINE_BYTES {
-            skip_line(&mut input, line.ends_with(b"\n"))?;
-            Err(error(format!("longer than {MAX_LINE_BYTES} bytes")))
-        } else if line.trim_ascii().is_empty() {
-            continue;
-        } else {
-            serde_json::from_slice::<ReceiptJson>(&line)
+    for_each_line(input, MAX_LINE_BYTES, &mut |line, text| {
+        each(text.and_then(|text| {
+            serde_json::from_slice::<ReceiptJson>(text)
                 .map_err(|e| format!("not a receipt: {e}"))
                 .and_then(ReceiptJson::into_receipt)
-                .map_err(error)
-        };
-        if each(outcome).is_break() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn skip_line(input: &mut impl BufRead, at_end: bool) -> io::Result<()> {
-    let mut done = at_end;
-    while !done {
-        let buffer = input.fill_buf()?;
-        let end = buffer.iter().position(|b| *b == b'\n');
-        done = end.is_some() || buffer.is_empty();
-        let used = end.map_or(buffer.len(), |at| at + 1);
-        input.consume(used);
-    }
-    Ok(())
+                .map_err(|what| LineError { line, what })
+        }))
+    })
 }
 
 /// Reads a whole file of receipts.

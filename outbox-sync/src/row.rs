@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use ves::{
     AgentId, CommandId, Event, EventId, Hash32, Payload, SignatureBytes, SignatureScheme, StoreId, StreamKey,
     TenantId, Timestamp,
@@ -15,7 +15,7 @@ use ves::{
 pub const MAX_FIELD_BYTES: usize = 16 << 20;
 
 /// A table whose rows are events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Table {
     /// What the agent itself made.
     #[serde(rename = "_ves_outbox")]
@@ -26,11 +26,23 @@ pub enum Table {
     /// What it got from the sequencer and would not accept.
     #[serde(rename = "_ves_quarantined_events")]
     Quarantined,
+    /// What the agent itself made, in the shape from before VES outboxes.
+    #[serde(rename = "outbox")]
+    OlderOutbox,
+    /// What it got from the sequencer, in that shape.
+    #[serde(rename = "pulled_events")]
+    OlderPulled,
 }
 
 impl Table {
     /// All of them, in the order in which they are read.
-    pub const ALL: [Table; 3] = [Table::Outbox, Table::Pulled, Table::Quarantined];
+    pub const ALL: [Table; 5] = [
+        Table::Outbox,
+        Table::Pulled,
+        Table::Quarantined,
+        Table::OlderOutbox,
+        Table::OlderPulled,
+    ];
 
     /// Its name in the database.
     pub fn name(self) -> &'static str {
@@ -38,7 +50,14 @@ impl Table {
             Table::Outbox => "_ves_outbox",
             Table::Pulled => "_ves_pulled_events",
             Table::Quarantined => "_ves_quarantined_events",
+            Table::OlderOutbox => "outbox",
+            Table::OlderPulled => "pulled_events",
         }
+    }
+
+    /// Whether it is of the shape from before VES outboxes.
+    pub fn is_older(self) -> bool {
+        matches!(self, Table::OlderOutbox | Table::OlderPulled)
     }
 
     /// The columns without which its rows say nothing.
@@ -46,8 +65,15 @@ impl Table {
         let own: &[&str] = match self {
             Table::Outbox => &["sync_status", "remote_sequence"],
             Table::Pulled | Table::Quarantined => &["sequence_number", "sequenced_at"],
+            Table::OlderOutbox => &["signature", "acked_at", "remote_sequence"],
+            Table::OlderPulled => &["sequence_number", "sequenced_at"],
         };
-        REQUIRED.iter().chain(own).copied().collect()
+        let common: &[&str] = if self.is_older() {
+            &OLDER_REQUIRED
+        } else {
+            &REQUIRED
+        };
+        common.iter().chain(own).copied().collect()
     }
 }
 
@@ -82,7 +108,7 @@ impl fmt::Display for Place {
 }
 
 /// What an agent believes about an event of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboxStatus {
     /// Not yet acknowledged.
@@ -119,6 +145,9 @@ pub enum Origin {
 pub enum Content {
     /// An event with a signature, not checked yet (see [`crate::check()`]).
     Signed(Box<Event>),
+    /// An event of an older outbox: signed, but its `created_at` was rendered anew and the number of its key
+    /// was not kept. [`crate::RenderingSearch`] finds what was signed.
+    Rerendered(Box<Event>),
     /// An event without a signature of its agent, as pulls by older agents and rows of the older log
     /// leave them. Never to be used as content; that this event was at this number is still a hint.
     Unsigned {
@@ -137,7 +166,7 @@ impl Content {
     pub fn event(&self) -> Option<&Event> {
         match self {
             Content::Signed(event) => Some(event),
-            Content::Unsigned { .. } | Content::Malformed { .. } => None,
+            Content::Rerendered(_) | Content::Unsigned { .. } | Content::Malformed { .. } => None,
         }
     }
 }
@@ -155,6 +184,9 @@ pub struct HeldRow {
     pub stream: StreamKey,
     /// The number that the holder claims for the event: `remote_sequence` or `sequence_number`. Often wrong.
     pub claimed_sequence: Option<u64>,
+    /// The number that an unsigned row of the older shape has. It is one of the older log, which counts for
+    /// itself: it says nothing about VES numbers.
+    pub older_log_sequence: Option<u64>,
     /// When the sequencer is said to have given it (pulled and quarantined rows).
     pub sequenced_at: Option<Timestamp>,
     /// What it holds.
@@ -192,6 +224,18 @@ const REQUIRED: [&str; 16] = [
     "agent_key_id",
     "agent_signature",
     "source_agent",
+    "created_at",
+];
+
+/// As [`REQUIRED`], for the shape from before VES outboxes.
+const OLDER_REQUIRED: [&str; 8] = [
+    "event_id",
+    "tenant_id",
+    "store_id",
+    "entity_type",
+    "entity_id",
+    "event_type",
+    "payload",
     "created_at",
 ];
 
@@ -236,10 +280,10 @@ impl RowReader {
         let stream = StreamKey::new(tenant, store);
         let mut flaws = Vec::new();
         let claim_column = match self.table {
-            Table::Outbox => "remote_sequence",
-            Table::Pulled | Table::Quarantined => "sequence_number",
+            Table::Outbox | Table::OlderOutbox => "remote_sequence",
+            Table::Pulled | Table::Quarantined | Table::OlderPulled => "sequence_number",
         };
-        let claimed_sequence = kept(fields.claim(claim_column), &mut flaws).flatten();
+        let mut claimed_sequence = kept(fields.claim(claim_column), &mut flaws).flatten();
         let (origin, sequenced_at) = match self.table {
             Table::Outbox => {
                 let status = kept(fields.status(), &mut flaws).unwrap_or(OutboxStatus::Unknown);
@@ -251,22 +295,50 @@ impl RowReader {
                     None,
                 )
             }
-            Table::Pulled => (Origin::Pulled, kept(fields.parsed("sequenced_at"), &mut flaws)),
+            Table::OlderOutbox => {
+                let acked = kept(fields.value("acked_at").map(|v| v != ValueRef::Null), &mut flaws);
+                let status = match acked {
+                    Some(true) => OutboxStatus::Synced,
+                    Some(false) => OutboxStatus::Pending,
+                    None => OutboxStatus::Unknown,
+                };
+                (
+                    Origin::Outbox {
+                        local_seq: place.row,
+                        status,
+                    },
+                    None,
+                )
+            }
+            Table::Pulled | Table::OlderPulled => {
+                (Origin::Pulled, kept(fields.parsed("sequenced_at"), &mut flaws))
+            }
             Table::Quarantined => (
                 Origin::Quarantined,
                 kept(fields.parsed("sequenced_at"), &mut flaws),
             ),
         };
-        let content = match fields.content(event_id, stream, &mut flaws) {
-            Ok(content) => content,
-            Err(why) => Content::Malformed { why },
+        let content = match self.table {
+            Table::OlderOutbox => fields.older_content(event_id, stream, &mut flaws),
+            Table::OlderPulled => Ok(Content::Unsigned {
+                why: "the older shape keeps no signature of pulled events".into(),
+            }),
+            Table::Outbox | Table::Pulled | Table::Quarantined => {
+                fields.content(event_id, stream, &mut flaws)
+            }
         };
+        let content = content.unwrap_or_else(|why| Content::Malformed { why });
+        let mut older_log_sequence = None;
+        if self.table.is_older() && !matches!(content, Content::Rerendered(_)) {
+            older_log_sequence = claimed_sequence.take();
+        }
         Ok(HeldRow {
             place,
             origin,
             event_id,
             stream,
             claimed_sequence,
+            older_log_sequence,
             sequenced_at,
             content,
             flaw: (!flaws.is_empty()).then(|| flaws.join("; ")),
@@ -423,6 +495,50 @@ impl Fields<'_> {
             agent_signature_scheme: scheme,
             agent_signature_bundle: bundle,
             // Neither is signed: without them the event is still the event.
+            command_id: kept(self.command_id(), flaws).flatten(),
+            base_version: kept(self.integer("base_version"), flaws).flatten(),
+        })))
+    }
+
+    /// A row of the older `outbox`. Without a signature it is an event of the older log.
+    fn older_content(
+        &self,
+        event_id: EventId,
+        stream: StreamKey,
+        flaws: &mut Vec<String>,
+    ) -> Result<Content, String> {
+        let agent_signature = match self.value("signature")? {
+            ValueRef::Null => {
+                let why =
+                    "it has no signature: an event of the older log, whose numbers are not those of VES";
+                return Ok(Content::Unsigned { why: why.into() });
+            }
+            ValueRef::Blob(bytes) => {
+                SignatureBytes::try_from(bytes).map_err(|e| format!("signature: {e}"))?
+            }
+            ValueRef::Text(_) => self.parsed::<SignatureBytes>("signature")?,
+            ValueRef::Integer(_) | ValueRef::Real(_) => return Err("signature is a number".into()),
+        };
+        let payload = self.required_text("payload")?.to_owned();
+        // `payload_hash` is of another form; what was signed is computed from the payload.
+        let payload_plain_hash =
+            ves::payload::plain_hash(&payload).map_err(|error| format!("payload: {error}"))?;
+        Ok(Content::Rerendered(Box::new(Event {
+            event_id,
+            stream,
+            ves_version: 1,
+            source_agent_id: self.parsed::<AgentId>("source_agent")?,
+            agent_key_id: 0,
+            entity_type: self.required_text("entity_type")?.to_owned(),
+            entity_id: self.required_text("entity_id")?.to_owned(),
+            event_type: self.required_text("event_type")?.to_owned(),
+            created_at: self.required_text("created_at")?.to_owned(),
+            payload: Payload::Plain(payload),
+            payload_plain_hash,
+            payload_cipher_hash: ves::payload::NO_CIPHER_HASH,
+            agent_signature,
+            agent_signature_scheme: SignatureScheme::ED25519,
+            agent_signature_bundle: None,
             command_id: kept(self.command_id(), flaws).flatten(),
             base_version: kept(self.integer("base_version"), flaws).flatten(),
         })))

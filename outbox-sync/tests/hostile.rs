@@ -60,7 +60,17 @@ fn files_that_are_no_outboxes_are_told_apart() {
             .unwrap()
             .execute_batch("CREATE TABLE pulled_events (x)"),
     );
-    assert!(matches!(open_error(&at("older.db")), Kind::OlderShape { .. }));
+    let kind = open_error(&at("older.db"));
+    assert!(
+        matches!(
+            kind,
+            Kind::MissingColumns {
+                table: "pulled_events",
+                ..
+            }
+        ),
+        "{kind}"
+    );
     drop(
         Connection::open(at("columns.db"))
             .unwrap()
@@ -153,6 +163,7 @@ fn bad_rows_are_named_and_do_not_stop_the_rest() {
                     match &row.content {
                         Content::Malformed { .. } => "content",
                         Content::Unsigned { .. } => "unsigned",
+                        Content::Rerendered(_) => "rerendered",
                         Content::Signed(_) if row.flaw.is_some() => "flaw",
                         Content::Signed(_) => "good",
                     },

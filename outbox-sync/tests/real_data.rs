@@ -8,7 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use outbox_sync::check::Verdict;
-use outbox_sync::{Content, Origin, Outbox, OutboxErrorKind, OutboxStatus, Shape, check, expand_inputs};
+use outbox_sync::{
+    Content, Origin, Outbox, OutboxErrorKind, OutboxStatus, RenderingSearch, Shape, check, expand_inputs,
+};
 use serde_json::Value;
 use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, SigningKey, TenantId, Timestamp};
 
@@ -153,7 +155,7 @@ fn every_row_is_what_the_truth_says() {
                     );
                 }
                 Content::Unsigned { .. } => assert!(!expected.sig_ok, "{}", row.place),
-                Content::Malformed { why } => panic!("{}: {why}", row.place),
+                other => panic!("{}: {other:?}", row.place),
             }
         }
         assert_eq!(counted, outbox.meta().outbox.total());
@@ -198,20 +200,67 @@ fn what_an_outbox_says_about_itself() {
 }
 
 #[test]
-fn older_outboxes_are_recognised_and_not_read() {
+fn what_older_outboxes_signed_is_found_again() {
     let Some(shared) = test_support::shared_data() else {
         return;
     };
+    let data = shared.join("data/scenario-1");
     let dir = tempfile::tempdir().unwrap();
-    common::copy_folder(&shared.join("data/scenario-1/older-outboxes"), dir.path());
+    common::copy_folder(&data.join("older-outboxes"), dir.path());
     let before = common::fingerprint(dir.path());
-    for name in ["foxtrot-ves.db", "legacy-agent.db"] {
-        let error = Outbox::open(&dir.path().join(name)).unwrap_err();
-        assert!(
-            matches!(error.kind, OutboxErrorKind::OlderShape { .. }),
-            "{error}"
+    let truth = json(&data.join("truth.json"));
+    let keys = registry(&json(&data.join("keys.json")));
+    let at: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
+
+    let outbox = Outbox::open(&dir.path().join("foxtrot-ves.db")).unwrap();
+    assert_eq!(outbox.meta().shape, Shape::Older);
+    assert_eq!(
+        (outbox.meta().outbox.synced, outbox.meta().outbox.pending),
+        (16, 8)
+    );
+    let mut search = RenderingSearch::new(&keys);
+    let mut in_truth = 0;
+    for row in common::rows(&outbox) {
+        let mut row = row.unwrap();
+        assert!(matches!(row.content, Content::Rerendered(_)));
+        assert!(search.resolve(&mut row), "{}", row.place);
+        let event = row.content.event().unwrap();
+        let check = check(event, &keys, at);
+        assert_eq!(check.verdict(), Verdict::Holds);
+        if let Some(known) = truth["events"].get(row.event_id.to_string()) {
+            assert_eq!(
+                check.signing_hash.to_string(),
+                known["signing_hash"].as_str().unwrap()
+            );
+            in_truth += 1;
+        }
+    }
+    assert_eq!((search.found(), search.not_found()), (24, 0));
+    assert!(in_truth >= 16, "{in_truth}");
+
+    // A tampered one is found under no rendering, and without the key nothing is.
+    let mut row = common::rows(&outbox).remove(0).unwrap();
+    let Content::Rerendered(event) = &mut row.content else {
+        panic!()
+    };
+    event.entity_id.push('x');
+    assert!(!search.resolve(&mut row));
+    let none = KeyRegistry::default();
+    assert!(!RenderingSearch::new(&none).resolve(&mut row));
+    assert!(matches!(row.content, Content::Rerendered(_)));
+
+    // Rows of the older log: pointers into another sequence of numbers.
+    let outbox = Outbox::open(&dir.path().join("legacy-agent.db")).unwrap();
+    let rows = common::rows(&outbox);
+    assert_eq!(rows.len(), 40);
+    for row in rows {
+        let row = row.unwrap();
+        assert!(matches!(row.content, Content::Unsigned { .. }));
+        assert_eq!(row.claimed_sequence, None);
+        assert_eq!(
+            row.older_log_sequence,
+            (row.place.row <= 31).then(|| row.place.row.unsigned_abs())
         );
-        assert!(error.to_string().contains("NOT CHECKED"), "{error}");
     }
     assert_eq!(common::fingerprint(dir.path()), before);
 }
@@ -291,12 +340,84 @@ fn truncated_outboxes_are_refused_whole() {
         );
     }
     // A page of garbage in the middle.
-    let mut damaged = bytes;
+    let mut damaged = bytes.clone();
     damaged[8192..12288].fill(0xa5);
     fs::write(&path, damaged).unwrap();
     let error = Outbox::open(&path).unwrap_err();
     assert!(matches!(error.kind, OutboxErrorKind::Damaged(_)), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_can_be_read_of_damaged_outboxes_is_salvaged() {
+    let Some(shared) = test_support::shared_data() else {
+        return;
+    };
+    let data = shared.join("data/scenario-1/outboxes");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.db");
+    for name in ["golf.db", "alpha.db", "hotel.db"] {
+        let bytes = fs::read(data.join(name)).unwrap();
+        fs::write(&path, &bytes).unwrap();
+        let sound = Outbox::salvage(&path).unwrap();
+        assert_eq!(sound.meta().damage, None);
+        let all: BTreeMap<String, _> = common::rows(&sound)
+            .into_iter()
+            .map(|row| row.unwrap())
+            .map(|row| (row.place.to_string(), row.content))
+            .collect();
+        let pages = bytes.len() / 4096;
+        let mut some_were_saved = false;
+        let mut check = |what: String| {
+            let Ok(outbox) = Outbox::salvage(&path) else {
+                return;
+            };
+            let mut saved = 0;
+            let mut lost = 0;
+            for row in common::rows(&outbox) {
+                match row {
+                    Ok(row) => {
+                        saved += 1;
+                        let content = all.get(&row.place.to_string());
+                        let garbled = matches!(row.content, Content::Malformed { .. });
+                        assert!(garbled || content == Some(&row.content), "{what}: {}", row.place);
+                    }
+                    Err(error) => {
+                        lost += 1;
+                        assert!(!error.what.is_empty());
+                    }
+                }
+            }
+            // A file that is damaged elsewhere (an index, say) may have lost no row.
+            if outbox.meta().damage.is_some() && saved < all.len() {
+                assert!(
+                    lost > 0 && !outbox.meta().not_checked.is_empty(),
+                    "{what}: {saved} of {}",
+                    all.len()
+                );
+            }
+            some_were_saved |= saved > 0;
+            let counted = &outbox.meta();
+            assert!(counted.outbox.total() + counted.pulled + counted.quarantined <= all.len() as u64);
+        };
+        for length in [pages / 4, pages / 2, pages * 3 / 4, pages - 1].map(|n| n * 4096 + 17) {
+            fs::write(&path, &bytes[..length]).unwrap();
+            check(format!("{name} cut at {length}"));
+        }
+        for page in 1..pages {
+            let mut damaged = bytes.clone();
+            damaged[page * 4096..(page + 1) * 4096].fill(if page % 2 == 0 { 0xa5 } else { 0 });
+            fs::write(&path, damaged).unwrap();
+            check(format!("{name} page {}", page + 1));
+        }
+        assert!(some_were_saved);
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    fs::write(&path, [0; 8192]).unwrap();
+    assert!(matches!(
+        Outbox::salvage(&path).unwrap_err().kind,
+        OutboxErrorKind::NotSqlite
+    ));
 }
 
 #[test]

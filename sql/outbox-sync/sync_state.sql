@@ -2,5 +2,5 @@
 SELECT key, value
   FROM _ves_sync_state
  WHERE key IN ('agent_id', 'tenant_id', 'store_id', 'last_pushed_sequence', 'last_pulled_sequence',
-               'head_sequence', 'last_sync_at')
+               'head_sequence', 'last_sync_at', 'recovery_epoch')
  ORDER BY key;

@@ -1,3 +1,274 @@
-//! One file a command: parse, call the library, print.
+//! One file a command: parse, call the library, print. What several of them need is here.
 
+pub mod backup;
+pub mod census;
+pub mod export;
+pub mod push;
+pub mod reconcile;
 pub mod status;
+pub mod verify;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, escape_controls};
+use ed25519_dalek::VerifyingKey;
+use outbox_sync::expand_inputs;
+use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
+use outbox_sync::keys::KeyBook;
+use outbox_sync::known::{KnownLog, KnownLogError};
+use serde::Serialize;
+use ves::Hash32;
+
+/// Where agents' keys are known from.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// A key file (docs/outboxes.md); may be given more than once
+    #[arg(long, value_name = "FILE")]
+    keys: Vec<PathBuf>,
+}
+
+impl KeyArgs {
+    /// The keys of the log and of the files.
+    pub fn book(&self, log: Option<&mut KnownLog>) -> Result<KeyBook, CliError> {
+        let mut book = KeyBook::default();
+        if let Some(log) = log {
+            book.add(log.keys().map_err(log_error)?, outbox_sync::KeySource::Log);
+        }
+        for path in &self.keys {
+            book.add_file(path).map_err(|e| CliError::input(e.to_string()))?;
+        }
+        Ok(book)
+    }
+}
+
+/// `--db` without an error where it is missing.
+#[derive(Debug, Args)]
+pub struct OptionalDb {
+    /// The log whose keys count: a PostgreSQL URL or a snapshot file
+    #[arg(
+        long = "db",
+        value_name = "URL|FILE",
+        env = "DATABASE_URL",
+        hide_env_values = true
+    )]
+    db: Option<SecretUrl>,
+}
+
+impl OptionalDb {
+    /// The log, if one is named.
+    pub fn open(&self) -> Result<Option<KnownLog>, CliError> {
+        match &self.db {
+            Some(name) if !name.0.is_empty() => open_log(&name.0).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A URL that may hold a password: not shown in debug output.
+#[derive(Clone)]
+pub struct SecretUrl(pub OsString);
+
+impl std::fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&cli_common::redact_url(&self.0.to_string_lossy()))
+    }
+}
+
+impl From<OsString> for SecretUrl {
+    fn from(value: OsString) -> Self {
+        Self(value)
+    }
+}
+
+/// Opens a log by its name.
+pub fn open_log(name: &std::ffi::OsStr) -> Result<KnownLog, CliError> {
+    let target = DbTarget::parse(name)?;
+    open_target(&target)
+}
+
+/// Opens a log.
+pub fn open_target(target: &DbTarget) -> Result<KnownLog, CliError> {
+    KnownLog::open(target).map_err(log_error)
+}
+
+/// What the log says, as an error of the command.
+pub fn log_error(error: KnownLogError) -> CliError {
+    use event_log::LogError;
+    let input = matches!(
+        error,
+        KnownLogError::Source(_)
+            | KnownLogError::BrokenExport(_)
+            | KnownLogError::Log(LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_))
+    );
+    let made = if input {
+        CliError::input(error.to_string())
+    } else {
+        CliError::io(error.to_string())
+    };
+    made.with_source(error)
+}
+
+/// What stopped the reading of a fleet.
+pub fn holdings_error(error: HoldingsError) -> CliError {
+    match error {
+        HoldingsError::Log(error) => log_error(error),
+        HoldingsError::Cancelled => cli_common::Cancelled.into(),
+    }
+}
+
+/// A token that Ctrl-C and SIGTERM set.
+pub fn cancel_on_signals() -> Result<Cancel, CliError> {
+    Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
+}
+
+/// The files that inputs name, input by input, so that one that names nothing does not hide the others: it is
+/// reported and listed.
+pub fn expand(
+    inputs: &[String],
+    not_read: &mut Vec<NotRead>,
+    global: &GlobalArgs,
+) -> Result<Vec<PathBuf>, CliError> {
+    let mut found: Vec<&String> = Vec::new();
+    for input in inputs {
+        match expand_inputs(std::slice::from_ref(input)) {
+            Ok(_) => found.push(input),
+            Err(error) => {
+                CliError::input(error.to_string()).report(global);
+                not_read.push(NotRead {
+                    path: error.input,
+                    why: error.what,
+                });
+            }
+        }
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    expand_inputs(&found).map_err(|error| CliError::input(error.to_string()))
+}
+
+/// Reports what could not be read, or not whole, and gives the exit status that it means.
+pub fn report_heard(heard: &[Heard], not_read: &[NotRead], global: &GlobalArgs) -> ExitStatus {
+    let mut status = ExitStatus::OK;
+    for file in not_read {
+        CliError::input(format!("{}: {}", file.path, file.why)).report(global);
+        status |= ExitStatus::FAILED;
+    }
+    for file in heard {
+        if let Some(damage) = &file.damage {
+            CliError::input(format!("{}: {damage}", file.path))
+                .with_hint("what can still be read of it is used")
+                .report(global);
+            status |= ExitStatus::FAILED;
+        }
+        if file.refused > 0 {
+            status |= ExitStatus::PROBLEMS;
+        }
+    }
+    status
+}
+
+/// What was not checked of files.
+pub fn not_checked_of(heard: &[Heard], not_read: &[NotRead]) -> Vec<String> {
+    let mut all = Vec::new();
+    for file in heard {
+        all.extend(
+            file.not_checked
+                .iter()
+                .map(|what| format!("{}: {what}", file.path)),
+        );
+        if file.unsigned > 0 {
+            all.push(format!(
+                "{}: {} rows that nobody signed, used as pointers alone",
+                file.path, file.unsigned
+            ));
+        }
+        if file.older_log > 0 {
+            let rows = file.older_log;
+            all.push(format!(
+                "{}: {rows} rows of the older log, whose numbers are not VES numbers",
+                file.path
+            ));
+        }
+    }
+    all.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
+    all
+}
+
+/// One line of NDJSON output: what it is, and the value.
+#[derive(Serialize)]
+struct Line<'a, T: Serialize> {
+    schema: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    value: T,
+}
+
+/// Writes values as NDJSON lines of one type.
+pub fn write_lines<W: std::io::Write, T: Serialize>(
+    out: &mut Output<W>,
+    schema: &str,
+    kind: &str,
+    values: impl IntoIterator<Item = T>,
+) -> Result<(), CliError> {
+    out.ndjson(values.into_iter().map(|value| Line { schema, kind, value }))
+}
+
+/// What was not checked, as NDJSON lines.
+pub fn write_not_checked<W: std::io::Write>(
+    out: &mut Output<W>,
+    schema: &str,
+    all: &[String],
+) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct NotChecked<'a> {
+        what: &'a str,
+    }
+    write_lines(
+        out,
+        schema,
+        "not_checked",
+        all.iter().map(|what| NotChecked { what }),
+    )
+}
+
+/// What was not checked, for people. Every report ends with it.
+pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
+    for what in all {
+        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+    }
+    if all.is_empty() {
+        out.line("NOT CHECKED: nothing was left out")?;
+    }
+    Ok(())
+}
+
+/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
+pub fn read_public_key(argument: &str, value: &str) -> Result<VerifyingKey, CliError> {
+    let text = match value.parse::<Hash32>() {
+        Ok(_) => value.to_owned(),
+        Err(_) => std::fs::read_to_string(value).map_err(|e| {
+            CliError::input(format!("{argument}: {value}: {e}"))
+                .with_hint("give 64 hex digits, or a file that holds them")
+        })?,
+    };
+    let bytes: Hash32 = text
+        .trim()
+        .parse()
+        .map_err(|e| CliError::input(format!("{argument}: {e}")))?;
+    VerifyingKey::from_bytes(&bytes.0)
+        .map_err(|e| CliError::input(format!("{argument}: not an Ed25519 public key: {e}")))
+}
+
+/// A number or a dash.
+pub fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |v| v.to_string())
+}
+
+/// A path for people.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,29 +1,40 @@
 //! `outbox-sync status`: outboxes in figures, a whole fleet in one table.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use outbox_sync::status::{OutboxFigures, Totals};
-use outbox_sync::{Outbox, OutboxError, expand_inputs};
+use outbox_sync::holdings::NotRead;
+use outbox_sync::status::{OutboxFigures, Survey, Totals};
+use outbox_sync::{Outbox, OutboxError};
 use serde::Serialize;
+use ves::StreamKey;
 
-/// Say what is in outboxes: rows by state, rows that nobody signed, rows that cannot be read, claims and
-/// cursors. The files are not changed
+use super::{KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash};
+
+/// Say what is in outboxes: rows by state, rows that nobody signed or that cannot be read, claims that contradict
+/// each other or the head, the oldest event that waits, cursors. The files are not changed
 ///
-/// Ends with 0 if all is well, 4 if rows cannot be read, 8 if a file cannot be read (the others are shown all
-/// the same).
+/// With --db or --keys signatures are checked too. Ends with 0 if all is well, 4 if rows cannot be read, contradict each
+/// other or do not verify, 8 if a file cannot be read whole (the others are shown all the same).
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
     #[arg(required = true, value_name = "OUTBOX")]
     outboxes: Vec<String>,
+
+    #[command(flatten)]
+    db: OptionalDb,
+
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 const SCHEMA: &str = "outbox-status/1";
 
-/// What `status` never looks at.
-const NOT_CHECKED: &str = "signatures and payload hashes: status counts rows, it does not verify them";
+/// What `status` does not look at without keys.
+const NOT_CHECKED: &str = "signatures and payload hashes: no keys were given (--db, --keys)";
+
+/// So many contradictions are listed.
+const MAX_LISTED: usize = 100;
 
 #[derive(Serialize)]
 struct Document {
@@ -31,13 +42,16 @@ struct Document {
     outboxes: Vec<OutboxFigures>,
     not_read: Vec<NotRead>,
     totals: Totals,
+    /// Numbers that are claimed for more than one event; the first of them.
+    doubled: Vec<Doubled>,
     not_checked: Vec<String>,
 }
 
-#[derive(Clone, Serialize)]
-struct NotRead {
-    path: String,
-    why: String,
+#[derive(Serialize)]
+struct Doubled {
+    #[serde(flatten)]
+    stream: StreamKey,
+    sequence: u64,
 }
 
 #[derive(Serialize)]
@@ -51,42 +65,47 @@ struct Line<'a, T: Serialize> {
 
 /// Runs the command.
 pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let cancel = cancel_on_signals()?;
     let mut status = ExitStatus::OK;
     let mut document = Document {
         schema: SCHEMA,
         outboxes: Vec::new(),
         not_read: Vec::new(),
         totals: Totals::default(),
-        not_checked: vec![NOT_CHECKED.into()],
+        doubled: Vec::new(),
+        not_checked: Vec::new(),
     };
-    // Input by input, so that one that names nothing does not hide the others.
-    let mut paths: Vec<PathBuf> = Vec::new();
-    let found: Vec<&String> = args
-        .outboxes
-        .iter()
-        .filter(|input| match expand_inputs(std::slice::from_ref(input)) {
-            Ok(_) => true,
-            Err(error) => {
-                CliError::input(error.to_string()).report(global);
-                document.not_read.push(NotRead {
-                    path: error.input,
-                    why: error.what,
-                });
-                false
-            }
-        })
-        .collect();
-    if !found.is_empty() {
-        paths = expand_inputs(&found).map_err(|error| CliError::input(error.to_string()))?;
+    let paths = expand(&args.outboxes, &mut document.not_read, global)?;
+    let mut log = args.db.open()?;
+    let book = args.keys.book(log.as_mut())?;
+    let mut survey = Survey::default();
+    if let Some(log) = &mut log {
+        let states = log.streams().map_err(log_error)?;
+        survey.heads = states
+            .into_iter()
+            .map(|s| (s.stream, s.last.unwrap_or(0)))
+            .collect();
+    }
+    if book.registry().is_empty() {
+        document.not_checked.push(NOT_CHECKED.into());
+    } else {
+        survey.keys = Some(&book);
     }
 
     let progress = stderr_progress(global);
     progress.start("reading outboxes", Some(paths.len() as u64));
     for path in paths {
-        match Outbox::open(&path).and_then(|outbox| OutboxFigures::of(&outbox)) {
+        cancel.check()?;
+        match Outbox::salvage(&path).and_then(|outbox| OutboxFigures::in_fleet(&outbox, &mut survey)) {
             Ok(figures) => {
                 if figures.has_problems() {
                     status |= ExitStatus::PROBLEMS;
+                }
+                if let Some(damage) = &figures.meta.damage {
+                    CliError::input(format!("{}: {damage}", path.display()))
+                        .with_hint("what can still be read of it is counted")
+                        .report(global);
+                    status |= ExitStatus::FAILED;
                 }
                 document.totals.add(&figures);
                 let not_checked = figures.meta.not_checked.iter();
@@ -104,6 +123,18 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     }
     progress.finish();
     document.totals.not_read = document.not_read.len() as u64;
+    document.totals.doubled_claims = survey.claims.doubled.len() as u64;
+    document.totals.two_numbers = survey.claims.two_numbers.len() as u64;
+    if document.totals.doubled_claims + document.totals.two_numbers > 0 {
+        status |= ExitStatus::PROBLEMS;
+    }
+    let doubled = survey.claims.doubled.iter().take(MAX_LISTED);
+    document.doubled = doubled
+        .map(|(stream, sequence)| Doubled {
+            stream: *stream,
+            sequence: *sequence,
+        })
+        .collect();
     if !document.not_read.is_empty() {
         status |= ExitStatus::FAILED;
     }
@@ -157,17 +188,20 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         "unsigned",
         "malformed",
         "flawed",
+        "doubled",
+        "2 numbers",
+        "> head",
+        "fails",
         "highest claim",
+        "head",
         "cursor",
+        "oldest unsent",
     ]);
-    let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     for o in &document.outboxes {
         table.row([
             o.meta.path.display().to_string(),
             format!("{:?}", o.meta.shape).to_lowercase(),
-            o.meta
-                .agent_id
-                .map_or_else(|| "-".to_owned(), |id| id.to_string()),
+            or_dash(o.meta.agent_id),
             o.meta.outbox.pending.to_string(),
             o.meta.outbox.synced.to_string(),
             o.meta.outbox.failed.to_string(),
@@ -176,8 +210,14 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             o.unsigned.to_string(),
             o.malformed.to_string(),
             o.flawed.to_string(),
-            number(o.highest_claim),
-            number(o.meta.last_pulled_sequence),
+            o.doubled_claims.to_string(),
+            o.two_numbers.to_string(),
+            o.beyond_head.to_string(),
+            or_dash(o.verdicts.map(|v| v.fails)),
+            or_dash(o.highest_claim),
+            or_dash(o.meta.head_sequence),
+            or_dash(o.meta.last_pulled_sequence),
+            or_dash(o.oldest_unsent),
         ]);
     }
     let t = &document.totals;
@@ -193,6 +233,14 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         t.unsigned.to_string(),
         t.malformed.to_string(),
         t.flawed.to_string(),
+        t.doubled_claims.to_string(),
+        t.two_numbers.to_string(),
+        t.beyond_head.to_string(),
+        or_dash(t.verdicts.map(|v| v.fails)),
+        String::new(),
+        String::new(),
+        String::new(),
+        or_dash(t.oldest_unsent),
     ]);
     out.table(&table)?;
     for o in &document.outboxes {

@@ -1,6 +1,9 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // Each test binary uses a part.
 
+pub mod sequencer;
+pub mod writer;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -79,4 +82,85 @@ pub fn copy_folder(from: &Path, to: &Path) {
             fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
         }
     }
+}
+
+/// Runs the binary in a folder: exit status, stdout, stderr.
+pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = assert_cmd::Command::cargo_bin("outbox-sync")
+        .unwrap()
+        .current_dir(folder)
+        .env_remove("DATABASE_URL")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// The real disaster in a folder of its own: copies of all outboxes, and the two logs as snapshots.
+pub struct Scenario {
+    pub dir: tempfile::TempDir,
+    pub truth: serde_json::Value,
+}
+
+impl Scenario {
+    /// `None`, after saying so, where there is no data or no server.
+    pub fn load() -> Option<Self> {
+        let data = test_support::shared_data()?.join("data/scenario-1");
+        if !test_support::postgres_available() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        copy_folder(&data.join("outboxes"), &dir.path().join("outboxes"));
+        copy_folder(&data.join("older-outboxes"), &dir.path().join("older"));
+        let server = test_support::ScratchPostgres::start();
+        for name in ["recovered", "truth"] {
+            let url = server.create_database(name);
+            test_support::load_schema(&url);
+            test_support::load_copy_file(&url, &data.join(format!("{name}.copy.sql")));
+            snapshot(&url, &dir.path().join(format!("{name}.log")));
+        }
+        let truth = serde_json::from_slice(&fs::read(data.join("truth.json")).unwrap()).unwrap();
+        Some(Self { dir, truth })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs the binary in the folder of the disaster and reads its JSON.
+    pub fn json(&self, arguments: &[&str]) -> (i32, serde_json::Value, String) {
+        let (code, out, err) = run(self.path(), &[&["--format", "json"], arguments].concat());
+        let value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
+        (code, value, err)
+    }
+
+    /// The ids of the events that the truth lists under these names, over all streams.
+    pub fn listed(&self, name: &str) -> std::collections::BTreeSet<String> {
+        let streams = self.truth["streams"].as_array().unwrap();
+        let events = streams.iter().flat_map(|s| s[name].as_array().unwrap());
+        events
+            .map(|e| e["event_id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn snapshot(url: &str, path: &Path) {
+    use cli_common::DbTarget;
+    let target = DbTarget::parse(url.as_ref()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let log = event_log::Log::open(&target).await.unwrap();
+        let mut view = log.view().await.unwrap();
+        event_log::write_snapshot(&mut view, &target, path, &cli_common::NoProgress)
+            .await
+            .unwrap();
+    });
 }

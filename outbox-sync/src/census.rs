@@ -1,0 +1,268 @@
+//! A census over a fleet: of each number that a log lacks, who holds its event and how sure that is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use event_log::StreamState;
+use serde::Serialize;
+use ves::{AgentId, EventId, StreamKey};
+
+use crate::export::Class;
+use crate::holdings::{Claim, Holdings, Saying};
+
+/// How sure it is which event was at a number, strongest first (outboxes alone prove nothing).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CensusGrade {
+    /// Independent holders agree.
+    Corroborated,
+    /// One holder says so.
+    Claimed,
+    /// Holders disagree.
+    Contested,
+    /// Nobody names an event for it.
+    Lost,
+}
+
+/// Consecutive numbers of which the same is to be said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingRange {
+    /// The first number.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// How sure it is which events were there.
+    pub grade: CensusGrade,
+    /// Whether somebody holds the events whole.
+    pub held: bool,
+    /// The files that name or hold them.
+    pub holders: Vec<String>,
+}
+
+/// A stream of the census.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamCensus {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// The highest number of the log.
+    pub head: Option<u64>,
+    /// The highest number that anybody knows of, and that is counted up to.
+    pub known_to: u64,
+    /// On whose word it is known.
+    pub known_by: String,
+    /// How many numbers are missing.
+    pub missing: u64,
+    /// How many of them by grade.
+    pub by_grade: BTreeMap<CensusGrade, u64>,
+    /// How many of them are nowhere: nobody holds an event for them.
+    pub nowhere: u64,
+    /// What is to be said of them, in order.
+    pub ranges: Vec<MissingRange>,
+    /// Events held that nobody gives a place among the missing numbers: lost with a number that only the roots
+    /// can tell, or never accepted.
+    pub unplaced: u64,
+    /// Events held that never had a number, as far as anybody says.
+    pub never_sequenced: u64,
+}
+
+/// An agent that the log knows, and that was not heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unheard {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// How many of its missing events others hold.
+    pub held_by_others: u64,
+}
+
+/// The whole census.
+#[derive(Debug, Clone, Serialize)]
+pub struct Census {
+    /// By stream.
+    pub streams: Vec<StreamCensus>,
+    /// Agents with a key in the log whose outbox was not among those read.
+    pub unheard: Vec<Unheard>,
+}
+
+/// Far more missing numbers than any recovery loses: a single hostile claim must not make the census endless.
+const MAX_MISSING: u64 = 10_000_000;
+
+/// Takes the census. `streams` is what the log says of itself, `agents` who has a key there.
+pub fn take(holdings: &Holdings, streams: &[StreamState], agents: &BTreeSet<AgentId>) -> Census {
+    let mut states: BTreeMap<StreamKey, Option<&StreamState>> =
+        streams.iter().map(|state| (state.stream, Some(state))).collect();
+    for event in holdings.events.values() {
+        states.entry(event.stream).or_default();
+    }
+    let unheard = agents.difference(&holdings.agents).map(|agent| Unheard {
+        agent_id: *agent,
+        held_by_others: holdings
+            .events
+            .values()
+            .filter(|e| e.agent == Some(*agent))
+            .count() as u64,
+    });
+    Census {
+        streams: states
+            .iter()
+            .map(|(stream, state)| of_stream(holdings, *stream, *state))
+            .collect(),
+        unheard: unheard.collect(),
+    }
+}
+
+fn of_stream(holdings: &Holdings, stream: StreamKey, state: Option<&StreamState>) -> StreamCensus {
+    let none = Vec::new();
+    let present = holdings.present.get(&stream).unwrap_or(&none);
+    let head = state.and_then(|s| s.last);
+    let claims: Vec<(u64, &Vec<Claim>)> = holdings
+        .claims
+        .range((stream, 0)..=(stream, u64::MAX))
+        .map(|((_, number), claims)| (*number, claims))
+        .collect();
+    let (known_to, known_by) = known_to(state, &claims, holdings);
+    let mut census = StreamCensus {
+        stream,
+        head,
+        known_to,
+        known_by,
+        missing: 0,
+        by_grade: BTreeMap::new(),
+        nowhere: 0,
+        ranges: Vec::new(),
+        unplaced: 0,
+        never_sequenced: 0,
+    };
+    let mut placed = BTreeSet::new();
+    let mut next = 1;
+    let mut holes = Vec::new();
+    for range in present {
+        if *range.start() > next {
+            holes.push(next..=*range.start() - 1);
+        }
+        next = next.max(range.end().saturating_add(1));
+    }
+    if known_to >= next {
+        holes.push(next..=known_to.min(next.saturating_add(MAX_MISSING)));
+    }
+    let by_number: BTreeMap<u64, &Vec<Claim>> = claims.into_iter().collect();
+    for number in holes.into_iter().flatten() {
+        let range = judge(
+            number,
+            by_number.get(&number).map_or(&[], |c| c.as_slice()),
+            holdings,
+            &mut placed,
+        );
+        census.missing += 1;
+        *census.by_grade.entry(range.grade).or_default() += 1;
+        census.nowhere += u64::from(!range.held);
+        match census.ranges.last_mut() {
+            Some(last)
+                if last.last + 1 == number
+                    && (last.grade, last.held, &last.holders)
+                        == (range.grade, range.held, &range.holders) =>
+            {
+                last.last = number;
+            }
+            _ => census.ranges.push(range),
+        }
+    }
+    for (id, _) in holdings
+        .events
+        .iter()
+        .filter(|(_, e)| e.stream == stream && e.best.is_some())
+    {
+        match holdings.class(id) {
+            Some(Class::Missing | Class::Doubtful) if !placed.contains(id) => census.unplaced += 1,
+            Some(Class::NeverSequenced) => census.never_sequenced += 1,
+            _ => {}
+        }
+    }
+    census
+}
+
+/// What is to be said of one number. A pulled row weighs more than an agent's word on its own event: the sequencer
+/// itself told the number.
+fn judge(number: u64, claims: &[Claim], holdings: &Holdings, placed: &mut BTreeSet<EventId>) -> MissingRange {
+    let pulled: Vec<&Claim> = claims.iter().filter(|c| c.saying != Saying::Own).collect();
+    let counted: Vec<&Claim> = if pulled.is_empty() {
+        claims.iter().collect()
+    } else {
+        pulled
+    };
+    let events: BTreeSet<EventId> = counted.iter().map(|c| c.event_id).collect();
+    let mut grade = match events.len() {
+        0 => CensusGrade::Lost,
+        1 => CensusGrade::Claimed,
+        _ => CensusGrade::Contested,
+    };
+    let mut held = false;
+    let mut holders = BTreeSet::new();
+    for id in &events {
+        let Some(event) = holdings.events.get(id) else {
+            continue;
+        };
+        held |= event.best.is_some();
+        placed.insert(*id);
+        holders.extend(event.holders.iter().copied());
+    }
+    let naming = claims.iter().filter(|c| events.contains(&c.event_id));
+    let naming: BTreeSet<usize> = naming.map(|c| c.file).collect();
+    // Two copies of one agent's outbox are one voice.
+    let voices: BTreeSet<String> = naming
+        .iter()
+        .map(|file| {
+            let heard = &holdings.heard[*file];
+            heard
+                .agent_id
+                .map_or_else(|| heard.path.clone(), |id| id.to_string())
+        })
+        .collect();
+    if grade == CensusGrade::Claimed && voices.len() > 1 {
+        grade = CensusGrade::Corroborated;
+    }
+    holders.extend(naming);
+    MissingRange {
+        first: number,
+        last: number,
+        grade,
+        held,
+        holders: holders
+            .into_iter()
+            .map(|file| holdings.heard[file].path.clone())
+            .collect(),
+    }
+}
+
+/// The highest number that anybody says was given out. An agent's own word may be wrong; who said it is named.
+fn known_to(
+    state: Option<&StreamState>,
+    claims: &[(u64, &Vec<Claim>)],
+    holdings: &Holdings,
+) -> (u64, String) {
+    let mut best = (0, "nobody".to_owned());
+    let mut offer = |number: Option<u64>, who: String| {
+        if let Some(number) = number.filter(|n| *n > best.0) {
+            best = (number, who);
+        }
+    };
+    if let Some(state) = state {
+        offer(state.last, "the log's events".into());
+        offer(state.last_receipt, "the log's receipts".into());
+        offer(state.last_committed, "the log's commitments".into());
+        offer(state.counter, "the log's counter".into());
+    }
+    for (number, claims) in claims {
+        if let Some(claim) = claims.iter().max_by_key(|c| c.saying) {
+            let words = match claim.saying {
+                Saying::Own => "its own word",
+                Saying::Pointer => "an unsigned pulled row",
+                Saying::Pulled => "a pulled row",
+            };
+            offer(
+                Some(*number),
+                format!("{} ({words})", holdings.heard[claim.file].path),
+            );
+        }
+    }
+    best
+}

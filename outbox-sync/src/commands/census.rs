@@ -1,0 +1,167 @@
+//! `outbox-sync census`: who holds what a log lacks.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use outbox_sync::census::{Census, CensusGrade, take};
+use outbox_sync::holdings::{Heard, Holdings, NotRead};
+use serde::Serialize;
+
+use super::{
+    KeyArgs, cancel_on_signals, expand, holdings_error, log_error, not_checked_of, open_target, or_dash,
+    print_not_checked, report_heard, write_lines, write_not_checked,
+};
+
+/// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
+///
+/// Ends with 0 if nothing is missing, 4 if something is, 8 if a file cannot be read whole.
+#[derive(Debug, Args)]
+pub struct CensusArgs {
+    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns; exports are read too
+    #[arg(required = true, value_name = "OUTBOX")]
+    inputs: Vec<String>,
+
+    #[command(flatten)]
+    db: DbArg,
+
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+const SCHEMA: &str = "outbox-census/1";
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    log: String,
+    #[serde(flatten)]
+    census: Census,
+    contradicted_claims: u64,
+    heard: Vec<Heard>,
+    not_read: Vec<NotRead>,
+    key_flaws: Vec<String>,
+    not_checked: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &CensusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let cancel = cancel_on_signals()?;
+    let mut not_read = Vec::new();
+    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let already = not_read.len();
+    let mut log = open_target(&args.db.target()?)?;
+    let agents: BTreeSet<_> = log
+        .keys()
+        .map_err(log_error)?
+        .iter()
+        .map(|key| key.agent_id)
+        .collect();
+    let keys = args.keys.book(Some(&mut log))?;
+    let progress = stderr_progress(global);
+    let mut holdings =
+        Holdings::collect(&paths, &mut log, keys, &*progress, &cancel).map_err(holdings_error)?;
+    let streams = log.streams().map_err(log_error)?;
+    for state in &streams {
+        let present = log.present(&state.stream).map_err(log_error)?;
+        holdings.present.insert(state.stream, present);
+    }
+    let census = take(&holdings, &streams, &agents);
+    not_read.append(&mut holdings.not_read);
+
+    let mut status = report_heard(&holdings.heard, &not_read[already..], global);
+    if already > 0 {
+        status |= ExitStatus::FAILED;
+    }
+    if census.streams.iter().any(|s| s.missing > 0 || s.unplaced > 0) {
+        status |= ExitStatus::PROBLEMS;
+    }
+    let mut not_checked = not_checked_of(&holdings.heard, &not_read);
+    not_checked
+        .push("receipts and anchors: what is receipted or proven, sequencer-recovery audit says".into());
+    if log.is_export() {
+        not_checked.push("who is known but not heard: an export of a log knows no keys".into());
+    }
+    let document = Document {
+        schema: SCHEMA,
+        log: log.name().to_owned(),
+        census,
+        contradicted_claims: holdings.contradicted,
+        key_flaws: holdings.key_flaws,
+        heard: holdings.heard,
+        not_read,
+        not_checked,
+    };
+    print(&document, global)?;
+    Ok(status)
+}
+
+fn grade_name(grade: CensusGrade) -> &'static str {
+    match grade {
+        CensusGrade::Corroborated => "corroborated",
+        CensusGrade::Claimed => "claimed",
+        CensusGrade::Contested => "contested",
+        CensusGrade::Lost => "lost",
+    }
+}
+
+fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(document)?,
+        Format::Ndjson => {
+            write_lines(&mut out, SCHEMA, "stream", &document.census.streams)?;
+            write_lines(&mut out, SCHEMA, "unheard", &document.census.unheard)?;
+            write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
+            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
+            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+        }
+        Format::Table => {
+            for s in &document.census.streams {
+                out.line(&format!(
+                    "stream {}: head {}, known to {} ({}), {} missing, {} nowhere, {} unplaced, {} never sequenced",
+                    s.stream,
+                    or_dash(s.head),
+                    s.known_to,
+                    cli_common::escape_controls(&s.known_by),
+                    s.missing,
+                    s.nowhere,
+                    s.unplaced,
+                    s.never_sequenced
+                ))?;
+                if s.ranges.is_empty() {
+                    continue;
+                }
+                let mut table = Table::new(&["missing", "grade", "held", "by"]);
+                for range in &s.ranges {
+                    let numbers = if range.first == range.last {
+                        range.first.to_string()
+                    } else {
+                        format!("{}-{}", range.first, range.last)
+                    };
+                    let held = if range.held { "yes" } else { "no" };
+                    table.row([
+                        numbers,
+                        grade_name(range.grade).into(),
+                        held.into(),
+                        range.holders.join(", "),
+                    ]);
+                }
+                out.table(&table)?;
+            }
+            for unheard in &document.census.unheard {
+                out.line(&format!(
+                    "not heard: agent {} ({} of its missing events are held by others)",
+                    unheard.agent_id, unheard.held_by_others
+                ))?;
+            }
+            for heard in &document.heard {
+                for refusal in &heard.refusals {
+                    out.line(&format!("not used: {}", cli_common::escape_controls(refusal)))?;
+                }
+            }
+            print_not_checked(&mut out, &document.not_checked)?;
+        }
+    }
+    out.finish()
+}

@@ -1,0 +1,487 @@
+//! `outbox-sync export`: events of outboxes into a file that can be checked.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use cli_common::{
+    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls,
+    stderr_progress,
+};
+use outbox_sync::export::{Class, ExportFormat, ExportWriter, Manifest, manifest_path};
+use outbox_sync::holdings::{Heard, Holdings, NotRead};
+use outbox_sync::source::{Item, Source};
+use outbox_sync::verify::{Outcome, state_name};
+use outbox_sync::{Content, KeyBook, RenderingSearch};
+use serde::Serialize;
+use ves::{Event, StoreId, TenantId, Timestamp};
+
+use super::{
+    KeyArgs, SecretUrl, cancel_on_signals, expand, holdings_error, not_checked_of, open_target,
+    print_not_checked, report_heard, shown, write_lines, write_not_checked,
+};
+
+/// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
+///
+/// Without --missing-from every signed row goes out as it is, in constant memory. With it, what that log lacks goes
+/// out, whatever the outboxes believe: each event once, by its best copy, with its class (missing, doubtful,
+/// never_sequenced), and nothing that fails to verify. created_at goes out as it was signed. Outboxes are not
+/// changed. Ends with 0, 4 if rows were left out since they do not verify or cannot be read, 8 if a file cannot be
+/// read whole.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns; exports are read too
+    #[arg(required = true, value_name = "OUTBOX")]
+    inputs: Vec<String>,
+
+    /// The file to write; it must not exist yet
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Form::Ndjson)]
+    form: Form,
+
+    /// Only what this log lacks: a PostgreSQL URL, a snapshot file, or an export of the log
+    #[arg(long, value_name = "URL|FILE")]
+    missing_from: Option<SecretUrl>,
+
+    #[command(flatten)]
+    keys: KeyArgs,
+
+    /// Only events in these states
+    #[arg(long, value_enum, value_delimiter = ',')]
+    state: Vec<State>,
+
+    /// Only this tenant
+    #[arg(long, value_name = "ID")]
+    tenant: Option<TenantId>,
+
+    /// Only this store
+    #[arg(long, value_name = "ID")]
+    store: Option<StoreId>,
+
+    /// Only events created at this time or later (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+
+    /// Only events created before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+
+    /// Only entities of this type
+    #[arg(long, value_name = "TYPE")]
+    entity_type: Option<String>,
+
+    /// Only the entity with this id
+    #[arg(long, value_name = "ID")]
+    entity_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// One event a line
+    Ndjson,
+    /// One document
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// Not yet acknowledged
+    Pending,
+    /// Acknowledged, as the agent believes
+    Synced,
+    /// Could not be sent
+    Failed,
+    /// Refused by the sequencer; left out of --missing-from unless named here
+    Rejected,
+    /// In a state that no agent writes
+    Unknown,
+    /// Got from the sequencer
+    Pulled,
+    /// Got from the sequencer and not accepted
+    Quarantined,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Synced => "synced",
+            State::Failed => "failed",
+            State::Rejected => "rejected",
+            State::Unknown => "unknown",
+            State::Pulled => "pulled",
+            State::Quarantined => "quarantined",
+        }
+    }
+}
+
+const SCHEMA: &str = "outbox-export/1";
+const GROUP: usize = 1024;
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    out: String,
+    manifest: Manifest,
+    /// Rows that were left out since they cannot go out: unsigned, unreadable, not to be found again.
+    left_out: u64,
+    left_out_first: Vec<String>,
+    /// Events of which two contents verify; the best copy went out.
+    two_contents: u64,
+    heard: Vec<Heard>,
+    not_read: Vec<NotRead>,
+    not_checked: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let cancel = cancel_on_signals()?;
+    let mut not_read = Vec::new();
+    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let already = not_read.len();
+    let form = match args.form {
+        Form::Ndjson => ExportFormat::Ndjson,
+        Form::Json => ExportFormat::Json,
+    };
+    let error = |e: outbox_sync::export::ExportError| CliError::io(e.to_string());
+    let mut writer = ExportWriter::create(&args.out, form).map_err(error)?;
+    let mut work = Work {
+        args,
+        global,
+        cancel,
+        left_out: 0,
+        left_out_first: Vec::new(),
+        two_contents: 0,
+        heard: Vec::new(),
+        not_read,
+    };
+    let missing_from = args
+        .missing_from
+        .as_ref()
+        .map(|name| DbTarget::parse(&name.0))
+        .transpose()?;
+    match &missing_from {
+        Some(target) => work.missing(&paths, target, &mut writer)?,
+        None => work.all(&paths, &mut writer)?,
+    }
+    let manifest = writer
+        .finish(missing_from.map(|t| t.to_string()))
+        .map_err(error)?;
+
+    let mut status = report_heard(&work.heard, &work.not_read[already..], global);
+    if already > 0 {
+        status |= ExitStatus::FAILED;
+    }
+    if work.left_out > 0 && args.missing_from.is_none() {
+        status |= ExitStatus::PROBLEMS;
+    }
+    let mut not_checked = not_checked_of(&work.heard, &work.not_read);
+    if args.missing_from.is_none() {
+        not_checked.push("signatures and payload hashes: rows go out as they are; verify the export".into());
+    }
+    let document = Document {
+        schema: SCHEMA,
+        out: shown(&args.out),
+        manifest,
+        left_out: work.left_out,
+        left_out_first: work.left_out_first,
+        two_contents: work.two_contents,
+        heard: work.heard,
+        not_read: work.not_read,
+        not_checked,
+    };
+    print(&document, args, global)?;
+    Ok(status)
+}
+
+struct Work<'a> {
+    args: &'a ExportArgs,
+    global: &'a GlobalArgs,
+    cancel: Cancel,
+    left_out: u64,
+    left_out_first: Vec<String>,
+    two_contents: u64,
+    heard: Vec<Heard>,
+    not_read: Vec<NotRead>,
+}
+
+impl Work<'_> {
+    fn leave_out(&mut self, what: String) {
+        self.left_out += 1;
+        if self.left_out_first.len() < outbox_sync::holdings::MAX_NAMED {
+            self.left_out_first.push(what);
+        }
+    }
+
+    /// Whether a row is asked for.
+    fn wants(&self, item: &Item, event: &Event) -> bool {
+        let args = self.args;
+        let created: Option<Timestamp> = match (args.since, args.until) {
+            (None, None) => None,
+            _ => event.created_at.parse().ok(),
+        };
+        let state = state_name(&item.row.origin);
+        (args.state.is_empty() || args.state.iter().any(|s| s.name() == state))
+            && args.tenant.is_none_or(|t| t == event.stream.tenant_id)
+            && args.store.is_none_or(|s| s == event.stream.store_id)
+            && args
+                .since
+                .is_none_or(|since| created.is_some_and(|at| at >= since))
+            && args
+                .until
+                .is_none_or(|until| created.is_some_and(|at| at < until))
+            && args.entity_type.as_ref().is_none_or(|t| *t == event.entity_type)
+            && args.entity_id.as_ref().is_none_or(|id| *id == event.entity_id)
+    }
+
+    /// Every signed row, as it is.
+    fn all(&mut self, paths: &[PathBuf], writer: &mut ExportWriter) -> Result<(), CliError> {
+        let mut keys = self.args.keys.book(None)?;
+        let progress = stderr_progress(self.global);
+        for path in paths {
+            let source = match Source::open(path) {
+                Ok(source) => source,
+                Err(error) => {
+                    self.not_read.push(not_read(path, &error.to_string()));
+                    continue;
+                }
+            };
+            progress.start(&format!("exporting {}", path.display()), source.rows());
+            let mut heard = heard_of(path, &source);
+            let mut bad = Vec::new();
+            let mut failed = None;
+            let keys_with_peers = peers(&mut keys, &source)?;
+            let mut search = RenderingSearch::new(keys_with_peers.registry());
+            let result = source.for_each_group(GROUP, &mut |what| bad.push(what), &mut |group| {
+                heard.rows += group.len() as u64;
+                progress.advance(group.len() as u64);
+                for mut item in group {
+                    search.resolve(&mut item.row);
+                    if let Err(error) = self.write_row(&item, writer, &mut heard) {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+                if self.cancel.is_cancelled() {
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+            progress.finish();
+            self.cancel.check()?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if let Err(error) = result {
+                heard.damage = Some(error.to_string());
+            }
+            heard.rows += bad.len() as u64;
+            for what in bad {
+                self.leave_out(what);
+            }
+            self.heard.push(heard);
+        }
+        Ok(())
+    }
+
+    fn write_row(
+        &mut self,
+        item: &Item,
+        writer: &mut ExportWriter,
+        heard: &mut Heard,
+    ) -> Result<(), CliError> {
+        let event = match &item.row.content {
+            Content::Signed(event) => event,
+            Content::Unsigned { .. } => {
+                heard.unsigned += 1;
+                return Ok(());
+            }
+            Content::Rerendered(_) => {
+                let why = "what was signed was not found again (are the agent's keys known? --keys)";
+                self.leave_out(format!("{}: {why}", item.place));
+                return Ok(());
+            }
+            Content::Malformed { why } => {
+                self.leave_out(format!("{}: {why}", item.place));
+                return Ok(());
+            }
+        };
+        if !self.wants(item, event) {
+            return Ok(());
+        }
+        let written = writer
+            .add(&item.row, event, None, None)
+            .map_err(|e| CliError::io(e.to_string()))?;
+        if let Err(what) = written {
+            self.leave_out(format!("{}: {what}", item.place));
+        }
+        Ok(())
+    }
+
+    /// What a log lacks: first who holds what, then the best copies.
+    fn missing(
+        &mut self,
+        paths: &[PathBuf],
+        target: &DbTarget,
+        writer: &mut ExportWriter,
+    ) -> Result<(), CliError> {
+        let mut log = open_target(target)?;
+        let keys = self.args.keys.book(Some(&mut log))?;
+        let progress = stderr_progress(self.global);
+        let holdings =
+            Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel).map_err(holdings_error)?;
+        let mut keys = self.args.keys.book(Some(&mut log))?;
+        drop(log);
+        self.two_contents = holdings.events.values().filter(|e| e.two_contents).count() as u64;
+        self.not_read.extend(holdings.not_read.iter().cloned());
+        self.heard = holdings.heard.clone();
+        let wants_rejected = self.args.state.contains(&State::Rejected);
+        let mut written = HashSet::new();
+        progress.start("writing", Some(holdings.heard.len() as u64));
+        for (file, heard) in holdings.heard.iter().enumerate() {
+            let chosen = holdings.chosen(file);
+            progress.advance(1);
+            if chosen.is_empty() {
+                continue;
+            }
+            let source = Source::open(heard.path.as_ref()).map_err(|e| CliError::input(e.to_string()))?;
+            let keys = peers(&mut keys, &source)?;
+            let mut search = RenderingSearch::new(keys.registry());
+            let mut failed = None;
+            let result = source.for_each(&mut |item| {
+                let Ok(mut item) = item else {
+                    return ControlFlow::Continue(());
+                };
+                let place = (item.row.place.table, item.row.place.row);
+                let Some(id) = chosen.get(&place).filter(|id| **id == item.row.event_id) else {
+                    return ControlFlow::Continue(());
+                };
+                search.resolve(&mut item.row);
+                let (Some(best), Some(event), Some(class)) = (
+                    holdings.events.get(id).and_then(|e| e.best),
+                    item.row.content.event(),
+                    holdings.class(id),
+                ) else {
+                    return ControlFlow::Continue(());
+                };
+                // The file may have changed since it was judged.
+                let same = best.signing_hash == event.signing_hash();
+                let wanted = self.wants(&item, event) && (class != Class::Rejected || wants_rejected);
+                if !same || !wanted || !written.insert(*id) {
+                    return ControlFlow::Continue(());
+                }
+                let verdict = (best.verdict != Outcome::Unsigned).then_some(best.verdict);
+                match writer.add(&item.row, event, Some(class), verdict) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(what)) => self.leave_out(format!("{}: {what}", item.place)),
+                    Err(error) => {
+                        failed = Some(CliError::io(error.to_string()));
+                        return ControlFlow::Break(());
+                    }
+                }
+                if self.cancel.is_cancelled() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            self.cancel.check()?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            result.map_err(|e| CliError::input(e.to_string()))?;
+        }
+        progress.finish();
+        Ok(())
+    }
+}
+
+/// The keys with those that this outbox fetched.
+fn peers<'k>(keys: &'k mut KeyBook, source: &Source) -> Result<&'k KeyBook, CliError> {
+    if let Some(outbox) = source.outbox() {
+        keys.add_peers(outbox)
+            .map_err(|e| CliError::input(e.to_string()))?;
+    }
+    Ok(keys)
+}
+
+fn not_read(path: &Path, why: &str) -> NotRead {
+    let prefix = format!("{}: ", path.display());
+    NotRead {
+        path: shown(path),
+        why: why.strip_prefix(&prefix).unwrap_or(why).to_owned(),
+    }
+}
+
+fn heard_of(path: &Path, source: &Source) -> Heard {
+    Heard {
+        path: shown(path),
+        agent_id: source.outbox().and_then(|outbox| outbox.meta().agent_id),
+        rows: 0,
+        in_log: 0,
+        missing_held: 0,
+        unsigned: 0,
+        older_log: 0,
+        refused: 0,
+        refusals: Vec::new(),
+        damage: source.damage(),
+        not_checked: source.not_checked(),
+    }
+}
+
+fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<(), CliError> {
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(document)?,
+        Format::Ndjson => {
+            write_lines(&mut out, SCHEMA, "manifest", [&document.manifest])?;
+            write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
+            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
+            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+        }
+        Format::Table => {
+            let m = &document.manifest;
+            let mut table = Table::new(&["stream", "events"]);
+            for stream in &m.streams {
+                table.row([stream.stream.to_string(), stream.events.to_string()]);
+            }
+            table.row(["all".to_owned(), m.events.to_string()]);
+            out.table(&table)?;
+            for (class, events) in &m.classes {
+                let name = serde_json::to_value(class).unwrap_or_default();
+                let name = name.as_str().unwrap_or_default().replace('_', " ");
+                out.line(&format!("{events} {name}"))?;
+            }
+            out.line(&format!(
+                "{}: {} bytes, SHA-256 {}",
+                escape_controls(&document.out),
+                m.bytes,
+                m.sha256
+            ))?;
+            out.line(&format!(
+                "manifest: {}",
+                escape_controls(&shown(&manifest_path(&args.out)))
+            ))?;
+            for heard in &document.heard {
+                for refusal in &heard.refusals {
+                    out.line(&format!("not used: {}", escape_controls(refusal)))?;
+                }
+            }
+            for what in &document.left_out_first {
+                out.line(&format!("left out: {}", escape_controls(what)))?;
+            }
+            if document.two_contents > 0 {
+                let n = document.two_contents;
+                out.line(&format!(
+                    "{n} events have two contents that both verify; the best copy went out"
+                ))?;
+            }
+            print_not_checked(&mut out, &document.not_checked)?;
+        }
+    }
+    out.finish()
+}

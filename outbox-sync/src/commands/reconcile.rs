@@ -1,0 +1,385 @@
+//! `outbox-sync reconcile`: set outboxes right after a recovery.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress};
+use ed25519_dalek::VerifyingKey;
+use outbox_sync::epoch::RecoveryEpoch;
+use outbox_sync::holdings::NotRead;
+use outbox_sync::receipts::read_receipts;
+use outbox_sync::reconcile::{Action, Facts, ReconcileError, Reconciliation, apply, plan};
+use serde::Serialize;
+use ves::{EventId, Receipt, SignatureCheck};
+
+use super::{
+    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, read_public_key,
+    shown, write_lines, write_not_checked,
+};
+
+/// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
+///
+/// What counts is what the log has (--db). Without access to it, a recovery epoch (--epoch) and the receipts that a
+/// push saved (--receipts) tell what they can, and what they cannot tell is left as it is. Nothing is written without
+/// --apply; then first a backup, and all changes of an outbox in one transaction. Stop the agent first if you can. Ends
+/// with 0 if all is right, 1 if it was set right, 4 if something is left to do, 8 if an outbox could not be read or
+/// written (the others are done all the same).
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    #[arg(required = true, value_name = "OUTBOX")]
+    outboxes: Vec<String>,
+
+    #[command(flatten)]
+    db: OptionalDb,
+
+    /// A recovery epoch, as `sequencer-recovery apply` writes it
+    #[arg(long, value_name = "FILE")]
+    epoch: Option<PathBuf>,
+
+    /// The operator's public key, as hex or as a file that holds it: the epoch's signature must hold
+    #[arg(long, value_name = "HEX|FILE", requires = "epoch")]
+    epoch_public_key: Option<String>,
+
+    /// Receipts that a push saved (NDJSON)
+    #[arg(long, value_name = "FILE")]
+    receipts: Vec<PathBuf>,
+
+    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
+    #[arg(long, value_name = "HEX|FILE", requires = "receipts")]
+    sequencer_public_key: Option<String>,
+
+    #[command(flatten)]
+    keys: KeyArgs,
+
+    /// Change the outboxes
+    #[arg(long)]
+    apply: bool,
+
+    /// Where backups go; beside each outbox if not given
+    #[arg(long, value_name = "FOLDER", requires = "apply")]
+    backup_dir: Option<PathBuf>,
+}
+
+const SCHEMA: &str = "outbox-reconcile/1";
+/// So many changes of an outbox are shown for people.
+const MAX_SHOWN: usize = 20;
+
+#[derive(Serialize)]
+struct Done {
+    #[serde(flatten)]
+    plan: Reconciliation,
+    applied: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    outboxes: Vec<Done>,
+    not_read: Vec<NotRead>,
+    not_checked: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let cancel = cancel_on_signals()?;
+    let mut not_read = Vec::new();
+    let paths = expand(&args.outboxes, &mut not_read, global)?;
+    let mut status = if not_read.is_empty() {
+        ExitStatus::OK
+    } else {
+        ExitStatus::FAILED
+    };
+    let mut not_checked = Vec::new();
+    let mut log = args.db.open()?;
+    if log.as_ref().is_some_and(outbox_sync::known::KnownLog::is_export) {
+        return Err(
+            CliError::usage("--db is an export, which does not say what the log has today")
+                .with_hint("give a PostgreSQL URL or a snapshot file"),
+        );
+    }
+    let epoch = args
+        .epoch
+        .as_deref()
+        .map(|path| read_epoch(path, args, &mut not_checked))
+        .transpose()?;
+    let receipts = receipts(args, &mut not_checked, &mut status, global)?;
+    if log.is_none() && epoch.is_none() && receipts.is_empty() {
+        return Err(CliError::usage("nothing is known to set the outboxes right by")
+            .with_hint("give --db, --epoch or --receipts"));
+    }
+    if log.is_some() && !receipts.is_empty() {
+        not_checked.push("the receipts: the log itself is asked".into());
+    }
+    let keys = args.keys.book(log.as_mut())?;
+    let mut facts = Facts {
+        log: log.as_mut(),
+        epoch: epoch.as_ref(),
+        receipts,
+        keys,
+    };
+    let mut outboxes = Vec::new();
+    let progress = stderr_progress(global);
+    progress.start("reconciling outboxes", Some(paths.len() as u64));
+    for path in paths {
+        cancel.check()?;
+        match plan(&path, &mut facts) {
+            Ok(plan) => outboxes.push(carry_out(plan, args, global, &mut status)),
+            Err(ReconcileError::Log(error)) => return Err(log_error(error)),
+            Err(error) => {
+                CliError::input(error.to_string()).report(global);
+                status |= ExitStatus::FAILED;
+                let why = error.to_string();
+                not_read.push(NotRead {
+                    path: shown(&path),
+                    why,
+                });
+            }
+        }
+        progress.advance(1);
+    }
+    progress.finish();
+    for done in &outboxes {
+        let path = shown(&done.plan.path);
+        not_checked.extend(done.plan.not_checked.iter().map(|what| format!("{path}: {what}")));
+    }
+    not_checked.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
+    not_checked.extend(facts.keys.flaws.iter().cloned());
+    let document = Document {
+        schema: SCHEMA,
+        outboxes,
+        not_read,
+        not_checked,
+    };
+    print(&document, global)?;
+    Ok(status)
+}
+
+fn carry_out(
+    plan: Reconciliation,
+    args: &ReconcileArgs,
+    global: &GlobalArgs,
+    status: &mut ExitStatus,
+) -> Done {
+    if !plan.conflicts.is_empty() {
+        *status |= ExitStatus::PROBLEMS;
+    }
+    let mut done = Done {
+        applied: false,
+        backup: None,
+        error: None,
+        plan,
+    };
+    if done.plan.is_empty() {
+        return done;
+    }
+    if !args.apply {
+        *status |= ExitStatus::PROBLEMS;
+        return done;
+    }
+    let backup_to = backup_path(&done.plan.path, args.backup_dir.as_deref());
+    match apply(&done.plan, &backup_to) {
+        Ok(backed_up) => {
+            *status |= ExitStatus::CORRECTED;
+            done.applied = true;
+            done.backup = Some(shown(&backed_up.backup));
+        }
+        Err(error) => {
+            let message = error.to_string();
+            match error {
+                ReconcileError::Drift { .. } => CliError::drift(message.clone()),
+                _ => CliError::io(message.clone()),
+            }
+            .report(global);
+            *status |= ExitStatus::FAILED | ExitStatus::PROBLEMS;
+            done.error = Some(message);
+        }
+    }
+    done
+}
+
+/// Not `*.db`: a backup must not be taken for an outbox of the fleet.
+fn backup_path(outbox: &Path, folder: Option<&Path>) -> PathBuf {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%6fZ");
+    let name = outbox
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let name = format!("{name}.before-reconcile-{now}.bak");
+    match folder {
+        Some(folder) => folder.join(name),
+        None => outbox.with_file_name(name),
+    }
+}
+
+fn read_epoch(
+    path: &Path,
+    args: &ReconcileArgs,
+    not_checked: &mut Vec<String>,
+) -> Result<RecoveryEpoch, CliError> {
+    let epoch = RecoveryEpoch::read(path).map_err(|e| CliError::input(e.to_string()))?;
+    let key = args.epoch_public_key.as_deref();
+    let key = key
+        .map(|value| read_public_key("--epoch-public-key", value))
+        .transpose()?;
+    match epoch.check_signature(key.as_ref()) {
+        SignatureCheck::Valid => {}
+        SignatureCheck::NotChecked(why) if key.is_none() => {
+            not_checked.push(format!("the epoch's signature: {why}"));
+        }
+        other => {
+            let why = match other {
+                SignatureCheck::NotChecked(why) => why,
+                _ => "it does not hold".into(),
+            };
+            return Err(
+                CliError::input(format!("{}: the epoch's signature: {why}", path.display()))
+                    .with_hint("get the epoch from the operator again, by a way that you trust"),
+            );
+        }
+    }
+    Ok(epoch)
+}
+
+fn receipts(
+    args: &ReconcileArgs,
+    not_checked: &mut Vec<String>,
+    status: &mut ExitStatus,
+    global: &GlobalArgs,
+) -> Result<HashMap<EventId, Receipt>, CliError> {
+    let key: Option<VerifyingKey> = args
+        .sequencer_public_key
+        .as_deref()
+        .map(|value| read_public_key("--sequencer-public-key", value))
+        .transpose()?;
+    let mut receipts = HashMap::new();
+    let mut unchecked = 0;
+    for path in &args.receipts {
+        let saved = read_receipts(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+        for error in saved.errors {
+            CliError::input(format!("{} {error}", path.display())).report(global);
+            *status |= ExitStatus::PROBLEMS;
+        }
+        for receipt in saved.receipts {
+            match receipt.check_signature(key.as_ref()) {
+                SignatureCheck::Valid => {}
+                SignatureCheck::NotChecked(_) => unchecked += 1,
+                _ => {
+                    let what = format!(
+                        "{}: the receipt of {} is not signed by the sequencer",
+                        path.display(),
+                        receipt.event_id
+                    );
+                    CliError::input(what).report(global);
+                    *status |= ExitStatus::PROBLEMS;
+                    continue;
+                }
+            }
+            receipts.insert(receipt.event_id, receipt);
+        }
+    }
+    if unchecked > 0 {
+        not_checked.push(format!(
+            "the signatures of {unchecked} receipts (--sequencer-public-key)"
+        ));
+    }
+    Ok(receipts)
+}
+
+fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(document)?,
+        Format::Ndjson => {
+            write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
+            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
+            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+        }
+        Format::Table => {
+            let mut table = Table::new(&[
+                "outbox",
+                "right",
+                "to synced",
+                "number",
+                "to pending",
+                "set aside",
+                "cursors",
+                "conflicts",
+                "done",
+            ]);
+            for done in &document.outboxes {
+                let counts = done.plan.counts();
+                let count = |action| counts.get(&action).copied().unwrap_or(0).to_string();
+                let word = match (done.applied, done.plan.is_empty()) {
+                    (_, true) => "nothing to do",
+                    (true, _) => "applied",
+                    (false, _) if done.error.is_some() => "FAILED",
+                    (false, _) => "dry run",
+                };
+                table.row([
+                    shown(&done.plan.path),
+                    done.plan.right.to_string(),
+                    count(Action::MarkSynced),
+                    count(Action::CorrectNumber),
+                    count(Action::MarkPending),
+                    count(Action::SetAside),
+                    done.plan.cursors.len().to_string(),
+                    done.plan.conflicts.len().to_string(),
+                    word.into(),
+                ]);
+            }
+            out.table(&table)?;
+            for done in &document.outboxes {
+                print_details(&mut out, done)?;
+            }
+            print_not_checked(&mut out, &document.not_checked)?;
+        }
+    }
+    out.finish()
+}
+
+fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(), CliError> {
+    let mut line = |text: String| out.line(&escape_controls(&text));
+    let shown_path = shown(&done.plan.path);
+    if let Some(backup) = &done.backup {
+        line(format!("{shown_path}: backup {backup}"))?;
+    }
+    for c in &done.plan.cursors {
+        line(format!(
+            "{shown_path}: {} {} -> {} ({})",
+            c.key,
+            or_dash(c.from.as_ref()),
+            c.to,
+            c.why
+        ))?;
+    }
+    for change in done.plan.changes.iter().take(MAX_SHOWN) {
+        let to = match &change.to {
+            Some(to) => format!("{} {}", to.status, or_dash(to.sequence)),
+            None => "set aside".into(),
+        };
+        line(format!(
+            "{}: event {}: {} {} -> {to} ({})",
+            change.place,
+            change.event_id,
+            change.from.status,
+            or_dash(change.from.sequence),
+            change.why
+        ))?;
+    }
+    if done.plan.changes.len() > MAX_SHOWN {
+        let more = done.plan.changes.len() - MAX_SHOWN;
+        line(format!(
+            "{shown_path}: {more} more changes (--format json shows all)"
+        ))?;
+    }
+    for conflict in &done.plan.conflicts {
+        line(format!("conflict: {conflict}"))?;
+    }
+    Ok(())
+}

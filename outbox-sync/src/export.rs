@@ -1,0 +1,613 @@
+//! Exports: events of outboxes in a file that can be checked, handed over, read again.
+//!
+//! NDJSON, one event a line behind a header line, or one JSON document (docs/export.md). Beside it lies a manifest
+//! with counts and the file's SHA-256. Writing and reading stream.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use ves::{Event, StreamKey, Timestamp};
+
+use crate::lines::for_each_line;
+use crate::row::{Content, HeldRow, Origin, OutboxStatus, Place, Table};
+use crate::source::Item;
+use crate::verify::{Outcome, state_name};
+use crate::wire::WireEvent;
+
+/// The `schema` of an export.
+pub const SCHEMA: &str = "event-export/1";
+/// The `schema` of a manifest.
+pub const MANIFEST_SCHEMA: &str = "export-manifest/1";
+/// The longest line that is read: a payload, twice escaped at most.
+const MAX_LINE_BYTES: usize = 64 << 20;
+/// The largest export in the form of one document that is read. NDJSON has no limit.
+const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
+
+/// How an export is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFormat {
+    /// One event a line.
+    Ndjson,
+    /// One document.
+    Json,
+}
+
+/// What an event is to a log that lacks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// A witness says that it had a number, and no better one contradicts: the log lost it.
+    Missing,
+    /// Its own outbox alone says so, and the log or another witness has another event at that number: lost with
+    /// another number, or never accepted.
+    Doubtful,
+    /// Nobody says that it ever had a number: still to be sent.
+    NeverSequenced,
+    /// Refused by the sequencer, and nobody says otherwise.
+    Rejected,
+}
+
+/// Where an exported event was held, and what was said of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The outbox.
+    pub file: String,
+    /// The table.
+    pub table: Table,
+    /// The row; of the outbox tables the agent's own order.
+    pub row: i64,
+    /// The agent's belief, for its own events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<OutboxStatus>,
+    /// The number that the holder claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_sequence: Option<u64>,
+    /// When the sequencer is said to have given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequenced_at: Option<Timestamp>,
+}
+
+impl Held {
+    /// What a row says of itself.
+    pub fn of(row: &HeldRow) -> Self {
+        Self {
+            file: row.place.file.display().to_string(),
+            table: row.place.table,
+            row: row.place.row,
+            status: match row.origin {
+                Origin::Outbox { status, .. } => Some(status),
+                Origin::Pulled | Origin::Quarantined => None,
+            },
+            claimed_sequence: row.claimed_sequence,
+            sequenced_at: row.sequenced_at,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    class: Option<Class>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verdict: Option<String>,
+    held: Held,
+    event: WireEvent,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    #[serde(rename = "type")]
+    kind: String,
+    schema: String,
+}
+
+/// Events of one stream in an export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCount {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// How many events.
+    pub events: u64,
+}
+
+/// What an export holds, and how to know that it is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_SCHEMA`].
+    pub schema: String,
+    /// The name of the export, without folders.
+    pub file: String,
+    /// How it is written.
+    pub format: ExportFormat,
+    /// How many events it holds.
+    pub events: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// Events by stream.
+    pub streams: Vec<StreamCount>,
+    /// Events by the state that their holder gives them.
+    pub states: BTreeMap<String, u64>,
+    /// Events by [`Class`], if they were compared with a log.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<Class, u64>,
+    /// The log that they were compared with, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_from: Option<String>,
+}
+
+/// An export that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct ExportError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub what: String,
+}
+
+#[allow(clippy::needless_pass_by_value)] // Errors are given away here, at the end of their way.
+fn failed(path: &Path, what: impl std::fmt::Display) -> ExportError {
+    ExportError {
+        path: path.to_owned(),
+        what: format!("{what}"),
+    }
+}
+
+/// Where the manifest of an export lies.
+pub fn manifest_path(export: &Path) -> PathBuf {
+    let mut name = export.as_os_str().to_owned();
+    name.push(".manifest.json");
+    name.into()
+}
+
+/// Counts and hashes what goes through.
+struct Hashing<W> {
+    out: W,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// An export being written. It appears under its name, complete and on disk, with [`ExportWriter::finish`]; until
+/// then it is a temporary file in the same folder, and dropping it removes that.
+pub struct ExportWriter {
+    out: BufWriter<Hashing<NamedTempFile>>,
+    path: PathBuf,
+    format: ExportFormat,
+    events: u64,
+    streams: BTreeMap<StreamKey, u64>,
+    states: BTreeMap<String, u64>,
+    classes: BTreeMap<Class, u64>,
+}
+
+impl ExportWriter {
+    /// Begins an export that will have this path.
+    ///
+    /// # Errors
+    /// There is a file of that name already, or the folder cannot be written to.
+    pub fn create(path: &Path, format: ExportFormat) -> Result<Self, ExportError> {
+        for taken in [path.to_owned(), manifest_path(path)] {
+            if taken.symlink_metadata().is_ok() {
+                return Err(failed(&taken, "the file exists already"));
+            }
+        }
+        let file = NamedTempFile::new_in(folder(path)).map_err(|e| failed(path, e))?;
+        let hashing = Hashing {
+            out: file,
+            hash: Sha256::new(),
+            bytes: 0,
+        };
+        let mut writer = Self {
+            out: BufWriter::with_capacity(1 << 16, hashing),
+            path: path.to_owned(),
+            format,
+            events: 0,
+            streams: BTreeMap::new(),
+            states: BTreeMap::new(),
+            classes: BTreeMap::new(),
+        };
+        let begun = match format {
+            ExportFormat::Ndjson => writeln!(writer.out, "{{\"type\":\"header\",\"schema\":\"{SCHEMA}\"}}"),
+            ExportFormat::Json => write!(writer.out, "{{\"schema\":\"{SCHEMA}\",\"events\":["),
+        };
+        begun.map_err(|e| failed(path, e))?;
+        Ok(writer)
+    }
+
+    /// Adds the event of a row.
+    ///
+    /// # Errors
+    /// The event cannot be written as JSON (the inner error; it is left out), or the disk fails.
+    pub fn add(
+        &mut self,
+        row: &HeldRow,
+        event: &Event,
+        class: Option<Class>,
+        verdict: Option<Outcome>,
+    ) -> Result<Result<(), String>, ExportError> {
+        let wire = match WireEvent::new(event) {
+            Ok(wire) => wire,
+            Err(what) => return Ok(Err(what)),
+        };
+        let verdict = verdict.map(|v| match v {
+            Outcome::Holds => "holds".to_owned(),
+            _ => "not_checked".to_owned(),
+        });
+        let line = Line {
+            kind: "event".into(),
+            class,
+            verdict,
+            held: Held::of(row),
+            event: wire,
+        };
+        let separator: &[u8] = match (self.format, self.events) {
+            (ExportFormat::Ndjson, _) => b"",
+            (ExportFormat::Json, 0) => b"\n",
+            (ExportFormat::Json, _) => b",\n",
+        };
+        let mut write = || -> io::Result<()> {
+            self.out.write_all(separator)?;
+            serde_json::to_writer(&mut self.out, &line)?;
+            if self.format == ExportFormat::Ndjson {
+                self.out.write_all(b"\n")?;
+            }
+            Ok(())
+        };
+        write().map_err(|e| failed(&self.path, e))?;
+        self.events += 1;
+        *self.streams.entry(event.stream).or_default() += 1;
+        *self.states.entry(state_name(&row.origin).into()).or_default() += 1;
+        if let Some(class) = class {
+            *self.classes.entry(class).or_default() += 1;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes everything to disk, gives the file its name, and writes the manifest beside it.
+    ///
+    /// # Errors
+    /// The disk fails, or the name was taken meanwhile: then nothing is left behind under it.
+    pub fn finish(mut self, missing_from: Option<String>) -> Result<Manifest, ExportError> {
+        let path = self.path.clone();
+        let error = |e: io::Error| failed(&path, e);
+        if self.format == ExportFormat::Json {
+            writeln!(self.out, "\n]}}").map_err(error)?;
+        }
+        let hashing = self.out.into_inner().map_err(|e| error(e.into_error()))?;
+        let manifest = Manifest {
+            schema: MANIFEST_SCHEMA.into(),
+            file: path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            format: self.format,
+            events: self.events,
+            bytes: hashing.bytes,
+            sha256: hex::encode(hashing.hash.finalize()),
+            streams: self
+                .streams
+                .into_iter()
+                .map(|(stream, events)| StreamCount { stream, events })
+                .collect(),
+            states: self.states,
+            classes: self.classes,
+            missing_from,
+        };
+        hashing.out.as_file().sync_all().map_err(error)?;
+        hashing.out.persist_noclobber(&path).map_err(|e| error(e.error))?;
+        let beside = manifest_path(&path);
+        let write = || -> io::Result<()> {
+            let mut file = NamedTempFile::new_in(folder(&path))?;
+            serde_json::to_writer_pretty(&mut file, &manifest)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist_noclobber(&beside).map_err(|e| e.error)?;
+            File::open(folder(&path))?.sync_all()
+        };
+        write().map_err(|e| failed(&beside, e))?;
+        Ok(manifest)
+    }
+}
+
+pub(crate) fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// An export that is read.
+#[derive(Debug)]
+pub struct Export {
+    path: PathBuf,
+    format: ExportFormat,
+    manifest: Option<Manifest>,
+    flaw: Option<String>,
+}
+
+impl Export {
+    /// Opens an export, and compares it with its manifest if that lies beside it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no export.
+    pub fn open(path: &Path) -> Result<Self, ExportError> {
+        let meta = path.metadata().map_err(|e| failed(path, e))?;
+        if !meta.is_file() {
+            return Err(failed(path, "is not a regular file"));
+        }
+        let format = recognise(path)?;
+        if format == ExportFormat::Json && meta.len() > MAX_DOCUMENT_BYTES {
+            let what = format!("has more than {MAX_DOCUMENT_BYTES} bytes as one document; export as NDJSON");
+            return Err(failed(path, what));
+        }
+        let mut export = Self {
+            path: path.to_owned(),
+            format,
+            manifest: None,
+            flaw: None,
+        };
+        let beside = manifest_path(path);
+        if beside.exists() {
+            match read_manifest(&beside) {
+                Ok(manifest) => {
+                    export.flaw = differs(path, &manifest)?;
+                    export.manifest = Some(manifest);
+                }
+                Err(what) => export.flaw = Some(what.to_string()),
+            }
+        }
+        Ok(export)
+    }
+
+    /// How the file differs from its manifest.
+    pub fn manifest_flaw(&self) -> Option<&str> {
+        self.flaw.as_deref()
+    }
+
+    /// The manifest, if there is one.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    pub(crate) fn events(&self) -> Option<u64> {
+        self.manifest.as_ref().map(|manifest| manifest.events)
+    }
+
+    pub(crate) fn not_checked(&self) -> Vec<String> {
+        if self.manifest.is_some() || self.flaw.is_some() {
+            return Vec::new();
+        }
+        vec!["whether the export is whole: it has no manifest beside it".into()]
+    }
+
+    /// Hands over every event as a row; a broken line is named and does not stop the rest.
+    ///
+    /// # Errors
+    /// The file cannot be read, or as one document is not JSON.
+    pub fn for_each(
+        &self,
+        each: &mut dyn FnMut(Result<Item, String>) -> ControlFlow<()>,
+    ) -> Result<(), ExportError> {
+        let file = File::open(&self.path).map_err(|e| failed(&self.path, e))?;
+        let input = BufReader::with_capacity(1 << 16, file);
+        let shown = self.path.display();
+        match self.format {
+            ExportFormat::Ndjson => for_each_line(input, MAX_LINE_BYTES, &mut |number, line| {
+                let place = format!("{shown} line {number}");
+                match line {
+                    Err(error) => each(Err(format!("{shown} {error}"))),
+                    Ok(line) if number == 1 && is_header(line) => ControlFlow::Continue(()),
+                    Ok(line) => each(read_line(line, &place)),
+                }
+            })
+            .map_err(|e| failed(&self.path, e)),
+            ExportFormat::Json => {
+                let mut number = 0;
+                let mut element = |json: &str| {
+                    number += 1;
+                    each(read_line(json.as_bytes(), &format!("{shown} event {number}")))
+                };
+                let mut stopped = false;
+                let seed = Document {
+                    each: &mut element,
+                    stopped: &mut stopped,
+                };
+                let mut json = serde_json::Deserializer::from_reader(input);
+                match seed.deserialize(&mut json) {
+                    Err(error) if !stopped => {
+                        Err(failed(&self.path, format!("is not a whole export: {error}")))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn recognise(path: &Path) -> Result<ExportFormat, ExportError> {
+    let file = File::open(path).map_err(|e| failed(path, e))?;
+    let mut start = Vec::new();
+    file.take(4096)
+        .read_to_end(&mut start)
+        .map_err(|e| failed(path, e))?;
+    let first = start.split(|b| *b == b'\n').next().unwrap_or_default();
+    if let Ok(header) = serde_json::from_slice::<Header>(first) {
+        if header.schema == SCHEMA {
+            return Ok(ExportFormat::Ndjson);
+        }
+        let what = format!("is of schema {:?}; this program reads {SCHEMA:?}", header.schema);
+        return Err(failed(path, what));
+    }
+    let text = String::from_utf8_lossy(&start);
+    let squeezed: String = text.chars().filter(|c| !c.is_whitespace()).take(200).collect();
+    if squeezed.contains(&format!("\"schema\":\"{SCHEMA}\"")) {
+        return Ok(ExportFormat::Json);
+    }
+    Err(failed(
+        path,
+        format!("is not an export: it does not begin with schema {SCHEMA:?}"),
+    ))
+}
+
+fn is_header(line: &[u8]) -> bool {
+    serde_json::from_slice::<Header>(line).is_ok_and(|header| header.kind == "header")
+}
+
+fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
+    let named = |what: String| format!("{place}: {what}");
+    let line: Line =
+        serde_json::from_slice(line).map_err(|e| named(format!("not an exported event: {e}")))?;
+    if line.kind != "event" {
+        return Err(named(format!("a line of type {:?}", line.kind)));
+    }
+    let event = line.event.into_event().map_err(named)?;
+    let held = line.held;
+    let origin = match (held.table, held.status) {
+        (Table::Outbox | Table::OlderOutbox, status) => Origin::Outbox {
+            local_seq: held.row,
+            status: status.unwrap_or(OutboxStatus::Unknown),
+        },
+        (Table::Pulled | Table::OlderPulled, _) => Origin::Pulled,
+        (Table::Quarantined, _) => Origin::Quarantined,
+    };
+    Ok(Item {
+        place: place.to_owned(),
+        row: HeldRow {
+            place: Place {
+                file: Arc::from(Path::new(&held.file)),
+                table: held.table,
+                row: held.row,
+            },
+            origin,
+            event_id: event.event_id,
+            stream: event.stream,
+            claimed_sequence: held.claimed_sequence.filter(|n| *n > 0),
+            older_log_sequence: None,
+            sequenced_at: held.sequenced_at,
+            content: Content::Signed(Box::new(event)),
+            flaw: None,
+        },
+    })
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
+    let file = File::open(path).map_err(|e| failed(path, e))?;
+    let manifest: Manifest = serde_json::from_reader(BufReader::new(file.take(1 << 30)))
+        .map_err(|e| failed(path, format!("is not a manifest: {e}")))?;
+    if manifest.schema != MANIFEST_SCHEMA {
+        let what = format!(
+            "is of schema {:?}; this program reads {MANIFEST_SCHEMA:?}",
+            manifest.schema
+        );
+        return Err(failed(path, what));
+    }
+    Ok(manifest)
+}
+
+fn differs(path: &Path, manifest: &Manifest) -> Result<Option<String>, ExportError> {
+    let mut file = File::open(path).map_err(|e| failed(path, e))?;
+    let mut hashing = Hashing {
+        out: io::sink(),
+        hash: Sha256::new(),
+        bytes: 0,
+    };
+    io::copy(&mut file, &mut hashing).map_err(|e| failed(path, e))?;
+    Ok(if hashing.bytes != manifest.bytes {
+        Some(format!(
+            "has {} bytes, its manifest says {}: cut off or changed",
+            hashing.bytes, manifest.bytes
+        ))
+    } else if hex::encode(hashing.hash.finalize()) != manifest.sha256.to_ascii_lowercase() {
+        Some("is not what its manifest says: its SHA-256 is another".into())
+    } else {
+        None
+    })
+}
+
+/// The document form, read without holding more than one event.
+struct Document<'a> {
+    each: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
+    stopped: &'a mut bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an export")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "events" {
+                map.next_value_seed(Events(&mut self))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Events<'a, 'b>(&'a mut Document<'b>);
+
+impl<'de> DeserializeSeed<'de> for Events<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Events<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(element) = seq.next_element::<Box<RawValue>>()? {
+            if (self.0.each)(element.get()).is_break() {
+                *self.0.stopped = true;
+                return Err(serde::de::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,425 @@
+//! What a fleet holds of what a log lacks: which events, where, on whose word, with which numbers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::{ControlFlow, RangeInclusive};
+use std::path::{Path, PathBuf};
+
+use cli_common::{Cancel, Progress};
+use serde::Serialize;
+use ves::{AgentId, EventId, Hash32, StreamKey};
+
+use crate::export::Class;
+use crate::keys::KeyBook;
+use crate::known::{Found, KnownLog, KnownLogError, contains};
+use crate::rendering::RenderingSearch;
+use crate::row::{Content, Origin, OutboxStatus, Table};
+use crate::source::{Item, Source};
+use crate::verify::{Outcome, RowVerdict, check_rows};
+
+/// Rows are looked up in the log in groups of this many.
+const GROUP: usize = 1024;
+/// So many rows that are not used are named for each file; all are counted.
+pub const MAX_NAMED: usize = 100;
+
+/// A file that was heard.
+#[derive(Debug, Clone, Serialize)]
+pub struct Heard {
+    /// The file.
+    pub path: String,
+    /// The agent whose outbox it is.
+    pub agent_id: Option<AgentId>,
+    /// Rows read.
+    pub rows: u64,
+    /// Rows whose event the log has.
+    pub in_log: u64,
+    /// Rows whose event the log lacks, and that hold it whole.
+    pub missing_held: u64,
+    /// Rows that nobody signed.
+    pub unsigned: u64,
+    /// Rows of the older log, whose numbers are not VES numbers.
+    pub older_log: u64,
+    /// Rows whose event the log lacks and that do not verify, or cannot be read: not used.
+    pub refused: u64,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<String>,
+    /// What is wrong with the file as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// What of it was not checked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_checked: Vec<String>,
+}
+
+/// A file that could not be read.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotRead {
+    /// The file.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What kind of word a number is claimed on, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Saying {
+    /// An agent of its own event. Some engines count up and get it wrong.
+    Own,
+    /// A pulled row that nobody signed.
+    Pointer,
+    /// A pulled row with its signature.
+    Pulled,
+}
+
+/// "This event was at this number".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The event.
+    pub event_id: EventId,
+    /// The file, by its number among those heard.
+    pub file: usize,
+    /// On what word.
+    pub saying: Saying,
+}
+
+/// The best copy of an event.
+#[derive(Debug, Clone, Copy)]
+pub struct Copy {
+    /// The file, by its number among those heard.
+    pub file: usize,
+    /// The table.
+    pub table: Table,
+    /// The row.
+    pub row: i64,
+    /// What was signed.
+    pub signing_hash: Hash32,
+    /// Whether it verifies.
+    pub verdict: Outcome,
+}
+
+impl Copy {
+    /// The agent's own row has `command_id` and `base_version` as they were; then what verifies for sure.
+    fn rank(&self) -> (bool, bool) {
+        let own = matches!(self.table, Table::Outbox | Table::OlderOutbox);
+        (self.verdict == Outcome::Holds, own)
+    }
+}
+
+/// An event that the log lacks.
+#[derive(Debug, Clone)]
+pub struct HeldEvent {
+    /// Its stream.
+    pub stream: StreamKey,
+    /// The agent that made it, if somebody holds it whole.
+    pub agent: Option<AgentId>,
+    /// Its best copy.
+    pub best: Option<Copy>,
+    /// The files that hold it whole.
+    pub holders: BTreeSet<usize>,
+    /// The states that outboxes give it.
+    pub statuses: BTreeSet<OutboxStatus>,
+    /// The numbers that are claimed for it.
+    pub claims: Vec<(u64, Saying)>,
+    /// Whether there are two contents of it that both verify.
+    pub two_contents: bool,
+}
+
+/// What a fleet holds of what a log lacks.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    /// The files, in the order given.
+    pub heard: Vec<Heard>,
+    /// Files that could not be read.
+    pub not_read: Vec<NotRead>,
+    /// Events that the log lacks.
+    pub events: BTreeMap<EventId, HeldEvent>,
+    /// Claims to numbers of events that the log lacks.
+    pub claims: BTreeMap<(StreamKey, u64), Vec<Claim>>,
+    /// Claims of events that the log has, at another number or in another stream.
+    pub contradicted: u64,
+    /// The numbers that the log has.
+    pub present: BTreeMap<StreamKey, Vec<RangeInclusive<u64>>>,
+    /// Agents whose outboxes were heard.
+    pub agents: BTreeSet<AgentId>,
+    /// What is wrong with keys.
+    pub key_flaws: Vec<String>,
+    /// How many events of older outboxes were found again as they were signed.
+    pub renderings_found: u64,
+}
+
+/// Why the work ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldingsError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] KnownLogError),
+    /// The user stopped it.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Holdings {
+    /// Reads outboxes and exports once each. One that cannot be read is named and does not stop the others.
+    ///
+    /// # Errors
+    /// The log fails, or the user stops the work.
+    pub fn collect(
+        paths: &[PathBuf],
+        log: &mut KnownLog,
+        mut keys: KeyBook,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Self, HoldingsError> {
+        let mut holdings = Self::default();
+        progress.start("reading outboxes", Some(paths.len() as u64));
+        for path in paths {
+            holdings.hear(path, log, &mut keys, cancel)?;
+            progress.advance(1);
+        }
+        progress.finish();
+        holdings.key_flaws = std::mem::take(&mut keys.flaws);
+        Ok(holdings)
+    }
+
+    fn hear(
+        &mut self,
+        path: &Path,
+        log: &mut KnownLog,
+        keys: &mut KeyBook,
+        cancel: &Cancel,
+    ) -> Result<(), HoldingsError> {
+        let not_read = |why: String| NotRead {
+            path: path.display().to_string(),
+            why,
+        };
+        let source = match Source::open(path) {
+            Ok(source) => source,
+            Err(error) => {
+                self.not_read.push(not_read(why(&error.to_string(), path)));
+                return Ok(());
+            }
+        };
+        let outbox = source.outbox();
+        if let Some(Err(error)) = outbox.map(|outbox| keys.add_peers(outbox)) {
+            keys.flaws.push(error.to_string());
+        }
+        let agent_id = outbox.and_then(|outbox| outbox.meta().agent_id);
+        self.agents.extend(agent_id);
+        let file = self.heard.len();
+        self.heard.push(Heard {
+            path: path.display().to_string(),
+            agent_id,
+            rows: 0,
+            in_log: 0,
+            missing_held: 0,
+            unsigned: 0,
+            older_log: 0,
+            refused: 0,
+            refusals: Vec::new(),
+            damage: source.damage(),
+            not_checked: source.not_checked(),
+        });
+        let mut bad = Vec::new();
+        let mut bad_count = 0;
+        let mut stopped: Option<HoldingsError> = None;
+        let mut search = RenderingSearch::new(keys.registry());
+        let result = source.for_each_group(
+            GROUP,
+            &mut |what| {
+                bad_count += 1;
+                if bad.len() < MAX_NAMED {
+                    bad.push(what);
+                }
+            },
+            &mut |group| {
+                if cancel.is_cancelled() {
+                    stopped = Some(HoldingsError::Cancelled);
+                    return ControlFlow::Break(());
+                }
+                match self.take_group(file, group, log, keys, &mut search) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        stopped = Some(error.into());
+                        ControlFlow::Break(())
+                    }
+                }
+            },
+        );
+        self.renderings_found += search.found();
+        if let Some(error) = stopped {
+            return Err(error);
+        }
+        let heard = &mut self.heard[file];
+        heard.rows += bad_count;
+        heard.refused += bad_count;
+        heard.refusals.append(&mut bad);
+        if let Err(error) = result {
+            heard.damage = Some(error.to_string());
+        }
+        Ok(())
+    }
+
+    fn take_group(
+        &mut self,
+        file: usize,
+        group: Vec<Item>,
+        log: &mut KnownLog,
+        keys: &KeyBook,
+        search: &mut RenderingSearch<'_>,
+    ) -> Result<(), KnownLogError> {
+        let ids: Vec<EventId> = group.iter().map(|item| item.row.event_id).collect();
+        let found = log.find(&ids)?;
+        let heard = &mut self.heard[file];
+        heard.rows += group.len() as u64;
+        let mut lacking = Vec::new();
+        for item in group {
+            match found.get(&item.row.event_id) {
+                Some(found) => {
+                    heard.in_log += 1;
+                    self.contradicted += u64::from(contradicts(&item, found));
+                }
+                None => lacking.push(item),
+            }
+        }
+        for (item, verdict, _) in check_rows(lacking, keys, search) {
+            if let std::collections::btree_map::Entry::Vacant(entry) = self.present.entry(item.row.stream) {
+                entry.insert(log.present(&item.row.stream)?);
+            }
+            let agent = item.row.content.event().map(|event| event.source_agent_id);
+            self.take_row(file, &item, &verdict, agent);
+        }
+        Ok(())
+    }
+
+    fn take_row(&mut self, file: usize, item: &Item, verdict: &RowVerdict, agent: Option<AgentId>) {
+        let row = &item.row;
+        let heard = &mut self.heard[file];
+        if let (true, Content::Unsigned { .. }) = (row.place.table.is_older(), &row.content) {
+            heard.older_log += 1;
+            return;
+        }
+        let usable = matches!(verdict.verdict, Outcome::Holds | Outcome::NotChecked) && agent.is_some();
+        match verdict.verdict {
+            Outcome::Unsigned => heard.unsigned += 1,
+            _ if usable => heard.missing_held += 1,
+            _ => {
+                heard.refused += 1;
+                if heard.refusals.len() < MAX_NAMED {
+                    let why = verdict.why.as_deref().unwrap_or("it does not verify");
+                    heard
+                        .refusals
+                        .push(format!("{}: event {}: {why}", item.place, row.event_id));
+                }
+            }
+        }
+        let saying = match (&row.origin, usable) {
+            (Origin::Outbox { .. }, _) => Saying::Own,
+            (_, true) => Saying::Pulled,
+            (_, false) => Saying::Pointer,
+        };
+        let event = self.events.entry(row.event_id).or_insert_with(|| HeldEvent {
+            stream: row.stream,
+            agent: None,
+            best: None,
+            holders: BTreeSet::new(),
+            statuses: BTreeSet::new(),
+            claims: Vec::new(),
+            two_contents: false,
+        });
+        if let Origin::Outbox { status, .. } = row.origin {
+            event.statuses.insert(status);
+        }
+        if let (true, Some(signing_hash)) = (usable, verdict.signing_hash) {
+            let copy = Copy {
+                file,
+                table: row.place.table,
+                row: row.place.row,
+                signing_hash,
+                verdict: verdict.verdict,
+            };
+            event.holders.insert(file);
+            event.two_contents |= event.best.is_some_and(|best| best.signing_hash != signing_hash);
+            if event.best.is_none_or(|best| copy.rank() > best.rank()) {
+                event.best = Some(copy);
+                event.agent = agent;
+                event.stream = row.stream;
+            }
+        }
+        if let Some(number) = row.claimed_sequence {
+            if !event.claims.contains(&(number, saying)) {
+                event.claims.push((number, saying));
+            }
+            let claim = Claim {
+                event_id: row.event_id,
+                file,
+                saying,
+            };
+            self.claims.entry((row.stream, number)).or_default().push(claim);
+        }
+    }
+
+    /// What an event is to the log.
+    pub fn class(&self, id: &EventId) -> Option<Class> {
+        let event = self.events.get(id)?;
+        if event.claims.iter().any(|(_, saying)| *saying != Saying::Own) {
+            return Some(Class::Missing);
+        }
+        let synced = event.statuses.contains(&OutboxStatus::Synced) || !event.claims.is_empty();
+        if !synced {
+            let rejected = !event.statuses.is_empty()
+                && event
+                    .statuses
+                    .iter()
+                    .all(|status| *status == OutboxStatus::Rejected);
+            return Some(if rejected {
+                Class::Rejected
+            } else {
+                Class::NeverSequenced
+            });
+        }
+        let disproved = |number: u64| {
+            let in_log = self
+                .present
+                .get(&event.stream)
+                .is_some_and(|present| contains(present, number));
+            let elsewhere = self.claims.get(&(event.stream, number)).is_some_and(|claims| {
+                claims
+                    .iter()
+                    .any(|claim| claim.event_id != *id && claim.saying != Saying::Own)
+            });
+            in_log || elsewhere
+        };
+        let numbers = || event.claims.iter().map(|(number, _)| *number);
+        if numbers().next().is_some() && numbers().all(disproved) {
+            Some(Class::Doubtful)
+        } else {
+            Some(Class::Missing)
+        }
+    }
+
+    /// Which copy of an event is the best, by the file and its place there.
+    pub fn chosen(&self, file: usize) -> HashMap<(Table, i64), EventId> {
+        self.events
+            .iter()
+            .filter_map(|(id, event)| {
+                let best = event.best.filter(|best| best.file == file)?;
+                Some(((best.table, best.row), *id))
+            })
+            .collect()
+    }
+}
+
+fn contradicts(item: &Item, found: &Found) -> bool {
+    let row = &item.row;
+    found.stream != row.stream
+        || row
+            .claimed_sequence
+            .is_some_and(|claim| found.sequence.is_some_and(|n| n != claim))
+}
+
+/// The message without the path before it, which stands by itself.
+fn why(message: &str, path: &Path) -> String {
+    let shown = format!("{}: ", path.display());
+    message.strip_prefix(&shown).unwrap_or(message).to_owned()
+}

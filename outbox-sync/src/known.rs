@@ -1,0 +1,299 @@
+//! What a log has: asked of PostgreSQL, of a snapshot, or of an export of the log.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{ControlFlow, RangeInclusive};
+use std::path::Path;
+
+use cli_common::DbTarget;
+use event_log::{LeafInput, Log, LogError, RowError, StreamFilter, StreamState, View};
+use tokio::runtime::Runtime;
+use ves::{EventId, Hash32, SigningKey, StreamKey};
+
+use crate::error::OutboxError;
+use crate::source::{Source, SourceError, looks_like_export};
+
+/// A log, opened for questions. Each of its methods blocks, so it must not be used on a thread that drives an
+/// async runtime.
+pub struct KnownLog {
+    inner: Inner,
+    name: String,
+}
+
+enum Inner {
+    Database { runtime: Runtime, view: Box<View> },
+    Export(ExportedLog),
+}
+
+#[derive(Default)]
+struct ExportedLog {
+    events: HashMap<EventId, Found>,
+    numbers: BTreeMap<StreamKey, BTreeMap<u64, EventId>>,
+}
+
+/// Where a log has an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The stream.
+    pub stream: StreamKey,
+    /// The number; an export of a log may not say it.
+    pub sequence: Option<u64>,
+    /// The signing hash, where it came with the answer.
+    pub signing_hash: Option<Hash32>,
+}
+
+/// A log that cannot be opened or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum KnownLogError {
+    /// The database.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The export.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A line of the export: what it holds is in the log, and must not be taken for missing.
+    #[error("{0}: an export of a log must be whole, or what it lost would be taken for missing from the log")]
+    BrokenExport(String),
+    /// An outbox, read beside the log.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The runtime cannot be started.
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl KnownLog {
+    /// Opens a log: one consistent view of it.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is none.
+    pub fn open(target: &DbTarget) -> Result<Self, KnownLogError> {
+        if let DbTarget::Snapshot(path) = target
+            && looks_like_export(path)
+        {
+            return Self::of_export(path);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(KnownLogError::Runtime)?;
+        let view = runtime.block_on(async { Log::open(target).await?.view().await })?;
+        Ok(Self {
+            inner: Inner::Database {
+                runtime,
+                view: Box::new(view),
+            },
+            name: target.to_string(),
+        })
+    }
+
+    fn of_export(path: &Path) -> Result<Self, KnownLogError> {
+        let source = Source::open(path)?;
+        if let Some(flaw) = source.damage() {
+            return Err(KnownLogError::BrokenExport(format!("{}: {flaw}", path.display())));
+        }
+        let mut log = ExportedLog::default();
+        let mut broken = None;
+        source.for_each(&mut |item| {
+            match item {
+                Ok(item) => {
+                    let row = item.row;
+                    let found = Found {
+                        stream: row.stream,
+                        sequence: row.claimed_sequence,
+                        signing_hash: row.content.event().map(ves::Event::signing_hash),
+                    };
+                    log.events.insert(row.event_id, found);
+                    if let Some(number) = row.claimed_sequence {
+                        log.numbers
+                            .entry(row.stream)
+                            .or_default()
+                            .insert(number, row.event_id);
+                    }
+                }
+                Err(what) => {
+                    broken = Some(what);
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        match broken {
+            Some(what) => Err(KnownLogError::BrokenExport(what)),
+            None => Ok(Self {
+                inner: Inner::Export(log),
+                name: path.display().to_string(),
+            }),
+        }
+    }
+
+    /// The log's name, without secrets.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is an export, which knows neither keys nor counters.
+    pub fn is_export(&self) -> bool {
+        matches!(self.inner, Inner::Export(_))
+    }
+
+    /// Which of these events the log has.
+    ///
+    /// # Errors
+    /// The database fails, or a row of it cannot be understood.
+    pub fn find(&mut self, events: &[EventId]) -> Result<HashMap<EventId, Found>, KnownLogError> {
+        match &mut self.inner {
+            Inner::Database { runtime, view } => {
+                let found = runtime.block_on(view.find_events(events))?.all()?;
+                let found = found.into_iter().map(|f| {
+                    let found = Found {
+                        stream: f.stream,
+                        sequence: Some(f.sequence_number),
+                        signing_hash: None,
+                    };
+                    (f.event_id, found)
+                });
+                Ok(found.collect())
+            }
+            Inner::Export(log) => Ok(events
+                .iter()
+                .filter_map(|id| log.events.get(id).map(|found| (*id, *found)))
+                .collect()),
+        }
+    }
+
+    /// The signing hashes that the log stores at these positions of a stream.
+    ///
+    /// # Errors
+    /// The database fails, or a row of it cannot be understood.
+    pub fn signing_hashes(
+        &mut self,
+        stream: &StreamKey,
+        numbers: &[u64],
+    ) -> Result<HashMap<u64, (EventId, Hash32)>, KnownLogError> {
+        let mut hashes = HashMap::new();
+        let Inner::Database { runtime, view } = &mut self.inner else {
+            return Ok(hashes);
+        };
+        let mut numbers = numbers.to_vec();
+        numbers.sort_unstable();
+        let mut failed = None;
+        for range in runs(&numbers) {
+            let mut each = |chunk: Vec<Result<LeafInput, RowError>>| {
+                for leaf in chunk {
+                    match leaf {
+                        Ok(leaf) if numbers.binary_search(&leaf.sequence_number).is_ok() => {
+                            hashes.insert(leaf.sequence_number, (leaf.event_id, leaf.event_signing_hash));
+                        }
+                        Ok(_) => {}
+                        Err(error) => failed = Some(LogError::from(error)),
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            runtime.block_on(view.for_each_leaf_input(stream, range, &mut each))?;
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(hashes),
+        }
+    }
+
+    /// The streams of the log.
+    ///
+    /// # Errors
+    /// The database fails, or a row of it cannot be understood.
+    pub fn streams(&mut self) -> Result<Vec<StreamState>, KnownLogError> {
+        match &mut self.inner {
+            Inner::Database { runtime, view } => {
+                Ok(runtime.block_on(view.streams(&StreamFilter::default()))?.all()?)
+            }
+            Inner::Export(log) => Ok(log
+                .numbers
+                .iter()
+                .map(|(stream, numbers)| StreamState {
+                    stream: *stream,
+                    event_count: numbers.len() as u64,
+                    first: numbers.keys().next().copied(),
+                    last: numbers.keys().next_back().copied(),
+                    misnumbered: 0,
+                    counter: None,
+                    receipt_count: 0,
+                    last_receipt: None,
+                    commitment_count: 0,
+                    first_committed: None,
+                    last_committed: None,
+                })
+                .collect()),
+        }
+    }
+
+    /// The numbers of a stream that the log has.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn present(&mut self, stream: &StreamKey) -> Result<Vec<RangeInclusive<u64>>, KnownLogError> {
+        match &mut self.inner {
+            Inner::Database { runtime, view } => Ok(runtime.block_on(view.present_ranges(stream))?),
+            Inner::Export(log) => {
+                let numbers: Vec<u64> = log
+                    .numbers
+                    .get(stream)
+                    .into_iter()
+                    .flat_map(|n| n.keys().copied())
+                    .collect();
+                let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
+                for number in numbers {
+                    match ranges.last_mut() {
+                        Some(last) if *last.end() + 1 == number => *last = *last.start()..=number,
+                        _ => ranges.push(number..=number),
+                    }
+                }
+                Ok(ranges)
+            }
+        }
+    }
+
+    /// The agents' keys that the log knows; none, if it is an export.
+    ///
+    /// # Errors
+    /// The database fails, or a row of it cannot be understood.
+    pub fn keys(&mut self) -> Result<Vec<SigningKey>, KnownLogError> {
+        match &mut self.inner {
+            Inner::Database { runtime, view } => Ok(runtime.block_on(view.keys(None))?.all()?),
+            Inner::Export(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Sorted numbers as ranges; a small hole is cheaper to read over than another query.
+fn runs(numbers: &[u64]) -> Vec<RangeInclusive<u64>> {
+    const HOLE: u64 = 256;
+    let mut runs: Vec<RangeInclusive<u64>> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some(run) if number - run.end() <= HOLE => *run = *run.start()..=number,
+            _ => runs.push(number..=number),
+        }
+    }
+    runs
+}
+
+/// Whether a number is in one of the ranges, which are in order.
+pub fn contains(ranges: &[RangeInclusive<u64>], number: u64) -> bool {
+    let at = ranges.partition_point(|range| *range.end() < number);
+    ranges.get(at).is_some_and(|range| range.contains(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_read_over_small_holes_alone() {
+        assert_eq!(runs(&[]), []);
+        assert_eq!(runs(&[1, 2, 3, 200, 1000]), [1..=200, 1000..=1000]);
+        let ranges = [1..=5, 9..=9];
+        assert!([1, 5, 9].into_iter().all(|n| contains(&ranges, n)));
+        assert!([0, 6, 8, 10].into_iter().all(|n| !contains(&ranges, n)));
+    }
+}

@@ -1,0 +1,573 @@
+//! Handing over, to a double of the sequencer over HTTP.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::sequencer::{API_KEY, Fault, Sequencer};
+use ed25519_dalek::Signer;
+use outbox_sync::Outbox;
+use rusqlite::{Connection, params};
+use serde_json::Value;
+use ves::{
+    AgentId, Event, EventId, Hash32, KeyRegistry, Payload, SignatureBytes, SignatureScheme, SigningKey,
+    StreamKey,
+};
+
+fn uuid(n: u128) -> uuid::Uuid {
+    uuid::Uuid::from_u128(n)
+}
+
+fn agent(n: u8) -> (AgentId, ed25519_dalek::SigningKey, SigningKey) {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[n; 32]);
+    let id = AgentId(uuid(1000 + u128::from(n)));
+    let registered = SigningKey {
+        tenant_id: uuid(1).into(),
+        agent_id: id,
+        key_id: 1,
+        public_key: Hash32(key.verifying_key().to_bytes()),
+        status: "active".into(),
+        valid_from: None,
+        valid_to: None,
+        revoked_at: None,
+        key_algorithm: 1,
+    };
+    (id, key, registered)
+}
+
+fn registry() -> KeyRegistry {
+    KeyRegistry::new([agent(1).2, agent(2).2])
+}
+
+/// A signed event of an agent.
+fn event(by: u8, n: u128, payload: &str) -> Event {
+    let (id, key, _) = agent(by);
+    let mut event = Event {
+        event_id: EventId(uuid((u128::from(by) << 64) + n)),
+        stream: StreamKey::new(uuid(1).into(), uuid(2).into()),
+        ves_version: 1,
+        source_agent_id: id,
+        agent_key_id: 1,
+        entity_type: "order".into(),
+        entity_id: format!("O-{}", n % 7),
+        event_type: "order.created".into(),
+        created_at: "2026-01-01T00:00:00.123Z".into(),
+        payload: Payload::Plain(payload.into()),
+        payload_plain_hash: ves::payload::plain_hash(payload).unwrap(),
+        payload_cipher_hash: Hash32::ZERO,
+        agent_signature: SignatureBytes::ZERO,
+        agent_signature_scheme: SignatureScheme::ED25519,
+        agent_signature_bundle: None,
+        command_id: None,
+        base_version: None,
+    };
+    sign(&mut event, &key);
+    event
+}
+
+fn sign(event: &mut Event, key: &ed25519_dalek::SigningKey) {
+    event.agent_signature = SignatureBytes(key.sign(&event.signing_hash().0).to_bytes());
+}
+
+/// An outbox with these events, all pending.
+fn outbox(path: &Path, events: &[Event]) {
+    let mut connection = common::create(path, common::OUTBOX_V3, 0);
+    let transaction = connection.transaction().unwrap();
+    for e in events {
+        transaction
+            .execute(
+                "INSERT INTO _ves_outbox (event_id, tenant_id, store_id, entity_type, entity_id, event_type, payload, \
+                 payload_plain_hash, payload_cipher_hash, agent_key_id, agent_signature, source_agent, created_at, \
+                 sync_status, command_id, base_version) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'pending', ?14, ?15)",
+                params![
+                    e.event_id.to_string(),
+                    e.stream.tenant_id.to_string(),
+                    e.stream.store_id.to_string(),
+                    e.entity_type,
+                    e.entity_id,
+                    e.event_type,
+                    e.payload.json(),
+                    format!("0x{}", e.payload_plain_hash),
+                    format!("0x{}", e.payload_cipher_hash),
+                    e.agent_key_id,
+                    format!("0x{}", e.agent_signature),
+                    e.source_agent_id.to_string(),
+                    e.created_at,
+                    e.command_id.map(|c| c.to_string()),
+                    e.base_version,
+                ],
+            )
+            .unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+fn command(folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outbox-sync"));
+    command
+        .current_dir(folder)
+        .env_remove("DATABASE_URL")
+        .env("SEQUENCER_API_KEY", API_KEY)
+        .args([
+            "push",
+            "--format",
+            "json",
+            "--url",
+            &sequencer.url,
+            "--receipts",
+            "receipts.ndjson",
+        ])
+        .args(["--sequencer-public-key", &sequencer.public_key()])
+        .args(arguments);
+    command
+}
+
+fn push(folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> (i32, Value, String) {
+    let output = command(folder, sequencer, arguments).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    let value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out} {err}"));
+    (output.status.code().unwrap(), value, err)
+}
+
+fn events(by: u8, count: u128) -> Vec<Event> {
+    (0..count)
+        .map(|n| event(by, n, &format!("{{\"n\":{n}}}")))
+        .collect()
+}
+
+/// The event ids of the sequencer's log, in its order; each at most once.
+fn log(sequencer: &Sequencer) -> Vec<EventId> {
+    let ids: Vec<EventId> = sequencer
+        .state
+        .lock()
+        .unwrap()
+        .log
+        .iter()
+        .map(|e| e.event_id)
+        .collect();
+    assert_eq!(
+        ids.iter().collect::<BTreeSet<_>>().len(),
+        ids.len(),
+        "each event once"
+    );
+    ids
+}
+
+#[test]
+fn everything_arrives_once_in_the_agents_order_with_receipts() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    let mine = events(1, 2500);
+    // Each change of an entity is made on the version before: order counts.
+    let mut mine: Vec<Event> = mine;
+    let mut versions: BTreeMap<String, i64> = BTreeMap::new();
+    for e in &mut mine {
+        let version = versions.entry(e.entity_id.clone()).or_default();
+        e.base_version = Some(*version);
+        *version += 1;
+    }
+    outbox(&dir.path().join("a.db"), &mine);
+    let untouched = common::fingerprint(dir.path());
+    let (code, report, err) = push(dir.path(), &sequencer, &["a.db", "--dry-run"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{report}");
+    assert_eq!(
+        (&report["groups"][0]["events"], &report["groups"][0]["requests"]),
+        (&Value::from(2500), &Value::from(3))
+    );
+    assert!(log(&sequencer).is_empty());
+    assert_eq!(
+        common::fingerprint(dir.path()),
+        untouched,
+        "a dry run writes nothing"
+    );
+
+    let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{report}");
+    assert_eq!(
+        (&report["accepted"], &report["replayed"]),
+        (&Value::from(2500), &Value::from(0))
+    );
+    assert_eq!(
+        log(&sequencer),
+        mine.iter().map(|e| e.event_id).collect::<Vec<_>>()
+    );
+    assert_eq!(sequencer.state.lock().unwrap().requests, [1000, 1000, 500]);
+    let saved = outbox_sync::receipts::read_receipts(&dir.path().join("receipts.ndjson")).unwrap();
+    assert_eq!((saved.receipts.len(), saved.errors.len()), (2500, 0));
+
+    // Again: the saved receipts cover all. Without them the sequencer answers with its own.
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!(
+        (code, &report["receipted_before"], &report["requests"]),
+        (0, &Value::from(2500), &Value::from(0))
+    );
+    fs::remove_file(dir.path().join("receipts.ndjson")).unwrap();
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!(
+        (code, &report["replayed"], &report["accepted"]),
+        (0, &Value::from(2500), &Value::from(0))
+    );
+    assert_eq!(log(&sequencer).len(), 2500);
+
+    // The receipts set the outbox right, without access to the log.
+    let arguments = [
+        "reconcile",
+        "a.db",
+        "--receipts",
+        "receipts.ndjson",
+        "--apply",
+        "--sequencer-public-key",
+    ];
+    let key = sequencer.public_key();
+    let (code, _, err) = common::run(dir.path(), &[&arguments[..], &[&key]].concat());
+    assert_eq!(code, 1, "{err}");
+    let outbox = Outbox::open(&dir.path().join("a.db")).unwrap();
+    for (row, number) in common::rows(&outbox).into_iter().zip(1..) {
+        assert_eq!(row.unwrap().claimed_sequence, Some(number));
+    }
+    assert_eq!(outbox.meta().outbox.synced, 2500);
+    drop(outbox);
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!(
+        (code, &report["receipted_before"]),
+        (0, &Value::from(0)),
+        "nothing is pending"
+    );
+}
+
+#[test]
+fn outages_and_lost_answers_are_waited_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    outbox(&dir.path().join("a.db"), &events(1, 50));
+    sequencer.state.lock().unwrap().faults.extend([
+        Fault::Status(503, Some(1)),
+        Fault::Before,
+        Fault::Status(429, None),
+        Fault::After,
+    ]);
+    let started = std::time::Instant::now();
+    let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{report}");
+    // The answer that was lost was that of the acceptance.
+    assert_eq!(
+        (&report["replayed"], &report["retries"]),
+        (&Value::from(50), &Value::from(4))
+    );
+    assert!(
+        started.elapsed() >= Duration::from_secs(1),
+        "Retry-After is heard"
+    );
+    assert_eq!(log(&sequencer).len(), 50);
+
+    // An outage that lasts ends the run; the next one goes on.
+    outbox(&dir.path().join("b.db"), &events(2, 5));
+    sequencer
+        .state
+        .lock()
+        .unwrap()
+        .faults
+        .extend([Fault::Before, Fault::Before]);
+    let (code, report, err) = push(dir.path(), &sequencer, &["b.db", "--attempts", "2"]);
+    assert!(code == 8 && err.contains("given up after 2 tries"), "{err}");
+    assert!(report["stopped"].is_string());
+    sequencer.state.lock().unwrap().faults.push_back(Fault::Garbage);
+    let (code, _, err) = push(dir.path(), &sequencer, &["b.db"]);
+    assert!(code == 8 && err.contains("not one of an ingest"), "{err}");
+    let (code, report, _) = push(
+        dir.path(),
+        &sequencer,
+        &["b.db", "--rate", "1000", "--batch", "2"],
+    );
+    assert_eq!(
+        (code, &report["accepted"], &report["requests"]),
+        (0, &Value::from(5), &Value::from(3))
+    );
+}
+
+#[test]
+fn a_poisoned_event_is_found_and_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    let mut mine = events(1, 300);
+    mine[17] = event(1, 17, "{\"s\":\"a\\u0000b\"}");
+    mine[130] = event(1, 130, "{\"n\":130,\"odd\":true}");
+    mine[299] = event(1, 299, &format!("{{\"s\":\"{}\"}}", "x".repeat((1 << 20) + 1)));
+    sequencer
+        .state
+        .lock()
+        .unwrap()
+        .poisoned
+        .insert(mine[130].event_id.to_string());
+    outbox(&dir.path().join("a.db"), &mine);
+    let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, err.as_str()), (4, ""), "{report}");
+    let aside: BTreeSet<String> = report["set_aside"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["event_id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        aside,
+        [17, 130, 299].map(|n: usize| mine[n].event_id.to_string()).into()
+    );
+    assert_eq!(report["accepted"], 297);
+    // The others keep their order.
+    let expected: Vec<EventId> = mine
+        .iter()
+        .map(|e| e.event_id)
+        .filter(|id| !aside.contains(&id.to_string()))
+        .collect();
+    assert_eq!(log(&sequencer), expected);
+}
+
+#[test]
+fn a_sequencer_that_fails_on_everything_is_not_taken_for_poisoned_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    sequencer.state.lock().unwrap().counter_behind = true;
+    outbox(&dir.path().join("a.db"), &events(1, 40));
+    let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
+    assert!(
+        code == 12 && err.contains("its counter may be behind"),
+        "{code} {err}"
+    );
+    assert!(report["set_aside_count"].as_u64().unwrap() <= 3);
+    sequencer.state.lock().unwrap().counter_behind = false;
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, &report["accepted"]), (0, &Value::from(40)));
+}
+
+#[test]
+fn large_batches_stay_within_ten_mebibytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    let large: Vec<Event> = (0..30)
+        .map(|n| event(1, n, &format!("{{\"s\":\"{}\"}}", "x".repeat(900_000))))
+        .collect();
+    outbox(&dir.path().join("a.db"), &large);
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, &report["accepted"]), (0, &Value::from(30)));
+    assert!(sequencer.state.lock().unwrap().requests.iter().all(|n| *n <= 11));
+}
+
+#[test]
+fn rejections_are_reported_by_reason_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut keys = registry();
+    let sequencer = {
+        let (id, _, mut registered) = agent(1);
+        registered.key_id = 2;
+        registered.revoked_at = Some("2026-02-01T00:00:00Z".parse().unwrap());
+        assert_eq!(registered.agent_id, id);
+        keys.insert(registered);
+        Sequencer::start(keys)
+    };
+    let key = agent(1).1;
+    let mut mine = events(1, 9);
+    mine[1].base_version = Some(5);
+    mine[2].agent_signature = SignatureBytes([7; 64]);
+    mine[3].payload_plain_hash = Hash32([1; 32]);
+    sign(&mut mine[3], &key);
+    mine[4].command_id = Some(uuid(77).into());
+    mine[5].command_id = Some(uuid(77).into());
+    // Signed before its key was revoked: judged at now it is refused all the same.
+    mine[6].agent_key_id = 2;
+    sign(&mut mine[6], &key);
+    mine[7].agent_key_id = 9;
+    mine[8] = event(1, 8, "{\"f\":1e16,\"n\":8}");
+    sequencer
+        .state
+        .lock()
+        .unwrap()
+        .keep_command(mine[0].stream, &uuid(88).to_string());
+    outbox(&dir.path().join("a.db"), &mine);
+    let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, err.as_str()), (4, ""));
+    let expected = serde_json::json!({
+        "agent_key_invalid": 2, "duplicate_command_id": 1, "invalid_payload_hash": 1, "invalid_signature": 1,
+        "version_conflict": 1
+    });
+    assert_eq!(report["rejected"], expected, "{report}");
+    assert_eq!(report["accepted"], 3);
+    assert_eq!(report["advice"].as_array().unwrap().len(), 5);
+
+    // Sent again without the saved receipts, the float from 1e16 on is refused, though it is the same event; and so is
+    // one whose receipt was lost.
+    fs::remove_file(dir.path().join("receipts.ndjson")).unwrap();
+    sequencer
+        .state
+        .lock()
+        .unwrap()
+        .lose_receipt(&mine[4].event_id.to_string());
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!(
+        (code, &report["rejected"]["duplicate_event_id"]),
+        (4, &Value::from(2)),
+        "{report}"
+    );
+    assert_eq!(report["replayed"], 1);
+    let advice = report["advice"].to_string();
+    assert!(advice.contains("1e16"), "{advice}");
+    assert_eq!(log(&sequencer).len(), 3);
+}
+
+#[test]
+fn answers_that_do_not_hold_are_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    outbox(&dir.path().join("a.db"), &events(1, 10));
+    for (fault, field, count) in [
+        (Fault::Silent, "unanswered_count", 5),
+        (Fault::Forged, "bad_receipts_count", 5),
+        (Fault::Swapped, "bad_receipts_count", 2),
+    ] {
+        sequencer.state.lock().unwrap().faults.push_back(fault.clone());
+        let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+        assert_eq!(
+            (code, &report[field]),
+            (4, &Value::from(count)),
+            "{fault:?} {report}"
+        );
+    }
+    // What was not believed is asked for again.
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, &report["accepted"]), (0, &Value::from(0)), "{report}");
+    assert_eq!(log(&sequencer).len(), 10);
+}
+
+#[test]
+fn exports_of_several_agents_go_out_by_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    outbox(&dir.path().join("a.db"), &events(1, 20));
+    outbox(&dir.path().join("b.db"), &events(2, 30));
+    assert_eq!(
+        common::run(dir.path(), &["export", "a.db", "b.db", "--out", "both.ndjson"]).0,
+        0
+    );
+    let (code, report, _) = push(dir.path(), &sequencer, &["both.ndjson"]);
+    assert_eq!((code, &report["accepted"]), (0, &Value::from(50)));
+    assert_eq!(report["groups"].as_array().unwrap().len(), 2);
+
+    let (code, _, err) = push(dir.path(), &sequencer, &["nothing.db"]);
+    assert!(code == 8 && err.contains("nothing.db"), "{err}");
+    let mut command = command(dir.path(), &sequencer, &["a.db", "--receipts", "other.ndjson"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(16), "named twice");
+    let mut command = super_command(dir.path(), &sequencer);
+    let output = command
+        .env("SEQUENCER_API_KEY", "s3cret-and-wrong")
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.code() == Some(8) && text.contains("refuses the API key") && !text.contains("s3cret"),
+        "{text}"
+    );
+}
+
+fn super_command(folder: &Path, sequencer: &Sequencer) -> Command {
+    outbox(
+        &folder.join("c.db"),
+        &events(1, 3)
+            .into_iter()
+            .map(|mut e| {
+                e.entity_id = "new".into();
+                e
+            })
+            .collect::<Vec<_>>(),
+    );
+    command(folder, sequencer, &["c.db"])
+}
+
+#[test]
+fn killed_at_any_moment_and_run_again_each_event_is_there_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    let mine = events(1, 400);
+    outbox(&dir.path().join("a.db"), &mine);
+    sequencer.state.lock().unwrap().delay = Duration::from_millis(4);
+    let mut killed = 0;
+    for round in 0..40_u64 {
+        let mut child = command(dir.path(), &sequencer, &["a.db", "--batch", "7"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(15 + round * 3));
+        killed += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // As a kill in the middle of a write leaves it.
+        if round % 5 == 0
+            && let Ok(bytes) = fs::read(dir.path().join("receipts.ndjson"))
+        {
+            fs::write(
+                dir.path().join("receipts.ndjson"),
+                &bytes[..bytes.len().saturating_sub(30)],
+            )
+            .unwrap();
+        }
+        log(&sequencer);
+    }
+    assert!(killed > 5, "only {killed} runs were killed");
+    let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{report}");
+    assert_eq!(
+        log(&sequencer),
+        mine.iter().map(|e| e.event_id).collect::<Vec<_>>()
+    );
+    let saved = outbox_sync::receipts::read_receipts(&dir.path().join("receipts.ndjson")).unwrap();
+    let held: BTreeSet<EventId> = saved.receipts.iter().map(|r| r.event_id).collect();
+    assert_eq!(held.len(), 400);
+    assert!(Connection::open(dir.path().join("a.db")).is_ok());
+}
+
+#[test]
+fn the_double_answers_as_the_real_one_did() {
+    let Some(shared) = test_support::shared_data() else {
+        return;
+    };
+    let text = fs::read_to_string(shared.join("data/golden/http-exchanges.json")).unwrap();
+    let exchanges: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let mut shapes = BTreeSet::new();
+    for exchange in exchanges
+        .iter()
+        .filter(|e| e["path"] == "/api/v1/ves/events/ingest" && e["status"] == 200)
+    {
+        let fields: Vec<&String> = exchange["response"].as_object().unwrap().keys().collect();
+        shapes.insert(format!("{fields:?}"));
+    }
+    let sequencer = Sequencer::start(registry());
+    let dir = tempfile::tempdir().unwrap();
+    outbox(&dir.path().join("a.db"), &events(1, 2));
+    push(dir.path(), &sequencer, &["a.db"]);
+    // Asked directly, once more: a replay.
+    let e = event(1, 0, "{\"n\":0}");
+    let wire = serde_json::to_value(outbox_sync::wire::WireEvent::new(&e).unwrap()).unwrap();
+    let body = serde_json::json!({"agentId": e.source_agent_id.to_string(), "events": [wire]}).to_string();
+    let answer = ureq::post(format!("{}/api/v1/ves/events/ingest", sequencer.url))
+        .header("x-api-key", API_KEY)
+        .send(body.as_bytes())
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(
+        (&answer["eventsAccepted"], &answer["eventsRejected"]),
+        (&Value::from(0), &Value::from(0))
+    );
+    assert_eq!(answer["receipts"].as_array().unwrap().len(), 1);
+    let fields: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    assert!(shapes.contains(&format!("{fields:?}")), "{fields:?} {shapes:?}");
+}

@@ -1,0 +1,2 @@
+-- One transaction for all changes. It keeps other writers out from its beginning on.
+BEGIN IMMEDIATE;
