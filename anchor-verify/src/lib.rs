@@ -10,6 +10,7 @@
 //! | [`import`] | logs that any JSON-RPC client has saved, made into anchors |
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
 //! | [`standing`] | how sure it is that an anchor is on the trusted chain |
+//! | [`verify`] | whether the events of a log are what was anchored |
 //!
 //! Nothing here opens a socket. That an anchor is in a file says that somebody says it is on the chain;
 //! tying it to a block that the auditor trusts is another step.
@@ -19,8 +20,11 @@ pub mod batches;
 pub mod contracts;
 pub mod import;
 pub mod standing;
+pub mod verify;
 
 pub use anchors::{Anchor, AnchorKind, AnchorsError, AnchorsFile, ContractAddress, tenant_store_key};
 pub use batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
 pub use import::{Import, Importer, RefusedLog};
 pub use standing::{ChainReport, Standing};
+pub use verify::report::UnitKind;
+pub use verify::{Shard, UnitReport, Verdict, VerifyReport};
