@@ -1,8 +1,9 @@
 //! A connection to either database, and the few things that differ between them: how a query runs, how rows are
 //! written, how a transaction begins.
 
+use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -11,6 +12,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement};
 use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::{Arguments as _, ConnectOptions as _, Executor as _, PgConnection};
+use tempfile::TempDir;
 
 use crate::error::LogError;
 use crate::jsonb;
@@ -34,12 +36,49 @@ const INSERT_BYTES: usize = 8 << 20;
 
 pub(crate) enum Conn {
     Postgres(Box<PgConnection>),
-    Snapshot(Connection),
+    Snapshot {
+        connection: Connection,
+        /// The folder of a private copy, if that is what is read: it goes after the connection.
+        _copy: Option<TempDir>,
+    },
 }
 
-/// Parses the URL and sets what this crate needs.
+/// The URL parameters that sqlx knows. It logs any other with its value, which may be a secret (`sslpassword`, say).
+const URL_PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Parses the URL and sets what this crate needs. A parameter that is not known is left out, with a warning.
 pub(crate) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    let options: PgConnectOptions = url.parse()?;
+    let (before, query) = url.split_once('?').unwrap_or((url, ""));
+    let known = |parameter: &&str| {
+        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
+        let known = URL_PARAMETERS.contains(&name) || name.starts_with("options[") || name.is_empty();
+        if !known {
+            // Not by its name: that may be the end of a password with a `?` in it.
+            tracing::warn!("ignoring a parameter of the database URL that is not known");
+        }
+        known
+    };
+    let query: Vec<&str> = query.split('&').filter(known).collect();
+    let options: PgConnectOptions = format!("{before}?{}", query.join("&")).parse()?;
     Ok(options
         .application_name("ves-toolkit")
         .disable_statement_logging())
@@ -60,25 +99,75 @@ pub(crate) async fn connect(options: &PgConnectOptions, target: &str) -> Result<
 }
 
 /// Opens an existing snapshot file.
+///
+/// A file whose last writer was killed in the middle has a journal beside it, and the next one to open it for writing
+/// undoes what was half done. Who only reads must not: it reads a copy of both, in which that is undone.
 pub(crate) fn open_snapshot(path: &Path, writable: bool) -> Result<Conn, LogError> {
-    let doing = "opening the snapshot";
-    let mode = if writable {
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-    } else {
-        OpenFlags::SQLITE_OPEN_READ_ONLY
+    if writable {
+        return open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map(|connection| Conn::Snapshot {
+            connection,
+            _copy: None,
+        });
+    }
+    match open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        Err(LogError::Sqlite { source, .. }) if needs_rollback(&source) => open_copy(path),
+        opened => opened.map(|connection| Conn::Snapshot {
+            connection,
+            _copy: None,
+        }),
+    }
+}
+
+fn open_file(path: &Path, mode: OpenFlags) -> Result<Connection, LogError> {
+    let open = || {
+        // Without SQLITE_OPEN_URI: a path is a path, whatever characters it has.
+        let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+        connection.busy_timeout(READ_TIMEOUT)?;
+        connection.execute_batch(snapshot!("session"))?;
+        Ok(connection)
     };
-    // Without SQLITE_OPEN_URI: a path is a path, whatever characters it has.
-    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| LogError::sqlite(doing, e))?;
-    let limited = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE);
-    limited.map_err(|e| LogError::sqlite(doing, e))?;
-    connection
-        .busy_timeout(READ_TIMEOUT)
-        .map_err(|e| LogError::sqlite(doing, e))?;
-    connection
-        .execute_batch(snapshot!("session"))
-        .map_err(|e| LogError::sqlite(doing, e))?;
-    Ok(Conn::Snapshot(connection))
+    open().map_err(|e| LogError::sqlite("opening the snapshot", e))
+}
+
+fn needs_rollback(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
+}
+
+fn open_copy(path: &Path) -> Result<Conn, LogError> {
+    let io = |source| LogError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let journal = journal_of(path);
+    let state = || -> std::io::Result<_> {
+        let (file, journal) = (fs::metadata(path)?, fs::metadata(&journal)?);
+        Ok((file.len(), file.modified()?, journal.len(), journal.modified()?))
+    };
+    let folder = tempfile::tempdir().map_err(io)?;
+    let copy = folder.path().join("snapshot");
+    let before = state().map_err(io)?;
+    fs::copy(path, &copy).map_err(io)?;
+    fs::copy(&journal, journal_of(&copy)).map_err(io)?;
+    if state().map_err(io)? != before {
+        return Err(LogError::Locked {
+            doing: "opening the snapshot",
+            what: "it is being repaired from an interrupted write".into(),
+        });
+    }
+    let connection = open_file(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    Ok(Conn::Snapshot {
+        connection,
+        _copy: Some(folder),
+    })
+}
+
+/// SQLite's rollback journal of a file.
+pub(crate) fn journal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-journal");
+    name.into()
 }
 
 impl Conn {
@@ -101,7 +190,7 @@ impl Conn {
                 }
                 Ok(())
             }
-            Conn::Snapshot(connection) => {
+            Conn::Snapshot { connection, .. } => {
                 snapshot_query(connection, sql, parameters, each).map_err(|e| LogError::sqlite(doing, e))
             }
         }
@@ -137,7 +226,7 @@ impl Conn {
                 let done = connection.execute(sqlx::query_with(sql, arguments)).await;
                 Ok(done.map_err(|e| LogError::postgres(doing, e))?.rows_affected())
             }
-            Conn::Snapshot(connection) => {
+            Conn::Snapshot { connection, .. } => {
                 let changed = connection
                     .prepare(sql)
                     .and_then(|mut s| snapshot_execute(&mut s, parameters));
@@ -153,7 +242,7 @@ impl Conn {
                 let done = connection.execute(sqlx::raw_sql(sql)).await;
                 done.map(drop).map_err(|e| LogError::postgres(doing, e))
             }
-            Conn::Snapshot(connection) => connection
+            Conn::Snapshot { connection, .. } => connection
                 .execute_batch(sql)
                 .map_err(|e| LogError::sqlite(doing, e)),
         }
@@ -172,7 +261,7 @@ impl Conn {
         rows: Vec<Vec<Value>>,
     ) -> Result<u64, LogError> {
         match self {
-            Conn::Snapshot(connection) => insert_snapshot(connection, doing, table, rows),
+            Conn::Snapshot { connection, .. } => insert_snapshot(connection, doing, table, rows),
             Conn::Postgres(connection) => {
                 let refused = || LogError::Refused {
                     doing,
@@ -275,9 +364,14 @@ fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<PgArguments, 
 
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
     for (number, parameter) in (1..).zip(parameters) {
-        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say.
-        let Some(index) = statement.parameter_index(&format!("${number}"))? else {
-            return Err(rusqlite::Error::InvalidParameterName(format!("${number}")));
+        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say: most statements meet them in order,
+        // and for the others the name decides.
+        let name = format!("${number}");
+        let index = match statement.parameter_name(number) {
+            Some(found) if found == name => number,
+            _ => statement
+                .parameter_index(&name)?
+                .ok_or_else(|| rusqlite::Error::InvalidParameterName(name.clone()))?,
         };
         let text;
         let value = match parameter {
@@ -350,4 +444,26 @@ pub(crate) fn insert_snapshot(
         inserted += snapshot_execute(&mut statement, &row).map_err(failed)?;
     }
     Ok(inserted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_with_the_parameters_that_are_known() {
+        let url =
+            "postgres://me@h:5433/log?sslmode=require&sslpassword=s3cret&options[search_path]=x&port=5434";
+        let options = postgres_options(url).unwrap();
+        assert_eq!((options.get_host(), options.get_port()), ("h", 5434));
+        assert_eq!(options.get_database(), Some("log"));
+        assert_eq!(options.get_options(), Some("-c search_path=x"));
+        assert!(matches!(
+            options.get_ssl_mode(),
+            sqlx::postgres::PgSslMode::Require
+        ));
+        let socket = postgres_options("postgresql:///log?host=/run/pg").unwrap();
+        assert_eq!(socket.get_socket().unwrap().to_str(), Some("/run/pg"));
+        assert!(postgres_options("postgres://h:port/log").is_err());
+    }
 }

@@ -11,7 +11,7 @@ use cli_common::DbTarget;
 use sqlx::postgres::PgConnectOptions;
 use ves::{StreamKey, Timestamp};
 
-use crate::conn::{Conn, connect, open_snapshot, postgres_options};
+use crate::conn::{Conn, connect, journal_of, open_snapshot, postgres_options};
 use crate::error::LogError;
 use crate::repair::Repair;
 use crate::schema::{TABLES, Table};
@@ -197,7 +197,8 @@ fn check_header(path: &Path) -> Result<(), LogError> {
     let pages = u64::from(u32::from_be_bytes([
         header[28], header[29], header[30], header[31],
     ]));
-    if metadata.len() < page_size * pages {
+    // After an interrupted write the journal knows how long the file was.
+    if metadata.len() < page_size * pages && !journal_of(path).exists() {
         let what = format!("truncated: {} bytes of {}", metadata.len(), page_size * pages);
         return not(&what);
     }

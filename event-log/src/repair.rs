@@ -46,7 +46,7 @@ impl Repair {
                 conn.query_one(doing, postgres!("advisory_lock"), &[key.into()], |_| ())
                     .await?;
             }
-            Conn::Snapshot(file) => {
+            Conn::Snapshot { connection: file, .. } => {
                 file.busy_timeout(lock_timeout)
                     .map_err(|e| LogError::sqlite(doing, e))?;
                 conn.run(doing, snapshot!("begin_repair")).await?;
@@ -54,7 +54,7 @@ impl Repair {
         }
         let (create, lock) = match conn {
             Conn::Postgres(_) => (postgres!("create_counter"), postgres!("lock_counter")),
-            Conn::Snapshot(_) => (snapshot!("create_counter"), both!("counter")),
+            Conn::Snapshot { .. } => (snapshot!("create_counter"), both!("counter")),
         };
         let missing = conn.execute(doing, create, &of).await? == 1;
         let counter = conn
@@ -131,6 +131,56 @@ impl Repair {
             .await
     }
 
+    /// Forgets commands that no event of the stream carries; says how many were remembered. A command that an
+    /// event does carry stays.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn forget_commands(&mut self, commands: &[CommandId]) -> Result<u64, LogError> {
+        let orphans: BTreeSet<CommandId> = self
+            .view
+            .dedupe_orphans(&self.stream)
+            .await?
+            .all()?
+            .into_iter()
+            .map(|o| o.command_id)
+            .collect();
+        let mut forgotten = 0;
+        for command in commands.iter().filter(|c| orphans.contains(c)) {
+            let parameters = [
+                self.stream.tenant_id.into(),
+                self.stream.store_id.into(),
+                Value::Uuid(command.0),
+            ];
+            forgotten += self
+                .view
+                .conn
+                .execute("forgetting commands", both!("forget_command"), &parameters)
+                .await?;
+        }
+        Ok(forgotten)
+    }
+
+    /// Sets the projection checkpoint back, so that what comes after is projected again; one that is there or before
+    /// stays. Says whether it was set back.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn set_back_projection(&mut self, sequence: u64) -> Result<bool, LogError> {
+        let doing = "setting back the projection";
+        let sql = match self.view.conn {
+            Conn::Postgres(_) => postgres!("set_back_projection"),
+            Conn::Snapshot { .. } => snapshot!("set_back_projection"),
+        };
+        let value = as_i64("checkpoint", sequence).map_err(|what| LogError::Refused { doing, what })?;
+        let parameters = [
+            value.into(),
+            self.stream.tenant_id.into(),
+            self.stream.store_id.into(),
+        ];
+        Ok(self.view.conn.execute(doing, sql, &parameters).await? > 0)
+    }
+
     /// Raises the version of each of these entities to the number of its events in the stream, in this log and
     /// the older one; a version that is higher stays. Says how many were raised.
     ///
@@ -182,13 +232,13 @@ impl Repair {
         }
         let sql = match self.view.conn {
             Conn::Postgres(_) => postgres!("set_counter"),
-            Conn::Snapshot(_) => snapshot!("set_counter"),
+            Conn::Snapshot { .. } => snapshot!("set_counter"),
         };
         let value = as_i64("counter", counter).map_err(refused)?;
         let parameters = [
+            value.into(),
             self.stream.tenant_id.into(),
             self.stream.store_id.into(),
-            value.into(),
         ];
         match self.view.conn.execute(doing, sql, &parameters).await? {
             1 => {

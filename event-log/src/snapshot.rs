@@ -315,7 +315,7 @@ impl Conn {
             return Ok(true);
         }
         match self {
-            Conn::Snapshot(connection) => {
+            Conn::Snapshot { connection, .. } => {
                 let mut found = false;
                 snapshot_query(connection, snapshot!("schema"), &[table.name.into()], &mut |_| {
                     found = true;

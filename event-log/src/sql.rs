@@ -25,3 +25,38 @@ pub(crate) use {both, postgres, snapshot};
 
 /// The tables of a snapshot, for a new file.
 pub(crate) const SNAPSHOT_SCHEMA: &str = include_str!("../../sql/schema/snapshot.sql");
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say.
+    #[test]
+    fn parameters_of_statements_for_snapshots_first_appear_in_order() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch(super::SNAPSHOT_SCHEMA).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql/event-log");
+        let mut checked = 0;
+        for file in ["both", "snapshot"].map(|name| fs::read_dir(folder.join(name)).unwrap()) {
+            for path in file.map(|entry| entry.unwrap().path()) {
+                let sql = fs::read_to_string(&path).unwrap();
+                if !sql.contains('$') {
+                    continue;
+                }
+                let statement = connection.prepare(&sql).unwrap();
+                for number in 1..=statement.parameter_count() {
+                    let expected = format!("${number}");
+                    assert_eq!(
+                        statement.parameter_name(number),
+                        Some(expected.as_str()),
+                        "{}",
+                        path.display()
+                    );
+                }
+                checked += 1;
+            }
+        }
+        assert!(checked > 20, "{checked}");
+    }
+}

@@ -547,7 +547,7 @@ impl View {
     pub async fn database_time(&mut self) -> Result<Timestamp, LogError> {
         let sql = match self.conn {
             Conn::Postgres(_) => postgres!("database_time"),
-            Conn::Snapshot(_) => snapshot!("database_time"),
+            Conn::Snapshot { .. } => snapshot!("database_time"),
         };
         let time = self
             .conn

@@ -544,3 +544,45 @@ async fn entities_of_the_older_log_count_too() {
     repair.commit().await.unwrap();
     let _ = everything(&mut log.view().await.unwrap()).await;
 }
+
+#[tokio::test]
+async fn after_an_interrupted_write_readers_see_the_state_before_and_writers_restore_it() {
+    let (folder, path) = world();
+    let before = common::everything_at(&file(&path)).await;
+
+    // The file and its journal as a writer leaves them that is killed in the middle of its commit: with a cache of one
+    // page its changes are in the file before it commits.
+    let killed = folder.path().join("killed.db");
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer
+        .execute_batch(
+            "PRAGMA cache_size = 1; BEGIN; UPDATE ves_sequence_counters SET current_sequence = 99;
+             UPDATE ves_events SET entity_id = 'X', payload = '\"' || hex(zeroblob(20000)) || '\"', payload_kind = 0,
+                 payload_encrypted = NULL",
+        )
+        .unwrap();
+    fs::copy(&path, &killed).unwrap();
+    fs::copy(
+        folder.path().join("log.db-journal"),
+        folder.path().join("killed.db-journal"),
+    )
+    .unwrap();
+    drop(writer);
+    assert_ne!(fs::read(&killed).unwrap(), fs::read(&path).unwrap());
+
+    let left = (
+        fs::read(&killed).unwrap(),
+        fs::read(folder.path().join("killed.db-journal")).unwrap(),
+    );
+    assert_eq!(common::everything_at(&file(&killed)).await, before);
+    let now = (
+        fs::read(&killed).unwrap(),
+        fs::read(folder.path().join("killed.db-journal")).unwrap(),
+    );
+    assert!(now == left, "reading left a trace");
+
+    let log = open(&file(&killed)).await;
+    drop(log.repair(&stream(1), SOON).await.unwrap());
+    assert!(!folder.path().join("killed.db-journal").exists());
+    assert_eq!(common::everything_at(&file(&killed)).await, before);
+}

@@ -11,14 +11,17 @@ use serde::Serialize;
 use ves::digest::Preimage;
 use ves::merkle::{self, RootBuilder, leaf_hash};
 use ves::receipt::{receipt_hash, sign_receipt_hash};
-use ves::{EventCheck, Hash32, KeyRegistry, Receipt, SequencerId, SignatureCheck, StreamKey};
+use ves::{
+    EventCheck, EventId, Hash32, KeyRegistry, Receipt, SequencerId, SignatureCheck, StreamKey, Timestamp,
+};
 
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
 use crate::grade::Grade;
 use crate::plan_file::{
-    PlanFile, PlanLine, PlanLines, PlannedBatch, PlannedCommitment, PlannedEvent, PlannedOpen, PlannedStream,
+    PlanFile, PlanLine, PlanLines, PlannedBatch, PlannedBookkeeping, PlannedCommitment, PlannedEvent,
+    PlannedStream,
 };
 
 /// What the operator gives besides the plan.
@@ -59,8 +62,13 @@ pub struct AppliedStream {
     pub receipts_signed: u64,
     /// Command ids remembered.
     pub commands: u64,
+    /// Command ids forgotten, since no event carries them.
+    pub commands_forgotten: u64,
     /// Entity versions raised.
     pub entity_versions: u64,
+    /// Where the projection checkpoint was set back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection_set_back_to: Option<u64>,
     /// Commitments inserted.
     pub commitments: u64,
     /// Batches whose roots were recomputed in the transaction and came out equal.
@@ -170,6 +178,16 @@ pub async fn apply(
 }
 
 impl AppliedStream {
+    fn changed_nothing(&self) -> bool {
+        let rows = self.events
+            + self.receipts
+            + self.commands
+            + self.commands_forgotten
+            + self.entity_versions
+            + self.commitments;
+        rows == 0 && self.projection_set_back_to.is_none() && self.counter_after == self.counter_before
+    }
+
     fn new(header: &PlannedStream) -> Self {
         Self {
             stream: header.stream,
@@ -178,7 +196,9 @@ impl AppliedStream {
             receipts: 0,
             receipts_signed: 0,
             commands: 0,
+            commands_forgotten: 0,
             entity_versions: 0,
+            projection_set_back_to: None,
             commitments: 0,
             roots_equal: 0,
             counter_before: header.counter_before,
@@ -233,16 +253,16 @@ impl Sections {
         Ok(group)
     }
 
-    fn rest(&mut self) -> Result<(Vec<PlannedCommitment>, Vec<PlannedOpen>), RecoveryError> {
-        let (mut commitments, mut open) = (Vec::new(), Vec::new());
+    fn rest(&mut self) -> Result<(Vec<PlannedCommitment>, PlannedBookkeeping), RecoveryError> {
+        let (mut commitments, mut bookkeeping) = (Vec::new(), PlannedBookkeeping::default());
         while !matches!(self.peek()?, None | Some(PlanLine::Stream(_))) {
             match self.next.take() {
                 Some(PlanLine::Commitment(commitment)) => commitments.push(*commitment),
-                Some(PlanLine::Open(range)) => open.push(range),
+                Some(PlanLine::Bookkeeping(rest)) => bookkeeping = *rest,
                 _ => {}
             }
         }
-        Ok((commitments, open))
+        Ok((commitments, bookkeeping))
     }
 
     fn skip_to_next_stream(&mut self) -> Result<(), RecoveryError> {
@@ -321,7 +341,9 @@ async fn apply_stream(
         }));
         progress.advance(expected.last_group);
     }
-    let (commitments, _) = lines.rest()?;
+    let (commitments, bookkeeping) = lines.rest()?;
+    entities.extend(bookkeeping.raise_versions.iter().cloned());
+    keep_books(&mut repair, &bookkeeping, defaults, options, applied).await?;
     applied.entity_versions = repair.raise_entity_versions(entities).await?;
     let rows: Vec<Commitment> = commitments.iter().map(|c| commitment_row(&stream, c)).collect();
     applied.commitments = repair.insert_commitments(&rows).await?;
@@ -333,9 +355,94 @@ async fn apply_stream(
         .check(repair.view(), header, &commitments, before.events)
         .await?;
     cancel.check()?;
+    if applied.changed_nothing() {
+        // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
+        applied.status = StreamStatus::AlreadyApplied;
+        return Ok(());
+    }
     repair.commit().await?;
     applied.status = StreamStatus::Applied;
     Ok(())
+}
+
+/// Puts right what follows from events that are there already.
+async fn keep_books(
+    repair: &mut Repair,
+    bookkeeping: &PlannedBookkeeping,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+    applied: &mut AppliedStream,
+) -> Result<(), RecoveryError> {
+    let stream = *repair.stream();
+    for range in &bookkeeping.receipts {
+        let mut from = *range.start();
+        while from <= *range.end() {
+            let to = (*range.end()).min(from + GROUP as u64 - 1);
+            let entries = repair.view().entries(&stream, from..=to).await?.rows;
+            let mut receipts = Vec::new();
+            for entry in entries.into_iter().filter(|e| e.receipt.is_none()) {
+                let sequence = entry.sequence_number;
+                let sound = entry.event.check_payload().is_match()
+                    && entry.event.signing_hash() == entry.event_signing_hash;
+                let receipt = if sound {
+                    new_receipt(&stream, &entry, defaults, options)
+                } else {
+                    Err("its event does not verify".to_owned())
+                };
+                receipts.push(receipt.map_err(|what| RecoveryError::Refused {
+                    stream,
+                    sequence,
+                    what,
+                })?);
+            }
+            applied.receipts_signed += receipts
+                .iter()
+                .filter(|r| r.sequencer_signature.is_some())
+                .count() as u64;
+            applied.receipts += repair.insert_receipts(&receipts).await?;
+            from = to + 1;
+        }
+    }
+    let mut commands = Vec::new();
+    for (command, sequence) in &bookkeeping.remember {
+        let entries = repair.view().entries(&stream, *sequence..=*sequence).await?.rows;
+        commands.extend(
+            entries
+                .iter()
+                .filter(|e| e.event.command_id == Some(*command))
+                .map(|e| (*command, e.sequenced_at)),
+        );
+    }
+    applied.commands += repair.insert_dedupe(&commands).await?;
+    applied.commands_forgotten = repair.forget_commands(&bookkeeping.forget).await?;
+    if let Some(projection) = bookkeeping.projection
+        && repair.set_back_projection(projection).await?
+    {
+        applied.projection_set_back_to = Some(projection);
+    }
+    Ok(())
+}
+
+fn new_receipt(
+    stream: &StreamKey,
+    entry: &LogEntry,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+) -> Result<Receipt, String> {
+    let hash = receipt_hash(
+        stream,
+        &entry.event.event_id,
+        entry.sequence_number,
+        &entry.event_signing_hash,
+    );
+    make_receipt(
+        entry.event.event_id,
+        entry.sequence_number,
+        entry.sequenced_at,
+        hash,
+        defaults,
+        options,
+    )
 }
 
 /// The stream as found under the locks.
@@ -595,14 +702,32 @@ fn restored_receipt(
             Err("its saved receipt is of another event".into())
         };
     }
+    make_receipt(
+        planned.event.event_id,
+        planned.sequence,
+        planned.sequenced_at,
+        hash,
+        defaults,
+        options,
+    )
+}
+
+fn make_receipt(
+    event_id: EventId,
+    sequence_number: u64,
+    sequenced_at: Timestamp,
+    hash: Hash32,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+) -> Result<Receipt, String> {
     let Some(defaults) = defaults else {
         return Err("the log has no receipt to learn the sequencer's id from: give --sequencer-id".into());
     };
     Ok(Receipt {
-        event_id: planned.event.event_id,
+        event_id,
         sequencer_id: defaults.sequencer_id,
-        sequence_number: planned.sequence,
-        sequenced_at: planned.sequenced_at,
+        sequence_number,
+        sequenced_at,
         receipt_hash: hash,
         sequencer_signature: options
             .sequencer_key

@@ -1,12 +1,12 @@
 //! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use cli_common::{Cancel, Progress};
+use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{StreamFilter, View};
+use event_log::{Log, LogEntry, StreamFilter, View};
 use outbox_sync::{Content, HeldRow, Origin, Outbox, OutboxMeta, RowCheck, RowError};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::error::RecoveryError;
 use crate::evidence::{Candidate, Claim, HeldReceipt, HolderId, Holders, Refused, Saying, StreamEvidence};
 use crate::finding::{Code, Finding};
 use crate::floor::Witness;
+use crate::gap;
 use crate::grade::Grade;
 use crate::survey::admits;
 
@@ -24,6 +25,8 @@ use crate::survey::admits;
 pub struct Inputs {
     /// Agents' databases.
     pub outboxes: Vec<PathBuf>,
+    /// Other copies of the log: a replica, the old primary's volume, a dump restored beside, a snapshot.
+    pub logs: Vec<DbTarget>,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public key; without it no receipt's signature is checked.
@@ -100,6 +103,10 @@ pub async fn collect(
         progress.advance(1);
     }
     progress.finish();
+    for target in &inputs.logs {
+        cancel.check()?;
+        read_log(view, keys, filter, target, inputs, &mut collected).await?;
+    }
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);
     }
@@ -138,7 +145,7 @@ async fn read_outbox(
         identity,
         keys,
         filter,
-        highest: HashMap::new(),
+        highest: BTreeMap::new(),
     };
     source.note_cursors(&meta, collected);
 
@@ -202,7 +209,8 @@ struct Source<'a> {
     identity: String,
     keys: &'a KeyRegistry,
     filter: &'a StreamFilter,
-    highest: HashMap<(StreamKey, Saying), u64>,
+    // In order, so that every run names the same witness.
+    highest: BTreeMap<(StreamKey, Saying), u64>,
 }
 
 impl Source<'_> {
@@ -271,9 +279,23 @@ impl Source<'_> {
             heard.unsigned += 1;
         }
         if let Some((stream, at)) = in_log.get(&row.event_id) {
+            if let (Origin::Outbox { local_seq, .. }, Content::Signed(event)) = (&row.origin, &row.content)
+                && *stream == row.stream
+            {
+                evidence
+                    .known_order
+                    .entry(event.source_agent_id)
+                    .or_default()
+                    .insert(*at, *local_seq);
+            }
             match row.claimed_sequence {
                 Some(position) if *stream == row.stream && *at == position => evidence.confirmed_claims += 1,
-                Some(_) => evidence.contradicted_claims += 1,
+                Some(_) => {
+                    *evidence
+                        .contradicted_claims
+                        .entry((self.holder, saying))
+                        .or_default() += 1;
+                }
                 None => {}
             }
             return;
@@ -352,7 +374,7 @@ impl Source<'_> {
         for (&(stream, saying), &sequence) in &self.highest {
             let table = match saying {
                 Saying::Outbox => "_ves_outbox",
-                Saying::Pulled => "_ves_pulled_events",
+                Saying::Pulled | Saying::Log => "_ves_pulled_events",
                 Saying::Pointer => "_ves_pulled_events, unsigned",
             };
             let who = format!("{} ({table})", self.file);
@@ -367,11 +389,158 @@ impl Source<'_> {
     }
 }
 
+/// Reads what another copy of the log has at the positions that this one lacks.
+async fn read_log(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    target: &DbTarget,
+    inputs: &Inputs,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let name = target.to_string();
+    let mut heard = Heard::new(Path::new(&name), "log");
+    let opened = match Log::open(target).await {
+        Ok(log) => log.view().await,
+        Err(error) => Err(error),
+    };
+    let mut other = match opened {
+        Ok(other) => other,
+        Err(error) => {
+            collected.unreadable(heard, error.to_string());
+            return Ok(());
+        }
+    };
+    let holder = collected.holders.add(name.clone(), name.clone());
+    for state in other.streams(filter).await?.rows {
+        let (stream, Some(last)) = (state.stream, state.last) else {
+            continue;
+        };
+        let witness = Witness {
+            sequence: last.max(state.counter.unwrap_or(0)),
+            grade: Grade::Claimed,
+            who: name.clone(),
+            identity: name.clone(),
+        };
+        collected.streams.entry(stream).or_default().add_witness(witness);
+        let present = view.present_ranges(&stream).await?;
+        for gap in gap::gaps(&present, last) {
+            // In windows, so that one group is in memory at a time.
+            let mut from = gap.from;
+            while from <= gap.to {
+                let to = gap.to.min(from.saturating_add(GROUP as u64 - 1));
+                let entries = other.entries(&stream, from..=to).await?;
+                for error in entries.unreadable {
+                    heard.rows += 1;
+                    heard.refuse(None, name.clone(), error.to_string(), None);
+                }
+                take_entries(view, keys, inputs, entries.rows, holder, &mut heard, collected).await?;
+                let Some(next) = to.checked_add(1) else { break };
+                from = next;
+            }
+        }
+    }
+    if heard.refused > 0 {
+        let message = format!(
+            "{name}: {} row(s) do not verify; they are not used",
+            heard.refused
+        );
+        collected
+            .findings
+            .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
+    }
+    collected.heard.push(heard);
+    Ok(())
+}
+
+/// Files entries of another copy of the log: each is a candidate, and a claim of its position.
+async fn take_entries(
+    view: &mut View,
+    keys: &KeyRegistry,
+    inputs: &Inputs,
+    entries: Vec<LogEntry>,
+    holder: HolderId,
+    heard: &mut Heard,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let ids: Vec<EventId> = entries.iter().map(|e| e.event.event_id).collect();
+    let in_log: BTreeSet<EventId> = view
+        .find_events(&ids)
+        .await?
+        .all()?
+        .into_iter()
+        .map(|f| f.event_id)
+        .collect();
+    for entry in entries {
+        heard.rows += 1;
+        let stream = entry.event.stream;
+        let evidence = collected.streams.entry(stream).or_default();
+        let (event_id, position) = (entry.event.event_id, entry.sequence_number);
+        if in_log.contains(&event_id) {
+            *evidence
+                .contradicted_claims
+                .entry((holder, Saying::Log))
+                .or_default() += 1;
+            continue;
+        }
+        let check = outbox_sync::check(&entry.event, keys, entry.sequenced_at);
+        let wrong = match (&check.payload, &check.signature) {
+            (EventCheck::Mismatch(why), _) => Some(why.clone()),
+            (_, SignatureCheck::Invalid) => Some("its signature does not hold".to_owned()),
+            _ => None,
+        };
+        let place = format!("{} {stream} {position}", heard.path);
+        if let Some(why) = wrong {
+            heard.refuse(Some(event_id), place, why, Some(evidence));
+            continue;
+        }
+        heard.missing_held += 1;
+        if let Some(receipt) = entry.receipt
+            && receipt.sequence_number == position
+            && receipt.hash_matches(&stream, &check.signing_hash)
+            && receipt.check_signature(inputs.sequencer_key.as_ref()).is_valid()
+        {
+            evidence.add_witness(Witness {
+                sequence: position,
+                grade: Grade::Receipted,
+                who: format!("a signed receipt in {}", heard.path),
+                identity: String::new(),
+            });
+            evidence
+                .receipts
+                .entry(position)
+                .or_default()
+                .push(HeldReceipt { receipt, place });
+        }
+        let claim = Claim {
+            event_id,
+            holder,
+            saying: Saying::Log,
+            sequenced_at: Some(entry.sequenced_at),
+        };
+        evidence.add_candidate(Candidate {
+            event: entry.event,
+            signing_hash: check.signing_hash,
+            signature: check.signature,
+            holders: vec![holder],
+            status: None,
+            local_seq: None,
+        });
+        evidence.add_claim(position, claim);
+    }
+    Ok(())
+}
+
 /// Checks an event that the log lacks. Its key is judged at the time when the sequencer numbered it, where
 /// the row says so, else at the event's own time.
 fn check_held(event: &Event, row: &HeldRow, keys: &KeyRegistry) -> RowCheck {
     let at = row.sequenced_at.or_else(|| event.created_at.parse().ok());
     match at {
+        Some(_) if has_escaped_nul(event.payload.json()) => RowCheck {
+            payload: EventCheck::Mismatch("its payload holds \\u0000, which no log can hold".into()),
+            signing_hash: event.signing_hash(),
+            signature: SignatureCheck::NotChecked("its payload holds \\u0000".into()),
+        },
         Some(at) => outbox_sync::check(event, keys, at),
         None => RowCheck {
             payload: EventCheck::Mismatch(format!("created_at is not a time: {:?}", event.created_at)),
@@ -379,6 +548,23 @@ fn check_held(event: &Event, row: &HeldRow, keys: &KeyRegistry) -> RowCheck {
             signature: SignatureCheck::NotChecked("created_at is not a time".into()),
         },
     }
+}
+
+/// Whether a JSON text holds the escape `\u0000`. PostgreSQL's jsonb refuses it, so the sequencer never took
+/// such an event (interop §3), and planning it would sink the rest of its stream.
+fn has_escaped_nul(json: &str) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        rest = &rest[at + 1..];
+        if rest.starts_with("u0000") {
+            return true;
+        }
+        // The escaped character may itself be a backslash.
+        let mut chars = rest.chars();
+        chars.next();
+        rest = chars.as_str();
+    }
+    false
 }
 
 fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs, collected: &mut Collected) {
@@ -441,7 +627,7 @@ fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs, collected:
                 evidence.add_witness(Witness {
                     sequence: receipt.sequence_number,
                     grade: Grade::Receipted,
-                    who: place.clone(),
+                    who: format!("a signed receipt in {file}"),
                     identity: String::new(),
                 });
                 let held = HeldReceipt {
@@ -522,5 +708,19 @@ impl Collected {
             .push(Finding::new(Code::WitnessUnreadable, message.clone()));
         heard.error = Some(message);
         self.heard.push(heard);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_escaped_nul;
+
+    #[test]
+    fn an_escaped_nul_is_told_from_an_escaped_backslash() {
+        assert!(has_escaped_nul(r#"{"a":"x\u0000y"}"#));
+        assert!(has_escaped_nul(r#""\\\u0000""#));
+        assert!(!has_escaped_nul(r#""\\u0000""#));
+        assert!(!has_escaped_nul(r#""\u0001 \n u0000""#));
+        assert!(!has_escaped_nul("\"\\"));
     }
 }

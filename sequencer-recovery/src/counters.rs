@@ -9,7 +9,7 @@ use ves::StreamKey;
 
 use crate::error::RecoveryError;
 use crate::examine::witnesses;
-use crate::floor::{FloorChoice, FloorOption, Witness, floor};
+use crate::floor::{self, FloorChoice, FloorOption, Witness};
 use crate::survey::{Survey, SurveyInput};
 
 /// What a counter is and should be.
@@ -72,7 +72,7 @@ pub async fn counters(
     view: &mut View,
     db: String,
     input: &SurveyInput,
-    choice: FloorChoice,
+    choice: Option<FloorChoice>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<CountersReport, RecoveryError> {
@@ -87,7 +87,7 @@ pub async fn counters(
             &survey.anchored(&stream),
             survey.evidence(&stream),
         );
-        let floor = floor(&all, choice).map_err(|source| RecoveryError::Floor { stream, source })?;
+        let floor = floor::choose(&all, choice).map_err(|source| RecoveryError::Floor { stream, source })?;
         let wanted = floor.as_ref().map(|f| f.counter);
         let behind = state.counter.is_none() || state.counter < wanted;
         streams.push(CounterReport {
@@ -106,7 +106,7 @@ pub async fn counters(
     Ok(CountersReport {
         schema: "recovery-counters/1",
         db,
-        choice: choice.to_string(),
+        choice: choice.unwrap_or_default().to_string(),
         streams,
         not_checked: survey.not_checked(),
     })

@@ -226,6 +226,7 @@ pub async fn drill(
     let input = SurveyInput {
         witnesses: Inputs {
             outboxes: outbox_files,
+            logs: Vec::new(),
             receipts: Vec::new(),
             sequencer_key: Some(world.sequencer_public_key()),
         },
@@ -468,7 +469,7 @@ fn check_found(found: &AuditReport, truth: &Truth) -> Check {
             .streams
             .iter()
             .filter(|s| s.stream == stream.stream)
-            .flat_map(|s| s.gaps.iter().flat_map(|g| g.range()))
+            .flat_map(|s| s.gaps.iter().flat_map(crate::gap::Gap::range))
             .collect();
         let known = found
             .streams

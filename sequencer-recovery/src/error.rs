@@ -6,7 +6,7 @@ use cli_common::{Cancelled, CliError, ErrorKind};
 use event_log::LogError;
 use ves::StreamKey;
 
-use crate::floor::BelowProof;
+use crate::floor::FloorError;
 use crate::plan_file::PlanError;
 
 /// An error that ends the work. What merely is wrong with the log is a finding, not an error.
@@ -34,13 +34,13 @@ pub enum RecoveryError {
         /// What is wrong with it.
         what: String,
     },
-    /// The chosen floor is below a proof.
+    /// The floor cannot be the chosen one, or must be chosen.
     #[error("stream {stream}: {source}")]
     Floor {
         /// The stream.
         stream: StreamKey,
-        /// Who knows better.
-        source: BelowProof,
+        /// Why.
+        source: FloorError,
     },
     /// The stream is not as it was when the plan was made, and not as the plan leaves it either.
     #[error("stream {stream} has changed since the plan was made: {what}")]
@@ -84,8 +84,10 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Io { .. } => CliError::io(message),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
-            RecoveryError::Floor { .. } => CliError::new(ErrorKind::Usage, message).with_hint(
-                "choose that number or a higher one: a number given out twice cannot be taken back",
+            RecoveryError::Floor { source: FloorError::BelowProof(_), .. } => CliError::new(ErrorKind::Usage, message)
+                .with_hint("choose that number or a higher one: a number given out twice cannot be taken back"),
+            RecoveryError::Floor { .. } => CliError::input(message).with_hint(
+                "look at that witness; then decide with --floor proven, --floor N, or --floor claimed to believe it",
             ),
             RecoveryError::Drift { .. } => CliError::drift(message).with_hint(
                 "nothing was changed in this stream; make a new plan with `sequencer-recovery plan`",

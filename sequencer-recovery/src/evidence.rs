@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use outbox_sync::OutboxStatus;
 use serde::Serialize;
-use ves::{Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
+use ves::{AgentId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
 
 use crate::floor::Witness;
 
@@ -56,6 +56,8 @@ pub enum Saying {
     Pointer,
     /// A pulled row with its signature: the sequencer itself told the number.
     Pulled,
+    /// A row of another copy of the log.
+    Log,
 }
 
 impl Saying {
@@ -66,6 +68,7 @@ impl Saying {
             Saying::Outbox => 2,
             Saying::Pointer => 5,
             Saying::Pulled => 8,
+            Saying::Log => 20,
         }
     }
 }
@@ -128,6 +131,8 @@ pub struct StreamEvidence {
     by_event: HashMap<EventId, Vec<usize>>,
     /// Claims by position, of events that the log lacks.
     pub claims: BTreeMap<u64, Vec<Claim>>,
+    /// Where events of an agent stand in the log, with their number in the agent's own order.
+    pub known_order: BTreeMap<AgentId, BTreeMap<u64, i64>>,
     /// Receipts with a matching hash and a valid signature, by position.
     pub receipts: BTreeMap<u64, Vec<HeldReceipt>>,
     /// Who knows which highest number.
@@ -136,8 +141,9 @@ pub struct StreamEvidence {
     pub refused: u64,
     /// Claims of events that the log has, at the log's own position.
     pub confirmed_claims: u64,
-    /// Claims of events that the log has, at another position than the log's.
-    pub contradicted_claims: u64,
+    /// Claims of events that the log has, at another position than the log's: how often each holder was wrong in
+    /// each kind of word.
+    pub contradicted_claims: BTreeMap<(HolderId, Saying), u64>,
 }
 
 impl StreamEvidence {
@@ -180,10 +186,15 @@ impl StreamEvidence {
         self.by_event.get(&event_id).map_or(&[], Vec::as_slice)
     }
 
-    /// Remembers the highest number of one witness.
+    /// Remembers the highest number that one witness knows.
     pub fn add_witness(&mut self, witness: Witness) {
-        if witness.sequence > 0 && !self.witnesses.contains(&witness) {
-            self.witnesses.push(witness);
+        let same = |w: &&mut Witness| {
+            w.grade == witness.grade && w.who == witness.who && w.identity == witness.identity
+        };
+        match self.witnesses.iter_mut().find(same) {
+            Some(known) => known.sequence = known.sequence.max(witness.sequence),
+            None if witness.sequence > 0 => self.witnesses.push(witness),
+            None => {}
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::floor::{self, BINDING, Witness};
 use crate::gap::{self, Gap, GapKind};
 use crate::grade::Grade;
 use crate::placement::Target;
+use crate::plan_file::PlannedBookkeeping;
 use crate::scan::{BatchRange, BatchScan, Places, Scan, ScanInput, scan};
 
 /// The verdict on one batch.
@@ -90,6 +91,8 @@ pub struct Examined {
     pub witnesses: Vec<Witness>,
     /// What the pass over the events found.
     pub scan: Scan,
+    /// What follows from the events and is wrong beside them.
+    pub bookkeeping: PlannedBookkeeping,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What was not checked.
@@ -172,6 +175,7 @@ pub async fn examine(
         targets: Vec::new(),
         witnesses,
         scan,
+        bookkeeping: PlannedBookkeeping::default(),
         findings,
         not_checked: Vec::new(),
     };
@@ -181,7 +185,7 @@ pub async fn examine(
     examined.judge_batches(input);
     examined.judge_state_chain();
     examined.judge_bookkeeping(view).await?;
-    let contradicted = evidence.contradicted_claims;
+    let contradicted: u64 = evidence.contradicted_claims.values().sum();
     if contradicted > 0 {
         let message = format!(
             "{contradicted} claim(s) of outboxes name another number than the log has for the same event; the log's \
@@ -658,7 +662,11 @@ impl Examined {
     /// The tables beside the log that follow from it.
     async fn judge_bookkeeping(&mut self, view: &mut View) -> Result<(), RecoveryError> {
         let stream = self.stream();
+        self.bookkeeping
+            .receipts
+            .clone_from(&self.scan.tally.receipts_to_make);
         let orphans = view.dedupe_orphans(&stream).await?.all()?;
+        self.bookkeeping.forget = orphans.iter().map(|o| o.command_id).collect();
         if let Some(first) = orphans.first() {
             let message = format!(
                 "{} command id(s) are recorded as used, and no event carries them (first: {}); their events \
@@ -672,6 +680,10 @@ impl Examined {
             self.findings.push(finding);
         }
         let missing = view.dedupe_missing(&stream).await?.all()?;
+        self.bookkeeping.remember = missing
+            .iter()
+            .map(|m| (m.command_id, m.sequence_number))
+            .collect();
         if let Some(first) = missing.first() {
             let message = format!(
                 "{} command id(s) of events are not recorded as used (first: {} at {})",
@@ -685,6 +697,14 @@ impl Examined {
             self.findings.push(finding);
         }
         let drift = view.version_drift(&stream).await?.all()?;
+        self.bookkeeping.raise_versions = drift
+            .iter()
+            .filter(|d| {
+                d.version
+                    .is_none_or(|v| u64::try_from(v).is_ok_and(|v| v < d.events))
+            })
+            .map(|d| d.entity.clone())
+            .collect();
         if let Some(first) = drift.first() {
             let message = format!(
                 "{} entity version(s) are not the number of the entity's events (first: {} {}: version {}, {} event(s))",
@@ -704,6 +724,7 @@ impl Examined {
             let first_gap = self.gaps.first().map(|g| g.from);
             if checkpoint > last || first_gap.is_some_and(|gap| gap <= checkpoint) {
                 let from = first_gap.unwrap_or(last + 1).min(last + 1);
+                self.bookkeeping.projection = Some(from - 1);
                 let message = format!(
                     "a projection has got to {checkpoint}, and {from} is missing: it will not see what is refilled"
                 );
@@ -746,5 +767,6 @@ fn add_target(
 }
 
 const COUNTER_WITNESS: &str = "the log's counter";
-const NEXT_PLAN: &str = "sequencer-recovery plan";
-const NEXT_COUNTERS: &str = "sequencer-recovery plan, or sequencer-recovery counters";
+const NEXT_PLAN: &str = "sequencer-recovery plan --out PLAN, with the same --db, --outbox and --anchors";
+const NEXT_COUNTERS: &str =
+    "sequencer-recovery counters, with the same options, for the counters alone (a plan raises them too)";

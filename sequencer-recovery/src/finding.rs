@@ -106,6 +106,8 @@ codes! {
     ClaimContradicted = "claim.contradicted", Notice;
     /// A witness's row does not verify and is not used.
     WitnessRefused = "witness.refused", Notice;
+    /// A witness speaks of a stream whose tenant neither the log nor an anchor knows; it is left alone.
+    WitnessForeign = "witness.foreign", Notice;
     /// A witness could not be read.
     WitnessUnreadable = "witness.unreadable", Problem;
 }

@@ -114,6 +114,60 @@ pub struct BelowProof {
     pub witness: Witness,
 }
 
+/// A claim so far beyond everything that binds that it is not believed without being asked for: one altered row
+/// could otherwise carry a counter to where no number is left to give out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} claims number {}, more than {PLAUSIBLE_TAIL} beyond {binding}, the highest that is certain",
+    witness.who,
+    witness.sequence
+)]
+pub struct Implausible {
+    /// Who claims it.
+    pub witness: Witness,
+    /// The highest number that is certain.
+    pub binding: u64,
+}
+
+/// Why there is no floor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FloorError {
+    /// The choice is below a proof.
+    #[error(transparent)]
+    BelowProof(#[from] BelowProof),
+    /// Nothing was chosen, and the highest claim is beyond belief.
+    #[error(transparent)]
+    Implausible(#[from] Implausible),
+}
+
+/// How far beyond everything that binds a claim is believed by default. A longer tail may be lost; then the operator
+/// says so with `--floor`.
+pub const PLAUSIBLE_TAIL: u64 = 10_000_000;
+
+/// The floor by the operator's choice, or by default: the highest claim, unless it is beyond belief.
+///
+/// # Errors
+/// See [`FloorError`].
+pub fn choose(witnesses: &[Witness], choice: Option<FloorChoice>) -> Result<Option<Floor>, FloorError> {
+    let floor = floor(witnesses, choice.unwrap_or_default())?;
+    if let (None, Some(floor)) = (choice, &floor) {
+        let binding = witnesses
+            .iter()
+            .filter(|w| w.grade >= BINDING)
+            .map(|w| w.sequence)
+            .max()
+            .unwrap_or(0);
+        if floor.counter.saturating_sub(binding) > PLAUSIBLE_TAIL {
+            return Err(Implausible {
+                witness: floor.witness.clone(),
+                binding,
+            }
+            .into());
+        }
+    }
+    Ok(floor)
+}
+
 /// What one choice of the floor means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FloorOption {
@@ -315,6 +369,39 @@ mod tests {
         assert_eq!(corroborated(&[alpha.clone(), again.clone()]), None);
         let both = corroborated(&[alpha, bravo, again]).unwrap();
         assert_eq!((both.sequence, both.grade), (227, Grade::Corroborated));
+    }
+
+    #[test]
+    fn a_claim_beyond_belief_is_taken_only_if_asked_for() {
+        let witnesses = [
+            witness(130, Grade::Committed, "log"),
+            witness(u64::MAX / 2, Grade::Claimed, "alpha"),
+        ];
+        let refused = choose(&witnesses, None).unwrap_err();
+        assert!(
+            matches!(&refused, FloorError::Implausible(i) if i.binding == 130),
+            "{refused}"
+        );
+        assert!(
+            refused
+                .to_string()
+                .starts_with("alpha claims number 9223372036854775807")
+        );
+        assert_eq!(
+            choose(&witnesses, Some("claimed".parse().unwrap()))
+                .unwrap()
+                .unwrap()
+                .counter,
+            u64::MAX / 2
+        );
+        assert_eq!(
+            choose(&witnesses, Some("proven".parse().unwrap()))
+                .unwrap()
+                .unwrap()
+                .counter,
+            130
+        );
+        assert_eq!(choose(&witnesses[..1], None).unwrap().unwrap().counter, 130);
     }
 
     #[test]

@@ -5,14 +5,17 @@
 //! supplied the events. Claims and pointers only order the guesses. What no root decides is graded by
 //! receipts, then by who agrees with whom. This module takes values and returns values.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
+use outbox_sync::OutboxStatus;
 use ves::merkle::{self, leaf_hash};
-use ves::{BatchId, EventId, Hash32, SignatureCheck, StreamKey, Timestamp};
+use ves::{AgentId, BatchId, EventId, Hash32, SignatureCheck, StreamKey, Timestamp};
 
-use crate::evidence::{Holders, StreamEvidence};
+use crate::evidence::{HolderId, Holders, Saying, StreamEvidence};
 use crate::grade::Grade;
+use crate::guesses::{BestFirst, Choice};
+use crate::orders::{OrderSearch, Queue, Slot};
 
 /// A batch whose root is known, with at least one missing position.
 #[derive(Debug, Clone)]
@@ -137,11 +140,48 @@ pub fn judge(
     judge.finish()
 }
 
-/// One named event for a position.
-#[derive(Debug, Clone, Copy)]
-struct Choice {
-    candidate: usize,
-    weight: u32,
+/// For at most so many missing positions of a batch the agents' own order is tried.
+const MAX_UNNAMED: u64 = 64;
+
+/// The work on one target.
+struct Attempt {
+    root: Hash32,
+    offset: u64,
+    /// The batch's leaves; those of missing positions are replaced by each guess.
+    leaves: Vec<Hash32>,
+    tries: u64,
+    max_tries: u64,
+}
+
+impl Attempt {
+    fn new(judge: &Judge<'_>, target: &Target, budget: Budget) -> Self {
+        let width = (target.range.end() - target.range.start()).saturating_add(1);
+        let known = target.present.len() as u64 + judge.evidence.candidates.len() as u64;
+        // A batch that all candidates together cannot fill has no root to try: a hostile one may be wider than memory.
+        let leaves = if width > known {
+            Vec::new()
+        } else {
+            let leaf = |position: u64| match (target.present.get(&position), judge.placed.get(&position)) {
+                (Some(leaf), _) => *leaf,
+                (None, Some(placement)) => judge.leaf(position, placement.candidate),
+                (None, None) => Hash32::ZERO,
+            };
+            target.range.clone().map(leaf).collect()
+        };
+        let hashes_each = 2 * leaves.len() as u64;
+        let max_tries = budget.tries.min(budget.hashes / hashes_each.max(1)).max(1);
+        Self {
+            root: target.root,
+            offset: *target.range.start(),
+            leaves,
+            tries: 0,
+            max_tries,
+        }
+    }
+
+    fn spent(&self) -> bool {
+        self.tries >= self.max_tries
+    }
 }
 
 struct Judge<'a> {
@@ -257,28 +297,43 @@ impl<'a> Judge<'a> {
         let width = (target.range.end() - target.range.start()).saturating_add(1);
         let known = target.present.len() + self.placed.range(target.range.clone()).count();
         let named = self.named_positions(target);
-        if width - (known as u64).min(width) > named.len() as u64 {
-            let positions = self.nameless(target, &named);
-            self.outcomes
-                .insert(target.batch_id, Outcome::NoCandidate { positions });
-            return false;
+        let mut attempt = Attempt::new(self, target, budget);
+        let missing = width - (known as u64).min(width);
+        let outcome = if missing > named.len() as u64 {
+            Outcome::NoCandidate {
+                positions: self.nameless(target, &named),
+            }
+        } else {
+            let positions: Vec<u64> = named.into_iter().collect();
+            match self.try_names(&positions, &mut attempt) {
+                Ok(picked) => return self.solved(target, positions, picked, attempt.tries),
+                Err(outcome) => outcome,
+            }
+        };
+        // What nobody names rightly may follow from the agents' own order.
+        if missing <= MAX_UNNAMED {
+            let positions: Vec<u64> = target
+                .range
+                .clone()
+                .filter(|p| !target.present.contains_key(p) && !self.placed.contains_key(p))
+                .collect();
+            if let Some(picked) = self.try_orders(&positions, &mut attempt) {
+                return self.solved(target, positions, picked, attempt.tries);
+            }
         }
-        let missing: Vec<u64> = named.into_iter().collect();
-        let choices: Vec<Vec<Choice>> = missing.iter().map(|p| self.choices(*p)).collect();
-        let mut leaves: Vec<Hash32> = Vec::with_capacity(missing.len() + target.present.len());
-        for position in target.range.clone() {
-            let leaf = match (target.present.get(&position), self.placed.get(&position)) {
-                (Some(leaf), _) => *leaf,
-                (None, Some(placement)) => self.leaf(position, placement.candidate),
-                // Replaced by each guess below.
-                (None, None) => Hash32::ZERO,
-            };
-            leaves.push(leaf);
-        }
-        let offset = *target.range.start();
-        let hashes_each = 2 * leaves.len() as u64;
-        let max_tries = budget.tries.min(budget.hashes / hashes_each.max(1)).max(1);
-        let mut tries = 0;
+        let outcome = match outcome {
+            Outcome::NoCandidate { positions } => Outcome::NoCandidate { positions },
+            _ if attempt.spent() => Outcome::BudgetSpent { tries: attempt.tries },
+            Outcome::NoMatch { .. } => Outcome::NoMatch { tries: attempt.tries },
+            other => other,
+        };
+        self.outcomes.insert(target.batch_id, outcome);
+        false
+    }
+
+    /// Tries the events that are named for the positions, likeliest first.
+    fn try_names(&self, positions: &[u64], attempt: &mut Attempt) -> Result<Vec<usize>, Outcome> {
+        let choices: Vec<Vec<Choice>> = positions.iter().map(|p| self.choices(*p)).collect();
         let mut guesses = BestFirst::new(&choices);
         while let Some(guess) = guesses.next() {
             let picked: Vec<usize> = guess
@@ -286,59 +341,121 @@ impl<'a> Judge<'a> {
                 .zip(&choices)
                 .map(|(&i, c)| c[i as usize].candidate)
                 .collect();
-            let ids: BTreeSet<EventId> = picked
-                .iter()
-                .map(|&c| self.evidence.candidates[c].event.event_id)
-                .collect();
+            let ids: BTreeSet<EventId> = picked.iter().map(|&c| self.event_of(c)).collect();
             if ids.len() < picked.len() {
                 guesses.skipped += 1;
-                if guesses.skipped > 50 * max_tries {
+                if guesses.skipped > 50 * attempt.max_tries {
                     break;
                 }
                 continue;
             }
-            tries += 1;
-            for (position, candidate) in missing.iter().zip(&picked) {
-                leaves[(position - offset) as usize] = self.leaf(*position, *candidate);
+            if self.root_is_equal(positions, &picked, attempt) {
+                return Ok(picked);
             }
-            if merkle::root(&leaves) == Some(target.root) {
-                let grade = target.grade;
-                for (position, candidate) in missing.into_iter().zip(picked) {
-                    let mut basis = match grade {
-                        Grade::Proven => format!("anchored root of batch {}", target.batch_id),
-                        _ => format!("root of commitment {}", target.batch_id),
-                    };
-                    match &self.evidence.candidates[candidate].signature {
-                        SignatureCheck::Valid => {}
-                        SignatureCheck::KeyUnknown => {
-                            basis.push_str(
-                                "; signature bound by the root, NOT CHECKED: its key is not registered",
-                            );
-                        }
-                        SignatureCheck::KeyNotValid(why) | SignatureCheck::NotChecked(why) => {
-                            basis.push_str("; signature bound by the root, NOT CHECKED: ");
-                            basis.push_str(why);
-                        }
-                        SignatureCheck::Invalid => unreachable!("candidates have no invalid signatures"),
-                    }
-                    self.put(position, candidate, grade, basis);
-                }
-                self.outcomes.insert(target.batch_id, Outcome::Solved { tries });
-                return true;
-            }
-            if tries >= max_tries {
-                self.outcomes
-                    .insert(target.batch_id, Outcome::BudgetSpent { tries });
-                return false;
+            if attempt.spent() {
+                return Err(Outcome::BudgetSpent { tries: attempt.tries });
             }
         }
-        let outcome = if guesses.is_exhausted() {
-            Outcome::NoMatch { tries }
+        Err(if guesses.is_exhausted() {
+            Outcome::NoMatch { tries: attempt.tries }
         } else {
-            Outcome::BudgetSpent { tries }
+            Outcome::BudgetSpent { tries: attempt.tries }
+        })
+    }
+
+    /// Tries events in their agents' own order, where names are missing or wrong.
+    fn try_orders(&self, positions: &[u64], attempt: &mut Attempt) -> Option<Vec<usize>> {
+        let mut agents: BTreeMap<AgentId, Queue> = BTreeMap::new();
+        for (index, candidate) in self.evidence.candidates.iter().enumerate() {
+            let free = !self.used.contains(&candidate.event.event_id)
+                && candidate.status != Some(OutboxStatus::Rejected);
+            if let (true, Some(local)) = (free, candidate.local_seq) {
+                agents
+                    .entry(candidate.event.source_agent_id)
+                    .or_default()
+                    .events
+                    .push((local, index));
+            }
+        }
+        if agents.is_empty() {
+            return None;
+        }
+        // Where each agent's events stand already, in the log and by what was placed.
+        let mut known = self.evidence.known_order.clone();
+        for placement in self.placed.values() {
+            let candidate = &self.evidence.candidates[placement.candidate];
+            if let Some(local) = candidate.local_seq {
+                known
+                    .entry(candidate.event.source_agent_id)
+                    .or_default()
+                    .insert(placement.position, local);
+            }
+        }
+        let (known, nothing) = (&known, &BTreeMap::new());
+        let bounds = |position: u64| {
+            agents.keys().map(move |agent| {
+                let known = known.get(agent).unwrap_or(nothing);
+                let low = known
+                    .range(..position)
+                    .next_back()
+                    .map_or(i64::MIN, |(_, local)| *local);
+                let high = known
+                    .range(position..)
+                    .next()
+                    .map_or(i64::MAX, |(_, local)| *local);
+                (low, high)
+            })
         };
-        self.outcomes.insert(target.batch_id, outcome);
-        false
+        let slots: Vec<Slot> = positions
+            .iter()
+            .map(|&p| Slot {
+                named: self.choices(p),
+                bounds: bounds(p).collect(),
+            })
+            .collect();
+        let queues: Vec<Queue> = agents
+            .values()
+            .map(|queue| {
+                let mut events = queue.events.clone();
+                events.sort_unstable();
+                Queue { events }
+            })
+            .collect();
+        let mut search = OrderSearch::new(&slots, &queues);
+        attempt.max_tries = attempt.max_tries.saturating_mul(2);
+        while !attempt.spent() {
+            let picked = search.next()?;
+            let ids: BTreeSet<EventId> = picked.iter().map(|&c| self.event_of(c)).collect();
+            if ids.len() == picked.len() && self.root_is_equal(positions, &picked, attempt) {
+                return Some(picked);
+            }
+        }
+        None
+    }
+
+    fn root_is_equal(&self, positions: &[u64], picked: &[usize], attempt: &mut Attempt) -> bool {
+        attempt.tries += 1;
+        for (position, candidate) in positions.iter().zip(picked) {
+            attempt.leaves[(position - attempt.offset) as usize] = self.leaf(*position, *candidate);
+        }
+        merkle::root(&attempt.leaves) == Some(attempt.root)
+    }
+
+    fn solved(&mut self, target: &Target, positions: Vec<u64>, picked: Vec<usize>, tries: u64) -> bool {
+        for (position, candidate) in positions.into_iter().zip(picked) {
+            let mut basis = match target.grade {
+                Grade::Proven => format!("anchored root of batch {}", target.batch_id),
+                _ => format!("root of commitment {}", target.batch_id),
+            };
+            let signature = &self.evidence.candidates[candidate].signature;
+            if !signature.is_valid() {
+                basis.push_str("; signature bound by the root, NOT CHECKED: ");
+                basis.push_str(describe_signature(signature));
+            }
+            self.put(position, candidate, target.grade, basis);
+        }
+        self.outcomes.insert(target.batch_id, Outcome::Solved { tries });
+        true
     }
 
     /// The target's missing positions that have at least one choice.
@@ -422,6 +539,7 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+        let refuted = self.refuted();
         let mut found: Vec<(u64, usize, Grade, String)> = Vec::new();
         for (&position, claims) in &evidence.claims {
             if !self.is_missing(position) || self.placed.contains_key(&position) {
@@ -444,6 +562,10 @@ impl<'a> Judge<'a> {
             if !evidence.candidates[candidate].signature.is_valid() {
                 continue;
             }
+            // Who was wrong elsewhere is not believed alone.
+            if live.iter().all(|c| refuted.contains_key(&(c.holder, c.saying))) {
+                continue;
+            }
             let who: BTreeSet<_> = live.iter().map(|c| c.holder).collect();
             let grade = if self.holders.independent(who.iter().copied()) > 1 {
                 Grade::Corroborated
@@ -463,8 +585,31 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// How often each holder's word of each kind turned out wrong: about events that the log has or that have their
+    /// place by now, and about positions that others fill.
+    fn refuted(&self) -> BTreeMap<(HolderId, Saying), u64> {
+        let mut refuted = self.evidence.contradicted_claims.clone();
+        for (&position, claims) in &self.evidence.claims {
+            for claim in claims {
+                let there = self.placed.get(&position).map(|p| self.event_of(p.candidate));
+                let wrong = match there {
+                    Some(event_id) => event_id != claim.event_id,
+                    None => self.used.contains(&claim.event_id) || !self.is_missing(position),
+                };
+                if wrong {
+                    *refuted.entry((claim.holder, claim.saying)).or_default() += 1;
+                }
+            }
+        }
+        refuted
+    }
+
+    fn event_of(&self, candidate: usize) -> EventId {
+        self.evidence.candidates[candidate].event.event_id
+    }
+
     /// Says of a claimed position without an event why it has none.
-    fn describe_open(&self, position: u64) -> Open {
+    fn describe_open(&self, position: u64, refuted: &BTreeMap<(HolderId, Saying), u64>) -> Open {
         let claims = self.evidence.claims.get(&position).map_or(&[][..], Vec::as_slice);
         let rivals: BTreeSet<EventId> = claims
             .iter()
@@ -483,10 +628,21 @@ impl<'a> Judge<'a> {
                     format!("event {event_id} is named for it, and nobody holds a copy that verifies"),
                 ),
                 &[candidate] => match &self.evidence.candidates[candidate].signature {
-                    SignatureCheck::Valid => (
-                        Grade::Contested,
-                        format!("event {event_id} is claimed to be at several positions"),
-                    ),
+                    SignatureCheck::Valid => {
+                        let wrong = claims
+                            .iter()
+                            .filter(|c| c.event_id == event_id)
+                            .map(|c| (c.holder, refuted.get(&(c.holder, c.saying)).copied().unwrap_or(0)))
+                            .min_by_key(|(_, wrong)| *wrong);
+                        let reason = match wrong {
+                            Some((holder, wrong)) if wrong > 0 => format!(
+                                "only {} claims event {event_id} for it, and was wrong about {wrong} other(s)",
+                                self.holders.name(holder)
+                            ),
+                            _ => format!("event {event_id} is claimed to be at several positions"),
+                        };
+                        (Grade::Contested, reason)
+                    }
                     unchecked => (
                         Grade::Contested,
                         format!(
@@ -515,6 +671,7 @@ impl<'a> Judge<'a> {
 
     fn finish(self) -> Judgement {
         let mut open = Vec::new();
+        let refuted = self.refuted();
         for gap in self.missing {
             let claimed: BTreeSet<u64> = self.evidence.claims.range(gap.clone()).map(|(p, _)| *p).collect();
             let known = claimed
@@ -531,7 +688,7 @@ impl<'a> Judge<'a> {
                 });
             }
             let unplaced = claimed.into_iter().filter(|p| !self.placed.contains_key(p));
-            open.extend(unplaced.map(|p| self.describe_open(p)));
+            open.extend(unplaced.map(|p| self.describe_open(p, &refuted)));
         }
         open.sort_by_key(|o| *o.range.start());
         Judgement {
@@ -568,73 +725,6 @@ pub fn describe_signature(check: &SignatureCheck) -> &str {
     }
 }
 
-/// Enumerates one choice per position, the heaviest combination first, each combination once.
-///
-/// A state is the index chosen at each position. Its children raise one index, at the position raised
-/// last or a later one, so every combination has exactly one parent.
-struct BestFirst<'a> {
-    choices: &'a [Vec<Choice>],
-    heap: BinaryHeap<State>,
-    /// Combinations passed over since they use one event twice.
-    skipped: u64,
-    /// Whether combinations were let go for want of room.
-    dropped: bool,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct State {
-    cost: std::cmp::Reverse<u32>,
-    picks: Vec<u16>,
-    raised: usize,
-}
-
-impl<'a> BestFirst<'a> {
-    /// More combinations than this are never kept waiting.
-    const MAX_WAITING: usize = 200_000;
-
-    fn new(choices: &'a [Vec<Choice>]) -> Self {
-        let first = State {
-            cost: std::cmp::Reverse(0),
-            picks: vec![0; choices.len()],
-            raised: 0,
-        };
-        Self {
-            choices,
-            heap: BinaryHeap::from([first]),
-            skipped: 0,
-            dropped: false,
-        }
-    }
-
-    fn is_exhausted(&self) -> bool {
-        self.heap.is_empty() && !self.dropped
-    }
-
-    fn next(&mut self) -> Option<Vec<u16>> {
-        let state = self.heap.pop()?;
-        for position in state.raised..self.choices.len() {
-            let raised = state.picks[position] as usize + 1;
-            let at = &self.choices[position];
-            if raised >= at.len() {
-                continue;
-            }
-            if raised > u16::MAX.into() || self.heap.len() >= Self::MAX_WAITING {
-                self.dropped = true;
-                continue;
-            }
-            let mut picks = state.picks.clone();
-            picks[position] = raised as u16;
-            let cost = state.cost.0 + (at[raised - 1].weight - at[raised].weight);
-            self.heap.push(State {
-                cost: std::cmp::Reverse(cost),
-                picks,
-                raised: position,
-            });
-        }
-        Some(state.picks)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -642,7 +732,7 @@ mod tests {
     use ves::{AgentId, Event, Payload, SignatureBytes, SignatureScheme};
 
     use super::*;
-    use crate::evidence::{Candidate, Claim, HolderId, Saying};
+    use crate::evidence::{Candidate, Claim};
 
     fn stream() -> StreamKey {
         StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into())
@@ -711,7 +801,7 @@ mod tests {
             );
         }
 
-        fn target(&self, range: RangeInclusive<u64>, present: RangeInclusive<u64>) -> Target {
+        fn target(&self, range: RangeInclusive<u64>, present: impl IntoIterator<Item = u64>) -> Target {
             let leaf = |n: u64| {
                 let c = candidate(n, SignatureCheck::Valid);
                 leaf_hash(&stream(), n, &c.signing_hash, &c.event.agent_signature)
@@ -722,7 +812,7 @@ mod tests {
                 range,
                 root: merkle::root(&leaves).unwrap(),
                 grade: Grade::Proven,
-                present: present.map(|n| (n, leaf(n))).collect(),
+                present: present.into_iter().map(|n| (n, leaf(n))).collect(),
             }
         }
 
@@ -797,6 +887,34 @@ mod tests {
                 (8, Grade::Contested, 1),
                 (9, Grade::Lost, 0)
             ]
+        );
+    }
+
+    #[test]
+    fn who_was_wrong_elsewhere_is_not_believed_alone() {
+        let mut case = Case::new(3..=9);
+        (3..=6).for_each(|n| case.claim(0, n, n, Saying::Outbox));
+        // Bravo's word on 6 is refuted by the root, so its word on 7 counts for nothing; with alpha's it does.
+        case.claim(1, 5, 6, Saying::Outbox);
+        case.claim(1, 7, 7, Saying::Outbox);
+        case.claim(1, 8, 8, Saying::Outbox);
+        case.claim(0, 8, 8, Saying::Outbox);
+        // What it pulled from the sequencer is another kind of word.
+        case.claim(1, 9, 9, Saying::Pulled);
+        let target = case.target(1..=6, 1..=2);
+        let judgement = case.judge(3..=9, &[target]);
+        let graded: Vec<(u64, Grade)> = judgement
+            .placements
+            .iter()
+            .skip(4)
+            .map(|p| (p.position, p.grade))
+            .collect();
+        assert_eq!(graded, [(8, Grade::Corroborated), (9, Grade::Claimed)]);
+        assert_eq!(judgement.open.len(), 1);
+        assert!(
+            judgement.open[0].reason.contains("was wrong about 1 other"),
+            "{}",
+            judgement.open[0].reason
         );
     }
 
@@ -882,6 +1000,36 @@ mod tests {
     }
 
     #[test]
+    fn agents_own_order_fills_what_nobody_names() {
+        let mut case = Case::new([]);
+        // Agents 4 and 5 made 3..=5 and 6..=8; nobody knows a number, and 4's event 90 was never sequenced.
+        for (n, agent, local) in [
+            (3, 4, 1),
+            (4, 4, 2),
+            (90, 4, 3),
+            (5, 4, 4),
+            (6, 5, 1),
+            (7, 5, 2),
+            (8, 5, 3),
+        ] {
+            let mut c = candidate(n, SignatureCheck::Valid);
+            c.event.source_agent_id = AgentId(Uuid::from_u128(agent));
+            c.local_seq = Some(local);
+            c.status = Some(OutboxStatus::Pending);
+            case.evidence.add_candidate(c);
+        }
+        let target = case.target(1..=8, 1..=2);
+        let judgement = case.judge(3..=8, std::slice::from_ref(&target));
+        let placed: Vec<String> = judgement
+            .placements
+            .iter()
+            .map(|p| case.evidence.candidates[p.candidate].event.entity_id.clone())
+            .collect();
+        assert_eq!(placed, ["3", "4", "5", "6", "7", "8"]);
+        assert!(judgement.placements.iter().all(|p| p.grade == Grade::Proven));
+    }
+
+    #[test]
     fn an_absurd_claim_costs_nothing() {
         let mut case = Case::new([3]);
         case.claim(0, u64::MAX / 2, 3, Saying::Outbox);
@@ -904,7 +1052,7 @@ mod tests {
                 let saying = [Saying::Outbox, Saying::Pointer, Saying::Pulled][saying as usize];
                 case.claim(holder, position, n, saying);
             }
-            let targets = [case.target(1..=6, 1..=2), case.target(7..=10, 1..=0)];
+            let targets = [case.target(1..=6, 1..=2), case.target(7..=10, [])];
             let judgement = case.judge(3..=11, &targets);
             let mut seen = BTreeSet::new();
             let mut covered: BTreeSet<u64> = BTreeSet::new();

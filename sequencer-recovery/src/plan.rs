@@ -1,7 +1,7 @@
 //! The plan: which event goes back to which position on what evidence, what the counter becomes, what
 //! stays open and why. Makes a value and a file; changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use anchor_verify::AnchoredBatch;
@@ -12,13 +12,13 @@ use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
-use crate::examine::{BatchVerdict, Examined};
-use crate::floor::{Floor, FloorChoice, floor};
+use crate::examine::{Batch, BatchVerdict, Examined};
+use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
 use crate::plan_file::{
-    PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedCommitment, PlannedEvent, PlannedOpen,
-    PlannedStream, SCHEMA,
+    KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
+    PlannedEvent, PlannedOpen, PlannedStream, SCHEMA,
 };
 use crate::survey::{Survey, SurveyInput};
 
@@ -27,8 +27,8 @@ use crate::survey::{Survey, SurveyInput};
 pub struct PlanOptions {
     /// The weakest grade to use.
     pub accept: Accept,
-    /// Which witnesses to trust for the counters.
-    pub floor: FloorChoice,
+    /// Which witnesses to trust for the counters; `None` for the default, see [`floor::choose`].
+    pub floor: Option<FloorChoice>,
     /// How much work the search for placements may do.
     pub budget: Budget,
 }
@@ -102,6 +102,8 @@ pub struct StreamSummary {
     pub counter_after: Option<u64>,
     /// Why, and what the other choices cost.
     pub floor: Option<Floor>,
+    /// What is put right beside the events.
+    pub bookkeeping: PlannedBookkeeping,
     /// Positions that stay open, in ranges of one reason.
     pub open: Vec<PlannedOpen>,
     /// Events that their agents still have to push.
@@ -130,6 +132,8 @@ pub struct StreamPlan {
     pub events: Vec<PlannedEvent>,
     /// Its commitments, ascending.
     pub commitments: Vec<PlannedCommitment>,
+    /// What follows from the events and is put right beside them.
+    pub bookkeeping: PlannedBookkeeping,
     /// What stays open, ascending.
     pub open: Vec<PlannedOpen>,
     /// In numbers.
@@ -141,6 +145,7 @@ impl StreamPlan {
     pub fn changes(&self) -> bool {
         !self.events.is_empty()
             || !self.commitments.is_empty()
+            || !self.bookkeeping.is_empty()
             || self.header.counter_after != self.header.counter_before
     }
 }
@@ -172,8 +177,14 @@ pub async fn plan(
         tool: tool.into(),
         db: db.clone(),
         accept: options.accept.to_string(),
-        floor: options.floor.to_string(),
-        witnesses: survey.collected.heard.iter().map(|h| h.path.clone()).collect(),
+        floor: options.floor.unwrap_or_default().to_string(),
+        witnesses: survey
+            .collected
+            .heard
+            .iter()
+            .map(|h| h.path.clone())
+            .chain(input.anchors.iter().map(|path| path.display().to_string()))
+            .collect(),
     };
     let io = |source| RecoveryError::Io {
         path: "the plan".into(),
@@ -199,7 +210,7 @@ pub async fn plan(
             &survey.collected.holders,
             options.budget,
         );
-        let plan = plan_stream(view, &examined, evidence, judgement, options, survey.chain_id).await?;
+        let plan = plan_stream(view, &examined, evidence, judgement, options, &survey).await?;
         add_totals(&mut totals, &plan);
         if plan.changes() || !plan.open.is_empty() {
             write_stream(&mut writer, &plan).map_err(io)?;
@@ -230,6 +241,9 @@ fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std:
     }
     for commitment in &plan.commitments {
         writer.line(&PlanLine::Commitment(Box::new(commitment.clone())))?;
+    }
+    if !plan.bookkeeping.is_empty() {
+        writer.line(&PlanLine::Bookkeeping(Box::new(plan.bookkeeping.clone())))?;
     }
     for open in &plan.open {
         writer.line(&PlanLine::Open(open.clone()))?;
@@ -264,10 +278,10 @@ pub async fn plan_stream(
     evidence: &StreamEvidence,
     judgement: Judgement,
     options: &PlanOptions,
-    chain_id: Option<u64>,
+    survey: &Survey,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
-    let floor = floor(&examined.witnesses, options.floor)
+    let floor = floor::choose(&examined.witnesses, options.floor)
         .map_err(|source| RecoveryError::Floor { stream, source })?;
     let (used, unused): (Vec<Placement>, Vec<Placement>) = judgement
         .placements
@@ -292,7 +306,7 @@ pub async fn plan_stream(
             grade: t.grade,
         })
         .collect();
-    let (commitments, commitments_stop) = planned_commitments(examined, &solved, &events, chain_id);
+    let (commitments, commitments_stop) = planned_commitments(examined, &solved, &events, survey.chain_id);
 
     let mut open: Vec<PlannedOpen> = judgement
         .open
@@ -303,6 +317,7 @@ pub async fn plan_stream(
             grade: o.grade,
             reason: o.reason,
             rivals: o.rivals,
+            batch: None,
         })
         .collect();
     open.extend(unused.iter().map(|p| PlannedOpen {
@@ -311,8 +326,10 @@ pub async fn plan_stream(
         grade: p.grade,
         reason: format!("{}; used with --accept {}", p.basis, p.grade),
         rivals: vec![evidence.candidates[p.candidate].event.event_id],
+        batch: None,
     }));
     open.sort_by_key(|o| o.from);
+    let open = by_batch(open, &examined.batches);
 
     let highest_placed = events.last().map(|e| e.sequence);
     let counter_after = [
@@ -336,6 +353,12 @@ pub async fn plan_stream(
                 && !claimed_ids.contains(&c.event.event_id)
         })
         .count() as u64;
+    let mut bookkeeping = examined.bookkeeping.clone();
+    // A command whose event goes back is remembered rightly; one whose event may still turn up keeps its place.
+    let commands: BTreeSet<_> = events.iter().filter_map(|e| e.event.command_id).collect();
+    bookkeeping
+        .forget
+        .retain(|c| open.is_empty() && !commands.contains(c));
     let mut by_grade: BTreeMap<Grade, u64> = BTreeMap::new();
     for event in &events {
         *by_grade.entry(event.grade).or_default() += 1;
@@ -361,6 +384,7 @@ pub async fn plan_stream(
         counter_after,
         floor: floor.clone(),
         batches: solved,
+        not_heard: survey.not_heard(&examined.scan.tally.agents),
         events: events.len() as u64,
         commitments: commitments.len() as u64,
         open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
@@ -376,6 +400,7 @@ pub async fn plan_stream(
         counter_before: examined.state.counter,
         counter_after,
         floor,
+        bookkeeping: bookkeeping.clone(),
         open: open.clone(),
         never_sequenced,
     };
@@ -383,9 +408,47 @@ pub async fn plan_stream(
         header,
         events,
         commitments,
+        bookkeeping,
         open,
         summary,
     })
+}
+
+/// Cuts open ranges at the bounds of known batches, and names the batch of each part.
+fn by_batch(open: Vec<PlannedOpen>, batches: &[Batch]) -> Vec<PlannedOpen> {
+    let mut parts = Vec::with_capacity(open.len());
+    for mut rest in open {
+        // Anchored batches first, so that of a commitment and its anchor the stronger names the batch.
+        loop {
+            let here = |b: &&Batch| (b.sequence_start..=b.sequence_end).contains(&rest.from);
+            let batch = batches.iter().filter(here).max_by_key(|b| b.anchored);
+            let end = match batch {
+                Some(batch) => batch.sequence_end.min(rest.to),
+                None => {
+                    let next = batches
+                        .iter()
+                        .map(|b| b.sequence_start)
+                        .filter(|s| *s > rest.from)
+                        .min();
+                    next.map_or(rest.to, |next| rest.to.min(next - 1))
+                }
+            };
+            let batch = batch.map(|b| KnownBatch {
+                batch_id: b.batch_id,
+                anchored: b.anchored,
+            });
+            parts.push(PlannedOpen {
+                to: end,
+                batch,
+                ..rest.clone()
+            });
+            if end >= rest.to {
+                break;
+            }
+            rest.from = end + 1;
+        }
+    }
+    parts
 }
 
 /// What became of a batch, in words.

@@ -11,9 +11,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use event_log::Entity;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ves::{BatchId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
+use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
 use crate::floor::Floor;
 use crate::grade::Grade;
@@ -61,6 +62,8 @@ pub struct PlannedStream {
     pub floor: Option<Floor>,
     /// Batches that are whole again with these events; `apply` recomputes their roots before it commits.
     pub batches: Vec<PlannedBatch>,
+    /// Agents that made events of this stream and whose outboxes were not heard: they may hold what is open.
+    pub not_heard: Vec<AgentId>,
     /// How many event lines follow.
     pub events: u64,
     /// How many commitment lines follow.
@@ -144,6 +147,18 @@ pub struct PlannedOpen {
     pub reason: String,
     /// The events that are named for it.
     pub rivals: Vec<EventId>,
+    /// The batch that it is in, if one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<KnownBatch>,
+}
+
+/// A batch that an open position is in: its root is known, the events are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownBatch {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Whether its root is anchored; otherwise only the log's own commitment has it.
+    pub anchored: bool,
 }
 
 impl PlannedOpen {
@@ -155,6 +170,28 @@ impl PlannedOpen {
     /// How many positions.
     pub fn count(&self) -> u64 {
         self.to - self.from + 1
+    }
+}
+
+/// What follows from the events and was lost or left over beside them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedBookkeeping {
+    /// Positions of events that are there and have no receipt.
+    pub receipts: Vec<RangeInclusive<u64>>,
+    /// Commands of events that are there and are not remembered, with the event's position.
+    pub remember: Vec<(CommandId, u64)>,
+    /// Commands that are remembered and that no event carries.
+    pub forget: Vec<CommandId>,
+    /// Entities whose version is below the number of their events.
+    pub raise_versions: Vec<Entity>,
+    /// Where the projection checkpoint goes back to.
+    pub projection: Option<u64>,
+}
+
+impl PlannedBookkeeping {
+    /// True if there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -170,6 +207,8 @@ pub enum PlanLine {
     Event(Box<PlannedEvent>),
     /// A commitment of that stream.
     Commitment(Box<PlannedCommitment>),
+    /// Bookkeeping of that stream.
+    Bookkeeping(Box<PlannedBookkeeping>),
     /// Open positions of that stream.
     Open(PlannedOpen),
     /// The last line.
@@ -297,14 +336,11 @@ impl PlanFile {
     /// See [`PlanError`].
     pub fn open(path: &Path) -> Result<Self, PlanError> {
         let mut lines = Lines::open(path)?;
-        let header = match lines.next_line()? {
-            Some(PlanLine::Plan(header)) => header,
-            _ => {
-                return Err(PlanError::Schema {
-                    path: path.into(),
-                    found: "its first line is no plan header".into(),
-                });
-            }
+        let Some(PlanLine::Plan(header)) = lines.next_line()? else {
+            return Err(PlanError::Schema {
+                path: path.into(),
+                found: "its first line is no plan header".into(),
+            });
         };
         let mut section: Option<PlannedStream> = None;
         let id = loop {
@@ -339,9 +375,9 @@ impl PlanFile {
                 Some(PlanLine::Open(open)) if open.from > open.to => {
                     return Err(bad("a range that ends before it starts"));
                 }
-                Some(PlanLine::Open(_)) => {
+                Some(PlanLine::Open(_) | PlanLine::Bookkeeping(_)) => {
                     if section.is_none() {
-                        return Err(bad("open positions of no stream"));
+                        return Err(bad("a line of no stream"));
                     }
                 }
                 Some(PlanLine::End { lines: count, sha256 }) => {
@@ -578,6 +614,7 @@ mod tests {
             counter_after: Some(9),
             floor: None,
             batches: vec![],
+            not_heard: vec![],
             events,
             commitments: 0,
             open_positions: 2,
@@ -592,6 +629,7 @@ mod tests {
             grade: Grade::Lost,
             reason,
             rivals: vec![],
+            batch: None,
         })
     }
 

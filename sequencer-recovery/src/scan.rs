@@ -3,16 +3,18 @@
 //! Rows arrive in chunks; a chunk is verified on all cores, then folded in order. Memory holds one chunk
 //! and the leaves of the batches in progress, whatever the size of the log.
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{ControlFlow, RangeInclusive};
 
 use cli_common::{Cancel, Progress};
 use ed25519_dalek::VerifyingKey;
 use event_log::{Commitment, LogEntry, RowError, StreamState, View};
 use rayon::prelude::*;
 use serde::Serialize;
-use ves::merkle::{self, leaf_hash};
-use ves::{EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
+use ves::kernel::{self, LeafInput};
+use ves::merkle;
+use ves::verify::{EventVerdict, verify_events};
+use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
 
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
@@ -76,6 +78,8 @@ pub struct Tally {
     pub signatures_not_checked: BTreeMap<String, u64>,
     /// Events without a receipt.
     pub receipt_missing: Places,
+    /// Positions of all events without a receipt that verify themselves.
+    pub receipts_to_make: Vec<RangeInclusive<u64>>,
     /// Receipts that name another number, time or hash.
     pub receipt_mismatch: Places,
     /// Receipt signatures that do not hold.
@@ -88,6 +92,8 @@ pub struct Tally {
     pub receipt_signatures_not_checked: BTreeMap<String, u64>,
     /// Encrypted events: the plaintext's hash cannot be checked without the key.
     pub encrypted: u64,
+    /// The agents that made the events.
+    pub agents: BTreeSet<AgentId>,
 }
 
 /// A range whose root is wanted.
@@ -152,10 +158,7 @@ pub async fn scan(
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
         view.for_each_entry(&state.stream, first..=last, &mut |chunk| {
-            let checked: Vec<Result<Checked, RowError>> = chunk
-                .into_par_iter()
-                .map(|row| row.map(|entry| Checked::of(entry, input.keys, input.sequencer_key)))
-                .collect();
+            let checked = check_chunk(chunk, input);
             progress.advance(checked.len() as u64);
             for row in checked {
                 fold.row(row);
@@ -189,19 +192,67 @@ enum ReceiptState {
     Matches(SignatureCheck),
 }
 
+/// Rows are verified in groups of this many, each on one core: enough for hashes to run side by side.
+const GROUP: usize = 256;
+
+/// Verifies a chunk of rows on all cores; the order stays.
+fn check_chunk(
+    mut chunk: Vec<Result<LogEntry, RowError>>,
+    input: &ScanInput<'_>,
+) -> Vec<Result<Checked, RowError>> {
+    let groups: Vec<Vec<Result<LogEntry, RowError>>> = {
+        let mut groups = Vec::with_capacity(chunk.len() / GROUP + 1);
+        while chunk.len() > GROUP {
+            let rest = chunk.split_off(GROUP);
+            groups.push(std::mem::replace(&mut chunk, rest));
+        }
+        groups.push(chunk);
+        groups
+    };
+    groups
+        .into_par_iter()
+        .flat_map_iter(|group| check_group(group, input))
+        .collect()
+}
+
+fn check_group(
+    group: Vec<Result<LogEntry, RowError>>,
+    input: &ScanInput<'_>,
+) -> Vec<Result<Checked, RowError>> {
+    let entries: Vec<&LogEntry> = group.iter().filter_map(|row| row.as_ref().ok()).collect();
+    let events: Vec<_> = entries.iter().map(|e| (&e.event, e.sequenced_at)).collect();
+    let verdicts = verify_events(&events, input.keys);
+    // The commitment code hashes what is stored, so roots are recomputed from what is stored.
+    let inputs: Vec<LeafInput> = entries
+        .iter()
+        .map(|e| LeafInput {
+            sequence_number: e.sequence_number,
+            event_signing_hash: e.event_signing_hash,
+            agent_signature: e.event.agent_signature,
+        })
+        .collect();
+    let mut leaves = vec![Hash32::ZERO; inputs.len()];
+    if let Some(first) = entries.first() {
+        kernel::leaf_hashes(&first.event.stream, &inputs, &mut leaves);
+    }
+    let mut results = verdicts.into_iter().zip(leaves);
+    group
+        .into_iter()
+        .map(|row| {
+            let entry = row?;
+            let (verdict, leaf) = results.next().expect("one result for each entry");
+            Ok(Checked::of(entry, verdict, leaf, input.sequencer_key))
+        })
+        .collect()
+}
+
 impl Checked {
-    fn of(entry: LogEntry, keys: &KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
-        let recomputed = entry.event.signing_hash();
-        let payload = entry.event.check_payload();
-        // Over the recomputed hash: a stored one that is wrong must not carry a signature through.
-        let signature = keys.check(&entry.event, &recomputed, entry.sequenced_at);
-        // The commitment code hashes what is stored, so roots are recomputed from what is stored.
-        let leaf = leaf_hash(
-            &entry.event.stream,
-            entry.sequence_number,
-            &entry.event_signing_hash,
-            &entry.event.agent_signature,
-        );
+    fn of(
+        entry: LogEntry,
+        verdict: EventVerdict,
+        leaf: Hash32,
+        sequencer_key: Option<&VerifyingKey>,
+    ) -> Self {
         let receipt = match &entry.receipt {
             None => ReceiptState::Missing,
             Some(receipt) if receipt.sequence_number != entry.sequence_number => {
@@ -219,15 +270,14 @@ impl Checked {
             }
             Some(receipt) => ReceiptState::Matches(receipt.check_signature(sequencer_key)),
         };
-        let signing_hash_matches = recomputed == entry.event_signing_hash;
         Self {
-            entry,
             leaf,
-            signing_hash_matches,
-            recomputed,
-            payload,
-            signature,
+            signing_hash_matches: verdict.signing_hash == entry.event_signing_hash,
+            recomputed: verdict.signing_hash,
+            payload: verdict.payload,
+            signature: verdict.signature,
             receipt,
+            entry,
         }
     }
 }
@@ -336,9 +386,11 @@ impl Fold<'_> {
         self.batches.leaf(position, checked.leaf);
         let tally = &mut self.tally;
         tally.events += 1;
+        tally.agents.insert(entry.event.source_agent_id);
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
             tally.encrypted += 1;
         }
+        let sound = checked.signing_hash_matches && checked.payload.is_match();
         if !checked.signing_hash_matches {
             tally.signing_hash.add(position, || {
                 format!(
@@ -369,6 +421,12 @@ impl Fold<'_> {
         }
         match checked.receipt {
             ReceiptState::Missing => {
+                if sound {
+                    match tally.receipts_to_make.last_mut() {
+                        Some(last) if last.end() + 1 == position => *last = *last.start()..=position,
+                        _ => tally.receipts_to_make.push(position..=position),
+                    }
+                }
                 tally
                     .receipt_missing
                     .add(position, || format!("event {}", entry.event.event_id));

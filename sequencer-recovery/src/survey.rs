@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anchor_verify::{AnchorView, AnchoredBatch, AnchorsFile, ConflictKind};
 use cli_common::{Cancel, Progress};
 use event_log::{StreamFilter, StreamState, View};
-use ves::{KeyRegistry, StreamKey};
+use ves::{AgentId, KeyRegistry, StreamKey, TenantId};
 
 use crate::collect::{Collected, Inputs, collect};
 use crate::error::RecoveryError;
@@ -71,15 +71,26 @@ impl Survey {
         let anchors = file
             .as_ref()
             .map(|file| anchor_verify::group(&file.anchors, &all));
-        let anchored = anchors
+        let anchored: Vec<StreamKey> = anchors
             .iter()
-            .flat_map(|a| a.streams.iter().filter_map(|s| s.stream));
-        for stream in heard
-            .into_iter()
-            .chain(anchored.filter(|s| admits(&input.filter, s)))
-        {
-            if known.insert(stream) {
+            .flat_map(|a| a.streams.iter().filter_map(|s| s.stream))
+            .collect();
+        // A stream that was lost whole has keys, sisters or anchors. One that has nothing of it may belong to
+        // another sequencer, and must not get a counter here.
+        let tenants: BTreeSet<TenantId> = keys
+            .iter()
+            .map(|key| key.tenant_id)
+            .chain(known.iter().chain(&anchored).map(|s| s.tenant_id))
+            .collect();
+        for stream in heard.into_iter().chain(anchored) {
+            if !admits(&input.filter, &stream) || !known.insert(stream) {
+                continue;
+            }
+            if tenants.contains(&stream.tenant_id) {
                 streams.push(absent(stream));
+            } else {
+                let message = format!("a witness speaks of stream {stream}, whose tenant is not known here");
+                findings.push(Finding::new(Code::WitnessForeign, message).stream(stream));
             }
         }
         streams.sort_by_key(|s| s.stream);
@@ -140,6 +151,17 @@ impl Survey {
         .await
     }
 
+    /// Which of these agents' outboxes were not heard.
+    pub fn not_heard(&self, agents: &BTreeSet<AgentId>) -> Vec<AgentId> {
+        let heard: BTreeSet<AgentId> = self
+            .collected
+            .heard
+            .iter()
+            .filter_map(|h| h.agent_id.as_ref()?.parse().ok())
+            .collect();
+        agents.difference(&heard).copied().collect()
+    }
+
     /// What was not looked at at all.
     pub fn not_checked(&self) -> Vec<String> {
         let mut all = self.collected.not_checked.clone();
@@ -151,7 +173,7 @@ impl Survey {
                     .into(),
             );
         }
-        if self.collected.heard.is_empty() {
+        if !self.collected.heard.iter().any(|h| h.kind == "outbox") {
             all.push("agents' outboxes: none was given (--outbox)".into());
         }
         all

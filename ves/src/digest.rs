@@ -19,8 +19,10 @@ pub struct HexError {
 fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let mut out = [0; N];
-    hex::decode_to_slice(digits, &mut out)
-        .map_err(|_| HexError { expected: N, found: text.chars().take(80).collect() })?;
+    hex::decode_to_slice(digits, &mut out).map_err(|_| HexError {
+        expected: N,
+        found: text.chars().take(80).collect(),
+    })?;
     Ok(out)
 }
 
@@ -28,6 +30,7 @@ macro_rules! bytes {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
         pub struct $name(pub [u8; $len]);
 
         impl $name {
@@ -133,7 +136,8 @@ impl Preimage {
 
     /// Appends u32 byte length ‖ bytes.
     pub fn len_bytes(self, bytes: &[u8]) -> Self {
-        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX)).bytes(bytes)
+        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+            .bytes(bytes)
     }
 
     /// The SHA-256 of all that was appended.

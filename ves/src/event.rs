@@ -103,13 +103,37 @@ impl Event {
             .finish()
     }
 
+    /// Appends the preimage of [`Event::signing_hash`], for callers who hash many events together.
+    pub(crate) fn append_signing_preimage(&self, out: &mut Vec<u8>) {
+        let text = |out: &mut Vec<u8>, text: &str| {
+            out.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+            out.extend_from_slice(text.as_bytes());
+        };
+        out.extend_from_slice(b"VES_EVENTSIG_V1");
+        out.extend_from_slice(&self.ves_version.to_be_bytes());
+        out.extend_from_slice(self.stream.tenant_id.as_bytes());
+        out.extend_from_slice(self.stream.store_id.as_bytes());
+        out.extend_from_slice(self.event_id.as_bytes());
+        out.extend_from_slice(self.source_agent_id.as_bytes());
+        out.extend_from_slice(&self.agent_key_id.to_be_bytes());
+        text(out, &self.entity_type);
+        text(out, &self.entity_id);
+        text(out, &self.event_type);
+        text(out, &self.created_at);
+        out.extend_from_slice(&self.payload.kind().to_be_bytes());
+        out.extend_from_slice(&self.payload_plain_hash.0);
+        out.extend_from_slice(&self.payload_cipher_hash.0);
+    }
+
     /// Recomputes the payload hash that can be recomputed: the plain hash of a plaintext payload, the
     /// cipher hash of an encrypted one.
     pub fn check_payload(&self) -> EventCheck {
         match &self.payload {
             Payload::Plain(json) => {
                 if self.payload_cipher_hash != payload::NO_CIPHER_HASH {
-                    return EventCheck::Mismatch("payload_cipher_hash of a plaintext event is not zero".into());
+                    return EventCheck::Mismatch(
+                        "payload_cipher_hash of a plaintext event is not zero".into(),
+                    );
                 }
                 match payload::plain_hash(json) {
                     Ok(hash) if hash == self.payload_plain_hash => EventCheck::Matches,

@@ -110,7 +110,9 @@ impl FromStr for StreamKey {
 
     /// Reads `tenant/store`.
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let (tenant, store) = s.split_once('/').ok_or_else(|| format!("not tenant/store: {s:?}"))?;
+        let (tenant, store) = s
+            .split_once('/')
+            .ok_or_else(|| format!("not tenant/store: {s:?}"))?;
         Ok(Self {
             tenant_id: tenant.parse().map_err(|e| format!("tenant {tenant:?}: {e}"))?,
             store_id: store.parse().map_err(|e| format!("store {store:?}: {e}"))?,
@@ -127,7 +129,15 @@ mod tests {
         let text = "0f0fadcc-f9d1-5602-8113-29cdc04a12ee/b250b404-eea4-5918-b6a6-5bef1bb6e7db";
         let key: StreamKey = text.parse().unwrap();
         assert_eq!(key.to_string(), text);
-        assert!("b250b404-eea4-5918-b6a6-5bef1bb6e7db".parse::<StreamKey>().is_err());
-        assert!("x/b250b404-eea4-5918-b6a6-5bef1bb6e7db".parse::<StreamKey>().is_err());
+        assert!(
+            "b250b404-eea4-5918-b6a6-5bef1bb6e7db"
+                .parse::<StreamKey>()
+                .is_err()
+        );
+        assert!(
+            "x/b250b404-eea4-5918-b6a6-5bef1bb6e7db"
+                .parse::<StreamKey>()
+                .is_err()
+        );
     }
 }

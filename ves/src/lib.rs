@@ -15,10 +15,13 @@
 //! | [`payload`] | payload hashes, plaintext and encrypted |
 //! | [`event`] | the signed fields of an event and its signing hash |
 //! | [`key`] | which key may sign when, and does the signature hold |
+//! | [`ed25519`] | many signatures by few keys |
+//! | [`kernel`] | SHA-256 of many messages at once, as fast as the machine can |
 //! | [`merkle`] | leaves, roots, inclusion proofs |
 //! | [`receipt`] | what the sequencer promised |
 //! | [`stream`] | stream ids, the advisory lock key, state roots |
 //! | [`time`] | timestamps with PostgreSQL's microsecond resolution |
+//! | [`verify`] | many events together |
 //!
 //! # Which document rules
 //!
@@ -28,15 +31,18 @@
 //! 16 bytes; domain prefixes are ASCII without a terminator.
 
 pub mod digest;
+pub mod ed25519;
 pub mod event;
 pub mod id;
 pub mod jcs;
+pub mod kernel;
 pub mod key;
 pub mod merkle;
 pub mod payload;
 pub mod receipt;
 pub mod stream;
 pub mod time;
+pub mod verify;
 
 pub use digest::{Hash32, SignatureBytes};
 pub use event::{Event, EventCheck, Payload};

@@ -4,11 +4,16 @@
 //! and content of its range. Leaves are padded with [`pad_leaf`] to the next power of two; a single
 //! leaf is its own root, at depth 0.
 
+use std::sync::LazyLock;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hash32, Preimage, SignatureBytes};
 use crate::id::StreamKey;
+use crate::kernel::{self, Kernel};
+
+pub use crate::kernel::LeafInput;
 
 /// A leaf: SHA-256 over 147 bytes, `VES_LEAF_V1` ‖ tenant ‖ store ‖ u64 sequence ‖
 /// event_signing_hash ‖ agent_signature(64).
@@ -29,7 +34,10 @@ pub fn leaf_hash(
 
 /// An inner node: SHA-256 over 75 bytes, `VES_NODE_V1` ‖ left ‖ right.
 pub fn node_hash(left: &Hash32, right: &Hash32) -> Hash32 {
-    Preimage::new("VES_NODE_V1").bytes(&left.0).bytes(&right.0).finish()
+    Preimage::new("VES_NODE_V1")
+        .bytes(&left.0)
+        .bytes(&right.0)
+        .finish()
 }
 
 /// The padding leaf: SHA-256(`VES_PAD_LEAF_V1`).
@@ -47,52 +55,130 @@ pub fn tree_depth(leaf_count: u64) -> u32 {
     padded_leaf_count(leaf_count).trailing_zeros()
 }
 
-/// Below this many pairs a level is hashed on the calling thread: handing it out costs more.
-const PARALLEL_PAIRS: usize = 512;
+/// The leaves of one subtree that a worker hashes in place: what it needs fits the caches next to it.
+const SUBTREE: usize = 1 << SUBTREE_HEIGHT;
+const SUBTREE_HEIGHT: usize = 10;
 
-fn parents(level: &[Hash32], pad: &Hash32) -> Vec<Hash32> {
-    let parent = |pair: &[Hash32]| node_hash(&pair[0], pair.get(1).unwrap_or(pad));
-    if level.len() >= 2 * PARALLEL_PAIRS {
-        level.par_chunks(2).map(parent).collect()
-    } else {
-        level.chunks(2).map(parent).collect()
+/// `PADS[i]`: the root of a subtree of padding of height i. Whole subtrees of padding are not hashed.
+static PADS: LazyLock<[Hash32; 64]> = LazyLock::new(|| {
+    let mut pads = [pad_leaf(); 64];
+    for height in 1..pads.len() {
+        pads[height] = node_hash(&pads[height - 1], &pads[height - 1]);
     }
-}
+    pads
+});
 
-/// All levels of a tree that are not padding alone, leaves first, root last.
-///
-/// Padding is not stored: a whole subtree of padding has one hash per level.
-struct Levels {
-    levels: Vec<Vec<Hash32>>,
-    /// `pads[i]`: the root of a subtree of padding of height i.
-    pads: Vec<Hash32>,
-}
-
-impl Levels {
-    fn new(leaves: &[Hash32]) -> Self {
-        let mut levels = vec![leaves.to_vec()];
-        let mut pads = vec![pad_leaf()];
-        for height in 0..tree_depth(leaves.len() as u64) as usize {
-            let next = parents(&levels[height], &pads[height]);
-            levels.push(next);
-            pads.push(node_hash(&pads[height], &pads[height]));
+/// The node of height `to` over `nodes`, which are the first of height `from` below it (at least one;
+/// the others are padding). Overwrites them.
+fn fold(nodes: &mut [Hash32], from: usize, to: usize) -> Hash32 {
+    let kernel = Kernel::current();
+    let mut len = nodes.len();
+    for pad in &PADS[from..to] {
+        let last = (len % 2 == 1).then(|| node_hash(&nodes[len - 1], pad));
+        kernel.parents_in_place(&mut nodes[..len]);
+        len /= 2;
+        if let Some(last) = last {
+            nodes[len] = last;
+            len += 1;
         }
-        Self { levels, pads }
+    }
+    nodes[0]
+}
+
+/// The root over the leaves that `leaves_of` writes for each chunk of `items`, subtree by subtree on
+/// all threads of the pool. Beside the items it holds one subtree a thread, and one hash a subtree.
+fn root_of_chunks<T: Sync>(items: &[T], leaves_of: impl Fn(&[T], &mut [Hash32]) + Sync) -> Option<Hash32> {
+    let depth = tree_depth(items.len() as u64) as usize;
+    let subtree = |items: &[T]| {
+        let mut leaves = [Hash32::ZERO; SUBTREE];
+        let leaves = &mut leaves[..items.len()];
+        leaves_of(items, leaves);
+        fold(leaves, 0, depth.min(SUBTREE_HEIGHT))
+    };
+    match items.len() {
+        0 => None,
+        // Handing out less than two subtrees costs more than it brings.
+        1..=SUBTREE => Some(subtree(items)),
+        _ => {
+            let mut roots: Vec<Hash32> = items.par_chunks(SUBTREE).map(subtree).collect();
+            Some(fold(&mut roots, SUBTREE_HEIGHT, depth))
+        }
     }
 }
 
 /// The root over leaves in order; `None` if there are none.
 pub fn root(leaves: &[Hash32]) -> Option<Hash32> {
-    if leaves.is_empty() {
-        return None;
+    root_of_chunks(leaves, |from, to| to.copy_from_slice(from))
+}
+
+/// The root over the leaves of events in order; `None` if there are none. The numbers are the
+/// inputs' own: whether they are consecutive is for the caller to know.
+pub fn root_of_leaf_inputs(stream: &StreamKey, inputs: &[LeafInput]) -> Option<Hash32> {
+    root_of_chunks(inputs, |from, to| kernel::leaf_hashes(stream, from, to))
+}
+
+/// [`root_of_leaf_inputs`] of inputs that need not be in memory all at once.
+pub fn root_of_leaf_iter<I>(stream: &StreamKey, inputs: I) -> Option<Hash32>
+where
+    I: IntoParallelIterator<Item = LeafInput>,
+    I::Iter: IndexedParallelIterator,
+{
+    let inputs = inputs.into_par_iter();
+    let depth = tree_depth(inputs.len() as u64) as usize;
+    // A few inputs are gathered before they become leaves.
+    let subtrees = inputs.fold_chunks(
+        SUBTREE,
+        || (Vec::with_capacity(64), Vec::with_capacity(SUBTREE)),
+        |(mut pending, mut leaves), input| {
+            pending.push(input);
+            if pending.len() == pending.capacity() {
+                append_leaves(stream, &mut pending, &mut leaves);
+            }
+            (pending, leaves)
+        },
+    );
+    let mut roots: Vec<Hash32> = subtrees
+        .map(|(mut pending, mut leaves)| {
+            append_leaves(stream, &mut pending, &mut leaves);
+            fold(&mut leaves, 0, depth.min(SUBTREE_HEIGHT))
+        })
+        .collect();
+    if roots.is_empty() {
+        None
+    } else {
+        Some(fold(&mut roots, depth.min(SUBTREE_HEIGHT), depth))
     }
-    let mut pad = pad_leaf();
-    let mut level = leaves.to_vec();
-    while level.len() > 1 {
-        level = parents(&level, &pad);
-        pad = node_hash(&pad, &pad);
+}
+
+fn append_leaves(stream: &StreamKey, inputs: &mut Vec<LeafInput>, leaves: &mut Vec<Hash32>) {
+    let before = leaves.len();
+    leaves.resize(before + inputs.len(), Hash32::ZERO);
+    kernel::leaf_hashes(stream, inputs, &mut leaves[before..]);
+    inputs.clear();
+}
+
+/// All levels of a tree that are not padding alone, leaves first, root last.
+struct Levels {
+    levels: Vec<Vec<Hash32>>,
+}
+
+impl Levels {
+    fn new(leaves: &[Hash32]) -> Self {
+        let mut levels = vec![leaves.to_vec()];
+        for pad in &PADS[..tree_depth(leaves.len() as u64) as usize] {
+            let level = &levels[levels.len() - 1];
+            let mut parents = vec![Hash32::ZERO; level.len() / 2];
+            level[..2 * parents.len()]
+                .par_chunks(2 * SUBTREE)
+                .zip(parents.par_chunks_mut(SUBTREE))
+                .for_each(|(pairs, parents)| kernel::node_hashes(pairs, parents));
+            if let [last] = level.as_chunks::<2>().1 {
+                parents.push(node_hash(last, pad));
+            }
+            levels.push(parents);
+        }
+        Self { levels }
     }
-    level.pop()
 }
 
 /// Computes a root from leaves that arrive one by one, in memory logarithmic in their number.
@@ -106,8 +192,28 @@ pub struct RootBuilder {
 impl RootBuilder {
     /// Appends the next leaf.
     pub fn push(&mut self, leaf: Hash32) {
-        self.count += 1;
-        let mut node = (leaf, 0);
+        self.push_node(leaf, 0);
+    }
+
+    /// Appends the next leaves, which is faster than one by one.
+    pub fn extend(&mut self, mut leaves: &[Hash32]) {
+        let mut buffer = [Hash32::ZERO; SUBTREE];
+        while !leaves.is_empty() {
+            // The largest subtree that begins here and is complete.
+            let aligned = self.count.trailing_zeros().min(SUBTREE_HEIGHT as u32);
+            let height = leaves.len().ilog2().min(aligned);
+            let (subtree, rest) = leaves.split_at(1 << height);
+            let nodes = &mut buffer[..subtree.len()];
+            nodes.copy_from_slice(subtree);
+            self.push_node(fold(nodes, 0, height as usize), height);
+            leaves = rest;
+        }
+    }
+
+    /// Appends a complete subtree. What is there must be a multiple of it in size.
+    fn push_node(&mut self, node: Hash32, height: u32) {
+        self.count += 1 << height;
+        let mut node = (node, height);
         while let Some(&(left, height)) = self.peaks.last() {
             if height != node.1 {
                 break;
@@ -127,19 +233,12 @@ impl RootBuilder {
     pub fn root(&self) -> Option<Hash32> {
         let mut peaks = self.peaks.iter().rev();
         let &(mut node, mut height) = peaks.next()?;
-        let mut pad = pad_leaf();
-        for _ in 0..height {
-            pad = node_hash(&pad, &pad);
-        }
         for &(left, left_height) in peaks {
-            while height < left_height {
-                node = node_hash(&node, &pad);
-                pad = node_hash(&pad, &pad);
-                height += 1;
+            for pad in &PADS[height as usize..left_height as usize] {
+                node = node_hash(&node, pad);
             }
             node = node_hash(&left, &node);
-            pad = node_hash(&pad, &pad);
-            height += 1;
+            height = left_height + 1;
         }
         Some(node)
     }
@@ -160,7 +259,9 @@ impl InclusionProof {
 
     /// The sequencer's `directions`: true where the sibling is on the right.
     pub fn directions(&self) -> Vec<bool> {
-        (0..self.proof_path.len()).map(|level| self.leaf_index >> level & 1 == 0).collect()
+        (0..self.proof_path.len())
+            .map(|level| self.leaf_index >> level & 1 == 0)
+            .collect()
     }
 
     /// The root that `leaf` has by this proof; `None` if the index does not fit the path's length,
@@ -223,10 +324,13 @@ impl Tree {
         let proof_path = (0..depth)
             .map(|height| {
                 let sibling = (leaf_index >> height) ^ 1;
-                *tree.levels[height].get(sibling).unwrap_or(&tree.pads[height])
+                *tree.levels[height].get(sibling).unwrap_or(&PADS[height])
             })
             .collect();
-        Some(InclusionProof { leaf_index: leaf_index as u64, proof_path })
+        Some(InclusionProof {
+            leaf_index: leaf_index as u64,
+            proof_path,
+        })
     }
 }
 
@@ -237,7 +341,9 @@ mod tests {
     use super::*;
 
     fn leaves(n: usize) -> Vec<Hash32> {
-        (0..n as u64).map(|i| Preimage::new("test leaf").u64(i).finish()).collect()
+        (0..n as u64)
+            .map(|i| Preimage::new("test leaf").u64(i).finish())
+            .collect()
     }
 
     /// The definition, word by word: pad to a power of two, hash pairs until one is left.
@@ -245,7 +351,10 @@ mod tests {
         let mut level = leaves.to_vec();
         level.resize(leaves.len().next_power_of_two(), pad_leaf());
         while level.len() > 1 {
-            level = level.chunks(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
+            level = level
+                .chunks(2)
+                .map(|pair| node_hash(&pair[0], &pair[1]))
+                .collect();
         }
         level[0]
     }
@@ -260,6 +369,9 @@ mod tests {
             leaves.iter().for_each(|leaf| builder.push(*leaf));
             assert_eq!(builder.root(), Some(expected), "{n} leaves, one by one");
             assert_eq!(builder.count(), n as u64);
+            let mut builder = RootBuilder::default();
+            leaves.chunks(7).for_each(|leaves| builder.extend(leaves));
+            assert_eq!(builder.root(), Some(expected), "{n} leaves, seven by seven");
             assert_eq!(inclusion_proof(&leaves, n), None);
             for i in 0..n {
                 let proof = inclusion_proof(&leaves, i).unwrap();
@@ -271,12 +383,53 @@ mod tests {
         assert_eq!(RootBuilder::default().root(), None);
     }
 
+    fn inputs(n: usize) -> Vec<LeafInput> {
+        (5..n as u64 + 5)
+            .map(|sequence_number| {
+                let event_signing_hash = Preimage::new("test event").u64(sequence_number).finish();
+                let mut agent_signature = SignatureBytes::ZERO;
+                agent_signature.0[..32].copy_from_slice(&event_signing_hash.0);
+                LeafInput {
+                    sequence_number,
+                    event_signing_hash,
+                    agent_signature,
+                }
+            })
+            .collect()
+    }
+
     #[test]
-    fn large_trees_agree_across_the_parallel_threshold() {
-        for n in [1023, 1024, 1025, 5000] {
-            let leaves = leaves(n);
-            assert_eq!(root(&leaves), Some(root_by_definition(&leaves)), "{n}");
+    fn large_trees_agree_on_both_sides_of_whole_subtrees() {
+        let stream = StreamKey::new(uuid::Uuid::from_u128(1).into(), uuid::Uuid::from_u128(2).into());
+        for n in [1, 2, 63, 1023, 1024, 1025, 2047, 2048, 2049, 3000, 4097, 5000] {
+            let inputs = inputs(n);
+            let leaves: Vec<Hash32> = inputs
+                .iter()
+                .map(|i| {
+                    leaf_hash(
+                        &stream,
+                        i.sequence_number,
+                        &i.event_signing_hash,
+                        &i.agent_signature,
+                    )
+                })
+                .collect();
+            let expected = Some(root_by_definition(&leaves));
+            assert_eq!(root(&leaves), expected, "{n}");
+            assert_eq!(root_of_leaf_inputs(&stream, &inputs), expected, "{n} inputs");
+            assert_eq!(
+                root_of_leaf_iter(&stream, inputs),
+                expected,
+                "{n} inputs, as they come"
+            );
+            let mut builder = RootBuilder::default();
+            leaves.chunks(1500).for_each(|leaves| builder.extend(leaves));
+            assert_eq!(builder.root(), expected, "{n} in chunks");
+            let proof = inclusion_proof(&leaves, n - 1).unwrap();
+            assert_eq!(proof.root(&leaves[n - 1]), expected, "{n}, the last one's proof");
         }
+        assert_eq!(root_of_leaf_inputs(&stream, &[]), None);
+        assert_eq!(root_of_leaf_iter(&stream, Vec::new()), None);
     }
 
     #[test]

@@ -7,14 +7,19 @@ use serde::Deserialize;
 
 use crate::digest::{Hash32, Preimage};
 use crate::event::Event;
-use crate::jcs::{JcsError, canonicalize};
+use crate::jcs::{Canonicalizer, JcsError, canonicalize};
+use crate::kernel::Batch;
+
+const PLAIN_DOMAIN: &str = "VES_PAYLOAD_PLAIN_V1";
 
 /// `payload_plain_hash` of a plaintext payload: SHA-256(`VES_PAYLOAD_PLAIN_V1` ‖ JCS(payload)).
 ///
 /// # Errors
 /// Text without a canonical form, see [`canonicalize`].
 pub fn plain_hash(payload_json: &str) -> Result<Hash32, JcsError> {
-    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1").bytes(canonicalize(payload_json)?.as_bytes()).finish())
+    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1")
+        .bytes(canonicalize(payload_json)?.as_bytes())
+        .finish())
 }
 
 /// `payload_plain_hash` of an encrypted payload, for who knows the plaintext and its salt:
@@ -24,7 +29,60 @@ pub fn plain_hash(payload_json: &str) -> Result<Hash32, JcsError> {
 /// Text without a canonical form.
 pub fn salted_plain_hash(salt: &[u8; 16], payload_json: &str) -> Result<Hash32, JcsError> {
     let canonical = canonicalize(payload_json)?;
-    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1").bytes(salt).bytes(canonical.as_bytes()).finish())
+    Ok(Preimage::new("VES_PAYLOAD_PLAIN_V1")
+        .bytes(salt)
+        .bytes(canonical.as_bytes())
+        .finish())
+}
+
+/// [`plain_hash`] of many payloads, several times as fast: canonicalised in one pass each, and hashed
+/// side by side. A hasher is meant to be reused, some hundreds of payloads at a time.
+///
+/// ```
+/// let mut hasher = ves::payload::PayloadHasher::default();
+/// hasher.push("{\"a\": 1}").unwrap();
+/// assert!(hasher.push("{").is_err());
+/// hasher.push("[]").unwrap();
+/// assert_eq!(hasher.hash()[1], ves::payload::plain_hash("[]").unwrap());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct PayloadHasher {
+    canonicalizer: Canonicalizer,
+    batch: Batch,
+}
+
+impl PayloadHasher {
+    /// Adds a plaintext payload.
+    ///
+    /// # Errors
+    /// The same as [`plain_hash`]'s; the payload is not added then.
+    pub fn push(&mut self, payload_json: &str) -> Result<(), JcsError> {
+        let message = self.batch.start();
+        message.extend_from_slice(PLAIN_DOMAIN.as_bytes());
+        self.canonicalizer.append(payload_json, message)?;
+        self.batch.finish();
+        Ok(())
+    }
+
+    /// How many payloads were added since the last [`PayloadHasher::hash`].
+    pub fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// How much memory the payloads take, for callers who hash before it grows too large.
+    pub fn byte_len(&self) -> usize {
+        self.batch.byte_len()
+    }
+
+    /// The hashes of the payloads that were added, in their order; none are left afterwards.
+    pub fn hash(&mut self) -> &[Hash32] {
+        self.batch.hash()
+    }
 }
 
 /// `payload_cipher_hash` of every plaintext event: 32 zero bytes.
@@ -77,19 +135,21 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 );
 
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EncryptedPayloadError> {
-    BASE64URL.decode(text).map_err(|source| EncryptedPayloadError::Base64 { field, source })
+    BASE64URL
+        .decode(text)
+        .map_err(|source| EncryptedPayloadError::Base64 { field, source })
 }
 
-fn decode_exact(
-    field: &'static str,
-    text: &str,
-    expected: usize,
-) -> Result<Vec<u8>, EncryptedPayloadError> {
+fn decode_exact(field: &'static str, text: &str, expected: usize) -> Result<Vec<u8>, EncryptedPayloadError> {
     let bytes = decode(field, text)?;
     if bytes.len() == expected {
         Ok(bytes)
     } else {
-        Err(EncryptedPayloadError::Length { field, found: bytes.len(), expected })
+        Err(EncryptedPayloadError::Length {
+            field,
+            found: bytes.len(),
+            expected,
+        })
     }
 }
 

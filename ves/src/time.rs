@@ -54,7 +54,9 @@ impl FromStr for Timestamp {
     fn from_str(s: &str) -> Result<Self, TimeError> {
         let time: jiff::Timestamp = s.parse().map_err(|_| TimeError(s.chars().take(60).collect()))?;
         // Integer division truncates towards zero, so a fraction before 1970 needs the floor.
-        Ok(Self(i64::try_from(time.as_nanosecond().div_euclid(1000)).map_err(|_| TimeError(s.into()))?))
+        Ok(Self(
+            i64::try_from(time.as_nanosecond().div_euclid(1000)).map_err(|_| TimeError(s.into()))?,
+        ))
     }
 }
 
@@ -87,7 +89,13 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), expected, "{text}");
         }
-        for bad in ["", "yesterday", "2025-11-01", "2025-11-01T00:00:00", "2025-13-01T00:00:00Z"] {
+        for bad in [
+            "",
+            "yesterday",
+            "2025-11-01",
+            "2025-11-01T00:00:00",
+            "2025-13-01T00:00:00Z",
+        ] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
     }
@@ -95,7 +103,10 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back() {
         for us in [0, -1, 1_763_000_000_123_456, -62_000_000_000_000_000] {
-            assert_eq!(Timestamp(us).to_string().parse::<Timestamp>().unwrap(), Timestamp(us));
+            assert_eq!(
+                Timestamp(us).to_string().parse::<Timestamp>().unwrap(),
+                Timestamp(us)
+            );
         }
     }
 }

@@ -1,8 +1,12 @@
 //! The golden vectors: values that the real sequencer computed. All of them must come out equal.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use ves::kernel::{self, Kernel, LeafInput};
+use ves::key::EventSignature;
 use ves::merkle::{self, InclusionProof, RootBuilder};
 use ves::{
     AgentId, BatchId, CommandId, Event, EventCheck, EventId, Hash32, KeyRegistry, Payload, Receipt,
@@ -122,7 +126,15 @@ impl VectorEvent {
     }
 }
 
+/// `VES_KERNEL=avx512|avx2|shani|portable` makes all of these tests use one hash kernel.
+fn choose_kernel() {
+    if let Ok(name) = std::env::var("VES_KERNEL") {
+        kernel::force(name.parse().unwrap()).unwrap();
+    }
+}
+
 fn load() -> Option<Vectors> {
+    choose_kernel();
     let path = test_support::shared_data()?.join("vectors/ves-v1.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Some(serde_json::from_str(&text).unwrap())
@@ -171,12 +183,22 @@ fn every_event_hashes_as_the_sequencer_hashed_it() {
     let Some(vectors) = load() else { return };
     assert_eq!(vectors.events.len(), 2061);
     let mut encrypted = 0;
+    let mut hasher = payload::PayloadHasher::default();
     for v in &vectors.events {
         let event = v.event();
         let id = v.event_id;
         if let Some(expected) = &v.jcs {
-            assert_eq!(&jcs::canonicalize(event.payload.json()).unwrap(), expected, "{id}");
-            assert_eq!(payload::plain_hash(event.payload.json()).unwrap(), v.payload_plain_hash, "{id}");
+            assert_eq!(
+                &jcs::canonicalize(event.payload.json()).unwrap(),
+                expected,
+                "{id}"
+            );
+            assert_eq!(
+                payload::plain_hash(event.payload.json()).unwrap(),
+                v.payload_plain_hash,
+                "{id}"
+            );
+            hasher.push(event.payload.json()).unwrap();
         } else {
             encrypted += 1;
             assert_eq!(
@@ -188,18 +210,36 @@ fn every_event_hashes_as_the_sequencer_hashed_it() {
         assert_eq!(event.check_payload(), EventCheck::Matches, "{id}");
         assert_eq!(event.signing_hash(), v.event_signing_hash, "{id}");
         assert_eq!(
-            merkle::leaf_hash(&v.stream, v.sequence_number, &v.event_signing_hash, &v.agent_signature),
+            merkle::leaf_hash(
+                &v.stream,
+                v.sequence_number,
+                &v.event_signing_hash,
+                &v.agent_signature
+            ),
             v.leaf_hash,
             "{id}"
         );
-        assert_eq!(v.created_at_str.parse::<Timestamp>().unwrap(), v.created_at_timestamptz, "{id}");
+        assert_eq!(
+            v.created_at_str.parse::<Timestamp>().unwrap(),
+            v.created_at_timestamptz,
+            "{id}"
+        );
     }
     assert_eq!(encrypted, 567);
+    let expected: Vec<Hash32> = vectors
+        .events
+        .iter()
+        .filter(|v| v.jcs.is_some())
+        .map(|v| v.payload_plain_hash)
+        .collect();
+    assert!(hasher.hash() == expected, "hashed together they differ");
 }
 
 #[test]
 fn every_ed25519_signature_holds_and_every_other_scheme_is_not_checked() {
-    let (Some(vectors), Some(keys)) = (load(), load_keys()) else { return };
+    let (Some(vectors), Some(keys)) = (load(), load_keys()) else {
+        return;
+    };
     let registry = registry(&keys);
     let mut verdicts: HashMap<&str, usize> = HashMap::new();
     for v in &vectors.events {
@@ -214,12 +254,34 @@ fn every_ed25519_signature_holds_and_every_other_scheme_is_not_checked() {
         assert!(!registry.check(&event, &wrong, v.sequenced_at).is_valid());
     }
     assert_eq!(verdicts, HashMap::from([("valid", 2046), ("not checked", 15)]));
+
+    let events: Vec<Event> = vectors.events.iter().map(VectorEvent::event).collect();
+    let signatures: Vec<EventSignature<'_>> = (events.iter().zip(&vectors.events))
+        .map(|(event, v)| EventSignature {
+            event,
+            signing_hash: v.event_signing_hash,
+            at: v.sequenced_at,
+        })
+        .collect();
+    for chunk in signatures.chunks(500) {
+        let one_by_one: Vec<SignatureCheck> = chunk
+            .iter()
+            .map(|s| registry.check(s.event, &s.signing_hash, s.at))
+            .collect();
+        assert_eq!(registry.check_many(chunk), one_by_one);
+    }
 }
 
 #[test]
 fn every_receipt_holds() {
-    let (Some(vectors), Some(keys)) = (load(), load_keys()) else { return };
-    let public: Hash32 = keys["sequencer_public_key_hex"].as_str().unwrap().parse().unwrap();
+    let (Some(vectors), Some(keys)) = (load(), load_keys()) else {
+        return;
+    };
+    let public: Hash32 = keys["sequencer_public_key_hex"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     let public = ed25519_dalek::VerifyingKey::from_bytes(&public.0).unwrap();
     for v in &vectors.events {
         let r = &v.receipt;
@@ -234,22 +296,46 @@ fn every_receipt_holds() {
             receipt_signature_scheme: r.receipt_signature_scheme,
             receipt_signature_bundle: None,
         };
-        assert!(row.hash_matches(&v.stream, &v.event_signing_hash), "{}", v.event_id);
-        assert_eq!(row.check_signature(Some(&public)), SignatureCheck::Valid, "{}", v.event_id);
-        let moved = Receipt { sequence_number: r.sequence_number + 1, ..row };
+        assert!(
+            row.hash_matches(&v.stream, &v.event_signing_hash),
+            "{}",
+            v.event_id
+        );
+        assert_eq!(
+            row.check_signature(Some(&public)),
+            SignatureCheck::Valid,
+            "{}",
+            v.event_id
+        );
+        let moved = Receipt {
+            sequence_number: r.sequence_number + 1,
+            ..row
+        };
         assert!(!moved.hash_matches(&v.stream, &v.event_signing_hash));
-        assert!(matches!(moved.check_signature(None), SignatureCheck::NotChecked(_)));
+        assert!(matches!(
+            moved.check_signature(None),
+            SignatureCheck::NotChecked(_)
+        ));
     }
 }
 
 #[test]
 fn receipt_signatures_are_reproducible_from_the_sequencer_key() {
-    let (Some(vectors), Some(keys)) = (load(), load_keys()) else { return };
-    let seed: Hash32 = keys["sequencer_signing_seed_hex"].as_str().unwrap().parse().unwrap();
+    let (Some(vectors), Some(keys)) = (load(), load_keys()) else {
+        return;
+    };
+    let seed: Hash32 = keys["sequencer_signing_seed_hex"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     let key = ed25519_dalek::SigningKey::from_bytes(&seed.0);
     for v in vectors.events.iter().step_by(100) {
         let expected = v.receipt.sequencer_signature.unwrap();
-        assert_eq!(receipt::sign_receipt_hash(&key, &v.receipt.receipt_hash), expected);
+        assert_eq!(
+            receipt::sign_receipt_hash(&key, &v.receipt.receipt_hash),
+            expected
+        );
     }
 }
 
@@ -263,10 +349,16 @@ fn every_commitment_and_the_chain_of_state_roots() {
     }
     let mut by_stream: HashMap<StreamKey, Vec<&VectorCommitment>> = HashMap::new();
     for c in &vectors.commitments {
-        let range: Vec<Hash32> =
-            (c.sequence_start..=c.sequence_end).map(|n| leaves[&(c.stream, n)]).collect();
+        let range: Vec<Hash32> = (c.sequence_start..=c.sequence_end)
+            .map(|n| leaves[&(c.stream, n)])
+            .collect();
         assert_eq!(range.len(), c.leaf_count as usize);
-        assert_eq!(merkle::tree_depth(range.len() as u64), c.tree_depth, "{}", c.batch_id);
+        assert_eq!(
+            merkle::tree_depth(range.len() as u64),
+            c.tree_depth,
+            "{}",
+            c.batch_id
+        );
         assert_eq!(merkle::padded_leaf_count(range.len() as u64), c.padded_leaf_count);
         assert_eq!(merkle::root(&range), Some(c.merkle_root), "{}", c.batch_id);
         let mut builder = RootBuilder::default();
@@ -294,6 +386,34 @@ fn every_commitment_and_the_chain_of_state_roots() {
 }
 
 #[test]
+fn every_leaf_and_root_by_every_kernel() {
+    let Some(vectors) = load() else { return };
+    let mut leaves: HashMap<(StreamKey, u64), LeafInput> = HashMap::new();
+    for v in &vectors.events {
+        let input = LeafInput {
+            sequence_number: v.sequence_number,
+            event_signing_hash: v.event_signing_hash,
+            agent_signature: v.agent_signature,
+        };
+        leaves.insert((v.stream, v.sequence_number), input);
+    }
+    for kernel in Kernel::available() {
+        for c in &vectors.commitments {
+            let inputs: Vec<LeafInput> = (c.sequence_start..=c.sequence_end)
+                .map(|n| leaves[&(c.stream, n)])
+                .collect();
+            let mut level = vec![vectors.pad_leaf; c.padded_leaf_count as usize];
+            kernel.leaf_hashes(&c.stream, &inputs, &mut level[..inputs.len()]);
+            while level.len() > 1 {
+                kernel.parents_in_place(&mut level);
+                level.truncate(level.len() / 2);
+            }
+            assert_eq!(level, [c.merkle_root], "{kernel}, {}", c.batch_id);
+        }
+    }
+}
+
+#[test]
 fn every_inclusion_proof() {
     let Some(vectors) = load() else { return };
     let commitments: HashMap<BatchId, &VectorCommitment> =
@@ -305,18 +425,68 @@ fn every_inclusion_proof() {
     assert!(vectors.inclusion_proofs.len() >= 196);
     for p in &vectors.inclusion_proofs {
         let c = commitments[&p.batch_id];
-        let proof = InclusionProof { leaf_index: p.leaf_index, proof_path: p.proof_path.clone() };
-        assert!(proof.verifies(&p.leaf_hash, &p.merkle_root), "{} {}", p.batch_id, p.leaf_index);
+        let proof = InclusionProof {
+            leaf_index: p.leaf_index,
+            proof_path: p.proof_path.clone(),
+        };
+        assert!(
+            proof.verifies(&p.leaf_hash, &p.merkle_root),
+            "{} {}",
+            p.batch_id,
+            p.leaf_index
+        );
         assert_eq!(proof.directions(), p.directions);
-        let range: Vec<Hash32> =
-            (c.sequence_start..=c.sequence_end).map(|n| leaves[&(c.stream.store_id, n)]).collect();
+        let range: Vec<Hash32> = (c.sequence_start..=c.sequence_end)
+            .map(|n| leaves[&(c.stream.store_id, n)])
+            .collect();
         assert_eq!(c.sequence_start + p.leaf_index, p.sequence_number);
-        assert_eq!(merkle::inclusion_proof(&range, p.leaf_index as usize).unwrap(), proof);
+        assert_eq!(
+            merkle::inclusion_proof(&range, p.leaf_index as usize).unwrap(),
+            proof
+        );
         // One flipped bit anywhere breaks it.
         let mut broken = proof.clone();
         if let Some(sibling) = broken.proof_path.first_mut() {
             sibling.0[31] ^= 1;
             assert!(!broken.verifies(&p.leaf_hash, &p.merkle_root));
+        }
+    }
+}
+
+#[test]
+fn verdicts_together_are_the_verdicts_one_by_one() {
+    let (Some(vectors), Some(keys)) = (load(), load_keys()) else {
+        return;
+    };
+    let registry = registry(&keys);
+    let mut events: Vec<(Event, Timestamp)> = vectors
+        .events
+        .iter()
+        .map(|v| (v.event(), v.sequenced_at))
+        .collect();
+    // Every seventh is altered, in one way or another.
+    for (index, (event, _)) in events.iter_mut().enumerate().step_by(7) {
+        match index % 5 {
+            0 => event.entity_id.push('x'),
+            1 => event.payload = Payload::Plain("{\"a\":1,\"a\":2}".into()),
+            2 => event.payload_plain_hash.0[3] ^= 1,
+            3 => event.agent_signature.0[40] ^= 1,
+            _ => event.payload_cipher_hash.0[0] ^= 1,
+        }
+    }
+    for size in [1, 7, 64, 1000, events.len()] {
+        for group in events.chunks(size) {
+            let borrowed: Vec<(&Event, Timestamp)> = group.iter().map(|(e, at)| (e, *at)).collect();
+            let verdicts = ves::verify::verify_events(&borrowed, &registry);
+            assert_eq!(verdicts.len(), group.len());
+            for ((event, at), verdict) in group.iter().zip(verdicts) {
+                assert_eq!(verdict.signing_hash, event.signing_hash());
+                assert_eq!(verdict.payload, event.check_payload());
+                assert_eq!(
+                    verdict.signature,
+                    registry.check(event, &event.signing_hash(), *at)
+                );
+            }
         }
     }
 }

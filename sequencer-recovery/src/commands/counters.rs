@@ -24,9 +24,9 @@ pub struct CountersArgs {
     lock: LockArgs,
 
     /// What the counters are raised to: the highest number known on evidence of this grade (proven, receipted,
-    /// committed, corroborated, claimed), or a number
-    #[arg(long, value_name = "GRADE|N", default_value_t = FloorChoice::default())]
-    floor: FloorChoice,
+    /// committed, corroborated, claimed), or a number. Without it: the highest claim, unless it is beyond belief
+    #[arg(long, value_name = "GRADE|N")]
+    floor: Option<FloorChoice>,
 
     /// Raise the counters that are behind
     #[arg(long)]

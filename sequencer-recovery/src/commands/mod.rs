@@ -2,17 +2,20 @@
 
 pub mod apply;
 pub mod audit;
+pub mod certify;
 pub mod counters;
 pub mod drill;
 pub mod plan;
 pub mod snapshot;
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use cli_common::{Cancel, CliError, DbArg, Output};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, Output};
 use ed25519_dalek::VerifyingKey;
 use event_log::{Log, StreamFilter};
 use sequencer_recovery::collect::Inputs;
@@ -30,6 +33,10 @@ pub struct SurveyArgs {
     /// Agents' outboxes: files, folders or patterns
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
+
+    /// Other copies of the log: PostgreSQL URLs or snapshot files (a replica, the old primary, a restored dump)
+    #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
+    witnesses: Vec<Witness>,
 
     /// Anchors files, as `anchor-verify import` writes them
     #[arg(long = "anchors", value_name = "FILE")]
@@ -58,6 +65,11 @@ impl SurveyArgs {
         let outboxes = outbox_sync::expand_inputs(&self.outboxes).map_err(|e| {
             CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
         })?;
+        let logs = self
+            .witnesses
+            .iter()
+            .map(|w| DbTarget::parse(&w.0))
+            .collect::<Result<_, _>>()?;
         let sequencer_key = self
             .sequencer_public_key
             .as_deref()
@@ -66,6 +78,7 @@ impl SurveyArgs {
         Ok(SurveyInput {
             witnesses: Inputs {
                 outboxes,
+                logs,
                 receipts: self.receipts.clone(),
                 sequencer_key,
             },
@@ -75,6 +88,16 @@ impl SurveyArgs {
                 store: self.store,
             },
         })
+    }
+}
+
+/// The name of a log as it was given; it may hold a password, so it is not shown.
+#[derive(Clone)]
+pub struct Witness(OsString);
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&cli_common::redact_url(&self.0.to_string_lossy()))
     }
 }
 

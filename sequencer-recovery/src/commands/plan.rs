@@ -8,7 +8,9 @@ use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::grade::Accept;
+use sequencer_recovery::placement::Budget;
 use sequencer_recovery::plan::{PlanOptions, PlanSummary, plan};
+use sequencer_recovery::plan_file::PlannedOpen;
 
 use super::{
     SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
@@ -33,9 +35,13 @@ pub struct PlanArgs {
     accept: Accept,
 
     /// What the counters are raised to: the highest number known on evidence of this grade (proven, receipted,
-    /// committed, corroborated, claimed), or a number
-    #[arg(long, value_name = "GRADE|N", default_value_t = FloorChoice::default())]
-    floor: FloorChoice,
+    /// committed, corroborated, claimed), or a number. Without it: the highest claim, unless it is beyond belief
+    #[arg(long, value_name = "GRADE|N")]
+    floor: Option<FloorChoice>,
+
+    /// How many guesses to try for each batch before it is left open
+    #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
+    solve_candidates: u64,
 }
 
 /// Runs the command.
@@ -44,7 +50,10 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     let options = PlanOptions {
         accept: args.accept,
         floor: args.floor,
-        ..PlanOptions::default()
+        budget: Budget {
+            tries: args.solve_candidates,
+            ..Budget::default()
+        },
     };
     let path = args.out.as_path();
     if path.exists() {
@@ -146,7 +155,11 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         "BECOMES",
     ]);
     for s in &summary.streams {
-        let open = s.open.iter().map(|o| o.count()).fold(0u64, u64::saturating_add);
+        let open = s
+            .open
+            .iter()
+            .map(PlannedOpen::count)
+            .fold(0u64, u64::saturating_add);
         table.row([
             s.stream.to_string(),
             s.missing.to_string(),
@@ -168,6 +181,31 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
             out.line(&format!(
                 "  batch {} ({}-{}): {}",
                 b.batch_id, b.sequence_start, b.sequence_end, b.outcome
+            ))?;
+        }
+        let b = &s.bookkeeping;
+        let receipts: u64 = b.receipts.iter().map(|r| r.end() - r.start() + 1).sum();
+        let books = [
+            (receipts, "receipt(s) are made again for events that are there"),
+            (
+                b.remember.len() as u64,
+                "command id(s) of events are remembered again",
+            ),
+            (
+                b.forget.len() as u64,
+                "command id(s) that no event carries are forgotten",
+            ),
+            (
+                b.raise_versions.len() as u64,
+                "entity version(s) are raised to the number of events",
+            ),
+        ];
+        for (count, what) in books.into_iter().filter(|(count, _)| *count > 0) {
+            out.line(&format!("  {count} {what}"))?;
+        }
+        if let Some(projection) = b.projection {
+            out.line(&format!(
+                "  the projection checkpoint goes back to {projection}, so that what is refilled is projected"
             ))?;
         }
         if let Some(why) = &s.commitments_stop {
@@ -221,7 +259,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
 }
 
 /// Open positions for people: neighbours of one grade are one line, since each may have a reason of its own.
-fn joined(open: &[sequencer_recovery::plan_file::PlannedOpen]) -> Vec<String> {
+fn joined(open: &[PlannedOpen]) -> Vec<String> {
     let mut lines: Vec<(u64, u64, sequencer_recovery::grade::Grade, String, u64)> = Vec::new();
     for o in open {
         match lines.last_mut() {

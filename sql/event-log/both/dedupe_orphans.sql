@@ -1,8 +1,12 @@
 -- Commands of a stream that are remembered as accepted while no event has them.
-SELECT d.command_id, d.created_at
-FROM ves_command_dedupe d
-WHERE d.tenant_id = $1 AND d.store_id = $2 AND NOT EXISTS (
-    SELECT 1 FROM ves_events e
-    WHERE e.tenant_id = $1 AND e.store_id = $2 AND e.command_id = d.command_id
-)
-ORDER BY d.command_id
+SELECT command_id, MAX(created_at)
+FROM (
+    SELECT command_id, created_at, 0 AS of_event
+    FROM ves_command_dedupe WHERE tenant_id = $1 AND store_id = $2
+    UNION ALL
+    SELECT command_id, NULL, 1
+    FROM ves_events WHERE tenant_id = $1 AND store_id = $2 AND command_id IS NOT NULL
+) AS known
+GROUP BY command_id
+HAVING MAX(of_event) = 0
+ORDER BY command_id

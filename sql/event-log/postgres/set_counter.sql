@@ -1,3 +1,3 @@
 -- Never down.
-UPDATE ves_sequence_counters SET current_sequence = $3, updated_at = now()
-WHERE tenant_id = $1 AND store_id = $2 AND current_sequence <= $3
+UPDATE ves_sequence_counters SET current_sequence = $1, updated_at = now()
+WHERE tenant_id = $2 AND store_id = $3 AND current_sequence <= $1

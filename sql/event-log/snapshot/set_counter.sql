@@ -1,4 +1,4 @@
 -- Never down.
 UPDATE ves_sequence_counters
-SET current_sequence = $3, updated_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
-WHERE tenant_id = $1 AND store_id = $2 AND current_sequence <= $3
+SET current_sequence = $1, updated_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+WHERE tenant_id = $2 AND store_id = $3 AND current_sequence <= $1

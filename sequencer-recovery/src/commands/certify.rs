@@ -1,0 +1,81 @@
+//! `sequencer-recovery certify`: what a plan could not bring back, as a document.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
+use sequencer_recovery::error::RecoveryError;
+use sequencer_recovery::loss::{SignedLossCertificate, certificate, markdown, sign};
+use sequencer_recovery::plan_file::PlanFile;
+
+use super::read_signing_key;
+
+/// Draw up a loss certificate from a plan: the positions that stay open, what is known of each, where was searched
+///
+/// Ends with 0 if nothing is open, 4 otherwise.
+#[derive(Debug, Args)]
+pub struct CertifyArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    plan: PathBuf,
+
+    /// Where the certificate goes (JSON); it must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Where its form for people goes (Markdown); it must not exist
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+
+    /// Sign it with this key: a file with an Ed25519 seed in hex
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let plan = PlanFile::open(&args.plan).map_err(RecoveryError::from)?;
+    let key = args.key.as_deref().map(read_signing_key).transpose()?;
+    let certificate = certificate(&plan).map_err(RecoveryError::from)?;
+    let signed = sign(certificate, key.as_ref())
+        .map_err(|e| CliError::io("the certificate has no canonical form").with_source(e))?;
+    let json = serde_json::to_string_pretty(&signed)
+        .map_err(|e| CliError::io("the certificate cannot be written").with_source(e))?;
+    write_new(&args.out, &(json + "\n"))?;
+    if let Some(path) = &args.markdown {
+        write_new(path, &markdown(&signed))?;
+    }
+    let mut out = Output::stdout();
+    let SignedLossCertificate { certificate: c, .. } = &signed;
+    match global.format {
+        Format::Table => out.line(&format!(
+            "{} position(s) lost, {} undecided, in {} stream(s). The certificate is in {}.",
+            c.lost,
+            c.undecided,
+            c.streams.len(),
+            args.out.display()
+        ))?,
+        Format::Json => out.json(&signed)?,
+        Format::Ndjson => out.ndjson([&signed])?,
+    }
+    out.finish()?;
+    Ok(if c.lost + c.undecided == 0 {
+        ExitStatus::OK
+    } else {
+        ExitStatus::PROBLEMS
+    })
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
+    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or_else(|| ".".as_ref());
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! The loss certificate: which positions a plan leaves open, what is known of each, and where was searched. A
+//! document to be kept and handed on; signed if a key is given.
+
+use std::fmt::Write as _;
+
+use ed25519_dalek::Signer;
+use serde::{Deserialize, Serialize};
+use ves::{AgentId, Hash32, SignatureBytes, StreamKey, Timestamp, jcs};
+
+use crate::grade::Grade;
+use crate::plan_file::{PlanError, PlanFile, PlanLine, PlannedOpen};
+
+/// The document's name and version; described in docs/plan.md.
+pub const SCHEMA: &str = "loss-certificate/1";
+
+/// What could not be brought back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossCertificate {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The plan that it speaks of.
+    pub plan_id: Hash32,
+    /// When that plan was made.
+    pub made_at: Timestamp,
+    /// What made it.
+    pub tool: String,
+    /// The log, without secrets.
+    pub db: String,
+    /// The weakest grade that the plan uses.
+    pub accept: String,
+    /// Where was searched.
+    pub evidence_searched: Vec<String>,
+    /// Positions that nobody who was heard can fill.
+    pub lost: u64,
+    /// Positions that somebody names an event for, without enough evidence.
+    pub undecided: u64,
+    /// The streams concerned.
+    pub streams: Vec<StreamLoss>,
+}
+
+/// One stream's open positions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamLoss {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// Where the recovered log ended.
+    pub head_before: u64,
+    /// Where its counter stands with the plan.
+    pub counter_after: Option<u64>,
+    /// Agents of this stream that were not heard: they may hold what is missing.
+    pub agents_not_heard: Vec<AgentId>,
+    /// The positions, with what is known of each.
+    pub positions: Vec<PlannedOpen>,
+}
+
+/// A certificate and who vouches for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignedLossCertificate {
+    /// The certificate.
+    pub certificate: LossCertificate,
+    /// The signer's Ed25519 public key; absent if it is not signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<Hash32>,
+    /// Ed25519 over `SEQUENCER_RECOVERY_LOSS_V1` ‖ the canonical JSON (RFC 8785) of `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureBytes>,
+}
+
+/// Domain prefix of the signature.
+const DOMAIN: &[u8] = b"SEQUENCER_RECOVERY_LOSS_V1";
+
+/// Draws the certificate up from a plan.
+///
+/// # Errors
+/// See [`PlanError`].
+pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
+    let header = plan.header();
+    let mut certificate = LossCertificate {
+        schema: SCHEMA.into(),
+        plan_id: plan.id(),
+        made_at: header.made_at,
+        tool: header.tool.clone(),
+        db: header.db.clone(),
+        accept: header.accept.clone(),
+        evidence_searched: header.witnesses.clone(),
+        lost: 0,
+        undecided: 0,
+        streams: Vec::new(),
+    };
+    plan.read(|line| {
+        match line {
+            PlanLine::Stream(stream) => certificate.streams.push(StreamLoss {
+                stream: stream.stream,
+                head_before: stream.head_before,
+                counter_after: stream.counter_after,
+                agents_not_heard: stream.not_heard,
+                positions: Vec::new(),
+            }),
+            PlanLine::Open(open) => {
+                let sum = if open.grade == Grade::Lost {
+                    &mut certificate.lost
+                } else {
+                    &mut certificate.undecided
+                };
+                *sum = sum.saturating_add(open.count());
+                // The structure was checked when the plan was opened: a stream stands before.
+                if let Some(stream) = certificate.streams.last_mut() {
+                    stream.positions.push(open);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    certificate.streams.retain(|s| !s.positions.is_empty());
+    Ok(certificate)
+}
+
+/// Signs a certificate, or leaves it unsigned.
+pub fn sign(
+    certificate: LossCertificate,
+    key: Option<&ed25519_dalek::SigningKey>,
+) -> Result<SignedLossCertificate, jcs::JcsError> {
+    let Some(key) = key else {
+        return Ok(SignedLossCertificate {
+            certificate,
+            public_key: None,
+            signature: None,
+        });
+    };
+    let message = message(&certificate)?;
+    Ok(SignedLossCertificate {
+        certificate,
+        public_key: Some(Hash32(key.verifying_key().to_bytes())),
+        signature: Some(SignatureBytes(key.sign(&message).to_bytes())),
+    })
+}
+
+impl SignedLossCertificate {
+    /// Whether it is signed by `key`.
+    pub fn verifies(&self, key: &ed25519_dalek::VerifyingKey) -> bool {
+        use ed25519_dalek::Verifier;
+        let (Some(signature), Ok(message)) = (&self.signature, message(&self.certificate)) else {
+            return false;
+        };
+        self.public_key == Some(Hash32(key.to_bytes()))
+            && key
+                .verify(&message, &ed25519_dalek::Signature::from_bytes(&signature.0))
+                .is_ok()
+    }
+}
+
+fn message(certificate: &LossCertificate) -> Result<Vec<u8>, jcs::JcsError> {
+    let json = serde_json::to_string(certificate)?;
+    Ok([DOMAIN, jcs::canonicalize(&json)?.as_bytes()].concat())
+}
+
+/// Neighbours of which the same is known, as one.
+fn joined(positions: &[PlannedOpen]) -> Vec<PlannedOpen> {
+    let mut joined: Vec<PlannedOpen> = Vec::new();
+    for open in positions {
+        match joined.last_mut() {
+            Some(last)
+                if last.to.checked_add(1) == Some(open.from)
+                    && (last.grade, &last.batch, &last.reason) == (open.grade, &open.batch, &open.reason) =>
+            {
+                last.to = open.to;
+            }
+            _ => joined.push(open.clone()),
+        }
+    }
+    joined
+}
+
+/// The certificate for people.
+pub fn markdown(signed: &SignedLossCertificate) -> String {
+    let c = &signed.certificate;
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# Loss certificate\n");
+    let _ = writeln!(
+        text,
+        "Plan {}, made {} by {} for {}.\n",
+        c.plan_id, c.made_at, c.tool, c.db
+    );
+    let _ = writeln!(
+        text,
+        "**{} position(s) are lost** as far as anybody who was heard knows. For {} more an event is named, without \
+         the evidence that was asked for (`{}` or better).\n",
+        c.lost, c.undecided, c.accept
+    );
+    let _ = writeln!(text, "## Where was searched\n");
+    for witness in &c.evidence_searched {
+        let _ = writeln!(text, "- `{witness}`");
+    }
+    if c.evidence_searched.is_empty() {
+        let _ = writeln!(text, "- nowhere but in the log itself");
+    }
+    for stream in &c.streams {
+        let _ = writeln!(text, "\n## Stream {}\n", stream.stream);
+        let counter = stream
+            .counter_after
+            .map_or_else(|| "missing".into(), |n| n.to_string());
+        let _ = writeln!(
+            text,
+            "The recovered log ended at {}; the counter is {counter}.\n",
+            stream.head_before
+        );
+        for agent in &stream.agents_not_heard {
+            let _ = writeln!(text, "Agent {agent} was not heard.\n");
+        }
+        let _ = writeln!(
+            text,
+            "| positions | grade | batch | what is known |\n|---|---|---|---|"
+        );
+        for open in joined(&stream.positions) {
+            let at = if open.from == open.to {
+                open.from.to_string()
+            } else {
+                format!("{}-{}", open.from, open.to)
+            };
+            let batch = match &open.batch {
+                Some(batch) if batch.anchored => format!("{} (anchored)", batch.batch_id),
+                Some(batch) => format!("{} (committed only)", batch.batch_id),
+                None => "none".into(),
+            };
+            let _ = writeln!(
+                text,
+                "| {at} | {} | {batch} | {} |",
+                open.grade,
+                open.reason.replace('|', "\\|")
+            );
+        }
+    }
+    match (&signed.public_key, &signed.signature) {
+        (Some(key), Some(signature)) => {
+            let _ = writeln!(text, "\nThe JSON form is signed by {key}:\n`{signature}`");
+        }
+        _ => {
+            let _ = writeln!(text, "\nNot signed.");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn certificate() -> LossCertificate {
+        let open = |from, to, grade, reason: &str| PlannedOpen {
+            from,
+            to,
+            grade,
+            reason: reason.into(),
+            rivals: vec![],
+            batch: None,
+        };
+        LossCertificate {
+            schema: SCHEMA.into(),
+            plan_id: Hash32([1; 32]),
+            made_at: Timestamp(0),
+            tool: "test".into(),
+            db: "log.db".into(),
+            accept: "receipted".into(),
+            evidence_searched: vec!["alpha.db".into()],
+            lost: 2,
+            undecided: 2,
+            streams: vec![StreamLoss {
+                stream: StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into()),
+                head_before: 3,
+                counter_after: Some(7),
+                agents_not_heard: vec![AgentId(Uuid::from_u128(9))],
+                positions: vec![
+                    open(4, 4, Grade::Claimed, "claimed by alpha.db"),
+                    open(5, 5, Grade::Claimed, "claimed by alpha.db"),
+                    open(6, 7, Grade::Lost, "a | b"),
+                ],
+            }],
+        }
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_certificate_and_key_only() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
+        let other = ed25519_dalek::SigningKey::from_bytes(&[6; 32]);
+        let signed = sign(certificate(), Some(&key)).unwrap();
+        let json = serde_json::to_string(&signed).unwrap();
+        let read: SignedLossCertificate = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, signed);
+        assert!(read.verifies(&key.verifying_key()));
+        assert!(!read.verifies(&other.verifying_key()));
+        let mut altered = read;
+        altered.certificate.lost = 1;
+        assert!(!altered.verifies(&key.verifying_key()));
+        assert!(!sign(certificate(), None).unwrap().verifies(&key.verifying_key()));
+    }
+
+    #[test]
+    fn people_read_ranges_and_who_was_not_heard() {
+        let text = markdown(&sign(certificate(), None).unwrap());
+        assert!(
+            text.contains("| 4-5 | claimed | none | claimed by alpha.db |"),
+            "{text}"
+        );
+        assert!(text.contains("| 6-7 | lost | none | a \\| b |"), "{text}");
+        assert!(text.contains("Agent 00000000-0000-0000-0000-000000000009 was not heard."));
+        assert!(text.contains("**2 position(s) are lost**") && text.contains("Not signed."));
+    }
+}

@@ -1,0 +1,163 @@
+//! Other copies of the log as witnesses, and witnesses that speak of what is not here.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up should stop")]
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use fixtures::{World, WorldSpec};
+use serde_json::Value;
+
+fn tool(args: &[&str]) -> (i32, Value) {
+    let output = Command::cargo_bin("sequencer-recovery")
+        .unwrap()
+        .args(args)
+        .output()
+        .unwrap();
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
+        panic!("{e}\n{}", String::from_utf8_lossy(&output.stderr));
+    });
+    (output.status.code().unwrap(), json)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_replica_with_signed_receipts_brings_everything_back() {
+    let world = World::generate(&WorldSpec {
+        lost_key: false,
+        ..WorldSpec::default()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (replica, log, plan) = (
+        dir.path().join("replica.db"),
+        dir.path().join("log.db"),
+        dir.path().join("plan"),
+    );
+    world.write_log(&replica).unwrap();
+    world.write_recovered(&log).unwrap();
+    let public = world
+        .sequencer_public_key()
+        .to_bytes()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<String>();
+
+    // Without the sequencer's key nothing signs for the numbers: they are one copy's claims.
+    let unsigned = dir.path().join("unsigned");
+    let (code, summary) = tool(&[
+        "plan",
+        "--db",
+        text(&log),
+        "--witness",
+        text(&replica),
+        "--out",
+        text(&unsigned),
+        "--format",
+        "json",
+    ]);
+    assert_eq!((code, &summary["totals"]["events"]), (4, &Value::from(0)));
+
+    let (code, summary) = tool(&[
+        "plan",
+        "--db",
+        text(&log),
+        "--witness",
+        text(&replica),
+        "--sequencer-public-key",
+        &public,
+        "--out",
+        text(&plan),
+        "--format",
+        "json",
+    ]);
+    assert_eq!(code, 0, "nothing stays open");
+    assert_eq!(
+        summary["totals"]["by_grade"]["receipted"],
+        Value::from(world.truth().lost_events())
+    );
+    let (code, applied) = tool(&["apply", text(&plan), "--db", text(&log), "--format", "json"]);
+    assert_eq!(code, 1);
+    let sum = |field: &str| -> u64 {
+        applied["streams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s[field].as_u64().unwrap())
+            .sum()
+    };
+    assert_eq!(
+        sum("receipts_signed"),
+        sum("events"),
+        "receipts come back with their signatures"
+    );
+    let (code, audit) = tool(&[
+        "audit",
+        "--db",
+        text(&log),
+        "--witness",
+        text(&replica),
+        "--sequencer-public-key",
+        &public,
+        "--format",
+        "json",
+    ]);
+    let problems: Vec<&str> = audit["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["severity"] == "problem")
+        .map(|f| f["code"].as_str().unwrap())
+        .collect();
+    assert_eq!((code, problems), (0, vec![]));
+}
+
+#[test]
+fn outboxes_of_another_sequencer_make_no_streams_here() {
+    let here = World::generate(&WorldSpec {
+        seed: 1,
+        ..WorldSpec::default()
+    });
+    let elsewhere = World::generate(&WorldSpec {
+        seed: 2,
+        ..WorldSpec::default()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (log, plan) = (dir.path().join("log.db"), dir.path().join("plan"));
+    here.write_log(&log).unwrap();
+    elsewhere.write_outboxes(dir.path()).unwrap();
+    let outboxes = dir.path().join("*.db");
+    // The pattern names the log too, which is no outbox: that is told, and the others are read.
+    let (code, audit) = tool(&[
+        "audit",
+        "--db",
+        text(&log),
+        "--outbox",
+        text(&outboxes),
+        "--format",
+        "json",
+    ]);
+    assert_eq!(code & 4, 4, "an outbox that cannot be read is a problem");
+    let foreign = audit["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["code"] == "witness.foreign")
+        .count();
+    assert_eq!(foreign, elsewhere.spec().streams());
+    assert_eq!(audit["streams"].as_array().unwrap().len(), here.spec().streams());
+    let (_, summary) = tool(&[
+        "plan",
+        "--db",
+        text(&log),
+        "--outbox",
+        text(&outboxes),
+        "--out",
+        text(&plan),
+        "--format",
+        "json",
+    ]);
+    assert_eq!(summary["totals"]["counters"], Value::from(0));
+}

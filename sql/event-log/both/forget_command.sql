@@ -1,0 +1,2 @@
+-- A command that no event carries is no longer remembered as accepted.
+DELETE FROM ves_command_dedupe WHERE tenant_id = $1 AND store_id = $2 AND command_id = $3

@@ -1,0 +1,194 @@
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::*;
+use crate::merkle;
+
+/// Bytes that look random and are the same in every run.
+fn hash(n: u64) -> Hash32 {
+    Hash32(Sha256::digest(n.to_le_bytes()).into())
+}
+
+fn signature(n: u64) -> SignatureBytes {
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(&hash(n).0);
+    bytes[32..].copy_from_slice(&hash(n ^ u64::MAX).0);
+    SignatureBytes(bytes)
+}
+
+fn input(n: u64) -> LeafInput {
+    LeafInput {
+        sequence_number: n,
+        event_signing_hash: hash(n),
+        agent_signature: signature(n + 1),
+    }
+}
+
+fn stream() -> StreamKey {
+    StreamKey::new(
+        Uuid::from_u128(0x0123_4567_89ab_cdef_u128 << 70 | 5).into(),
+        Uuid::from_u128(!9).into(),
+    )
+}
+
+#[test]
+fn names_read_back_and_the_best_kernel_is_available() {
+    for kernel in Kernel::ALL {
+        assert_eq!(kernel.to_string().parse(), Ok(kernel));
+    }
+    assert!("sse2".parse::<Kernel>().is_err());
+    assert!(Kernel::detect().is_available());
+    assert_eq!(Kernel::available().last(), Some(Kernel::Portable));
+}
+
+#[test]
+fn one_kernel_is_in_use_and_stays_so() {
+    let current = Kernel::current();
+    assert_eq!(force(current), Ok(()));
+    for other in Kernel::ALL.into_iter().filter(|kernel| *kernel != current) {
+        assert!(force(other).is_err());
+    }
+    assert_eq!(Kernel::current(), current);
+}
+
+#[test]
+fn nodes_are_those_of_the_definition_for_every_count() {
+    let level: Vec<Hash32> = (0..2 * 140).map(hash).collect();
+    for kernel in Kernel::ALL {
+        for count in 0..140 {
+            let expected: Vec<Hash32> = level
+                .chunks(2)
+                .take(count)
+                .map(|pair| merkle::node_hash(&pair[0], &pair[1]))
+                .collect();
+            let mut out = vec![Hash32::ZERO; count];
+            kernel.node_hashes(&level[..2 * count], &mut out);
+            assert_eq!(out, expected, "{kernel}, {count}");
+            let mut in_place = level[..2 * count + 1].to_vec();
+            kernel.parents_in_place(&mut in_place);
+            assert_eq!(in_place[..count], expected, "{kernel}, {count} in place");
+        }
+    }
+}
+
+#[test]
+fn leaves_are_those_of_the_definition_for_every_count() {
+    let inputs: Vec<LeafInput> = (0..140).map(|n| input(n << (n % 57))).collect();
+    let expected: Vec<Hash32> = inputs
+        .iter()
+        .map(|i| {
+            merkle::leaf_hash(
+                &stream(),
+                i.sequence_number,
+                &i.event_signing_hash,
+                &i.agent_signature,
+            )
+        })
+        .collect();
+    for kernel in Kernel::ALL {
+        for count in 0..140 {
+            let mut out = vec![Hash32::ZERO; count];
+            kernel.leaf_hashes(&stream(), &inputs[..count], &mut out);
+            assert_eq!(out, expected[..count], "{kernel}, {count}");
+        }
+    }
+}
+
+/// Lengths on both sides of every limit of padding, and mixed.
+#[test]
+fn batches_hash_messages_of_all_lengths_in_their_order() {
+    for kernel in Kernel::ALL {
+        let mut batch = Batch::default();
+        for count in 0..100_usize {
+            let messages: Vec<Vec<u8>> = (0..count)
+                .map(|i| (0..(i * 37 + count) % 260).map(|b| (b * 7 + i) as u8).collect())
+                .collect();
+            for message in &messages {
+                batch.start().extend_from_slice(b"dropped");
+                batch.start().extend_from_slice(message);
+                batch.finish();
+            }
+            assert_eq!(batch.len(), count);
+            let expected: Vec<Hash32> = messages
+                .iter()
+                .map(|m| Hash32(Sha256::digest(m).into()))
+                .collect();
+            assert_eq!(batch.hash_with(kernel), expected, "{kernel}, {count}");
+            assert!(batch.is_empty());
+        }
+        let lengths: Vec<usize> = (0..200).collect();
+        for len in &lengths {
+            let text = batch.start();
+            let end = text.len() + len;
+            text.resize(end, 0xa5);
+            batch.finish();
+        }
+        let expected: Vec<Hash32> = lengths
+            .iter()
+            .map(|len| Hash32(Sha256::digest(vec![0xa5; *len]).into()))
+            .collect();
+        assert_eq!(batch.hash_with(kernel), expected, "{kernel}");
+    }
+}
+
+/// FIPS 180-4's own examples.
+#[test]
+fn known_answers() {
+    for kernel in Kernel::ALL {
+        let mut batch = Batch::default();
+        for text in [
+            "abc",
+            "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+            "",
+        ]
+        .repeat(7)
+        {
+            batch.start().extend_from_slice(text.as_bytes());
+            batch.finish();
+        }
+        let hashes: Vec<String> = batch.hash_with(kernel).iter().map(ToString::to_string).collect();
+        for three in hashes.chunks(3) {
+            assert_eq!(
+                three,
+                [
+                    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                    "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+                    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                ],
+                "{kernel}"
+            );
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "two nodes for each parent")]
+fn a_level_that_does_not_fit_is_refused() {
+    node_hashes(&[Hash32::ZERO; 3], &mut [Hash32::ZERO; 2]);
+}
+
+#[test]
+#[should_panic(expected = "one place for each leaf")]
+fn inputs_that_do_not_fit_are_refused() {
+    leaf_hashes(&stream(), &[input(1)], &mut []);
+}
+
+proptest! {
+    #[test]
+    fn kernels_agree(seed in any::<u64>(), tenant in any::<u128>(), store in any::<u128>(), count in 0usize..100) {
+        let stream = StreamKey::new(Uuid::from_u128(tenant).into(), Uuid::from_u128(store).into());
+        let inputs: Vec<LeafInput> = (0..count as u64).map(|n| input(seed.wrapping_mul(n + 1))).collect();
+        let mut expected = vec![Hash32::ZERO; count];
+        Kernel::Portable.leaf_hashes(&stream, &inputs, &mut expected);
+        for kernel in Kernel::available() {
+            let mut leaves = vec![Hash32::ZERO; count];
+            kernel.leaf_hashes(&stream, &inputs, &mut leaves);
+            prop_assert_eq!(&leaves, &expected, "{}", kernel);
+            let mut parents = expected.clone();
+            Kernel::Portable.parents_in_place(&mut parents);
+            kernel.parents_in_place(&mut leaves);
+            prop_assert_eq!(&leaves[..count / 2], &parents[..count / 2], "{}", kernel);
+        }
+    }
+}
