@@ -1,10 +1,13 @@
 //! What can be said of one event of a log by itself: hashes, signature, receipt, leaf.
 
 use ed25519_dalek::VerifyingKey;
-use ves::merkle::leaf_hash;
+use rayon::prelude::*;
+use ves::kernel::{self, LeafInput};
+use ves::verify::verify_events;
 use ves::{EventCheck, Hash32, KeyRegistry, SignatureCheck};
 
 use crate::entry::LogEntry;
+use crate::error::RowError;
 
 /// An entry, checked against nothing but itself and the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,24 +40,74 @@ pub enum ReceiptCheck {
 impl EntryCheck {
     /// Checks an entry.
     pub fn of(entry: &LogEntry, keys: &KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
-        let event = &entry.event;
-        let signing_hash = event.signing_hash();
-        Self {
-            signing_hash,
-            signing_hash_matches: signing_hash == entry.event_signing_hash,
-            // The commitment code hashes what is stored, so roots are recomputed from what is stored.
-            leaf: leaf_hash(
-                &event.stream,
-                entry.sequence_number,
-                &entry.event_signing_hash,
-                &event.agent_signature,
-            ),
-            payload: event.check_payload(),
-            // Over the recomputed hash: a stored one that is wrong must not carry a signature through.
-            signature: keys.check(event, &signing_hash, entry.sequenced_at),
-            receipt: ReceiptCheck::of(entry, sequencer_key),
-        }
+        let mut checks = Self::of_group(&[entry], keys, sequencer_key);
+        checks.pop().expect("one check for each entry")
     }
+
+    /// Checks entries side by side, on one core; the checks come in their order.
+    fn of_group(
+        entries: &[&LogEntry],
+        keys: &KeyRegistry,
+        sequencer_key: Option<&VerifyingKey>,
+    ) -> Vec<Self> {
+        let events: Vec<_> = entries.iter().map(|e| (&e.event, e.sequenced_at)).collect();
+        let verdicts = verify_events(&events, keys);
+        // The commitment code hashes what is stored, so roots are recomputed from what is stored.
+        let inputs: Vec<LeafInput> = entries
+            .iter()
+            .map(|e| LeafInput {
+                sequence_number: e.sequence_number,
+                event_signing_hash: e.event_signing_hash,
+                agent_signature: e.event.agent_signature,
+            })
+            .collect();
+        let mut leaves = vec![Hash32::ZERO; inputs.len()];
+        let mut from = 0;
+        for run in entries.chunk_by(|a, b| a.event.stream == b.event.stream) {
+            let to = from + run.len();
+            kernel::leaf_hashes(&run[0].event.stream, &inputs[from..to], &mut leaves[from..to]);
+            from = to;
+        }
+        let results = entries.iter().zip(verdicts).zip(leaves);
+        results
+            .map(|((entry, verdict), leaf)| Self {
+                signing_hash_matches: verdict.signing_hash == entry.event_signing_hash,
+                signing_hash: verdict.signing_hash,
+                leaf,
+                payload: verdict.payload,
+                signature: verdict.signature,
+                receipt: ReceiptCheck::of(entry, sequencer_key),
+            })
+            .collect()
+    }
+}
+
+/// Rows are checked in groups of this many, each on one core: enough for hashes to run side by side.
+const GROUP: usize = 256;
+
+/// Checks rows on all cores; the order stays. `entry` finds the entry in what a row holds.
+pub fn check_entries<T: Send + Sync>(
+    mut rows: Vec<Result<T, RowError>>,
+    entry: impl Fn(&T) -> &LogEntry + Sync,
+    keys: &KeyRegistry,
+    sequencer_key: Option<&VerifyingKey>,
+) -> Vec<Result<(T, EntryCheck), RowError>> {
+    let mut groups = Vec::with_capacity(rows.len() / GROUP + 1);
+    while rows.len() > GROUP {
+        let rest = rows.split_off(GROUP);
+        groups.push(std::mem::replace(&mut rows, rest));
+    }
+    groups.push(rows);
+    let check_group = |group: Vec<Result<T, RowError>>| {
+        let entries: Vec<&LogEntry> = group.iter().flatten().map(&entry).collect();
+        let checks = EntryCheck::of_group(&entries, keys, sequencer_key);
+        let mut checks = checks.into_iter();
+        let with_check = |row: Result<T, RowError>| {
+            row.map(|held| (held, checks.next().expect("one check for each entry")))
+        };
+        group.into_iter().map(with_check).collect::<Vec<_>>()
+    };
+    groups.into_par_iter().flat_map_iter(check_group).collect()
 }
 
 impl ReceiptCheck {

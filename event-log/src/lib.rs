@@ -48,7 +48,7 @@ mod sql;
 mod value;
 mod view;
 
-pub use check::{EntryCheck, ReceiptCheck};
+pub use check::{EntryCheck, ReceiptCheck, check_entries};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
     ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,

@@ -436,7 +436,10 @@ mod tests {
     fn a_tree_of_a_million_leaves_gives_each_proof_at_once() {
         let leaves = leaves(1_000_003);
         let tree = Tree::new(&leaves).unwrap();
-        assert_eq!((tree.leaf_count(), Some(tree.root())), (leaves.len(), root(&leaves)));
+        assert_eq!(
+            (tree.leaf_count(), Some(tree.root())),
+            (leaves.len(), root(&leaves))
+        );
         let begun = std::time::Instant::now();
         for i in (0..leaves.len()).step_by(9973) {
             let proof = tree.proof(i).unwrap();

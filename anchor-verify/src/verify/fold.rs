@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use ed25519_dalek::VerifyingKey;
-use event_log::{EntryCheck, ExportedEntry, LogEntry, ReceiptCheck, RowError, StreamOutline};
-use rayon::prelude::*;
+use event_log::{EntryCheck, ExportedEntry, LogEntry, ReceiptCheck, RowError, StreamOutline, check_entries};
 use ves::merkle::{self, RootBuilder};
 use ves::{EventCheck, Hash32, KeyRegistry, Payload, SignatureCheck, StreamKey, stream};
 
@@ -34,9 +33,8 @@ struct Checked {
 }
 
 impl Checked {
-    fn of(exported: &ExportedEntry, keys: &KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
+    fn of(exported: &ExportedEntry, check: EntryCheck) -> Self {
         let entry = &exported.entry;
-        let check = EntryCheck::of(entry, keys, sequencer_key);
         let mut checked = Self {
             stream: entry.event.stream,
             sequence: entry.sequence_number,
@@ -520,14 +518,10 @@ impl<'a> Fold<'a> {
 
     /// Takes the next rows.
     pub fn chunk(&mut self, chunk: Chunk) {
-        let (keys, sequencer_key) = (self.keys, self.sequencer_key);
-        let checked: Vec<Result<Checked, RowError>> = chunk
-            .into_par_iter()
-            .map(|row| row.map(|entry| Checked::of(&entry, keys, sequencer_key)))
-            .collect();
+        let checked = check_entries(chunk, |held| &held.entry, self.keys, self.sequencer_key);
         for row in checked {
             match row {
-                Ok(event) => self.event(&event),
+                Ok((exported, check)) => self.event(&Checked::of(&exported, check)),
                 Err(row) => self.unreadable(&row),
             }
         }
