@@ -5,9 +5,9 @@ mod common;
 
 use std::sync::LazyLock;
 
-use anchor_verify::verify::{DbSource, code};
+use anchor_verify::verify::{DbSource, ExportSource, VerifyError, VerifyInput, code, verify};
 use anchor_verify::{AnchorsFile, Shard, Standing, UnitKind, UnitReport, Verdict, VerifyReport};
-use cli_common::ExitStatus;
+use cli_common::{Cancel, DbTarget, ExitStatus, NoProgress};
 use common::{Change, Check, Lines, Real, counts, export_of, flip, standing, trust, trusted, untied};
 use event_log::Scope;
 use fixtures::{World, WorldSpec};
@@ -534,6 +534,23 @@ fn shards_make_the_whole_and_nothing_less_does() {
 }
 
 #[test]
+fn a_cancelled_verification_says_nothing() {
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let text = HONEST.1.text();
+    let mut source = ExportSource::new("test", text.as_bytes()).unwrap();
+    let input = VerifyInput {
+        kind: "export",
+        name: "test",
+        anchors: None,
+        sequencer_key: None,
+        shard: None,
+    };
+    let stopped = verify(&mut source, &input, &NoProgress, &cancel);
+    assert!(matches!(stopped, Err(VerifyError::Cancelled(_))));
+}
+
+#[test]
 fn an_edited_report_is_refused() {
     let report = report(&HONEST.1);
     let mut value = serde_json::to_value(&report).unwrap();
@@ -609,7 +626,10 @@ fn real(name: &str, copy: &str, batches: u64, anchored: u64) {
             (from_db.totals.batches.not_checked, from_db.exit_status()),
             (0, ExitStatus::OK)
         );
-        // The same from an export.
+        // The same from the server itself, and from an export.
+        let target = DbTarget::parse(real.url.as_ref()).unwrap();
+        let mut server = DbSource::open(&target, Scope::default()).unwrap();
+        assert_eq!(check.source(&mut server).unwrap(), from_db);
         let text = common::export(&real.target(), &Scope::default(), false);
         assert_eq!(check.text(&text), from_db);
         // And with one digit changed.

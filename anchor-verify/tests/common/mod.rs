@@ -144,6 +144,8 @@ pub fn counts(report: &VerifyReport, verdict: Verdict) -> u64 {
 
 /// A real log as a snapshot, with its anchors and the sequencer's public key.
 pub struct Real {
+    pub server: ScratchPostgres,
+    pub url: String,
     pub folder: TempDir,
     pub snapshot: PathBuf,
     pub anchors: AnchorsFile,
@@ -184,6 +186,8 @@ impl Real {
             .parse()
             .unwrap();
         Some(Self {
+            server,
+            url,
             folder,
             snapshot,
             anchors: importer.finish(&[]).file,
