@@ -10,17 +10,29 @@
 //! | [`import`] | logs that any JSON-RPC client has saved, made into anchors |
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
 //! | [`standing`] | how sure it is that an anchor is on the trusted chain |
+//! | [`verify`] | whether the events of a log are what was anchored |
+//! | [`bundle`] | a part of a log with its keys, commitments and anchors, in one file |
+//! | [`proof`] | that one event is in an anchored batch, in one small file |
+//! | [`attest`] | reports that somebody puts their name to |
 //!
 //! Nothing here opens a socket. That an anchor is in a file says that somebody says it is on the chain;
 //! tying it to a block that the auditor trusts is another step.
 
 pub mod anchors;
+pub mod attest;
 pub mod batches;
+pub mod bundle;
 pub mod contracts;
 pub mod import;
+pub mod proof;
 pub mod standing;
+pub mod verify;
+
+mod files;
 
 pub use anchors::{Anchor, AnchorKind, AnchorsError, AnchorsFile, ContractAddress, tenant_store_key};
 pub use batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
 pub use import::{Import, Importer, RefusedLog};
 pub use standing::{ChainReport, Standing};
+pub use verify::report::UnitKind;
+pub use verify::{Shard, UnitReport, Verdict, VerifyReport};

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cli_common::GlobalArgs;
 
-/// Reads what sequencers have anchored on a chain. Opens no connection.
+/// Verifies what sequencers have anchored on a chain: offline, trusting nobody.
+///
+/// No connection is opened but to the database that --db names.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, max_term_width = 110)]
 struct Args {
     #[command(flatten)]
     global: GlobalArgs,
@@ -20,6 +22,13 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Import(commands::import::ImportArgs),
+    Verify(commands::verify::VerifyArgs),
+    Merge(commands::merge::MergeArgs),
+    Prove(commands::prove::ProveArgs),
+    Check(commands::check::CheckArgs),
+    Bundle(commands::bundle::BundleArgs),
+    Attest(commands::attest::AttestArgs),
+    CheckReport(commands::attest::CheckReportArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +36,13 @@ fn main() -> ExitCode {
     cli_common::init_logging(&args.global);
     let result = match &args.command {
         Command::Import(command) => commands::import::run(command, &args.global),
+        Command::Verify(command) => commands::verify::run(command, &args.global),
+        Command::Merge(command) => commands::merge::run(command, &args.global),
+        Command::Prove(command) => commands::prove::run(command, &args.global),
+        Command::Check(command) => commands::check::run(command, &args.global),
+        Command::Bundle(command) => commands::bundle::run(command, &args.global),
+        Command::Attest(command) => commands::attest::run(command, &args.global),
+        Command::CheckReport(command) => commands::attest::run_check(command, &args.global),
     };
     cli_common::finish(result, &args.global)
 }

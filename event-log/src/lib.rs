@@ -24,6 +24,8 @@
 //!   not stop the rest.
 //! - [`Repair`] writes: one transaction for one stream, under the locks that the sequencer itself uses.
 //! - [`write_snapshot`] and [`Snapshot`] make snapshot files.
+//! - [`write_export`] writes the log as NDJSON (`docs/log-export.md`), and [`ExportReader`] reads that.
+//! - [`EntryCheck`] says what of one event holds, by itself.
 //!
 //! Every statement is a file below `sql/event-log/`: in `both/` those that both databases understand, in `postgres/` and
 //! `snapshot/` those of one. None is ever put together from data.
@@ -31,11 +33,14 @@
 //! The functions are async and need a tokio runtime with I/O and time enabled; a current-thread one will do. Work on a
 //! snapshot blocks the thread that it is called on.
 
+mod check;
 mod conn;
 mod entry;
 mod error;
+mod export;
 mod jsonb;
 mod log;
+mod outline;
 mod repair;
 mod schema;
 mod snapshot;
@@ -43,12 +48,15 @@ mod sql;
 mod value;
 mod view;
 
+pub use check::{EntryCheck, ReceiptCheck, check_entries};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
     ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
 };
 pub use error::{LogError, RowError, Rows};
+pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use log::{Log, SnapshotInfo};
+pub use outline::{Outline, Scope, StreamOutline};
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
 pub use view::{EachChunk, StreamFilter, View};

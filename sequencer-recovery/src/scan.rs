@@ -8,12 +8,9 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use cli_common::{Cancel, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Commitment, LogEntry, RowError, StreamState, View};
-use rayon::prelude::*;
+use event_log::{Commitment, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamState, View, check_entries};
 use serde::Serialize;
-use ves::kernel::{self, LeafInput};
 use ves::merkle;
-use ves::verify::{EventVerdict, verify_events};
 use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
 
 use crate::error::RecoveryError;
@@ -158,7 +155,7 @@ pub async fn scan(
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
         view.for_each_entry(&state.stream, first..=last, &mut |chunk| {
-            let checked = check_chunk(chunk, input);
+            let checked = check_entries(chunk, |entry| entry, input.keys, input.sequencer_key);
             progress.advance(checked.len() as u64);
             for row in checked {
                 fold.row(row);
@@ -173,113 +170,6 @@ pub async fn scan(
     }
     cancel.check()?;
     Ok(fold.finish())
-}
-
-/// An entry with everything that could be said of it alone.
-struct Checked {
-    entry: LogEntry,
-    leaf: Hash32,
-    signing_hash_matches: bool,
-    recomputed: Hash32,
-    payload: EventCheck,
-    signature: SignatureCheck,
-    receipt: ReceiptState,
-}
-
-enum ReceiptState {
-    Missing,
-    Mismatch(String),
-    Matches(SignatureCheck),
-}
-
-/// Rows are verified in groups of this many, each on one core: enough for hashes to run side by side.
-const GROUP: usize = 256;
-
-/// Verifies a chunk of rows on all cores; the order stays.
-fn check_chunk(
-    mut chunk: Vec<Result<LogEntry, RowError>>,
-    input: &ScanInput<'_>,
-) -> Vec<Result<Checked, RowError>> {
-    let groups: Vec<Vec<Result<LogEntry, RowError>>> = {
-        let mut groups = Vec::with_capacity(chunk.len() / GROUP + 1);
-        while chunk.len() > GROUP {
-            let rest = chunk.split_off(GROUP);
-            groups.push(std::mem::replace(&mut chunk, rest));
-        }
-        groups.push(chunk);
-        groups
-    };
-    groups
-        .into_par_iter()
-        .flat_map_iter(|group| check_group(group, input))
-        .collect()
-}
-
-fn check_group(
-    group: Vec<Result<LogEntry, RowError>>,
-    input: &ScanInput<'_>,
-) -> Vec<Result<Checked, RowError>> {
-    let entries: Vec<&LogEntry> = group.iter().filter_map(|row| row.as_ref().ok()).collect();
-    let events: Vec<_> = entries.iter().map(|e| (&e.event, e.sequenced_at)).collect();
-    let verdicts = verify_events(&events, input.keys);
-    // The commitment code hashes what is stored, so roots are recomputed from what is stored.
-    let inputs: Vec<LeafInput> = entries
-        .iter()
-        .map(|e| LeafInput {
-            sequence_number: e.sequence_number,
-            event_signing_hash: e.event_signing_hash,
-            agent_signature: e.event.agent_signature,
-        })
-        .collect();
-    let mut leaves = vec![Hash32::ZERO; inputs.len()];
-    if let Some(first) = entries.first() {
-        kernel::leaf_hashes(&first.event.stream, &inputs, &mut leaves);
-    }
-    let mut results = verdicts.into_iter().zip(leaves);
-    group
-        .into_iter()
-        .map(|row| {
-            let entry = row?;
-            let (verdict, leaf) = results.next().expect("one result for each entry");
-            Ok(Checked::of(entry, verdict, leaf, input.sequencer_key))
-        })
-        .collect()
-}
-
-impl Checked {
-    fn of(
-        entry: LogEntry,
-        verdict: EventVerdict,
-        leaf: Hash32,
-        sequencer_key: Option<&VerifyingKey>,
-    ) -> Self {
-        let receipt = match &entry.receipt {
-            None => ReceiptState::Missing,
-            Some(receipt) if receipt.sequence_number != entry.sequence_number => {
-                ReceiptState::Mismatch(format!(
-                    "the receipt names number {}, the event has {}",
-                    receipt.sequence_number, entry.sequence_number
-                ))
-            }
-            Some(receipt) if receipt.sequenced_at != entry.sequenced_at => ReceiptState::Mismatch(format!(
-                "the receipt is of {}, the event of {}",
-                receipt.sequenced_at, entry.sequenced_at
-            )),
-            Some(receipt) if !receipt.hash_matches(&entry.event.stream, &entry.event_signing_hash) => {
-                ReceiptState::Mismatch("the receipt's hash is not the hash of what it promises".into())
-            }
-            Some(receipt) => ReceiptState::Matches(receipt.check_signature(sequencer_key)),
-        };
-        Self {
-            leaf,
-            signing_hash_matches: verdict.signing_hash == entry.event_signing_hash,
-            recomputed: verdict.signing_hash,
-            payload: verdict.payload,
-            signature: verdict.signature,
-            receipt,
-            entry,
-        }
-    }
 }
 
 /// The ranges whose roots are wanted, followed along the stream. Ranges may overlap.
@@ -369,9 +259,9 @@ struct Fold<'a> {
 }
 
 impl Fold<'_> {
-    fn row(&mut self, row: Result<Checked, RowError>) {
-        let checked = match row {
-            Ok(checked) => checked,
+    fn row(&mut self, row: Result<(LogEntry, EntryCheck), RowError>) {
+        let (entry, checked) = match row {
+            Ok(row) => row,
             Err(error) => {
                 self.tally
                     .unreadable
@@ -379,10 +269,9 @@ impl Fold<'_> {
                 return;
             }
         };
-        let entry = &checked.entry;
         debug_assert_eq!(entry.event.stream, self.stream);
         let position = entry.sequence_number;
-        self.fingerprint.entry(entry);
+        self.fingerprint.entry(&entry);
         self.batches.leaf(position, checked.leaf);
         let tally = &mut self.tally;
         tally.events += 1;
@@ -395,7 +284,7 @@ impl Fold<'_> {
             tally.signing_hash.add(position, || {
                 format!(
                     "stored {}, the fields hash to {}",
-                    entry.event_signing_hash, checked.recomputed
+                    entry.event_signing_hash, checked.signing_hash
                 )
             });
         }
@@ -420,7 +309,7 @@ impl Fold<'_> {
             SignatureCheck::NotChecked(why) => *tally.signatures_not_checked.entry(why).or_default() += 1,
         }
         match checked.receipt {
-            ReceiptState::Missing => {
+            ReceiptCheck::Missing => {
                 if sound {
                     match tally.receipts_to_make.last_mut() {
                         Some(last) if last.end() + 1 == position => *last = *last.start()..=position,
@@ -431,8 +320,8 @@ impl Fold<'_> {
                     .receipt_missing
                     .add(position, || format!("event {}", entry.event.event_id));
             }
-            ReceiptState::Mismatch(what) => tally.receipt_mismatch.add(position, || what),
-            ReceiptState::Matches(signature) => {
+            ReceiptCheck::Mismatch(what) => tally.receipt_mismatch.add(position, || what),
+            ReceiptCheck::Matches(signature) => {
                 tally.receipts_matching += 1;
                 match signature {
                     SignatureCheck::Valid => tally.receipt_signatures_valid += 1,

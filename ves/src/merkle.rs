@@ -292,18 +292,46 @@ pub fn inclusion_proof(leaves: &[Hash32], leaf_index: usize) -> Option<Inclusion
     if leaf_index >= leaves.len() {
         return None;
     }
-    let tree = Levels::new(leaves);
-    let depth = tree.levels.len() - 1;
-    let proof_path = (0..depth)
-        .map(|height| {
-            let sibling = (leaf_index >> height) ^ 1;
-            *tree.levels[height].get(sibling).unwrap_or(&PADS[height])
+    Tree::new(leaves)?.proof(leaf_index)
+}
+
+/// A whole tree in memory (about 64 bytes a leaf), for several proofs under one root.
+pub struct Tree(Levels);
+
+impl Tree {
+    /// The tree over leaves in order; `None` if there are none.
+    pub fn new(leaves: &[Hash32]) -> Option<Self> {
+        (!leaves.is_empty()).then(|| Self(Levels::new(leaves)))
+    }
+
+    /// How many leaves it has, padding not counted.
+    pub fn leaf_count(&self) -> usize {
+        self.0.levels[0].len()
+    }
+
+    /// Its root.
+    pub fn root(&self) -> Hash32 {
+        self.0.levels[self.0.levels.len() - 1][0]
+    }
+
+    /// The inclusion proof of the leaf at `leaf_index`; `None` if there is no such leaf.
+    pub fn proof(&self, leaf_index: usize) -> Option<InclusionProof> {
+        let tree = &self.0;
+        if leaf_index >= self.leaf_count() {
+            return None;
+        }
+        let depth = tree.levels.len() - 1;
+        let proof_path = (0..depth)
+            .map(|height| {
+                let sibling = (leaf_index >> height) ^ 1;
+                *tree.levels[height].get(sibling).unwrap_or(&PADS[height])
+            })
+            .collect();
+        Some(InclusionProof {
+            leaf_index: leaf_index as u64,
+            proof_path,
         })
-        .collect();
-    Some(InclusionProof {
-        leaf_index: leaf_index as u64,
-        proof_path,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -402,6 +430,25 @@ mod tests {
         }
         assert_eq!(root_of_leaf_inputs(&stream, &[]), None);
         assert_eq!(root_of_leaf_iter(&stream, Vec::new()), None);
+    }
+
+    #[test]
+    fn a_tree_of_a_million_leaves_gives_each_proof_at_once() {
+        let leaves = leaves(1_000_003);
+        let tree = Tree::new(&leaves).unwrap();
+        assert_eq!(
+            (tree.leaf_count(), Some(tree.root())),
+            (leaves.len(), root(&leaves))
+        );
+        let begun = std::time::Instant::now();
+        for i in (0..leaves.len()).step_by(9973) {
+            let proof = tree.proof(i).unwrap();
+            assert!(proof.proof_path.len() == 20 && proof.verifies(&leaves[i], &tree.root()));
+        }
+        // A hundred proofs made and checked; a millisecond for one would be slow.
+        assert!(begun.elapsed().as_millis() < 2000, "{:?}", begun.elapsed());
+        assert_eq!(tree.proof(leaves.len()), None);
+        assert!(Tree::new(&[]).is_none());
     }
 
     proptest! {

@@ -1,3 +1,175 @@
-//! One file a command: parse, call the library, print.
+//! One file a command: parse, call the library, print. What several of them need is here.
 
+pub mod attest;
+pub mod bundle;
+pub mod check;
 pub mod import;
+pub mod merge;
+pub mod prove;
+pub mod verify;
+
+use std::path::{Path, PathBuf};
+
+use anchor_verify::verify::{VerifyError, standings};
+use anchor_verify::{AnchorsFile, ChainReport};
+use cli_common::{Cancel, CliError, ErrorKind, Output, escape_controls};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use event_log::LogError;
+use serde::Serialize;
+use ves::Hash32;
+
+/// What an error of the library means for the user.
+fn cli_error(error: VerifyError) -> CliError {
+    let message = error.to_string();
+    match error {
+        VerifyError::Log(error) => {
+            let (kind, hint) = match &error {
+                LogError::Connect { .. } => (
+                    ErrorKind::Io,
+                    "is the server up, and is the URL right (user, host, port, database)?",
+                ),
+                LogError::NotASnapshot { .. } => (
+                    ErrorKind::Input,
+                    "give a file that `sequencer-recovery snapshot` of this release wrote",
+                ),
+                LogError::Schema { .. } => (
+                    ErrorKind::Input,
+                    "is this the sequencer's own database, migrated to v0.2.7?",
+                ),
+                LogError::Refused { .. } => (ErrorKind::Input, "is the stream's name right (tenant/store)?"),
+                _ => (ErrorKind::Io, "is the log there, and may you read it?"),
+            };
+            CliError::new(kind, message).with_hint(hint)
+        }
+        VerifyError::Io { name, source } => CliError::io(name).with_source(source),
+        VerifyError::Export { .. } => CliError::input(message)
+            .with_hint("nothing was verified; docs/log-export.md describes the form. Is there a sound copy?"),
+        VerifyError::Bundle { .. } => CliError::input(message).with_hint(
+            "nothing was verified; give a file that `anchor-verify bundle` wrote. Is there a sound copy?",
+        ),
+        VerifyError::Merge(_) => CliError::input(message)
+            .with_hint("give the JSON reports of all shards of one verification, each once"),
+        VerifyError::Cancelled(cancelled) => cancelled.into(),
+        _ => CliError::input(message),
+    }
+}
+
+/// A token that Ctrl-C and SIGTERM set.
+fn cancel_on_signals() -> Result<Cancel, CliError> {
+    Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
+}
+
+/// Reads anchors files as one; `None` if none are named.
+fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, CliError> {
+    let hint = "make the file with `anchor-verify import` of this release";
+    let mut files = Vec::new();
+    for path in paths {
+        let file = AnchorsFile::read(path).map_err(|e| CliError::input(e.to_string()).with_hint(hint))?;
+        files.push((path.clone(), file));
+    }
+    if files.is_empty() {
+        return Ok(None);
+    }
+    merge_anchors(files).map(Some)
+}
+
+fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliError> {
+    AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))
+}
+
+/// How sure each anchor is.
+fn chain(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
+    standings(file, trusted_block)
+}
+
+/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
+fn read_public_key(option: &str, value: &str) -> Result<VerifyingKey, CliError> {
+    let text = match value.parse::<Hash32>() {
+        Ok(_) => value.to_owned(),
+        Err(_) => read_small(Path::new(value)).map_err(|e| {
+            CliError::input(format!("{option}: {value}: {e}"))
+                .with_hint("give 64 hex digits, or a file that holds them")
+        })?,
+    };
+    let bytes: Hash32 = text
+        .trim()
+        .parse()
+        .map_err(|e| CliError::input(format!("{option}: {e}")))?;
+    VerifyingKey::from_bytes(&bytes.0)
+        .map_err(|e| CliError::input(format!("{option}: not an Ed25519 public key: {e}")))
+}
+
+/// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
+fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
+    let text = read_small(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+    let seed: Hash32 = text.trim().parse().map_err(|_| {
+        CliError::input(format!(
+            "{}: not the 64 hex digits of an Ed25519 seed",
+            path.display()
+        ))
+        .with_hint("a key file holds the 32-byte seed in hex and nothing else")
+    })?;
+    Ok(SigningKey::from_bytes(&seed.0))
+}
+
+/// A key file is small; whatever else is named must not fill the memory.
+fn read_small(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(4096).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The largest report that is read: some millions of batches.
+const MAX_REPORT: u64 = 4 << 30;
+
+/// Reads a report, or anything else that is JSON.
+fn read_text(path: &Path) -> Result<String, CliError> {
+    use std::io::Read as _;
+    let read = || {
+        let mut text = String::new();
+        std::fs::File::open(path)?
+            .take(MAX_REPORT)
+            .read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    };
+    read().map_err(|e| CliError::input(format!("{}: {e}", path.display())))
+}
+
+/// Writes text in place of what is at `path`.
+fn write_text(path: &Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(path, text)
+        .map_err(|e| CliError::io(format!("{} was not written", path.display())).with_source(e))
+}
+
+/// One line of NDJSON output: what it is, and the value.
+#[derive(Serialize)]
+struct Line<'a, T: Serialize> {
+    schema: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    value: T,
+}
+
+/// Writes values as NDJSON lines of one type.
+fn write_lines<W: std::io::Write, T: Serialize>(
+    out: &mut Output<W>,
+    schema: &str,
+    kind: &str,
+    values: impl IntoIterator<Item = T>,
+) -> Result<(), CliError> {
+    out.ndjson(values.into_iter().map(|value| Line { schema, kind, value }))
+}
+
+/// What was not checked, for people. Every report ends with it.
+fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
+    if all.is_empty() {
+        return out.line("NOT CHECKED: nothing was left out");
+    }
+    out.line("NOT CHECKED")?;
+    for what in all {
+        out.line(&format!("  {}", escape_controls(what)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! `anchor-verify prove`: the inclusion proof of one event.
+
+use std::path::PathBuf;
+
+use anchor_verify::proof::{Detail, Proved, Wanted, prove};
+use anchor_verify::verify::DbSource;
+use clap::Args;
+use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
+use event_log::Scope;
+use serde_json::json;
+use ves::{EventId, StreamKey};
+
+use super::{cancel_on_signals, cli_error, read_anchors};
+
+/// Write a small file that proves one event to be at its place in an anchored batch
+///
+/// Ends with 0 if the file was written, 4 if the event is in no anchored batch or its batch is not what was anchored,
+/// 8 if the log cannot be read or has no such event.
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// The event
+    #[arg(
+        long,
+        value_name = "ID",
+        required_unless_present = "stream",
+        conflicts_with = "stream"
+    )]
+    event: Option<EventId>,
+
+    /// The event's stream
+    #[arg(long, value_name = "TENANT/STORE", requires = "sequence")]
+    stream: Option<StreamKey>,
+
+    /// The event's number
+    #[arg(long, value_name = "N", requires = "stream")]
+    sequence: Option<u64>,
+
+    #[command(flatten)]
+    db: DbArg,
+
+    /// Anchors files; may be given several times
+    #[arg(long = "anchors", value_name = "FILE", required = true)]
+    anchors: Vec<PathBuf>,
+
+    /// The proof to write; one that is there is replaced
+    #[arg(long, value_name = "PROOF")]
+    out: PathBuf,
+
+    /// Put the signed fields of the event into the proof, so that it tells what the event is
+    #[arg(long)]
+    with_event: bool,
+
+    /// Put the payload into the proof too
+    #[arg(long)]
+    with_payload: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let wanted = match (args.event, args.stream, args.sequence) {
+        (Some(event), ..) => Wanted::Event(event),
+        (None, Some(stream), Some(sequence)) => Wanted::Place(stream, sequence),
+        _ => return Err(CliError::usage("give --event, or --stream and --sequence")),
+    };
+    let detail = match (args.with_payload, args.with_event) {
+        (true, _) => Detail::Payload,
+        (false, true) => Detail::Event,
+        (false, false) => Detail::Leaf,
+    };
+    let anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    let progress = stderr_progress(global);
+    let cancel = cancel_on_signals()?;
+    let mut source = DbSource::open(&args.db.target()?, Scope::default()).map_err(cli_error)?;
+    let proved =
+        prove(&mut source, wanted, detail, &anchors, progress.as_ref(), &cancel).map_err(cli_error)?;
+    drop(progress);
+    let proof = match proved {
+        Proved::Yes(proof) => proof,
+        Proved::No(failures) => {
+            for failure in failures {
+                CliError::input(format!("{}: {}", failure.code, failure.what)).report(global);
+            }
+            return Ok(ExitStatus::PROBLEMS);
+        }
+    };
+    proof
+        .write(&args.out)
+        .map_err(|e| CliError::io(format!("{} was not written", args.out.display())).with_source(e))?;
+    let mut out = Output::stdout();
+    let batch = &proof.batch;
+    if global.format == Format::Table {
+        let path = args.out.display().to_string();
+        out.line(&format!(
+            "{}: event {} of stream {}, place {} of batch {} ({} to {}), {} steps to the anchored root",
+            cli_common::escape_controls(&path),
+            proof.sequence_number,
+            proof.stream,
+            batch.leaf_index,
+            batch.batch_id,
+            batch.sequence_start,
+            batch.sequence_end,
+            batch.proof_path.len()
+        ))?;
+        out.line("NOT CHECKED: that the anchor is on the chain; `anchor-verify check` says what the proof is worth")?;
+    } else {
+        let document = json!({
+            "schema": "prove-report/1",
+            "out": args.out.display().to_string(),
+            "stream": proof.stream,
+            "sequence_number": proof.sequence_number,
+            "batch_id": batch.batch_id,
+            "leaf_index": batch.leaf_index,
+            "steps": batch.proof_path.len(),
+            "not_checked": ["that the anchor is on the chain"],
+        });
+        if global.format == Format::Json {
+            out.json(&document)?;
+        } else {
+            out.ndjson([document])?;
+        }
+    }
+    out.finish()?;
+    Ok(ExitStatus::OK)
+}

@@ -1,0 +1,517 @@
+//! Inclusion proofs: that one event is at its place in an anchored batch, in one small file that needs nothing else.
+//! The form is described in `docs/proof.md`.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use cli_common::{Cancel, Progress};
+use ed25519_dalek::VerifyingKey;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use ves::merkle::{self, InclusionProof, Tree};
+use ves::{BatchId, Event, EventCheck, EventId, Hash32, Payload, SignatureBytes, StreamKey, key};
+
+use crate::anchors::{Anchor, AnchorsFile, MAX_FILE_BYTES, read_limited, tenant_store_key};
+use crate::batches::group;
+use crate::bundle::select;
+use crate::files::write_whole;
+use crate::standing::{ChainReport, Standing};
+use crate::verify::report::Failure;
+use crate::verify::{DbSource, Verdict, VerifyError, code};
+
+/// The form that this version writes, and the only one that it reads.
+pub const SCHEMA: &str = "inclusion-proof/1";
+
+/// How much of the event a proof tells beside its leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Detail {
+    /// Nothing: stream, number, signing hash and signature.
+    #[default]
+    Leaf,
+    /// The signed fields, with the payload's hashes.
+    Event,
+    /// The payload too.
+    Payload,
+}
+
+/// Which event to prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// By its id.
+    Event(EventId),
+    /// By its place.
+    Place(StreamKey, u64),
+}
+
+/// The batch, and the way from the leaf to its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofBatch {
+    /// The batch id that the anchor names.
+    pub batch_id: BatchId,
+    /// The first number.
+    pub sequence_start: u64,
+    /// The last number (inclusive).
+    pub sequence_end: u64,
+    /// The Merkle root.
+    pub events_root: Hash32,
+    /// The leaf's place: the event's number less the first number.
+    pub leaf_index: u64,
+    /// The siblings, from the leaf's level up to below the root.
+    pub proof_path: Vec<Hash32>,
+}
+
+/// The content of a proof file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofFile {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The stream.
+    pub stream: StreamKey,
+    /// The event's number.
+    pub sequence_number: u64,
+    /// The signing hash, as the leaf has it.
+    pub event_signing_hash: Hash32,
+    /// The agent's signature, as the leaf has it.
+    pub agent_signature: SignatureBytes,
+    /// The batch.
+    pub batch: ProofBatch,
+    /// The signed fields, if they were asked for. An empty payload text means that it was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
+    /// An anchors file with the anchors of the batch and what proves them (`docs/anchors-file.md`).
+    pub anchors: Box<RawValue>,
+}
+
+/// Whether an event could be proved.
+#[derive(Debug)]
+pub enum Proved {
+    /// It could.
+    Yes(Box<ProofFile>),
+    /// It could not: it is in no anchored batch, or its batch is not what was anchored.
+    No(Vec<Failure>),
+}
+
+/// Makes the proof of one event.
+///
+/// # Errors
+/// If the log cannot be read, or there is no such event.
+pub fn prove(
+    source: &mut DbSource,
+    wanted: Wanted,
+    detail: Detail,
+    anchors: &AnchorsFile,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Proved, VerifyError> {
+    let (stream, sequence) = locate(source, wanted)?;
+    let key = tenant_store_key(&stream);
+    let holds =
+        |a: &&Anchor| a.tenant_store_key == key && (a.sequence_start..=a.sequence_end).contains(&sequence);
+    let candidates: Vec<&Anchor> = anchors.anchors.iter().filter(holds).collect();
+    if candidates.is_empty() {
+        let what =
+            format!("event {sequence} of stream {stream} is in no anchored batch of the given anchors");
+        return Ok(Proved::No(vec![
+            Failure::new("commitment.unanchored", what).at(sequence, None),
+        ]));
+    }
+    let mut ranges: Vec<(u64, u64)> = candidates
+        .iter()
+        .map(|a| (a.sequence_start, a.sequence_end))
+        .collect();
+    ranges.sort_by_key(|(start, end)| (end - start, *start));
+    ranges.dedup();
+    let mut failures = Vec::new();
+    for (start, end) in ranges {
+        let leaves = match leaves(source, &stream, (start, end), progress, cancel)? {
+            Ok(leaves) => leaves,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
+        // A width of more than usize could not have been read.
+        let at = usize::try_from(sequence - start).unwrap_or(usize::MAX);
+        let tree = Tree::new(&leaves);
+        let Some((root, path)) = tree.and_then(|tree| Some((tree.root(), tree.proof(at)?))) else {
+            continue;
+        };
+        let of_range = |a: &&&Anchor| (a.sequence_start, a.sequence_end) == (start, end);
+        match candidates.iter().filter(of_range).find(|a| a.events_root == root) {
+            Some(anchor) => {
+                let file = file_of(source, (stream, sequence), detail, anchor, path, anchors)?;
+                return Ok(Proved::Yes(Box::new(file)));
+            }
+            None => {
+                let what = format!("the events {start} to {end} give the root {root}, which is not anchored");
+                failures.push(Failure::new(code::ANCHOR_ROOT, what));
+            }
+        }
+    }
+    Ok(Proved::No(failures))
+}
+
+fn locate(source: &mut DbSource, wanted: Wanted) -> Result<(StreamKey, u64), VerifyError> {
+    match wanted {
+        Wanted::Place(stream, sequence) => Ok((stream, sequence)),
+        Wanted::Event(id) => {
+            let (runtime, view) = source.parts();
+            let found = runtime.block_on(view.find_events(&[id]))?.all()?;
+            let place = found.first().map(|found| (found.stream, found.sequence_number));
+            place.ok_or_else(|| VerifyError::Refused(format!("event {id} is not in the log")))
+        }
+    }
+}
+
+/// The leaves of a range, if all of its events are there.
+fn leaves(
+    source: &mut DbSource,
+    stream: &StreamKey,
+    (start, end): (u64, u64),
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Result<Vec<Hash32>, Failure>, VerifyError> {
+    let (runtime, view) = source.parts();
+    let mut leaves: Vec<Hash32> = Vec::new();
+    let mut failure = None;
+    progress.start("reading leaves", Some((end - start).saturating_add(1)));
+    runtime.block_on(view.for_each_leaf_input(stream, start..=end, &mut |chunk| {
+        progress.advance(chunk.len() as u64);
+        for row in chunk {
+            let expected = start + leaves.len() as u64;
+            match row {
+                Ok(input) if input.sequence_number == expected => leaves.push(merkle::leaf_hash(
+                    stream,
+                    expected,
+                    &input.event_signing_hash,
+                    &input.agent_signature,
+                )),
+                Ok(_) => {
+                    let what = format!("event {expected} is missing");
+                    failure = Some(Failure::new(code::GAP_INTERIOR, what).at(expected, None));
+                }
+                Err(row) => {
+                    failure = Some(Failure::new(code::UNREADABLE, row.to_string()).at(expected, None));
+                }
+            }
+            if failure.is_some() {
+                return ControlFlow::Break(());
+            }
+        }
+        if cancel.is_cancelled() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }))?;
+    progress.finish();
+    cancel.check()?;
+    let next = start + leaves.len() as u64;
+    if failure.is_none() && next <= end {
+        let what = format!("event {next} is missing");
+        failure = Some(Failure::new(code::GAP_TAIL, what).at(next, None));
+    }
+    Ok(failure.map_or(Ok(leaves), Err))
+}
+
+fn file_of(
+    source: &mut DbSource,
+    (stream, sequence): (StreamKey, u64),
+    detail: Detail,
+    anchor: &Anchor,
+    path: InclusionProof,
+    anchors: &AnchorsFile,
+) -> Result<ProofFile, VerifyError> {
+    let (runtime, view) = source.parts();
+    let entry = runtime
+        .block_on(view.entries(&stream, sequence..=sequence))?
+        .all()?
+        .pop();
+    let entry =
+        entry.ok_or_else(|| VerifyError::Refused(format!("event {sequence} of stream {stream} is gone")))?;
+    let (signing_hash, signature) = (entry.event_signing_hash, entry.event.agent_signature);
+    let mut event = entry.event;
+    // Neither is signed, and a post-quantum bundle is larger than all the rest.
+    (event.command_id, event.base_version, event.agent_signature_bundle) = (None, None, None);
+    if detail < Detail::Payload {
+        event.payload = match event.payload {
+            Payload::Plain(_) => Payload::Plain(String::new()),
+            Payload::Encrypted(_) => Payload::Encrypted(String::new()),
+        };
+    }
+    // With all that could contest the batch: whoever checks must see it too.
+    let key = tenant_store_key(&stream);
+    let chosen = select(anchors, |a| {
+        a.batch_id == anchor.batch_id
+            || (a.tenant_store_key == key
+                && a.sequence_start <= anchor.sequence_end
+                && a.sequence_end >= anchor.sequence_start)
+    });
+    let mut text = Vec::new();
+    chosen
+        .write_json(&mut text)
+        .map_err(VerifyError::io("the anchors"))?;
+    let anchors: Box<RawValue> =
+        serde_json::from_slice(&text).map_err(|e| VerifyError::io("the anchors")(e.into()))?;
+    Ok(ProofFile {
+        schema: SCHEMA.to_owned(),
+        stream,
+        sequence_number: sequence,
+        event_signing_hash: signing_hash,
+        agent_signature: signature,
+        batch: ProofBatch {
+            batch_id: anchor.batch_id,
+            sequence_start: anchor.sequence_start,
+            sequence_end: anchor.sequence_end,
+            events_root: anchor.events_root,
+            leaf_index: path.leaf_index,
+            proof_path: path.proof_path,
+        },
+        event: (detail >= Detail::Event).then_some(event),
+        anchors,
+    })
+}
+
+/// What a proof says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProofCheck {
+    /// PROVEN, MATCHES ANCHORS or FAILED.
+    pub verdict: Verdict,
+    /// The stream.
+    pub stream: StreamKey,
+    /// The number.
+    pub sequence_number: u64,
+    /// The signing hash that is proved to be there.
+    pub event_signing_hash: Hash32,
+    /// The event, if its signed fields are in the proof and hash to that.
+    pub event_id: Option<EventId>,
+    /// The batch.
+    pub batch_id: BatchId,
+    /// What does not hold.
+    pub failures: Vec<Failure>,
+    /// What was not checked.
+    pub not_checked: Vec<String>,
+}
+
+impl ProofFile {
+    /// Reads a proof file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not one.
+    pub fn read(path: &Path) -> Result<Self, VerifyError> {
+        let name = path.display().to_string();
+        let bytes = read_limited(path, MAX_FILE_BYTES).map_err(VerifyError::io(&name))?;
+        let bytes = bytes.ok_or_else(|| VerifyError::Refused(format!("{name} is larger than any proof")))?;
+        Self::from_json(&bytes).map_err(|what| VerifyError::Refused(format!("{name}: {what}")))
+    }
+
+    /// Reads the text of a proof file.
+    ///
+    /// # Errors
+    /// What is not a proof of this form.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct SchemaOnly {
+            schema: String,
+        }
+        let schema: SchemaOnly =
+            serde_json::from_slice(bytes).map_err(|e| format!("not an inclusion proof: {e}"))?;
+        if schema.schema != SCHEMA {
+            let found: String = schema.schema.chars().take(60).collect();
+            return Err(format!("has the schema {found:?}; this version reads {SCHEMA:?}"));
+        }
+        serde_json::from_slice(bytes).map_err(|e| format!("not an inclusion proof: {e}"))
+    }
+
+    /// Writes the file in place of what is there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        use io::Write as _;
+        write_whole(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// The anchors in it.
+    ///
+    /// # Errors
+    /// If they are not an anchors file.
+    pub fn anchors(&self) -> Result<AnchorsFile, String> {
+        AnchorsFile::from_json(self.anchors.get().as_bytes()).map_err(|e| format!("its anchors: it {e}"))
+    }
+
+    /// Checks the proof by itself. `chain` are the standings of [`ProofFile::anchors`], in their order; `agent_key` is
+    /// the key that the event is expected to be signed with.
+    pub fn check(
+        &self,
+        anchors: &AnchorsFile,
+        chain: &ChainReport,
+        agent_key: Option<&VerifyingKey>,
+    ) -> ProofCheck {
+        let mut check = ProofCheck {
+            verdict: Verdict::Failed,
+            stream: self.stream,
+            sequence_number: self.sequence_number,
+            event_signing_hash: self.event_signing_hash,
+            event_id: None,
+            batch_id: self.batch.batch_id,
+            failures: Vec::new(),
+            not_checked: chain.not_checked.clone(),
+        };
+        self.check_path(&mut check);
+        self.check_event(&mut check);
+        match agent_key {
+            Some(key) if key::verify(key, &self.event_signing_hash, &self.agent_signature) => {}
+            Some(_) => check.failures.push(Failure::new(
+                code::SIGNATURE,
+                "the agent's signature does not hold by the given key",
+            )),
+            None => check
+                .not_checked
+                .push("agent signature: the agent's public key was not given".into()),
+        }
+        let verdict = self.check_anchors(&mut check, anchors, chain);
+        if check.failures.is_empty() {
+            check.verdict = verdict;
+        }
+        check
+    }
+
+    fn check_path(&self, check: &mut ProofCheck) {
+        let batch = &self.batch;
+        let mut wrong = |what: String| check.failures.push(Failure::new(code::ANCHOR_ROOT, what));
+        let within = (batch.sequence_start..=batch.sequence_end).contains(&self.sequence_number);
+        if !within || self.sequence_number - batch.sequence_start != batch.leaf_index {
+            return wrong(format!(
+                "number {} is not at place {} of the batch {} to {}",
+                self.sequence_number, batch.leaf_index, batch.sequence_start, batch.sequence_end
+            ));
+        }
+        let width = (batch.sequence_end - batch.sequence_start).saturating_add(1);
+        // A path of another length is one of another tree, or stops at an inner node.
+        let depth = width.checked_next_power_of_two().map(u64::trailing_zeros);
+        if depth.is_none_or(|depth| batch.proof_path.len() as u64 != u64::from(depth)) {
+            return wrong(format!(
+                "the path has {} steps, a tree of {width} leaves has another depth",
+                batch.proof_path.len()
+            ));
+        }
+        let leaf = merkle::leaf_hash(
+            &self.stream,
+            self.sequence_number,
+            &self.event_signing_hash,
+            &self.agent_signature,
+        );
+        let path = InclusionProof {
+            leaf_index: batch.leaf_index,
+            proof_path: batch.proof_path.clone(),
+        };
+        if !path.verifies(&leaf, &batch.events_root) {
+            wrong(format!(
+                "the leaf and its path do not give the root {}",
+                batch.events_root
+            ));
+        }
+    }
+
+    fn check_event(&self, check: &mut ProofCheck) {
+        let Some(event) = &self.event else {
+            check
+                .not_checked
+                .push("the event's fields: only their signing hash is in the proof".into());
+            return;
+        };
+        let mut wrong = |code: &str, what: &str| check.failures.push(Failure::new(code, what));
+        if event.stream != self.stream || event.agent_signature != self.agent_signature {
+            wrong(
+                code::SIGNING_HASH,
+                "the event's stream or signature is not that of the leaf",
+            );
+        }
+        if event.signing_hash() == self.event_signing_hash {
+            check.event_id = Some(event.event_id);
+        } else {
+            wrong(
+                code::SIGNING_HASH,
+                "the event's fields do not give the signing hash",
+            );
+        }
+        if event.payload.json().is_empty() {
+            check
+                .not_checked
+                .push("payload hash: the payload was left out".into());
+        } else if let EventCheck::Mismatch(what) = event.check_payload() {
+            check.failures.push(Failure::new(code::PAYLOAD_HASH, what));
+        }
+    }
+
+    fn check_anchors(&self, check: &mut ProofCheck, file: &AnchorsFile, chain: &ChainReport) -> Verdict {
+        let batch = &self.batch;
+        let key = tenant_store_key(&self.stream);
+        let states_it = |a: &Anchor| {
+            (a.tenant_store_key, a.batch_id) == (key, batch.batch_id)
+                && (a.sequence_start, a.sequence_end) == (batch.sequence_start, batch.sequence_end)
+                && a.events_root == batch.events_root
+        };
+        if file.anchors.len() != chain.standings.len() {
+            check.failures.push(Failure::new(
+                code::ANCHOR_PROOF,
+                "the standings are of other anchors",
+            ));
+            return Verdict::Failed;
+        }
+        let of = |wanted: fn(&Standing) -> bool| -> Vec<Anchor> {
+            let both = file.anchors.iter().zip(&chain.standings);
+            both.filter(|(_, s)| wanted(s)).map(|(a, _)| *a).collect()
+        };
+        // What is merely claimed cannot contest what is proven.
+        let levels = [
+            (of(|s| matches!(s, Standing::Trusted { .. })), Verdict::Proven),
+            (
+                of(|s| !matches!(s, Standing::Failed { .. })),
+                Verdict::MatchesAnchors,
+            ),
+        ];
+        for (anchors, verdict) in levels {
+            if !anchors.iter().any(states_it) {
+                continue;
+            }
+            let contested = group(&anchors, &[self.stream])
+                .streams
+                .into_iter()
+                .flat_map(|stream| stream.batches)
+                .any(|b| {
+                    b.contested
+                        && b.tenant_store_key == key
+                        && b.batch_id == batch.batch_id
+                        && b.events_root == batch.events_root
+                });
+            if !contested {
+                return verdict;
+            }
+            let what = format!("other anchors contradict that of batch {}", batch.batch_id);
+            check.failures.push(Failure::new(code::ANCHOR_CONFLICT, what));
+            return Verdict::Failed;
+        }
+        let both = file.anchors.iter().zip(&chain.standings);
+        let failure = both
+            .filter(|(anchor, _)| states_it(anchor))
+            .find_map(|(_, standing)| match standing {
+                Standing::Failed { why } => Some(Failure::new(code::ANCHOR_PROOF, why.clone())),
+                _ => None,
+            });
+        check.failures.push(failure.unwrap_or_else(|| {
+            let what = format!(
+                "no anchor in the proof names batch {} of stream {}, {} to {}, with the root {}",
+                batch.batch_id, self.stream, batch.sequence_start, batch.sequence_end, batch.events_root
+            );
+            Failure::new(code::ANCHOR_ROOT, what)
+        }));
+        Verdict::Failed
+    }
+}

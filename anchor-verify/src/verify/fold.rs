@@ -1,0 +1,617 @@
+//! The pass over the events: each checked by itself on all cores, then folded in order into the batches it is in.
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::VerifyingKey;
+use event_log::{EntryCheck, ExportedEntry, LogEntry, ReceiptCheck, RowError, StreamOutline, check_entries};
+use ves::merkle::{self, RootBuilder};
+use ves::{EventCheck, Hash32, KeyRegistry, Payload, SignatureCheck, StreamKey, stream};
+
+use crate::verify::code;
+use crate::verify::plan::{Anchored, Plan, Unit};
+use crate::verify::report::{Failure, Skipped, UnitKind, UnitReport, Verdict};
+use crate::verify::source::Chunk;
+
+/// So many failures of one unit are listed; the rest is counted.
+const MAX_FAILURES: usize = 50;
+/// So many different things that were not checked are told apart in one unit.
+const MAX_SKIPPED: usize = 40;
+/// So many events are named for each of them.
+const MAX_SEQUENCES: usize = 20;
+/// So many rows without a place are listed.
+const MAX_PROBLEMS: usize = 1000;
+
+/// What is known of one event before it meets its batch.
+struct Checked {
+    stream: StreamKey,
+    sequence: u64,
+    leaf: Hash32,
+    failures: Vec<Failure>,
+    skipped: Vec<String>,
+    /// The signature could not be judged since the key is not there.
+    unjudged: bool,
+}
+
+impl Checked {
+    fn of(exported: &ExportedEntry, check: EntryCheck) -> Self {
+        let entry = &exported.entry;
+        let mut checked = Self {
+            stream: entry.event.stream,
+            sequence: entry.sequence_number,
+            leaf: check.leaf,
+            failures: Vec::new(),
+            skipped: Vec::new(),
+            unjudged: false,
+        };
+        checked.judge_hashes(exported, &check);
+        checked.judge_signature(entry, check.signature);
+        checked.judge_receipt(entry, check.receipt);
+        checked
+    }
+
+    fn fail(&mut self, entry: &LogEntry, code: &str, what: impl Into<String>) {
+        let failure = Failure::new(code, what).at(entry.sequence_number, Some(entry.event.event_id));
+        self.failures.push(failure);
+    }
+
+    fn judge_hashes(&mut self, exported: &ExportedEntry, check: &EntryCheck) {
+        let entry = &exported.entry;
+        if !check.signing_hash_matches {
+            let what = format!(
+                "the stored signing hash is {}, the fields hash to {}",
+                entry.event_signing_hash, check.signing_hash
+            );
+            self.fail(entry, code::SIGNING_HASH, what);
+        }
+        if exported.redacted {
+            self.skipped.push("payload hash: the payload was left out".into());
+        } else if let EventCheck::Mismatch(what) = &check.payload {
+            self.fail(entry, code::PAYLOAD_HASH, what);
+        } else if matches!(entry.event.payload, Payload::Encrypted(_)) {
+            self.skipped
+                .push("plaintext hash of an encrypted payload: it takes the recipients' keys".into());
+        }
+    }
+
+    fn judge_signature(&mut self, entry: &LogEntry, signature: SignatureCheck) {
+        let event = &entry.event;
+        let by = format!("key {} of agent {}", event.agent_key_id, event.source_agent_id);
+        match signature {
+            SignatureCheck::Valid => {}
+            SignatureCheck::Invalid => {
+                self.fail(
+                    entry,
+                    code::SIGNATURE,
+                    format!("the signature by {by} does not hold"),
+                );
+            }
+            SignatureCheck::KeyNotValid(why) => self.fail(entry, code::KEY, format!("{by}: {why}")),
+            SignatureCheck::KeyUnknown => {
+                self.unjudged = true;
+                self.skipped
+                    .push(format!("agent signature: {by} is not among the keys"));
+            }
+            SignatureCheck::NotChecked(why) => self.skipped.push(format!("agent signature: {why}")),
+        }
+    }
+
+    fn judge_receipt(&mut self, entry: &LogEntry, receipt: ReceiptCheck) {
+        match receipt {
+            ReceiptCheck::Missing => self.skipped.push("receipt: there is none".into()),
+            ReceiptCheck::Mismatch(what) => self.fail(entry, code::RECEIPT, what),
+            ReceiptCheck::Matches(SignatureCheck::Valid) => {}
+            ReceiptCheck::Matches(SignatureCheck::NotChecked(why)) => {
+                self.skipped.push(format!("receipt signature: {why}"));
+            }
+            ReceiptCheck::Matches(_) => self.fail(
+                entry,
+                code::RECEIPT_SIGNATURE,
+                "the sequencer's signature over the receipt does not hold",
+            ),
+        }
+    }
+}
+
+/// A unit as far as the pass has come.
+struct Progressing {
+    unit: Unit,
+    roots: RootBuilder,
+    /// The next number that is not accounted for.
+    next: u64,
+    events: u64,
+    missing: u64,
+    unreadable: bool,
+    unjudged: bool,
+    failure_count: u64,
+    failures: Vec<Failure>,
+    skipped: BTreeMap<String, (u64, Vec<u64>)>,
+}
+
+impl Progressing {
+    fn new(unit: Unit) -> Self {
+        Self {
+            next: unit.start,
+            unit,
+            roots: RootBuilder::default(),
+            events: 0,
+            missing: 0,
+            unreadable: false,
+            unjudged: false,
+            failure_count: 0,
+            failures: Vec::new(),
+            skipped: BTreeMap::new(),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.failure_count += 1;
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(failure);
+        }
+    }
+
+    fn skip(&mut self, what: &str, sequence: Option<u64>) {
+        // Reasons come out of hostile input: that there are too many is one more.
+        let what = if self.skipped.len() < MAX_SKIPPED || self.skipped.contains_key(what) {
+            what
+        } else {
+            "for more reasons than are listed"
+        };
+        let (count, sequences) = self.skipped.entry(what.to_owned()).or_default();
+        *count += 1;
+        sequences.extend(sequence.filter(|_| sequences.len() < MAX_SEQUENCES));
+    }
+
+    /// Notes that there is nothing from the last number up to this one, but for rows that cannot be read.
+    fn missing_before(&mut self, sequence: u64, held: &StreamOutline, notes: &Notes) {
+        let mut from = self.next;
+        for unreadable in notes.between(&held.stream, from, sequence) {
+            self.missing(from, unreadable, held);
+            from = unreadable + 1;
+        }
+        self.missing(from, sequence, held);
+    }
+
+    /// Notes that there is nothing from here to before there.
+    fn missing(&mut self, from: u64, until: u64, held: &StreamOutline) {
+        if from >= until {
+            return;
+        }
+        let to = until - 1;
+        let count = until - from;
+        self.missing = self.missing.saturating_add(count);
+        if self.unit.refused.is_some() {
+            return;
+        }
+        let code = if held.first.is_none_or(|first| to < first) {
+            code::GAP_LEADING
+        } else if held.last.is_some_and(|last| from > last) {
+            code::GAP_TAIL
+        } else {
+            code::GAP_INTERIOR
+        };
+        let what = if from == to {
+            format!("event {from} is missing")
+        } else {
+            format!("{count} events are missing, {from} to {to}")
+        };
+        self.fail(Failure::new(code, what).at(from, None));
+    }
+
+    fn event(&mut self, checked: &Checked, held: &StreamOutline, notes: &Notes) {
+        self.missing_before(checked.sequence, held, notes);
+        self.next = checked.sequence.saturating_add(1);
+        self.events += 1;
+        self.roots.push(checked.leaf);
+        self.unjudged |= checked.unjudged;
+        for failure in &checked.failures {
+            self.fail(failure.clone());
+        }
+        for what in &checked.skipped {
+            self.skip(what, Some(checked.sequence));
+        }
+    }
+
+    /// Compares the root with all that is known of it.
+    fn finish(mut self, plan: &Plan, notes: &Notes) -> UnitReport {
+        let held = &plan.outline.streams[self.unit.stream];
+        if !self.unit.passed_over {
+            self.missing_before(self.unit.end.saturating_add(1), held, notes);
+        }
+        for (sequence, what) in notes.of(&held.stream, self.unit.start, self.unit.end) {
+            self.unreadable = true;
+            self.fail(Failure::new(code::UNREADABLE, what).at(sequence, None));
+        }
+        let whole = self.missing == 0
+            && !self.unreadable
+            && self.events == self.unit.width()
+            && self.unit.refused.is_none();
+        let root = self
+            .roots
+            .root()
+            .filter(|_| whole && self.unit.kind == UnitKind::Batch);
+        self.judge_commitments(root, held);
+        self.judge_anchors(root, plan);
+        if let Some(what) = self.unit.refused.clone() {
+            self.skip(&what, None);
+        }
+        let matches = |anchored: &&Anchored| Some(anchored.events_root) == root;
+        let proven = |a: &Anchored| a.trusted && !a.contested;
+        let verdict = if self.failure_count > 0 {
+            Verdict::Failed
+        } else if self.unit.refused.is_some() || self.unit.kind == UnitKind::Unbatched || self.unjudged {
+            Verdict::NotChecked
+        } else if self.unit.anchored.iter().filter(matches).any(proven) {
+            Verdict::Proven
+        } else if self.unit.anchored.iter().filter(matches).count() > 0 {
+            Verdict::MatchesAnchors
+        } else if root.is_some() && !self.unit.commitments.is_empty() {
+            Verdict::MatchesDatabase
+        } else {
+            Verdict::NotChecked
+        };
+        let Unit {
+            index,
+            kind,
+            start,
+            end,
+            commitments,
+            anchored,
+            failed_anchors,
+            ..
+        } = self.unit;
+        let mut batch_ids: Vec<_> = commitments
+            .iter()
+            .map(|at| held.commitments[*at].batch_id)
+            .chain(anchored.iter().map(|a| a.batch_id))
+            .collect();
+        batch_ids.sort_unstable();
+        batch_ids.dedup();
+        UnitReport {
+            unit: index,
+            kind,
+            stream: held.stream,
+            sequence_start: start,
+            sequence_end: end,
+            verdict,
+            batch_ids,
+            committed: !commitments.is_empty(),
+            events: self.events,
+            missing: self.missing,
+            root,
+            anchors: anchored
+                .into_iter()
+                .flat_map(|a| a.refs)
+                .chain(failed_anchors)
+                .collect(),
+            failure_count: self.failure_count,
+            failures: self.failures,
+            not_checked: self
+                .skipped
+                .into_iter()
+                .map(|(what, (count, sequences))| Skipped {
+                    what,
+                    count,
+                    sequences,
+                })
+                .collect(),
+        }
+    }
+
+    fn judge_commitments(&mut self, root: Option<Hash32>, held: &StreamOutline) {
+        let (start, end) = (self.unit.start, self.unit.end);
+        for (nth, at) in self.unit.commitments.clone().into_iter().enumerate() {
+            let c = &held.commitments[at];
+            let id = c.batch_id;
+            let mut wrong = |code: &str, what: String| self.fail(Failure::new(code, what));
+            if nth > 0 {
+                wrong(
+                    code::COMMITMENT_GAP,
+                    format!("commitment {id} is a second one of this range"),
+                );
+            }
+            let leaves = u64::from(c.leaf_count);
+            let counts = (u64::from(c.padded_leaf_count), c.tree_depth);
+            if end - start != leaves.wrapping_sub(1)
+                || counts != (merkle::padded_leaf_count(leaves), merkle::tree_depth(leaves))
+            {
+                let what = format!(
+                    "commitment {id} counts {leaves} leaves, {} with padding, and a depth of {}, over the numbers \
+                     {start} to {end}",
+                    counts.0, counts.1
+                );
+                wrong(code::COMMITMENT_GAP, what);
+            }
+            if let Some(root) = root.filter(|root| *root != c.merkle_root) {
+                let what = format!(
+                    "commitment {id} has the root {}, the events give {root}",
+                    c.merkle_root
+                );
+                wrong(code::COMMITMENT_ROOT, what);
+            }
+            let state_root = stream::state_root(
+                &held.stream,
+                &c.prev_state_root,
+                &c.merkle_root,
+                start,
+                end,
+                c.leaf_count,
+            );
+            if state_root != c.new_state_root {
+                let what = format!(
+                    "commitment {id} has the state root {}, its fields give {state_root}",
+                    c.new_state_root
+                );
+                wrong(code::STATE_ROOT, what);
+            }
+            let from_start = held.range.as_ref().is_none_or(|range| *range.start() <= 1);
+            match at.checked_sub(1).map(|before| &held.commitments[before]) {
+                Some(before) => {
+                    if before.sequence_end.checked_add(1) != Some(start) {
+                        let what = format!(
+                            "commitment {id} starts at {start}, commitment {} before it ends at {}",
+                            before.batch_id, before.sequence_end
+                        );
+                        wrong(code::COMMITMENT_GAP, what);
+                    }
+                    if before.new_state_root != c.prev_state_root {
+                        let what = format!(
+                            "commitment {id} goes on from the state root {}, commitment {} before it ended with {}",
+                            c.prev_state_root, before.batch_id, before.new_state_root
+                        );
+                        wrong(code::STATE_ROOT, what);
+                    }
+                }
+                None if from_start => {
+                    if c.prev_state_root != stream::GENESIS_STATE_ROOT {
+                        let what = format!(
+                            "commitment {id} is the first of its stream, and goes on from the state root {}",
+                            c.prev_state_root
+                        );
+                        wrong(code::STATE_ROOT, what);
+                    }
+                }
+                None => self.skip(
+                    "previous state root: the commitment before is not in the input",
+                    None,
+                ),
+            }
+        }
+    }
+
+    fn judge_anchors(&mut self, root: Option<Hash32>, plan: &Plan) {
+        let held = &plan.outline.streams[self.unit.stream];
+        let here = (Some(held.stream), self.unit.start, self.unit.end);
+        let commitments: Vec<_> = self
+            .unit
+            .commitments
+            .iter()
+            .map(|at| &held.commitments[*at])
+            .collect();
+        let mut wrong = Vec::new();
+        let mut skipped = Vec::new();
+        for c in &commitments {
+            let mut places = plan.by_batch.get(&c.batch_id).into_iter().flatten();
+            if let Some((stream, start, end)) = places.find(|place| **place != here) {
+                let stream = stream.map_or("another stream".to_owned(), |s| format!("stream {s}"));
+                let what = format!(
+                    "commitment {} has the batch id that is anchored for {stream}, {start} to {end}",
+                    c.batch_id
+                );
+                wrong.push(Failure::new(code::ANCHOR_CONFLICT, what));
+            }
+        }
+        for a in &self.unit.anchored {
+            if a.contested {
+                let what = format!(
+                    "batch {} is anchored, and other anchors contradict it (in range, roots or id)",
+                    a.batch_id
+                );
+                wrong.push(Failure::new(code::ANCHOR_CONFLICT, what));
+            }
+            if let Some(root) = root.filter(|root| *root != a.events_root) {
+                let what = format!(
+                    "batch {} is anchored with the root {}, the events give {root}",
+                    a.batch_id, a.events_root
+                );
+                wrong.push(Failure::new(code::ANCHOR_ROOT, what));
+            }
+            for c in &commitments {
+                if (c.merkle_root, c.new_state_root) != (a.events_root, a.state_root) {
+                    let what = format!(
+                        "batch {} is anchored with the root {} and the state root {}, commitment {} has {} and {}",
+                        a.batch_id, a.events_root, a.state_root, c.batch_id, c.merkle_root, c.new_state_root
+                    );
+                    wrong.push(Failure::new(code::ANCHOR_CONFLICT, what));
+                }
+            }
+            if commitments.is_empty() {
+                match plan.state_root_before(&self.unit) {
+                    Some(previous) => {
+                        let leaves = u32::try_from(self.unit.width()).unwrap_or(u32::MAX);
+                        let (start, end) = (self.unit.start, self.unit.end);
+                        let expected =
+                            stream::state_root(&held.stream, &previous, &a.events_root, start, end, leaves);
+                        if expected != a.state_root {
+                            let what = format!(
+                                "batch {} is anchored with the state root {}, the one before and its root give {expected}",
+                                a.batch_id, a.state_root
+                            );
+                            wrong.push(Failure::new(code::STATE_ROOT, what));
+                        }
+                    }
+                    None => skipped.push("anchored state root: the batch before is not known"),
+                }
+                skipped.push("commitment: the input has none for this anchored batch");
+            }
+        }
+        let trusted = self.unit.anchored.iter().any(|a| a.trusted);
+        if let Some(failed) = self.unit.failed_anchors.first().filter(|_| !trusted) {
+            let what = format!(
+                "the anchor of batch {} in block {}: {}",
+                failed.batch_id, failed.block_number, failed.why
+            );
+            wrong.push(Failure::new(code::ANCHOR_PROOF, what));
+        }
+        wrong.into_iter().for_each(|failure| self.fail(failure));
+        skipped.into_iter().for_each(|what| self.skip(what, None));
+    }
+}
+
+/// Rows that cannot be read and say where they would be. Where they stand says little: they must not move the pass.
+#[derive(Default)]
+struct Notes(BTreeMap<(StreamKey, u64), String>);
+
+impl Notes {
+    /// The numbers from here to before there.
+    fn between(&self, stream: &StreamKey, from: u64, until: u64) -> Vec<u64> {
+        if from >= until {
+            return Vec::new();
+        }
+        let range = self.0.range((*stream, from)..(*stream, until));
+        range.map(|((_, sequence), _)| *sequence).collect()
+    }
+
+    /// What is noted in a range, both ends included.
+    fn of(&self, stream: &StreamKey, start: u64, end: u64) -> Vec<(u64, String)> {
+        let range = self.0.range((*stream, start)..=(*stream, end));
+        range
+            .map(|((_, sequence), what)| (*sequence, what.clone()))
+            .collect()
+    }
+}
+
+/// Where the pass is.
+pub(super) struct Fold<'a> {
+    plan: &'a Plan,
+    keys: &'a KeyRegistry,
+    sequencer_key: Option<&'a VerifyingKey>,
+    /// Units not begun yet, the next one last.
+    waiting: Vec<Unit>,
+    active: Vec<Progressing>,
+    done: Vec<UnitReport>,
+    notes: Notes,
+    problems: Vec<Failure>,
+    more_problems: u64,
+}
+
+impl<'a> Fold<'a> {
+    pub fn new(
+        plan: &'a Plan,
+        mut units: Vec<Unit>,
+        keys: &'a KeyRegistry,
+        sequencer_key: Option<&'a VerifyingKey>,
+    ) -> Self {
+        units.reverse();
+        Self {
+            plan,
+            keys,
+            sequencer_key,
+            waiting: units,
+            active: Vec::new(),
+            done: Vec::new(),
+            notes: Notes::default(),
+            problems: Vec::new(),
+            more_problems: 0,
+        }
+    }
+
+    /// Takes the next rows.
+    pub fn chunk(&mut self, chunk: Chunk) {
+        let checked = check_entries(chunk, |held| &held.entry, self.keys, self.sequencer_key);
+        for row in checked {
+            match row {
+                Ok((exported, check)) => self.event(&Checked::of(&exported, check)),
+                Err(row) => self.unreadable(&row),
+            }
+        }
+    }
+
+    /// Begins and ends units, so that those that hold this place are active.
+    fn advance(&mut self, stream: &StreamKey, sequence: u64) {
+        let plan = self.plan;
+        let place = |unit: &Unit| (plan.outline.streams[unit.stream].stream, unit.start);
+        let here = (*stream, sequence);
+        let mut at = 0;
+        while at < self.active.len() {
+            let unit = &self.active[at].unit;
+            if (place(unit).0, unit.end) < here {
+                let done = self.active.remove(at);
+                self.done.push(done.finish(plan, &self.notes));
+            } else {
+                at += 1;
+            }
+        }
+        while let Some(unit) = self.waiting.pop_if(|unit| place(unit) <= here) {
+            let begun = Progressing::new(unit);
+            if begun.unit.passed_over || (place(&begun.unit).0, begun.unit.end) < here {
+                self.done.push(begun.finish(plan, &self.notes));
+            } else {
+                self.active.push(begun);
+            }
+        }
+    }
+
+    fn event(&mut self, checked: &Checked) {
+        self.advance(&checked.stream, checked.sequence);
+        for active in &mut self.active {
+            let held = &self.plan.outline.streams[active.unit.stream];
+            if held.stream != checked.stream || checked.sequence < active.unit.start {
+                continue;
+            }
+            if checked.sequence < active.next {
+                // A table without its constraint may give a number twice.
+                let what = format!("number {} is there twice", checked.sequence);
+                active.unreadable = true;
+                active.fail(Failure::new(code::UNREADABLE, what).at(checked.sequence, None));
+                continue;
+            }
+            active.event(checked, held, &self.notes);
+        }
+    }
+
+    fn unreadable(&mut self, row: &RowError) {
+        match row.stream.zip(row.sequence) {
+            Some(place) if self.notes.0.len() < MAX_PROBLEMS => {
+                self.notes.0.insert(place, row.to_string());
+            }
+            _ => self.problem(row.to_string()),
+        }
+    }
+
+    fn problem(&mut self, what: String) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(Failure::new(code::UNREADABLE, what));
+        } else {
+            self.more_problems += 1;
+        }
+    }
+
+    /// The reports of all units, in the order of the plan, and what has no place in them.
+    pub fn finish(mut self) -> (Vec<UnitReport>, Vec<Failure>) {
+        let plan = self.plan;
+        let rest = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(Progressing::new);
+        for unit in std::mem::take(&mut self.active).into_iter().chain(rest) {
+            self.done.push(unit.finish(plan, &self.notes));
+        }
+        // A row whose place is in no unit at all; one in another shard's unit is that shard's.
+        let notes = std::mem::take(&mut self.notes);
+        for ((stream, sequence), what) in notes.0 {
+            let holds = |unit: &Unit| {
+                plan.outline.streams[unit.stream].stream == stream
+                    && (unit.start..=unit.end).contains(&sequence)
+            };
+            if !plan.units.iter().any(holds) {
+                self.problem(what);
+            }
+        }
+        self.done.sort_by_key(|unit| unit.unit);
+        if self.more_problems > 0 {
+            let what = format!("{} more rows cannot be read", self.more_problems);
+            self.problems.push(Failure::new(code::UNREADABLE, what));
+        }
+        (self.done, self.problems)
+    }
+}

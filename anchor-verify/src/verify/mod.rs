@@ -1,0 +1,266 @@
+//! Whether the events of a log are what was anchored: every batch recomputed, every event checked.
+//!
+//! The work is cut into units: the ranges that commitments and anchors name, and what lies between them. It is one pass
+//! over the events, in memory that does not grow with their number; each chunk is checked on all cores while the next
+//! one is read.
+
+mod fold;
+mod plan;
+pub mod report;
+pub mod source;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::mpsc::sync_channel;
+
+use cli_common::{Cancel, Cancelled, Progress};
+use ed25519_dalek::VerifyingKey;
+use event_log::{ExportError, LogError};
+use ves::{Hash32, KeyRegistry};
+
+use crate::anchors::AnchorsFile;
+use crate::standing::{ChainReport, Standing};
+use fold::Fold;
+use plan::Plan;
+use report::{Counts, InputInfo, PlanInfo, StreamSummary, Totals};
+pub use report::{Shard, UnitReport, Verdict, VerifyReport};
+pub use source::{DbSource, ExportSource, LogSource};
+
+/// The codes of failures. Those of events, receipts and commitments are the ones of `sequencer-recovery audit`.
+pub mod code {
+    /// Numbers between present events are missing.
+    pub const GAP_INTERIOR: &str = "gap.interior";
+    /// Numbers before the first event are missing.
+    pub const GAP_LEADING: &str = "gap.leading";
+    /// Numbers after the last event are missing.
+    pub const GAP_TAIL: &str = "gap.tail";
+    /// A row cannot be read.
+    pub const UNREADABLE: &str = "event.unreadable";
+    /// A stored signing hash is not that of the fields.
+    pub const SIGNING_HASH: &str = "event.signing_hash";
+    /// A stored payload hash is not that of the payload.
+    pub const PAYLOAD_HASH: &str = "event.payload_hash";
+    /// An agent's signature does not hold.
+    pub const SIGNATURE: &str = "event.signature";
+    /// A key was not valid when the event was sequenced.
+    pub const KEY: &str = "event.key";
+    /// A receipt promises something else.
+    pub const RECEIPT: &str = "receipt.mismatch";
+    /// A receipt's signature does not hold.
+    pub const RECEIPT_SIGNATURE: &str = "receipt.signature";
+    /// A commitment's root is not that of the events.
+    pub const COMMITMENT_ROOT: &str = "commitment.root";
+    /// A state root does not follow from the one before.
+    pub const STATE_ROOT: &str = "commitment.state_root";
+    /// A commitment does not go on where the one before ended, or contradicts its own range.
+    pub const COMMITMENT_GAP: &str = "commitment.gap";
+    /// The root of the events is not the anchored one.
+    pub const ANCHOR_ROOT: &str = "anchor.root";
+    /// Anchors, or an anchor and a commitment, contradict each other.
+    pub const ANCHOR_CONFLICT: &str = "anchor.conflict";
+    /// A proof or header in the anchors file contradicts the anchor.
+    pub const ANCHOR_PROOF: &str = "anchor.proof";
+}
+
+/// Why a log could not be verified.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The database.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A log export.
+    #[error("{name} {source}")]
+    Export {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: ExportError,
+    },
+    /// A bundle.
+    #[error("{name}: {what}")]
+    Bundle {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file, or the system.
+    #[error("{name}: {source}")]
+    Io {
+        /// What failed.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The chain part is of another anchors file.
+    #[error("{anchors} anchors, and the standing of {standings}")]
+    Standings {
+        /// How many anchors there are.
+        anchors: usize,
+        /// How many standings.
+        standings: usize,
+    },
+    /// Reports that do not make one whole.
+    #[error("the reports cannot be joined: {0}")]
+    Merge(String),
+    /// Nothing would be verified by this.
+    #[error("{0}")]
+    Refused(String),
+    /// The user stopped the work.
+    #[error("stopped")]
+    Cancelled(#[from] Cancelled),
+}
+
+impl VerifyError {
+    pub(crate) fn io(name: &str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            name: name.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn export(name: &str) -> impl FnOnce(ExportError) -> Self {
+        move |source| Self::Export {
+            name: name.to_owned(),
+            source,
+        }
+    }
+}
+
+/// What to compare the events with.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifyInput<'a> {
+    /// `db`, `export` or `bundle`: for the report.
+    pub kind: &'a str,
+    /// The input's name, without secrets: for the report.
+    pub name: &'a str,
+    /// The anchors, and how sure each of them is.
+    pub anchors: Option<(&'a AnchorsFile, &'a ChainReport)>,
+    /// The sequencer's public key; without it no receipt's signature is checked.
+    pub sequencer_key: Option<&'a VerifyingKey>,
+    /// Only this part of the work.
+    pub shard: Option<Shard>,
+}
+
+/// How sure the anchors of a file are.
+///
+/// The one place where the chain part comes in: until it does, no anchor is tied to a block.
+pub fn standings(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
+    // MERGE: crate::chain::examine(file, trusted_block)
+    let why = match trusted_block {
+        None => "no trusted block was given",
+        Some(_) => "the anchors file holds no proof",
+    };
+    ChainReport {
+        trusted_block,
+        standings: vec![Standing::Untied { why: why.into() }; file.anchors.len()],
+        not_checked: vec![format!("that the anchors are on the chain: {why}")],
+    }
+}
+
+/// How many chunks are read ahead of the one that is checked.
+const READ_AHEAD: usize = 2;
+
+/// Verifies a log, or one shard of it.
+///
+/// # Errors
+/// If the input cannot be read to its end, or the work is cancelled.
+pub fn verify(
+    source: &mut dyn LogSource,
+    input: &VerifyInput<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<VerifyReport, VerifyError> {
+    let outline = source.outline()?;
+    let keys = KeyRegistry::new(outline.keys.iter().cloned());
+    let plan = Plan::new(outline, input)?;
+    let units = plan.units_of(input.shard);
+    let wanted = plan.wanted(&units);
+    let total = wanted
+        .iter()
+        .flat_map(|(_, ranges)| ranges)
+        .map(|r| r.end() - r.start() + 1)
+        .fold(0, u64::saturating_add);
+    progress.start("verifying events", Some(total));
+    let mut fold = Fold::new(&plan, units, &keys, input.sequencer_key);
+    std::thread::scope(|scope| -> Result<(), VerifyError> {
+        let (send, receive) = sync_channel::<source::Chunk>(READ_AHEAD);
+        let fold = &mut fold;
+        let checker = scope.spawn(move || {
+            for chunk in receive {
+                let rows = chunk.len() as u64;
+                fold.chunk(chunk);
+                progress.advance(rows);
+            }
+        });
+        let read = source.entries(&wanted, &mut |chunk| {
+            // Sending fails only if the checker is gone, and then it has panicked.
+            if cancel.is_cancelled() || send.send(chunk).is_err() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        drop(send);
+        if let Err(panic) = checker.join() {
+            std::panic::resume_unwind(panic);
+        }
+        read
+    })?;
+    cancel.check()?;
+    progress.finish();
+    let (units, mut problems) = fold.finish();
+    problems.extend(plan.problems.iter().cloned());
+    problems.sort();
+    let mut report = VerifyReport {
+        schema: report::SCHEMA.to_owned(),
+        input: input_info(input, &plan),
+        plan: PlanInfo {
+            digest: plan.digest,
+            units: plan.units.len() as u64,
+        },
+        shard: input.shard,
+        verdict: Verdict::NotChecked,
+        totals: Totals::default(),
+        streams: plan.outline.streams.iter().map(stream_summary).collect(),
+        units,
+        problems,
+        input_not_checked: plan.not_checked.clone(),
+        not_checked: Vec::new(),
+    };
+    report.summarize();
+    Ok(report)
+}
+
+fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
+    let standings = || input.anchors.iter().flat_map(|(_, chain)| &chain.standings);
+    let count = |wanted: fn(&Standing) -> bool| standings().filter(|s| wanted(s)).count() as u64;
+    InputInfo {
+        kind: input.kind.to_owned(),
+        name: input.name.to_owned(),
+        whole: plan.outline.whole,
+        keys: plan.outline.keys.len() as u64,
+        anchors: standings().count() as u64,
+        anchors_trusted: count(|s| matches!(s, Standing::Trusted { .. })),
+        anchors_failed: count(|s| matches!(s, Standing::Failed { .. })),
+        chain_id: input.anchors.and_then(|(file, _)| file.chain_id),
+        trusted_block: input.anchors.and_then(|(_, chain)| chain.trusted_block),
+        sequencer_public_key: input.sequencer_key.map(|key| Hash32(key.to_bytes())),
+    }
+}
+
+fn stream_summary(stream: &event_log::StreamOutline) -> StreamSummary {
+    StreamSummary {
+        stream: stream.stream,
+        range: stream.range.as_ref().map(|r| (*r.start(), *r.end())),
+        events: stream.events,
+        first: stream.first,
+        last: stream.last,
+        verdict: Verdict::NotChecked,
+        batches: Counts::default(),
+        last_batched: None,
+        unbatched_events: 0,
+        events_after_last_batch: 0,
+    }
+}

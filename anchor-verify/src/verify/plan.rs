@@ -1,0 +1,501 @@
+//! The work, before it is done: which ranges there are, what each is compared with, and who does which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use event_log::{Outline, StreamOutline};
+use ves::digest::Preimage;
+use ves::{BatchId, Hash32, StreamKey};
+
+use crate::anchors::{Anchor, AnchorsFile};
+use crate::batches::{AnchorView, group};
+use crate::standing::{ChainReport, Standing};
+use crate::verify::report::{AnchorRef, Failure, Shard, StandingName, UnitKind};
+use crate::verify::source::Wanted;
+use crate::verify::{VerifyError, VerifyInput, code};
+
+/// So many batches may share one position. More are only in a log that was made to be expensive.
+const MAX_OVERLAP: usize = 16;
+
+/// So many anchors of one batch are listed.
+const MAX_ANCHORS: usize = 16;
+
+/// One statement of the chain about a range.
+#[derive(Debug, Clone)]
+pub(super) struct Anchored {
+    pub batch_id: BatchId,
+    pub events_root: Hash32,
+    pub state_root: Hash32,
+    /// One of its anchors is tied to the trusted block.
+    pub trusted: bool,
+    /// Another anchor of no less standing says otherwise.
+    pub contested: bool,
+    pub refs: Vec<AnchorRef>,
+}
+
+/// A range to be verified.
+#[derive(Debug, Clone)]
+pub(super) struct Unit {
+    pub index: u64,
+    pub kind: UnitKind,
+    /// Which stream of the plan.
+    pub stream: usize,
+    pub start: u64,
+    pub end: u64,
+    /// Which commitments of the stream have this range.
+    pub commitments: Vec<usize>,
+    pub anchored: Vec<Anchored>,
+    /// Anchors that their own proofs contradict.
+    pub failed_anchors: Vec<AnchorRef>,
+    /// Why it cannot be judged, whatever its events are.
+    pub refused: Option<String>,
+    /// Its events are not even looked at.
+    pub passed_over: bool,
+}
+
+impl Unit {
+    /// How many numbers it has.
+    pub fn width(&self) -> u64 {
+        (self.end - self.start).saturating_add(1)
+    }
+}
+
+/// The whole work.
+pub(super) struct Plan {
+    pub outline: Outline,
+    pub units: Vec<Unit>,
+    pub digest: Hash32,
+    /// Which ranges the chain names for a batch id.
+    pub by_batch: BTreeMap<BatchId, Vec<(Option<StreamKey>, u64, u64)>>,
+    /// The state roots after a number of a stream, as commitments and anchors name them; `None` if they disagree.
+    state_roots: BTreeMap<(usize, u64), Option<Hash32>>,
+    pub problems: Vec<Failure>,
+    pub not_checked: Vec<String>,
+}
+
+type Ranges = BTreeMap<StreamKey, BTreeMap<(u64, u64), OfRange>>;
+type Statement = (Hash32, u64, u64, BatchId, Hash32, Hash32);
+
+fn statement(anchor: &Anchor) -> Statement {
+    (
+        anchor.tenant_store_key,
+        anchor.sequence_start,
+        anchor.sequence_end,
+        anchor.batch_id,
+        anchor.events_root,
+        anchor.state_root,
+    )
+}
+
+fn contested(view: &AnchorView) -> BTreeSet<Statement> {
+    let batches = view.streams.iter().flat_map(|stream| &stream.batches);
+    batches
+        .filter(|b| b.contested)
+        .map(|b| {
+            (
+                b.tenant_store_key,
+                b.sequence_start,
+                b.sequence_end,
+                b.batch_id,
+                b.events_root,
+                b.state_root,
+            )
+        })
+        .collect()
+}
+
+fn anchor_ref(anchor: &Anchor, standing: &Standing) -> AnchorRef {
+    let (name, why) = match standing {
+        Standing::Trusted { trusted_block, by } => (
+            StandingName::Trusted,
+            format!("tied to block {trusted_block} by {}", by.join(" and ")),
+        ),
+        Standing::Untied { why } => (StandingName::Untied, why.clone()),
+        Standing::Failed { why } => (StandingName::Failed, why.clone()),
+    };
+    AnchorRef {
+        batch_id: anchor.batch_id,
+        kind: anchor.kind,
+        contract: anchor.contract,
+        block_number: anchor.block_number,
+        log_index: anchor.log_index,
+        transaction_hash: anchor.transaction_hash,
+        events_root: anchor.events_root,
+        state_root: anchor.state_root,
+        standing: name,
+        why,
+    }
+}
+
+/// The anchors of one range.
+#[derive(Default)]
+struct OfRange {
+    anchored: BTreeMap<(BatchId, Hash32, Hash32), Anchored>,
+    failed: Vec<AnchorRef>,
+}
+
+impl Plan {
+    pub fn new(outline: Outline, input: &VerifyInput<'_>) -> Result<Self, VerifyError> {
+        let mut plan = Self {
+            digest: digest(&outline, input),
+            problems: outline
+                .unreadable
+                .iter()
+                .map(|row| Failure::new(code::UNREADABLE, row.to_string()))
+                .collect(),
+            outline,
+            units: Vec::new(),
+            by_batch: BTreeMap::new(),
+            state_roots: BTreeMap::new(),
+            not_checked: Vec::new(),
+        };
+        let mut ranges = match input.anchors {
+            Some((file, chain)) => plan.anchors(file, chain)?,
+            None => {
+                plan.not_checked
+                    .push("that anything is on a chain: no anchors were given".into());
+                BTreeMap::new()
+            }
+        };
+        plan.outline.streams.sort_by_key(|s| s.stream);
+        for index in 0..plan.outline.streams.len() {
+            let stream = plan.outline.streams[index].stream;
+            plan.stream_units(index, ranges.remove(&stream).unwrap_or_default());
+        }
+        if !ranges.is_empty() {
+            // Streams that a part of a log does not hold.
+            let count: usize = ranges.values().map(BTreeMap::len).sum();
+            plan.not_checked.push(format!(
+                "{count} anchored batch(es) of {} stream(s) that the input does not hold",
+                ranges.len()
+            ));
+        }
+        for (index, unit) in plan.units.iter_mut().enumerate() {
+            unit.index = index as u64;
+            let commitments = &plan.outline.streams[unit.stream].commitments;
+            let committed = unit.commitments.iter().map(|at| commitments[*at].new_state_root);
+            for root in committed.chain(unit.anchored.iter().map(|a| a.state_root)) {
+                let known = plan
+                    .state_roots
+                    .entry((unit.stream, unit.end))
+                    .or_insert(Some(root));
+                *known = known.filter(|known| *known == root);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Sorts the anchors by stream and range.
+    fn anchors(&mut self, file: &AnchorsFile, chain: &ChainReport) -> Result<Ranges, VerifyError> {
+        if file.anchors.len() != chain.standings.len() {
+            return Err(VerifyError::Standings {
+                anchors: file.anchors.len(),
+                standings: chain.standings.len(),
+            });
+        }
+        self.not_checked.extend(chain.not_checked.iter().cloned());
+        let known: Vec<StreamKey> = self.outline.streams.iter().map(|s| s.stream).collect();
+        let both = || file.anchors.iter().zip(&chain.standings);
+        let of = |wanted: &dyn Fn(&Standing) -> bool| -> AnchorView {
+            let anchors: Vec<Anchor> = both()
+                .filter(|(_, standing)| wanted(standing))
+                .map(|(anchor, _)| *anchor)
+                .collect();
+            group(&anchors, &known)
+        };
+        // What its own proof contradicts says nothing, and what somebody merely claims cannot contest what is proven.
+        let contested_any = contested(&of(&|s| !matches!(s, Standing::Failed { .. })));
+        let contested_trusted = contested(&of(&|s| matches!(s, Standing::Trusted { .. })));
+        let resolved: BTreeMap<Hash32, StreamKey> = file
+            .anchors
+            .iter()
+            .filter_map(|anchor| anchor.stream)
+            .chain(known.iter().copied())
+            .map(|stream| (crate::anchors::tenant_store_key(&stream), stream))
+            .collect();
+
+        let mut ranges = Ranges::new();
+        let mut unresolved = 0_usize;
+        for (anchor, standing) in both() {
+            let reference = anchor_ref(anchor, standing);
+            let stream = resolved.get(&anchor.tenant_store_key).copied();
+            let range = (anchor.sequence_start, anchor.sequence_end);
+            if let Standing::Failed { why } = standing {
+                let what = format!(
+                    "the anchor of batch {} in block {} (log {}): {why}",
+                    anchor.batch_id, anchor.block_number, anchor.log_index
+                );
+                self.problems.push(Failure::new(code::ANCHOR_PROOF, what));
+            } else {
+                let places = self.by_batch.entry(anchor.batch_id).or_default();
+                if !places.contains(&(stream, range.0, range.1)) {
+                    places.push((stream, range.0, range.1));
+                }
+            }
+            let Some(stream) = stream else {
+                unresolved += 1;
+                continue;
+            };
+            let of_range = ranges.entry(stream).or_default().entry(range).or_default();
+            if matches!(standing, Standing::Failed { .. }) {
+                of_range.failed.push(reference);
+                continue;
+            }
+            let trusted = matches!(standing, Standing::Trusted { .. });
+            let id = statement(anchor);
+            let found = of_range
+                .anchored
+                .entry((anchor.batch_id, anchor.events_root, anchor.state_root))
+                .or_insert_with(|| Anchored {
+                    batch_id: anchor.batch_id,
+                    events_root: anchor.events_root,
+                    state_root: anchor.state_root,
+                    trusted: false,
+                    contested: contested_any.contains(&id),
+                    refs: Vec::new(),
+                });
+            if trusted {
+                found.trusted = true;
+                found.contested = contested_trusted.contains(&id);
+            }
+            if found.refs.len() < MAX_ANCHORS {
+                found.refs.push(reference);
+            }
+        }
+        if unresolved > 0 {
+            self.not_checked.push(format!(
+                "{unresolved} anchor(s) of streams that only their hash names, and that the input does not hold"
+            ));
+        }
+        if self.outline.whole {
+            // A log that is whole and lacks a stream has lost it.
+            let missing: Vec<StreamKey> = ranges
+                .keys()
+                .filter(|stream| !known.contains(stream))
+                .copied()
+                .collect();
+            self.outline
+                .streams
+                .extend(missing.into_iter().map(|stream| StreamOutline {
+                    stream,
+                    range: None,
+                    events: 0,
+                    first: None,
+                    last: None,
+                    counter: None,
+                    commitments: Vec::new(),
+                }));
+        }
+        Ok(ranges)
+    }
+
+    /// The batches of a stream, and what lies between and behind them.
+    fn stream_units(&mut self, index: usize, mut anchored: BTreeMap<(u64, u64), OfRange>) {
+        let stream = &self.outline.streams[index];
+        if let Some(range) = &stream.range {
+            let before = anchored.len();
+            anchored.retain(|(start, end), _| start <= range.end() && end >= range.start());
+            if before > anchored.len() {
+                self.not_checked.push(format!(
+                    "stream {}: {} anchored batch(es) outside of the numbers {} to {} that the input holds",
+                    stream.stream,
+                    before - anchored.len(),
+                    range.start(),
+                    range.end()
+                ));
+            }
+        }
+        let mut ranges: BTreeMap<(u64, u64), (Vec<usize>, OfRange)> = anchored
+            .into_iter()
+            .map(|(range, of_range)| (range, (Vec::new(), of_range)))
+            .collect();
+        for (at, c) in stream.commitments.iter().enumerate() {
+            if c.sequence_start == 0 || c.sequence_start > c.sequence_end {
+                let what = format!(
+                    "stream {}: commitment {} is over the numbers {} to {}",
+                    stream.stream, c.batch_id, c.sequence_start, c.sequence_end
+                );
+                self.problems.push(Failure::new(code::COMMITMENT_GAP, what));
+                continue;
+            }
+            let range = (c.sequence_start, c.sequence_end);
+            ranges.entry(range).or_default().0.push(at);
+        }
+        let blank = |kind, start, end| Unit {
+            index: 0,
+            kind,
+            stream: index,
+            start,
+            end,
+            commitments: Vec::new(),
+            anchored: Vec::new(),
+            failed_anchors: Vec::new(),
+            refused: None,
+            passed_over: false,
+        };
+        let mut units = Vec::new();
+        // The numbers that must be there if they are not in a batch.
+        let (low, high) = match (&stream.range, stream.last) {
+            (None, last) => (1, last.unwrap_or(0)),
+            (Some(range), last) => (*range.start(), last.unwrap_or(0)),
+        };
+        let mut next = low.max(1);
+        let mut open: Vec<u64> = Vec::new();
+        for ((start, end), (commitments, of_range)) in ranges {
+            if next < start && next <= high {
+                units.push(blank(UnitKind::Unbatched, next, (start - 1).min(high)));
+            }
+            next = next.max(end.saturating_add(1));
+            let mut unit = blank(UnitKind::Batch, start, end);
+            unit.commitments = commitments;
+            unit.anchored = of_range.anchored.into_values().collect();
+            unit.failed_anchors = of_range.failed;
+            unit.failed_anchors.truncate(MAX_ANCHORS);
+            open.retain(|open_end| *open_end >= start);
+            if open.len() >= MAX_OVERLAP {
+                unit.passed_over = true;
+                unit.refused = Some(format!(
+                    "the batch: {MAX_OVERLAP} other batches hold number {start} too"
+                ));
+            } else {
+                open.push(end);
+            }
+            if let Some(range) = &stream.range
+                && !(range.contains(&start) && range.contains(&end))
+            {
+                unit.refused = Some(format!(
+                    "the batch: it reaches beyond the numbers {} to {} that the input holds",
+                    range.start(),
+                    range.end()
+                ));
+            }
+            units.push(unit);
+        }
+        if next <= high {
+            units.push(blank(UnitKind::Unbatched, next, high));
+        }
+        self.units.extend(units);
+    }
+
+    /// The units of a shard: whole groups of overlapping batches, about the same number of events for each shard.
+    pub fn units_of(&self, shard: Option<Shard>) -> Vec<Unit> {
+        let Some(shard) = shard else {
+            return self.units.clone();
+        };
+        let mut groups: Vec<(RangeInclusive<usize>, u128)> = Vec::new();
+        let mut reach: Option<(usize, u64)> = None;
+        for (at, unit) in self.units.iter().enumerate() {
+            let joins = reach.is_some_and(|(stream, end)| stream == unit.stream && unit.start <= end);
+            let held = &self.outline.streams[unit.stream];
+            // What is not there costs nothing.
+            let end = held.last.map_or(0, |last| last.min(unit.end));
+            let start = held.first.map_or(u64::MAX, |first| first.max(unit.start));
+            let weight = 1 + u128::from(end.saturating_sub(start));
+            match groups.last_mut().filter(|_| joins) {
+                Some((range, sum)) => {
+                    *range = *range.start()..=at;
+                    *sum += weight;
+                }
+                None => groups.push((at..=at, weight)),
+            }
+            let end = reach
+                .filter(|_| joins)
+                .map_or(unit.end, |(_, end)| end.max(unit.end));
+            reach = Some((unit.stream, end));
+        }
+        let total: u128 = groups.iter().map(|(_, weight)| weight).sum();
+        let mut before = 0;
+        let mut units = Vec::new();
+        for (range, weight) in groups {
+            // The shard that the middle of the group falls into.
+            let owner = (2 * before + weight) * u128::from(shard.of) / (2 * total);
+            before += weight;
+            if owner == u128::from(shard.index - 1) {
+                units.extend(self.units[range].iter().cloned());
+            }
+        }
+        units
+    }
+
+    /// The state root that the batch before a unit ended with, if it is known and undisputed.
+    pub fn state_root_before(&self, unit: &Unit) -> Option<Hash32> {
+        match unit.start.checked_sub(1)? {
+            0 => Some(ves::stream::GENESIS_STATE_ROOT),
+            before => self.state_roots.get(&(unit.stream, before)).copied().flatten(),
+        }
+    }
+
+    /// What has to be read for these units.
+    pub fn wanted(&self, units: &[Unit]) -> Vec<Wanted> {
+        let mut wanted: Vec<Wanted> = Vec::new();
+        for unit in units {
+            let held = &self.outline.streams[unit.stream];
+            let (Some(first), Some(last)) = (held.first, held.last) else {
+                continue;
+            };
+            let (start, end) = (unit.start.max(first), unit.end.min(last));
+            if start > end {
+                continue;
+            }
+            if wanted.last().is_none_or(|(stream, _)| *stream != held.stream) {
+                wanted.push((held.stream, Vec::new()));
+            }
+            if let Some((_, ranges)) = wanted.last_mut() {
+                match ranges.last_mut() {
+                    Some(range) if start <= range.end().saturating_add(1) => {
+                        *range = *range.start()..=end.max(*range.end());
+                    }
+                    _ => ranges.push(start..=end),
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// Over everything that shards of one verification must agree on.
+fn digest(outline: &Outline, input: &VerifyInput<'_>) -> Hash32 {
+    let optional = |preimage: Preimage, value: Option<u64>| match value {
+        None => preimage.u32(0),
+        Some(value) => preimage.u32(1).u64(value),
+    };
+    let json = |value: serde_json::Result<Vec<u8>>| value.unwrap_or_default();
+    let mut preimage = Preimage::new("ANCHOR_VERIFY_PLAN_V1").u32(u32::from(outline.whole));
+    preimage = preimage.u64(outline.keys.len() as u64);
+    for key in &outline.keys {
+        preimage = preimage.len_bytes(&json(serde_json::to_vec(key)));
+    }
+    for stream in &outline.streams {
+        preimage = preimage
+            .bytes(stream.stream.tenant_id.as_bytes())
+            .bytes(stream.stream.store_id.as_bytes())
+            .u64(stream.events);
+        let range = stream.range.as_ref();
+        for value in [
+            stream.first,
+            stream.last,
+            range.map(|r| *r.start()),
+            range.map(|r| *r.end()),
+        ] {
+            preimage = optional(preimage, value);
+        }
+        preimage = preimage.u64(stream.commitments.len() as u64);
+        for commitment in &stream.commitments {
+            preimage = preimage.len_bytes(&json(serde_json::to_vec(commitment)));
+        }
+    }
+    match input.anchors {
+        None => preimage = preimage.u32(0),
+        Some((file, chain)) => {
+            preimage = optional(preimage.u32(1), file.chain_id);
+            for anchor in &file.anchors {
+                preimage = preimage.len_bytes(&json(serde_json::to_vec(anchor)));
+            }
+            preimage = preimage.len_bytes(&json(serde_json::to_vec(chain)));
+        }
+    }
+    if let Some(key) = input.sequencer_key {
+        preimage = preimage.bytes(key.as_bytes());
+    }
+    preimage.finish()
+}

@@ -1,0 +1,173 @@
+//! Where events come from: a database, an export, a bundle.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::{ControlFlow, RangeInclusive};
+use std::path::Path;
+
+use cli_common::DbTarget;
+use event_log::{ExportReader, ExportedEntry, Log, Outline, RowError, Scope, View};
+use tokio::runtime::{Builder, Runtime};
+use ves::StreamKey;
+
+use crate::verify::VerifyError;
+
+/// Some events, in order, with the rows that could not be read in their places.
+pub type Chunk = Vec<Result<ExportedEntry, RowError>>;
+
+/// The numbers of a stream that are wanted, as ranges that lie apart, in order.
+pub type Wanted = (StreamKey, Vec<RangeInclusive<u64>>);
+
+/// What a verification reads, once and in order.
+pub trait LogSource {
+    /// Keys, streams and commitments.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn outline(&mut self) -> Result<Outline, VerifyError>;
+
+    /// Gives the wanted events to `each`, in order and in chunks, until there are no more or `each` breaks off.
+    ///
+    /// # Errors
+    /// If the source fails.
+    fn entries(
+        &mut self,
+        wanted: &[Wanted],
+        each: &mut dyn FnMut(Chunk) -> ControlFlow<()>,
+    ) -> Result<(), VerifyError>;
+}
+
+/// A database or a snapshot, in one consistent view. Not to be used inside of an async runtime: it has its own.
+pub struct DbSource {
+    runtime: Runtime,
+    view: View,
+    scope: Scope,
+}
+
+impl DbSource {
+    /// Opens a log.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub fn open(target: &DbTarget, scope: Scope) -> Result<Self, VerifyError> {
+        let runtime = runtime(target).map_err(VerifyError::io("the runtime"))?;
+        let view = runtime.block_on(async { Log::open(target).await?.view().await })?;
+        Ok(Self { runtime, view, scope })
+    }
+
+    /// The view, and the runtime that its methods need.
+    pub fn parts(&mut self) -> (&Runtime, &mut View) {
+        (&self.runtime, &mut self.view)
+    }
+}
+
+/// A runtime of this thread; with I/O for PostgreSQL alone, since a snapshot needs no descriptors but its file's.
+fn runtime(target: &DbTarget) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    match target {
+        DbTarget::Postgres(_) => builder.enable_all(),
+        DbTarget::Snapshot(_) => builder.enable_time(),
+    };
+    builder.build()
+}
+
+impl LogSource for DbSource {
+    fn outline(&mut self) -> Result<Outline, VerifyError> {
+        let Self { runtime, view, scope } = self;
+        Ok(runtime.block_on(Outline::of_view(view, scope))?)
+    }
+
+    fn entries(
+        &mut self,
+        wanted: &[Wanted],
+        each: &mut dyn FnMut(Chunk) -> ControlFlow<()>,
+    ) -> Result<(), VerifyError> {
+        let Self { runtime, view, .. } = self;
+        for (stream, ranges) in wanted {
+            for range in ranges {
+                let mut flow = ControlFlow::Continue(());
+                runtime.block_on(view.for_each_entry(stream, range.clone(), &mut |chunk| {
+                    let entry = |row: Result<_, RowError>| {
+                        row.map(|entry| ExportedEntry {
+                            entry,
+                            redacted: false,
+                        })
+                    };
+                    flow = each(chunk.into_iter().map(entry).collect());
+                    flow
+                }))?;
+                if flow.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A log export (`docs/log-export.md`).
+pub struct ExportSource<R> {
+    name: String,
+    reader: ExportReader<R>,
+}
+
+impl ExportSource<BufReader<File>> {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not an export.
+    pub fn open(path: &Path) -> Result<Self, VerifyError> {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(VerifyError::io(&name))?;
+        Self::new(&name, BufReader::with_capacity(1 << 20, file))
+    }
+}
+
+impl<R: BufRead> ExportSource<R> {
+    /// Reads an export from anywhere; `name` is for messages.
+    ///
+    /// # Errors
+    /// If it is not an export.
+    pub fn new(name: &str, input: R) -> Result<Self, VerifyError> {
+        let reader = ExportReader::new(input).map_err(VerifyError::export(name))?;
+        Ok(Self {
+            name: name.to_owned(),
+            reader,
+        })
+    }
+}
+
+impl<R: BufRead> LogSource for ExportSource<R> {
+    fn outline(&mut self) -> Result<Outline, VerifyError> {
+        Ok(self.reader.outline().clone())
+    }
+
+    fn entries(
+        &mut self,
+        wanted: &[Wanted],
+        each: &mut dyn FnMut(Chunk) -> ControlFlow<()>,
+    ) -> Result<(), VerifyError> {
+        let is_wanted = |row: &Result<ExportedEntry, RowError>| {
+            let place = match row {
+                Ok(entry) => Some((entry.entry.event.stream, entry.entry.sequence_number)),
+                // Of what cannot be read, everybody must hear: the place that it names may be wrong.
+                Err(_) => None,
+            };
+            place.is_none_or(|(stream, sequence)| {
+                wanted
+                    .binary_search_by_key(&stream, |(stream, _)| *stream)
+                    .is_ok_and(|at| {
+                        let ranges = &wanted[at].1;
+                        let after = ranges.partition_point(|range| *range.end() < sequence);
+                        ranges.get(after).is_some_and(|range| range.contains(&sequence))
+                    })
+            })
+        };
+        self.reader
+            .for_each_entry(&mut |mut chunk| {
+                chunk.retain(is_wanted);
+                each(chunk)
+            })
+            .map_err(VerifyError::export(&self.name))
+    }
+}
