@@ -9,6 +9,7 @@
 //! | [`anchors`] | the anchors file: the form in which anchors are kept |
 //! | [`import`] | logs that any JSON-RPC client has saved, made into anchors |
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
+//! | [`chain`] | the chain part of verification: headers, receipts, storage proofs |
 //! | [`standing`] | how sure it is that an anchor is on the trusted chain |
 //!
 //! Nothing here opens a socket. That an anchor is in a file says that somebody says it is on the chain;
@@ -16,6 +17,7 @@
 
 pub mod anchors;
 pub mod batches;
+pub mod chain;
 pub mod contracts;
 pub mod import;
 pub mod standing;
