@@ -544,6 +544,12 @@ impl Importer {
         self.import
     }
 
+    /// The proofs that were taken, matched with anchors that are known already.
+    pub(crate) fn finish_proofs(mut self, anchors: &[Anchor]) -> Vec<StorageProofs> {
+        self.match_proofs(anchors);
+        self.chain.proofs
+    }
+
     /// Puts the receipts of each block in order. Those that do not give the block's root are refused.
     fn take_receipts(&mut self) {
         let roots: HashMap<Hash32, Hash32> = self
@@ -718,7 +724,7 @@ fn find_errors(json: &RawValue, depth: usize) -> Result<(), String> {
 }
 
 /// A number in JSON, as a number or as JSON-RPC writes it.
-fn any_number(json: &str) -> Option<u64> {
+pub(crate) fn any_number(json: &str) -> Option<u64> {
     serde_json::from_str(json)
         .ok()
         .or_else(|| quantity("", serde_json::from_str(json).ok()?).ok())

@@ -11,14 +11,16 @@
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
 //! | [`chain`] | the chain part of verification: headers, receipts, storage proofs |
 //! | [`standing`] | how sure it is that an anchor is on the trusted chain |
+//! | [`fetch`] | anchors and proofs read from a node |
 //!
-//! Nothing here opens a socket. That an anchor is in a file says that somebody says it is on the chain;
+//! Nothing opens a socket but [`fetch::rpc`]. That an anchor is in a file says that somebody says it is on the chain;
 //! tying it to a block that the auditor trusts is another step.
 
 pub mod anchors;
 pub mod batches;
 pub mod chain;
 pub mod contracts;
+pub mod fetch;
 pub mod import;
 pub mod standing;
 

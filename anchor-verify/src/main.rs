@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cli_common::GlobalArgs;
 
-/// Reads what sequencers have anchored on a chain. Opens no connection.
+/// Reads what sequencers have anchored on a chain, and judges it. Only fetch opens a connection.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Args {
@@ -19,6 +19,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Fetch(commands::fetch::FetchArgs),
     Import(commands::import::ImportArgs),
 }
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
     let result = match &args.command {
+        Command::Fetch(command) => commands::fetch::run(command, &args.global),
         Command::Import(command) => commands::import::run(command, &args.global),
     };
     cli_common::finish(result, &args.global)

@@ -1,3 +1,4 @@
 //! One file a command: parse, call the library, print.
 
+pub mod fetch;
 pub mod import;
