@@ -8,6 +8,7 @@
 //! | [`contracts`] | what a log of one of the two contracts says |
 //! | [`anchors`] | the anchors file: the form in which anchors are kept |
 //! | [`import`] | logs that any JSON-RPC client has saved, made into anchors |
+//! | [`lint`] | anchors judged among themselves, and against a log's commitments |
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
 //! | [`chain`] | the chain part of verification: headers, receipts, storage proofs |
 //! | [`standing`] | how sure it is that an anchor is on the trusted chain |
@@ -22,6 +23,7 @@ pub mod chain;
 pub mod contracts;
 pub mod fetch;
 pub mod import;
+pub mod lint;
 pub mod standing;
 
 pub use anchors::{Anchor, AnchorKind, AnchorsError, AnchorsFile, ContractAddress, tenant_store_key};

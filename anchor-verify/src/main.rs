@@ -21,6 +21,7 @@ struct Args {
 enum Command {
     Fetch(commands::fetch::FetchArgs),
     Import(commands::import::ImportArgs),
+    Lint(commands::lint::LintArgs),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let result = match &args.command {
         Command::Fetch(command) => commands::fetch::run(command, &args.global),
         Command::Import(command) => commands::import::run(command, &args.global),
+        Command::Lint(command) => commands::lint::run(command, &args.global),
     };
     cli_common::finish(result, &args.global)
 }

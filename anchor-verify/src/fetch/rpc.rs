@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a call is tried again, waiting twice as long each time.
 const RETRIES: u32 = 5;
 
+/// How often as long as the node has never answered: its URL may be wrong.
+const FIRST_RETRIES: u32 = 2;
+
 /// Why a call has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -92,6 +95,7 @@ pub struct Rpc {
     cancel: Cancel,
     first_wait: Duration,
     no_batches: AtomicBool,
+    answered: AtomicBool,
 }
 
 impl Rpc {
@@ -122,6 +126,7 @@ impl Rpc {
             cancel,
             first_wait,
             no_batches: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -154,11 +159,15 @@ impl Rpc {
                 .request::<_, Box<RawValue>>(method, params.clone())
                 .await
             {
-                Ok(answer) => return Ok((answer.get() != "null").then_some(answer)),
+                Ok(answer) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok((answer.get() != "null").then_some(answer));
+                }
                 Err(RpcError::NullResp) => return Ok(None),
                 Err(error) => {
                     let (failure, again) = judge(error);
-                    if !again || attempt == RETRIES {
+                    let answered = self.answered.load(Ordering::Relaxed);
+                    if !again || attempt >= if answered { RETRIES } else { FIRST_RETRIES } {
                         return Err(failure);
                     }
                     tracing_wait(&self.shown, method, &failure, wait);
