@@ -195,7 +195,8 @@ impl Importer {
     /// Takes what is in a file.
     ///
     /// # Errors
-    /// The file cannot be read, or has nothing in a form that is known. Nothing is taken from it then.
+    /// The file cannot be read, has nothing in a form that is known, holds an answer with an error, or is of another
+    /// chain.
     pub fn add_file(&mut self, path: &Path) -> Result<(), AnchorsErrorKind> {
         let bytes = read_limited(path, MAX_FILE_BYTES)?.ok_or(AnchorsErrorKind::TooLarge)?;
         self.add_json(&path.display().to_string(), &bytes)

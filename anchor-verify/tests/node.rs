@@ -203,6 +203,14 @@ fn real_commitments_are_anchored_fetched_tied_and_extended() {
     let file = AnchorsFile::read(&path).unwrap();
     assert!(file == fetched.file);
 
+    // What was damaged is read again.
+    let mut damaged = file.clone();
+    let mut bytes = damaged.chain.headers[4].rlp.to_vec();
+    bytes[40] ^= 1;
+    damaged.chain.headers[4].rlp = bytes.into();
+    damaged.chain.receipts[1].receipts.clear();
+    assert!(chain.fetch(&chain.options(), Some(damaged)).file == file);
+
     // Nothing new: nothing changes.
     let again = chain.fetch(&chain.options(), Some(file.clone()));
     assert_eq!((again.new, again.reorg.is_none()), (0, true));
@@ -349,6 +357,11 @@ fn a_reorganisation_between_runs_is_noticed_and_told() {
         failed.iter().all(|why| why.contains("reorganised away")),
         "{failed:?}"
     );
+    // Fetched again, the file of both branches becomes one of today's.
+    let healed = chain.fetch(&chain.options(), Some(merged.clone()));
+    assert_eq!(healed.reorg.unwrap().dropped.len(), 6);
+    assert_eq!(healed.file.anchors.len(), 8);
+    assert_trusted(&healed.file, chain.head(), &["receipt", "storage"]);
     // Whoever trusts the old head is told the old story.
     let old = examine(&merged, Some(old_head));
     assert!(
@@ -497,6 +510,36 @@ fn a_node_that_forgot_falls_back_to_the_other_proof() {
     // At its newest block it has them.
     let newer = chain.fetch(&chain.options(), Some(fetched.file));
     assert_eq!(newer.proved.both, 6, "{:?}", newer.notes);
+}
+
+#[test]
+fn a_node_that_is_behind_takes_nothing_away() {
+    let Some(chain) = Chain::start(&[]) else { return };
+    let world = world();
+    chain.both(&commitments(&world)[..3]);
+    let whole = chain.fetch(&chain.options(), None).file;
+    let behind = FaultyNode::before(&chain.node.url(), |method, params| {
+        match (method, params[0].as_str()) {
+            ("eth_blockNumber", _) => Some(json!({"result": "0x6"})),
+            ("eth_getBlockByNumber", Some(number)) if number != "latest" => {
+                let later = u64::from_str_radix(&number[2..], 16).is_ok_and(|number| number > 6);
+                later.then(|| json!({"result": null}))
+            }
+            _ => None,
+        }
+    });
+    let options = FetchOptions {
+        to: Target::Number(6),
+        ..chain.options()
+    };
+    let fetched = fetch_from(&behind.url(), &options, Some(whole.clone())).unwrap();
+    assert_eq!(fetched.reorg, None);
+    assert!(
+        fetched.notes.iter().any(|note| note.contains("reaches further")),
+        "{:?}",
+        fetched.notes
+    );
+    assert!(fetched.file == whole);
 }
 
 fn refused(code: i64, message: &str) -> Option<Value> {

@@ -208,7 +208,10 @@ impl Anvil {
             if !receipt.is_null() {
                 return receipt;
             }
-            assert!(Instant::now() < deadline, "anvil makes no block of transaction {hash}");
+            assert!(
+                Instant::now() < deadline,
+                "anvil makes no block of transaction {hash}"
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }

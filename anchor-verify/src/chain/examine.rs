@@ -10,7 +10,7 @@ use super::header::{self, Block};
 use super::parts::{BatchProof, BlockReceipts, StorageProofs};
 use super::receipt::{self, PlacedLog};
 use super::storage;
-use crate::anchors::{Anchor, AnchorsFile, ContractAddress};
+use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
 use crate::contracts::{Decoded, decode};
 use crate::standing::{ChainReport, Standing};
 
@@ -60,13 +60,29 @@ pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport
         ));
         not_checked.push("the transaction hashes of anchors: receipts do not hold them".to_owned());
     }
-    let storage_only = standings
+    let by_storage_alone =
+        |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by == &[STORAGE]);
+    let storage_only: Vec<&Anchor> = file
+        .anchors
         .iter()
-        .filter(|s| matches!(s, Standing::Trusted { by, .. } if by.as_slice() == [STORAGE]))
-        .count();
-    if storage_only > 0 {
+        .zip(&standings)
+        .filter(|(_, s)| by_storage_alone(s))
+        .map(|(anchor, _)| anchor)
+        .collect();
+    if !storage_only.is_empty() {
         not_checked.push(format!(
-            "the block and place of the logs of {storage_only} anchors: they are proved by storage alone"
+            "the block and place of the logs of {} anchors: they are proved by storage alone",
+            storage_only.len()
+        ));
+    }
+    let registry = storage_only
+        .iter()
+        .filter(|anchor| anchor.kind == AnchorKind::SetRegistry)
+        .count();
+    if registry > 0 {
+        not_checked.push(format!(
+            "the stream of {registry} anchors of SetRegistry: they are proved by storage alone, which does not name it \
+             (the Merkle root does)"
         ));
     }
     if crowded > 0 {
@@ -132,8 +148,10 @@ impl<'a> Chain<'a> {
         let mut headers: HashMap<Hash32, Known> = HashMap::new();
         for entry in &file.chain.headers {
             // The bytes are known by what they hash to, whatever they are said to be.
-            let hash = Hash32(keccak256(&entry.rlp).0);
-            let known = header::read(&entry.rlp).map_or(Known::Altered, Known::Block);
+            let (hash, known) = match header::read(&entry.rlp) {
+                Ok(block) => (block.hash, Known::Block(block)),
+                Err(_) => (Hash32(keccak256(&entry.rlp).0), Known::Altered),
+            };
             headers.insert(hash, known);
             if hash != entry.hash {
                 headers.entry(entry.hash).or_insert(Known::Altered);

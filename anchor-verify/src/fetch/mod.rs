@@ -136,7 +136,7 @@ pub struct Reorg {
     pub from: u64,
     /// What that block was.
     pub was: Hash32,
-    /// What it is now; nothing if the chain no longer reaches it.
+    /// What it is now, as far as the node says.
     pub is: Option<Hash32>,
     /// Anchors that were in blocks that are no longer there.
     pub dropped: Vec<Anchor>,
@@ -254,7 +254,7 @@ pub async fn fetch(
 
     let before: HashSet<_> = file.anchors.iter().map(place).collect();
     let mut importer = Importer::new(Some(chain_id), options.contracts.clone());
-    let scans = to_scan(options, &file.chain.scanned, checkpoint.number);
+    let scans = to_scan(options, &file.chain.scanned, target.number);
     for (from, to, contracts) in scans {
         run.logs(&contracts, from, to, &mut importer).await?;
         file.chain
@@ -408,6 +408,17 @@ impl Run<'_> {
         Ok(block)
     }
 
+    async fn latest(&self) -> Result<u64, FetchError> {
+        let doing = "asking for the newest block's number (eth_blockNumber)";
+        let answer = self
+            .rpc
+            .call("eth_blockNumber", json!([]))
+            .await
+            .map_err(at(doing))?;
+        let number = answer.and_then(|answer| crate::import::any_number(answer.get()));
+        number.ok_or_else(|| wrong(doing, "it is no number"))
+    }
+
     async fn hash_at(&self, number: u64) -> Result<Option<Hash32>, FetchError> {
         #[derive(serde::Deserialize)]
         struct HashJson {
@@ -429,30 +440,89 @@ impl Run<'_> {
 
     /// Finds out whether the blocks of the file are still the chain's, and drops what no longer is.
     async fn reorganise(&mut self, file: &mut AnchorsFile) -> Result<Option<Reorg>, FetchError> {
-        let mut known: BTreeMap<u64, Hash32> = file
+        // What was damaged is read again.
+        let chain = &mut file.chain;
+        chain
+            .headers
+            .retain(|entry| header::read(&entry.rlp).is_ok_and(|block| block.hash == entry.hash));
+        self.keep(&chain.headers);
+        let blocks = &self.blocks;
+        chain.receipts.retain(|entry| {
+            let block = blocks.get(&entry.block_hash);
+            block.is_none_or(|block| receipt::root(&entry.receipts) == block.receipts_root)
+        });
+
+        let mut seen: BTreeMap<u64, BTreeSet<Hash32>> = BTreeMap::new();
+        let anchors = file
             .anchors
             .iter()
-            .map(|anchor| (anchor.block_number, anchor.block_hash))
-            .collect();
+            .map(|anchor| (anchor.block_number, anchor.block_hash));
         let headers = file
             .chain
             .headers
             .iter()
             .filter_map(|entry| header::read(&entry.rlp).ok());
-        known.extend(headers.map(|block| (block.number, block.hash)));
-        known.extend(
-            file.chain
-                .checkpoint
-                .map(|checkpoint| (checkpoint.number, checkpoint.hash)),
-        );
-        let known: Vec<(u64, Hash32)> = known.into_iter().collect();
+        let headers = headers.map(|block| (block.number, block.hash));
+        let checkpoint = file
+            .chain
+            .checkpoint
+            .map(|checkpoint| (checkpoint.number, checkpoint.hash));
+        for (number, hash) in anchors.chain(headers).chain(checkpoint) {
+            seen.entry(number).or_default().insert(hash);
+        }
+        // A node that is behind says nothing about later blocks.
+        let latest = self.latest().await?;
+        seen.retain(|number, _| *number <= latest);
+        // Files of two branches may have been put together.
+        let mut branch: Option<(u64, Hash32, Option<Hash32>)> = None;
+        let mut stale: HashSet<Hash32> = HashSet::new();
+        for (number, hashes) in seen.iter_mut().filter(|(_, hashes)| hashes.len() > 1) {
+            let is = self.hash_at(*number).await?;
+            for hash in hashes.iter().filter(|hash| Some(**hash) != is) {
+                stale.insert(*hash);
+                branch.get_or_insert((*number, *hash, is));
+            }
+            hashes.retain(|hash| Some(*hash) == is);
+        }
+        let (stay, mut dropped): (Vec<Anchor>, Vec<Anchor>) = file
+            .anchors
+            .iter()
+            .partition(|anchor| !stale.contains(&anchor.block_hash));
+        file.anchors = stay;
+        file.chain.headers.retain(|entry| !stale.contains(&entry.hash));
+        file.chain
+            .receipts
+            .retain(|entry| !stale.contains(&entry.block_hash));
+        file.chain
+            .proofs
+            .retain(|entry| !stale.contains(&entry.block_hash));
+        file.chain
+            .refused
+            .retain(|refused| !stale.contains(&refused.block_hash));
+        file.chain.checkpoint = file
+            .chain
+            .checkpoint
+            .filter(|checkpoint| !stale.contains(&checkpoint.hash));
+        let branch = branch.map(|(from, was, is)| Reorg {
+            common: from.checked_sub(1),
+            from,
+            was,
+            is,
+            dropped: dropped.clone(),
+            again: 0,
+        });
+
+        let known: Vec<(u64, Hash32)> = seen
+            .into_iter()
+            .filter_map(|(number, hashes)| Some((number, hashes.first().copied()?)))
+            .collect();
         // Blocks are the same up to some number and others from there on.
         let (mut same, mut other) = (0, known.len());
         let mut now = None;
         if let Some((number, hash)) = known.last() {
             let is = self.hash_at(*number).await?;
             if is == Some(*hash) {
-                return Ok(None);
+                return Ok(branch);
             }
             (other, now) = (known.len() - 1, is);
         }
@@ -467,13 +537,14 @@ impl Run<'_> {
             }
         }
         let Some((from, was)) = known.get(other).copied() else {
-            return Ok(None);
+            return Ok(branch);
         };
         let common = other.checked_sub(1).map(|last| known[last].0);
         let kept = |number: u64| common.is_some_and(|common| number <= common);
-        let (stay, dropped): (Vec<Anchor>, Vec<Anchor>) =
+        let (stay, later): (Vec<Anchor>, Vec<Anchor>) =
             file.anchors.iter().partition(|anchor| kept(anchor.block_number));
         file.anchors = stay;
+        dropped.extend(later);
         let chain = &mut file.chain;
         chain
             .headers
