@@ -773,3 +773,81 @@ fn the_command_writes_extends_and_tells() {
     std::fs::write(dir.path().join("x.json"), "{}").unwrap();
     assert_eq!(with(&url).0, 8);
 }
+
+/// Headers and receipts of every fork that the node knows, and of an OP-stack chain with a deposit, come out with their
+/// hashes and roots.
+#[test]
+fn headers_and_receipts_of_every_fork_are_understood() {
+    if !evm_available() {
+        return;
+    }
+    let forks = [
+        "frontier",
+        "byzantium",
+        "berlin",
+        "london",
+        "paris",
+        "shanghai",
+        "cancun",
+        "prague",
+        "osaka",
+    ];
+    for fork in forks.into_iter().chain(["optimism"]) {
+        let arguments = if fork == "optimism" {
+            vec!["--optimism"]
+        } else {
+            vec!["--hardfork", fork]
+        };
+        let node = Anvil::start_with(&arguments);
+        // Creation code that writes a log: LOG0 of one word.
+        let accounts = node.rpc("eth_accounts", &json!([]));
+        let creation =
+            json!({"from": accounts[0], "data": "0x60206000a0", "gas": "0x7a120", "gasPrice": "0x77359400"});
+        node.rpc("eth_sendTransaction", &json!([creation]));
+        if fork == "optimism" {
+            let deposit = json!({
+                "from": accounts[0],
+                "to": accounts[1],
+                "type": "0x7e",
+                "sourceHash": format!("0x{}", "07".repeat(32)),
+                "mint": "0x0",
+                "value": "0x1",
+                "isSystemTx": false,
+                "gas": "0x7a120",
+            });
+            node.rpc("eth_sendTransaction", &json!([deposit]));
+        }
+        node.mine(1);
+        let head = node.rpc("eth_blockNumber", &json!([]));
+        let head = u64::from_str_radix(&head.as_str().unwrap()[2..], 16).unwrap();
+        let mut importer = Importer::new(None, Vec::new());
+        let mut types = Vec::new();
+        for number in 0..=head {
+            let number = format!("{number:#x}");
+            let header = node.rpc("eth_getBlockByNumber", &json!([number, false]));
+            let receipts = node.rpc("eth_getBlockReceipts", &json!([number]));
+            types.extend(
+                receipts
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|r| r["type"].as_str().unwrap().to_lowercase()),
+            );
+            for document in [header, receipts] {
+                importer.add_json(fork, document.to_string().as_bytes()).unwrap();
+            }
+        }
+        let import = importer.finish(&[]);
+        assert_eq!(import.refused, [], "{fork}");
+        assert_eq!(
+            (import.headers as u64, import.receipts),
+            (head + 1, types.len()),
+            "{fork}"
+        );
+        assert_eq!(
+            types.contains(&"0x7e".to_owned()),
+            fork == "optimism",
+            "{types:?}"
+        );
+    }
+}
