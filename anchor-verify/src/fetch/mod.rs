@@ -589,6 +589,8 @@ impl Run<'_> {
         let topics: Vec<String> = anchor_topics().iter().map(|topic| format!("0x{topic}")).collect();
         self.progress.start("blocks searched", Some(to - from + 1));
         let mut chunk = FIRST_CHUNK;
+        // What was too much before is not tried again at once.
+        let (mut ceiling, mut went_well) = (MAX_CHUNK, 0);
         while from <= to {
             let end = to.min(from.saturating_add(chunk - 1));
             let filter = json!([{
@@ -607,11 +609,16 @@ impl Run<'_> {
                         break;
                     }
                     from = end + 1;
-                    chunk = chunk.saturating_mul(2).min(MAX_CHUNK);
+                    went_well += 1;
+                    if went_well % 16 == 0 {
+                        ceiling = (ceiling * 2).min(MAX_CHUNK);
+                    }
+                    chunk = (chunk * 2).min(ceiling);
                 }
                 Ok(None) => return Err(wrong(doing, "it is null")),
                 Err(failure) if end > from && failure.is_too_much() => {
                     chunk = ((end - from).div_ceil(2)).max(1);
+                    (ceiling, went_well) = (chunk, 0);
                     tracing::info!("{doing}: {failure}; trying {chunk} blocks at a time");
                 }
                 Err(failure) => return Err(at(doing)(failure)),

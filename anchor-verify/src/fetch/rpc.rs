@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use alloy::rpc::client::RpcClient;
-use alloy::rpc::json_rpc::{ErrorPayload, RequestPacket, ResponsePacket, RpcError};
+use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket, RpcError};
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use cli_common::{Cancel, redact_text, redact_url};
 use reqwest::{Client, Url, redirect};
@@ -70,6 +70,10 @@ impl RpcFailure {
             return false;
         };
         let message = message.to_ascii_lowercase();
+        // Asked too often is not asked too much.
+        if is_busy(&message) {
+            return false;
+        }
         let says = [
             "too many",
             "too large",
@@ -165,9 +169,14 @@ impl Rpc {
                 }
                 Err(RpcError::NullResp) => return Ok(None),
                 Err(error) => {
-                    let (failure, again) = judge(error);
+                    let (failure, retries) = judge(error);
                     let answered = self.answered.load(Ordering::Relaxed);
-                    if !again || attempt >= if answered { RETRIES } else { FIRST_RETRIES } {
+                    let retries = if answered {
+                        retries
+                    } else {
+                        retries.min(FIRST_RETRIES)
+                    };
+                    if attempt >= retries {
                         return Err(failure);
                     }
                     tracing_wait(&self.shown, method, &failure, wait);
@@ -231,53 +240,56 @@ fn tracing_wait(shown: &str, method: &str, failure: &RpcFailure, wait: Duration)
     );
 }
 
-/// What an error means, and whether it may pass.
-fn judge(error: TransportError) -> (RpcFailure, bool) {
+/// What an error means, and how often to try again.
+fn judge(error: TransportError) -> (RpcFailure, u32) {
     match error {
         RpcError::ErrorResp(error) => {
-            let again = is_busy(&error);
+            let busy = error.code == 429 || is_busy(&error.message.to_ascii_lowercase());
             let message = redact_text(&error.message.chars().take(300).collect::<String>());
+            let code = error.code;
             (
-                RpcFailure::Refused {
-                    code: error.code,
-                    message,
-                },
-                again,
+                RpcFailure::Refused { code, message },
+                if busy { RETRIES } else { 0 },
             )
         }
         RpcError::Transport(TransportErrorKind::NonRetryable(error)) => {
-            (RpcFailure::Unreachable(redact_text(&error.to_string())), false)
+            (RpcFailure::Unreachable(redact_text(&error.to_string())), 0)
         }
         RpcError::Transport(kind) => {
-            let status = kind.as_http_error().map(|error| error.status);
-            let again = status.is_none_or(|status| status == 408 || status == 429 || status >= 500);
-            let message = match kind.as_http_error() {
+            let (message, retries) = match kind.as_http_error() {
                 Some(error) => {
                     let body: String = error.body.chars().take(200).collect();
-                    format!("HTTP status {}: {body}", error.status)
+                    let again = error.status == 408 || error.status == 429 || error.status >= 500;
+                    (
+                        format!("HTTP status {}: {body}", error.status),
+                        if again { RETRIES } else { 0 },
+                    )
                 }
-                None => kind.to_string(),
+                // What took too long once will again, most likely.
+                None if kind.to_string().contains(TIMED_OUT) => (kind.to_string(), 1),
+                None => (kind.to_string(), RETRIES),
             };
-            (RpcFailure::Unreachable(redact_text(&message)), again)
+            (RpcFailure::Unreachable(redact_text(&message)), retries)
         }
-        RpcError::DeserError { err, .. } => (RpcFailure::Unreachable(format!("not JSON-RPC: {err}")), false),
-        other => (RpcFailure::Unreachable(redact_text(&other.to_string())), false),
+        RpcError::DeserError { err, .. } => (RpcFailure::Unreachable(format!("not JSON-RPC: {err}")), 0),
+        other => (RpcFailure::Unreachable(redact_text(&other.to_string())), 0),
     }
 }
 
+const TIMED_OUT: &str = "no answer in time (timed out)";
+
 /// Whether the node asks to be asked later. Limits on results have the same codes, and do not pass.
-fn is_busy(error: &ErrorPayload) -> bool {
-    let message = error.message.to_ascii_lowercase();
-    error.code == 429
-        || [
-            "rate limit",
-            "too many requests",
-            "capacity",
-            "try again later",
-            "temporarily",
-        ]
-        .iter()
-        .any(|s| message.contains(s))
+fn is_busy(message: &str) -> bool {
+    [
+        "rate limit",
+        "rate-limit",
+        "too many requests",
+        "capacity",
+        "try again later",
+        "temporarily",
+    ]
+    .iter()
+    .any(|s| message.contains(s))
 }
 
 fn without_url(error: reqwest::Error) -> String {
@@ -303,7 +315,10 @@ struct Http {
 
 impl Http {
     async fn post(self, packet: RequestPacket) -> Result<ResponsePacket, TransportError> {
-        let failed = |error: reqwest::Error| TransportErrorKind::custom_str(&without_url(error));
+        let failed = |error: reqwest::Error| match error.is_timeout() && !error.is_connect() {
+            true => TransportErrorKind::custom_str(TIMED_OUT),
+            false => TransportErrorKind::custom_str(&without_url(error)),
+        };
         let body = packet.serialize().map_err(TransportError::ser_err)?;
         let request = self
             .http
