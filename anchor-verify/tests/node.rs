@@ -205,10 +205,16 @@ fn real_commitments_are_anchored_fetched_tied_and_extended() {
 
     // What was damaged is read again.
     let mut damaged = file.clone();
-    let mut bytes = damaged.chain.headers[4].rlp.to_vec();
-    bytes[40] ^= 1;
-    damaged.chain.headers[4].rlp = bytes.into();
-    damaged.chain.receipts[1].receipts.clear();
+    for header in [4, 6] {
+        let mut bytes = damaged.chain.headers[header].rlp.to_vec();
+        bytes[40] ^= 1;
+        damaged.chain.headers[header].rlp = bytes.into();
+    }
+    damaged
+        .chain
+        .receipts
+        .iter_mut()
+        .for_each(|entry| entry.receipts.clear());
     assert!(chain.fetch(&chain.options(), Some(damaged)).file == file);
 
     // Nothing new: nothing changes.

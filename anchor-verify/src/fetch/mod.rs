@@ -446,11 +446,6 @@ impl Run<'_> {
             .headers
             .retain(|entry| header::read(&entry.rlp).is_ok_and(|block| block.hash == entry.hash));
         self.keep(&chain.headers);
-        let blocks = &self.blocks;
-        chain.receipts.retain(|entry| {
-            let block = blocks.get(&entry.block_hash);
-            block.is_none_or(|block| receipt::root(&entry.receipts) == block.receipts_root)
-        });
 
         let mut seen: BTreeMap<u64, BTreeSet<Hash32>> = BTreeMap::new();
         let anchors = file
@@ -720,6 +715,12 @@ impl Run<'_> {
 
     /// Reads all receipts of the blocks with anchors.
     async fn receipts(&mut self, file: &mut AnchorsFile) -> Result<(), FetchError> {
+        // What was damaged is read again.
+        let blocks = &self.blocks;
+        file.chain.receipts.retain(|entry| {
+            let block = blocks.get(&entry.block_hash);
+            block.is_none_or(|block| receipt::root(&entry.receipts) == block.receipts_root)
+        });
         let have: HashSet<Hash32> = file.chain.receipts.iter().map(|entry| entry.block_hash).collect();
         let wanted: BTreeSet<(u64, Hash32)> = file
             .anchors
