@@ -10,12 +10,17 @@ use alloy::primitives::keccak256;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ves::{BatchId, Hash32, StreamKey};
 
+use crate::chain::ChainParts;
+use crate::chain::parts::{BlockReceipts, Checkpoint, HeaderBytes, RefusedAnchor, Scan, StorageProofs};
 use crate::contracts::check_range;
 
-/// The form that this version writes, and the only one that it reads.
-pub const SCHEMA: &str = "anchors/1";
+/// The form that this version writes.
+pub const SCHEMA: &str = "anchors/2";
 
-/// The largest file that is read: about 300 000 anchors.
+/// The older form, anchors alone, which is read too.
+pub const SCHEMA_1: &str = "anchors/1";
+
+/// The largest file that is read: about 300 000 anchors, or 200 000 headers.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// The 20-byte address of a contract. Written as `0x` and lower-case hex.
@@ -190,7 +195,9 @@ pub enum AnchorsErrorKind {
     #[error("has no logs that can be read: {0}")]
     NotLogs(String),
     /// An anchors file of another version.
-    #[error("has the schema {0:?}; this version reads {SCHEMA:?}. Import the logs again with this version")]
+    #[error(
+        "has the schema {0:?}; this version reads {SCHEMA_1:?} and {SCHEMA:?}. Import the logs again with this version"
+    )]
     OtherSchema(String),
     /// An anchor that contradicts itself.
     #[error("anchor {index}: {what}")]
@@ -217,15 +224,42 @@ pub struct AnchorsFile {
     pub chain_id: Option<u64>,
     /// The anchors, in the order of the chain, each log once.
     pub anchors: Vec<Anchor>,
+    /// What proves them.
+    pub chain: ChainParts,
 }
 
-#[derive(Serialize, Deserialize)]
+/// `anchors/1`.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileJson<A> {
-    schema: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+struct FileJson1 {
+    #[serde(rename = "schema")]
+    _schema: String,
+    #[serde(default)]
     chain_id: Option<u64>,
-    anchors: A,
+    anchors: Vec<Anchor>,
+}
+
+/// `anchors/2`. The parts stand here one by one, since serde refuses no unknown fields beside flattened ones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileJson2 {
+    #[serde(rename = "schema")]
+    _schema: String,
+    #[serde(default)]
+    chain_id: Option<u64>,
+    #[serde(default)]
+    checkpoint: Option<Checkpoint>,
+    #[serde(default)]
+    scanned: Vec<Scan>,
+    anchors: Vec<Anchor>,
+    #[serde(default)]
+    refused: Vec<RefusedAnchor>,
+    #[serde(default)]
+    headers: Vec<HeaderBytes>,
+    #[serde(default)]
+    receipts: Vec<BlockReceipts>,
+    #[serde(default)]
+    proofs: Vec<StorageProofs>,
 }
 
 impl AnchorsFile {
@@ -241,7 +275,18 @@ impl AnchorsFile {
             }
             same
         });
-        Self { chain_id, anchors }
+        Self {
+            chain_id,
+            anchors,
+            chain: ChainParts::default(),
+        }
+    }
+
+    /// With what proves the anchors, put in order.
+    #[must_use]
+    pub fn with_chain(mut self, chain: ChainParts) -> Self {
+        self.chain = chain.ordered();
+        self
     }
 
     /// The anchors of several files as one.
@@ -251,6 +296,7 @@ impl AnchorsFile {
     pub fn merge(files: Vec<(PathBuf, AnchorsFile)>) -> Result<Self, AnchorsError> {
         let mut chain_id = None;
         let mut anchors = Vec::new();
+        let mut chain = ChainParts::default();
         for (path, file) in files {
             match (chain_id, file.chain_id) {
                 (Some(expected), Some(found)) if expected != found => {
@@ -263,8 +309,9 @@ impl AnchorsFile {
                 _ => {}
             }
             anchors.extend(file.anchors);
+            chain.extend(file.chain);
         }
-        Ok(Self::new(chain_id, anchors))
+        Ok(Self::new(chain_id, anchors).with_chain(chain))
     }
 
     /// Reads an anchors file.
@@ -296,8 +343,41 @@ impl AnchorsFile {
         let schema = serde_json::from_slice::<SchemaOnly>(bytes)
             .map_err(|e| AnchorsErrorKind::NotAnchors(e.to_string(), looks_like_logs(bytes)))?
             .schema;
-        match schema.as_deref() {
-            Some(SCHEMA) => {}
+        let bad = |e: serde_json::Error| AnchorsErrorKind::NotAnchors(e.to_string(), false);
+        let file = match schema.as_deref() {
+            Some(SCHEMA_1) => {
+                let file: FileJson1 = serde_json::from_slice(bytes).map_err(bad)?;
+                Self {
+                    chain_id: file.chain_id,
+                    anchors: file.anchors,
+                    chain: ChainParts::default(),
+                }
+            }
+            Some(SCHEMA) => {
+                let file: FileJson2 = serde_json::from_slice(bytes).map_err(bad)?;
+                let FileJson2 {
+                    checkpoint,
+                    scanned,
+                    refused,
+                    headers,
+                    receipts,
+                    proofs,
+                    ..
+                } = file;
+                let chain = ChainParts {
+                    checkpoint,
+                    scanned,
+                    refused,
+                    headers,
+                    receipts,
+                    proofs,
+                };
+                Self {
+                    chain_id: file.chain_id,
+                    anchors: file.anchors,
+                    chain,
+                }
+            }
             Some(other) => return Err(AnchorsErrorKind::OtherSchema(other.chars().take(60).collect())),
             None => {
                 return Err(AnchorsErrorKind::NotAnchors(
@@ -305,29 +385,36 @@ impl AnchorsFile {
                     looks_like_logs(bytes),
                 ));
             }
-        }
-        let file: FileJson<Vec<Anchor>> =
-            serde_json::from_slice(bytes).map_err(|e| AnchorsErrorKind::NotAnchors(e.to_string(), false))?;
+        };
         for (index, anchor) in file.anchors.iter().enumerate() {
             anchor
                 .check()
                 .map_err(|what| AnchorsErrorKind::BadAnchor { index, what })?;
         }
-        Ok(Self::new(file.chain_id, file.anchors))
+        Ok(Self::new(file.chain_id, file.anchors).with_chain(file.chain))
     }
 
-    /// Writes the file's text: the same anchors give the same bytes.
+    /// Writes the file's text, one anchor, header, block or contract a line: the same content gives the same bytes.
     ///
     /// # Errors
     /// Those of the output.
     pub fn write_json(&self, mut out: impl Write) -> io::Result<()> {
-        let file = FileJson {
-            schema: SCHEMA.to_owned(),
-            chain_id: self.chain_id,
-            anchors: &self.anchors,
-        };
-        serde_json::to_writer_pretty(&mut out, &file)?;
-        out.write_all(b"\n")
+        let chain = &self.chain;
+        write!(out, "{{\n  \"schema\": \"{SCHEMA}\"")?;
+        if let Some(chain_id) = self.chain_id {
+            write!(out, ",\n  \"chain_id\": {chain_id}")?;
+        }
+        if let Some(checkpoint) = &chain.checkpoint {
+            out.write_all(b",\n  \"checkpoint\": ")?;
+            serde_json::to_writer(&mut out, checkpoint)?;
+        }
+        write_lines(&mut out, "scanned", &chain.scanned, false)?;
+        write_lines(&mut out, "anchors", &self.anchors, true)?;
+        write_lines(&mut out, "refused", &chain.refused, false)?;
+        write_lines(&mut out, "headers", &chain.headers, false)?;
+        write_lines(&mut out, "receipts", &chain.receipts, false)?;
+        write_lines(&mut out, "proofs", &chain.proofs, false)?;
+        out.write_all(b"\n}\n")
     }
 
     /// Writes the file in place of what is there, or not at all.
@@ -355,6 +442,24 @@ impl AnchorsFile {
         Ok(())
     }
 
+    /// The anchors that `keep` takes, with what proves them and no more: for the proof of one event, say. Where storage
+    /// proofs of a block that is tied to the checkpoint prove all of them, receipts and older headers are left out.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Anchor) -> bool) -> Self {
+        let anchors: Vec<Anchor> = self
+            .anchors
+            .iter()
+            .filter(|anchor| keep(anchor))
+            .copied()
+            .collect();
+        let chain = self.chain.only(&anchors);
+        Self {
+            chain_id: self.chain_id,
+            anchors,
+            chain,
+        }
+    }
+
     /// Names the stream of SetRegistry's anchors where it is known: from `streams`, and from the streams that the other
     /// contract's anchors in this file name. Returns how many were resolved.
     pub fn resolve(&mut self, streams: &[StreamKey]) -> usize {
@@ -372,6 +477,19 @@ impl AnchorsFile {
         }
         resolved
     }
+}
+
+/// A field with a list, an item a line. An empty one is left out unless it must be there.
+fn write_lines<T: Serialize>(out: &mut impl Write, name: &str, items: &[T], always: bool) -> io::Result<()> {
+    if items.is_empty() && !always {
+        return Ok(());
+    }
+    write!(out, ",\n  \"{name}\": [")?;
+    for (index, item) in items.iter().enumerate() {
+        out.write_all(if index == 0 { b"\n    " } else { b",\n    " })?;
+        serde_json::to_writer(&mut *out, item)?;
+    }
+    out.write_all(if items.is_empty() { b"]" } else { b"\n  ]" })
 }
 
 /// All bytes of a file; `None` if there are more than `limit`.

@@ -57,6 +57,11 @@ pub enum Decoded {
     UnknownTopic,
 }
 
+/// The first topics of the logs that are anchors.
+pub fn anchor_topics() -> [Hash32; 2] {
+    [CommitmentAnchored::SIGNATURE_HASH, BatchCommitted::SIGNATURE_HASH].map(|topic| Hash32(topic.0))
+}
+
 /// Decodes the topics and data of a log.
 ///
 /// # Errors

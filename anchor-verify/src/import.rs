@@ -1,12 +1,15 @@
-//! Logs that any JSON-RPC client has saved, made into anchors.
+//! What any JSON-RPC client has saved, made into an anchors file: logs into anchors, and headers, receipts and storage
+//! proofs into what proves them.
 //!
-//! A file is what `eth_getLogs` answered: an array of logs, a whole answer (`{"result": […]}`), or an
-//! array of such answers. A log that is refused is named by its file and place, and the others are read.
+//! Each thing is told by what it has, not by its file's name or place: a file is one of them, an answer
+//! (`{"result": …}`), an array or an object of such. What is refused is named by its file and place, and the rest is
+//! read. Proofs are matched with anchors by the slots that contract and batch give.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 
+use alloy::primitives::{B256, Bytes, U256, keccak256};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ves::{Hash32, StreamKey};
@@ -14,14 +17,21 @@ use ves::{Hash32, StreamKey};
 use crate::anchors::{
     Anchor, AnchorKind, AnchorsErrorKind, AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited,
 };
+use crate::chain::parts::{
+    AccountProof, BatchProof, BlockReceipts, ChainParts, Checkpoint, HeaderBytes, NodePool, RefusedAnchor,
+    SlotProof, StorageProofs,
+};
+use crate::chain::{header, receipt, storage};
 use crate::contracts::{Decoded, decode};
 
-/// A log that cannot be an anchor of a sequencer, or no log at all.
+/// A log that cannot be an anchor of a sequencer, or a header, receipt or proof that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RefusedLog {
     /// The file.
     pub source: String,
-    /// Its place among the file's logs, counted from 0.
+    /// What it is: `log`, `header`, `receipt`, `proof`.
+    pub what: &'static str,
+    /// Its place among the file's things of all kinds, counted from 0.
     pub index: usize,
     /// Why.
     pub why: String,
@@ -29,7 +39,7 @@ pub struct RefusedLog {
 
 impl fmt::Display for RefusedLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: log {}: {}", self.source, self.index, self.why)
+        write!(f, "{}: {} {}: {}", self.source, self.what, self.index, self.why)
     }
 }
 
@@ -54,15 +64,106 @@ pub struct Import {
     pub unknown_topics: BTreeMap<String, usize>,
     /// SetRegistry's anchors whose stream is not known.
     pub unresolved: usize,
+    /// Headers that were taken.
+    pub headers: usize,
+    /// Blocks whose receipts were taken.
+    pub receipts: usize,
+    /// Storage proofs of a batch in a contract that were taken.
+    pub proofs: usize,
+    /// Proved slots that are of no anchor.
+    pub other_slots: usize,
+    /// Contracts with logs that look like anchors in the receipts, though none of them was asked for or has logs of its
+    /// own: imitators, or contracts that were forgotten.
+    pub imitators: BTreeMap<ContractAddress, usize>,
+    /// Anchors that the receipts have and the logs lack.
+    pub from_receipts: usize,
 }
 
-/// Takes logs from files, one after the other.
+/// Takes what was saved from files, one after the other.
 #[derive(Debug, Default)]
 pub struct Importer {
     chain_id: Option<u64>,
     contracts: Vec<ContractAddress>,
+    /// Those that a file names.
+    named: BTreeSet<ContractAddress>,
     anchors: Vec<Anchor>,
+    in_receipts: Vec<Anchor>,
+    chain: ChainParts,
+    receipts: BTreeMap<Hash32, Vec<(u64, Bytes)>>,
+    receipt_sources: BTreeMap<Hash32, String>,
+    proofs: Vec<SavedProof>,
     import: Import,
+}
+
+/// An answer of `eth_getProof`, of a block if that is known.
+#[derive(Debug)]
+struct SavedProof {
+    source: String,
+    index: usize,
+    block: Option<Hash32>,
+    proof: ProofJson,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProofJson {
+    address: ContractAddress,
+    nonce: U256,
+    balance: U256,
+    code_hash: Hash32,
+    storage_hash: Hash32,
+    account_proof: Vec<Bytes>,
+    storage_proof: Vec<SlotJson>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlotJson {
+    key: U256,
+    value: U256,
+    proof: Vec<Bytes>,
+}
+
+/// What an object is told by.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    topics: Option<&'a RawValue>,
+    #[serde(borrow)]
+    parent_hash: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cumulative_gas_used: Option<&'a RawValue>,
+    #[serde(borrow)]
+    account_proof: Option<&'a RawValue>,
+    #[serde(borrow)]
+    hash: Option<&'a RawValue>,
+    #[serde(borrow)]
+    number: Option<&'a RawValue>,
+    #[serde(borrow)]
+    chain_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    block_hash: Option<&'a RawValue>,
+    #[serde(borrow, rename = "StateSetAnchor")]
+    state_set_anchor: Option<&'a RawValue>,
+    #[serde(borrow, rename = "SetRegistry")]
+    set_registry: Option<&'a RawValue>,
+}
+
+/// How deep things may be nested in a file.
+const MAX_DEPTH: usize = 8;
+
+/// Where in a file the reader is.
+struct Place<'a> {
+    source: &'a str,
+    next: usize,
+    /// Whether anything that is known was there.
+    found: bool,
+    /// Whether it is at an item of a list, which should be something.
+    listed: bool,
 }
 
 #[derive(Deserialize)]
@@ -80,14 +181,6 @@ struct LogJson {
     removed: bool,
 }
 
-#[derive(Deserialize)]
-struct AnswerJson<'a> {
-    #[serde(borrow)]
-    result: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
 impl Importer {
     /// Logs of `contracts` alone are taken; of all contracts if it is empty. Logs do not name their chain, so the
     /// caller may.
@@ -99,37 +192,211 @@ impl Importer {
         }
     }
 
-    /// Takes the logs of a file.
+    /// Takes what is in a file.
     ///
     /// # Errors
-    /// The file cannot be read, or has no logs in a form that is known. Nothing is taken from it then.
+    /// The file cannot be read, has nothing in a form that is known, holds an answer with an error, or is of another
+    /// chain.
     pub fn add_file(&mut self, path: &Path) -> Result<(), AnchorsErrorKind> {
         let bytes = read_limited(path, MAX_FILE_BYTES)?.ok_or(AnchorsErrorKind::TooLarge)?;
         self.add_json(&path.display().to_string(), &bytes)
     }
 
-    /// Takes the logs of a text. `source` names it in messages.
+    /// Takes what is in a text. `source` names it in messages.
     ///
     /// # Errors
-    /// It has no logs in a form that is known. Nothing is taken from it then.
+    /// There is nothing in a form that is known, an answer with an error, or another chain is named.
     pub fn add_json(&mut self, source: &str, bytes: &[u8]) -> Result<(), AnchorsErrorKind> {
-        let logs = logs_of(bytes).map_err(AnchorsErrorKind::NotLogs)?;
-        for (index, log) in logs.into_iter().enumerate() {
-            self.import.logs += 1;
-            if let Err(why) = self.add_log(log) {
-                self.import.refused.push(RefusedLog {
-                    source: source.to_owned(),
-                    index,
-                    why,
+        let text =
+            std::str::from_utf8(bytes).map_err(|e| AnchorsErrorKind::NotLogs(format!("not UTF-8: {e}")))?;
+        let json: &RawValue = serde_json::from_str(text)
+            .map_err(|e| AnchorsErrorKind::NotLogs(format!("neither logs nor a JSON-RPC answer: {e}")))?;
+        // An answer with an error makes the whole unreadable, so it is looked for before anything is taken.
+        find_errors(json, 0).map_err(AnchorsErrorKind::NotLogs)?;
+        let mut place = Place {
+            source,
+            next: 0,
+            found: false,
+            listed: false,
+        };
+        self.walk(json, None, 0, &mut place)?;
+        let empty =
+            text.trim_start().starts_with('[') && text.trim_end().trim_start_matches(['[', ' ', '\n']) == "]";
+        if place.found || empty {
+            return Ok(());
+        }
+        Err(AnchorsErrorKind::NotLogs(
+            "there are neither logs, headers, receipts nor proofs in it".into(),
+        ))
+    }
+
+    fn refuse(&mut self, place: &mut Place<'_>, what: &'static str, result: Result<(), String>) {
+        let index = place.next;
+        place.next += 1;
+        place.found = true;
+        if let Err(why) = result {
+            self.import.refused.push(RefusedLog {
+                source: place.source.to_owned(),
+                what,
+                index,
+                why,
+            });
+        }
+    }
+
+    fn walk(
+        &mut self,
+        json: &RawValue,
+        block: Option<Hash32>,
+        depth: usize,
+        place: &mut Place<'_>,
+    ) -> Result<(), AnchorsErrorKind> {
+        let text = json.get();
+        if depth > MAX_DEPTH {
+            return Err(AnchorsErrorKind::NotLogs("it is nested too deep".into()));
+        }
+        if text.starts_with('[') {
+            let items: Vec<&RawValue> =
+                serde_json::from_str(text).map_err(|e| AnchorsErrorKind::NotLogs(e.to_string()))?;
+            for item in items {
+                if item.get().starts_with(['[', '{']) {
+                    place.listed = true;
+                    self.walk(item, block, depth + 1, place)?;
+                } else {
+                    self.import.logs += 1;
+                    self.refuse(place, "log", Err("not a log".into()));
+                }
+            }
+            return Ok(());
+        }
+        if !text.starts_with('{') {
+            return Ok(());
+        }
+        let shape: Shape<'_> =
+            serde_json::from_str(text).map_err(|e| AnchorsErrorKind::NotLogs(e.to_string()))?;
+        if let Some(result) = shape.result {
+            place.listed = false;
+            place.found |= result.get().trim_start_matches(['[', ' ', '\n']) == "]";
+            return self.walk(result, block, depth + 1, place);
+        }
+        if shape.parent_hash.is_some() {
+            let header = header::from_json(text).map(|header| self.chain.headers.push(header));
+            self.refuse(place, "header", header);
+        } else if shape.cumulative_gas_used.is_some() {
+            let result = self.add_receipt(text, place);
+            self.refuse(place, "receipt", result);
+        } else if shape.account_proof.is_some() {
+            let proof = serde_json::from_str(text).map_err(|e| format!("not a proof: {e}"));
+            let proof = proof.map(|proof| {
+                let source = place.source.to_owned();
+                self.proofs.push(SavedProof {
+                    source,
+                    index: place.next,
+                    block,
+                    proof,
                 });
+            });
+            self.refuse(place, "proof", proof);
+        } else if shape.topics.is_some() {
+            self.import.logs += 1;
+            let log = self.add_log(text, false);
+            self.refuse(place, "log", log);
+        } else if let (Some(hash), Some(number)) = (shape.hash, shape.number) {
+            place.found = true;
+            self.add_head(hash, number, shape.chain_id)?;
+        } else if let (Some(_), contracts) = (shape.chain_id, [shape.state_set_anchor, shape.set_registry]) {
+            place.found = true;
+            self.add_chain_id(shape.chain_id)?;
+            for contract in contracts.into_iter().flatten() {
+                #[derive(Deserialize)]
+                struct Named {
+                    address: ContractAddress,
+                }
+                let named: Named = serde_json::from_str(contract.get())
+                    .map_err(|e| AnchorsErrorKind::NotLogs(format!("a contract without address: {e}")))?;
+                self.named.insert(named.address);
+            }
+        } else {
+            // By number, say, or with other things beside.
+            let items: HashMap<String, &RawValue> =
+                serde_json::from_str(text).map_err(|e| AnchorsErrorKind::NotLogs(e.to_string()))?;
+            let mut inner: Vec<(String, &RawValue)> = items
+                .into_iter()
+                .filter(|(_, item)| item.get().starts_with(['[', '{']))
+                .collect();
+            if inner.is_empty() && place.listed {
+                self.import.logs += 1;
+                self.refuse(place, "log", Err("neither log, header, receipt nor proof".into()));
+            }
+            inner.sort_by(|a, b| a.0.cmp(&b.0));
+            let of_block = shape
+                .block_hash
+                .and_then(|hash| serde_json::from_str(hash.get()).ok());
+            for (_, item) in inner {
+                // Lists of names stand beside proofs; they are none of ours.
+                let plain = item.get().starts_with('[')
+                    && serde_json::from_str::<Vec<&str>>(item.get()).is_ok_and(|names| !names.is_empty());
+                if !plain {
+                    self.walk(item, of_block.or(block), depth + 1, place)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn add_log(&mut self, log: &RawValue) -> Result<(), String> {
-        let log: LogJson = serde_json::from_str(log.get()).map_err(|e| format!("not a log: {e}"))?;
-        if !self.contracts.is_empty() && !self.contracts.contains(&log.address) {
+    fn add_chain_id(&mut self, chain_id: Option<&RawValue>) -> Result<(), AnchorsErrorKind> {
+        let Some(found) = chain_id.and_then(|id| any_number(id.get())) else {
+            return Ok(());
+        };
+        match self.chain_id {
+            Some(expected) if expected != found => Err(AnchorsErrorKind::OtherChain { expected, found }),
+            _ => {
+                self.chain_id = Some(found);
+                Ok(())
+            }
+        }
+    }
+
+    /// A block that somebody calls the head: where the file ends.
+    fn add_head(
+        &mut self,
+        hash: &RawValue,
+        number: &RawValue,
+        chain_id: Option<&RawValue>,
+    ) -> Result<(), AnchorsErrorKind> {
+        let bad = || AnchorsErrorKind::NotLogs("a block's number or hash that is none".into());
+        let hash = serde_json::from_str(hash.get()).map_err(|_| bad())?;
+        let number = any_number(number.get()).ok_or_else(bad)?;
+        self.add_chain_id(chain_id)?;
+        self.chain.checkpoint = self.chain.checkpoint.max(Some(Checkpoint { number, hash }));
+        Ok(())
+    }
+
+    fn add_receipt(&mut self, json: &str, place: &Place<'_>) -> Result<(), String> {
+        #[derive(Deserialize)]
+        struct Logs<'a> {
+            #[serde(borrow)]
+            logs: Vec<&'a RawValue>,
+        }
+        let encoded = receipt::from_json(json)?;
+        self.receipts
+            .entry(encoded.block_hash)
+            .or_default()
+            .push((encoded.index, encoded.bytes));
+        self.receipt_sources
+            .entry(encoded.block_hash)
+            .or_insert_with(|| place.source.to_owned());
+        let logs: Logs<'_> = serde_json::from_str(json).map_err(|e| format!("not a receipt: {e}"))?;
+        for log in logs.logs {
+            self.add_log(log.get(), true)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a log. Those in receipts are looked at to find what the logs lack, and counted nowhere.
+    fn add_log(&mut self, log: &str, in_receipt: bool) -> Result<(), String> {
+        let log: LogJson = serde_json::from_str(log).map_err(|e| format!("not a log: {e}"))?;
+        if !in_receipt && !self.contracts.is_empty() && !self.contracts.contains(&log.address) {
             self.import.other_contracts += 1;
             return Ok(());
         }
@@ -139,8 +406,18 @@ impl Importer {
             .strip_prefix("0x")
             .ok_or("its data does not start with 0x")?;
         let data = hex::decode(data).map_err(|e| format!("its data is not hex: {e}"))?;
-        let anchored = match decode(&topics, &data)? {
+        let decoded = match decode(&topics, &data) {
+            // Whose log it is, and so whether that matters, is known at the end.
+            Err(_) if in_receipt => return Ok(()),
+            Err(why) => {
+                self.note_refused(&log, &why);
+                return Err(why);
+            }
+            Ok(decoded) => decoded,
+        };
+        let anchored = match decoded {
             Decoded::Anchor(anchored) => *anchored,
+            Decoded::Summary | Decoded::UnknownTopic if in_receipt => return Ok(()),
             Decoded::Summary => {
                 self.import.summaries += 1;
                 return Ok(());
@@ -155,7 +432,7 @@ impl Importer {
             }
         };
         if log.removed {
-            self.import.removed += 1;
+            self.import.removed += usize::from(!in_receipt);
             return Ok(());
         }
         let block_timestamp = log
@@ -170,7 +447,7 @@ impl Importer {
             ));
         }
         let missing = |field: &str| format!("it has no {field}: it is in no block yet");
-        self.anchors.push(Anchor {
+        let anchor = Anchor {
             block_number: quantity(
                 "blockNumber",
                 &log.block_number.ok_or_else(|| missing("blockNumber"))?,
@@ -189,64 +466,269 @@ impl Importer {
             sequence_start: anchored.sequence_start,
             sequence_end: anchored.sequence_end,
             event_count: anchored.event_count,
-        });
+        };
+        if in_receipt {
+            self.in_receipts.push(anchor);
+        } else {
+            self.anchors.push(anchor);
+        }
         Ok(())
     }
 
-    /// Puts the anchors in order, drops repeated logs, and names the streams of SetRegistry's anchors where they are
-    /// known: from the other contract's anchors, and from `streams`.
-    pub fn finish(self, streams: &[StreamKey]) -> Import {
-        let Self {
-            chain_id,
-            anchors,
-            mut import,
-            ..
-        } = self;
-        let taken = anchors.len();
-        import.file = AnchorsFile::new(chain_id, anchors);
-        import.repeated = taken - import.file.anchors.len();
-        import.file.resolve(streams);
-        import.unresolved = import.file.anchors.iter().filter(|a| a.stream.is_none()).count();
-        import
-    }
-}
-
-/// The logs of an answer, of several, or bare.
-fn logs_of(bytes: &[u8]) -> Result<Vec<&RawValue>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8: {e}"))?;
-    if text.trim_start().starts_with('{') {
-        return unpack(text);
-    }
-    let items: Vec<&RawValue> = serde_json::from_str(text)
-        .map_err(|e| format!("neither an array of logs nor a JSON-RPC answer: {e}"))?;
-    let mut logs = Vec::new();
-    for item in items {
-        if is_answer(item) {
-            logs.extend(unpack(item.get())?);
-        } else {
-            logs.push(item);
+    /// Keeps the place of a log that has the topic of an anchor and cannot be one.
+    fn note_refused(&mut self, log: &LogJson, why: &str) {
+        let number = |text: &Option<String>| text.as_deref().and_then(|text| quantity("", text).ok());
+        if let (Some(block_number), Some(log_index), Some(block_hash), Some(transaction_hash)) = (
+            number(&log.block_number),
+            number(&log.log_index),
+            log.block_hash,
+            log.transaction_hash,
+        ) && !log.removed
+        {
+            let (contract, why) = (log.address, why.to_owned());
+            let refused = RefusedAnchor {
+                block_number,
+                log_index,
+                block_hash,
+                transaction_hash,
+                contract,
+                why,
+            };
+            self.chain.refused.push(refused);
         }
     }
-    Ok(logs)
+
+    /// Puts the anchors in order, drops repeated logs, names the streams of SetRegistry's anchors where they are known
+    /// (from the other contract's anchors, and from `streams`), and matches what proves them.
+    pub fn finish(mut self, streams: &[StreamKey]) -> Import {
+        if self.contracts.is_empty() && !self.named.is_empty() {
+            let named = &self.named;
+            let before = self.anchors.len();
+            self.anchors.retain(|anchor| named.contains(&anchor.contract));
+            self.import.other_contracts += before - self.anchors.len();
+        }
+        let taken = self.anchors.len();
+        let from_logs = AnchorsFile::new(None, std::mem::take(&mut self.anchors)).anchors;
+        self.import.repeated = taken - from_logs.len();
+
+        let known: BTreeSet<ContractAddress> = if !self.contracts.is_empty() {
+            self.contracts.iter().copied().collect()
+        } else if !self.named.is_empty() {
+            self.named.clone()
+        } else {
+            from_logs.iter().map(|anchor| anchor.contract).collect()
+        };
+        self.chain
+            .refused
+            .retain(|refused| known.contains(&refused.contract));
+        let counted = from_logs.len();
+        let mut anchors = from_logs;
+        for anchor in std::mem::take(&mut self.in_receipts) {
+            if known.contains(&anchor.contract) {
+                anchors.push(anchor);
+            } else {
+                *self.import.imitators.entry(anchor.contract).or_default() += 1;
+            }
+        }
+        let mut file = AnchorsFile::new(self.chain_id, anchors);
+        self.import.from_receipts = file.anchors.len().saturating_sub(counted);
+        file.resolve(streams);
+        self.import.unresolved = file.anchors.iter().filter(|a| a.stream.is_none()).count();
+
+        self.take_receipts();
+        self.match_proofs(&file.anchors);
+        file = file.with_chain(self.chain);
+        self.import.headers = file.chain.headers.len();
+        self.import.receipts = file.chain.receipts.len();
+        self.import.proofs = file.chain.proofs.iter().map(|proofs| proofs.batches.len()).sum();
+        self.import.file = file;
+        self.import
+    }
+
+    /// The proofs that were taken, matched with anchors that are known already.
+    pub(crate) fn finish_proofs(mut self, anchors: &[Anchor]) -> Vec<StorageProofs> {
+        self.match_proofs(anchors);
+        self.chain.proofs
+    }
+
+    /// Puts the receipts of each block in order. Those that do not give the block's root are refused.
+    fn take_receipts(&mut self) {
+        let roots: HashMap<Hash32, Hash32> = self
+            .blocks()
+            .map(|block| (block.hash, block.receipts_root))
+            .collect();
+        for (block_hash, mut receipts) in std::mem::take(&mut self.receipts) {
+            receipts.sort();
+            receipts.dedup();
+            let complete = receipts
+                .iter()
+                .enumerate()
+                .all(|(at, (index, _))| at as u64 == *index);
+            let receipts: Vec<Bytes> = receipts.into_iter().map(|(_, bytes)| bytes).collect();
+            let right = roots
+                .get(&block_hash)
+                .is_none_or(|root| receipt::root(&receipts) == *root);
+            if complete && right {
+                self.chain.receipts.push(BlockReceipts { block_hash, receipts });
+                continue;
+            }
+            let source = self.receipt_sources.get(&block_hash).cloned().unwrap_or_default();
+            let why = format!(
+                "the {} receipts of block {block_hash} do not give its receipts root: some are missing, were altered, \
+                 or are of a kind that is not known",
+                receipts.len()
+            );
+            self.import.refused.push(RefusedLog {
+                source,
+                what: "receipt",
+                index: 0,
+                why,
+            });
+        }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = header::Block> {
+        self.chain
+            .headers
+            .iter()
+            .filter_map(|entry: &HeaderBytes| header::read(&entry.rlp).ok())
+    }
+
+    /// Finds the slots of each anchor among the proofs.
+    fn match_proofs(&mut self, anchors: &[Anchor]) {
+        struct Group {
+            account: AccountProof,
+            slots: HashMap<U256, (U256, Vec<Bytes>)>,
+        }
+        let by_root: HashMap<Hash32, Hash32> = self
+            .blocks()
+            .map(|block| (block.state_root, block.hash))
+            .collect();
+        let mut groups: BTreeMap<(ContractAddress, Hash32), Vec<Group>> = BTreeMap::new();
+        let mut slots = 0;
+        for saved in std::mem::take(&mut self.proofs) {
+            let SavedProof {
+                source,
+                index,
+                block,
+                proof,
+            } = saved;
+            slots += proof.storage_proof.len();
+            // The first node of the account's path hashes to the state root, and so names the block.
+            let root = proof.account_proof.first().map(|node| Hash32(keccak256(node).0));
+            let block = block.or_else(|| by_root.get(&root?).copied());
+            let (Some(block), Ok(nonce)) = (block, u64::try_from(proof.nonce)) else {
+                let why = "nothing says which block it is of: neither its file nor a header".into();
+                self.import.refused.push(RefusedLog {
+                    source,
+                    what: "proof",
+                    index,
+                    why,
+                });
+                continue;
+            };
+            let account = AccountProof {
+                nonce,
+                balance: proof.balance,
+                storage_root: proof.storage_hash,
+                code_hash: proof.code_hash,
+                path: proof.account_proof,
+            };
+            let of_block = groups.entry((proof.address, block)).or_default();
+            let at = of_block
+                .iter()
+                .position(|group| group.account == account)
+                .unwrap_or_else(|| {
+                    of_block.push(Group {
+                        account,
+                        slots: HashMap::new(),
+                    });
+                    of_block.len() - 1
+                });
+            let slots = proof
+                .storage_proof
+                .into_iter()
+                .map(|slot| (slot.key, (slot.value, slot.proof)));
+            of_block[at].slots.extend(slots);
+        }
+        let batches: BTreeSet<_> = anchors.iter().map(|a| (a.contract, a.kind, a.batch_id)).collect();
+        let mut used = 0;
+        for ((contract, block_hash), of_block) in groups {
+            for group in of_block {
+                let mut pool = NodePool::default();
+                let mut proved = Vec::new();
+                let first = (
+                    contract,
+                    AnchorKind::StateSetAnchor,
+                    ves::BatchId(uuid::Uuid::nil()),
+                );
+                for (_, kind, batch_id) in batches.range(first..).take_while(|(c, ..)| *c == contract) {
+                    let keys = storage::slots(*kind, batch_id);
+                    let found: Option<Vec<_>> = keys
+                        .iter()
+                        .map(|key| group.slots.get(&U256::from_be_bytes(key.0)))
+                        .collect();
+                    let Some(found) = found else { continue };
+                    used += found.len();
+                    let slots = found.into_iter().map(|(value, path)| SlotProof {
+                        value: Hash32(B256::from(*value).0),
+                        path: path.iter().map(|node| pool.add(node.clone())).collect(),
+                    });
+                    proved.push(BatchProof {
+                        batch_id: *batch_id,
+                        slots: slots.collect(),
+                    });
+                }
+                if !proved.is_empty() {
+                    let (account, nodes) = (group.account, pool.nodes);
+                    self.chain.proofs.push(StorageProofs {
+                        block_hash,
+                        contract,
+                        account,
+                        nodes,
+                        batches: proved,
+                    });
+                }
+            }
+        }
+        self.import.other_slots = slots.saturating_sub(used);
+    }
 }
 
-/// An answer is told from a log by what it has. Whatever is neither is refused as a log.
-fn is_answer(json: &RawValue) -> bool {
-    serde_json::from_str::<AnswerJson<'_>>(json.get()).is_ok_and(|a| a.result.is_some() || a.error.is_some())
-}
-
-fn unpack(json: &str) -> Result<Vec<&RawValue>, String> {
-    let answer: AnswerJson<'_> =
-        serde_json::from_str(json).map_err(|e| format!("not a JSON-RPC answer with logs: {e}"))?;
-    if let Some(error) = answer.error.filter(|e| e.get() != "null") {
-        return Err(format!(
+/// What an answer that is an error says. What such an answer lacks is unknown, so nothing of its file is taken.
+fn find_errors(json: &RawValue, depth: usize) -> Result<(), String> {
+    let text = json.get();
+    if depth > 2 {
+        return Ok(());
+    }
+    if text.starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        return items
+            .into_iter()
+            .try_for_each(|item| find_errors(item, depth + 1));
+    }
+    if !text.starts_with('{') {
+        return if depth == 0 {
+            Err("neither logs nor a JSON-RPC answer".into())
+        } else {
+            Ok(())
+        };
+    }
+    let shape: Shape<'_> = serde_json::from_str(text).map_err(|e| format!("not a JSON-RPC answer: {e}"))?;
+    match shape.error.filter(|e| e.get() != "null") {
+        Some(error) => Err(format!(
             "the node answered with an error: {}",
             error.get().chars().take(200).collect::<String>()
-        ));
+        )),
+        None => Ok(()),
     }
-    answer
-        .result
-        .ok_or_else(|| "a JSON-RPC answer without a result".into())
+}
+
+/// A number in JSON, as a number or as JSON-RPC writes it.
+pub(crate) fn any_number(json: &str) -> Option<u64> {
+    serde_json::from_str(json)
+        .ok()
+        .or_else(|| quantity("", serde_json::from_str(json).ok()?).ok())
 }
 
 /// A number as JSON-RPC writes it: `0x` and at most 16 hex digits.

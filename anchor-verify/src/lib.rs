@@ -8,22 +8,28 @@
 //! | [`contracts`] | what a log of one of the two contracts says |
 //! | [`anchors`] | the anchors file: the form in which anchors are kept |
 //! | [`import`] | logs that any JSON-RPC client has saved, made into anchors |
+//! | [`lint`] | anchors judged among themselves, and against a log's commitments |
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
+//! | [`chain`] | the chain part of verification: headers, receipts, storage proofs |
 //! | [`standing`] | how sure it is that an anchor is on the trusted chain |
 //! | [`verify`] | whether the events of a log are what was anchored |
 //! | [`bundle`] | a part of a log with its keys, commitments and anchors, in one file |
 //! | [`proof`] | that one event is in an anchored batch, in one small file |
 //! | [`attest`] | reports that somebody puts their name to |
+//! | [`fetch`] | anchors and proofs read from a node |
 //!
-//! Nothing here opens a socket. That an anchor is in a file says that somebody says it is on the chain;
+//! Nothing opens a socket but [`fetch::rpc`]. That an anchor is in a file says that somebody says it is on the chain;
 //! tying it to a block that the auditor trusts is another step.
 
 pub mod anchors;
 pub mod attest;
 pub mod batches;
 pub mod bundle;
+pub mod chain;
 pub mod contracts;
+pub mod fetch;
 pub mod import;
+pub mod lint;
 pub mod proof;
 pub mod standing;
 pub mod verify;

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cli_common::GlobalArgs;
 
-/// Verifies what sequencers have anchored on a chain: offline, trusting nobody.
+/// Verifies what sequencers have anchored on a chain, trusting nobody.
 ///
-/// No connection is opened but to the database that --db names.
+/// No connection is opened but by fetch, and to the database that --db names.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 110)]
 struct Args {
@@ -21,6 +21,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Fetch(commands::fetch::FetchArgs),
     Import(commands::import::ImportArgs),
     Verify(commands::verify::VerifyArgs),
     Merge(commands::merge::MergeArgs),
@@ -29,12 +30,14 @@ enum Command {
     Bundle(commands::bundle::BundleArgs),
     Attest(commands::attest::AttestArgs),
     CheckReport(commands::attest::CheckReportArgs),
+    Lint(commands::lint::LintArgs),
 }
 
 fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
     let result = match &args.command {
+        Command::Fetch(command) => commands::fetch::run(command, &args.global),
         Command::Import(command) => commands::import::run(command, &args.global),
         Command::Verify(command) => commands::verify::run(command, &args.global),
         Command::Merge(command) => commands::merge::run(command, &args.global),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bundle(command) => commands::bundle::run(command, &args.global),
         Command::Attest(command) => commands::attest::run(command, &args.global),
         Command::CheckReport(command) => commands::attest::run_check(command, &args.global),
+        Command::Lint(command) => commands::lint::run(command, &args.global),
     };
     cli_common::finish(result, &args.global)
 }

@@ -303,9 +303,19 @@ fn reread(change: impl FnOnce(&mut Value)) -> Result<AnchorsFile, AnchorsErrorKi
 #[test]
 fn anchors_files_read_back_and_others_are_refused() {
     assert_eq!(reread(|_| {}).unwrap(), file());
-    let error = reread(|json| json["schema"] = "anchors/2".into()).unwrap_err();
+    // The older form is the same without proofs.
+    assert_eq!(
+        reread(|json| json["schema"] = "anchors/1".into()).unwrap(),
+        file()
+    );
+    let with_headers = |json: &mut Value| {
+        json["schema"] = "anchors/1".into();
+        json["headers"] = json!([]);
+    };
+    assert!(reread(with_headers).is_err());
+    let error = reread(|json| json["schema"] = "anchors/3".into()).unwrap_err();
     assert!(
-        matches!(&error, AnchorsErrorKind::OtherSchema(v) if v == "anchors/2"),
+        matches!(&error, AnchorsErrorKind::OtherSchema(v) if v == "anchors/3"),
         "{error}"
     );
     // A later version may be different in all else.

@@ -82,10 +82,20 @@ impl DbArg {
     /// # Errors
     /// A usage error if none is named, or as [`DbTarget::parse`].
     pub fn target(&self) -> Result<DbTarget, CliError> {
+        self.optional_target()?.ok_or_else(|| {
+            CliError::usage("no log to work on is named")
+                .with_hint("give --db with a PostgreSQL URL or a snapshot file, or set DATABASE_URL")
+        })
+    }
+
+    /// The log that the command line, or `DATABASE_URL`, names, for commands that can do without one.
+    ///
+    /// # Errors
+    /// As [`DbTarget::parse`].
+    pub fn optional_target(&self) -> Result<Option<DbTarget>, CliError> {
         match &self.raw {
-            Some(raw) if !raw.0.is_empty() => DbTarget::parse(&raw.0),
-            _ => Err(CliError::usage("no log to work on is named")
-                .with_hint("give --db with a PostgreSQL URL or a snapshot file, or set DATABASE_URL")),
+            Some(raw) if !raw.0.is_empty() => DbTarget::parse(&raw.0).map(Some),
+            _ => Ok(None),
         }
     }
 }

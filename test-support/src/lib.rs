@@ -1,4 +1,4 @@
-//! What tests of this workspace share: scratch PostgreSQL clusters and the way to the real data.
+//! What tests of this workspace share: scratch PostgreSQL clusters, EVM nodes, and the way to the real data.
 //!
 //! ```no_run
 //! let Some(data) = test_support::shared_data() else { return };
@@ -15,12 +15,16 @@
 //! the test; otherwise the test says "skipped: …" and returns. Everything here panics on failure, with a message
 //! that says what could not be done: it is for tests only.
 
+mod evm;
+mod faulty_node;
 mod postgres;
 mod psql;
 
 use std::env;
 use std::path::{Path, PathBuf};
 
+pub use evm::{Anvil, compile_contracts, evm_available};
+pub use faulty_node::FaultyNode;
 pub use postgres::ScratchPostgres;
 pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
 

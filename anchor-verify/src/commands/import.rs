@@ -1,22 +1,25 @@
-//! `anchor-verify import`: saved JSON-RPC logs into an anchors file.
+//! `anchor-verify import`: saved JSON-RPC answers into an anchors file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anchor_verify::chain::examine;
 use anchor_verify::import::{ContractSummary, StreamSummary, summarize};
-use anchor_verify::{Conflict, ContractAddress, Importer, RefusedLog, group};
+use anchor_verify::{AnchorsFile, Conflict, ContractAddress, Importer, RefusedLog, Standing, group};
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table};
 use serde::Serialize;
 use ves::StreamKey;
 
-/// Turn logs that any JSON-RPC client has saved (answers of eth_getLogs) into an anchors file
+/// Turn what any JSON-RPC client has saved into an anchors file: logs, and what proves them
 ///
-/// Both contracts are understood, StateSetAnchor and SetRegistry. Ends with 0 if all logs were taken, 4 if
-/// some were refused or anchors contradict each other, 8 if a file could not be read.
+/// Logs (eth_getLogs), headers (eth_getBlockByNumber), receipts (eth_getBlockReceipts) and storage proofs
+/// (eth_getProof) are told by what they are, not by their files' names. Both contracts are understood,
+/// StateSetAnchor and SetRegistry. Opens no connection. Ends with 0 if all was taken, 4 if some was refused
+/// or anchors contradict each other, 8 if a file could not be read.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Saved logs: an array of logs, an answer {"result": […]}, or an array of answers
+    /// Saved answers: one thing, an answer {"result": …}, or an array or object of such
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -24,8 +27,8 @@ pub struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Take the logs of this contract only; may be given several times. Without it those of all contracts
-    /// are taken, also of one that imitates the events
+    /// Take the logs of this contract only; may be given several times. Without it those of the contracts that
+    /// a file names (contracts.json), or else of all contracts, also of one that imitates the events
     #[arg(long = "contract", value_name = "ADDRESS")]
     contracts: Vec<ContractAddress>,
 
@@ -67,6 +70,12 @@ struct Totals {
     other_contracts: usize,
     unknown_topics: BTreeMap<String, usize>,
     unresolved: usize,
+    headers: usize,
+    receipts: usize,
+    proofs: usize,
+    other_slots: usize,
+    from_receipts: usize,
+    imitators: BTreeMap<ContractAddress, usize>,
 }
 
 #[derive(Serialize)]
@@ -118,7 +127,7 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         CliError::input(refused.to_string()).report(global);
     }
     if let Some(more @ 1..) = import.refused.len().checked_sub(NAMED) {
-        CliError::input(format!("{more} more logs were refused"))
+        CliError::input(format!("{more} more things were refused"))
             .with_hint("--format json lists all")
             .report(global);
     }
@@ -134,6 +143,10 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     if !not_read.is_empty() {
         status |= ExitStatus::FAILED;
     }
+    let failed = failed_proofs(&import.file);
+    if failed > 0 {
+        status |= ExitStatus::PROBLEMS;
+    }
     let mut not_checked =
         vec!["that the logs are on the chain: no block was tied to a trusted block hash".to_owned()];
     if import.unresolved > 0 {
@@ -142,11 +155,18 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             import.unresolved
         ));
     }
+    if failed > 0 {
+        CliError::input(format!(
+            "{failed} anchors are contradicted by what should prove them"
+        ))
+        .with_hint("anchor-verify lint names them")
+        .report(global);
+    }
     not_checked.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
     let document = Document {
         schema: SCHEMA,
         out: args.out.display().to_string(),
-        chain_id: args.chain_id,
+        chain_id: import.file.chain_id,
         contracts: summarize(&import.file.anchors),
         conflicts,
         not_read,
@@ -160,6 +180,12 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             other_contracts: import.other_contracts,
             unknown_topics: import.unknown_topics,
             unresolved: import.unresolved,
+            headers: import.headers,
+            receipts: import.receipts,
+            proofs: import.proofs,
+            other_slots: import.other_slots,
+            from_receipts: import.from_receipts,
+            imitators: import.imitators,
         },
         refused: import.refused,
         not_checked,
@@ -184,7 +210,7 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             let refused = document.refused.iter();
             out.ndjson(refused.map(|value| Line {
                 schema: SCHEMA,
-                kind: "logs refused",
+                kind: "refused",
                 value,
             }))?;
             let not_read = document.not_read.iter();
@@ -225,7 +251,18 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         totals.logs, totals.anchors
     ))?;
     for (count, what) in [
-        (totals.refused, "logs refused"),
+        (totals.headers, "headers"),
+        (totals.receipts, "blocks with all their receipts"),
+        (
+            totals.proofs,
+            "batches with a storage proof, counted once for each contract and block",
+        ),
+        (
+            totals.from_receipts,
+            "anchors that receipts have and the logs lack",
+        ),
+        (totals.other_slots, "proved slots that are of no anchor"),
+        (totals.refused, "things refused"),
         (
             totals.removed,
             "logs removed by a reorganisation of the chain, so not taken",
@@ -244,6 +281,11 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         if count > 0 {
             out.line(&format!("{what}: {count}"))?;
         }
+    }
+    for (contract, logs) in totals.imitators.iter().take(NAMED) {
+        out.line(&format!(
+            "receipts hold {logs} logs like anchors of {contract}, which was not asked for: not taken"
+        ))?;
     }
     for conflict in &document.conflicts {
         out.line(&format!(
@@ -264,6 +306,16 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         out.line(&format!("NOT CHECKED: {}", cli_common::escape_controls(what)))?;
     }
     Ok(())
+}
+
+/// How many anchors the file's own proofs contradict.
+fn failed_proofs(file: &AnchorsFile) -> usize {
+    let report = examine(file, None);
+    let failed = report
+        .standings
+        .iter()
+        .filter(|s| matches!(s, Standing::Failed { .. }));
+    failed.count()
 }
 
 fn stream_name(stream: &StreamSummary) -> String {

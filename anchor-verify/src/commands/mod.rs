@@ -3,14 +3,16 @@
 pub mod attest;
 pub mod bundle;
 pub mod check;
+pub mod fetch;
 pub mod import;
+pub mod lint;
 pub mod merge;
 pub mod prove;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
 
-use anchor_verify::verify::{VerifyError, standings};
+use anchor_verify::verify::VerifyError;
 use anchor_verify::{AnchorsFile, ChainReport};
 use cli_common::{Cancel, CliError, ErrorKind, Output, escape_controls};
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -79,7 +81,7 @@ fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliE
 
 /// How sure each anchor is.
 fn chain(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
-    standings(file, trusted_block)
+    anchor_verify::chain::examine(file, trusted_block)
 }
 
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.

@@ -143,22 +143,6 @@ pub struct VerifyInput<'a> {
     pub shard: Option<Shard>,
 }
 
-/// How sure the anchors of a file are.
-///
-/// The one place where the chain part comes in: until it does, no anchor is tied to a block.
-pub fn standings(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
-    // MERGE: crate::chain::examine(file, trusted_block)
-    let why = match trusted_block {
-        None => "no trusted block was given",
-        Some(_) => "the anchors file holds no proof",
-    };
-    ChainReport {
-        trusted_block,
-        standings: vec![Standing::Untied { why: why.into() }; file.anchors.len()],
-        not_checked: vec![format!("that the anchors are on the chain: {why}")],
-    }
-}
-
 /// How many chunks are read ahead of the one that is checked.
 const READ_AHEAD: usize = 2;
 

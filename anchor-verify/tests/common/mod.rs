@@ -43,7 +43,7 @@ pub fn export_of(world: &World) -> String {
 }
 
 pub fn untied(file: &AnchorsFile) -> ChainReport {
-    anchor_verify::verify::standings(file, None)
+    anchor_verify::chain::examine(file, None)
 }
 
 pub fn standing(file: &AnchorsFile, of: impl Fn(&anchor_verify::Anchor) -> Standing) -> ChainReport {

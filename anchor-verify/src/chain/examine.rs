@@ -1,0 +1,456 @@
+//! The standing of each anchor.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+
+use alloy::primitives::keccak256;
+use ves::{BatchId, Hash32};
+
+use super::header::{self, Block};
+use super::parts::{BatchProof, BlockReceipts, StorageProofs};
+use super::receipt::{self, PlacedLog};
+use super::storage;
+use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
+use crate::contracts::{Decoded, decode};
+use crate::standing::{ChainReport, Standing};
+
+/// The most storage proofs of one batch that are looked at. A file that grew over years may have some; a hostile one
+/// could have millions.
+const MAX_PROOFS: usize = 8;
+
+/// Says how sure it is that each anchor of a file is on the chain of `trusted_block`, from nothing but the file.
+///
+/// An anchor is [`Standing::Trusted`] if its receipt, or its storage proof, is of a block that parent hashes tie to the
+/// trusted block, and nothing in the file contradicts it; [`Standing::Failed`] if anything does.
+pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
+    let chain = Chain::new(file, trusted_block);
+    let mut standings = Vec::with_capacity(file.anchors.len());
+    let mut crowded = 0_usize;
+    for anchor in &file.anchors {
+        standings.push(chain.standing(anchor));
+        crowded += usize::from(chain.proofs_of(anchor).len() > MAX_PROOFS);
+    }
+    let mut not_checked = Vec::new();
+    let untied = standings
+        .iter()
+        .filter(|s| matches!(s, Standing::Untied { .. }))
+        .count();
+    if trusted_block.is_none() {
+        not_checked.push("that the anchors are on the chain: no trusted block was given".to_owned());
+    } else if untied > 0 {
+        not_checked.push(format!(
+            "that {untied} of {} anchors are on the chain: see each",
+            file.anchors.len()
+        ));
+    }
+    if !file.anchors.is_empty() {
+        let mut contracts: Vec<String> = file.anchors.iter().map(|a| a.contract.to_string()).collect();
+        contracts.sort_unstable();
+        contracts.dedup();
+        let more = contracts.len().saturating_sub(4);
+        contracts.truncate(4);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        not_checked.push(format!(
+            "that these are the sequencer's contracts: {}{more} (the file names them)",
+            contracts.join(", ")
+        ));
+        not_checked.push("the transaction hashes of anchors: receipts do not hold them".to_owned());
+    }
+    let by_storage_alone =
+        |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by == &[STORAGE]);
+    let storage_only: Vec<&Anchor> = file
+        .anchors
+        .iter()
+        .zip(&standings)
+        .filter(|(_, s)| by_storage_alone(s))
+        .map(|(anchor, _)| anchor)
+        .collect();
+    if !storage_only.is_empty() {
+        not_checked.push(format!(
+            "the block and place of the logs of {} anchors: they are proved by storage alone",
+            storage_only.len()
+        ));
+    }
+    let registry = storage_only
+        .iter()
+        .filter(|anchor| anchor.kind == AnchorKind::SetRegistry)
+        .count();
+    if registry > 0 {
+        not_checked.push(format!(
+            "the stream of {registry} anchors of SetRegistry: they are proved by storage alone, which does not name it \
+             (the Merkle root does)"
+        ));
+    }
+    if crowded > 0 {
+        not_checked.push(format!(
+            "more than {MAX_PROOFS} storage proofs of one batch: {crowded} anchors"
+        ));
+    }
+    ChainReport {
+        trusted_block,
+        standings,
+        not_checked,
+    }
+}
+
+const RECEIPT: &str = "receipt";
+const STORAGE: &str = "storage";
+
+/// A header of the file, by the hash that it has or is said to have.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Block(Block),
+    /// What is there under that hash is something else.
+    Altered,
+}
+
+/// Whether a block is on the chain of the trusted block.
+enum Tie {
+    Tied,
+    /// It cannot be told.
+    Unknown(String),
+    /// It is not.
+    Off(String),
+    /// A header between it and the trusted block is not what it says.
+    Broken(String),
+}
+
+/// Why going from parent to parent ended.
+enum End {
+    Missing(Hash32),
+    Altered(Hash32),
+    Numbers(Hash32),
+}
+
+struct Chain<'a> {
+    trusted: Option<Hash32>,
+    trusted_number: Option<u64>,
+    headers: HashMap<Hash32, Known>,
+    /// The chain of the trusted block as far down as headers lead, by number.
+    canonical: BTreeMap<u64, Hash32>,
+    end: Option<End>,
+    receipts: HashMap<Hash32, Receipts<'a>>,
+    proofs: HashMap<(ContractAddress, BatchId), Vec<(usize, &'a BatchProof)>>,
+    accounts: Vec<(&'a StorageProofs, OnceCell<Result<(), String>>)>,
+}
+
+struct Receipts<'a> {
+    candidates: Vec<&'a BlockReceipts>,
+    logs: OnceCell<Result<Vec<PlacedLog>, String>>,
+}
+
+impl<'a> Chain<'a> {
+    fn new(file: &'a AnchorsFile, trusted: Option<Hash32>) -> Self {
+        let mut headers: HashMap<Hash32, Known> = HashMap::new();
+        for entry in &file.chain.headers {
+            // The bytes are known by what they hash to, whatever they are said to be.
+            let (hash, known) = match header::read(&entry.rlp) {
+                Ok(block) => (block.hash, Known::Block(block)),
+                Err(_) => (Hash32(keccak256(&entry.rlp).0), Known::Altered),
+            };
+            headers.insert(hash, known);
+            if hash != entry.hash {
+                headers.entry(entry.hash).or_insert(Known::Altered);
+            }
+        }
+        let mut receipts: HashMap<Hash32, Receipts<'a>> = HashMap::new();
+        for entry in &file.chain.receipts {
+            let of_block = receipts.entry(entry.block_hash).or_insert_with(|| Receipts {
+                candidates: Vec::new(),
+                logs: OnceCell::new(),
+            });
+            of_block.candidates.push(entry);
+        }
+        let mut proofs: HashMap<_, Vec<(usize, &'a BatchProof)>> = HashMap::new();
+        let mut accounts = Vec::new();
+        for entry in &file.chain.proofs {
+            for batch in &entry.batches {
+                proofs
+                    .entry((entry.contract, batch.batch_id))
+                    .or_default()
+                    .push((accounts.len(), batch));
+            }
+            accounts.push((entry, OnceCell::new()));
+        }
+        let mut chain = Self {
+            trusted,
+            trusted_number: None,
+            headers,
+            canonical: BTreeMap::new(),
+            end: None,
+            receipts,
+            proofs,
+            accounts,
+        };
+        chain.walk();
+        chain.order_proofs();
+        chain
+    }
+
+    /// Follows parent hashes from the trusted block as far as they lead.
+    fn walk(&mut self) {
+        let Some(mut hash) = self.trusted else { return };
+        let mut above: Option<u64> = None;
+        self.end = loop {
+            match self.headers.get(&hash) {
+                None => break Some(End::Missing(hash)),
+                Some(Known::Altered) => break Some(End::Altered(hash)),
+                // Each step goes one number down, so that it ends.
+                Some(Known::Block(block))
+                    if above.is_some_and(|above| block.number.checked_add(1) != Some(above)) =>
+                {
+                    break Some(End::Numbers(hash));
+                }
+                Some(Known::Block(block)) => {
+                    self.trusted_number.get_or_insert(block.number);
+                    self.canonical.insert(block.number, hash);
+                    above = Some(block.number);
+                    if block.number == 0 {
+                        break None;
+                    }
+                    hash = block.parent;
+                }
+            }
+        };
+    }
+
+    /// Proofs of tied blocks first, newest first.
+    fn order_proofs(&mut self) {
+        let rank = |index: usize| {
+            let hash = self.accounts[index].0.block_hash;
+            let number = match self.headers.get(&hash) {
+                Some(Known::Block(block)) => Some(block.number),
+                _ => None,
+            };
+            let tied = number.is_some_and(|number| self.canonical.get(&number) == Some(&hash));
+            std::cmp::Reverse((tied, number))
+        };
+        for of_batch in self.proofs.values_mut() {
+            of_batch.sort_by_key(|(index, _)| rank(*index));
+        }
+    }
+
+    fn proofs_of(&self, anchor: &Anchor) -> &[(usize, &'a BatchProof)] {
+        self.proofs
+            .get(&(anchor.contract, anchor.batch_id))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    fn block(&self, hash: &Hash32) -> Result<Option<&Block>, String> {
+        match self.headers.get(hash) {
+            Some(Known::Block(block)) => Ok(Some(block)),
+            Some(Known::Altered) => Err(format!(
+                "the header of block {hash} does not hash to it: it was altered"
+            )),
+            None => Ok(None),
+        }
+    }
+
+    fn tie(&self, number: u64, hash: &Hash32) -> Tie {
+        if self.trusted.is_none() {
+            return Tie::Unknown("no trusted block was given".into());
+        }
+        match self.canonical.get(&number) {
+            Some(there) if there == hash => return Tie::Tied,
+            Some(there) => {
+                return Tie::Off(format!(
+                    "block {number} of the trusted chain is {there}, not {hash}: it was reorganised away, or forged"
+                ));
+            }
+            None => {}
+        }
+        match (self.trusted_number, &self.end) {
+            (Some(trusted), _) if number > trusted => Tie::Unknown(format!(
+                "block {number} is later than the trusted block {trusted}"
+            )),
+            (_, Some(End::Altered(at))) => Tie::Broken(format!(
+                "the way from the trusted block to block {number} goes through header {at}, which was altered"
+            )),
+            (_, Some(End::Numbers(at))) => Tie::Broken(format!(
+                "the way from the trusted block to block {number} goes through header {at}, whose number does not follow"
+            )),
+            (None, _) => Tie::Unknown("the file does not have the header of the trusted block".into()),
+            (Some(_), Some(End::Missing(at))) => Tie::Unknown(format!(
+                "the headers between block {number} and the trusted block are not all there: {at} is missing"
+            )),
+            (Some(_), None) => Tie::Unknown(format!("block {number} is not on the way to the first block")),
+        }
+    }
+
+    fn standing(&self, anchor: &Anchor) -> Standing {
+        let mut missing = Vec::new();
+        let mut by = Vec::new();
+        for part in [self.by_receipt(anchor), self.by_storage(anchor)] {
+            match part {
+                Ok(Ok(way)) => by.push(way),
+                Ok(Err(what)) => missing.push(what),
+                Err(why) => return Standing::Failed { why },
+            }
+        }
+        match self.trusted {
+            Some(trusted_block) if !by.is_empty() => Standing::Trusted { trusted_block, by },
+            _ => {
+                missing.dedup();
+                Standing::Untied {
+                    why: missing.join("; "),
+                }
+            }
+        }
+    }
+
+    /// Whether the receipts of the anchor's block have its log. The inner error says what is missing for it.
+    fn by_receipt(&self, anchor: &Anchor) -> Result<Result<&'static str, String>, String> {
+        let tie = self.tie(anchor.block_number, &anchor.block_hash);
+        if let Tie::Off(why) | Tie::Broken(why) = tie {
+            return Err(why);
+        }
+        let Some(block) = self.block(&anchor.block_hash)? else {
+            return Ok(Err(format!(
+                "the header of block {} is not there",
+                anchor.block_number
+            )));
+        };
+        if block.number != anchor.block_number {
+            return Err(format!(
+                "block {} has the number {}, not {}",
+                anchor.block_hash, block.number, anchor.block_number
+            ));
+        }
+        if anchor
+            .block_timestamp
+            .is_some_and(|timestamp| timestamp != block.timestamp)
+        {
+            return Err(format!(
+                "block {} is of another time: {}",
+                block.number, block.timestamp
+            ));
+        }
+        let Some(receipts) = self.receipts.get(&anchor.block_hash) else {
+            return Ok(Err(format!(
+                "the receipts of block {} are not there",
+                block.number
+            )));
+        };
+        let logs = receipts.logs.get_or_init(|| {
+            let fits = receipts
+                .candidates
+                .iter()
+                .find(|c| receipt::root(&c.receipts) == block.receipts_root);
+            let fits = fits.ok_or_else(|| {
+                format!(
+                    "the receipts of block {} do not give its receipts root",
+                    block.number
+                )
+            })?;
+            receipt::logs(&fits.receipts).map_err(|why| format!("block {}: {why}", block.number))
+        });
+        let logs = logs.as_ref().map_err(Clone::clone)?;
+        check_log(anchor, block, logs)?;
+        Ok(match tie {
+            Tie::Tied => Ok(RECEIPT),
+            Tie::Unknown(why) | Tie::Off(why) | Tie::Broken(why) => Err(why),
+        })
+    }
+
+    /// Whether the contract's storage has what the anchor says.
+    fn by_storage(&self, anchor: &Anchor) -> Result<Result<&'static str, String>, String> {
+        let mut missing = "there is no storage proof of it".to_owned();
+        let mut proved = false;
+        let timestamp = match self.block(&anchor.block_hash)? {
+            Some(block) => Some(block.timestamp),
+            None => anchor.block_timestamp,
+        };
+        for (index, batch) in self.proofs_of(anchor).iter().take(MAX_PROOFS) {
+            let (proofs, account) = &self.accounts[*index];
+            let Some(block) = self.block(&proofs.block_hash)? else {
+                missing = format!(
+                    "the header of block {}, of its storage proof, is not there",
+                    proofs.block_hash
+                );
+                continue;
+            };
+            if block.number < anchor.block_number {
+                continue;
+            }
+            let tie = self.tie(block.number, &block.hash);
+            if let Tie::Broken(why) = tie {
+                return Err(why);
+            }
+            if let Tie::Off(why) = tie {
+                // What another chain held says nothing about this one.
+                missing = format!("its storage proof is of another chain: {why}");
+                continue;
+            }
+            let place = |why: String| format!("storage at block {}: {why}", block.number);
+            account
+                .get_or_init(|| storage::check_account(&block.state_root, &proofs.contract, &proofs.account))
+                .clone()
+                .map_err(place)?;
+            let values = storage::check_batch(anchor.kind, proofs, batch).map_err(place)?;
+            storage::says_the_same(anchor, timestamp, &values).map_err(place)?;
+            match tie {
+                Tie::Tied => proved = true,
+                Tie::Unknown(why) | Tie::Off(why) | Tie::Broken(why) => missing = why,
+            }
+        }
+        Ok(if proved { Ok(STORAGE) } else { Err(missing) })
+    }
+}
+
+/// Whether the log at the anchor's place in the block is the anchor.
+fn check_log(anchor: &Anchor, block: &Block, logs: &[PlacedLog]) -> Result<(), String> {
+    let place = format!("log {} of block {}", anchor.log_index, block.number);
+    let log = usize::try_from(anchor.log_index)
+        .ok()
+        .and_then(|index| logs.get(index));
+    let log = log.ok_or_else(|| format!("{place} is not there: the block has {} logs", logs.len()))?;
+    if !log.success {
+        return Err(format!("{place} is of a transaction that did not succeed"));
+    }
+    if log.address != anchor.contract.0 {
+        let other = ContractAddress(log.address);
+        return Err(format!(
+            "{place} is of contract {other}, not of {}",
+            anchor.contract
+        ));
+    }
+    let said = match decode(&log.topics, &log.data) {
+        Ok(Decoded::Anchor(said)) => said,
+        Ok(Decoded::Summary | Decoded::UnknownTopic) => return Err(format!("{place} is no anchor")),
+        Err(why) => return Err(format!("{place}: {why}")),
+    };
+    let differs = |what: &str| Err(format!("{place} says another {what}"));
+    if said.kind != anchor.kind {
+        return differs("kind of anchor");
+    }
+    if said.batch_id != anchor.batch_id {
+        return differs("batch");
+    }
+    if said.tenant_store_key != anchor.tenant_store_key
+        || said.stream.is_some_and(|s| anchor.stream != Some(s))
+    {
+        return differs("stream");
+    }
+    if said.events_root != anchor.events_root {
+        return differs("events root");
+    }
+    if said.state_root != anchor.state_root {
+        return differs("state root");
+    }
+    if (said.sequence_start, said.sequence_end, said.event_count)
+        != (anchor.sequence_start, anchor.sequence_end, anchor.event_count)
+    {
+        return differs("range");
+    }
+    if said
+        .timestamp
+        .is_some_and(|timestamp| timestamp != block.timestamp)
+    {
+        return differs("time than its block");
+    }
+    Ok(())
+}

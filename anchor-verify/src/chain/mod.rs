@@ -1,0 +1,22 @@
+//! The chain part of verification, offline: is an anchor on the chain of the block that the auditor trusts?
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`parts`] | what an anchors file holds besides the anchors |
+//! | `header` | headers: their hash, their parent, their roots |
+//! | `receipt` | receipts: the root over all of a block, the logs in them |
+//! | `storage` | where a contract keeps a batch, and proofs of what is there |
+//! | `examine` | all of that put together, for each anchor |
+//!
+//! Nothing is believed but the hash that the auditor gives. A block is what hashes to its hash; it is on the chain if
+//! parent hashes lead from the trusted block to it; its receipts are those that give its receipts root; a slot holds
+//! what a proof under its state root says.
+
+mod examine;
+pub(crate) mod header;
+pub mod parts;
+pub(crate) mod receipt;
+pub(crate) mod storage;
+
+pub use examine::examine;
+pub use parts::ChainParts;

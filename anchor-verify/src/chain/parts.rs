@@ -1,0 +1,350 @@
+//! What an anchors file holds besides the anchors, so that it proves itself. See `docs/anchors-file.md`.
+//!
+//! Headers and receipts are kept as the bytes that the chain hashes: whatever later forks add to them, their hashes
+//! can be checked, and nothing has to be encoded again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use alloy::primitives::{Bytes, U256};
+use serde::{Deserialize, Serialize};
+use ves::{BatchId, Hash32};
+
+use super::header;
+use crate::anchors::{Anchor, ContractAddress};
+
+/// Proofs of the anchors: headers, receipts, storage proofs. All of it is what somebody's node answered, to be
+/// checked by [`examine`](super::examine) and not to be believed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChainParts {
+    /// The block that the chain was read up to.
+    pub checkpoint: Option<Checkpoint>,
+    /// Which blocks were searched for which contract's logs.
+    pub scanned: Vec<Scan>,
+    /// Logs of the contracts, with the topic of an anchor, that no sequencer can have meant.
+    pub refused: Vec<RefusedAnchor>,
+    /// Block headers.
+    pub headers: Vec<HeaderBytes>,
+    /// All receipts of blocks with anchors.
+    pub receipts: Vec<BlockReceipts>,
+    /// Storage proofs.
+    pub proofs: Vec<StorageProofs>,
+}
+
+/// A block, by number and hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The block's number.
+    pub number: u64,
+    /// The block's hash.
+    pub hash: Hash32,
+}
+
+/// Blocks that were searched for the logs of a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scan {
+    /// The contract.
+    pub contract: ContractAddress,
+    /// The first block.
+    pub from: u64,
+    /// The last block.
+    pub to: u64,
+}
+
+/// A log that has the topic of an anchor and cannot be one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedAnchor {
+    /// The block's number.
+    pub block_number: u64,
+    /// The log's number in the block.
+    pub log_index: u64,
+    /// The block.
+    pub block_hash: Hash32,
+    /// The transaction.
+    pub transaction_hash: Hash32,
+    /// The contract that wrote the log.
+    pub contract: ContractAddress,
+    /// Why it cannot be an anchor.
+    pub why: String,
+}
+
+/// A header as the chain hashes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderBytes {
+    /// The block's hash: what keccak256 of the bytes must be.
+    pub hash: Hash32,
+    /// The header in RLP.
+    pub rlp: Bytes,
+}
+
+/// All receipts of a block, as its receipts trie holds them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockReceipts {
+    /// The block.
+    pub block_hash: Hash32,
+    /// The receipts in the order of the transactions: the type's byte (none for legacy) and RLP.
+    pub receipts: Vec<Bytes>,
+}
+
+/// Proofs of what a contract's storage held at a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageProofs {
+    /// The block.
+    pub block_hash: Hash32,
+    /// The contract.
+    pub contract: ContractAddress,
+    /// The contract's account.
+    pub account: AccountProof,
+    /// Nodes of the storage trie, each once; [`SlotProof::path`] counts in them.
+    pub nodes: Vec<Bytes>,
+    /// The proofs of each batch.
+    pub batches: Vec<BatchProof>,
+}
+
+/// What an account is, and the proof of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountProof {
+    /// Its nonce.
+    pub nonce: u64,
+    /// Its balance.
+    pub balance: U256,
+    /// The root of its storage trie.
+    pub storage_root: Hash32,
+    /// The hash of its code.
+    pub code_hash: Hash32,
+    /// Nodes of the state trie, root first.
+    pub path: Vec<Bytes>,
+}
+
+/// The proofs of the slots in which a contract keeps one batch. Which slots those are follows from contract and batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchProof {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// One for each slot, in the order of the struct.
+    pub slots: Vec<SlotProof>,
+}
+
+/// The proof of one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotProof {
+    /// What it holds; zero if it is not there.
+    pub value: Hash32,
+    /// Where in [`StorageProofs::nodes`] its path is, root first.
+    pub path: Vec<u32>,
+}
+
+impl ChainParts {
+    /// Takes what another file holds.
+    pub fn extend(&mut self, other: Self) {
+        self.checkpoint = self.checkpoint.max(other.checkpoint);
+        self.scanned.extend(other.scanned);
+        self.refused.extend(other.refused);
+        self.headers.extend(other.headers);
+        self.receipts.extend(other.receipts);
+        self.proofs.extend(other.proofs);
+    }
+
+    /// In one order, each thing once, so that the same content gives the same bytes.
+    #[must_use]
+    pub fn ordered(mut self) -> Self {
+        self.headers
+            .sort_by_cached_key(|entry| (number(entry), entry.hash, entry.rlp.clone()));
+        self.headers.dedup();
+        self.receipts
+            .sort_by(|a, b| (a.block_hash, &a.receipts).cmp(&(b.block_hash, &b.receipts)));
+        self.receipts.dedup();
+        self.refused.sort_unstable();
+        self.refused.dedup();
+        self.scanned = merge_scans(self.scanned);
+        self.proofs = merge_proofs(self.proofs);
+        self
+    }
+
+    /// What proves these anchors.
+    pub(crate) fn only(&self, anchors: &[Anchor]) -> Self {
+        let batches: HashSet<_> = anchors.iter().map(|a| (a.contract, a.batch_id)).collect();
+        let blocks: HashSet<_> = anchors.iter().map(|a| a.block_hash).collect();
+        let numbers: HashMap<Hash32, u64> = self
+            .headers
+            .iter()
+            .filter_map(|entry| Some((entry.hash, number(entry)?)))
+            .collect();
+        let mut proofs: Vec<StorageProofs> = self
+            .proofs
+            .iter()
+            .map(|proofs| {
+                let wanted = |batch: &&BatchProof| batches.contains(&(proofs.contract, batch.batch_id));
+                StorageProofs {
+                    batches: proofs.batches.iter().filter(wanted).cloned().collect(),
+                    ..proofs.clone()
+                }
+            })
+            .filter(|proofs| !proofs.batches.is_empty() && numbers.contains_key(&proofs.block_hash))
+            .collect();
+        // The newest proof of each batch is the one nearest to a block that is trusted.
+        proofs.sort_by_key(|proofs| std::cmp::Reverse(numbers.get(&proofs.block_hash).copied()));
+        let mut proved = HashSet::new();
+        for entry in &mut proofs {
+            let contract = entry.contract;
+            entry
+                .batches
+                .retain(|batch| proved.insert((contract, batch.batch_id)));
+        }
+        proofs.retain(|entry| !entry.batches.is_empty());
+        let by_storage = proved.len() == batches.len();
+        let lowest = if by_storage {
+            proofs
+                .iter()
+                .filter_map(|entry| numbers.get(&entry.block_hash).copied())
+                .min()
+        } else {
+            anchors.iter().map(|a| a.block_number).min()
+        };
+        let needed = |entry: &&HeaderBytes| {
+            blocks.contains(&entry.hash)
+                || lowest.is_some_and(|lowest| number(entry).is_some_and(|n| n >= lowest))
+        };
+        let receipts = if by_storage {
+            Vec::new()
+        } else {
+            self.receipts
+                .iter()
+                .filter(|entry| blocks.contains(&entry.block_hash))
+                .cloned()
+                .collect()
+        };
+        Self {
+            checkpoint: self.checkpoint,
+            scanned: Vec::new(),
+            refused: Vec::new(),
+            headers: self.headers.iter().filter(needed).cloned().collect(),
+            receipts,
+            proofs,
+        }
+        .ordered()
+    }
+}
+
+/// The number that a header names.
+pub(crate) fn number(entry: &HeaderBytes) -> Option<u64> {
+    header::read(&entry.rlp).ok().map(|block| block.number)
+}
+
+fn merge_scans(mut scans: Vec<Scan>) -> Vec<Scan> {
+    scans.retain(|scan| scan.from <= scan.to);
+    scans.sort_unstable();
+    let mut merged: Vec<Scan> = Vec::new();
+    for scan in scans {
+        match merged.last_mut() {
+            Some(last) if last.contract == scan.contract && scan.from <= last.to.saturating_add(1) => {
+                last.to = last.to.max(scan.to);
+            }
+            _ => merged.push(scan),
+        }
+    }
+    merged
+}
+
+/// Puts the proofs of one contract at one block together, and each node there once.
+fn merge_proofs(proofs: Vec<StorageProofs>) -> Vec<StorageProofs> {
+    /// The slots of a batch with the nodes themselves; a node that is not there is `None`.
+    type Slots = Vec<(Hash32, Vec<Option<Bytes>>)>;
+    let mut groups: BTreeMap<_, BTreeSet<(BatchId, Slots)>> = BTreeMap::new();
+    for entry in proofs {
+        let AccountProof {
+            nonce,
+            balance,
+            storage_root,
+            code_hash,
+            path,
+        } = entry.account;
+        let key = (
+            entry.block_hash,
+            entry.contract,
+            nonce,
+            balance,
+            storage_root,
+            code_hash,
+            path,
+        );
+        let nodes = &entry.nodes;
+        let node = |index: &u32| {
+            usize::try_from(*index)
+                .ok()
+                .and_then(|index| nodes.get(index))
+                .cloned()
+        };
+        let batches = entry.batches.into_iter().map(|batch| {
+            let slots = batch
+                .slots
+                .iter()
+                .map(|slot| (slot.value, slot.path.iter().map(node).collect()));
+            (batch.batch_id, slots.collect::<Slots>())
+        });
+        groups.entry(key).or_default().extend(batches);
+    }
+    groups
+        .into_iter()
+        .map(
+            |((block_hash, contract, nonce, balance, storage_root, code_hash, path), batches)| {
+                let mut nodes = NodePool::default();
+                let batches = batches.into_iter().map(|(batch_id, slots)| BatchProof {
+                    batch_id,
+                    slots: slots
+                        .into_iter()
+                        .map(|(value, path)| SlotProof {
+                            value,
+                            path: path
+                                .into_iter()
+                                .map(|node| node.map_or(u32::MAX, |node| nodes.add(node)))
+                                .collect(),
+                        })
+                        .collect(),
+                });
+                let batches = batches.collect();
+                let account = AccountProof {
+                    nonce,
+                    balance,
+                    storage_root,
+                    code_hash,
+                    path,
+                };
+                StorageProofs {
+                    block_hash,
+                    contract,
+                    account,
+                    nodes: nodes.nodes,
+                    batches,
+                }
+            },
+        )
+        .collect()
+}
+
+/// Nodes, each once.
+#[derive(Debug, Default)]
+pub(crate) struct NodePool {
+    pub nodes: Vec<Bytes>,
+    places: HashMap<Bytes, u32>,
+}
+
+impl NodePool {
+    /// Where a node is, after putting it there if it is new.
+    pub fn add(&mut self, node: Bytes) -> u32 {
+        // More nodes than a u32 counts fit in no file.
+        let next = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        *self.places.entry(node.clone()).or_insert_with(|| {
+            self.nodes.push(node);
+            next
+        })
+    }
+}

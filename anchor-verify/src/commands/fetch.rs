@@ -1,0 +1,311 @@
+//! `anchor-verify fetch`: anchors and their proofs from a node into an anchors file.
+
+use std::path::PathBuf;
+
+use anchor_verify::chain::parts::Checkpoint;
+use anchor_verify::fetch::rpc::{Rpc, RpcFailure};
+use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Proved, Reorg, Target, fetch};
+use anchor_verify::import::{ContractSummary, summarize};
+use anchor_verify::{AnchorsFile, ContractAddress, RefusedLog};
+use clap::{Args, ValueEnum};
+use cli_common::{
+    Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress,
+};
+use serde::Serialize;
+use ves::StreamKey;
+
+/// Read anchors, and what proves them, from a node into an anchors file
+///
+/// Logs, all receipts of their blocks, storage proofs, and the headers that tie them to the checkpoint. A file that
+/// is there is extended; a reorganisation of the chain since then is noticed and told. Ends with 0 if all was
+/// read, with bit 1 if a reorganisation was corrected, 4 if logs were refused or proofs contradict anchors, 8 if
+/// nothing could be read.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The node: http:// or https://. It may hold a key, which is shown nowhere
+    // Any text is taken here and judged later: clap would repeat a wrong value, with the key in it.
+    #[arg(long, value_name = "URL", env = "ANCHOR_RPC_URL", hide_env_values = true)]
+    rpc: String,
+
+    /// A contract whose anchors to read, of either kind; may be given several times
+    #[arg(long = "contract", value_name = "ADDRESS", required = true)]
+    contracts: Vec<ContractAddress>,
+
+    /// The first block to search; where the file ends, or the first block of the chain, without it
+    #[arg(long, value_name = "NUMBER")]
+    from: Option<u64>,
+
+    /// The last block to search, and the checkpoint of the proofs: latest, safe, finalized or a number
+    #[arg(long, value_name = "BLOCK", default_value_t = Target::Finalized)]
+    to: Target,
+
+    /// The anchors file to write, and to extend if it is there
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Which proofs to ask for
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
+    proofs: WhichProofs,
+
+    /// The most headers to keep between the first anchor and the checkpoint; with more, storage proofs alone prove
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    max_headers: u64,
+
+    /// A stream that is known, to resolve what SetRegistry names by a hash only; may be given several times
+    #[arg(long = "stream", value_name = "TENANT/STORE")]
+    streams: Vec<StreamKey>,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum WhichProofs {
+    /// Receipts and storage proofs
+    #[default]
+    Both,
+    /// Receipts only
+    Receipts,
+    /// Storage proofs only
+    Storage,
+}
+
+const SCHEMA: &str = "anchors-fetch/1";
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    out: String,
+    rpc: String,
+    chain_id: Option<u64>,
+    checkpoint: Checkpoint,
+    anchors: usize,
+    new: usize,
+    contracts: Vec<ContractSummary>,
+    proved: Proved,
+    reorg: Option<Reorg>,
+    refused: Vec<RefusedLog>,
+    notes: Vec<String>,
+    not_checked: Vec<String>,
+}
+
+/// A line of NDJSON.
+#[derive(Serialize)]
+struct Line<'a, T: Serialize> {
+    schema: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+#[derive(Serialize)]
+struct Totals<'a> {
+    chain_id: Option<u64>,
+    checkpoint: Checkpoint,
+    anchors: usize,
+    new: usize,
+    proved: Proved,
+    notes: &'a [String],
+    not_checked: &'a [String],
+}
+
+/// Runs the command.
+pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let cancel =
+        Cancel::on_signals().map_err(|e| CliError::io("signals cannot be handled").with_source(e))?;
+    let rpc = Rpc::new(&args.rpc, cancel).map_err(|why| CliError::usage(format!("--rpc: {why}")))?;
+    let file = if args.out.exists() {
+        let read = AnchorsFile::read(&args.out);
+        Some(read.map_err(|e| CliError::input(e.to_string()).with_hint("give --out another name"))?)
+    } else {
+        None
+    };
+    let options = FetchOptions {
+        contracts: args.contracts.clone(),
+        from: args.from,
+        to: args.to,
+        proofs: match args.proofs {
+            WhichProofs::Both => Proofs::Both,
+            WhichProofs::Receipts => Proofs::Receipts,
+            WhichProofs::Storage => Proofs::Storage,
+        },
+        max_headers: args.max_headers,
+        streams: args.streams.clone(),
+    };
+    let progress = stderr_progress(global);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::io("no runtime").with_source(e))?;
+    let fetched = runtime
+        .block_on(fetch(&rpc, &options, file, &*progress))
+        .map_err(|error| cli_error(&error, &rpc, args))?;
+    drop(progress);
+    fetched
+        .file
+        .write(&args.out)
+        .map_err(|e| CliError::io(format!("{} was not written", args.out.display())).with_source(e))?;
+    report(args, global, &rpc, fetched)
+}
+
+fn cli_error(error: &FetchError, rpc: &Rpc, args: &FetchArgs) -> CliError {
+    let message = format!("{}: {error}; {} is as it was", rpc.shown(), args.out.display());
+    match error {
+        FetchError::Rpc {
+            failure: RpcFailure::Cancelled,
+            ..
+        } => CliError::cancelled(message),
+        FetchError::Rpc { .. } if args.to == Target::Finalized || args.to == Target::Safe => {
+            CliError::io(message)
+                .with_hint("a node that does not know finalized blocks needs --to latest or a number")
+        }
+        FetchError::OtherChain { .. } => CliError::input(message),
+        _ => CliError::io(message),
+    }
+}
+
+fn report(
+    args: &FetchArgs,
+    global: &GlobalArgs,
+    rpc: &Rpc,
+    fetched: Fetched,
+) -> Result<ExitStatus, CliError> {
+    let mut status = ExitStatus::OK;
+    if fetched.reorg.is_some() {
+        status |= ExitStatus::CORRECTED;
+    }
+    if !fetched.refused.is_empty() || fetched.proved.failed > 0 {
+        status |= ExitStatus::PROBLEMS;
+    }
+    let mut not_checked = vec![format!(
+        "that block {} is on the chain that you trust: compare its hash {} with one from elsewhere",
+        fetched.checkpoint.number, fetched.checkpoint.hash
+    )];
+    if fetched.proved.untied > 0 {
+        not_checked.push(format!(
+            "{} anchors, which have no proof up to that block",
+            fetched.proved.untied
+        ));
+    }
+    let document = Document {
+        schema: SCHEMA,
+        out: args.out.display().to_string(),
+        rpc: rpc.shown().to_owned(),
+        chain_id: fetched.file.chain_id,
+        checkpoint: fetched.checkpoint,
+        anchors: fetched.file.anchors.len(),
+        new: fetched.new,
+        contracts: summarize(&fetched.file.anchors),
+        proved: fetched.proved,
+        reorg: fetched.reorg,
+        refused: fetched.refused,
+        notes: fetched.notes,
+        not_checked,
+    };
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Table => print_table(&mut out, &document)?,
+        Format::Json => out.json(&document)?,
+        Format::Ndjson => {
+            out.ndjson(document.contracts.iter().map(|value| Line {
+                schema: SCHEMA,
+                kind: "contract",
+                value,
+            }))?;
+            out.ndjson(document.reorg.iter().map(|value| Line {
+                schema: SCHEMA,
+                kind: "reorg",
+                value,
+            }))?;
+            out.ndjson(document.refused.iter().map(|value| Line {
+                schema: SCHEMA,
+                kind: "refused",
+                value,
+            }))?;
+            let value = Totals {
+                chain_id: document.chain_id,
+                checkpoint: document.checkpoint,
+                anchors: document.anchors,
+                new: document.new,
+                proved: document.proved,
+                notes: &document.notes,
+                not_checked: &document.not_checked,
+            };
+            out.ndjson([Line {
+                schema: SCHEMA,
+                kind: "totals",
+                value: &value,
+            }])?;
+        }
+    }
+    out.finish()?;
+    Ok(status)
+}
+
+fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    let mut table = Table::new(&["contract", "kind", "streams", "anchors"]);
+    for contract in &document.contracts {
+        table.row([
+            contract.contract.to_string(),
+            contract.kind.to_string(),
+            contract.streams.len().to_string(),
+            contract.anchors.to_string(),
+        ]);
+    }
+    if !table.is_empty() {
+        out.table(&table)?;
+    }
+    out.line(&format!(
+        "{} anchors in {}, {} of them new, up to block {} {}",
+        document.anchors,
+        escape_controls(&document.out),
+        document.new,
+        document.checkpoint.number,
+        document.checkpoint.hash
+    ))?;
+    let Proved {
+        both,
+        receipt,
+        storage,
+        untied,
+        failed,
+    } = document.proved;
+    out.line(&format!(
+        "against that block: {both} proved by receipt and storage, {receipt} by receipt, {storage} by storage, \
+         {untied} not, {failed} contradicted"
+    ))?;
+    if let Some(reorg) = &document.reorg {
+        let is = reorg
+            .is
+            .map_or_else(|| "is not there any more".to_owned(), |hash| format!("is {hash}"));
+        out.line(&format!(
+            "anchor.reorged: the chain was reorganised: block {} was {} and {is}; {} anchors went with it, {} of them \
+             are there again",
+            reorg.from,
+            reorg.was,
+            reorg.dropped.len(),
+            reorg.again
+        ))?;
+        for anchor in &reorg.dropped {
+            out.line(&format!(
+                "anchor.reorged: batch {} ({} to {}) of {}, block {}",
+                anchor.batch_id,
+                anchor.sequence_start,
+                anchor.sequence_end,
+                anchor.contract,
+                anchor.block_number
+            ))?;
+        }
+    }
+    for refused in &document.refused {
+        out.line(&format!(
+            "anchor.refused: {}",
+            escape_controls(&refused.to_string())
+        ))?;
+    }
+    for note in &document.notes {
+        out.line(&format!("note: {}", escape_controls(note)))?;
+    }
+    for what in &document.not_checked {
+        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+    }
+    Ok(())
+}
