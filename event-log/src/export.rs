@@ -538,6 +538,10 @@ pub struct ExportReader<R> {
     outline: Outline,
     /// The place of the last event, which the next one must lie behind.
     last: Option<(usize, u64)>,
+    /// How many rows there were of each stream.
+    seen: Vec<u64>,
+    /// How many rows there were of no known stream.
+    astray: u64,
 }
 
 #[derive(Deserialize)]
@@ -577,9 +581,12 @@ impl<R: BufRead> ExportReader<R> {
             counts: ExportCounts::default(),
             outline: Outline::default(),
             last: None,
+            seen: Vec::new(),
+            astray: 0,
         };
         reader.read_header()?;
         reader.read_outline()?;
+        reader.seen = vec![0; reader.outline.streams.len()];
         Ok(reader)
     }
 
@@ -793,8 +800,14 @@ impl<R: BufRead> ExportReader<R> {
             }
             bytes += self.buffer.len();
             match self.item()? {
-                Item::Event(entry) => chunk.push(Ok(*entry)),
-                Item::Bad(row) => chunk.push(Err(row)),
+                Item::Event(entry) => {
+                    self.count(Some(&entry.entry.event.stream));
+                    chunk.push(Ok(*entry));
+                }
+                Item::Bad(row) => {
+                    self.count(row.stream.as_ref());
+                    chunk.push(Err(row));
+                }
                 Item::End(wrong) => {
                     chunk.extend(wrong.map(Err));
                     if !chunk.is_empty() {
@@ -814,6 +827,23 @@ impl<R: BufRead> ExportReader<R> {
                 }
             }
         }
+    }
+
+    fn count(&mut self, stream: Option<&StreamKey>) {
+        let known = |stream| self.outline.streams.binary_search_by_key(stream, |s| s.stream);
+        match stream.map(known) {
+            Some(Ok(index)) => self.seen[index] += 1,
+            _ => self.astray += 1,
+        }
+    }
+
+    /// A stream that has more or fewer events than it was announced with.
+    fn miscounted(&self) -> Option<RowError> {
+        let fits = |events: u64, seen: u64| (seen..=seen + self.astray).contains(&events);
+        let mut streams = self.outline.streams.iter().zip(&self.seen);
+        let (stream, seen) = streams.find(|(stream, seen)| !fits(stream.events, **seen))?;
+        let what = format!("{} events were announced, {seen} are there", stream.events);
+        Some(self.bad_row(Some(stream.stream), None, what))
     }
 
     fn item(&mut self) -> Result<Item, ExportError> {
@@ -863,7 +893,7 @@ impl<R: BufRead> ExportReader<R> {
                     );
                     self.bad_row(None, None, what)
                 });
-                Ok(Item::End(wrong))
+                Ok(Item::End(wrong.or_else(|| self.miscounted())))
             }
             other => {
                 let what = format!(

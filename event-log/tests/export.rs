@@ -214,6 +214,17 @@ async fn bad_events_are_named_and_do_not_stop_the_rest() {
     let mut gone = lines.clone();
     gone.remove(at);
     assert!(errors(&joined(&gone))[0].to_string().contains("the end counts"));
+    // A stream that is said to have more events than it has.
+    let more = with_line(&text, "stream", |line| line["events"] = 41.into());
+    let found = errors(&more);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0]
+            .to_string()
+            .contains("41 events were announced, 40 are there"),
+        "{}",
+        found[0]
+    );
 }
 
 #[tokio::test]

@@ -197,6 +197,7 @@ pub fn verify(
     let (units, mut problems) = fold.finish();
     problems.extend(plan.problems.iter().cloned());
     problems.sort();
+    problems.dedup();
     let mut report = VerifyReport {
         schema: report::SCHEMA.to_owned(),
         input: input_info(input, &plan),

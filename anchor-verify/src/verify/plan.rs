@@ -66,7 +66,7 @@ pub(super) struct Plan {
     pub units: Vec<Unit>,
     pub digest: Hash32,
     /// Which ranges the chain names for a batch id.
-    pub by_batch: BTreeMap<BatchId, Vec<(Option<StreamKey>, u64, u64)>>,
+    pub by_batch: BTreeMap<BatchId, BTreeSet<(Option<StreamKey>, u64, u64)>>,
     /// The state roots after a number of a stream, as commitments and anchors name them; `None` if they disagree.
     state_roots: BTreeMap<(usize, u64), Option<Hash32>>,
     pub problems: Vec<Failure>,
@@ -228,9 +228,7 @@ impl Plan {
                 self.problems.push(Failure::new(code::ANCHOR_PROOF, what));
             } else {
                 let places = self.by_batch.entry(anchor.batch_id).or_default();
-                if !places.contains(&(stream, range.0, range.1)) {
-                    places.push((stream, range.0, range.1));
-                }
+                places.insert((stream, range.0, range.1));
             }
             let Some(stream) = stream else {
                 unresolved += 1;
@@ -269,9 +267,10 @@ impl Plan {
         }
         if self.outline.whole {
             // A log that is whole and lacks a stream has lost it.
+            let held: BTreeSet<StreamKey> = known.into_iter().collect();
             let missing: Vec<StreamKey> = ranges
                 .keys()
-                .filter(|stream| !known.contains(stream))
+                .filter(|stream| !held.contains(stream))
                 .copied()
                 .collect();
             self.outline

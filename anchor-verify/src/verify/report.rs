@@ -375,6 +375,13 @@ impl VerifyReport {
         }
         let report: Self =
             serde_json::from_slice(bytes).map_err(|e| format!("not a verification report: {e}"))?;
+        if !report.units.is_sorted_by(|a, b| a.unit < b.unit) {
+            return Err("its batches are not in order: it was edited".into());
+        }
+        let known: std::collections::BTreeSet<StreamKey> = report.streams.iter().map(|s| s.stream).collect();
+        if report.units.iter().any(|unit| !known.contains(&unit.stream)) {
+            return Err("it has batches of streams that it does not name: it was edited".into());
+        }
         let mut again = report.clone();
         again.summarize();
         if again == report {
@@ -500,11 +507,7 @@ impl VerifyReport {
                 return refuse(format!("{other} and {name} are both shard {}/{of}", shard.index));
             }
             merged.units.extend(report.units);
-            for problem in report.problems {
-                if !merged.problems.contains(&problem) {
-                    merged.problems.push(problem);
-                }
-            }
+            merged.problems.extend(report.problems);
         }
         if let Some(missing) = (1..=of).find(|index| !names.contains_key(index)) {
             return refuse(format!(
@@ -531,7 +534,9 @@ impl VerifyReport {
                 merged.plan.units
             ));
         }
+        // What belongs to no unit, every shard has seen.
         merged.problems.sort();
+        merged.problems.dedup();
         merged.shard = None;
         merged.summarize();
         Ok(merged)
