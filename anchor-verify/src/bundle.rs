@@ -40,14 +40,6 @@ struct Header {
     anchors_bytes: u64,
 }
 
-/// The anchors that concern these streams and numbers.
-///
-/// MERGE: a file with proofs must keep the proofs and headers of the anchors that are kept.
-pub(crate) fn select(file: &AnchorsFile, keep: impl Fn(&Anchor) -> bool) -> AnchorsFile {
-    let anchors = file.anchors.iter().filter(|anchor| keep(anchor));
-    AnchorsFile::new(file.chain_id, anchors.copied().collect())
-}
-
 /// Writes a bundle of the log that `source` reads, in place of what is at `path`. The same input gives the same bytes.
 ///
 /// # Errors
@@ -64,7 +56,7 @@ pub fn write_bundle(
     let within = |anchor: &Anchor, range: &RangeInclusive<u64>| {
         anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start()
     };
-    let chosen = select(anchors, |anchor| {
+    let chosen = anchors.only(|anchor| {
         (keys.is_empty() || keys.contains(&anchor.tenant_store_key))
             && scope.range.as_ref().is_none_or(|range| within(anchor, range))
     });

@@ -14,7 +14,6 @@ use ves::{BatchId, Event, EventCheck, EventId, Hash32, Payload, SignatureBytes, 
 
 use crate::anchors::{Anchor, AnchorsFile, MAX_FILE_BYTES, read_limited, tenant_store_key};
 use crate::batches::group;
-use crate::bundle::select;
 use crate::files::write_whole;
 use crate::standing::{ChainReport, Standing};
 use crate::verify::report::Failure;
@@ -248,7 +247,7 @@ fn file_of(
     }
     // With all that could contest the batch: whoever checks must see it too.
     let key = tenant_store_key(&stream);
-    let chosen = select(anchors, |a| {
+    let chosen = anchors.only(|a| {
         a.batch_id == anchor.batch_id
             || (a.tenant_store_key == key
                 && a.sequence_start <= anchor.sequence_end
