@@ -200,6 +200,18 @@ pub fn plan(path: &Path, facts: &mut Facts<'_>) -> Result<Reconciliation, Reconc
         work.heads
             .extend(epoch.streams.iter().map(|s| (s.stream, s.head)));
     }
+    if let (Some(epoch), true) = (facts.epoch, facts.log.is_some()) {
+        // The log counts, but an epoch that says otherwise is of another log, or this log was rewound again.
+        for s in &epoch.streams {
+            let head = work.heads.get(&s.stream).copied().unwrap_or(0);
+            if head < s.head {
+                work.reconciliation.conflicts.push(format!(
+                    "the epoch says that stream {} goes to {}, the log ends at {head}; the log counts",
+                    s.stream, s.head
+                ));
+            }
+        }
+    }
     let own = stream_of(outbox.meta());
     if let Some(stream) = own.filter(|stream| facts.receipts.is_empty() && !work.heads.contains_key(stream)) {
         return Err(ReconcileError::Refused {
@@ -596,7 +608,8 @@ fn write(connection: &Connection, plan: &Reconciliation) -> rusqlite::Result<Opt
     {
         connection.execute_batch(sql::named!("create_set_aside"))?;
     }
-    let notes = has_notes(connection)?;
+    let notes = ["synced_at", "rejection_reason", "last_error"];
+    let notes = has_columns(connection, Table::Outbox.name(), &notes)?;
     for change in &plan.changes {
         let row = change.place.row;
         let event = change.event_id.to_string();
@@ -657,6 +670,14 @@ fn write(connection: &Connection, plan: &Reconciliation) -> rusqlite::Result<Opt
         if changed != 1 {
             return Ok(Some(cursor.key.clone()));
         }
+        let (table, note) = if older {
+            ("sync_state", sql::named!("note_cursor_older"))
+        } else {
+            ("_ves_sync_state", sql::named!("note_cursor"))
+        };
+        if has_columns(connection, table, &["updated_at"])? {
+            connection.execute(note, params![cursor.key])?;
+        }
     }
     // The outcome, before it counts.
     for change in &plan.changes {
@@ -677,13 +698,13 @@ fn write(connection: &Connection, plan: &Reconciliation) -> rusqlite::Result<Opt
     Ok(None)
 }
 
-/// Whether rows have the agent's notes on its pushes.
-fn has_notes(connection: &Connection) -> rusqlite::Result<bool> {
+/// Whether a table has these columns.
+fn has_columns(connection: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare(sql::named!("columns"))?;
-    let names = statement.query_map([Table::Outbox.name()], |row| row.get::<_, String>(0))?;
+    let names = statement.query_map([table], |row| row.get::<_, String>(0))?;
     let names: Vec<String> = names.collect::<rusqlite::Result<_>>()?;
-    let has = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
-    Ok(has("synced_at") && has("rejection_reason") && has("last_error"))
+    let has = |column: &&str| names.iter().any(|n| n.eq_ignore_ascii_case(column));
+    Ok(columns.iter().all(has))
 }
 
 /// Numbers come out of SQLite's integers or the log's, so they fit.

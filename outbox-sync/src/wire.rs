@@ -3,7 +3,7 @@
 //! Payloads go out as the text that they are kept in, number for number: reading them into values and writing
 //! those would change numbers that a double cannot hold.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use ves::{
     AgentId, CommandId, Event, EventId, Hash32, Payload, SignatureBytes, SignatureScheme, StoreId, StreamKey,
@@ -28,9 +28,12 @@ pub struct WireEvent {
     payload: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload_encrypted: Option<Box<RawValue>>,
-    payload_plain_hash: Prefixed<Hash32>,
-    payload_cipher_hash: Prefixed<Hash32>,
-    agent_signature: Prefixed<SignatureBytes>,
+    #[serde(serialize_with = "prefixed")]
+    payload_plain_hash: Hash32,
+    #[serde(serialize_with = "prefixed")]
+    payload_cipher_hash: Hash32,
+    #[serde(serialize_with = "prefixed")]
+    agent_signature: SignatureBytes,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command_id: Option<CommandId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,18 +49,30 @@ fn is_default(scheme: &SignatureScheme) -> bool {
 }
 
 /// Hex with `0x` before it, as agents send it.
-#[derive(Debug, Clone, Copy)]
-struct Prefixed<T>(T);
+fn prefixed<T: Bytes, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    let bytes = value.bytes();
+    let mut text = [0; 2 + 2 * 64];
+    text[..2].copy_from_slice(b"0x");
+    let digits = &mut text[2..2 + 2 * bytes.len()];
+    hex::encode_to_slice(bytes, digits).map_err(serde::ser::Error::custom)?;
+    let text = std::str::from_utf8(&text[..2 + 2 * bytes.len()]).map_err(serde::ser::Error::custom)?;
+    serializer.serialize_str(text)
+}
 
-impl<T: std::fmt::Display> Serialize for Prefixed<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("0x{}", self.0))
+/// A hash or a signature: at most 64 bytes.
+trait Bytes {
+    fn bytes(&self) -> &[u8];
+}
+
+impl Bytes for Hash32 {
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Prefixed<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self)
+impl Bytes for SignatureBytes {
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -99,9 +114,9 @@ impl WireEvent {
             payload_kind: event.payload.kind(),
             payload,
             payload_encrypted,
-            payload_plain_hash: Prefixed(event.payload_plain_hash),
-            payload_cipher_hash: Prefixed(event.payload_cipher_hash),
-            agent_signature: Prefixed(event.agent_signature),
+            payload_plain_hash: event.payload_plain_hash,
+            payload_cipher_hash: event.payload_cipher_hash,
+            agent_signature: event.agent_signature,
             command_id: event.command_id,
             base_version: event.base_version,
             agent_signature_scheme: event.agent_signature_scheme,
@@ -136,9 +151,9 @@ impl WireEvent {
             event_type: self.event_type,
             created_at: self.created_at,
             payload,
-            payload_plain_hash: self.payload_plain_hash.0,
-            payload_cipher_hash: self.payload_cipher_hash.0,
-            agent_signature: self.agent_signature.0,
+            payload_plain_hash: self.payload_plain_hash,
+            payload_cipher_hash: self.payload_cipher_hash,
+            agent_signature: self.agent_signature,
             agent_signature_scheme: self.agent_signature_scheme,
             agent_signature_bundle: self.agent_signature_bundle.map(|raw| text(raw).into_bytes()),
             command_id: self.command_id,

@@ -571,3 +571,116 @@ fn the_double_answers_as_the_real_one_did() {
     let fields: Vec<&String> = answer.as_object().unwrap().keys().collect();
     assert!(shapes.contains(&format!("{fields:?}")), "{fields:?} {shapes:?}");
 }
+
+#[test]
+fn stopped_by_the_user_it_says_where_things_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    outbox(&dir.path().join("a.db"), &events(1, 100));
+    sequencer.state.lock().unwrap().delay = Duration::from_millis(50);
+    let child = command(dir.path(), &sequencer, &["a.db", "--batch", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while sequencer.state.lock().unwrap().log.len() < 3 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let stopped = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(32));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        report["stopped"].as_str().unwrap().contains("run it again"),
+        "{report}"
+    );
+    let there = log(&sequencer).len();
+    assert!((3..100).contains(&there));
+    // What was answered is saved; a second process may not write to the same file meanwhile.
+    sequencer.state.lock().unwrap().delay = Duration::ZERO;
+    let locked = fs::File::options()
+        .append(true)
+        .open(dir.path().join("receipts.ndjson"))
+        .unwrap();
+    locked.lock().unwrap();
+    let output = command(dir.path(), &sequencer, &["a.db"]).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(8) && err.contains("another push is writing"),
+        "{err}"
+    );
+    drop(locked);
+    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(log(&sequencer).len(), 100);
+}
+
+#[test]
+fn keys_that_an_outbox_fetched_of_its_peers_are_used_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    outbox(&path, &[event(1, 1, "{}"), event(2, 2, "{}")]);
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS _ves_peer_keys (agent_id TEXT NOT NULL, key_id INTEGER NOT NULL, algorithm TEXT NOT \
+             NULL, public_key TEXT NOT NULL, public_key_bundle TEXT, valid_from TEXT, valid_to TEXT, revoked_at TEXT, \
+             fetched_at TEXT NOT NULL, PRIMARY KEY (agent_id, key_id)); \
+             INSERT INTO _ves_peer_keys (agent_id, key_id, algorithm, public_key, fetched_at) VALUES \
+             ('{}', 1, 'ed25519', '0x{}', ''), ('x', 1, 'ed25519', '', ''); \
+             INSERT OR REPLACE INTO _ves_sync_state (key, value) VALUES ('tenant_id', '{}')",
+            agent(2).0,
+            agent(2).2.public_key,
+            uuid(1)
+        ))
+        .unwrap();
+    drop(connection);
+    let (code, out, _) = common::run(dir.path(), &["--format", "json", "verify", "--all", "a.db"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let verdicts: Vec<&Value> = report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| &r["verdict"])
+        .collect();
+    assert_eq!(
+        (code, verdicts),
+        (4, vec![&Value::from("not_checked"), &Value::from("holds")])
+    );
+    assert_eq!(report["rows"][1]["key_from"], "peer_keys");
+    assert!(
+        report["key_flaws"][0].as_str().unwrap().contains("agent_id"),
+        "{report}"
+    );
+
+    // A key file counts before what a peer says, and the contradiction is reported.
+    let key = |by: u8, public: Hash32| serde_json::json!({"tenantId": uuid(1), "agentId": agent(by).0, "keyId": 1, "publicKey": public});
+    let file = serde_json::json!([key(1, agent(1).2.public_key), key(2, agent(1).2.public_key)]);
+    fs::write(dir.path().join("keys.json"), file.to_string()).unwrap();
+    let (code, out, _) = common::run(
+        dir.path(),
+        &[
+            "--format",
+            "json",
+            "verify",
+            "--all",
+            "a.db",
+            "--keys",
+            "keys.json",
+        ],
+    );
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &report["rows"][0]["verdict"], &report["rows"][1]["verdict"]),
+        (4, &"holds".into(), &"fails".into())
+    );
+    assert_eq!(report["rows"][0]["key_from"], "file");
+    assert!(
+        report["key_flaws"].to_string().contains("the first counts"),
+        "{report}"
+    );
+}

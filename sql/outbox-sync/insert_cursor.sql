@@ -1,2 +1,2 @@
 -- A value that was not there.
-INSERT INTO _ves_sync_state (key, value, updated_at) VALUES (?2, ?1, datetime('now'));
+INSERT INTO _ves_sync_state (key, value) VALUES (?2, ?1);

@@ -1,2 +1,2 @@
 -- Only if it is still as it was.
-UPDATE sync_state SET value = ?1, updated_at = datetime('now') WHERE key = ?2 AND value = ?3;
+UPDATE sync_state SET value = ?1 WHERE key = ?2 AND value = ?3;

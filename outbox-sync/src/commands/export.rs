@@ -156,6 +156,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         left_out: 0,
         left_out_first: Vec::new(),
         two_contents: 0,
+        key_flaws: Vec::new(),
         heard: Vec::new(),
         not_read,
     };
@@ -183,6 +184,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     if args.missing_from.is_none() {
         not_checked.push("signatures and payload hashes: rows go out as they are; verify the export".into());
     }
+    not_checked.extend(work.key_flaws);
     let document = Document {
         schema: SCHEMA,
         out: shown(&args.out),
@@ -205,6 +207,7 @@ struct Work<'a> {
     left_out: u64,
     left_out_first: Vec<String>,
     two_contents: u64,
+    key_flaws: Vec<String>,
     heard: Vec<Heard>,
     not_read: Vec<NotRead>,
 }
@@ -336,6 +339,7 @@ impl Work<'_> {
             Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel).map_err(holdings_error)?;
         let mut keys = self.args.keys.book(Some(&mut log))?;
         drop(log);
+        self.key_flaws = holdings.key_flaws.clone();
         self.two_contents = holdings.events.values().filter(|e| e.two_contents).count() as u64;
         self.not_read.extend(holdings.not_read.iter().cloned());
         self.heard = holdings.heard.clone();

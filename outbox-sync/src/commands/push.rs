@@ -47,6 +47,10 @@ pub struct PushArgs {
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 
+    /// Send the API key over plain http:// to another machine
+    #[arg(long)]
+    allow_http: bool,
+
     /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
     #[arg(long, value_name = "HEX|FILE")]
     sequencer_public_key: Option<String>,
@@ -143,6 +147,12 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     let cancel = cancel_on_signals()?;
     let key = api_key(args.api_key_file.as_deref())?;
+    if key.is_some() && !args.allow_http && sends_in_the_open(&args.url) {
+        return Err(
+            CliError::usage("the API key would go over the network in the open")
+                .with_hint("use https://, or --allow-http in a network that you trust"),
+        );
+    }
     let sequencer_key = args.sequencer_public_key.as_deref();
     let sequencer_key = sequencer_key
         .map(|value| read_public_key("--sequencer-public-key", value))
@@ -378,6 +388,21 @@ impl Work<'_> {
     }
 }
 
+/// Whether the URL is neither encrypted nor of this machine.
+fn sends_in_the_open(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !local
+}
+
 fn api_key(file: Option<&Path>) -> Result<Option<ApiKey>, CliError> {
     let text = match file {
         Some(path) => Some(
@@ -493,6 +518,32 @@ impl<'a> Totals<'a> {
             requests: p.requests,
             retries: p.retries,
             stopped: p.stopped.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sends_in_the_open;
+
+    #[test]
+    fn keys_go_in_the_open_to_this_machine_alone() {
+        for url in [
+            "https://h/",
+            "http://localhost:8080",
+            "http://127.0.0.1",
+            "http://[::1]:80/x",
+        ] {
+            assert!(!sends_in_the_open(url), "{url}");
+        }
+        for url in [
+            "http://h/",
+            "http://10.0.0.1:80",
+            "http://localhost@evil/",
+            "http://127.0.0.1.evil",
+            "http://",
+        ] {
+            assert!(sends_in_the_open(url), "{url}");
         }
     }
 }
