@@ -249,6 +249,11 @@ pub(crate) struct RowReader {
 impl RowReader {
     /// `names` are the columns of the statement, of which the first is the rowid.
     pub(crate) fn new(file: Arc<Path>, table: Table, names: Vec<String>) -> Self {
+        // SQLite's names differ in more than case.
+        let names = names
+            .into_iter()
+            .map(|name: String| name.to_ascii_lowercase())
+            .collect();
         Self { file, table, names }
     }
 
@@ -359,12 +364,7 @@ struct Fields<'a> {
 impl Fields<'_> {
     /// `Null` if the table has no such column. The rowid is never taken for a column.
     fn value(&self, name: &str) -> Result<ValueRef<'_>, String> {
-        let Some(index) = self
-            .names
-            .iter()
-            .skip(1)
-            .position(|n| n.eq_ignore_ascii_case(name))
-        else {
+        let Some(index) = self.names.iter().skip(1).position(|n| n == name) else {
             return Ok(ValueRef::Null);
         };
         self.row
