@@ -510,6 +510,7 @@ fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
             stream: event.stream,
             claimed_sequence: held.claimed_sequence.filter(|n| *n > 0),
             older_log_sequence: None,
+            awaits_acknowledgement: false,
             sequenced_at: held.sequenced_at,
             content: Content::Signed(Box::new(event)),
             flaw: None,

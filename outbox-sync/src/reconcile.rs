@@ -50,7 +50,7 @@ pub enum Action {
     MarkSynced,
     /// It is synced, but with another number.
     CorrectNumber,
-    /// It is called synced, but the log does not have it.
+    /// It is called synced, or its agent waits for an acknowledgement, but the log does not have it.
     MarkPending,
     /// A pulled row that the log does not have at that number.
     SetAside,
@@ -415,6 +415,10 @@ impl Planning {
                     status
                 };
                 (Action::MarkPending, state(to, None), why)
+            }
+            Fact::Absent(why) if row.awaits_acknowledgement => {
+                let why = format!("{why}, and its agent waits for an acknowledgement");
+                return self.change(row, Action::MarkPending, Some(state(status, None)), why);
             }
             Fact::Absent(_) => {
                 self.reconciliation.right += 1;

@@ -65,7 +65,7 @@ impl Table {
         let own: &[&str] = match self {
             Table::Outbox => &["sync_status", "remote_sequence"],
             Table::Pulled | Table::Quarantined => &["sequence_number", "sequenced_at"],
-            Table::OlderOutbox => &["signature", "acked_at", "remote_sequence"],
+            Table::OlderOutbox => &["signature", "pushed_at", "acked_at", "remote_sequence"],
             Table::OlderPulled => &["sequence_number", "sequenced_at"],
         };
         let common: &[&str] = if self.is_older() {
@@ -187,6 +187,9 @@ pub struct HeldRow {
     /// The number that an unsigned row of the older shape has. It is one of the older log, which counts for
     /// itself: it says nothing about VES numbers.
     pub older_log_sequence: Option<u64>,
+    /// That it was sent and never acknowledged, where the outbox tells (the older shape): its agent waits and does not
+    /// send it again.
+    pub awaits_acknowledgement: bool,
     /// When the sequencer is said to have given it (pulled and quarantined rows).
     pub sequenced_at: Option<Timestamp>,
     /// What it holds.
@@ -249,6 +252,11 @@ pub(crate) struct RowReader {
 impl RowReader {
     /// `names` are the columns of the statement, of which the first is the rowid.
     pub(crate) fn new(file: Arc<Path>, table: Table, names: Vec<String>) -> Self {
+        // SQLite's names differ in more than case.
+        let names = names
+            .into_iter()
+            .map(|name: String| name.to_ascii_lowercase())
+            .collect();
         Self { file, table, names }
     }
 
@@ -284,6 +292,7 @@ impl RowReader {
             Table::Pulled | Table::Quarantined | Table::OlderPulled => "sequence_number",
         };
         let mut claimed_sequence = kept(fields.claim(claim_column), &mut flaws).flatten();
+        let mut awaits_acknowledgement = false;
         let (origin, sequenced_at) = match self.table {
             Table::Outbox => {
                 let status = kept(fields.status(), &mut flaws).unwrap_or(OutboxStatus::Unknown);
@@ -297,6 +306,8 @@ impl RowReader {
             }
             Table::OlderOutbox => {
                 let acked = kept(fields.value("acked_at").map(|v| v != ValueRef::Null), &mut flaws);
+                let pushed = kept(fields.value("pushed_at").map(|v| v != ValueRef::Null), &mut flaws);
+                awaits_acknowledgement = (pushed, acked) == (Some(true), Some(false));
                 let status = match acked {
                     Some(true) => OutboxStatus::Synced,
                     Some(false) => OutboxStatus::Pending,
@@ -339,6 +350,7 @@ impl RowReader {
             stream,
             claimed_sequence,
             older_log_sequence,
+            awaits_acknowledgement,
             sequenced_at,
             content,
             flaw: (!flaws.is_empty()).then(|| flaws.join("; ")),
@@ -359,12 +371,7 @@ struct Fields<'a> {
 impl Fields<'_> {
     /// `Null` if the table has no such column. The rowid is never taken for a column.
     fn value(&self, name: &str) -> Result<ValueRef<'_>, String> {
-        let Some(index) = self
-            .names
-            .iter()
-            .skip(1)
-            .position(|n| n.eq_ignore_ascii_case(name))
-        else {
+        let Some(index) = self.names.iter().skip(1).position(|n| n == name) else {
             return Ok(ValueRef::Null);
         };
         self.row

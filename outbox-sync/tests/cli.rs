@@ -65,7 +65,17 @@ fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
                 .to_owned()
         })
         .collect();
-    assert_eq!(types, ["outbox", "outbox", "not_read", "totals"]);
+    assert_eq!(
+        types,
+        [
+            "outbox",
+            "outbox",
+            "not_read",
+            "totals",
+            "not_checked",
+            "not_checked"
+        ]
+    );
 
     let connection = rusqlite::Connection::open(dir.path().join("a.db")).unwrap();
     connection

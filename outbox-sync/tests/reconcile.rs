@@ -402,3 +402,37 @@ fn a_backup_never_takes_the_place_of_a_better_one() {
     let (code, out, _) = common::run(dir.path(), &["backup", "b.db", "--out", "a.bak", "--replace"]);
     assert!(code == 0 && out.contains("3 own events"), "{out}");
 }
+
+#[test]
+fn an_older_agent_that_waits_for_an_acknowledgement_sends_again() {
+    let Some(scenario) = Scenario::load() else { return };
+    let path = scenario.path().join("older/foxtrot-ves.db");
+    let waiting = |path: &Path| -> i64 {
+        let sql = "SELECT count(*) FROM outbox WHERE pushed_at IS NOT NULL AND acked_at IS NULL";
+        Connection::open(path)
+            .unwrap()
+            .query_row(sql, [], |row| row.get(0))
+            .unwrap()
+    };
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("UPDATE outbox SET pushed_at = '2026-11-20T05:58:11+00:00' WHERE acked_at IS NULL")
+        .unwrap();
+    assert_eq!(waiting(&path), 8);
+    let base = [
+        "reconcile",
+        "older/foxtrot-ves.db",
+        "--db",
+        "recovered.log",
+        "--apply",
+    ];
+    let (code, document, err) = scenario.json(&base);
+    assert_eq!((code, err.as_str()), (1, ""), "{document}");
+    assert_eq!(waiting(&path), 0);
+    assert!(
+        own_rows(&path)
+            .values()
+            .all(|row| *row == (OutboxStatus::Pending, None))
+    );
+    assert_eq!(scenario.json(&base).0, 0);
+}

@@ -15,6 +15,7 @@ use outbox_sync::source::{Item, Source};
 use outbox_sync::verify::{Outcome, state_name};
 use outbox_sync::{Content, KeyBook, RenderingSearch};
 use serde::Serialize;
+use serde::ser::SerializeStruct;
 use ves::{Event, StoreId, TenantId, Timestamp};
 
 use super::{
@@ -143,6 +144,9 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let mut not_read = Vec::new();
     let paths = expand(&args.inputs, &mut not_read, global)?;
     let already = not_read.len();
+    if paths.is_empty() {
+        return Err(CliError::input("there is nothing to export").with_hint("name outboxes that exist"));
+    }
     let form = match args.form {
         Form::Ndjson => ExportFormat::Ndjson,
         Form::Json => ExportFormat::Json,
@@ -437,12 +441,23 @@ fn heard_of(path: &Path, source: &Source) -> Heard {
     }
 }
 
+/// A manifest has a schema of its own, so it is not spread out beside the line's.
+struct ManifestLine<'a>(&'a Manifest);
+
+impl Serialize for ManifestLine<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("ManifestLine", 1)?;
+        line.serialize_field("manifest", self.0)?;
+        line.end()
+    }
+}
+
 fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<(), CliError> {
     let mut out = Output::stdout();
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
-            write_lines(&mut out, SCHEMA, "manifest", [&document.manifest])?;
+            write_lines(&mut out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_not_checked(&mut out, SCHEMA, &document.not_checked)?;

@@ -224,6 +224,9 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             pushed.stopped = Some(error.to_string());
         }
     }
+    if pushed.stopped.is_some() {
+        not_checked.push("the events that were not sent: run it again".into());
+    }
     if pushed.rejected_count() + pushed.set_aside_count + pushed.unanswered_count + pushed.bad_receipts_count
         > 0
         || left_out > 0

@@ -8,7 +8,9 @@ use outbox_sync::{Outbox, OutboxError};
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash};
+use super::{
+    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, write_not_checked,
+};
 
 /// Say what is in outboxes: rows by state, rows that nobody signed or that cannot be read, claims that contradict
 /// each other or the head, the oldest event that waits, cursors. The files are not changed
@@ -162,6 +164,7 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                 kind: "totals",
                 value: &document.totals,
             }])?;
+            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
         }
     }
     out.finish()?;
@@ -253,8 +256,5 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             out.line(&format!("fault: {}", cli_common::escape_controls(&fault)))?;
         }
     }
-    for what in &document.not_checked {
-        out.line(&format!("NOT CHECKED: {}", cli_common::escape_controls(what)))?;
-    }
-    Ok(())
+    print_not_checked(out, &document.not_checked)
 }
