@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
 use event_log::{Log, LogEntry, StreamFilter, View};
-use outbox_sync::{Content, HeldRow, Origin, Outbox, OutboxMeta, RowCheck, RowError};
+use outbox_sync::{Content, HeldRow, Origin, Outbox, OutboxMeta, RenderingSearch, RowCheck, RowError};
 use rayon::prelude::*;
 use serde::Serialize;
 use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
@@ -52,6 +52,9 @@ pub struct Heard {
     pub missing_held: u64,
     /// Rows without a usable signature: pointers only.
     pub unsigned: u64,
+    /// Events of the older outbox shape whose signed rendering was found again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renderings_found: u64,
     /// Rows that are not used, since they do not verify or cannot be read.
     pub refused: u64,
     /// The first of them.
@@ -60,6 +63,11 @@ pub struct Heard {
     /// Why it could not be read, or not to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// All evidence, by stream.
@@ -122,7 +130,9 @@ async fn read_outbox(
     cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
     let mut heard = Heard::new(path, "outbox");
-    let outbox = match Outbox::open(path) {
+    let opened = Outbox::open(path);
+    // What is damaged is read as far as it can be; the first error says best what is wrong with a file that cannot.
+    let outbox = match opened.or_else(|error| Outbox::salvage(path).map_err(|_| error)) {
         Ok(outbox) => outbox,
         Err(error) => {
             collected.unreadable(heard, error.to_string());
@@ -135,6 +145,20 @@ async fn read_outbox(
     for what in &meta.not_checked {
         collected.not_checked.push(format!("{}: {what}", path.display()));
     }
+    if let Some(damage) = &meta.damage {
+        // What can still be read is heard; the signatures decide what of it is used.
+        let message = format!(
+            "{} {damage}; what can still be read of it is used",
+            path.display()
+        );
+        collected
+            .findings
+            .push(Finding::new(Code::WitnessUnreadable, message));
+        collected
+            .not_checked
+            .push(format!("{}: the rows that its damage took", path.display()));
+        heard.error = Some(damage.clone());
+    }
     let file = path
         .file_name()
         .map_or_else(|| heard.path.clone(), |n| n.to_string_lossy().into_owned());
@@ -146,6 +170,7 @@ async fn read_outbox(
         keys,
         filter,
         highest: BTreeMap::new(),
+        search: RenderingSearch::new(keys),
     };
     source.note_cursors(&meta, collected);
 
@@ -188,6 +213,7 @@ async fn read_outbox(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
     source.note_highest(collected);
+    heard.renderings_found = source.search.found();
     if heard.refused > 0 {
         let message = format!(
             "{}: {} row(s) do not verify or cannot be read; they are not used",
@@ -211,6 +237,8 @@ struct Source<'a> {
     filter: &'a StreamFilter,
     // In order, so that every run names the same witness.
     highest: BTreeMap<(StreamKey, Saying), u64>,
+    /// Finds what was signed in outboxes of the older shape.
+    search: RenderingSearch<'a>,
 }
 
 impl Source<'_> {
@@ -238,6 +266,9 @@ impl Source<'_> {
             .into_iter()
             .map(|f| (f.event_id, (f.stream, f.sequence_number)))
             .collect();
+        for row in rows.iter_mut().filter(|row| !in_log.contains_key(&row.event_id)) {
+            self.search.resolve(row);
+        }
         let keys = self.keys;
         let checked: Vec<(HeldRow, Option<RowCheck>)> = rows
             .into_par_iter()
@@ -325,6 +356,11 @@ impl Source<'_> {
                     status,
                     local_seq,
                 });
+            }
+            (Content::Rerendered(_), _) => {
+                let why = "no rendering of its time that was tried verifies, or its agent has no key here"
+                    .to_owned();
+                heard.refuse(Some(row.event_id), place, why, Some(evidence));
             }
             (Content::Malformed { why }, _) => {
                 heard.refuse(Some(row.event_id), place, why, Some(evidence));
@@ -672,6 +708,7 @@ impl Heard {
             rows: 0,
             missing_held: 0,
             unsigned: 0,
+            renderings_found: 0,
             refused: 0,
             refusals: Vec::new(),
             error: None,
