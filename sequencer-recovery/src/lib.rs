@@ -23,6 +23,7 @@ pub mod audit;
 pub mod collect;
 pub mod counters;
 pub mod drill;
+pub mod epoch;
 pub mod error;
 pub mod evidence;
 pub mod examine;

@@ -28,6 +28,7 @@ enum Command {
     Counters(commands::counters::CountersArgs),
     Snapshot(commands::snapshot::SnapshotArgs),
     Drill(commands::drill::DrillArgs),
+    Export(commands::export::ExportArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Certify(command) => commands::certify::run(command, global),
         Command::Counters(command) => commands::counters::run(command, global),
         Command::Snapshot(command) => commands::snapshot::run(command, global),
+        Command::Export(command) => commands::export::run(command, global),
         Command::Drill(command) => commands::drill::run(command, global),
     };
     cli_common::finish(result, global)

@@ -38,6 +38,15 @@ pub struct ApplyArgs {
     /// The sequencer that restored receipts are from, for a log without any receipt
     #[arg(long, value_name = "ID")]
     sequencer_id: Option<SequencerId>,
+
+    /// Write a recovery epoch here, by which agents set their outboxes right without the database; an older one is
+    /// replaced
+    #[arg(long, value_name = "FILE")]
+    epoch: Option<PathBuf>,
+
+    /// Sign the epoch with this key: a file with an Ed25519 seed in hex
+    #[arg(long, value_name = "FILE", requires = "epoch")]
+    epoch_key: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -50,9 +59,18 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
+    let epoch_key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
     let mut report = block_on(async {
         let (log, db) = open(&args.db).await?;
-        Ok(apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?)
+        let report = apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?;
+        if let Some(path) = &args.epoch {
+            let mut epoch = sequencer_recovery::epoch::epoch(&log, &plan).await?;
+            if let Some(key) = &epoch_key {
+                epoch.sign(key).map_err(CliError::io)?;
+            }
+            epoch.write(path).map_err(|e| CliError::io(e.to_string()))?;
+        }
+        Ok(report)
     })?;
     drop(progress);
     let mut status = ExitStatus::OK;

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod certify;
 pub mod counters;
 pub mod drill;
+pub mod export;
 pub mod plan;
 pub mod snapshot;
 
