@@ -39,8 +39,7 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "ID")]
     sequencer_id: Option<SequencerId>,
 
-    /// Write a recovery epoch here, by which agents set their outboxes right without the database; an older one is
-    /// replaced
+    /// Write a recovery epoch here, by which agents set their outboxes right without the database; it must not exist
     #[arg(long, value_name = "FILE")]
     epoch: Option<PathBuf>,
 
@@ -59,6 +58,10 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
+    if let Some(path) = args.epoch.as_deref().filter(|path| path.exists()) {
+        return Err(CliError::input(format!("{} exists already", path.display()))
+            .with_hint("give another name for the epoch, or move it away; nothing was changed"));
+    }
     let epoch_key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
     let mut report = block_on(async {
         let (log, db) = open(&args.db).await?;
