@@ -780,6 +780,70 @@ fn the_command_writes_extends_and_tells() {
     assert_eq!(with(&url).0, 8);
 }
 
+#[test]
+fn verify_asks_a_node_only_if_it_is_told_to_and_takes_its_word_for_no_proof() {
+    let Some(chain) = Chain::start(&[]) else { return };
+    let world = world();
+    let commitments = commitments(&world);
+    chain.both(&commitments);
+    // Far enough behind the head to be final.
+    chain.node.mine(100);
+    let finalized = chain
+        .node
+        .rpc("eth_getBlockByNumber", &json!(["finalized", false]));
+    let trusted = finalized["hash"].as_str().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    world.write_log(&dir.path().join("log.db")).unwrap();
+    let url = chain.node.url();
+    let verify = |more: &[&str]| {
+        let (code, out, err) = run(
+            dir.path(),
+            &[&["verify", "--db", "log.db", "--format", "json"][..], more].concat(),
+        );
+        assert!(err.is_empty(), "{err}");
+        let report: Value = serde_json::from_str(&out).unwrap();
+        (code, report)
+    };
+    let count = |report: &Value, verdict: &str| {
+        let units = report["units"].as_array().unwrap();
+        units.iter().filter(|unit| unit["verdict"] == verdict).count()
+    };
+    let (_, report) = verify(&[]);
+    assert_eq!(
+        count(&report, "MATCHES DATABASE"),
+        commitments.len(),
+        "no node is asked"
+    );
+    let asked = [
+        "--rpc",
+        &url,
+        "--contract",
+        &chain.anchor,
+        "--contract",
+        &chain.registry,
+    ];
+    let (_, report) = verify(&asked);
+    assert_eq!(count(&report, "MATCHES ANCHORS"), commitments.len());
+    assert!(
+        report["not_checked"].to_string().contains("is the chain"),
+        "{}",
+        report["not_checked"]
+    );
+    let (code, report) = verify(&[&asked[..], &["--trusted-block", trusted]].concat());
+    assert_eq!((code, count(&report, "PROVEN")), (0, commitments.len()));
+    let (code, _, err) = run(
+        dir.path(),
+        &[
+            "verify",
+            "--db",
+            "log.db",
+            "--rpc",
+            "http://user:s3cret@127.0.0.1:9/",
+        ],
+    );
+    assert_eq!((code, err.contains("s3cret")), (16, false), "{err}");
+}
+
 /// Headers and receipts of every fork that the node knows, and of an OP-stack chain with a deposit, come out with their
 /// hashes and roots.
 #[test]

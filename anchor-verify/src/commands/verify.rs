@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use anchor_verify::bundle::Bundle;
+use anchor_verify::fetch::rpc::Rpc;
+use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::verify::report::{SCHEMA, UnitKind};
 use anchor_verify::verify::{DbSource, ExportSource, LogSource, VerifyInput, verify};
-use anchor_verify::{Shard, UnitReport, Verdict, VerifyReport};
+use anchor_verify::{AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport};
 use clap::Args;
 use cli_common::{
-    CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress,
+    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress,
 };
 use event_log::Scope;
 use serde::Serialize;
@@ -44,6 +46,16 @@ pub struct VerifyArgs {
     /// The hash of a block that you trust; without it, at most MATCHES ANCHORS is said
     #[arg(long, value_name = "HASH")]
     trusted_block: Option<Hash32>,
+
+    /// Ask a node for anchors too, beyond what the files hold: http:// or https://. It may hold a key, which is shown
+    /// nowhere. A node's word is no proof: give --trusted-block too
+    // Any text is taken here and judged later: clap would repeat a wrong value, with the key in it.
+    #[arg(long, value_name = "URL")]
+    rpc: Option<String>,
+
+    /// A contract whose anchors to ask the node for, beside those of the files; may be given several times
+    #[arg(long = "contract", value_name = "ADDRESS", requires = "rpc")]
+    contracts: Vec<ContractAddress>,
 
     /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
     #[arg(long, value_name = "HEX|FILE")]
@@ -91,6 +103,11 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             (Box::new(source), "db", target.to_string())
         }
     };
+    let cancel = cancel_on_signals()?;
+    let mut notes = Vec::new();
+    if let Some(url) = &args.rpc {
+        anchors = Some(ask_node(url, args, anchors, &cancel, &mut notes, global)?);
+    }
     let standings = anchors.as_ref().map(|file| chain(file, args.trusted_block));
     let input = VerifyInput {
         kind,
@@ -100,11 +117,68 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         shard: args.shard,
     };
     let progress = stderr_progress(global);
-    let cancel = cancel_on_signals()?;
-    let report = verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error)?;
+    let mut report = verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error)?;
     drop(progress);
+    report.not_checked.extend(notes);
     print(&report, global)?;
     Ok(report.exit_status())
+}
+
+/// Extends the anchors by what a node has. The only connection to a node that this command opens.
+fn ask_node(
+    url: &str,
+    args: &VerifyArgs,
+    file: Option<AnchorsFile>,
+    cancel: &Cancel,
+    notes: &mut Vec<String>,
+    global: &GlobalArgs,
+) -> Result<AnchorsFile, CliError> {
+    let mut contracts = args.contracts.clone();
+    contracts.extend(file.iter().flat_map(|f| f.anchors.iter().map(|a| a.contract)));
+    contracts.sort();
+    contracts.dedup();
+    if contracts.is_empty() {
+        return Err(CliError::usage("--rpc: of which contract?")
+            .with_hint("give --contract, or --anchors with a file"));
+    }
+    let rpc = Rpc::new(url, cancel.clone()).map_err(|why| CliError::usage(format!("--rpc: {why}")))?;
+    let options = FetchOptions {
+        contracts,
+        from: None,
+        to: Target::Finalized,
+        proofs: Proofs::Both,
+        max_headers: 100_000,
+        streams: args.streams.clone(),
+    };
+    let progress = stderr_progress(global);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::io("no runtime").with_source(e))?;
+    let fetched = runtime
+        .block_on(fetch(&rpc, &options, file, &*progress))
+        .map_err(|e| {
+            CliError::io(format!("--rpc: {e}"))
+                .with_hint("verify without --rpc, by the anchors that you have")
+        })?;
+    let node = cli_common::redact_url(url);
+    notes.push(format!(
+        "that the chain of {node} is the chain: {} anchor(s) were read from it, up to block {}",
+        fetched.new, fetched.checkpoint.number
+    ));
+    if let Some(reorg) = &fetched.reorg {
+        notes.push(format!(
+            "anchors that a reorganisation took away, by the word of {node}: {reorg:?}"
+        ));
+    }
+    notes.extend(fetched.notes.into_iter().map(|note| format!("{node}: {note}")));
+    notes.extend(
+        fetched
+            .refused
+            .iter()
+            .map(|r| format!("{node}: a log was refused: {}", r.why)),
+    );
+    Ok(fetched.file)
 }
 
 /// Prints a report in the format that was asked for.
