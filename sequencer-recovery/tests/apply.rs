@@ -459,7 +459,8 @@ fn killed_at_any_moment_a_snapshot_is_whole() {
     let takes = started.elapsed();
     let after = reference.dump();
     let mut seen = BTreeSet::new();
-    for n in 0..8 {
+    // Later and later: on a busy machine until one run has got somewhere, at the latest to its end.
+    for n in 0.. {
         let db = file.file_copy(stage.data.path(&format!("kill-{n}.db")));
         let mut child = start(&db, &path, "60");
         std::thread::sleep(takes * n / 7);
@@ -475,9 +476,12 @@ fn killed_at_any_moment_a_snapshot_is_whole() {
         let ran = apply(&db, &path, &[]);
         assert_eq!(ran.code & !1, 4, "{}", ran.stderr);
         assert_eq!(whole(&before, &after, &db.dump()), 4);
+        if n >= 7 && seen.len() > 1 {
+            break;
+        }
     }
     eprintln!("streams done when killed: {seen:?}");
-    assert!(seen.contains(&0) && seen.len() > 1, "{seen:?}");
+    assert!(seen.contains(&0), "{seen:?}");
 }
 
 #[test]
