@@ -40,6 +40,7 @@ mod repair;
 mod schema;
 mod snapshot;
 mod sql;
+mod undo;
 mod value;
 mod view;
 

@@ -310,7 +310,7 @@ fn copied_row(row: Row<'_>, table: &'static Table, values: &mut Vec<Value>) -> R
 
 impl Conn {
     /// Whether the table is there.
-    async fn has(&mut self, table: &Table) -> Result<bool, LogError> {
+    pub(crate) async fn has(&mut self, table: &Table) -> Result<bool, LogError> {
         if table.required {
             return Ok(true);
         }

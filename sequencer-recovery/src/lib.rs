@@ -13,7 +13,7 @@
 //! 5. [`apply`] carries the file out, one transaction for each stream under the sequencer's own locks, and reads
 //!    everything back before it commits. [`fingerprint`] tells it whether the log has moved on.
 //!
-//! [`loss`] certifies what stays open, [`counters`] does the counters alone, and [`drill`] walks the whole way on a small world.
+//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, and [`drill`] walks the whole way on a small world.
 //!
 //! [`gap`], [`floor`], [`grade`], [`placement`] take values and return values, and need no database. Nothing here
 //! prints, exits, or reads the environment.
@@ -39,3 +39,5 @@ pub mod plan;
 pub mod plan_file;
 pub mod scan;
 pub mod survey;
+pub mod undo;
+pub mod undo_file;

@@ -38,6 +38,10 @@ pub struct ApplyArgs {
     /// The sequencer that restored receipts are from, for a log without any receipt
     #[arg(long, value_name = "ID")]
     sequencer_id: Option<SequencerId>,
+
+    /// Write what `undo` needs to take all of this back, to a file that does not exist yet
+    #[arg(long, value_name = "FILE")]
+    undo: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -47,6 +51,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         lock_timeout: args.lock.timeout(),
         sequencer_key: args.sequencer_key.as_deref().map(read_signing_key).transpose()?,
         sequencer_id: args.sequencer_id,
+        undo: args.undo.clone(),
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod drill;
 pub mod plan;
 pub mod snapshot;
+pub mod undo;
 
 use std::ffi::OsString;
 use std::future::Future;
