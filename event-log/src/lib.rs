@@ -34,6 +34,7 @@
 mod conn;
 mod entry;
 mod error;
+mod family;
 mod jsonb;
 mod log;
 mod repair;
@@ -49,6 +50,7 @@ pub use entry::{
     ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
 };
 pub use error::{LogError, RowError, Rows};
+pub use family::{Family, FamilyState, FamilyStreams};
 pub use log::{Log, SnapshotInfo};
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};

@@ -36,22 +36,11 @@ impl Repair {
     ) -> Result<Self, LogError> {
         let doing = "locking the stream";
         let of = [stream.tenant_id.into(), stream.store_id.into()];
-        let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
-        match &mut conn {
-            Conn::Postgres(_) => {
-                conn.run(doing, postgres!("begin_repair")).await?;
-                let timeout = Value::Text(format!("{millis}ms"));
-                conn.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
-                    .await?;
-                let key = ves::stream::advisory_lock_key(&stream);
-                conn.query_one(doing, postgres!("advisory_lock"), &[key.into()], |_| ())
-                    .await?;
-            }
-            Conn::Snapshot { connection: file, .. } => {
-                file.busy_timeout(lock_timeout)
-                    .map_err(|e| LogError::sqlite(doing, e))?;
-                conn.run(doing, snapshot!("begin_repair")).await?;
-            }
+        conn.begin_writing(doing, lock_timeout).await?;
+        if matches!(conn, Conn::Postgres(_)) {
+            let key = ves::stream::advisory_lock_key(&stream);
+            conn.query_one(doing, postgres!("advisory_lock"), &[key.into()], |_| ())
+                .await?;
         }
         let (create, lock) = match conn {
             Conn::Postgres(_) => (postgres!("create_counter"), postgres!("lock_counter")),
