@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::error::LogError;
 use crate::jsonb;
 use crate::schema::Table;
-use crate::sql::{both, snapshot};
+use crate::sql::{both, postgres, snapshot};
 use crate::value::{Kind, Row, Value};
 
 /// How long connecting to PostgreSQL may take.
@@ -245,6 +245,30 @@ impl Conn {
             Conn::Snapshot { connection, .. } => connection
                 .execute_batch(sql)
                 .map_err(|e| LogError::sqlite(doing, e)),
+        }
+    }
+
+    /// Begins a transaction that writes: in PostgreSQL at READ COMMITTED, as the sequencer; of a snapshot with the
+    /// whole file locked.
+    pub(crate) async fn begin_writing(
+        &mut self,
+        doing: &'static str,
+        lock_timeout: Duration,
+    ) -> Result<(), LogError> {
+        match self {
+            Conn::Postgres(_) => {
+                self.run(doing, postgres!("begin_repair")).await?;
+                let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
+                let timeout = Value::Text(format!("{millis}ms"));
+                self.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
+                    .await
+                    .map(drop)
+            }
+            Conn::Snapshot { connection: file, .. } => {
+                file.busy_timeout(lock_timeout)
+                    .map_err(|e| LogError::sqlite(doing, e))?;
+                self.run(doing, snapshot!("begin_repair")).await
+            }
         }
     }
 

@@ -38,6 +38,7 @@ mod conn;
 mod entry;
 mod error;
 mod export;
+mod family;
 mod jsonb;
 mod log;
 mod outline;
@@ -45,6 +46,7 @@ mod repair;
 mod schema;
 mod snapshot;
 mod sql;
+mod undo;
 mod value;
 mod view;
 
@@ -55,6 +57,7 @@ pub use entry::{
 };
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
+pub use family::{Family, FamilyState, FamilyStreams};
 pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
 pub use repair::Repair;

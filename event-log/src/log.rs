@@ -13,8 +13,9 @@ use ves::{StreamKey, Timestamp};
 
 use crate::conn::{Conn, connect, journal_of, open_snapshot, postgres_options};
 use crate::error::LogError;
+use crate::family::{self, Family};
 use crate::repair::Repair;
-use crate::schema::{TABLES, Table};
+use crate::schema::{Need, TABLES, Table};
 use crate::sql::{postgres, snapshot};
 use crate::value::{Columns, Value};
 use crate::view::View;
@@ -108,16 +109,39 @@ impl Log {
     /// # Errors
     /// [`LogError::Locked`] if the locks cannot be had within `lock_timeout`; otherwise as [`Log::open`].
     pub async fn repair(&self, stream: &StreamKey, lock_timeout: Duration) -> Result<Repair, LogError> {
-        let conn = match &self.backend {
-            Backend::Postgres(options) => connect(options, &self.target.to_string()).await?,
-            Backend::Snapshot(path, _) => {
-                check_header(path)?;
-                open_snapshot(path, true).map_err(|e| of_file(path, e))?
-            }
-        };
+        let conn = self.writable().await?;
         Repair::begin(conn, *stream, lock_timeout)
             .await
             .map_err(|e| self.placed(e))
+    }
+
+    /// Raises the counter of a stream of one of the sequences beside the VES log to `floor`, in a transaction of its
+    /// own with the counter's row FOR UPDATE; one that is there or above stays. Says what it was and what it is.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] if the lock cannot be had within `lock_timeout`; [`LogError::Refused`] if `floor` is below
+    /// a number in the stream's rows; otherwise as [`Log::open`].
+    pub async fn raise_family_counter(
+        &self,
+        family: Family,
+        stream: &StreamKey,
+        floor: u64,
+        lock_timeout: Duration,
+    ) -> Result<(Option<u64>, u64), LogError> {
+        let conn = self.writable().await?;
+        family::raise_counter(conn, family, stream, floor, lock_timeout)
+            .await
+            .map_err(|e| self.placed(e))
+    }
+
+    async fn writable(&self) -> Result<Conn, LogError> {
+        match &self.backend {
+            Backend::Postgres(options) => connect(options, &self.target.to_string()).await,
+            Backend::Snapshot(path, _) => {
+                check_header(path)?;
+                open_snapshot(path, true).map_err(|e| of_file(path, e))
+            }
+        }
     }
 
     fn placed(&self, error: LogError) -> LogError {
@@ -228,7 +252,7 @@ async fn check_postgres(conn: &mut Conn, target: &DbTarget) -> Result<(), LogErr
         },
     )
     .await?;
-    for table in TABLES {
+    for table in TABLES.iter().filter(|table| table.need != Need::IfReadable) {
         let columns = found.get(table.name);
         table_problems(
             table,
@@ -251,14 +275,14 @@ fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogErro
     }
 }
 
-fn table_problems(
+pub(crate) fn table_problems(
     table: &Table,
     columns: Option<&BTreeMap<String, String>>,
     fits: impl Fn(crate::value::Kind, &str) -> bool,
     problems: &mut Vec<String>,
 ) {
     let Some(columns) = columns else {
-        if table.required {
+        if table.need == Need::Always {
             problems.push(format!("table {} is missing", table.name));
         }
         return;
@@ -320,7 +344,7 @@ async fn check_snapshot(mut conn: Conn, target: &DbTarget) -> Result<SnapshotInf
             |kind, found| kind.snapshot_type() == found,
             &mut problems,
         );
-        if columns.is_none() && !table.required {
+        if columns.is_none() && table.need == Need::IfThere {
             // A snapshot has all of them, if empty.
             problems.push(format!("table {} is missing", table.name));
         }

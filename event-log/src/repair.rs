@@ -7,7 +7,8 @@ use ves::{CommandId, Receipt, StreamKey, Timestamp};
 
 use crate::conn::Conn;
 use crate::entry::{
-    Commitment, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row, receipt_row,
+    Commitment, DedupeOrphan, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row,
+    receipt_row,
 };
 use crate::error::{LogError, RowError};
 use crate::schema::{VES_COMMAND_DEDUPE, VES_COMMITMENTS, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
@@ -21,7 +22,7 @@ use crate::view::View;
 /// row in `ves_sequence_counters` FOR UPDATE, under which numbers are given out, at READ COMMITTED; of a snapshot the
 /// whole file. Nothing is kept unless [`Repair::commit`] is called: dropping it rolls back.
 pub struct Repair {
-    view: View,
+    pub(crate) view: View,
     stream: StreamKey,
     counter_before: Option<u64>,
     counter: u64,
@@ -35,22 +36,11 @@ impl Repair {
     ) -> Result<Self, LogError> {
         let doing = "locking the stream";
         let of = [stream.tenant_id.into(), stream.store_id.into()];
-        let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
-        match &mut conn {
-            Conn::Postgres(_) => {
-                conn.run(doing, postgres!("begin_repair")).await?;
-                let timeout = Value::Text(format!("{millis}ms"));
-                conn.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
-                    .await?;
-                let key = ves::stream::advisory_lock_key(&stream);
-                conn.query_one(doing, postgres!("advisory_lock"), &[key.into()], |_| ())
-                    .await?;
-            }
-            Conn::Snapshot { connection: file, .. } => {
-                file.busy_timeout(lock_timeout)
-                    .map_err(|e| LogError::sqlite(doing, e))?;
-                conn.run(doing, snapshot!("begin_repair")).await?;
-            }
+        conn.begin_writing(doing, lock_timeout).await?;
+        if matches!(conn, Conn::Postgres(_)) {
+            let key = ves::stream::advisory_lock_key(&stream);
+            conn.query_one(doing, postgres!("advisory_lock"), &[key.into()], |_| ())
+                .await?;
         }
         let (create, lock) = match conn {
             Conn::Postgres(_) => (postgres!("create_counter"), postgres!("lock_counter")),
@@ -131,34 +121,27 @@ impl Repair {
             .await
     }
 
-    /// Forgets commands that no event of the stream carries; says how many were remembered. A command that an
-    /// event does carry stays.
+    /// Forgets commands that no event of the stream carries; says which were remembered, and since when. A command
+    /// that an event does carry stays.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn forget_commands(&mut self, commands: &[CommandId]) -> Result<u64, LogError> {
-        let orphans: BTreeSet<CommandId> = self
-            .view
-            .dedupe_orphans(&self.stream)
-            .await?
-            .all()?
-            .into_iter()
-            .map(|o| o.command_id)
-            .collect();
-        let mut forgotten = 0;
-        for command in commands.iter().filter(|c| orphans.contains(c)) {
+    pub async fn forget_commands(&mut self, commands: &[CommandId]) -> Result<Vec<DedupeOrphan>, LogError> {
+        let wanted: BTreeSet<CommandId> = commands.iter().copied().collect();
+        let mut orphans = self.view.dedupe_orphans(&self.stream).await?.all()?;
+        orphans.retain(|orphan| wanted.contains(&orphan.command_id));
+        for orphan in &orphans {
             let parameters = [
                 self.stream.tenant_id.into(),
                 self.stream.store_id.into(),
-                Value::Uuid(command.0),
+                orphan.command_id.into(),
             ];
-            forgotten += self
-                .view
+            self.view
                 .conn
                 .execute("forgetting commands", both!("forget_command"), &parameters)
                 .await?;
         }
-        Ok(forgotten)
+        Ok(orphans)
     }
 
     /// Sets the projection checkpoint back, so that what comes after is projected again; one that is there or before

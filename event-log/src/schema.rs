@@ -3,11 +3,21 @@
 use crate::sql::{both, postgres, snapshot};
 use crate::value::Kind::{self, Bytes, Int, Json, Text, Time, Uuid};
 
+/// Whether a log can be read without a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It cannot.
+    Always,
+    /// It can, but if the table is there it is as expected. A snapshot has it, if empty.
+    IfThere,
+    /// It can; a table that is not as expected is as good as none, and an older snapshot lacks it.
+    IfReadable,
+}
+
 /// A table that a log has.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    /// Whether a log can be read without it. The tables of the older log may be missing.
-    pub(crate) required: bool,
+    pub(crate) need: Need,
     pub(crate) columns: &'static [(&'static str, Kind)],
     /// Selects every row, the columns in the order above.
     pub(crate) copy: &'static str,
@@ -20,7 +30,7 @@ pub(crate) struct Table {
 /// The log.
 pub(crate) static VES_EVENTS: Table = Table {
     name: "ves_events",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("event_id", Uuid),
         ("command_id", Uuid),
@@ -55,7 +65,7 @@ pub(crate) static VES_EVENTS: Table = Table {
 /// What the sequencer promised.
 pub(crate) static VES_SEQUENCER_RECEIPTS: Table = Table {
     name: "ves_sequencer_receipts",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("event_id", Uuid),
         ("sequencer_id", Uuid),
@@ -75,7 +85,7 @@ pub(crate) static VES_SEQUENCER_RECEIPTS: Table = Table {
 /// The last number given out in each stream of the log.
 pub(crate) static VES_SEQUENCE_COUNTERS: Table = Table {
     name: "ves_sequence_counters",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("tenant_id", Uuid),
         ("store_id", Uuid),
@@ -90,7 +100,7 @@ pub(crate) static VES_SEQUENCE_COUNTERS: Table = Table {
 /// Commands that were accepted once.
 pub(crate) static VES_COMMAND_DEDUPE: Table = Table {
     name: "ves_command_dedupe",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("tenant_id", Uuid),
         ("store_id", Uuid),
@@ -105,7 +115,7 @@ pub(crate) static VES_COMMAND_DEDUPE: Table = Table {
 /// How many events each entity has had.
 pub(crate) static ENTITY_VERSIONS: Table = Table {
     name: "entity_versions",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("tenant_id", Uuid),
         ("store_id", Uuid),
@@ -122,7 +132,7 @@ pub(crate) static ENTITY_VERSIONS: Table = Table {
 /// Batches and their roots.
 pub(crate) static VES_COMMITMENTS: Table = Table {
     name: "ves_commitments",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("batch_id", Uuid),
         ("tenant_id", Uuid),
@@ -150,7 +160,7 @@ pub(crate) static VES_COMMITMENTS: Table = Table {
 /// Proofs about a batch.
 pub(crate) static VES_VALIDITY_PROOFS: Table = Table {
     name: "ves_validity_proofs",
-    required: false,
+    need: Need::IfThere,
     columns: &[
         ("proof_id", Uuid),
         ("batch_id", Uuid),
@@ -171,7 +181,7 @@ pub(crate) static VES_VALIDITY_PROOFS: Table = Table {
 /// Proofs about an event.
 pub(crate) static VES_COMPLIANCE_PROOFS: Table = Table {
     name: "ves_compliance_proofs",
-    required: false,
+    need: Need::IfThere,
     columns: &[
         ("proof_id", Uuid),
         ("event_id", Uuid),
@@ -196,7 +206,7 @@ pub(crate) static VES_COMPLIANCE_PROOFS: Table = Table {
 /// Agents' keys.
 pub(crate) static AGENT_SIGNING_KEYS: Table = Table {
     name: "agent_signing_keys",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("tenant_id", Uuid),
         ("agent_id", Uuid),
@@ -224,7 +234,7 @@ pub(crate) static AGENT_SIGNING_KEYS: Table = Table {
 /// How far the read models have followed.
 pub(crate) static PROJECTION_CHECKPOINTS: Table = Table {
     name: "projection_checkpoints",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("tenant_id", Uuid),
         ("store_id", Uuid),
@@ -239,7 +249,7 @@ pub(crate) static PROJECTION_CHECKPOINTS: Table = Table {
 /// The older log. Its events count in the versions of entities.
 pub(crate) static EVENTS: Table = Table {
     name: "events",
-    required: true,
+    need: Need::Always,
     columns: &[
         ("event_id", Uuid),
         ("command_id", Uuid),
@@ -265,7 +275,7 @@ pub(crate) static EVENTS: Table = Table {
 /// The counter of the older log.
 pub(crate) static SEQUENCE_COUNTERS: Table = Table {
     name: "sequence_counters",
-    required: false,
+    need: Need::IfThere,
     columns: &[
         ("tenant_id", Uuid),
         ("store_id", Uuid),
@@ -280,7 +290,7 @@ pub(crate) static SEQUENCE_COUNTERS: Table = Table {
 /// The commitments of the older log.
 pub(crate) static COMMITMENTS: Table = Table {
     name: "commitments",
-    required: false,
+    need: Need::IfThere,
     columns: &[
         ("batch_id", Uuid),
         ("tenant_id", Uuid),
@@ -302,7 +312,7 @@ pub(crate) static COMMITMENTS: Table = Table {
 /// Accepted commands of the older log.
 pub(crate) static EVENT_COMMAND_DEDUPE: Table = Table {
     name: "event_command_dedupe",
-    required: false,
+    need: Need::IfThere,
     columns: &[
         ("tenant_id", Uuid),
         ("store_id", Uuid),
@@ -317,7 +327,7 @@ pub(crate) static EVENT_COMMAND_DEDUPE: Table = Table {
 /// The counter of payment intents.
 pub(crate) static X402_SEQUENCE_COUNTERS: Table = Table {
     name: "x402_sequence_counters",
-    required: false,
+    need: Need::IfThere,
     columns: &[
         ("tenant_id", Uuid),
         ("store_id", Uuid),
@@ -326,6 +336,21 @@ pub(crate) static X402_SEQUENCE_COUNTERS: Table = Table {
     ],
     copy: both!("copy_x402_sequence_counters"),
     insert_snapshot: snapshot!("insert_x402_sequence_counters"),
+    insert_postgres: None,
+};
+
+/// Payment intents, of which only their numbers count here.
+pub(crate) static X402_PAYMENT_INTENTS: Table = Table {
+    name: "x402_payment_intents",
+    need: Need::IfReadable,
+    columns: &[
+        ("intent_id", Uuid),
+        ("tenant_id", Uuid),
+        ("store_id", Uuid),
+        ("sequence_number", Int),
+    ],
+    copy: both!("copy_x402_payment_intents"),
+    insert_snapshot: snapshot!("insert_x402_payment_intents"),
     insert_postgres: None,
 };
 
@@ -345,6 +370,7 @@ pub(crate) static TABLES: &[&Table] = &[
     &SEQUENCE_COUNTERS,
     &COMMITMENTS,
     &EVENT_COMMAND_DEDUPE,
+    &X402_PAYMENT_INTENTS,
     &X402_SEQUENCE_COUNTERS,
 ];
 

@@ -1,5 +1,6 @@
 //! Making snapshot files.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -14,13 +15,14 @@ use crate::entry::{
     Commitment, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row, key_row, receipt_row,
 };
 use crate::error::{LogError, RowError};
+use crate::log::table_problems;
 use crate::repair::rows;
 use crate::schema::{
-    AGENT_SIGNING_KEYS, ENTITY_VERSIONS, TABLES, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS, VES_EVENTS,
-    VES_SEQUENCE_COUNTERS, VES_SEQUENCER_RECEIPTS,
+    AGENT_SIGNING_KEYS, ENTITY_VERSIONS, Need, TABLES, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS,
+    VES_EVENTS, VES_SEQUENCE_COUNTERS, VES_SEQUENCER_RECEIPTS,
 };
 use crate::sql::{SNAPSHOT_SCHEMA, both, snapshot};
-use crate::value::{Cell, Kind, Row, Value};
+use crate::value::{Cell, Columns, Kind, Row, Value};
 use crate::view::View;
 
 /// How many rows are copied between two reports of progress.
@@ -309,9 +311,9 @@ fn copied_row(row: Row<'_>, table: &'static Table, values: &mut Vec<Value>) -> R
 }
 
 impl Conn {
-    /// Whether the table is there.
-    async fn has(&mut self, table: &Table) -> Result<bool, LogError> {
-        if table.required {
+    /// Whether the table is there, and as expected.
+    pub(crate) async fn has(&mut self, table: &Table) -> Result<bool, LogError> {
+        if table.need == Need::Always {
             return Ok(true);
         }
         match self {
@@ -326,10 +328,19 @@ impl Conn {
             }
             Conn::Postgres(_) => {
                 let names = Value::Texts(vec![table.name.to_owned()]);
-                let found = self
-                    .query_one(DOING, crate::sql::postgres!("schema"), &[names], |_| ())
-                    .await?;
-                Ok(found.is_some())
+                let mut columns = BTreeMap::new();
+                self.query(DOING, crate::sql::postgres!("schema"), &[names], &mut |row| {
+                    let mut c = Columns::new(row);
+                    if let (Ok(_), Ok(name), Ok(kind)) = (c.text("table"), c.text("column"), c.text("type")) {
+                        columns.insert(name.to_owned(), kind.to_owned());
+                    }
+                    ControlFlow::Continue(())
+                })
+                .await?;
+                let mut problems = Vec::new();
+                let fits = |kind: Kind, found: &str| kind.postgres_types().contains(&found);
+                table_problems(table, Some(&columns), fits, &mut problems);
+                Ok(problems.is_empty())
             }
         }
     }

@@ -339,6 +339,70 @@ impl View {
         Ok(found)
     }
 
+    /// Which of these commands of a stream are remembered as accepted.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remembered_commands(
+        &mut self,
+        stream: &StreamKey,
+        commands: &[CommandId],
+    ) -> Result<Rows<CommandId>, LogError> {
+        let doing = "looking for commands";
+        let mut found = Rows::default();
+        let mut each = |row: Row<'_>| {
+            let read = Columns::new(row).uuid("command_id").map(CommandId);
+            found.push(read.map_err(|what| row_error("ves_command_dedupe", stream, what)));
+            ControlFlow::Continue(())
+        };
+        let [tenant, store] = of(stream);
+        if matches!(self.conn, Conn::Postgres(_)) {
+            for ids in commands.chunks(10_000) {
+                let ids = Value::Uuids(ids.iter().map(|id| id.0).collect());
+                let parameters = [tenant.clone(), store.clone(), ids];
+                self.conn
+                    .query(doing, postgres!("find_commands"), &parameters, &mut each)
+                    .await?;
+            }
+        } else {
+            for id in commands {
+                let parameters = [tenant.clone(), store.clone(), (*id).into()];
+                self.conn
+                    .query(doing, snapshot!("find_command"), &parameters, &mut each)
+                    .await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The stored version of an entity; `None` if there is no row.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn entity_version(
+        &mut self,
+        stream: &StreamKey,
+        entity: &Entity,
+    ) -> Result<Option<i64>, LogError> {
+        let [tenant, store] = of(stream);
+        let parameters = [
+            tenant,
+            store,
+            entity.entity_type.as_str().into(),
+            entity.entity_id.as_str().into(),
+        ];
+        let found = self
+            .conn
+            .query_one(
+                "reading an entity's version",
+                both!("entity_version"),
+                &parameters,
+                |row| Columns::new(row).int("version"),
+            )
+            .await?;
+        located("entity_versions", Some(stream), found)
+    }
+
     /// The stored versions of a stream's entities.
     ///
     /// # Errors

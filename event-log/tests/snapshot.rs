@@ -586,3 +586,137 @@ async fn after_an_interrupted_write_readers_see_the_state_before_and_writers_res
     assert!(!folder.path().join("killed.db-journal").exists());
     assert_eq!(common::everything_at(&file(&killed)).await, before);
 }
+
+/// What a repair did is taken out again, statement by statement, and nothing that is not as it was left.
+#[tokio::test]
+async fn a_repair_is_taken_back_exactly() {
+    let (_folder, path) = world();
+    let log = open(&file(&path)).await;
+    let before = everything(&mut log.view().await.unwrap()).await;
+    let stream = stream(1);
+    let added: Vec<RestoredEvent> = (13..=15).map(|n| event(stream, n)).collect();
+    let ids: Vec<EventId> = added.iter().map(|e| e.event.event_id).collect();
+    let commands: Vec<_> = added.iter().filter_map(|e| e.event.command_id).collect();
+    let entities = |events: &[RestoredEvent]| -> Vec<Entity> {
+        let entity = |e: &RestoredEvent| Entity {
+            entity_type: e.event.entity_type.clone(),
+            entity_id: e.event.entity_id.clone(),
+        };
+        let mut all: Vec<Entity> = events.iter().map(entity).collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    let mut versions = Vec::new();
+
+    let mut repair = log.repair(&stream, SOON).await.unwrap();
+    for entity in entities(&added) {
+        let version = repair.view().entity_version(&stream, &entity).await.unwrap();
+        versions.push((entity, version));
+    }
+    repair.insert_events(&added).await.unwrap();
+    let receipts: Vec<Receipt> = added.iter().map(receipt).collect();
+    repair.insert_receipts(&receipts).await.unwrap();
+    let dedupe: Vec<_> = commands.iter().map(|id| (*id, AT)).collect();
+    assert_eq!(repair.insert_dedupe(&dedupe).await.unwrap(), 3);
+    repair.raise_entity_versions(entities(&added)).await.unwrap();
+    repair.set_counter(15).await.unwrap();
+    repair.commit().await.unwrap();
+    assert_ne!(everything(&mut log.view().await.unwrap()).await, before);
+
+    let mut repair = log.repair(&stream, SOON).await.unwrap();
+    // With its receipt an event cannot go.
+    assert!(matches!(
+        repair.remove_events(&ids).await,
+        Err(LogError::Refused { .. })
+    ));
+    drop(repair);
+    let mut repair = log.repair(&stream, SOON).await.unwrap();
+    assert_eq!(repair.proofs_of_events(&ids).await.unwrap(), 0);
+    assert_eq!(
+        repair
+            .proofs_of_batches(&[Uuid::from_u128(9).into()])
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(repair.remove_receipts(&ids).await.unwrap(), 3);
+    assert_eq!(repair.remove_events(&ids).await.unwrap(), 3);
+    let known = repair
+        .view()
+        .remembered_commands(&stream, &commands)
+        .await
+        .unwrap();
+    assert_eq!(known.rows.len(), 3);
+    assert_eq!(repair.remove_commands(&commands).await.unwrap(), 3);
+    for (entity, was) in versions {
+        let left = repair.view().entity_version(&stream, &entity).await.unwrap();
+        if left == was {
+            continue;
+        }
+        let left = left.unwrap();
+        let wrong = repair.take_back_entity_version(&entity, left + 1, was).await;
+        assert!(!wrong.unwrap(), "not as it was left");
+        assert!(repair.take_back_entity_version(&entity, left, was).await.unwrap());
+    }
+    assert!(matches!(
+        repair.take_back_counter(14, Some(12)).await,
+        Err(LogError::Refused { .. })
+    ));
+    repair.take_back_counter(15, Some(12)).await.unwrap();
+    repair.commit_as_it_was().await.unwrap();
+    assert_eq!(everything(&mut log.view().await.unwrap()).await, before);
+}
+
+/// Numbers and counters beside the VES log.
+#[tokio::test]
+async fn the_families_beside_the_log_are_read_and_their_counters_raised() {
+    use event_log::Family;
+    let (_folder, path) = world();
+    let at = "2026-01-02T03:04:05.678901Z";
+    let (tenant, store) = (Uuid::from_u128(1), Uuid::from_u128(7));
+    for n in [2, 3, 5] {
+        let id = Uuid::from_u128(1000 + n);
+        tamper(
+            &path,
+            &format!(
+                "INSERT INTO x402_payment_intents VALUES ('{id}', '{tenant}', '{store}', {n});
+                 INSERT INTO events VALUES ('{id}', NULL, {n}, '{tenant}', '{store}', 'a', 'b', 'c', x'00', x'00', NULL,
+                    '{id}', NULL, '{at}', '{at}')"
+            ),
+        );
+    }
+    tamper(
+        &path,
+        &format!("INSERT INTO x402_sequence_counters VALUES ('{tenant}', '{store}', 9, '{at}')"),
+    );
+    let log = open(&file(&path)).await;
+    let stream = stream(7);
+    for (family, counter) in [(Family::Events, None), (Family::X402, Some(9))] {
+        let mut view = log.view().await.unwrap();
+        let found = view
+            .family_streams(family, &StreamFilter::default())
+            .await
+            .unwrap();
+        assert_eq!(found.missing, [""; 0]);
+        let states = found.streams.all().unwrap();
+        assert_eq!(states.len(), 1);
+        let state = &states[0];
+        assert_eq!((state.stream, state.count, state.counter), (stream, 3, counter));
+        assert_eq!(view.family_ranges(family, state).await.unwrap(), [2..=3, 5..=5]);
+        let elsewhere = StreamFilter::from(&self::stream(1));
+        let none = view.family_streams(family, &elsewhere).await.unwrap();
+        assert!(none.streams.rows.is_empty());
+    }
+    let below = log.raise_family_counter(Family::Events, &stream, 4, SOON).await;
+    assert!(message(below).contains("below the last number, 5"));
+    let raised = log.raise_family_counter(Family::Events, &stream, 5, SOON).await;
+    assert_eq!(raised.unwrap(), (None, 5));
+    let again = log.raise_family_counter(Family::Events, &stream, 5, SOON).await;
+    assert_eq!(again.unwrap(), (Some(5), 5));
+    // Never down.
+    let lower = log.raise_family_counter(Family::X402, &stream, 6, SOON).await;
+    assert_eq!(lower.unwrap(), (Some(9), 9));
+    // The counter of the VES log is another.
+    assert_eq!(log.view().await.unwrap().counter(&stream).await.unwrap(), None);
+}

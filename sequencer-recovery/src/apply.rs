@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, RangeInclusive};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
@@ -12,7 +13,8 @@ use ves::digest::Preimage;
 use ves::merkle::{self, RootBuilder, leaf_hash};
 use ves::receipt::{receipt_hash, sign_receipt_hash};
 use ves::{
-    EventCheck, EventId, Hash32, KeyRegistry, Receipt, SequencerId, SignatureCheck, StreamKey, Timestamp,
+    CommandId, EventCheck, EventId, Hash32, KeyRegistry, Receipt, SequencerId, SignatureCheck, StreamKey,
+    Timestamp,
 };
 
 use crate::error::RecoveryError;
@@ -23,6 +25,7 @@ use crate::plan_file::{
     PlanFile, PlanLine, PlanLines, PlannedBatch, PlannedBookkeeping, PlannedCommitment, PlannedEvent,
     PlannedStream,
 };
+use crate::undo_file::{self, UndoHeader, UndoLine, UndoSealed, UndoStream, UndoWriter};
 
 /// What the operator gives besides the plan.
 pub struct ApplyOptions {
@@ -32,6 +35,8 @@ pub struct ApplyOptions {
     pub sequencer_key: Option<ed25519_dalek::SigningKey>,
     /// Who restored receipts are from, if the log has no receipt to learn it from.
     pub sequencer_id: Option<SequencerId>,
+    /// A file for the undo bundle; it must not exist yet.
+    pub undo: Option<PathBuf>,
 }
 
 /// What became of a stream.
@@ -145,6 +150,38 @@ pub async fn apply(
         not_checked: Vec::new(),
         errors: Vec::new(),
     };
+    let mut undo = match &options.undo {
+        Some(path) => {
+            let made_at = log.view().await?.database_time().await?;
+            let header = UndoHeader {
+                schema: undo_file::SCHEMA.into(),
+                made_at,
+                tool: concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION")).into(),
+                db: report.db.clone(),
+                plan_id: plan.id(),
+            };
+            Some(UndoWriter::create(path, &header)?)
+        }
+        None => None,
+    };
+    let done = apply_all(log, plan, options, undo.as_mut(), &mut report, progress, cancel).await;
+    // Whatever happened: what was committed until then can be taken back.
+    if let Some(undo) = undo {
+        undo.finish()?;
+    }
+    done?;
+    Ok(report)
+}
+
+async fn apply_all(
+    log: &Log,
+    plan: &PlanFile,
+    options: &ApplyOptions,
+    mut undo: Option<&mut UndoWriter>,
+    report: &mut ApplyReport,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
     let mut lines = Sections {
         lines: plan.lines()?,
         next: None,
@@ -153,7 +190,19 @@ pub async fn apply(
     while let Some(header) = lines.next_stream()? {
         cancel.check()?;
         let mut applied = AppliedStream::new(&header);
-        let result = apply_stream(log, &header, &mut lines, options, &mut applied, progress, cancel).await;
+        let result = {
+            let mut job = Job {
+                header: &header,
+                options,
+                undo: undo.as_deref_mut(),
+                applied: &mut applied,
+            };
+            job.run(log, &mut lines, progress, cancel).await
+        };
+        // A section that is not sealed belongs to a transaction that is not committed.
+        if let Some(undo) = undo.as_deref_mut() {
+            undo.discard()?;
+        }
         match result {
             Ok(()) => {}
             Err(error @ (RecoveryError::Plan(_) | RecoveryError::Cancelled(_))) => return Err(error),
@@ -174,7 +223,7 @@ pub async fn apply(
         report.streams.push(applied);
     }
     progress.finish();
-    Ok(report)
+    Ok(())
 }
 
 impl AppliedStream {
@@ -273,154 +322,300 @@ impl Sections {
     }
 }
 
-async fn apply_stream(
-    log: &Log,
-    header: &PlannedStream,
-    lines: &mut Sections,
-    options: &ApplyOptions,
-    applied: &mut AppliedStream,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<(), RecoveryError> {
-    let stream = header.stream;
-    let mut repair = log.repair(&stream, options.lock_timeout).await?;
-    let counter = repair.counter_before();
-    applied.counter_before = counter;
-    applied.counter_after = counter;
-    let keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
-    let before = Before::read(repair.view(), &stream, counter, options).await?;
-    if before.fingerprint != header.fingerprint {
-        // Dropping the transaction rolls back the counter row that taking the lock may have made.
-        let differs = not_yet_applied(repair.view(), header, counter, lines).await?;
-        drop(repair);
-        return match differs {
-            None => {
-                applied.status = StreamStatus::AlreadyApplied;
-                Ok(())
-            }
-            Some(what) => Err(RecoveryError::Drift { stream, what }),
-        };
-    }
-    if let Some(key) = &options.sequencer_key
-        && before.receipt_signed_by_another
-    {
-        let what = format!(
-            "the given sequencer key {} did not sign the receipts that the stream has",
-            Hash32(key.verifying_key().to_bytes())
-        );
-        return Err(RecoveryError::Refused {
-            stream,
-            sequence: before.first_signed.unwrap_or(0),
-            what,
-        });
-    }
-    let defaults = receipt_defaults(repair.view(), &stream, options).await?;
-
-    let mut expected = Expectation::new(header);
-    let mut entities: BTreeSet<Entity> = BTreeSet::new();
-    loop {
-        cancel.check()?;
-        let group = lines.next_group()?;
-        if group.is_empty() {
-            break;
-        }
-        write_group(
-            &mut repair,
-            &group,
-            header,
-            &keys,
-            defaults,
-            options,
-            applied,
-            &mut expected,
-        )
-        .await?;
-        entities.extend(group.into_iter().map(|e| Entity {
-            entity_type: e.event.entity_type,
-            entity_id: e.event.entity_id,
-        }));
-        progress.advance(expected.last_group);
-    }
-    let (commitments, bookkeeping) = lines.rest()?;
-    entities.extend(bookkeeping.raise_versions.iter().cloned());
-    keep_books(&mut repair, &bookkeeping, defaults, options, applied).await?;
-    applied.entity_versions = repair.raise_entity_versions(entities).await?;
-    let rows: Vec<Commitment> = commitments.iter().map(|c| commitment_row(&stream, c)).collect();
-    applied.commitments = repair.insert_commitments(&rows).await?;
-    if let Some(counter_after) = header.counter_after {
-        repair.set_counter(counter_after).await?;
-        applied.counter_after = Some(counter_after);
-    }
-    applied.roots_equal = expected
-        .check(repair.view(), header, &commitments, before.events)
-        .await?;
-    cancel.check()?;
-    if applied.changed_nothing() {
-        // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
-        applied.status = StreamStatus::AlreadyApplied;
-        return Ok(());
-    }
-    repair.commit().await?;
-    applied.status = StreamStatus::Applied;
-    Ok(())
+/// One stream's repair, with what it has to tell.
+struct Job<'a> {
+    header: &'a PlannedStream,
+    options: &'a ApplyOptions,
+    undo: Option<&'a mut UndoWriter>,
+    applied: &'a mut AppliedStream,
 }
 
-/// Puts right what follows from events that are there already.
-async fn keep_books(
-    repair: &mut Repair,
-    bookkeeping: &PlannedBookkeeping,
-    defaults: Option<ReceiptDefaults>,
-    options: &ApplyOptions,
-    applied: &mut AppliedStream,
-) -> Result<(), RecoveryError> {
-    let stream = *repair.stream();
-    for range in &bookkeeping.receipts {
-        let mut from = *range.start();
-        while from <= *range.end() {
-            let to = (*range.end()).min(from + GROUP as u64 - 1);
-            let entries = repair.view().entries(&stream, from..=to).await?.rows;
-            let mut receipts = Vec::new();
-            for entry in entries.into_iter().filter(|e| e.receipt.is_none()) {
-                let sequence = entry.sequence_number;
-                let sound = entry.event.check_payload().is_match()
-                    && entry.event.signing_hash() == entry.event_signing_hash;
-                let receipt = if sound {
-                    new_receipt(&stream, &entry, defaults, options)
-                } else {
-                    Err("its event does not verify".to_owned())
-                };
-                receipts.push(receipt.map_err(|what| RecoveryError::Refused {
-                    stream,
-                    sequence,
-                    what,
-                })?);
-            }
-            applied.receipts_signed += receipts
-                .iter()
-                .filter(|r| r.sequencer_signature.is_some())
-                .count() as u64;
-            applied.receipts += repair.insert_receipts(&receipts).await?;
-            from = to + 1;
+impl Job<'_> {
+    async fn run(
+        &mut self,
+        log: &Log,
+        lines: &mut Sections,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), RecoveryError> {
+        let header = self.header;
+        let stream = header.stream;
+        let mut repair = log.repair(&stream, self.options.lock_timeout).await?;
+        let counter = repair.counter_before();
+        self.applied.counter_before = counter;
+        self.applied.counter_after = counter;
+        let keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
+        let sequencer_key = self.options.sequencer_key.as_ref();
+        let before = Found::read(repair.view(), &stream, counter, sequencer_key).await?;
+        if before.fingerprint != header.fingerprint {
+            // Dropping the transaction rolls back the counter row that taking the lock may have made.
+            let differs = not_yet_applied(repair.view(), header, counter, lines).await?;
+            drop(repair);
+            return match differs {
+                None => {
+                    self.applied.status = StreamStatus::AlreadyApplied;
+                    Ok(())
+                }
+                Some(what) => Err(RecoveryError::Drift { stream, what }),
+            };
         }
+        if let Some(key) = sequencer_key
+            && before.receipt_signed_by_another
+        {
+            let what = format!(
+                "the given sequencer key {} did not sign the receipts that the stream has",
+                Hash32(key.verifying_key().to_bytes())
+            );
+            return Err(RecoveryError::Refused {
+                stream,
+                sequence: before.first_signed.unwrap_or(0),
+                what,
+            });
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.begin(UndoStream {
+                stream,
+                fingerprint_before: before.fingerprint,
+                counter_before: counter,
+            })?;
+        }
+        let defaults = receipt_defaults(repair.view(), &stream, self.options).await?;
+
+        let mut expected = Expectation::new(header);
+        let mut entities: BTreeSet<Entity> = BTreeSet::new();
+        loop {
+            cancel.check()?;
+            let group = lines.next_group()?;
+            if group.is_empty() {
+                break;
+            }
+            self.write_group(&mut repair, &group, &keys, defaults, &mut expected)
+                .await?;
+            entities.extend(group.into_iter().map(|e| Entity {
+                entity_type: e.event.entity_type,
+                entity_id: e.event.entity_id,
+            }));
+            progress.advance(expected.last_group);
+        }
+        let (commitments, bookkeeping) = lines.rest()?;
+        entities.extend(bookkeeping.raise_versions.iter().cloned());
+        self.keep_books(&mut repair, &bookkeeping, defaults).await?;
+        self.raise_versions(&mut repair, entities).await?;
+        let rows: Vec<Commitment> = commitments.iter().map(|c| commitment_row(&stream, c)).collect();
+        self.applied.commitments = repair.insert_commitments(&rows).await?;
+        self.record(rows.iter().map(|c| UndoLine::Commitment { batch_id: c.batch_id }))?;
+        if let Some(counter_after) = header.counter_after {
+            repair.set_counter(counter_after).await?;
+            self.applied.counter_after = Some(counter_after);
+        }
+        self.applied.roots_equal = expected
+            .check(repair.view(), header, &commitments, before.events)
+            .await?;
+        cancel.check()?;
+        if self.applied.changed_nothing() {
+            // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
+            self.applied.status = StreamStatus::AlreadyApplied;
+            return Ok(());
+        }
+        if let Some(undo) = &mut self.undo {
+            let counter = repair.view().counter(&stream).await?;
+            let after = Found::read(repair.view(), &stream, counter, None).await?;
+            undo.seal(UndoSealed {
+                fingerprint_after: after.fingerprint,
+                counter_after: counter.unwrap_or(0),
+                head_after: after.head,
+                commitments_after: after.commitments,
+                lines: 0,
+                sha256: Hash32::ZERO,
+            })?;
+        }
+        repair.commit().await?;
+        self.applied.status = StreamStatus::Applied;
+        Ok(())
     }
-    let mut commands = Vec::new();
-    for (command, sequence) in &bookkeeping.remember {
-        let entries = repair.view().entries(&stream, *sequence..=*sequence).await?.rows;
-        commands.extend(
-            entries
-                .iter()
-                .filter(|e| e.event.command_id == Some(*command))
-                .map(|e| (*command, e.sequenced_at)),
-        );
+
+    /// Says in the undo bundle, if one is written, what was done.
+    fn record(&mut self, lines: impl IntoIterator<Item = UndoLine>) -> Result<(), RecoveryError> {
+        if let Some(undo) = &mut self.undo {
+            for line in lines {
+                undo.line(&line)?;
+            }
+        }
+        Ok(())
     }
-    applied.commands += repair.insert_dedupe(&commands).await?;
-    applied.commands_forgotten = repair.forget_commands(&bookkeeping.forget).await?;
-    if let Some(projection) = bookkeeping.projection
-        && repair.set_back_projection(projection).await?
-    {
-        applied.projection_set_back_to = Some(projection);
+
+    /// Remembers commands, and records those that were not.
+    async fn remember(
+        &mut self,
+        repair: &mut Repair,
+        commands: &[(CommandId, Timestamp)],
+    ) -> Result<(), RecoveryError> {
+        if self.undo.is_none() {
+            self.applied.commands += repair.insert_dedupe(commands).await?;
+            return Ok(());
+        }
+        let stream = *repair.stream();
+        let ids: BTreeSet<CommandId> = commands.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<CommandId> = ids.into_iter().collect();
+        let known = repair.view().remembered_commands(&stream, &ids).await?.all()?;
+        let known: BTreeSet<CommandId> = known.into_iter().collect();
+        let new: Vec<CommandId> = ids.into_iter().filter(|id| !known.contains(id)).collect();
+        let inserted = repair.insert_dedupe(commands).await?;
+        if inserted != new.len() as u64 {
+            let what = format!("{} commands were to be remembered and {inserted} were", new.len());
+            return Err(RecoveryError::Outcome { stream, what });
+        }
+        self.applied.commands += inserted;
+        self.record(new.into_iter().map(|command_id| UndoLine::Command { command_id }))
     }
-    Ok(())
+
+    /// Raises entity versions, and records what they were.
+    async fn raise_versions(
+        &mut self,
+        repair: &mut Repair,
+        entities: BTreeSet<Entity>,
+    ) -> Result<(), RecoveryError> {
+        let stream = *repair.stream();
+        let mut raised = Vec::new();
+        if self.undo.is_some() && !entities.is_empty() {
+            for drift in repair.view().version_drift(&stream).await?.all()? {
+                let after = i64::try_from(drift.events).unwrap_or(i64::MAX);
+                if drift.version.is_none_or(|version| version < after) && entities.contains(&drift.entity) {
+                    raised.push(UndoLine::Version {
+                        entity: drift.entity,
+                        before: drift.version,
+                        after,
+                    });
+                }
+            }
+        }
+        self.applied.entity_versions = repair.raise_entity_versions(entities).await?;
+        if self.undo.is_some() && self.applied.entity_versions != raised.len() as u64 {
+            let what = format!(
+                "{} entity versions were to be raised and {} were",
+                raised.len(),
+                self.applied.entity_versions
+            );
+            return Err(RecoveryError::Outcome { stream, what });
+        }
+        self.record(raised)
+    }
+
+    /// Puts right what follows from events that are there already.
+    async fn keep_books(
+        &mut self,
+        repair: &mut Repair,
+        bookkeeping: &PlannedBookkeeping,
+        defaults: Option<ReceiptDefaults>,
+    ) -> Result<(), RecoveryError> {
+        let stream = *repair.stream();
+        for range in &bookkeeping.receipts {
+            let mut from = *range.start();
+            while from <= *range.end() {
+                let to = (*range.end()).min(from + GROUP as u64 - 1);
+                let entries = repair.view().entries(&stream, from..=to).await?.rows;
+                let mut receipts = Vec::new();
+                for entry in entries.into_iter().filter(|e| e.receipt.is_none()) {
+                    let sequence = entry.sequence_number;
+                    let sound = entry.event.check_payload().is_match()
+                        && entry.event.signing_hash() == entry.event_signing_hash;
+                    let receipt = if sound {
+                        new_receipt(&stream, &entry, defaults, self.options)
+                    } else {
+                        Err("its event does not verify".to_owned())
+                    };
+                    receipts.push(receipt.map_err(|what| RecoveryError::Refused {
+                        stream,
+                        sequence,
+                        what,
+                    })?);
+                }
+                self.applied.receipts_signed += receipts
+                    .iter()
+                    .filter(|r| r.sequencer_signature.is_some())
+                    .count() as u64;
+                self.applied.receipts += repair.insert_receipts(&receipts).await?;
+                self.record(receipts.iter().map(|r| UndoLine::Receipt {
+                    sequence: r.sequence_number,
+                    event_id: r.event_id,
+                }))?;
+                from = to + 1;
+            }
+        }
+        let mut commands = Vec::new();
+        for (command, sequence) in &bookkeeping.remember {
+            let entries = repair.view().entries(&stream, *sequence..=*sequence).await?.rows;
+            commands.extend(
+                entries
+                    .iter()
+                    .filter(|e| e.event.command_id == Some(*command))
+                    .map(|e| (*command, e.sequenced_at)),
+            );
+        }
+        self.remember(repair, &commands).await?;
+        let forgotten = repair.forget_commands(&bookkeeping.forget).await?;
+        self.applied.commands_forgotten = forgotten.len() as u64;
+        self.record(forgotten.into_iter().map(|o| UndoLine::Forgotten {
+            command_id: o.command_id,
+            created_at: o.created_at,
+        }))?;
+        if let Some(after) = bookkeeping.projection {
+            let before = repair.view().projection_checkpoint(&stream).await?;
+            if repair.set_back_projection(after).await? {
+                self.applied.projection_set_back_to = Some(after);
+                let before = before.unwrap_or(after);
+                self.record([UndoLine::Projection { before, after }])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifies a group of planned events again and inserts everything that each accepted event writes.
+    async fn write_group(
+        &mut self,
+        repair: &mut Repair,
+        group: &[PlannedEvent],
+        keys: &KeyRegistry,
+        defaults: Option<ReceiptDefaults>,
+        expected: &mut Expectation,
+    ) -> Result<(), RecoveryError> {
+        let header = self.header;
+        let stream = header.stream;
+        let mut events = Vec::with_capacity(group.len());
+        let mut receipts = Vec::with_capacity(group.len());
+        let mut commands = Vec::new();
+        for planned in group {
+            let refused = |what: String| RecoveryError::Refused {
+                stream,
+                sequence: planned.sequence,
+                what,
+            };
+            let signing_hash = verify_again(planned, header, keys).map_err(refused)?;
+            let receipt =
+                restored_receipt(planned, &stream, &signing_hash, defaults, self.options).map_err(refused)?;
+            self.applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
+            if let Some(command_id) = planned.event.command_id {
+                commands.push((command_id, planned.sequenced_at));
+            }
+            expected.add(planned.sequence, &planned.event, &signing_hash, &receipt);
+            events.push(RestoredEvent {
+                event: planned.event.clone(),
+                sequence_number: planned.sequence,
+                event_signing_hash: signing_hash,
+                sequenced_at: planned.sequenced_at,
+            });
+            receipts.push(receipt);
+        }
+        expected.last_group = group.len() as u64;
+        self.applied.events += repair.insert_events(&events).await?;
+        self.applied.receipts += repair.insert_receipts(&receipts).await?;
+        self.record(group.iter().map(|planned| UndoLine::Event {
+            sequence: planned.sequence,
+            event_id: planned.event.event_id,
+            leaf: planned_leaf(&stream, planned),
+        }))?;
+        self.remember(repair, &commands).await
+    }
 }
 
 fn new_receipt(
@@ -446,39 +641,44 @@ fn new_receipt(
 }
 
 /// The stream as found under the locks.
-struct Before {
-    fingerprint: Hash32,
-    events: u64,
+pub(crate) struct Found {
+    pub(crate) fingerprint: Hash32,
+    /// How many events it has.
+    pub(crate) events: u64,
+    /// The last number, 0 if there is none.
+    pub(crate) head: u64,
+    /// How many commitments it has.
+    pub(crate) commitments: u64,
     /// The first receipt with a signature.
     first_signed: Option<u64>,
     /// That signature does not hold under the given key.
     receipt_signed_by_another: bool,
 }
 
-impl Before {
-    async fn read(
+impl Found {
+    pub(crate) async fn read(
         view: &mut View,
         stream: &StreamKey,
         counter: Option<u64>,
-        options: &ApplyOptions,
+        sequencer_key: Option<&ed25519_dalek::SigningKey>,
     ) -> Result<Self, RecoveryError> {
         let commitments = view.commitments(stream).await?.rows;
         let mut fingerprint = FingerprintBuilder::new(stream, counter, &commitments);
         let mut before = Self {
             fingerprint: Hash32::ZERO,
             events: 0,
+            head: 0,
+            commitments: commitments.len() as u64,
             first_signed: None,
             receipt_signed_by_another: false,
         };
-        let public = options
-            .sequencer_key
-            .as_ref()
-            .map(ed25519_dalek::SigningKey::verifying_key);
+        let public = sequencer_key.map(ed25519_dalek::SigningKey::verifying_key);
         view.for_each_entry(stream, 1..=i64::MAX as u64, &mut |chunk| {
             // A row that cannot be read is not in the fingerprint of the audit either.
             for entry in chunk.into_iter().flatten() {
                 fingerprint.entry(&entry);
                 before.events += 1;
+                before.head = entry.sequence_number;
                 if let Some(receipt) = entry.receipt.filter(|r| r.sequencer_signature.is_some())
                     && before.first_signed.is_none()
                 {
@@ -546,7 +746,7 @@ async fn not_yet_applied(
     Ok(None)
 }
 
-async fn stored_leaves(
+pub(crate) async fn stored_leaves(
     view: &mut View,
     stream: &StreamKey,
     range: RangeInclusive<u64>,
@@ -588,54 +788,6 @@ async fn receipt_defaults(
         sequencer_key_version: 0,
         receipt_signature_scheme: 1,
     })))
-}
-
-/// Verifies a group of planned events again and inserts everything that each accepted event writes.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a thing of its own, and there is one caller"
-)]
-async fn write_group(
-    repair: &mut Repair,
-    group: &[PlannedEvent],
-    header: &PlannedStream,
-    keys: &KeyRegistry,
-    defaults: Option<ReceiptDefaults>,
-    options: &ApplyOptions,
-    applied: &mut AppliedStream,
-    expected: &mut Expectation,
-) -> Result<(), RecoveryError> {
-    let stream = header.stream;
-    let mut events = Vec::with_capacity(group.len());
-    let mut receipts = Vec::with_capacity(group.len());
-    let mut commands = Vec::new();
-    for planned in group {
-        let refused = |what: String| RecoveryError::Refused {
-            stream,
-            sequence: planned.sequence,
-            what,
-        };
-        let signing_hash = verify_again(planned, header, keys).map_err(refused)?;
-        let receipt =
-            restored_receipt(planned, &stream, &signing_hash, defaults, options).map_err(refused)?;
-        applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
-        if let Some(command_id) = planned.event.command_id {
-            commands.push((command_id, planned.sequenced_at));
-        }
-        expected.add(planned.sequence, &planned.event, &signing_hash, &receipt);
-        events.push(RestoredEvent {
-            event: planned.event.clone(),
-            sequence_number: planned.sequence,
-            event_signing_hash: signing_hash,
-            sequenced_at: planned.sequenced_at,
-        });
-        receipts.push(receipt);
-    }
-    expected.last_group = group.len() as u64;
-    applied.events += repair.insert_events(&events).await?;
-    applied.receipts += repair.insert_receipts(&receipts).await?;
-    applied.commands += repair.insert_dedupe(&commands).await?;
-    Ok(())
 }
 
 /// A plan's digest protects from accidents only: hashes and signatures are checked again before anything is

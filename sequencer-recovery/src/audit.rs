@@ -8,6 +8,7 @@ use ves::{StreamKey, Timestamp};
 use crate::collect::Heard;
 use crate::error::RecoveryError;
 use crate::examine::{Batch, BatchVerdict, Examined};
+use crate::family::{self, FamilyReport};
 use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
@@ -29,12 +30,18 @@ pub struct AuditReport {
     pub totals: Totals,
     /// The streams, by tenant and store.
     pub streams: Vec<StreamReport>,
+    /// The sequences beside the VES log, as far as they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<FamilyReport>,
     /// Everything found, by stream; findings about inputs first.
     pub findings: Vec<Finding>,
     /// The witnesses heard.
     pub heard: Vec<Heard>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
+    /// Whether the VES log was looked at.
+    #[serde(skip)]
+    pub ves: bool,
 }
 
 /// Sums over all streams.
@@ -151,22 +158,50 @@ pub async fn audit(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<AuditReport, RecoveryError> {
-    let survey = Survey::take(view, input, progress, cancel).await?;
-    let events: u64 = survey.streams.iter().map(|s| s.event_count).sum();
     let mut report = AuditReport {
         schema: SCHEMA,
         db,
         no_problem_found: true,
-        totals: Totals {
-            streams: survey.streams.len() as u64,
-            events,
-            ..Totals::default()
-        },
+        totals: Totals::default(),
         streams: Vec::new(),
+        families: Vec::new(),
         findings: Vec::new(),
         heard: Vec::new(),
-        not_checked: survey.not_checked(),
+        not_checked: Vec::new(),
+        ves: input.families.ves(),
     };
+    if input.families.ves() {
+        audit_ves(view, input, &mut report, progress, cancel).await?;
+    }
+    for &family in input.families.others() {
+        cancel.check()?;
+        let (not_checked, findings) = (&mut report.not_checked, &mut report.findings);
+        let audited = family::audit(view, family, &input.filter, not_checked, findings).await?;
+        report.families.push(audited);
+    }
+    report.not_checked.extend(input.families.not_asked_for());
+    for finding in &report.findings {
+        match finding.severity {
+            Severity::Problem => report.totals.problems += 1,
+            Severity::Notice => report.totals.notices += 1,
+        }
+    }
+    report.no_problem_found = report.totals.problems == 0;
+    Ok(report)
+}
+
+async fn audit_ves(
+    view: &mut View,
+    input: &SurveyInput,
+    report: &mut AuditReport,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
+    let survey = Survey::take(view, input, progress, cancel).await?;
+    let events: u64 = survey.streams.iter().map(|s| s.event_count).sum();
+    report.totals.streams = survey.streams.len() as u64;
+    report.totals.events = events;
+    report.not_checked = survey.not_checked();
     report.findings.extend(survey.findings.iter().cloned());
     report.findings.extend(survey.collected.findings.iter().cloned());
     progress.start("verifying events", Some(events));
@@ -191,12 +226,5 @@ pub async fn audit(
     }
     progress.finish();
     report.heard = survey.collected.heard;
-    for finding in &report.findings {
-        match finding.severity {
-            Severity::Problem => report.totals.problems += 1,
-            Severity::Notice => report.totals.notices += 1,
-        }
-    }
-    report.no_problem_found = report.totals.problems == 0;
-    Ok(report)
+    Ok(())
 }

@@ -9,12 +9,18 @@ use ves::StreamKey;
 
 use crate::error::RecoveryError;
 use crate::examine::witnesses;
+use crate::family::{self, Family};
 use crate::floor::{self, FloorChoice, FloorOption, Witness};
 use crate::survey::{Survey, SurveyInput};
 
 /// What a counter is and should be.
 #[derive(Debug, Serialize)]
 pub struct CounterReport {
+    /// `ves`, `events` or `x402`.
+    pub family: &'static str,
+    /// The sequence beside the VES log, if it is of one.
+    #[serde(skip)]
+    pub beside: Option<Family>,
     /// The stream.
     #[serde(flatten)]
     pub stream: StreamKey,
@@ -76,39 +82,71 @@ pub async fn counters(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<CountersReport, RecoveryError> {
-    let survey = Survey::take(view, input, progress, cancel).await?;
     let mut streams = Vec::new();
-    for state in &survey.streams {
-        let stream = state.stream;
-        let commitments = view.commitments(&stream).await?.rows;
-        let all = witnesses(
-            state,
-            &commitments,
-            &survey.anchored(&stream),
-            survey.evidence(&stream),
-        );
-        let floor = floor::choose(&all, choice).map_err(|source| RecoveryError::Floor { stream, source })?;
-        let wanted = floor.as_ref().map(|f| f.counter);
-        let behind = state.counter.is_none() || state.counter < wanted;
-        streams.push(CounterReport {
-            stream,
-            counter: state.counter,
-            floor: wanted,
-            witness: floor.as_ref().map(|f| f.witness.clone()),
-            options: floor.map(|f| f.options).unwrap_or_default(),
-            state: if behind {
-                CounterState::Behind
-            } else {
-                CounterState::Holds
-            },
-        });
+    let mut not_checked = Vec::new();
+    if input.families.ves() {
+        let survey = Survey::take(view, input, progress, cancel).await?;
+        for state in &survey.streams {
+            let stream = state.stream;
+            let commitments = view.commitments(&stream).await?.rows;
+            let all = witnesses(
+                state,
+                &commitments,
+                &survey.anchored(&stream),
+                survey.evidence(&stream),
+            );
+            streams.push(compare(stream, None, state.counter, &all, choice)?);
+        }
+        not_checked.extend(survey.not_checked());
     }
+    for &family in input.families.others() {
+        cancel.check()?;
+        let looked = family::look(view, family, &input.filter).await?;
+        not_checked.extend(
+            looked
+                .findings
+                .into_iter()
+                .map(|f| format!("{family}: {}", f.message)),
+        );
+        not_checked.extend(looked.not_checked);
+        for state in &looked.streams {
+            let all = family::witnesses(family, state);
+            streams.push(compare(state.stream, Some(family), state.counter, &all, choice)?);
+        }
+    }
+    not_checked.extend(input.families.not_asked_for());
     Ok(CountersReport {
         schema: "recovery-counters/1",
         db,
         choice: choice.unwrap_or_default().to_string(),
         streams,
-        not_checked: survey.not_checked(),
+        not_checked,
+    })
+}
+
+fn compare(
+    stream: StreamKey,
+    beside: Option<Family>,
+    counter: Option<u64>,
+    witnesses: &[Witness],
+    choice: Option<FloorChoice>,
+) -> Result<CounterReport, RecoveryError> {
+    let floor = floor::choose(witnesses, choice).map_err(|source| RecoveryError::Floor { stream, source })?;
+    let wanted = floor.as_ref().map(|f| f.counter);
+    let behind = counter.is_none() || counter < wanted;
+    Ok(CounterReport {
+        family: beside.map_or("ves", Family::as_str),
+        beside,
+        stream,
+        counter,
+        floor: wanted,
+        witness: floor.as_ref().map(|f| f.witness.clone()),
+        options: floor.map(|f| f.options).unwrap_or_default(),
+        state: if behind {
+            CounterState::Behind
+        } else {
+            CounterState::Holds
+        },
     })
 }
 
@@ -129,9 +167,15 @@ pub async fn raise(
         .filter(|s| s.state == CounterState::Behind)
     {
         cancel.check()?;
-        let mut repair = log.repair(&stream.stream, lock_timeout).await?;
         // An empty stream without a counter row starts at 0.
         let floor = stream.floor.unwrap_or(0);
+        if let Some(family) = stream.beside {
+            log.raise_family_counter(family, &stream.stream, floor, lock_timeout)
+                .await?;
+            stream.state = CounterState::Raised;
+            continue;
+        }
+        let mut repair = log.repair(&stream.stream, lock_timeout).await?;
         if repair.counter_before().is_none_or(|counter| counter < floor) {
             repair.set_counter(floor).await?;
             repair.commit().await?;

@@ -274,6 +274,7 @@ pub async fn drill(
         lock_timeout: std::time::Duration::from_secs(10),
         sequencer_key: Some(world.sequencer_key().clone()),
         sequencer_id: Some(world.sequencer_id()),
+        undo: None,
     };
     let plan_file = PlanFile::open(&plan_path)?;
     let applied = apply(

@@ -18,6 +18,17 @@ pub enum RecoveryError {
     /// A plan cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// An undo bundle cannot be used.
+    #[error(transparent)]
+    Bundle(PlanError),
+    /// The stream is not as the apply left it, and not as it was before either.
+    #[error("stream {stream} is not as it was left when the plan was applied: {what}")]
+    NotAsLeft {
+        /// The stream.
+        stream: StreamKey,
+        /// What differs.
+        what: String,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -81,6 +92,10 @@ impl From<RecoveryError> for CliError {
         match error {
             RecoveryError::Log(error) => log_error(&error),
             RecoveryError::Plan(error) => plan_error(&error),
+            RecoveryError::Bundle(error) => bundle_error(&error),
+            RecoveryError::NotAsLeft { .. } => CliError::drift(message).with_hint(
+                "nothing was changed in this stream; an apply is taken back only before anything else was written to it",
+            ),
             RecoveryError::Io { .. } => CliError::io(message),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
@@ -131,6 +146,22 @@ fn plan_error(error: &PlanError) -> CliError {
         PlanError::Schema { .. } => "give a file that `sequencer-recovery plan` of this release wrote",
         PlanError::Line { .. } | PlanError::Altered { .. } | PlanError::Truncated { .. } => {
             "nothing was changed; plans are not edited by hand: make a new one with other options"
+        }
+    };
+    CliError::input(error.to_string()).with_hint(hint)
+}
+
+fn bundle_error(error: &PlanError) -> CliError {
+    let hint = match error {
+        PlanError::Io { .. } => "is the path right, and may you read it?",
+        PlanError::Schema { .. } => {
+            "give a file that `sequencer-recovery apply --undo FILE` of this release wrote"
+        }
+        PlanError::Truncated { .. } => {
+            "nothing was changed; is there a whole copy? If the apply that wrote it was killed, give --interrupted"
+        }
+        PlanError::Line { .. } | PlanError::Altered { .. } => {
+            "nothing was changed; a bundle is used only as it was written: is there a sound copy?"
         }
     };
     CliError::input(error.to_string()).with_hint(hint)

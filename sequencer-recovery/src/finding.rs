@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use event_log::Family;
 use serde::{Deserialize, Serialize};
 use ves::StreamKey;
 
@@ -131,6 +132,9 @@ pub struct Finding {
     pub code: Code,
     /// What it means for the exit status.
     pub severity: Severity,
+    /// The sequence concerned, if it is not the VES log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// The stream concerned, if one is.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamKey>,
@@ -155,6 +159,7 @@ impl Finding {
         Self {
             code,
             severity: code.severity(),
+            family: None,
             stream: None,
             from: None,
             to: None,
@@ -167,6 +172,12 @@ impl Finding {
     /// Says which stream is concerned.
     pub fn stream(mut self, stream: StreamKey) -> Self {
         self.stream = Some(stream);
+        self
+    }
+
+    /// Says that it is about a sequence beside the VES log.
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = Some(family);
         self
     }
 

@@ -13,7 +13,8 @@
 //! 5. [`apply`] carries the file out, one transaction for each stream under the sequencer's own locks, and reads
 //!    everything back before it commits. [`fingerprint`] tells it whether the log has moved on.
 //!
-//! [`loss`] certifies what stays open, [`counters`] does the counters alone, and [`drill`] walks the whole way on a small world.
+//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`family`] looks
+//! at the sequences beside the VES log, and [`drill`] walks the whole way on a small world.
 //!
 //! [`gap`], [`floor`], [`grade`], [`placement`] take values and return values, and need no database. Nothing here
 //! prints, exits, or reads the environment.
@@ -27,6 +28,7 @@ pub mod epoch;
 pub mod error;
 pub mod evidence;
 pub mod examine;
+pub mod family;
 pub mod finding;
 pub mod fingerprint;
 pub mod floor;
@@ -40,3 +42,5 @@ pub mod plan;
 pub mod plan_file;
 pub mod scan;
 pub mod survey;
+pub mod undo;
+pub mod undo_file;

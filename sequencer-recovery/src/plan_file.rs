@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use event_log::Entity;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
@@ -220,7 +221,7 @@ pub enum PlanLine {
     },
 }
 
-/// Why a plan cannot be used.
+/// Why a plan, or another file that ends in its own digest, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The file cannot be read or written.
@@ -231,11 +232,13 @@ pub enum PlanError {
         /// What went wrong.
         source: std::io::Error,
     },
-    /// The file is not a plan of this version.
-    #[error("{}: not a plan of version {SCHEMA}: {found}", path.display())]
+    /// The file is not of this kind and version.
+    #[error("{}: not a file of version {wanted}: {found}", path.display())]
     Schema {
         /// The file.
         path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
         /// What stands there instead.
         found: String,
     },
@@ -250,7 +253,7 @@ pub enum PlanError {
         what: String,
     },
     /// The digest in the last line is not that of the lines before.
-    #[error("{}: the plan was changed after it was made (its digest is {found}, the file says {written})", path.display())]
+    #[error("{}: the file was changed after it was made (its digest is {found}, the file says {written})", path.display())]
     Altered {
         /// The file.
         path: PathBuf,
@@ -260,7 +263,7 @@ pub enum PlanError {
         written: Hash32,
     },
     /// The last line is missing.
-    #[error("{}: the plan ends early, after line {line}: it was cut off", path.display())]
+    #[error("{}: the file ends early, after line {line}: it was cut off", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -335,11 +338,12 @@ impl PlanFile {
     /// # Errors
     /// See [`PlanError`].
     pub fn open(path: &Path) -> Result<Self, PlanError> {
-        let mut lines = Lines::open(path)?;
+        let mut lines = Lines::open(path, SCHEMA)?;
         let Some(PlanLine::Plan(header)) = lines.next_line()? else {
             return Err(PlanError::Schema {
                 path: path.into(),
-                found: "its first line is no plan header".into(),
+                wanted: SCHEMA,
+                found: "its first line is no header".into(),
             });
         };
         let mut section: Option<PlannedStream> = None;
@@ -350,7 +354,7 @@ impl PlanFile {
                 line: number,
                 what: what.into(),
             };
-            match lines.next_line()? {
+            match lines.next_line::<PlanLine>()? {
                 None => {
                     return Err(PlanError::Truncated {
                         path: path.into(),
@@ -443,8 +447,8 @@ impl PlanFile {
     /// # Errors
     /// If the file cannot be opened again.
     pub fn lines(&self) -> Result<PlanLines, PlanError> {
-        let mut lines = Lines::open(&self.path)?;
-        lines.next_line()?;
+        let mut lines = Lines::open(&self.path, SCHEMA)?;
+        lines.next_line::<PlanLine>()?;
         Ok(PlanLines {
             lines,
             id: self.id,
@@ -495,30 +499,71 @@ impl PlanLines {
     }
 }
 
-struct Lines {
-    path: PathBuf,
+/// The lines of a file whose first names its version and whose last tells the digest of those before.
+pub(crate) struct Lines {
+    pub(crate) path: PathBuf,
+    schema: &'static str,
     reader: BufReader<File>,
     digest: Sha256,
-    digest_before_last: Hash32,
+    /// The digest of everything before the line that was read last.
+    pub(crate) digest_before_last: Hash32,
+    /// How many lines were read.
+    pub(crate) number: u64,
+    offset: u64,
+}
+
+/// A place between two lines, to go on from.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    digest: Sha256,
     number: u64,
+    offset: u64,
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Self, PlanError> {
+    pub(crate) fn open(path: &Path, schema: &'static str) -> Result<Self, PlanError> {
         let file = File::open(path).map_err(|source| PlanError::Io {
             path: path.into(),
             source,
         })?;
         Ok(Self {
             path: path.into(),
+            schema,
             reader: BufReader::new(file),
             digest: Sha256::new(),
             digest_before_last: Hash32::ZERO,
             number: 0,
+            offset: 0,
         })
     }
 
-    fn next_raw(&mut self) -> Result<Option<Vec<u8>>, PlanError> {
+    /// Where the next line begins.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            digest: self.digest.clone(),
+            number: self.number,
+            offset: self.offset,
+        }
+    }
+
+    /// Opens a file again where it was marked.
+    pub(crate) fn resume(path: &Path, schema: &'static str, mark: &Mark) -> Result<Self, PlanError> {
+        use std::io::Seek as _;
+        let mut lines = Self::open(path, schema)?;
+        lines
+            .reader
+            .seek(std::io::SeekFrom::Start(mark.offset))
+            .map_err(|source| PlanError::Io {
+                path: path.into(),
+                source,
+            })?;
+        lines.digest = mark.digest.clone();
+        lines.number = mark.number;
+        lines.offset = mark.offset;
+        Ok(lines)
+    }
+
+    pub(crate) fn next_raw(&mut self) -> Result<Option<Vec<u8>>, PlanError> {
         use std::io::Read as _;
         let mut line = Vec::new();
         let read = (&mut self.reader)
@@ -532,6 +577,7 @@ impl Lines {
             return Ok(None);
         }
         self.number += 1;
+        self.offset += read as u64;
         if line.last() != Some(&b'\n') {
             if read as u64 == MAX_LINE {
                 let what = format!("longer than {MAX_LINE} bytes");
@@ -551,7 +597,7 @@ impl Lines {
         Ok(Some(line))
     }
 
-    fn next_line(&mut self) -> Result<Option<PlanLine>, PlanError> {
+    pub(crate) fn next_line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, PlanError> {
         let Some(raw) = self.next_raw()? else {
             return Ok(None);
         };
@@ -561,17 +607,19 @@ impl Lines {
                 .ok()
                 .and_then(|v| v.get("schema")?.as_str().map(str::to_owned));
             match found {
-                Some(schema) if schema == SCHEMA => {}
+                Some(schema) if schema == self.schema => {}
                 Some(schema) => {
                     return Err(PlanError::Schema {
                         path: self.path.clone(),
+                        wanted: self.schema,
                         found: schema,
                     });
                 }
                 None => {
-                    let found = "its first line is no plan header".into();
+                    let found = "its first line is no header".into();
                     return Err(PlanError::Schema {
                         path: self.path.clone(),
+                        wanted: self.schema,
                         found,
                     });
                 }

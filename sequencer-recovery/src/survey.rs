@@ -13,6 +13,7 @@ use crate::collect::{Collected, Inputs, collect};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{ExamineInput, Examined, examine};
+use crate::family::Families;
 use crate::finding::{Code, Finding};
 
 /// What to look at.
@@ -24,6 +25,8 @@ pub struct SurveyInput {
     pub anchors: Vec<PathBuf>,
     /// Which streams.
     pub filter: StreamFilter,
+    /// Which sequences `audit` and `counters` look at. All witnesses speak of the VES log.
+    pub families: Families,
 }
 
 /// See the module.

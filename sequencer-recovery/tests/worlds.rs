@@ -121,6 +121,7 @@ impl Files {
             lock_timeout: Duration::from_secs(1),
             sequencer_key: Some(world.sequencer_key().clone()),
             sequencer_id: Some(world.sequencer_id()),
+            undo: None,
         };
         let plan = PlanFile::open(plan).unwrap();
         apply(

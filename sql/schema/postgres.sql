@@ -229,8 +229,8 @@ CREATE TABLE event_command_dedupe (
     PRIMARY KEY (tenant_id, store_id, command_id)
 );
 
--- Payment intents have a sequence of their own too. The toolkit does not repair them; they are here, as little of
--- them as makes a stream, so that tests can show that a repair leaves them alone.
+-- Payment intents have a sequence of their own too. The toolkit audits their numbers and raises their counter, and
+-- does not repair them; they are here as little of them as makes a stream.
 CREATE TABLE x402_payment_intents (
     intent_id       uuid PRIMARY KEY,
     tenant_id       uuid NOT NULL,

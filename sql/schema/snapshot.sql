@@ -183,7 +183,7 @@ CREATE TABLE projection_checkpoints (
     PRIMARY KEY (tenant_id, store_id)
 ) STRICT;
 
--- The older log and the payment intents' counter: copied, never repaired ----------------------------------------
+-- The older log and the payment intents' numbers: copied; of them only counters are repaired ----------------------
 
 CREATE TABLE events (
     event_id          TEXT NOT NULL PRIMARY KEY,
@@ -233,6 +233,15 @@ CREATE TABLE event_command_dedupe (
     command_id TEXT NOT NULL,
     created_at TEXT NOT NULL,
     PRIMARY KEY (tenant_id, store_id, command_id)
+) STRICT;
+
+-- Of an intent only its number. Files made before there was this table lack it, and are read all the same.
+CREATE TABLE x402_payment_intents (
+    intent_id       TEXT NOT NULL PRIMARY KEY,
+    tenant_id       TEXT NOT NULL,
+    store_id        TEXT NOT NULL,
+    sequence_number INTEGER,
+    UNIQUE (tenant_id, store_id, sequence_number)
 ) STRICT;
 
 CREATE TABLE x402_sequence_counters (

@@ -46,6 +46,10 @@ pub struct ApplyArgs {
     /// Sign the epoch with this key: a file with an Ed25519 seed in hex
     #[arg(long, value_name = "FILE", requires = "epoch")]
     epoch_key: Option<PathBuf>,
+
+    /// Write what `undo` needs to take all of this back, to a file that does not exist yet
+    #[arg(long, value_name = "FILE")]
+    undo: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -55,6 +59,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         lock_timeout: args.lock.timeout(),
         sequencer_key: args.sequencer_key.as_deref().map(read_signing_key).transpose()?,
         sequencer_id: args.sequencer_id,
+        undo: args.undo.clone(),
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;

@@ -4,11 +4,13 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::audit::{AuditReport, SCHEMA, audit};
 use sequencer_recovery::error::log_error;
+use sequencer_recovery::family::{Family, FamilyReport, FamilyStream};
 use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 
 use super::{
-    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
+    FamilyArg, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines,
+    write_not_checked,
 };
 
 /// Say whether the log is whole: gaps, counters, hashes, signatures, receipts, commitments, and what the
@@ -20,11 +22,15 @@ use super::{
 pub struct AuditArgs {
     #[command(flatten)]
     survey: SurveyArgs,
+
+    #[command(flatten)]
+    family: FamilyArg,
 }
 
 /// Runs the command.
 pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let input = args.survey.input()?;
+    let mut input = args.survey.input()?;
+    input.families = args.family.families();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let report = block_on(async {
@@ -63,6 +69,19 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
         totals: &'a sequencer_recovery::audit::Totals,
     }
     write_lines(out, SCHEMA, "stream", &report.streams)?;
+    #[derive(Serialize)]
+    struct OfFamily<'a> {
+        family: Family,
+        #[serde(flatten)]
+        stream: &'a FamilyStream,
+    }
+    let families = report.families.iter().flat_map(|f| {
+        f.streams.iter().map(|stream| OfFamily {
+            family: f.family,
+            stream,
+        })
+    });
+    write_lines(out, SCHEMA, "family_stream", families)?;
     write_lines(out, SCHEMA, "finding", &report.findings)?;
     write_lines(out, SCHEMA, "heard", &report.heard)?;
     write_not_checked(out, SCHEMA, &report.not_checked)?;
@@ -104,7 +123,12 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
             (counts.matches_anchors + counts.matches_database).to_string(),
         ]);
     }
-    out.table(&table)?;
+    if report.ves {
+        out.table(&table)?;
+    }
+    for family in &report.families {
+        print_family(out, family)?;
+    }
     let problems: Vec<&Finding> = report
         .findings
         .iter()
@@ -151,10 +175,22 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
     let t = &report.totals;
     let b = &t.batches;
     out.line("")?;
-    out.line(&format!(
-        "{} stream(s), {} event(s), {} missing. Batches: {} MATCHES ANCHORS, {} MATCHES DATABASE, {} FAILED, {} NOT CHECKED.",
-        t.streams, t.events, t.missing, b.matches_anchors, b.matches_database, b.failed, b.not_checked
-    ))?;
+    for family in &report.families {
+        let sum = |of: fn(&FamilyStream) -> u64| family.streams.iter().map(of).fold(0, u64::saturating_add);
+        out.line(&format!(
+            "{}: {} stream(s), {} numbered row(s), {} missing.",
+            family.family,
+            family.streams.len(),
+            sum(|s| s.rows),
+            sum(|s| s.missing)
+        ))?;
+    }
+    if report.ves {
+        out.line(&format!(
+            "{} stream(s), {} event(s), {} missing. Batches: {} MATCHES ANCHORS, {} MATCHES DATABASE, {} FAILED, {} NOT CHECKED.",
+            t.streams, t.events, t.missing, b.matches_anchors, b.matches_database, b.failed, b.not_checked
+        ))?;
+    }
     out.line(&if report.no_problem_found {
         format!(
             "No problem was found in what was checked ({} notice(s)).",
@@ -163,6 +199,34 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
     } else {
         format!("{} problem(s), {} notice(s).", t.problems, t.notices)
     })
+}
+
+fn print_family<W: std::io::Write>(out: &mut Output<W>, family: &FamilyReport) -> Result<(), CliError> {
+    let mut table = Table::new(&[
+        "STREAM (TENANT/STORE)",
+        "ROWS",
+        "HEAD",
+        "COUNTER",
+        "KNOWN HEAD",
+        "KNOWN TO",
+        "MISSING",
+    ]);
+    for s in &family.streams {
+        table.row([
+            s.stream.to_string(),
+            s.rows.to_string(),
+            or_dash(s.head),
+            or_dash(s.counter),
+            or_dash(s.head_known.as_ref().map(|w| w.sequence)),
+            s.head_known
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |w| w.who.clone()),
+            s.missing.to_string(),
+        ]);
+    }
+    out.line("")?;
+    out.line(&format!("family {}: {}", family.family, family.family.table()))?;
+    out.table(&table)
 }
 
 fn print_findings<W: std::io::Write>(

@@ -7,8 +7,8 @@ use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 
 use super::{
-    LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines,
-    write_not_checked,
+    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked,
+    write_lines, write_not_checked,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
@@ -19,6 +19,9 @@ use super::{
 pub struct CountersArgs {
     #[command(flatten)]
     survey: SurveyArgs,
+
+    #[command(flatten)]
+    family: FamilyArg,
 
     #[command(flatten)]
     lock: LockArgs,
@@ -35,7 +38,8 @@ pub struct CountersArgs {
 
 /// Runs the command.
 pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let input = args.survey.input()?;
+    let mut input = args.survey.input()?;
+    input.families = args.family.families();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let report = block_on(async {
@@ -72,6 +76,7 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {
     let mut table = Table::new(&[
+        "FAMILY",
         "STREAM (TENANT/STORE)",
         "COUNTER",
         "FLOOR",
@@ -86,6 +91,7 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) 
             CounterState::Raised => "raised",
         };
         table.row([
+            s.family.to_owned(),
             s.stream.to_string(),
             or_dash(s.counter),
             or_dash(s.floor),
@@ -101,7 +107,8 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) 
     out.table(&table)?;
     for s in report.streams.iter().filter(|s| s.options.len() > 1) {
         out.line("")?;
-        out.line(&s.stream.to_string())?;
+        let beside = s.beside.map_or(String::new(), |family| format!(" ({family})"));
+        out.line(&format!("{}{beside}", s.stream))?;
         for option in &s.options {
             out.line(&format!(
                 "  --floor {:<12} gives {}: {}",

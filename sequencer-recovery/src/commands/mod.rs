@@ -8,6 +8,7 @@ pub mod drill;
 pub mod export;
 pub mod plan;
 pub mod snapshot;
+pub mod undo;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -21,6 +22,7 @@ use ed25519_dalek::VerifyingKey;
 use event_log::{Log, StreamFilter};
 use sequencer_recovery::collect::Inputs;
 use sequencer_recovery::error::log_error;
+use sequencer_recovery::family::Families;
 use sequencer_recovery::survey::SurveyInput;
 use serde::Serialize;
 use ves::{Hash32, StoreId, TenantId};
@@ -88,6 +90,7 @@ impl SurveyArgs {
                 tenant: self.tenant,
                 store: self.store,
             },
+            families: Families::default(),
         })
     }
 }
@@ -99,6 +102,22 @@ pub struct Witness(OsString);
 impl std::fmt::Debug for Witness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&cli_common::redact_url(&self.0.to_string_lossy()))
+    }
+}
+
+/// Which sequences.
+#[derive(Debug, Args)]
+pub struct FamilyArg {
+    /// Which sequences to look at: the VES log (ves), the older events log (events), the x402 payment intents
+    /// (x402), or all. Of those beside the VES log gaps and counters are looked at, and nothing else
+    #[arg(long, value_name = "FAMILY", default_value_t)]
+    family: Families,
+}
+
+impl FamilyArg {
+    /// Which.
+    pub fn families(&self) -> Families {
+        self.family
     }
 }
 

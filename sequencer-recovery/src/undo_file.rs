@@ -1,0 +1,579 @@
+//! The undo bundle: what an `apply` did, so that `undo` can take it back. One JSON object a line, as in a plan.
+//!
+//! The first line is the [`UndoHeader`]. For each stream follow its [`UndoLine::Stream`], what was inserted and what
+//! was there before, and an [`UndoLine::Sealed`] with the digest of everything before it: a section is sealed, and is
+//! on disk, before the stream's transaction is committed. The last line has the digest of the whole file. A file that
+//! ends earlier was cut off, or the apply that wrote it was killed. Documented in docs/plan.md.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use event_log::Entity;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use ves::{BatchId, CommandId, EventId, Hash32, StreamKey, Timestamp};
+
+use crate::error::RecoveryError;
+use crate::plan_file::{Lines, Mark, PlanError};
+
+/// The format's name and version.
+pub const SCHEMA: &str = "recovery-undo/1";
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoHeader {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// When the apply began.
+    pub made_at: Timestamp,
+    /// What made it, with its version.
+    pub tool: String,
+    /// The log that was changed, without secrets.
+    pub db: String,
+    /// The plan that was applied.
+    pub plan_id: Hash32,
+}
+
+/// Opens a stream's section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoStream {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// What it looked like before: the plan's fingerprint of it.
+    pub fingerprint_before: Hash32,
+    /// The counter before; `None` if its row was missing.
+    pub counter_before: Option<u64>,
+}
+
+/// Closes a stream's section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoSealed {
+    /// What the stream looked like afterwards, see [`crate::fingerprint`].
+    pub fingerprint_after: Hash32,
+    /// The counter afterwards.
+    pub counter_after: u64,
+    /// The last number afterwards, 0 if the stream stayed empty.
+    pub head_after: u64,
+    /// How many commitments it had afterwards.
+    pub commitments_after: u64,
+    /// How many lines stand before this one.
+    pub lines: u64,
+    /// SHA-256 of all bytes before this line.
+    pub sha256: Hash32,
+}
+
+/// One line of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum UndoLine {
+    /// The first line.
+    Undo(UndoHeader),
+    /// Opens a stream's section.
+    Stream(UndoStream),
+    /// An event was inserted, and its receipt with it.
+    Event {
+        /// Its position.
+        sequence: u64,
+        /// The event.
+        event_id: EventId,
+        /// The leaf of its batch's Merkle tree: position, signing hash and signature.
+        leaf: Hash32,
+    },
+    /// A receipt was inserted for an event that was there before.
+    Receipt {
+        /// The event's position.
+        sequence: u64,
+        /// The event.
+        event_id: EventId,
+    },
+    /// A command was not remembered, and is since.
+    Command {
+        /// The command.
+        command_id: CommandId,
+    },
+    /// A command was remembered, and is not since.
+    Forgotten {
+        /// The command.
+        command_id: CommandId,
+        /// When it was remembered.
+        created_at: Timestamp,
+    },
+    /// The version of an entity was raised.
+    Version {
+        /// The entity.
+        #[serde(flatten)]
+        entity: Entity,
+        /// Its version before; `None` if its row was missing.
+        before: Option<i64>,
+        /// Its version afterwards.
+        after: i64,
+    },
+    /// A commitment was inserted.
+    Commitment {
+        /// The batch.
+        batch_id: BatchId,
+    },
+    /// The projection checkpoint was set back.
+    Projection {
+        /// What it was.
+        before: u64,
+        /// What it is since.
+        after: u64,
+    },
+    /// Closes a stream's section.
+    Sealed(UndoSealed),
+    /// The last line.
+    End {
+        /// How many lines stand before it.
+        lines: u64,
+        /// SHA-256 of all bytes before this line.
+        sha256: Hash32,
+    },
+}
+
+/// Writes a bundle while a plan is applied.
+pub struct UndoWriter {
+    path: PathBuf,
+    out: BufWriter<File>,
+    digest: Sha256,
+    lines: u64,
+    bytes: u64,
+    /// Where the section that is being written begins.
+    section: Option<(Sha256, u64, u64)>,
+}
+
+impl UndoWriter {
+    /// Begins a bundle. An existing file is never written over: it may be the only way back from another apply.
+    ///
+    /// # Errors
+    /// If the file exists already or cannot be written.
+    pub fn create(path: &Path, header: &UndoHeader) -> Result<Self, RecoveryError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(|source| io(path, source))?;
+        let mut writer = Self {
+            path: path.to_owned(),
+            out: BufWriter::new(file),
+            digest: Sha256::new(),
+            lines: 0,
+            bytes: 0,
+            section: None,
+        };
+        writer.line(&UndoLine::Undo(header.clone()))?;
+        writer.sync()?;
+        // The name of the file is on disk only when its folder is.
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| io(path, source))?;
+        Ok(writer)
+    }
+
+    /// Begins a stream's section.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn begin(&mut self, stream: UndoStream) -> Result<(), RecoveryError> {
+        self.section = Some((self.digest.clone(), self.lines, self.bytes));
+        self.line(&UndoLine::Stream(stream))
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn line(&mut self, line: &UndoLine) -> Result<(), RecoveryError> {
+        let written = || -> std::io::Result<Vec<u8>> {
+            let mut text = serde_json::to_vec(line)?;
+            text.push(b'\n');
+            Ok(text)
+        };
+        let text = written().map_err(|source| io(&self.path, source))?;
+        self.out
+            .write_all(&text)
+            .map_err(|source| io(&self.path, source))?;
+        self.digest.update(&text);
+        self.lines += 1;
+        self.bytes += text.len() as u64;
+        Ok(())
+    }
+
+    /// Closes the section, and has everything on disk when it returns.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn seal(&mut self, mut sealed: UndoSealed) -> Result<(), RecoveryError> {
+        sealed.lines = self.lines;
+        sealed.sha256 = Hash32(self.digest.clone().finalize().into());
+        self.line(&UndoLine::Sealed(sealed))?;
+        self.sync()?;
+        self.section = None;
+        Ok(())
+    }
+
+    /// Takes back a section that was not sealed: its transaction is not committed.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn discard(&mut self) -> Result<(), RecoveryError> {
+        let Some((digest, lines, bytes)) = self.section.take() else {
+            return Ok(());
+        };
+        let mut cut = || -> std::io::Result<()> {
+            self.out.flush()?;
+            self.out.get_ref().set_len(bytes)?;
+            self.out.seek(SeekFrom::Start(bytes)).map(drop)
+        };
+        cut().map_err(|source| io(&self.path, source))?;
+        (self.digest, self.lines, self.bytes) = (digest, lines, bytes);
+        Ok(())
+    }
+
+    /// Writes the last line.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn finish(mut self) -> Result<(), RecoveryError> {
+        self.discard()?;
+        let sha256 = Hash32(self.digest.clone().finalize().into());
+        let lines = self.lines;
+        self.line(&UndoLine::End { lines, sha256 })?;
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), RecoveryError> {
+        let path = &self.path;
+        self.out.flush().map_err(|source| io(path, source))?;
+        self.out.get_ref().sync_all().map_err(|source| io(path, source))
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> RecoveryError {
+    RecoveryError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// A bundle whose digests hold.
+#[derive(Debug, Clone)]
+pub struct UndoFile {
+    path: PathBuf,
+    header: UndoHeader,
+    id: Hash32,
+    complete: bool,
+    sections: Vec<UndoSection>,
+}
+
+/// A stream's section.
+#[derive(Debug, Clone)]
+pub struct UndoSection {
+    /// The line that opens it.
+    pub opened: UndoStream,
+    /// The line that closes it.
+    pub sealed: UndoSealed,
+    mark: Mark,
+}
+
+impl UndoFile {
+    /// Opens a bundle and checks the whole file: version, structure and digests. With `interrupted`, one without its
+    /// last line is taken too, up to the last section that was sealed.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn open(path: &Path, interrupted: bool) -> Result<Self, PlanError> {
+        let mut lines = Lines::open(path, SCHEMA)?;
+        let Some(UndoLine::Undo(header)) = lines.next_line()? else {
+            return Err(PlanError::Schema {
+                path: path.into(),
+                wanted: SCHEMA,
+                found: "its first line is no header".into(),
+            });
+        };
+        let mut file = Self {
+            path: path.into(),
+            header,
+            id: Hash32::ZERO,
+            complete: false,
+            sections: Vec::new(),
+        };
+        let mut section: Option<(UndoStream, Mark)> = None;
+        loop {
+            let line = match lines.next_line::<UndoLine>() {
+                Ok(Some(line)) => line,
+                // What follows the last seal was never committed. A line cut in its middle is the end too.
+                Ok(None) | Err(PlanError::Truncated { .. }) if interrupted => return Ok(file),
+                Ok(None) => {
+                    return Err(PlanError::Truncated {
+                        path: path.into(),
+                        line: lines.number,
+                    });
+                }
+                Err(error) => return Err(error),
+            };
+            let bad = |what: &str| PlanError::Line {
+                path: path.into(),
+                line: lines.number,
+                what: what.into(),
+            };
+            let digest = |count: u64, written: Hash32| {
+                let found = lines.digest_before_last;
+                if found == written && count + 1 == lines.number {
+                    return Ok(written);
+                }
+                Err(PlanError::Altered {
+                    path: path.into(),
+                    found,
+                    written,
+                })
+            };
+            match (line, section.take()) {
+                (UndoLine::Undo(_), _) => return Err(bad("a second header")),
+                (UndoLine::Stream(_), Some(_)) => return Err(bad("the stream before was not sealed")),
+                (UndoLine::Stream(opened), None) => section = Some((opened, lines.mark())),
+                (UndoLine::Sealed(sealed), Some((opened, mark))) => {
+                    file.id = digest(sealed.lines, sealed.sha256)?;
+                    file.sections.push(UndoSection { opened, sealed, mark });
+                }
+                (UndoLine::End { lines: count, sha256 }, None) => {
+                    file.id = digest(count, sha256)?;
+                    break;
+                }
+                (UndoLine::End { .. }, Some(_)) => return Err(bad("the last stream was not sealed")),
+                (_, None) => return Err(bad("a line of no stream")),
+                (_, open @ Some(_)) => section = open,
+            }
+        }
+        if lines.next_raw()?.is_some() {
+            return Err(PlanError::Line {
+                path: path.into(),
+                line: lines.number,
+                what: "text after the end of the file".into(),
+            });
+        }
+        file.complete = true;
+        Ok(file)
+    }
+
+    /// The first line.
+    pub fn header(&self) -> &UndoHeader {
+        &self.header
+    }
+
+    /// The digest in the last line, or in the last seal.
+    pub fn id(&self) -> Hash32 {
+        self.id
+    }
+
+    /// Whether its last line is there.
+    pub fn complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The streams that were changed.
+    pub fn sections(&self) -> &[UndoSection] {
+        &self.sections
+    }
+
+    /// The lines of a section between the two that open and close it.
+    ///
+    /// # Errors
+    /// If the file cannot be opened again.
+    pub fn lines(&self, section: &UndoSection) -> Result<SectionLines, PlanError> {
+        Ok(SectionLines {
+            lines: Lines::resume(&self.path, SCHEMA, &section.mark)?,
+            sealed: section.sealed.sha256,
+            peeked: None,
+            ended: false,
+        })
+    }
+}
+
+/// See [`UndoFile::lines`].
+pub struct SectionLines {
+    lines: Lines,
+    sealed: Hash32,
+    peeked: Option<UndoLine>,
+    ended: bool,
+}
+
+impl SectionLines {
+    /// The next line; `None` at the end of the section.
+    ///
+    /// # Errors
+    /// See [`PlanError`]; a file that changed since it was opened is `Altered`.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a Result of an Option reads better with `?`"
+    )]
+    pub fn next(&mut self) -> Result<Option<UndoLine>, PlanError> {
+        self.peek()?;
+        Ok(self.peeked.take())
+    }
+
+    /// The next line, without going past it.
+    ///
+    /// # Errors
+    /// As [`SectionLines::next`].
+    pub fn peek(&mut self) -> Result<Option<&UndoLine>, PlanError> {
+        if self.peeked.is_none() && !self.ended {
+            self.peeked = self.read()?;
+            self.ended = self.peeked.is_none();
+        }
+        Ok(self.peeked.as_ref())
+    }
+
+    fn read(&mut self) -> Result<Option<UndoLine>, PlanError> {
+        match self.lines.next_line()? {
+            Some(UndoLine::Sealed(sealed)) => {
+                let found = self.lines.digest_before_last;
+                if found == self.sealed && sealed.sha256 == self.sealed {
+                    return Ok(None);
+                }
+                Err(PlanError::Altered {
+                    path: self.lines.path.clone(),
+                    found,
+                    written: self.sealed,
+                })
+            }
+            Some(line) => Ok(Some(line)),
+            None => Err(PlanError::Truncated {
+                path: self.lines.path.clone(),
+                line: self.lines.number,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn header() -> UndoHeader {
+        UndoHeader {
+            schema: SCHEMA.into(),
+            made_at: Timestamp(0),
+            tool: "test".into(),
+            db: "log.db".into(),
+            plan_id: Hash32::ZERO,
+        }
+    }
+
+    fn opened(store: u128) -> UndoStream {
+        UndoStream {
+            stream: StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(store).into()),
+            fingerprint_before: Hash32::ZERO,
+            counter_before: None,
+        }
+    }
+
+    fn sealed() -> UndoSealed {
+        UndoSealed {
+            fingerprint_after: Hash32::ZERO,
+            counter_after: 3,
+            head_after: 3,
+            commitments_after: 0,
+            lines: 0,
+            sha256: Hash32::ZERO,
+        }
+    }
+
+    fn command(n: u128) -> UndoLine {
+        UndoLine::Command {
+            command_id: CommandId(Uuid::from_u128(n)),
+        }
+    }
+
+    /// Two sealed sections, and between them one that was given up.
+    fn bundle(path: &Path) {
+        let mut writer = UndoWriter::create(path, &header()).unwrap();
+        writer.begin(opened(1)).unwrap();
+        writer.line(&command(1)).unwrap();
+        writer.seal(sealed()).unwrap();
+        writer.begin(opened(2)).unwrap();
+        writer.line(&command(2)).unwrap();
+        writer.discard().unwrap();
+        writer.begin(opened(3)).unwrap();
+        let entity = Entity {
+            entity_type: "order".into(),
+            entity_id: "7".into(),
+        };
+        let version = UndoLine::Version {
+            entity,
+            before: None,
+            after: 2,
+        };
+        writer.line(&version).unwrap();
+        writer.seal(sealed()).unwrap();
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_is_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("undo");
+        bundle(&path);
+        let file = UndoFile::open(&path, false).unwrap();
+        assert!(file.complete());
+        assert_eq!(file.header(), &header());
+        let streams: Vec<_> = file.sections().iter().map(|s| s.opened.clone()).collect();
+        assert_eq!(streams, [opened(1), opened(3)]);
+        let mut lines = file.lines(&file.sections()[0]).unwrap();
+        assert_eq!(lines.next().unwrap(), Some(command(1)));
+        assert_eq!(lines.next().unwrap(), None);
+        let mut lines = file.lines(&file.sections()[1]).unwrap();
+        assert!(matches!(lines.next().unwrap(), Some(UndoLine::Version { .. })));
+        assert_eq!(lines.next().unwrap(), None);
+        assert!(UndoWriter::create(&path, &header()).is_err());
+        // Changed between check and use.
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("000000000001\"}", "000000000009\"}")).unwrap();
+        let mut lines = file.lines(&file.sections()[0]).unwrap();
+        assert!(lines.next().is_ok());
+        assert!(matches!(lines.next(), Err(PlanError::Altered { .. })));
+    }
+
+    #[test]
+    fn every_change_or_cut_is_noticed_and_an_interrupted_bundle_holds_what_was_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("undo");
+        bundle(&path);
+        let bytes = std::fs::read(&path).unwrap();
+        let first = bytes.iter().position(|b| *b == b'\n').unwrap();
+        let seals: Vec<usize> = {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            let mut at = 0;
+            let mut seals = Vec::new();
+            for line in text.split_inclusive('\n') {
+                at += line.len();
+                if line.contains("\"sealed\"") {
+                    seals.push(at);
+                }
+            }
+            seals
+        };
+        assert_eq!(seals.len(), 2);
+        let cut = folder.path().join("cut");
+        for end in 0..bytes.len() {
+            std::fs::write(&cut, &bytes[..end]).unwrap();
+            assert!(UndoFile::open(&cut, false).is_err(), "cut at {end}");
+            let sealed = seals.iter().filter(|seal| **seal <= end).count();
+            match UndoFile::open(&cut, true) {
+                Ok(file) => assert_eq!((file.sections().len(), file.complete()), (sealed, false)),
+                Err(error) => assert!(end <= first, "cut at {end}: {error}"),
+            }
+        }
+        for at in 0..bytes.len() {
+            let mut edited = bytes.clone();
+            edited[at] ^= 1;
+            std::fs::write(&cut, &edited).unwrap();
+            assert!(UndoFile::open(&cut, false).is_err(), "edited at {at}");
+        }
+    }
+}

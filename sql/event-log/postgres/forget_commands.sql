@@ -1,0 +1,2 @@
+-- The given commands are no longer remembered as accepted.
+DELETE FROM ves_command_dedupe WHERE tenant_id = $1 AND store_id = $2 AND command_id = ANY ($3)

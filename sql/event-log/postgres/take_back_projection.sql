@@ -1,0 +1,3 @@
+-- The checkpoint goes back to what it was, if it is what it was left at.
+UPDATE projection_checkpoints SET last_projected_sequence = $1, updated_at = now()
+WHERE tenant_id = $2 AND store_id = $3 AND last_projected_sequence = $4
