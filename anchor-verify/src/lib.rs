@@ -21,6 +21,8 @@
 //! Nothing opens a socket but [`fetch::rpc`]. That an anchor is in a file says that somebody says it is on the chain;
 //! tying it to a block that the auditor trusts is another step.
 
+#![forbid(unsafe_code)]
+
 pub mod anchors;
 pub mod attest;
 pub mod batches;

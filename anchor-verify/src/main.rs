@@ -1,5 +1,7 @@
 //! `anchor-verify`: what auditors do with anchors.
 
+#![forbid(unsafe_code)]
+
 mod commands;
 
 use std::process::ExitCode;

@@ -3,6 +3,8 @@
 //! down both; where one of them uses more threads than the machine has free, the ratio of the fastest
 //! runs says more.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -33,6 +33,8 @@
 //! }
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod cancel;
 mod db;

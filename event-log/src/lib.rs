@@ -33,6 +33,8 @@
 //! The functions are async and need a tokio runtime with I/O and time enabled; a current-thread one will do. Work on a
 //! snapshot blocks the thread that it is called on.
 
+#![forbid(unsafe_code)]
+
 mod check;
 mod conn;
 mod entry;

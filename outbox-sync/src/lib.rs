@@ -42,6 +42,8 @@
 //! # Ok::<(), outbox_sync::OutboxError>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod backup;
 pub mod census;
 pub mod check;

@@ -1,5 +1,7 @@
 //! `outbox-sync`: what agents and those who run them do with outboxes.
 
+#![forbid(unsafe_code)]
+
 mod commands;
 
 use std::process::ExitCode;

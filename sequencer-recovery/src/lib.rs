@@ -19,6 +19,8 @@
 //! [`gap`], [`floor`], [`grade`], [`placement`] take values and return values, and need no database. Nothing here
 //! prints, exits, or reads the environment.
 
+#![forbid(unsafe_code)]
+
 pub mod apply;
 pub mod audit;
 pub mod collect;

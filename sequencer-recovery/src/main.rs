@@ -1,5 +1,7 @@
 //! `sequencer-recovery`: what operators do after a point-in-time recovery.
 
+#![forbid(unsafe_code)]
+
 mod commands;
 
 use std::process::ExitCode;

@@ -15,6 +15,8 @@
 //! the test; otherwise the test says "skipped: …" and returns. Everything here panics on failure, with a message
 //! that says what could not be done: it is for tests only.
 
+#![forbid(unsafe_code)]
+
 mod evm;
 mod faulty_node;
 mod postgres;
