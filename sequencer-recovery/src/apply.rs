@@ -220,6 +220,19 @@ async fn apply_all(
                 header.stream
             ));
         }
+        match applied.status {
+            StreamStatus::Applied => {}
+            StreamStatus::AlreadyApplied => report.not_checked.push(format!(
+                "{}: nothing was written, so payloads and roots were not recomputed (audit does)",
+                header.stream
+            )),
+            StreamStatus::Failed => {
+                report.not_checked.push(format!(
+                    "{}: it was not repaired, so nothing of it was checked",
+                    header.stream
+                ));
+            }
+        }
         report.streams.push(applied);
     }
     progress.finish();

@@ -107,6 +107,10 @@ fn again_changes_nothing_and_a_log_that_moved_on_is_refused() {
     let once = db.dump();
     let again = apply(&db, &path, &[]).expect(4).json();
     assert!(status(&again).values().all(|s| s == "already_applied"), "{again}");
+    assert!(
+        again["not_checked"].to_string().contains("were not recomputed"),
+        "{again}"
+    );
     assert_same(&once, &db.dump());
     // A plan for what is there already has nothing to do; what nobody has stays open.
     let next = stage.data.path("next.plan");
