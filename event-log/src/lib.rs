@@ -25,7 +25,8 @@
 //! - [`Repair`] writes: one transaction for one stream, under the locks that the sequencer itself uses.
 //! - [`write_snapshot`] and [`Snapshot`] make snapshot files.
 //! - [`write_export`] writes the log as NDJSON (`docs/log-export.md`), and [`ExportReader`] reads that.
-//! - [`EntryCheck`] says what of one event holds, by itself.
+//! - [`EntryCheck`] says what of one event holds, by itself; a [`Checker`] judges many, and a [`Pipeline`] spreads them
+//!   over threads while the next ones are read.
 //!
 //! Every statement is a file below `sql/event-log/`: in `both/` those that both databases understand, in `postgres/` and
 //! `snapshot/` those of one. None is ever put together from data.
@@ -38,12 +39,15 @@
 mod check;
 mod conn;
 mod entry;
+mod entry_rows;
 mod error;
 mod export;
 mod family;
 mod jsonb;
 mod log;
 mod outline;
+mod pipeline;
+mod raw;
 mod repair;
 mod schema;
 mod snapshot;
@@ -52,7 +56,7 @@ mod undo;
 mod value;
 mod view;
 
-pub use check::{EntryCheck, ReceiptCheck, check_entries};
+pub use check::{Checker, EntryCheck, ReceiptCheck};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
     ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
@@ -62,6 +66,8 @@ pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, Exporte
 pub use family::{Family, FamilyState, FamilyStreams};
 pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
+pub use pipeline::Pipeline;
+pub use raw::RawEntries;
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
 pub use view::{EachChunk, StreamFilter, View};
