@@ -157,17 +157,15 @@ impl Panel<'_> {
             TOP - 22.0,
             self.title
         );
+        let (left, right) = (at + LEFT, at + LEFT + WIDTH);
         for tick in 0..=(top / step).round() as u64 {
             let value = tick as f64 * step;
+            let (line, label) = (y(value), y(value) + 4.0);
             let _ = writeln!(
                 svg,
-                "<line class=\"grid\" x1=\"{:.1}\" y1=\"{2:.1}\" x2=\"{:.1}\" y2=\"{2:.1}\"/><text class=\"y\" x=\"{:.1}\" \
-                 y=\"{:.1}\">{value}</text>",
-                at + LEFT,
-                at + LEFT + WIDTH,
-                y(value),
-                at + LEFT - 7.0,
-                y(value) + 4.0,
+                "<line class=\"grid\" x1=\"{left:.1}\" y1=\"{line:.1}\" x2=\"{right:.1}\" y2=\"{line:.1}\"/>\
+                 <text class=\"y\" x=\"{:.1}\" y=\"{label:.1}\">{value}</text>",
+                left - 7.0,
             );
         }
         for power in first.round() as i32..=last.round() as i32 {
