@@ -159,7 +159,8 @@ impl Panel<'_> {
         );
         let (left, right) = (at + LEFT, at + LEFT + WIDTH);
         for tick in 0..=(top / step).round() as u64 {
-            let value = tick as f64 * step;
+            // Without the digits that a multiple of a decimal step may have.
+            let value = (tick as f64 * step * 1000.0).round() / 1000.0;
             let (line, label) = (y(value), y(value) + 4.0);
             let _ = writeln!(
                 svg,
