@@ -10,6 +10,7 @@ use event_log::View;
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
+use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
@@ -31,6 +32,8 @@ pub struct PlanOptions {
     pub floor: Option<FloorChoice>,
     /// How much work the search for placements may do.
     pub budget: Budget,
+    /// Whether events that were never sequenced get the numbers after the floor.
+    pub append: Option<AppendOptions>,
 }
 
 /// The plan in numbers, for people and for scripts. Documented in docs/plan.md.
@@ -75,6 +78,10 @@ pub struct PlanTotals {
     pub open_by_grade: BTreeMap<Grade, u64>,
     /// Events that their agents still have to push: never numbered, as far as anybody knows.
     pub never_sequenced: u64,
+    /// Events that were never sequenced and get the numbers after the floor.
+    pub appended: u64,
+    /// Events that wait and are not appended.
+    pub left_out: u64,
 }
 
 /// One stream of the plan.
@@ -108,6 +115,11 @@ pub struct StreamSummary {
     pub open: Vec<PlannedOpen>,
     /// Events that their agents still have to push.
     pub never_sequenced: u64,
+    /// Events that were never sequenced and get the numbers after the floor.
+    pub appended: u64,
+    /// Events that wait and are not appended, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What became of one batch.
@@ -134,6 +146,8 @@ pub struct StreamPlan {
     pub commitments: Vec<PlannedCommitment>,
     /// What follows from the events and is put right beside them.
     pub bookkeeping: PlannedBookkeeping,
+    /// What is appended, ascending, and what waits and is not.
+    pub appending: Appending,
     /// What stays open, ascending.
     pub open: Vec<PlannedOpen>,
     /// In numbers.
@@ -146,6 +160,7 @@ impl StreamPlan {
         !self.events.is_empty()
             || !self.commitments.is_empty()
             || !self.bookkeeping.is_empty()
+            || !self.appending.events.is_empty()
             || self.header.counter_after != self.header.counter_before
     }
 }
@@ -185,6 +200,7 @@ pub async fn plan(
             .map(|h| h.path.clone())
             .chain(input.anchors.iter().map(|path| path.display().to_string()))
             .collect(),
+        append: options.append.map(|append| describe_append(&append)),
     };
     let io = |source| RecoveryError::Io {
         path: "the plan".into(),
@@ -210,12 +226,13 @@ pub async fn plan(
             &survey.collected.holders,
             options.budget,
         );
-        let plan = plan_stream(view, &examined, evidence, judgement, options, &survey).await?;
+        let plan = plan_stream(view, &examined, evidence, judgement, options, &survey, made_at).await?;
         add_totals(&mut totals, &plan);
-        if plan.changes() || !plan.open.is_empty() {
+        let left_out = !plan.appending.left_out.is_empty();
+        if plan.changes() || !plan.open.is_empty() || left_out {
             write_stream(&mut writer, &plan).map_err(io)?;
         }
-        if plan.changes() || plan.summary.missing > 0 {
+        if plan.changes() || plan.summary.missing > 0 || left_out {
             streams.push(plan.summary);
         }
     }
@@ -245,6 +262,12 @@ fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std:
     if !plan.bookkeeping.is_empty() {
         writer.line(&PlanLine::Bookkeeping(Box::new(plan.bookkeeping.clone())))?;
     }
+    for append in &plan.appending.events {
+        writer.line(&PlanLine::Append(Box::new(append.clone())))?;
+    }
+    for left_out in &plan.appending.left_out {
+        writer.line(&PlanLine::LeftOut(Box::new(left_out.clone())))?;
+    }
     for open in &plan.open {
         writer.line(&PlanLine::Open(open.clone()))?;
     }
@@ -266,6 +289,8 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
         *of_grade = of_grade.saturating_add(open.count());
     }
     totals.never_sequenced += summary.never_sequenced;
+    totals.appended += summary.appended;
+    totals.left_out += summary.left_out.len() as u64;
 }
 
 /// Plans one stream from what is known of it and how its missing positions were judged.
@@ -279,13 +304,15 @@ pub async fn plan_stream(
     judgement: Judgement,
     options: &PlanOptions,
     survey: &Survey,
+    now: Timestamp,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
     let floor = floor::choose(&examined.witnesses, options.floor)
         .map_err(|source| RecoveryError::Floor { stream, source })?;
     let (used, unused): (Vec<Placement>, Vec<Placement>) = judgement
         .placements
-        .into_iter()
+        .iter()
+        .cloned()
         .partition(|p| options.accept.admits(p.grade));
     let events = planned_events(view, &stream, evidence, &used).await?;
     let solved: Vec<PlannedBatch> = examined
@@ -310,13 +337,13 @@ pub async fn plan_stream(
 
     let mut open: Vec<PlannedOpen> = judgement
         .open
-        .into_iter()
+        .iter()
         .map(|o| PlannedOpen {
             from: *o.range.start(),
             to: *o.range.end(),
             grade: o.grade,
-            reason: o.reason,
-            rivals: o.rivals,
+            reason: o.reason.clone(),
+            rivals: o.rivals.clone(),
             batch: None,
         })
         .collect();
@@ -332,7 +359,7 @@ pub async fn plan_stream(
     let open = by_batch(open, &examined.batches);
 
     let highest_placed = events.last().map(|e| e.sequence);
-    let counter_after = [
+    let counter_placed = [
         examined.state.counter,
         floor.as_ref().map(|f| f.counter),
         highest_placed,
@@ -340,6 +367,24 @@ pub async fn plan_stream(
     .into_iter()
     .flatten()
     .max();
+    let appending = match options.append {
+        None => Appending::default(),
+        Some(append) => {
+            let input = AppendInput {
+                examined,
+                evidence,
+                judgement: &judgement,
+                holders: &survey.collected.holders,
+                keys: &survey.keys,
+                placed: &events,
+                counter: counter_placed.unwrap_or(0),
+                now,
+                options: append,
+            };
+            append::appending(view, &input).await?
+        }
+    };
+    let counter_after = appending.events.last().map(|e| e.sequence).or(counter_placed);
     let placed_ids: std::collections::HashSet<_> = events.iter().map(|e| e.event.event_id).collect();
     let claimed_ids: std::collections::HashSet<_> =
         evidence.claims.values().flatten().map(|c| c.event_id).collect();
@@ -353,6 +398,7 @@ pub async fn plan_stream(
                 && !claimed_ids.contains(&c.event.event_id)
         })
         .count() as u64;
+    let appended = appending.events.len() as u64;
     let mut bookkeeping = examined.bookkeeping.clone();
     // A command whose event goes back is remembered rightly; one whose event may still turn up keeps its place.
     let commands: BTreeSet<_> = events.iter().filter_map(|e| e.event.command_id).collect();
@@ -387,6 +433,7 @@ pub async fn plan_stream(
         not_heard: survey.not_heard(&examined.scan.tally.agents),
         events: events.len() as u64,
         commitments: commitments.len() as u64,
+        appended,
         open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
     };
     let summary = StreamSummary {
@@ -402,16 +449,29 @@ pub async fn plan_stream(
         floor,
         bookkeeping: bookkeeping.clone(),
         open: open.clone(),
-        never_sequenced,
+        never_sequenced: never_sequenced.saturating_sub(appended),
+        appended,
+        left_out: appending.left_out.clone(),
     };
     Ok(StreamPlan {
         header,
         events,
         commitments,
         bookkeeping,
+        appending,
         open,
         summary,
     })
+}
+
+/// The choice about appending, in words.
+fn describe_append(options: &AppendOptions) -> String {
+    let which = if options.doubtful {
+        "never-sequenced and doubtful"
+    } else {
+        "never-sequenced"
+    };
+    format!("{which}, keys judged {}", options.judge_keys)
 }
 
 /// Cuts open ranges at the bounds of known batches, and names the batch of each part.
