@@ -18,6 +18,7 @@ use ves::{
     Timestamp,
 };
 
+use crate::accept_keys::PlannedKey;
 use crate::append::{self, PlannedAppend};
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
@@ -65,6 +66,8 @@ pub struct AppliedStream {
     pub events: u64,
     /// Events inserted after the floor, which were never sequenced.
     pub appended: u64,
+    /// Keys registered.
+    pub keys: u64,
     /// Receipts inserted.
     pub receipts: u64,
     /// Of them signed: by a witness's receipt or with the given key.
@@ -248,6 +251,7 @@ impl AppliedStream {
     fn changed_nothing(&self) -> bool {
         let rows = self.events
             + self.appended
+            + self.keys
             + self.receipts
             + self.commands
             + self.commands_forgotten
@@ -262,6 +266,7 @@ impl AppliedStream {
             status: StreamStatus::Failed,
             events: 0,
             appended: 0,
+            keys: 0,
             receipts: 0,
             receipts_signed: 0,
             commands: 0,
@@ -299,6 +304,17 @@ impl Sections {
             // The structure was checked when the plan was opened.
             _ => Ok(None),
         }
+    }
+
+    /// The keys of this stream, which stand before its events.
+    fn keys(&mut self) -> Result<Vec<PlannedKey>, RecoveryError> {
+        let mut keys = Vec::new();
+        while matches!(self.peek()?, Some(PlanLine::Key(_))) {
+            if let Some(PlanLine::Key(key)) = self.next.take() {
+                keys.push(*key);
+            }
+        }
+        Ok(keys)
     }
 
     fn next_event(&mut self) -> Result<Option<PlannedEvent>, RecoveryError> {
@@ -381,7 +397,7 @@ impl Job<'_> {
         let counter = repair.counter_before();
         self.applied.counter_before = counter;
         self.applied.counter_after = counter;
-        let keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
+        let mut keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
         let sequencer_key = self.options.sequencer_key.as_ref();
         let before = Found::read(repair.view(), &stream, counter, sequencer_key).await?;
         if before.fingerprint != header.fingerprint {
@@ -417,6 +433,7 @@ impl Job<'_> {
             })?;
         }
         let defaults = receipt_defaults(repair.view(), &stream, self.options).await?;
+        self.register(&mut repair, lines.keys()?, &mut keys).await?;
 
         let mut expected = Expectation::new(header);
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
@@ -488,6 +505,43 @@ impl Job<'_> {
         }
         repair.commit().await?;
         self.applied.status = StreamStatus::Applied;
+        Ok(())
+    }
+
+    /// Registers keys that the log lost. One that somebody registered meanwhile must be the same.
+    async fn register(
+        &mut self,
+        repair: &mut Repair,
+        planned: Vec<PlannedKey>,
+        keys: &mut KeyRegistry,
+    ) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        for PlannedKey { key, .. } in planned {
+            let now = repair.view().database_time().await?;
+            if repair.insert_key(&key, now).await? {
+                self.applied.keys += 1;
+                self.record([UndoLine::Key { key: key.clone() }])?;
+                keys.insert(key);
+                continue;
+            }
+            let registered = repair.view().keys(Some(stream.tenant_id)).await?.rows;
+            let registered = registered
+                .into_iter()
+                .find(|k| (k.agent_id, k.key_id) == (key.agent_id, key.key_id));
+            match registered {
+                Some(registered) if registered.public_key == key.public_key => keys.insert(registered),
+                registered => {
+                    let what = format!(
+                        "key {} of agent {} is {} by now, and the plan has {}",
+                        key.key_id,
+                        key.agent_id,
+                        registered.map_or("unreadable".to_owned(), |k| k.public_key.to_string()),
+                        key.public_key
+                    );
+                    return Err(RecoveryError::Drift { stream, what });
+                }
+            }
+        }
         Ok(())
     }
 
@@ -908,6 +962,16 @@ async fn not_yet_applied(
             show(header.counter_after),
             show(counter)
         )));
+    }
+    let registered = KeyRegistry::new(view.keys(Some(stream.tenant_id)).await?.rows);
+    for PlannedKey { key, .. } in lines.keys()? {
+        let there = registered.get(key.tenant_id, key.agent_id, key.key_id);
+        if there.is_none_or(|there| there.public_key != key.public_key) {
+            return Ok(Some(format!(
+                "key {} of agent {} is not registered",
+                key.key_id, key.agent_id
+            )));
+        }
     }
     loop {
         let group = lines.next_group()?;

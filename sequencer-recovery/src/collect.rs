@@ -12,7 +12,7 @@ use outbox_sync::{
 };
 use rayon::prelude::*;
 use serde::Serialize;
-use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, SigningKey, StreamKey};
 
 use crate::append::{self, Rejection, Waiting};
 use crate::error::RecoveryError;
@@ -34,6 +34,8 @@ pub struct Inputs {
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public key; without it no receipt's signature is checked.
     pub sequencer_key: Option<VerifyingKey>,
+    /// Whether outboxes are asked for their peers' keys.
+    pub peer_keys: bool,
 }
 
 /// What became of one input.
@@ -86,6 +88,8 @@ pub struct Collected {
     pub findings: Vec<Finding>,
     /// What of the inputs was not checked.
     pub not_checked: Vec<String>,
+    /// Keys that outboxes fetched of their peers, if they were asked for.
+    pub peer_keys: Vec<(HolderId, SigningKey)>,
 }
 
 /// Rows are looked up in the log in groups of this many.
@@ -110,7 +114,8 @@ pub async fn collect(
     progress.start("reading outboxes", Some(inputs.outboxes.len() as u64));
     for path in &inputs.outboxes {
         cancel.check()?;
-        read_outbox(view, keys, filter, path, &mut collected, cancel).await?;
+        let asks_for_keys = inputs.peer_keys;
+        read_outbox(view, keys, filter, path, asks_for_keys, &mut collected, cancel).await?;
         progress.advance(1);
     }
     progress.finish();
@@ -129,6 +134,7 @@ async fn read_outbox(
     keys: &KeyRegistry,
     filter: &StreamFilter,
     path: &Path,
+    asks_for_keys: bool,
     collected: &mut Collected,
     cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
@@ -176,6 +182,9 @@ async fn read_outbox(
         search: RenderingSearch::new(keys),
     };
     source.note_cursors(&meta, collected);
+    if asks_for_keys {
+        source.note_peer_keys(&outbox, collected);
+    }
 
     // SQLite is read on a thread of its own, so that groups can be looked up in the log meanwhile.
     let (send, mut receive) = tokio::sync::mpsc::channel(4);
@@ -419,6 +428,21 @@ impl Source<'_> {
             agent: event.map(|event| event.source_agent_id),
             flaw,
         });
+    }
+
+    /// What the agent fetched of its peers' keys: its word only, and judged as such.
+    fn note_peer_keys(&self, outbox: &Outbox, collected: &mut Collected) {
+        match outbox.peer_keys() {
+            Ok(keys) => {
+                for key in keys {
+                    match key {
+                        Ok(key) => collected.peer_keys.push((self.holder, key)),
+                        Err(what) => collected.not_checked.push(format!("{}: {what}", self.file)),
+                    }
+                }
+            }
+            Err(error) => collected.not_checked.push(format!("its peers' keys: {error}")),
+        }
     }
 
     /// The agent's cursors are claims too: of numbers given out, without saying to which event.

@@ -229,6 +229,7 @@ pub async fn drill(
             logs: Vec::new(),
             receipts: Vec::new(),
             sequencer_key: Some(world.sequencer_public_key()),
+            peer_keys: false,
         },
         anchors: vec![anchors],
         ..SurveyInput::default()

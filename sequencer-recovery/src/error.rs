@@ -45,6 +45,14 @@ pub enum RecoveryError {
         /// What is wrong with it.
         what: String,
     },
+    /// A key file cannot be used.
+    #[error("{}: {what}", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The floor cannot be the chosen one, or must be chosen.
     #[error("stream {stream}: {source}")]
     Floor {
@@ -99,6 +107,8 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Io { .. } => CliError::io(message),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
+            RecoveryError::Keys { .. } => CliError::input(message)
+                .with_hint("give a file of agents' keys, each number once (docs/plan.md), or `peers`"),
             RecoveryError::Floor { source: FloorError::BelowProof(_), .. } => CliError::new(ErrorKind::Usage, message)
                 .with_hint("choose that number or a higher one: a number given out twice cannot be taken back"),
             RecoveryError::Floor { .. } => CliError::input(message).with_hint(

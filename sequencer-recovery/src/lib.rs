@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept_keys;
 pub mod append;
 pub mod apply;
 pub mod audit;

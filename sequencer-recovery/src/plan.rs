@@ -10,6 +10,7 @@ use event_log::View;
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
+use crate::accept_keys::{self, Accepted, KeySources, PlannedKey, RefusedKey, Vouched};
 use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
@@ -24,7 +25,7 @@ use crate::plan_file::{
 use crate::survey::{Survey, SurveyInput};
 
 /// What the operator decides.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
     /// The weakest grade to use.
     pub accept: Accept,
@@ -34,6 +35,8 @@ pub struct PlanOptions {
     pub budget: Budget,
     /// Whether events that were never sequenced get the numbers after the floor.
     pub append: Option<AppendOptions>,
+    /// Where keys that the log lost are taken from.
+    pub accept_keys: KeySources,
 }
 
 /// The plan in numbers, for people and for scripts. Documented in docs/plan.md.
@@ -82,6 +85,8 @@ pub struct PlanTotals {
     pub appended: u64,
     /// Events that wait and are not appended.
     pub left_out: u64,
+    /// Keys that are registered again.
+    pub keys: u64,
 }
 
 /// One stream of the plan.
@@ -120,6 +125,12 @@ pub struct StreamSummary {
     /// Events that wait and are not appended, if it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Keys that are registered again, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<PlannedKey>,
+    /// Keys that somebody vouches for and that are not registered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys_refused: Vec<RefusedKey>,
 }
 
 /// What became of one batch.
@@ -140,6 +151,8 @@ pub struct BatchSummary {
 pub struct StreamPlan {
     /// The line that opens its section.
     pub header: PlannedStream,
+    /// The keys that its events need and the log lost.
+    pub keys: Vec<PlannedKey>,
     /// Its events, ascending.
     pub events: Vec<PlannedEvent>,
     /// Its commitments, ascending.
@@ -161,6 +174,7 @@ impl StreamPlan {
             || !self.commitments.is_empty()
             || !self.bookkeeping.is_empty()
             || !self.appending.events.is_empty()
+            || !self.keys.is_empty()
             || self.header.counter_after != self.header.counter_before
     }
 }
@@ -185,7 +199,9 @@ pub async fn plan(
     cancel: &Cancel,
 ) -> Result<PlanSummary, RecoveryError> {
     let made_at = view.database_time().await?;
-    let survey = Survey::take(view, input, progress, cancel).await?;
+    let mut survey = Survey::take(view, input, progress, cancel).await?;
+    let mut vouched = Vouched::hear(&options.accept_keys, &survey.collected.peer_keys, &survey.keys)?;
+    let mut named = BTreeSet::new();
     let header = PlanHeader {
         schema: SCHEMA.into(),
         made_at,
@@ -214,21 +230,50 @@ pub async fn plan(
         "planning",
         Some(survey.streams.iter().map(|s| s.event_count).sum()),
     );
-    for state in &survey.streams {
-        let examined = survey.examine(view, state, input, progress, cancel).await?;
+    for state in survey.streams.clone() {
+        let examined = survey.examine(view, &state, input, progress, cancel).await?;
         not_checked.extend(examined.not_checked.iter().cloned());
+        let judged = |survey: &Survey| {
+            judge(
+                &state.stream,
+                &examined.missing_ranges(),
+                &examined.targets,
+                survey.evidence(&state.stream),
+                &survey.collected.holders,
+                options.budget,
+            )
+        };
+        let mut judgement = judged(&survey);
+        let mut accepted = Accepted::default();
+        if !vouched.is_empty() {
+            let (evidence, holders) = survey.evidence_and_holders(&state.stream);
+            let accept = options.accept;
+            accepted = accept_keys::accept(
+                view,
+                &mut vouched,
+                &examined,
+                evidence,
+                &judgement,
+                holders,
+                accept,
+            )
+            .await?;
+            named.extend(accepted.named.iter().copied());
+            accepted
+                .keys
+                .iter()
+                .for_each(|key| survey.keys.insert(key.key.clone()));
+            if accepted.changed {
+                judgement = judged(&survey);
+            }
+        }
         let evidence = survey.evidence(&state.stream);
-        let judgement = judge(
-            &state.stream,
-            &examined.missing_ranges(),
-            &examined.targets,
-            evidence,
-            &survey.collected.holders,
-            options.budget,
-        );
-        let plan = plan_stream(view, &examined, evidence, judgement, options, &survey, made_at).await?;
+        let plan = plan_stream(
+            view, &examined, evidence, judgement, options, &survey, made_at, accepted,
+        )
+        .await?;
         add_totals(&mut totals, &plan);
-        let left_out = !plan.appending.left_out.is_empty();
+        let left_out = !plan.appending.left_out.is_empty() || !plan.summary.keys_refused.is_empty();
         if plan.changes() || !plan.open.is_empty() || left_out {
             write_stream(&mut writer, &plan).map_err(io)?;
         }
@@ -237,6 +282,13 @@ pub async fn plan(
         }
     }
     progress.finish();
+    let not_needed = vouched.not_needed(&named);
+    if not_needed > 0 {
+        not_checked.push(format!(
+            "{not_needed} key(s) that somebody vouches for and that the log lacks or has otherwise: no event names them, \
+             so they are not registered"
+        ));
+    }
     let (_, plan_id) = writer.finish().map_err(io)?;
     Ok(PlanSummary {
         schema: "recovery-plan-summary/1",
@@ -253,6 +305,9 @@ pub async fn plan(
 
 fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std::io::Result<()> {
     writer.line(&PlanLine::Stream(Box::new(plan.header.clone())))?;
+    for key in &plan.keys {
+        writer.line(&PlanLine::Key(Box::new(key.clone())))?;
+    }
     for event in &plan.events {
         writer.line(&PlanLine::Event(Box::new(event.clone())))?;
     }
@@ -291,12 +346,17 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
     totals.never_sequenced += summary.never_sequenced;
     totals.appended += summary.appended;
     totals.left_out += summary.left_out.len() as u64;
+    totals.keys += summary.keys.len() as u64;
 }
 
 /// Plans one stream from what is known of it and how its missing positions were judged.
 ///
 /// # Errors
 /// What the log's database says; a floor below a proof.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a thing of its own, and there is one caller"
+)]
 pub async fn plan_stream(
     view: &mut View,
     examined: &Examined,
@@ -305,6 +365,7 @@ pub async fn plan_stream(
     options: &PlanOptions,
     survey: &Survey,
     now: Timestamp,
+    mut accepted: Accepted,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
     let floor = floor::choose(&examined.witnesses, options.floor)
@@ -314,7 +375,12 @@ pub async fn plan_stream(
         .iter()
         .cloned()
         .partition(|p| options.accept.admits(p.grade));
-    let events = planned_events(view, &stream, evidence, &used).await?;
+    let mut events = planned_events(view, &stream, evidence, &used).await?;
+    for event in &mut events {
+        if let Some(rests) = accepted.rests_on(&event.event) {
+            event.basis = format!("{}; {rests}", event.basis);
+        }
+    }
     let solved: Vec<PlannedBatch> = examined
         .targets
         .iter()
@@ -367,7 +433,7 @@ pub async fn plan_stream(
     .into_iter()
     .flatten()
     .max();
-    let appending = match options.append {
+    let mut appending = match options.append {
         None => Appending::default(),
         Some(append) => {
             let input = AppendInput {
@@ -384,6 +450,11 @@ pub async fn plan_stream(
             append::appending(view, &input).await?
         }
     };
+    for append in &mut appending.events {
+        if let Some(rests) = accepted.rests_on(&append.event) {
+            append.basis = format!("{}; {rests}", append.basis);
+        }
+    }
     let counter_after = appending.events.last().map(|e| e.sequence).or(counter_placed);
     let placed_ids: std::collections::HashSet<_> = events.iter().map(|e| e.event.event_id).collect();
     let claimed_ids: std::collections::HashSet<_> =
@@ -434,6 +505,7 @@ pub async fn plan_stream(
         events: events.len() as u64,
         commitments: commitments.len() as u64,
         appended,
+        keys: accepted.keys.len() as u64,
         open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
     };
     let summary = StreamSummary {
@@ -452,9 +524,12 @@ pub async fn plan_stream(
         never_sequenced: never_sequenced.saturating_sub(appended),
         appended,
         left_out: appending.left_out.clone(),
+        keys: accepted.keys.clone(),
+        keys_refused: accepted.refused,
     };
     Ok(StreamPlan {
         header,
+        keys: accepted.keys,
         events,
         commitments,
         bookkeeping,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
+use crate::accept_keys::PlannedKey;
 use crate::append::{LeftOut, PlannedAppend};
 use crate::floor::Floor;
 use crate::grade::Grade;
@@ -76,6 +77,9 @@ pub struct PlannedStream {
     /// How many events are appended; `counter_after` is the number of the last of them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub appended: u64,
+    /// How many keys are registered again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keys: u64,
     /// How many positions stay open.
     pub open_positions: u64,
 }
@@ -88,7 +92,7 @@ fn is_zero(count: &u64) -> bool {
 impl PlannedStream {
     /// How many lines its section announces.
     fn announced(&self) -> u64 {
-        self.events + self.commitments + self.appended
+        self.events + self.commitments + self.appended + self.keys
     }
 }
 
@@ -223,6 +227,8 @@ pub enum PlanLine {
     Plan(PlanHeader),
     /// Opens a stream's section.
     Stream(Box<PlannedStream>),
+    /// A key that events of that stream need and the log lost.
+    Key(Box<PlannedKey>),
     /// An event of that stream.
     Event(Box<PlannedEvent>),
     /// A commitment of that stream.
@@ -391,6 +397,10 @@ impl PlanFile {
                     }
                     section = Some(*stream);
                 }
+                Some(PlanLine::Key(_)) => match &mut section {
+                    Some(s) if s.keys > 0 => s.keys -= 1,
+                    _ => return Err(bad("a key that no stream announced")),
+                },
                 Some(PlanLine::Event(_)) => match &mut section {
                     Some(s) if s.events > 0 => s.events -= 1,
                     _ => return Err(bad("an event that no stream announced")),
@@ -694,6 +704,7 @@ mod tests {
             events,
             commitments: 0,
             appended: 0,
+            keys: 0,
             open_positions: 2,
         }))
     }

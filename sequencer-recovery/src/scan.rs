@@ -69,6 +69,8 @@ pub struct Tally {
     pub signature: Places,
     /// Signatures whose key is unknown or was not valid.
     pub key: Places,
+    /// Where events name a key that is not registered, by key.
+    pub unknown_keys: BTreeMap<(AgentId, u32), Places>,
     /// Signatures that hold.
     pub signatures_valid: u64,
     /// Signatures not checked, by reason.
@@ -299,12 +301,20 @@ impl Fold<'_> {
                     entry.event.agent_key_id, entry.event.source_agent_id
                 )
             }),
-            SignatureCheck::KeyUnknown => tally.key.add(position, || {
-                format!(
-                    "key {} of agent {} is not registered",
-                    entry.event.agent_key_id, entry.event.source_agent_id
-                )
-            }),
+            SignatureCheck::KeyUnknown => {
+                let name = (entry.event.source_agent_id, entry.event.agent_key_id);
+                tally
+                    .unknown_keys
+                    .entry(name)
+                    .or_default()
+                    .add(position, String::new);
+                tally.key.add(position, || {
+                    format!(
+                        "key {} of agent {} is not registered",
+                        entry.event.agent_key_id, entry.event.source_agent_id
+                    )
+                });
+            }
             SignatureCheck::KeyNotValid(why) => tally.key.add(position, || why),
             SignatureCheck::NotChecked(why) => *tally.signatures_not_checked.entry(why).or_default() += 1,
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cli_common::{Cancel, Progress};
 use event_log::{Entity, Log, Repair};
 use serde::Serialize;
-use ves::{BatchId, CommandId, EventId, Hash32, StreamKey, Timestamp};
+use ves::{BatchId, CommandId, EventId, Hash32, SigningKey, StreamKey, Timestamp};
 
 use crate::apply::{Found, stored_leaves};
 use crate::error::RecoveryError;
@@ -34,6 +34,8 @@ pub struct UndoneStream {
     pub stream: StreamKey,
     /// What became of it.
     pub status: UndoStatus,
+    /// Keys that are no longer registered.
+    pub keys: u64,
     /// Events taken out again.
     pub events: u64,
     /// Receipts taken out again.
@@ -161,6 +163,7 @@ impl UndoneStream {
         Self {
             stream,
             status: UndoStatus::Failed,
+            keys: 0,
             events: 0,
             receipts: 0,
             commands: 0,
@@ -220,6 +223,7 @@ async fn undo_stream(
 
 /// Lines of one kind.
 enum Group {
+    Key(SigningKey),
     Events(Vec<(u64, EventId, Hash32)>),
     Receipts(Vec<EventId>),
     Commands(Vec<CommandId>),
@@ -258,6 +262,11 @@ impl Group {
                     before: *before,
                     after: *after,
                 };
+                lines.next().map_err(RecoveryError::Bundle)?;
+                return Ok(Some(group));
+            }
+            UndoLine::Key { key } => {
+                let group = Group::Key(key.clone());
                 lines.next().map_err(RecoveryError::Bundle)?;
                 return Ok(Some(group));
             }
@@ -399,6 +408,19 @@ async fn compare_group(
 ) -> Result<(), RecoveryError> {
     let stream = *repair.stream();
     match group {
+        Group::Key(key) => {
+            let registered = repair.view().keys(Some(stream.tenant_id)).await?.rows;
+            let found = registered
+                .into_iter()
+                .find(|k| (k.agent_id, k.key_id) == (key.agent_id, key.key_id));
+            let text = |found: Option<&SigningKey>| match found {
+                None => "missing".to_owned(),
+                Some(found) if found == key => key.public_key.to_string(),
+                Some(found) => format!("{} ({}), changed since", found.public_key, found.status),
+            };
+            let what = format!("key {} of agent {}", key.key_id, key.agent_id);
+            compared.is(&what, &text(found.as_ref()), &text(Some(key)), &text(None));
+        }
         Group::Events(events) => {
             let first = events.iter().map(|(at, ..)| *at).min().unwrap_or(0);
             let last = events.iter().map(|(at, ..)| *at).max().unwrap_or(0);
@@ -490,6 +512,13 @@ async fn take_back(
         Err(RecoveryError::Outcome { stream, what })
     };
     match group {
+        Group::Key(key) => {
+            let removed = repair
+                .remove_key(key.agent_id, key.key_id, key.public_key)
+                .await?;
+            all("keys", removed.into(), 1)?;
+            undone.keys += 1;
+        }
         Group::Events(events) => {
             let ids: Vec<EventId> = events.iter().map(|(_, id, _)| *id).collect();
             let receipts = repair.remove_receipts(&ids).await?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use event_log::Entity;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ves::{BatchId, CommandId, EventId, Hash32, StreamKey, Timestamp};
+use ves::{BatchId, CommandId, EventId, Hash32, SigningKey, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
 use crate::plan_file::{Lines, Mark, PlanError};
@@ -72,6 +72,11 @@ pub enum UndoLine {
     Undo(UndoHeader),
     /// Opens a stream's section.
     Stream(UndoStream),
+    /// A key was registered.
+    Key {
+        /// The key.
+        key: SigningKey,
+    },
     /// An event was inserted, and its receipt with it.
     Event {
         /// Its position.

@@ -158,8 +158,13 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
     } else {
         String::new()
     };
+    let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
+    let keys = match keys {
+        0 => String::new(),
+        keys => format!(", {keys} key(s) registered again"),
+    };
     out.line(&format!(
-        "{} stream(s) changed, {events} event(s) back{appended}, {} position(s) stay open.",
+        "{} stream(s) changed, {events} event(s) back{appended}{keys}, {} position(s) stay open.",
         report.changed(),
         report.open_positions()
     ))?;

@@ -84,6 +84,7 @@ impl SurveyArgs {
                 logs,
                 receipts: self.receipts.clone(),
                 sequencer_key,
+                peer_keys: false,
             },
             anchors: self.anchors.clone(),
             filter: StreamFilter {

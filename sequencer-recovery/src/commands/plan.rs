@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::accept_keys::KeySources;
 use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
@@ -46,6 +47,23 @@ pub struct PlanArgs {
 
     #[command(flatten)]
     append: AppendArgs,
+
+    /// Register keys again that events name and the log lost: from a file of agents' keys, or `peers`, which stands for
+    /// what outboxes fetched of their peers. The plan says which events rest on them
+    #[arg(long, value_name = "FILE|peers")]
+    accept_keys: Vec<PathBuf>,
+}
+
+/// Splits `--accept-keys` into files and the word `peers`.
+fn key_sources(values: &[PathBuf]) -> KeySources {
+    let (peers, files): (Vec<_>, Vec<_>) = values
+        .iter()
+        .cloned()
+        .partition(|value| value.as_os_str() == "peers");
+    KeySources {
+        files,
+        peers: !peers.is_empty(),
+    }
 }
 
 /// What becomes of events that wait in outboxes.
@@ -84,7 +102,9 @@ impl AppendArgs {
 
 /// Runs the command.
 pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let input = args.survey.input()?;
+    let mut input = args.survey.input()?;
+    let accept_keys = key_sources(&args.accept_keys);
+    input.witnesses.peer_keys = accept_keys.peers;
     let options = PlanOptions {
         accept: args.accept,
         floor: args.floor,
@@ -93,6 +113,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             ..Budget::default()
         },
         append: args.append.options(),
+        accept_keys,
     };
     let path = args.out.as_path();
     if path.exists() {
@@ -213,6 +234,23 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
     for s in &summary.streams {
         out.line("")?;
         out.line(&format!("{}", s.stream))?;
+        for key in &s.keys {
+            out.line(&format!(
+                "  key {} of agent {} is registered again, {} by {}: {} event(s) of the log name it, {} of this plan rest on it",
+                key.key.key_id,
+                key.key.agent_id,
+                key.basis.as_str(),
+                key.sources.join(", "),
+                key.events_in_log,
+                key.events_planned
+            ))?;
+        }
+        for key in &s.keys_refused {
+            out.line(&format!(
+                "  key {} of agent {} is NOT registered: {}",
+                key.key_id, key.agent_id, key.why
+            ))?;
+        }
         for (grade, count) in &s.by_grade {
             out.line(&format!("  {count} event(s) go back, {grade}"))?;
         }

@@ -119,8 +119,13 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> R
     print_not_checked(out, &report.not_checked)?;
     out.line("")?;
     let events: u64 = report.streams.iter().map(|s| s.events).sum();
+    let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
+    let keys = match keys {
+        0 => String::new(),
+        keys => format!(", {keys} key(s) no longer registered"),
+    };
     out.line(&format!(
-        "{} stream(s) are as before, {events} event(s) taken out again.",
+        "{} stream(s) are as before, {events} event(s) taken out again{keys}.",
         report.changed()
     ))
 }
