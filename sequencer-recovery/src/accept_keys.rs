@@ -53,6 +53,8 @@ pub enum KeyBasis {
     Proven,
     /// A file that the operator gave has it.
     Given,
+    /// It is the recovery agent's own, which the operator registers: tombstones are signed with it.
+    Recovery,
 }
 
 impl KeyBasis {
@@ -60,7 +62,7 @@ impl KeyBasis {
         match self {
             KeyBasis::Claimed => accept.admits(Grade::Claimed),
             KeyBasis::Corroborated => accept.admits(Grade::Corroborated),
-            KeyBasis::Proven | KeyBasis::Given => true,
+            KeyBasis::Proven | KeyBasis::Given | KeyBasis::Recovery => true,
         }
     }
 
@@ -71,6 +73,7 @@ impl KeyBasis {
             KeyBasis::Corroborated => "corroborated",
             KeyBasis::Proven => "proven",
             KeyBasis::Given => "given",
+            KeyBasis::Recovery => "recovery",
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct AppliedStream {
     pub status: StreamStatus,
     /// Events inserted at positions that were lost.
     pub events: u64,
+    /// Tombstones inserted at positions that are lost.
+    pub tombstones: u64,
     /// Events inserted after the floor, which were never sequenced.
     pub appended: u64,
     /// Keys registered.
@@ -250,6 +252,7 @@ async fn apply_all(
 impl AppliedStream {
     fn changed_nothing(&self) -> bool {
         let rows = self.events
+            + self.tombstones
             + self.appended
             + self.keys
             + self.receipts
@@ -265,6 +268,7 @@ impl AppliedStream {
             stream: header.stream,
             status: StreamStatus::Failed,
             events: 0,
+            tombstones: 0,
             appended: 0,
             keys: 0,
             receipts: 0,
@@ -334,6 +338,23 @@ impl Sections {
             && let Some(event) = self.next_event()?
         {
             group.push(event);
+        }
+        Ok(group)
+    }
+
+    /// The next tombstones of this stream, at most a group, as the events that they are.
+    fn next_tombstones(&mut self, stream: StreamKey) -> Result<Vec<PlannedEvent>, RecoveryError> {
+        let mut group = Vec::new();
+        while group.len() < GROUP && matches!(self.peek()?, Some(PlanLine::Tombstone(_))) {
+            if let Some(PlanLine::Tombstone(tombstone)) = self.next.take() {
+                let sequence = tombstone.sequence;
+                let refused = |what| RecoveryError::Refused {
+                    stream,
+                    sequence,
+                    what,
+                };
+                group.push(tombstone.into_event().map_err(refused)?);
+            }
         }
         Ok(group)
     }
@@ -439,16 +460,23 @@ impl Job<'_> {
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
         loop {
             cancel.check()?;
-            let group = lines.next_group()?;
+            let mut group = lines.next_group()?;
+            let lost = group.is_empty();
+            if lost {
+                group = lines.next_tombstones(stream)?;
+            }
             if group.is_empty() {
                 break;
             }
-            self.write_group(&mut repair, &group, &keys, defaults, &mut expected)
+            let inserted = self
+                .write_group(&mut repair, &group, &keys, defaults, &mut expected)
                 .await?;
-            entities.extend(group.into_iter().map(|e| Entity {
-                entity_type: e.event.entity_type,
-                entity_id: e.event.entity_id,
-            }));
+            *(if lost {
+                &mut self.applied.tombstones
+            } else {
+                &mut self.applied.events
+            }) += inserted;
+            entities.extend(group.iter().map(|e| append::entity_of(&e.event)));
             progress.advance(expected.last_group);
         }
         let (commitments, bookkeeping) = lines.rest()?;
@@ -686,7 +714,7 @@ impl Job<'_> {
         keys: &KeyRegistry,
         defaults: Option<ReceiptDefaults>,
         expected: &mut Expectation,
-    ) -> Result<(), RecoveryError> {
+    ) -> Result<u64, RecoveryError> {
         let header = self.header;
         let stream = header.stream;
         let mut events = Vec::with_capacity(group.len());
@@ -715,14 +743,15 @@ impl Job<'_> {
             receipts.push(receipt);
         }
         expected.last_group = group.len() as u64;
-        self.applied.events += repair.insert_events(&events).await?;
+        let inserted = repair.insert_events(&events).await?;
         self.applied.receipts += repair.insert_receipts(&receipts).await?;
         self.record(group.iter().map(|planned| UndoLine::Event {
             sequence: planned.sequence,
             event_id: planned.event.event_id,
             leaf: planned_leaf(&stream, planned),
         }))?;
-        self.remember(repair, &commands).await
+        self.remember(repair, &commands).await?;
+        Ok(inserted)
     }
 }
 
@@ -974,7 +1003,10 @@ async fn not_yet_applied(
         }
     }
     loop {
-        let group = lines.next_group()?;
+        let mut group = lines.next_group()?;
+        if group.is_empty() {
+            group = lines.next_tombstones(stream)?;
+        }
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             break;
         };

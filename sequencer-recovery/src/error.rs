@@ -53,6 +53,14 @@ pub enum RecoveryError {
         /// What is wrong with it.
         what: String,
     },
+    /// Lost positions cannot be filled.
+    #[error("stream {stream}: {what}")]
+    RecoveryKey {
+        /// The stream.
+        stream: StreamKey,
+        /// Why.
+        what: String,
+    },
     /// The floor cannot be the chosen one, or must be chosen.
     #[error("stream {stream}: {source}")]
     Floor {
@@ -109,6 +117,10 @@ impl From<RecoveryError> for CliError {
                 .with_hint("make the file with `anchor-verify import` of this release"),
             RecoveryError::Keys { .. } => CliError::input(message)
                 .with_hint("give a file of agents' keys, each number once (docs/plan.md), or `peers`"),
+            RecoveryError::RecoveryKey { .. } => CliError::input(message).with_hint(
+                "register the recovery agent's key, valid from the beginning, or give --recovery-agent ID and \
+                 --register-recovery-key (docs/tombstone.md)",
+            ),
             RecoveryError::Floor { source: FloorError::BelowProof(_), .. } => CliError::new(ErrorKind::Usage, message)
                 .with_hint("choose that number or a higher one: a number given out twice cannot be taken back"),
             RecoveryError::Floor { .. } => CliError::input(message).with_hint(

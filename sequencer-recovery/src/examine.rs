@@ -360,7 +360,12 @@ impl Examined {
 
     fn judge_events(&mut self) {
         let tally = &self.scan.tally;
-        let kinds: [(Code, &Places, &str); 8] = [
+        let kinds: [(Code, &Places, &str); 9] = [
+            (
+                Code::EventTombstone,
+                &tally.tombstones,
+                "position(s) are filled with tombstones",
+            ),
             (
                 Code::EventUnreadable,
                 &tally.unreadable,

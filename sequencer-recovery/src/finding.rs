@@ -69,6 +69,8 @@ codes! {
     EventKey = "event.key", Problem;
     /// A stored row cannot be read as an event.
     EventUnreadable = "event.unreadable", Problem;
+    /// A position is filled with a tombstone: what stood there is lost.
+    EventTombstone = "event.tombstone", Notice;
     /// An event has no receipt: pushed again, it is refused for good.
     ReceiptMissing = "receipt.missing", Problem;
     /// A receipt names another number, time or hash than its event has.

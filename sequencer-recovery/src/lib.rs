@@ -46,5 +46,6 @@ pub mod plan;
 pub mod plan_file;
 pub mod scan;
 pub mod survey;
+pub mod tombstone;
 pub mod undo;
 pub mod undo_file;

@@ -23,6 +23,7 @@ use crate::plan_file::{
     PlannedEvent, PlannedOpen, PlannedStream, SCHEMA,
 };
 use crate::survey::{Survey, SurveyInput};
+use crate::tombstone::{self, FillInput, Filling, PlannedTombstone, RecoveryAgents, TombstoneOptions};
 
 /// What the operator decides.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,8 @@ pub struct PlanOptions {
     pub append: Option<AppendOptions>,
     /// Where keys that the log lost are taken from.
     pub accept_keys: KeySources,
+    /// Whether lost positions are filled with tombstones, and by whom.
+    pub fill: Option<TombstoneOptions>,
 }
 
 /// The plan in numbers, for people and for scripts. Documented in docs/plan.md.
@@ -87,6 +90,8 @@ pub struct PlanTotals {
     pub left_out: u64,
     /// Keys that are registered again.
     pub keys: u64,
+    /// Lost positions that are filled with tombstones.
+    pub tombstones: u64,
 }
 
 /// One stream of the plan.
@@ -125,12 +130,23 @@ pub struct StreamSummary {
     /// Events that wait and are not appended, if it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Lost positions that are filled with tombstones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filled: Vec<PlannedOpen>,
+    /// Positions that are not filled since the root of their batch is known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_filled_root_known: u64,
     /// Keys that are registered again, if it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<PlannedKey>,
     /// Keys that somebody vouches for and that are not registered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys_refused: Vec<RefusedKey>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What became of one batch.
@@ -155,13 +171,15 @@ pub struct StreamPlan {
     pub keys: Vec<PlannedKey>,
     /// Its events, ascending.
     pub events: Vec<PlannedEvent>,
+    /// Its tombstones, ascending.
+    pub tombstones: Vec<PlannedTombstone>,
     /// Its commitments, ascending.
     pub commitments: Vec<PlannedCommitment>,
     /// What follows from the events and is put right beside them.
     pub bookkeeping: PlannedBookkeeping,
     /// What is appended, ascending, and what waits and is not.
     pub appending: Appending,
-    /// What stays open, ascending.
+    /// What stays open or is filled with tombstones, ascending.
     pub open: Vec<PlannedOpen>,
     /// In numbers.
     pub summary: StreamSummary,
@@ -175,6 +193,7 @@ impl StreamPlan {
             || !self.bookkeeping.is_empty()
             || !self.appending.events.is_empty()
             || !self.keys.is_empty()
+            || !self.tombstones.is_empty()
             || self.header.counter_after != self.header.counter_before
     }
 }
@@ -202,6 +221,7 @@ pub async fn plan(
     let mut survey = Survey::take(view, input, progress, cancel).await?;
     let mut vouched = Vouched::hear(&options.accept_keys, &survey.collected.peer_keys, &survey.keys)?;
     let mut named = BTreeSet::new();
+    let mut agents = RecoveryAgents::default();
     let header = PlanHeader {
         schema: SCHEMA.into(),
         made_at,
@@ -269,7 +289,15 @@ pub async fn plan(
         }
         let evidence = survey.evidence(&state.stream);
         let plan = plan_stream(
-            view, &examined, evidence, judgement, options, &survey, made_at, accepted,
+            view,
+            &examined,
+            evidence,
+            judgement,
+            options,
+            &survey,
+            made_at,
+            accepted,
+            &mut agents,
         )
         .await?;
         add_totals(&mut totals, &plan);
@@ -311,6 +339,9 @@ fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std:
     for event in &plan.events {
         writer.line(&PlanLine::Event(Box::new(event.clone())))?;
     }
+    for tombstone in &plan.tombstones {
+        writer.line(&PlanLine::Tombstone(Box::new(tombstone.clone())))?;
+    }
     for commitment in &plan.commitments {
         writer.line(&PlanLine::Commitment(Box::new(commitment.clone())))?;
     }
@@ -347,6 +378,7 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
     totals.appended += summary.appended;
     totals.left_out += summary.left_out.len() as u64;
     totals.keys += summary.keys.len() as u64;
+    totals.tombstones += plan.tombstones.len() as u64;
 }
 
 /// Plans one stream from what is known of it and how its missing positions were judged.
@@ -357,7 +389,7 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
     clippy::too_many_arguments,
     reason = "each is a thing of its own, and there is one caller"
 )]
-pub async fn plan_stream(
+async fn plan_stream(
     view: &mut View,
     examined: &Examined,
     evidence: &StreamEvidence,
@@ -366,6 +398,7 @@ pub async fn plan_stream(
     survey: &Survey,
     now: Timestamp,
     mut accepted: Accepted,
+    agents: &mut RecoveryAgents,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
     let floor = floor::choose(&examined.witnesses, options.floor)
@@ -411,6 +444,7 @@ pub async fn plan_stream(
             reason: o.reason.clone(),
             rivals: o.rivals.clone(),
             batch: None,
+            filled: false,
         })
         .collect();
     open.extend(unused.iter().map(|p| PlannedOpen {
@@ -420,9 +454,10 @@ pub async fn plan_stream(
         reason: format!("{}; used with --accept {}", p.basis, p.grade),
         rivals: vec![evidence.candidates[p.candidate].event.event_id],
         batch: None,
+        filled: false,
     }));
     open.sort_by_key(|o| o.from);
-    let open = by_batch(open, &examined.batches);
+    let mut open = by_batch(open, &examined.batches);
 
     let highest_placed = events.last().map(|e| e.sequence);
     let counter_placed = [
@@ -433,6 +468,23 @@ pub async fn plan_stream(
     .into_iter()
     .flatten()
     .max();
+    let filling = match &options.fill {
+        None => Filling::default(),
+        Some(fill) => {
+            let input = FillInput {
+                examined,
+                options: fill,
+                keys: &survey.keys,
+                placed: &events,
+                counter: counter_placed.unwrap_or(0),
+                now,
+            };
+            tombstone::fill(view, agents, &input, &mut open).await?
+        }
+    };
+    accepted.keys.extend(filling.key);
+    let (filled, still_open): (Vec<PlannedOpen>, Vec<PlannedOpen>) =
+        open.iter().cloned().partition(|o| o.filled);
     let mut appending = match options.append {
         None => Appending::default(),
         Some(append) => {
@@ -475,7 +527,7 @@ pub async fn plan_stream(
     let commands: BTreeSet<_> = events.iter().filter_map(|e| e.event.command_id).collect();
     bookkeeping
         .forget
-        .retain(|c| open.is_empty() && !commands.contains(c));
+        .retain(|c| still_open.is_empty() && !commands.contains(c));
     let mut by_grade: BTreeMap<Grade, u64> = BTreeMap::new();
     for event in &events {
         *by_grade.entry(event.grade).or_default() += 1;
@@ -506,7 +558,11 @@ pub async fn plan_stream(
         commitments: commitments.len() as u64,
         appended,
         keys: accepted.keys.len() as u64,
-        open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
+        tombstones: filling.tombstones.len() as u64,
+        open_positions: still_open
+            .iter()
+            .map(PlannedOpen::count)
+            .fold(0, u64::saturating_add),
     };
     let summary = StreamSummary {
         stream,
@@ -520,7 +576,9 @@ pub async fn plan_stream(
         counter_after,
         floor,
         bookkeeping: bookkeeping.clone(),
-        open: open.clone(),
+        open: still_open,
+        filled,
+        not_filled_root_known: filling.root_known,
         never_sequenced: never_sequenced.saturating_sub(appended),
         appended,
         left_out: appending.left_out.clone(),
@@ -531,6 +589,7 @@ pub async fn plan_stream(
         header,
         keys: accepted.keys,
         events,
+        tombstones: filling.tombstones,
         commitments,
         bookkeeping,
         appending,

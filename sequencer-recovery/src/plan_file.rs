@@ -21,6 +21,7 @@ use crate::accept_keys::PlannedKey;
 use crate::append::{LeftOut, PlannedAppend};
 use crate::floor::Floor;
 use crate::grade::Grade;
+use crate::tombstone::PlannedTombstone;
 
 /// The format's name and version.
 pub const SCHEMA: &str = "recovery-plan/1";
@@ -80,6 +81,9 @@ pub struct PlannedStream {
     /// How many keys are registered again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub keys: u64,
+    /// How many lost positions are filled with tombstones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tombstones: u64,
     /// How many positions stay open.
     pub open_positions: u64,
 }
@@ -92,7 +96,7 @@ fn is_zero(count: &u64) -> bool {
 impl PlannedStream {
     /// How many lines its section announces.
     fn announced(&self) -> u64 {
-        self.events + self.commitments + self.appended + self.keys
+        self.events + self.commitments + self.appended + self.keys + self.tombstones
     }
 }
 
@@ -174,6 +178,9 @@ pub struct PlannedOpen {
     /// The batch that it is in, if one is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<KnownBatch>,
+    /// Whether the plan fills them with tombstones: they are lost, and no longer open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub filled: bool,
 }
 
 /// A batch that an open position is in: its root is known, the events are not.
@@ -231,6 +238,8 @@ pub enum PlanLine {
     Key(Box<PlannedKey>),
     /// An event of that stream.
     Event(Box<PlannedEvent>),
+    /// A tombstone in a lost place of that stream.
+    Tombstone(Box<PlannedTombstone>),
     /// A commitment of that stream.
     Commitment(Box<PlannedCommitment>),
     /// Bookkeeping of that stream.
@@ -404,6 +413,10 @@ impl PlanFile {
                 Some(PlanLine::Event(_)) => match &mut section {
                     Some(s) if s.events > 0 => s.events -= 1,
                     _ => return Err(bad("an event that no stream announced")),
+                },
+                Some(PlanLine::Tombstone(_)) => match &mut section {
+                    Some(s) if s.tombstones > 0 => s.tombstones -= 1,
+                    _ => return Err(bad("a tombstone that no stream announced")),
                 },
                 Some(PlanLine::Commitment(_)) => match &mut section {
                     Some(s) if s.commitments > 0 => s.commitments -= 1,
@@ -705,6 +718,7 @@ mod tests {
             commitments: 0,
             appended: 0,
             keys: 0,
+            tombstones: 0,
             open_positions: 2,
         }))
     }
@@ -718,6 +732,7 @@ mod tests {
             reason,
             rivals: vec![],
             batch: None,
+            filled: false,
         })
     }
 

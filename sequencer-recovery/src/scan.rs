@@ -16,6 +16,7 @@ use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
+use crate::tombstone;
 
 /// Where something is wrong: how often, and the first places.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -71,6 +72,8 @@ pub struct Tally {
     pub key: Places,
     /// Where events name a key that is not registered, by key.
     pub unknown_keys: BTreeMap<(AgentId, u32), Places>,
+    /// Tombstones.
+    pub tombstones: Places,
     /// Signatures that hold.
     pub signatures_valid: u64,
     /// Signatures not checked, by reason.
@@ -280,6 +283,11 @@ impl Fold<'_> {
         tally.agents.insert(entry.event.source_agent_id);
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
             tally.encrypted += 1;
+        }
+        if tombstone::is_tombstone(&entry.event, position) {
+            tally
+                .tombstones
+                .add(position, || format!("by agent {}", entry.event.source_agent_id));
         }
         let sound = checked.signing_hash_matches && checked.payload.is_match();
         if !checked.signing_hash_matches {

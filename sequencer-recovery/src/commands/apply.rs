@@ -161,10 +161,15 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
     let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
     let keys = match keys {
         0 => String::new(),
-        keys => format!(", {keys} key(s) registered again"),
+        keys => format!(", {keys} key(s) registered"),
+    };
+    let tombstones: u64 = report.streams.iter().map(|s| s.tombstones).sum();
+    let tombstones = match tombstones {
+        0 => String::new(),
+        tombstones => format!(", {tombstones} tombstone(s)"),
     };
     out.line(&format!(
-        "{} stream(s) changed, {events} event(s) back{appended}{keys}, {} position(s) stay open.",
+        "{} stream(s) changed, {events} event(s) back{tombstones}{appended}{keys}, {} position(s) stay open.",
         report.changed(),
         report.open_positions()
     ))?;

@@ -5,17 +5,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use sequencer_recovery::accept_keys::KeySources;
+use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
 use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
+use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
 use sequencer_recovery::placement::Budget;
 use sequencer_recovery::plan::{PlanOptions, PlanSummary, StreamSummary, plan};
 use sequencer_recovery::plan_file::PlannedOpen;
+use sequencer_recovery::tombstone::TombstoneOptions;
+use ves::AgentId;
 
 use super::{
-    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
+    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, read_signing_key, write_lines,
+    write_not_checked,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
@@ -52,6 +56,61 @@ pub struct PlanArgs {
     /// what outboxes fetched of their peers. The plan says which events rest on them
     #[arg(long, value_name = "FILE|peers")]
     accept_keys: Vec<PathBuf>,
+
+    #[command(flatten)]
+    fill: FillArgs,
+}
+
+/// What becomes of positions that nobody can bring back.
+#[derive(Debug, Args)]
+struct FillArgs {
+    /// Fill positions whose events are lost with signed events that say so, so that the sequencer can read and commit
+    /// across them again. The true event can never go there any more
+    #[arg(long, value_name = "WITH", requires = "recovery_key")]
+    fill_losses: Option<FillWith>,
+
+    /// The recovery agent's key: a file with an Ed25519 seed in hex
+    #[arg(long, value_name = "FILE", requires = "fill_losses")]
+    recovery_key: Option<PathBuf>,
+
+    /// The recovery agent, where its key is registered for several agents or is to be registered
+    #[arg(long, value_name = "ID", requires = "fill_losses")]
+    recovery_agent: Option<AgentId>,
+
+    /// Register the recovery key for the recovery agent where the log does not have it
+    #[arg(long, requires = "recovery_agent")]
+    register_recovery_key: bool,
+
+    /// Fill positions too for which somebody names an event, without the evidence that --accept asks for
+    #[arg(long, requires = "fill_losses")]
+    fill_undecided: bool,
+
+    /// Fill positions too in batches whose root is anchored or committed: that root will never match any more
+    #[arg(long, requires = "fill_losses")]
+    root_will_not_match: bool,
+}
+
+/// What positions are filled with.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum FillWith {
+    /// A signed event that says that the position's event is lost
+    Tombstone,
+}
+
+impl FillArgs {
+    fn options(&self) -> Result<Option<TombstoneOptions>, CliError> {
+        let (Some(FillWith::Tombstone), Some(path)) = (self.fill_losses, &self.recovery_key) else {
+            return Ok(None);
+        };
+        Ok(Some(TombstoneOptions {
+            key: read_signing_key(path)?,
+            key_name: path.display().to_string(),
+            agent: self.recovery_agent,
+            register: self.register_recovery_key,
+            undecided: self.fill_undecided,
+            root_will_not_match: self.root_will_not_match,
+        }))
+    }
 }
 
 /// Splits `--accept-keys` into files and the word `peers`.
@@ -114,6 +173,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         },
         append: args.append.options(),
         accept_keys,
+        fill: args.fill.options()?,
     };
     let path = args.out.as_path();
     if path.exists() {
@@ -235,15 +295,20 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         out.line("")?;
         out.line(&format!("{}", s.stream))?;
         for key in &s.keys {
-            out.line(&format!(
-                "  key {} of agent {} is registered again, {} by {}: {} event(s) of the log name it, {} of this plan rest on it",
-                key.key.key_id,
-                key.key.agent_id,
-                key.basis.as_str(),
-                key.sources.join(", "),
-                key.events_in_log,
-                key.events_planned
-            ))?;
+            let (id, agent, from) = (key.key.key_id, key.key.agent_id, key.sources.join(", "));
+            out.line(&match key.basis {
+                KeyBasis::Recovery => format!(
+                    "  key {id} of the recovery agent {agent} is registered, from {from}: {} tombstone(s) are signed with it",
+                    key.events_planned
+                ),
+                basis => format!(
+                    "  key {id} of agent {agent} is registered again, {} by {from}: {} event(s) of the log name it, {} of \
+                     this plan rest on it",
+                    basis.as_str(),
+                    key.events_in_log,
+                    key.events_planned
+                ),
+            })?;
         }
         for key in &s.keys_refused {
             out.line(&format!(
@@ -303,6 +368,24 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
                 ))?;
             }
         }
+        if !s.filled.is_empty() {
+            let ranges: Vec<_> = s.filled.iter().map(PlannedOpen::range).collect();
+            out.line(&format!(
+                "  {} lost position(s) are filled with tombstones: {}",
+                s.filled
+                    .iter()
+                    .map(PlannedOpen::count)
+                    .fold(0u64, u64::saturating_add),
+                gap::describe(&ranges)
+            ))?;
+        }
+        if s.not_filled_root_known > 0 {
+            out.line(&format!(
+                "  {} position(s) are not filled: the root of their batch is known and would never match \
+                 (--root-will-not-match)",
+                s.not_filled_root_known
+            ))?;
+        }
         for open in joined(&s.open) {
             out.line(&format!("  open: {open}"))?;
         }
@@ -333,13 +416,22 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         by(&t.open_by_grade),
         t.commitments,
         t.counters,
-        match (t.appended, t.left_out) {
-            (0, 0) => String::new(),
-            (appended, left_out) => format!(
-                " {appended} event(s) that were never sequenced are appended, {left_out} that wait are left out."
-            ),
-        }
+        tombstones_and(t.tombstones, t.appended, t.left_out)
     ))
+}
+
+fn tombstones_and(tombstones: u64, appended: u64, left_out: u64) -> String {
+    let filled = match tombstones {
+        0 => String::new(),
+        tombstones => format!(" {tombstones} lost position(s) are filled with tombstones."),
+    };
+    let appended = match (appended, left_out) {
+        (0, 0) => String::new(),
+        (appended, left_out) => format!(
+            " {appended} event(s) that were never sequenced are appended, {left_out} that wait are left out."
+        ),
+    };
+    filled + &appended
 }
 
 /// What is appended, and what waits and is not.

@@ -16,6 +16,7 @@ use sequencer_recovery::append::{LeftOut, PlannedAppend};
 use sequencer_recovery::plan_file::{
     PlanFile, PlanLine, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedOpen, PlannedStream,
 };
+use sequencer_recovery::tombstone::PlannedTombstone;
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::ScratchPostgres;
@@ -453,6 +454,7 @@ pub struct Section {
     pub appended: Vec<PlannedAppend>,
     pub left_out: Vec<LeftOut>,
     pub keys: Vec<PlannedKey>,
+    pub tombstones: Vec<PlannedTombstone>,
 }
 
 /// The plan by store.
@@ -470,11 +472,13 @@ pub fn read_plan(path: &Path) -> BTreeMap<String, Section> {
                 appended: Vec::new(),
                 left_out: Vec::new(),
                 keys: Vec::new(),
+                tombstones: Vec::new(),
             }),
             PlanLine::Event(event) => sections.last_mut().unwrap().events.push(*event),
             PlanLine::Commitment(commitment) => sections.last_mut().unwrap().commitments.push(*commitment),
             PlanLine::Bookkeeping(books) => sections.last_mut().unwrap().bookkeeping = *books,
             PlanLine::Key(key) => sections.last_mut().unwrap().keys.push(*key),
+            PlanLine::Tombstone(tombstone) => sections.last_mut().unwrap().tombstones.push(*tombstone),
             PlanLine::Append(append) => sections.last_mut().unwrap().appended.push(*append),
             PlanLine::LeftOut(left) => sections.last_mut().unwrap().left_out.push(*left),
             PlanLine::Open(open) => sections.last_mut().unwrap().open.push(open),
