@@ -229,6 +229,11 @@ const MAX_PAYLOAD: usize = 1 << 20;
 /// What the sequencer would find wrong with an event as such, before it looks at keys, commands and versions
 /// (interop §3 and §4). The order is the sequencer's own, so that the word is the one that it would say.
 pub fn flaw(event: &Event) -> Option<Rejection> {
+    flaw_of_checked(event, None)
+}
+
+/// [`flaw`] of an event whose payload hash was recomputed already.
+pub(crate) fn flaw_of_checked(event: &Event, payload: Option<&EventCheck>) -> Option<Rejection> {
     let schema = |field: &str, message: String| {
         Some(Rejection::new(
             Reason::SchemaValidation,
@@ -269,7 +274,8 @@ pub fn flaw(event: &Event) -> Option<Rejection> {
     if event.base_version.is_some_and(|version| version < 0) {
         return schema("base_version", "below 0".into());
     }
-    if let EventCheck::Mismatch(message) = event.check_payload() {
+    let payload = payload.cloned().unwrap_or_else(|| event.check_payload());
+    if let EventCheck::Mismatch(message) = payload {
         let reason = match event.payload {
             Payload::Plain(_) => Reason::InvalidPayloadHash,
             Payload::Encrypted(_) => Reason::InvalidCipherHash,
@@ -857,4 +863,91 @@ async fn desk<'a>(
         versions,
         open: input.placed.len() as u64 != input.examined.missing(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    proptest! {
+        /// The highest number of a range that is not taken, as a search from above finds it.
+        #[test]
+        fn the_highest_free_number_is_found(
+            start in 1u64..30, width in 0u64..30, taken in prop::collection::btree_set(1u64..60, 0..40)
+        ) {
+            let range = start..=start + width;
+            let expected = range.clone().rev().find(|n| !taken.contains(n));
+            prop_assert_eq!(highest_not_in(&range, &taken), expected);
+        }
+
+        /// Each agent's events come in its own order, and the order does not depend on how they were found.
+        #[test]
+        fn every_agents_order_is_kept(
+            events in prop::collection::vec((0u128..3, 0i64..20, 0i64..5), 0..30), turn in 0usize..30
+        ) {
+            let keyed = |(n, (agent, local, at)): (usize, &(u128, i64, i64))| {
+                let id = EventId(Uuid::from_u128(n as u128));
+                let agent = AgentId(Uuid::from_u128(*agent));
+                (agent, *local, Timestamp(*at), id, (agent, *local, id))
+            };
+            let found: Vec<_> = events.iter().enumerate().map(keyed).collect();
+            let mut turned = found.clone();
+            turned.rotate_left(turn.min(found.len()));
+            let ordered = in_order(found);
+            prop_assert_eq!(ordered.len(), events.len());
+            for agent in 0..3 {
+                let agent = AgentId(Uuid::from_u128(agent));
+                let locals: Vec<i64> = ordered.iter().filter(|e| e.0 == agent).map(|e| e.1).collect();
+                prop_assert!(locals.is_sorted());
+            }
+            prop_assert_eq!(in_order(turned), ordered);
+        }
+    }
+
+    #[test]
+    fn a_wide_range_costs_no_more_than_what_is_taken() {
+        let taken = BTreeSet::from([u64::MAX, u64::MAX - 1, 5]);
+        assert_eq!(highest_not_in(&(1..=u64::MAX), &taken), Some(u64::MAX - 2));
+        assert_eq!(highest_not_in(&(5..=5), &taken), None);
+        assert_eq!(highest_not_in(&(0..=0), &BTreeSet::from([0])), None);
+    }
+
+    #[test]
+    fn envelopes_are_looked_at_as_the_sequencer_does() {
+        use base64::Engine as _;
+        let text = |bytes: usize| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(vec![7; bytes]);
+        let envelope = |nonce, ciphertext, tag, recipients: &[(u32, usize, usize)]| {
+            let recipients: Vec<_> = recipients
+                .iter()
+                .map(|(kid, enc, ct)| {
+                    serde_json::json!({"recipient_kid": kid, "enc_b64u": text(*enc), "ct_b64u": text(*ct)})
+                })
+                .collect();
+            serde_json::json!({
+                "nonce_b64u": text(nonce), "ciphertext_b64u": text(ciphertext), "tag_b64u": text(tag),
+                "recipients": recipients,
+            })
+            .to_string()
+        };
+        let field =
+            |json: &str| envelope_flaw(json).map(|(field, _)| field.trim_start_matches("payload_encrypted."));
+        let good = (1, 32, 48);
+        assert_eq!(field(&envelope(12, 5, 16, &[good, (2, 32, 48)])), None);
+        for (json, wrong) in [
+            (envelope(11, 5, 16, &[good]), "nonce_b64u"),
+            (envelope(12, 0, 16, &[good]), "ciphertext_b64u"),
+            (envelope(12, 5, 15, &[good]), "tag_b64u"),
+            (envelope(12, 5, 16, &[]), "recipients"),
+            (envelope(12, 5, 16, &[good, good]), "recipients"),
+            (envelope(12, 5, 16, &[(1, 31, 48)]), "recipients.enc_b64u"),
+            (envelope(12, 5, 16, &[(1, 32, 60)]), "recipients.ct_b64u"),
+            ("{}".into(), "payload_encrypted"),
+            ("".into(), "payload_encrypted"),
+        ] {
+            assert_eq!(field(&json), Some(wrong), "{json}");
+        }
+    }
 }

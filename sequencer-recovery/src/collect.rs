@@ -411,12 +411,17 @@ impl Source<'_> {
         evidence: &mut StreamEvidence,
     ) {
         let event = row.content.event();
+        let waits = matches!(status, OutboxStatus::Pending | OutboxStatus::Failed);
         let flaw = match (&row.content, event, check) {
+            // What does not wait is not appended, whatever is wrong with it.
+            _ if !waits => None,
             (Content::Malformed { why }, ..) => Some(Rejection::unsigned(why.clone())),
-            (_, Some(event), Some(check)) => append::flaw(event).or_else(|| match &check.signature {
-                SignatureCheck::Invalid => Some(Rejection::unsigned("its signature does not hold")),
-                _ => None,
-            }),
+            (_, Some(event), Some(check)) => {
+                append::flaw_of_checked(event, Some(&check.payload)).or_else(|| {
+                    let invalid = check.signature == SignatureCheck::Invalid;
+                    invalid.then(|| Rejection::unsigned("its signature does not hold"))
+                })
+            }
             _ => Some(Rejection::unsigned(
                 "it is unsigned, or nothing that was tried gives what was signed",
             )),
