@@ -48,6 +48,7 @@ mod repair;
 mod schema;
 mod snapshot;
 mod sql;
+mod staging;
 mod undo;
 mod value;
 mod view;
