@@ -44,6 +44,7 @@ mod family;
 mod jsonb;
 mod log;
 mod outline;
+mod presence;
 mod repair;
 mod schema;
 mod snapshot;
@@ -63,6 +64,7 @@ pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, Exporte
 pub use family::{Family, FamilyState, FamilyStreams};
 pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
+pub use presence::StreamPresence;
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
 pub use view::{EachChunk, StreamFilter, View};
