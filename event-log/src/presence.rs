@@ -175,7 +175,6 @@ impl View {
         while let Some(part) = waiting.pop() {
             if part.is_whole() {
                 joined.add(part.first..=part.last);
-            } else if part.rows == 0 {
             } else if part.rows <= ROWS || part.width() <= ROWS {
                 self.islands(&state.stream, &part, &mut joined).await?;
             } else {
@@ -190,18 +189,21 @@ impl View {
         let width = part.width().div_ceil(BLOCKS);
         let parameters = [
             bound(part.first),
-            bound(part.last),
             bound(width),
             stream.tenant_id.into(),
             stream.store_id.into(),
+            bound(part.first),
+            bound(part.last),
         ];
         let mut blocks: Vec<Part> = Vec::new();
         let mut failed = None;
         self.conn
             .query(DOING, both!("blocks"), &parameters, &mut |row| {
                 let mut c = Columns::new(row);
-                match (c.number::<u64>("low"), c.number::<u64>("count")) {
-                    (Ok(first), Ok(rows)) => {
+                // Blocks without any number do not come.
+                match (c.number::<u64>("block"), c.number::<u64>("count")) {
+                    (Ok(block), Ok(rows)) => {
+                        let first = part.first.saturating_add(block.saturating_mul(width));
                         let last = part.last.min(first.saturating_add(width - 1));
                         let block = Part { first, last, rows };
                         match blocks.last_mut() {
