@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Commitment, Entity, Log, LogEntry, LogError, ReceiptDefaults, Repair, RestoredEvent, View};
+use event_log::{
+    Commitment, Entity, Log, LogEntry, LogError, ReceiptDefaults, Repair, RestoredEvent, RowError, View,
+};
 use serde::Serialize;
 use ves::digest::Preimage;
 use ves::merkle::{self, RootBuilder, leaf_hash};
@@ -125,8 +127,12 @@ impl ApplyReport {
     }
 }
 
-/// Events are inserted in groups of this many.
+/// Rows are looked up in groups of this many.
 const GROUP: usize = 1000;
+
+/// Events are verified and inserted in groups of this many, or of about so many bytes of payloads.
+const EVENTS: usize = 4096;
+const EVENT_BYTES: usize = 8 << 20;
 
 /// Applies a plan, stream by stream. A stream that fails is rolled back, told in the report, and does not stop
 /// the others.
@@ -185,6 +191,7 @@ async fn apply_all(
     let mut lines = Sections {
         lines: plan.lines()?,
         next: None,
+        group_at: 0,
     };
     progress.start("applying", None);
     while let Some(header) = lines.next_stream()? {
@@ -275,6 +282,8 @@ impl AppliedStream {
 struct Sections {
     lines: PlanLines,
     next: Option<PlanLine>,
+    /// The line in the file of the first event of the last group.
+    group_at: u64,
 }
 
 impl Sections {
@@ -304,12 +313,16 @@ impl Sections {
         }
     }
 
-    /// The next events of this stream, at most a group.
+    /// The next events of this stream, at most a group. They stand on lines that follow each other.
     fn next_group(&mut self) -> Result<Vec<PlannedEvent>, RecoveryError> {
-        let mut group = Vec::new();
-        while group.len() < GROUP
+        self.peek()?;
+        self.group_at = self.lines.number();
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < EVENTS
+            && bytes < EVENT_BYTES
             && let Some(event) = self.next_event()?
         {
+            bytes += event.event.payload.json().len();
             group.push(event);
         }
         Ok(group)
@@ -402,8 +415,10 @@ impl Job<'_> {
             if group.is_empty() {
                 break;
             }
-            self.write_group(&mut repair, &group, &keys, defaults, &mut expected)
-                .await?;
+            let written = self
+                .write_group(&mut repair, &group, &keys, defaults, &mut expected)
+                .await;
+            written.map_err(|error| at_line(error, &group, lines.group_at))?;
             entities.extend(group.into_iter().map(|e| Entity {
                 entity_type: e.event.entity_type,
                 entity_id: e.event.entity_id,
@@ -628,6 +643,38 @@ impl Job<'_> {
             leaf: planned_leaf(&stream, planned),
         }))?;
         self.remember(repair, &commands).await
+    }
+}
+
+/// Says on which line of the plan the event stands that cannot be written.
+fn at_line(error: RecoveryError, group: &[PlannedEvent], first: u64) -> RecoveryError {
+    let (stream, sequence, what) = match error {
+        RecoveryError::Refused {
+            stream,
+            sequence,
+            what,
+        } => (stream, sequence, what),
+        RecoveryError::Log(LogError::RefusedRow {
+            row:
+                RowError {
+                    stream: Some(stream),
+                    sequence: Some(sequence),
+                    what,
+                    table,
+                },
+            ..
+        }) => (stream, sequence, format!("{table}: {what}")),
+        other => return other,
+    };
+    let line = group
+        .iter()
+        .zip(first..)
+        .find(|(planned, _)| planned.sequence == sequence)
+        .map_or(first, |(_, line)| line);
+    RecoveryError::Refused {
+        stream,
+        sequence,
+        what: format!("{what} (line {line} of the plan)"),
     }
 }
 

@@ -164,7 +164,7 @@ pub async fn examine(
     let scan = scan(view, &state, &scan_input, progress, cancel).await?;
     let witnesses = witnesses(&state, &commitments, &anchored, evidence);
     let head_known = witnesses.iter().map(|w| w.sequence).max().unwrap_or(0);
-    let present = view.present_ranges(&stream).await?;
+    let present = view.ranges_of(&state).await?;
     let mut examined = Examined {
         gaps: gap::gaps(&present, head_known),
         state,

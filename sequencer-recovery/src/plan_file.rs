@@ -465,6 +465,11 @@ pub struct PlanLines {
 }
 
 impl PlanLines {
+    /// The number in the file of the line that was read last, from 1.
+    pub fn number(&self) -> u64 {
+        self.lines.number
+    }
+
     /// The next line; `None` at the end of the plan.
     ///
     /// # Errors
