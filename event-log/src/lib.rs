@@ -44,6 +44,7 @@ mod family;
 mod jsonb;
 mod log;
 mod outline;
+mod renumber;
 mod repair;
 mod schema;
 mod snapshot;
@@ -62,6 +63,7 @@ pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, Exporte
 pub use family::{Family, FamilyState, FamilyStreams};
 pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
+pub use renumber::Renumbered;
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
 pub use view::{EachChunk, StreamFilter, View};
