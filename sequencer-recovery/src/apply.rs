@@ -23,6 +23,7 @@ use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
 use crate::grade::Grade;
+use crate::moves::Moves;
 use crate::plan_file::{
     PlanFile, PlanLine, PlanLines, PlannedBatch, PlannedBookkeeping, PlannedCommitment, PlannedEvent,
     PlannedStream,
@@ -61,6 +62,18 @@ pub struct AppliedStream {
     pub stream: StreamKey,
     /// What became of it.
     pub status: StreamStatus,
+    /// Events that got another number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moved: u64,
+    /// Their receipts that were replaced.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub receipts_superseded: u64,
+    /// Commitments over them that went.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub commitments_superseded: u64,
+    /// Numbers that were given out twice and stay with the event that has them now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reissued: u64,
     /// Events inserted.
     pub events: u64,
     /// Receipts inserted.
@@ -89,6 +102,14 @@ pub struct AppliedStream {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What was not checked of it.
+    #[serde(skip)]
+    not_checked: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The outcome of a plan. Documented in docs/plan.md.
@@ -116,6 +137,11 @@ impl ApplyReport {
             .iter()
             .filter(|s| s.status == StreamStatus::Applied)
             .count()
+    }
+
+    /// Numbers that were given out twice and stay so, over all streams.
+    pub fn reissued(&self) -> u64 {
+        self.streams.iter().map(|s| s.reissued).fold(0, u64::saturating_add)
     }
 
     /// Positions that stay open, over all streams.
@@ -220,6 +246,7 @@ async fn apply_all(
             }
         }
         lines.skip_to_next_stream()?;
+        report.not_checked.append(&mut applied.not_checked);
         let unsigned = applied.receipts - applied.receipts_signed;
         if unsigned > 0 {
             report.not_checked.push(format!(
@@ -249,6 +276,8 @@ async fn apply_all(
 impl AppliedStream {
     fn changed_nothing(&self) -> bool {
         let rows = self.events
+            + self.moved
+            + self.commitments_superseded
             + self.receipts
             + self.commands
             + self.commands_forgotten
@@ -261,6 +290,11 @@ impl AppliedStream {
         Self {
             stream: header.stream,
             status: StreamStatus::Failed,
+            moved: 0,
+            receipts_superseded: 0,
+            commitments_superseded: 0,
+            reissued: header.reissued,
+            not_checked: Vec::new(),
             events: 0,
             receipts: 0,
             receipts_signed: 0,
@@ -301,6 +335,22 @@ impl Sections {
             // The structure was checked when the plan was opened.
             _ => Ok(None),
         }
+    }
+
+    /// What comes before the stream's events: what makes room for them.
+    fn next_moves(&mut self) -> Result<Moves, RecoveryError> {
+        let mut found = Moves::default();
+        while matches!(
+            self.peek()?,
+            Some(PlanLine::Reissue(_) | PlanLine::Superseded(_) | PlanLine::Move(_))
+        ) {
+            match self.next.take() {
+                Some(PlanLine::Superseded(commitment)) => found.superseded.push(commitment),
+                Some(PlanLine::Move(moved)) => found.moves.push(*moved),
+                _ => {}
+            }
+        }
+        Ok(found)
     }
 
     fn next_event(&mut self) -> Result<Option<PlannedEvent>, RecoveryError> {
@@ -407,6 +457,22 @@ impl Job<'_> {
         }
         let defaults = receipt_defaults(repair.view(), &stream, self.options).await?;
 
+        let moves = lines.next_moves()?;
+        let mut moved = moves
+            .carry_out(&mut repair, header.counter_after, defaults, self.options)
+            .await?;
+        self.applied.moved = moves.moves.len() as u64;
+        self.applied.commitments_superseded = moves.superseded.len() as u64;
+        self.applied.receipts_superseded = moved.superseded_receipts;
+        self.applied.receipts += self.applied.moved;
+        self.applied.receipts_signed += moved.signed;
+        self.record(std::mem::take(&mut moved.undo))?;
+        if moved.proofs > 0 {
+            self.applied.not_checked.push(format!(
+                "{stream}: {} row(s) of ves_compliance_proofs refer to events that got other numbers",
+                moved.proofs
+            ));
+        }
         let mut expected = Expectation::new(header);
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
         loop {
@@ -439,6 +505,7 @@ impl Job<'_> {
         self.applied.roots_equal = expected
             .check(repair.view(), header, &commitments, before.events)
             .await?;
+        moves.check(&mut repair, &moved).await?;
         cancel.check()?;
         if self.applied.changed_nothing() {
             // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
@@ -772,6 +839,14 @@ async fn not_yet_applied(
             show(counter)
         )));
     }
+    let moves = lines.next_moves()?;
+    for planned in &moves.moves {
+        let there = stored_leaves(view, &stream, planned.to..=planned.to).await?;
+        if there.get(&planned.to) != Some(&planned.leaf) {
+            let what = format!("event {} is not at {}", planned.event_id, planned.to);
+            return Ok(Some(what));
+        }
+    }
     loop {
         let group = lines.next_group()?;
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
@@ -795,6 +870,11 @@ async fn not_yet_applied(
     }
     let (commitments, _) = lines.rest()?;
     let stored = view.commitments(&stream).await?.rows;
+    for superseded in moves.superseded {
+        if stored.iter().any(|c| c.batch_id == superseded.batch_id) {
+            return Ok(Some(format!("commitment {} is still there", superseded.batch_id)));
+        }
+    }
     for planned in commitments {
         if !stored
             .iter()
@@ -924,7 +1004,7 @@ fn restored_receipt(
     )
 }
 
-fn make_receipt(
+pub(crate) fn make_receipt(
     event_id: EventId,
     sequence_number: u64,
     sequenced_at: Timestamp,

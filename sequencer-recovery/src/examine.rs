@@ -71,7 +71,7 @@ pub struct Batch {
 }
 
 /// What is known of one stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Examined {
     /// What the log has.
     pub state: StreamState,
@@ -149,10 +149,12 @@ pub async fn examine(
         .map(|c| BatchRange {
             start: c.sequence_start,
             end: c.sequence_end,
+            root: c.merkle_root,
         })
         .chain(anchored.iter().map(|a| BatchRange {
             start: a.sequence_start,
             end: a.sequence_end,
+            root: a.events_root,
         }))
         .collect();
     let scan_input = ScanInput {
@@ -246,6 +248,12 @@ impl Examined {
 
     fn finding(&self, code: Code, message: impl Into<String>) -> Finding {
         Finding::new(code, message).stream(self.state.stream)
+    }
+
+    /// The anchored batches with what the pass over the events made of each.
+    pub(crate) fn anchored_scans(&self) -> impl Iterator<Item = (&AnchoredBatch, &BatchScan)> {
+        let (_, of_anchors) = self.scan.batches.split_at(self.scan.batches.len() - self.anchored.len());
+        self.anchored.iter().zip(of_anchors)
     }
 
     /// How many positions are missing.

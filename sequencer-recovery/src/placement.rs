@@ -104,7 +104,7 @@ pub struct Open {
 }
 
 /// The judgement on all missing positions of a stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Judgement {
     /// Positions with their event, ascending. Every position and every event occurs once.
     pub placements: Vec<Placement>,

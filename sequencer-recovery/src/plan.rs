@@ -18,8 +18,9 @@ use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
 use crate::plan_file::{
     KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
-    PlannedEvent, PlannedOpen, PlannedStream, SCHEMA,
+    PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
 };
+use crate::reissue::{self, OnReissue};
 use crate::survey::{Survey, SurveyInput};
 
 /// What the operator decides.
@@ -31,6 +32,8 @@ pub struct PlanOptions {
     pub floor: Option<FloorChoice>,
     /// How much work the search for placements may do.
     pub budget: Budget,
+    /// What to do about numbers that were given out twice; `None`: show them and leave them.
+    pub on_reissue: Option<OnReissue>,
 }
 
 /// The plan in numbers, for people and for scripts. Documented in docs/plan.md.
@@ -75,6 +78,12 @@ pub struct PlanTotals {
     pub open_by_grade: BTreeMap<Grade, u64>,
     /// Events that their agents still have to push: never numbered, as far as anybody knows.
     pub never_sequenced: u64,
+    /// Numbers that were given out twice.
+    pub reissued: u64,
+    /// Of these, how many the plan leaves as they are.
+    pub reissued_left: u64,
+    /// Events that get another number.
+    pub moves: u64,
 }
 
 /// One stream of the plan.
@@ -108,6 +117,26 @@ pub struct StreamSummary {
     pub open: Vec<PlannedOpen>,
     /// Events that their agents still have to push.
     pub never_sequenced: u64,
+    /// Numbers that were given out twice.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reissued: u64,
+    /// What the plan does about them, or what it costs to do nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reissue_note: Option<String>,
+    /// Both histories, number by number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reissue: Vec<PlannedReissue>,
+    /// Events that get another number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<PlannedMove>,
+    /// Commitments that go, since they are over events that move.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<PlannedSuperseded>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What became of one batch.
@@ -128,6 +157,12 @@ pub struct BatchSummary {
 pub struct StreamPlan {
     /// The line that opens its section.
     pub header: PlannedStream,
+    /// Numbers that were given out twice, ascending.
+    pub reissues: Vec<PlannedReissue>,
+    /// Commitments that go.
+    pub superseded: Vec<PlannedSuperseded>,
+    /// Events that get another number, by the number that they have.
+    pub moves: Vec<PlannedMove>,
     /// Its events, ascending.
     pub events: Vec<PlannedEvent>,
     /// Its commitments, ascending.
@@ -144,6 +179,8 @@ impl StreamPlan {
     /// True if there is something to do.
     pub fn changes(&self) -> bool {
         !self.events.is_empty()
+            || !self.moves.is_empty()
+            || !self.superseded.is_empty()
             || !self.commitments.is_empty()
             || !self.bookkeeping.is_empty()
             || self.header.counter_after != self.header.counter_before
@@ -202,20 +239,36 @@ pub async fn plan(
         let examined = survey.examine(view, state, input, progress, cancel).await?;
         not_checked.extend(examined.not_checked.iter().cloned());
         let evidence = survey.evidence(&state.stream);
-        let judgement = judge(
-            &state.stream,
-            &examined.missing_ranges(),
-            &examined.targets,
+        let holders = &survey.collected.holders;
+        let found = reissue::find(
+            view,
+            &examined,
             evidence,
-            &survey.collected.holders,
+            holders,
+            &survey.keys,
             options.budget,
-        );
-        let plan = plan_stream(view, &examined, evidence, judgement, options, &survey).await?;
+            cancel,
+        )
+        .await?;
+        let plan = match &found {
+            Some(reissue) => reissue.plan_stream(view, &examined, options, &survey).await?,
+            None => {
+                let judgement = judge(
+                    &state.stream,
+                    &examined.missing_ranges(),
+                    &examined.targets,
+                    evidence,
+                    holders,
+                    options.budget,
+                );
+                plan_stream(view, &examined, evidence, judgement, options, &survey, None).await?
+            }
+        };
         add_totals(&mut totals, &plan);
-        if plan.changes() || !plan.open.is_empty() {
+        if plan.changes() || !plan.open.is_empty() || !plan.reissues.is_empty() {
             write_stream(&mut writer, &plan).map_err(io)?;
         }
-        if plan.changes() || plan.summary.missing > 0 {
+        if plan.changes() || plan.summary.missing > 0 || !plan.reissues.is_empty() {
             streams.push(plan.summary);
         }
     }
@@ -236,6 +289,15 @@ pub async fn plan(
 
 fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std::io::Result<()> {
     writer.line(&PlanLine::Stream(Box::new(plan.header.clone())))?;
+    for reissue in &plan.reissues {
+        writer.line(&PlanLine::Reissue(Box::new(reissue.clone())))?;
+    }
+    for superseded in &plan.superseded {
+        writer.line(&PlanLine::Superseded(superseded.clone()))?;
+    }
+    for moved in &plan.moves {
+        writer.line(&PlanLine::Move(Box::new(moved.clone())))?;
+    }
     for event in &plan.events {
         writer.line(&PlanLine::Event(Box::new(event.clone())))?;
     }
@@ -266,9 +328,13 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
         *of_grade = of_grade.saturating_add(open.count());
     }
     totals.never_sequenced += summary.never_sequenced;
+    totals.reissued += summary.reissued;
+    totals.reissued_left += plan.header.reissued;
+    totals.moves += plan.header.moves;
 }
 
-/// Plans one stream from what is known of it and how its missing positions were judged.
+/// Plans one stream from what is known of it and how its missing positions were judged. If the log was written again
+/// from a position on, `rewritten_from`, the times of what stands there say nothing about what belongs there.
 ///
 /// # Errors
 /// What the log's database says; a floor below a proof.
@@ -279,6 +345,7 @@ pub async fn plan_stream(
     judgement: Judgement,
     options: &PlanOptions,
     survey: &Survey,
+    rewritten_from: Option<u64>,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
     let floor = floor::choose(&examined.witnesses, options.floor)
@@ -287,7 +354,7 @@ pub async fn plan_stream(
         .placements
         .into_iter()
         .partition(|p| options.accept.admits(p.grade));
-    let events = planned_events(view, &stream, evidence, &used).await?;
+    let events = planned_events(view, &stream, evidence, &used, rewritten_from).await?;
     let solved: Vec<PlannedBatch> = examined
         .targets
         .iter()
@@ -388,6 +455,9 @@ pub async fn plan_stream(
         events: events.len() as u64,
         commitments: commitments.len() as u64,
         open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
+        moves: 0,
+        superseded: 0,
+        reissued: 0,
     };
     let summary = StreamSummary {
         stream,
@@ -403,9 +473,17 @@ pub async fn plan_stream(
         bookkeeping: bookkeeping.clone(),
         open: open.clone(),
         never_sequenced,
+        reissued: 0,
+        reissue_note: None,
+        reissue: Vec::new(),
+        moves: Vec::new(),
+        superseded: Vec::new(),
     };
     Ok(StreamPlan {
         header,
+        reissues: Vec::new(),
+        superseded: Vec::new(),
+        moves: Vec::new(),
         events,
         commitments,
         bookkeeping,
@@ -479,6 +557,7 @@ async fn planned_events(
     stream: &StreamKey,
     evidence: &StreamEvidence,
     placements: &[Placement],
+    rewritten_from: Option<u64>,
 ) -> Result<Vec<PlannedEvent>, RecoveryError> {
     let mut events: Vec<PlannedEvent> = Vec::with_capacity(placements.len());
     let mut previous: Option<(u64, Timestamp)> = None;
@@ -488,7 +567,10 @@ async fn planned_events(
         let sequenced_at = match (known, previous) {
             (Some(at), _) => at,
             (None, Some((position, at))) if position + 1 == placement.position => at,
-            (None, _) => match view.last_sequenced_before(stream, placement.position).await? {
+            (None, _) => match view
+                .last_sequenced_before(stream, placement.position.min(rewritten_from.unwrap_or(u64::MAX)))
+                .await?
+            {
                 Some(at) => previous.map_or(at, |(_, planned)| planned.max(at)),
                 // The first event of a stream: its own time is the best there is.
                 None => candidate.event.created_at.parse().unwrap_or(Timestamp(0)),

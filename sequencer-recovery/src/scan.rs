@@ -100,6 +100,8 @@ pub struct BatchRange {
     pub start: u64,
     /// Last position (inclusive).
     pub end: u64,
+    /// The root that it should have.
+    pub root: Hash32,
 }
 
 /// What the pass made of a range.
@@ -109,12 +111,12 @@ pub struct BatchScan {
     pub present: u64,
     /// The root, if all positions are there.
     pub root: Option<Hash32>,
-    /// The leaves by position, if not all are there.
+    /// The leaves by position, if not all are there or their root is not what it should be.
     pub leaves: BTreeMap<u64, Hash32>,
 }
 
 /// The outcome of the pass.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scan {
     /// See [`crate::fingerprint`].
     pub fingerprint: Hash32,
@@ -234,19 +236,21 @@ impl BatchScan {
     fn of(range: &BatchRange, leaves: Vec<(u64, Hash32)>) -> Self {
         let present = leaves.len() as u64;
         let width = range.end.checked_sub(range.start).and_then(|n| n.checked_add(1));
-        if width == Some(present) {
-            let leaves: Vec<Hash32> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-            Self {
-                present,
-                root: merkle::root(&leaves),
-                leaves: BTreeMap::new(),
-            }
+        let root = (width == Some(present))
+            .then(|| {
+                let leaves: Vec<Hash32> = leaves.iter().map(|(_, leaf)| *leaf).collect();
+                merkle::root(&leaves)
+            })
+            .flatten();
+        let leaves = if root == Some(range.root) {
+            BTreeMap::new()
         } else {
-            Self {
-                present,
-                root: None,
-                leaves: leaves.into_iter().collect(),
-            }
+            leaves.into_iter().collect()
+        };
+        Self {
+            present,
+            root,
+            leaves,
         }
     }
 }
