@@ -41,6 +41,7 @@ mod entry;
 mod error;
 mod export;
 mod family;
+mod grow;
 mod jsonb;
 mod log;
 mod outline;

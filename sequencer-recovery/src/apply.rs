@@ -1,7 +1,8 @@
 //! Applying a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
 //! committed. Running it again changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use ves::{
     Timestamp,
 };
 
+use crate::append::{self, PlannedAppend};
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
@@ -74,8 +76,10 @@ pub struct AppliedStream {
     /// Numbers that were given out twice and stay with the event that has them now.
     #[serde(skip_serializing_if = "is_zero")]
     pub reissued: u64,
-    /// Events inserted.
+    /// Events inserted at positions that were lost.
     pub events: u64,
+    /// Events inserted after the floor, which were never sequenced.
+    pub appended: u64,
     /// Receipts inserted.
     pub receipts: u64,
     /// Of them signed: by a witness's receipt or with the given key.
@@ -141,7 +145,10 @@ impl ApplyReport {
 
     /// Numbers that were given out twice and stay so, over all streams.
     pub fn reissued(&self) -> u64 {
-        self.streams.iter().map(|s| s.reissued).fold(0, u64::saturating_add)
+        self.streams
+            .iter()
+            .map(|s| s.reissued)
+            .fold(0, u64::saturating_add)
     }
 
     /// Positions that stay open, over all streams.
@@ -229,6 +236,7 @@ async fn apply_all(
                 options,
                 undo: undo.as_deref_mut(),
                 applied: &mut applied,
+                versions: BTreeMap::new(),
             };
             job.run(log, &mut lines, progress, cancel).await
         };
@@ -278,6 +286,7 @@ impl AppliedStream {
         let rows = self.events
             + self.moved
             + self.commitments_superseded
+            + self.appended
             + self.receipts
             + self.commands
             + self.commands_forgotten
@@ -296,6 +305,7 @@ impl AppliedStream {
             reissued: header.reissued,
             not_checked: Vec::new(),
             events: 0,
+            appended: 0,
             receipts: 0,
             receipts_signed: 0,
             commands: 0,
@@ -378,9 +388,13 @@ impl Sections {
         Ok(group)
     }
 
+    /// The commitments and the bookkeeping of this stream, which stand before what is appended.
     fn rest(&mut self) -> Result<(Vec<PlannedCommitment>, PlannedBookkeeping), RecoveryError> {
         let (mut commitments, mut bookkeeping) = (Vec::new(), PlannedBookkeeping::default());
-        while !matches!(self.peek()?, None | Some(PlanLine::Stream(_))) {
+        while !matches!(
+            self.peek()?,
+            None | Some(PlanLine::Stream(_) | PlanLine::Append(_))
+        ) {
             match self.next.take() {
                 Some(PlanLine::Commitment(commitment)) => commitments.push(*commitment),
                 Some(PlanLine::Bookkeeping(rest)) => bookkeeping = *rest,
@@ -388,6 +402,17 @@ impl Sections {
             }
         }
         Ok((commitments, bookkeeping))
+    }
+
+    /// The next events that this stream gets at its end, at most a group.
+    fn next_appends(&mut self) -> Result<Vec<PlannedAppend>, RecoveryError> {
+        let mut group = Vec::new();
+        while group.len() < GROUP && matches!(self.peek()?, Some(PlanLine::Append(_))) {
+            if let Some(PlanLine::Append(append)) = self.next.take() {
+                group.push(*append);
+            }
+        }
+        Ok(group)
     }
 
     fn skip_to_next_stream(&mut self) -> Result<(), RecoveryError> {
@@ -404,6 +429,8 @@ struct Job<'a> {
     options: &'a ApplyOptions,
     undo: Option<&'a mut UndoWriter>,
     applied: &'a mut AppliedStream,
+    /// Entity versions as they were and as they became, for the undo bundle.
+    versions: BTreeMap<Entity, (Option<i64>, i64)>,
 }
 
 impl Job<'_> {
@@ -495,6 +522,26 @@ impl Job<'_> {
         entities.extend(bookkeeping.raise_versions.iter().cloned());
         self.keep_books(&mut repair, &bookkeeping, defaults).await?;
         self.raise_versions(&mut repair, entities).await?;
+        self.append_all(
+            &mut repair,
+            lines,
+            &keys,
+            defaults,
+            &mut expected,
+            progress,
+            cancel,
+        )
+        .await?;
+        let versions = std::mem::take(&mut self.versions);
+        self.record(
+            versions
+                .into_iter()
+                .map(|(entity, (before, after))| UndoLine::Version {
+                    entity,
+                    before,
+                    after,
+                }),
+        )?;
         let rows: Vec<Commitment> = commitments.iter().map(|c| commitment_row(&stream, c)).collect();
         self.applied.commitments = repair.insert_commitments(&rows).await?;
         self.record(rows.iter().map(|c| UndoLine::Commitment { batch_id: c.batch_id }))?;
@@ -564,7 +611,7 @@ impl Job<'_> {
         self.record(new.into_iter().map(|command_id| UndoLine::Command { command_id }))
     }
 
-    /// Raises entity versions, and records what they were.
+    /// Raises entity versions, and notes what they were.
     async fn raise_versions(
         &mut self,
         repair: &mut Repair,
@@ -576,11 +623,7 @@ impl Job<'_> {
             for drift in repair.view().version_drift(&stream).await?.all()? {
                 let after = i64::try_from(drift.events).unwrap_or(i64::MAX);
                 if drift.version.is_none_or(|version| version < after) && entities.contains(&drift.entity) {
-                    raised.push(UndoLine::Version {
-                        entity: drift.entity,
-                        before: drift.version,
-                        after,
-                    });
+                    raised.push((drift.entity, (drift.version, after)));
                 }
             }
         }
@@ -593,7 +636,8 @@ impl Job<'_> {
             );
             return Err(RecoveryError::Outcome { stream, what });
         }
-        self.record(raised)
+        self.versions.extend(raised);
+        Ok(())
     }
 
     /// Puts right what follows from events that are there already.
@@ -745,6 +789,149 @@ fn at_line(error: RecoveryError, group: &[PlannedEvent], first: u64) -> Recovery
     }
 }
 
+/// Appending.
+impl Job<'_> {
+    /// Gives what was never sequenced the next numbers, as the sequencer would: each event is checked again as it
+    /// checks them, and writes what an accepted event writes.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own, and there is one caller"
+    )]
+    async fn append_all(
+        &mut self,
+        repair: &mut Repair,
+        lines: &mut Sections,
+        keys: &KeyRegistry,
+        defaults: Option<ReceiptDefaults>,
+        expected: &mut Expectation,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), RecoveryError> {
+        let header = self.header;
+        let stream = header.stream;
+        let mut next = match header.counter_after {
+            Some(last) if header.appended > 0 => (last + 1).saturating_sub(header.appended),
+            _ => return Ok(()),
+        };
+        // Now, as the sequencer would say; never before what has a lower number.
+        let mut now = repair.view().database_time().await?;
+        if let Some(last) = repair.view().last_sequenced_before(&stream, next).await? {
+            now = now.max(last);
+        }
+        loop {
+            cancel.check()?;
+            let group = lines.next_appends()?;
+            if group.is_empty() {
+                return Ok(());
+            }
+            self.append_group(repair, &group, &mut next, now, keys, defaults, expected)
+                .await?;
+            progress.advance(group.len() as u64);
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own, and there is one caller"
+    )]
+    async fn append_group(
+        &mut self,
+        repair: &mut Repair,
+        group: &[PlannedAppend],
+        next: &mut u64,
+        now: Timestamp,
+        keys: &KeyRegistry,
+        defaults: Option<ReceiptDefaults>,
+        expected: &mut Expectation,
+    ) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        let ids: Vec<CommandId> = group.iter().filter_map(|a| a.event.command_id).collect();
+        let known = repair.view().remembered_commands(&stream, &ids).await?.all()?;
+        let mut accepted: BTreeSet<CommandId> = known.into_iter().collect();
+        let mut grown: BTreeMap<Entity, (Option<i64>, i64)> = BTreeMap::new();
+        let (mut events, mut receipts, mut commands) = (Vec::new(), Vec::new(), Vec::new());
+        for planned in group {
+            let event = &planned.event;
+            let refused = |what: String| RecoveryError::Refused {
+                stream,
+                sequence: planned.sequence,
+                what: format!("event {} cannot be appended: {what}", event.event_id),
+            };
+            if event.stream != stream || planned.sequence != *next {
+                return Err(refused(format!(
+                    "the plan gives it {} in {}",
+                    planned.sequence, event.stream
+                )));
+            }
+            *next += 1;
+            let checked = match append::flaw(event) {
+                Some(flaw) => Err(flaw),
+                None => append::check_key(event, keys, planned.judge_keys, now),
+            };
+            checked.map_err(|rejection| refused(format!("{}: {}", rejection.reason, rejection.message)))?;
+            if let Some(command) = event.command_id {
+                if !accepted.insert(command) {
+                    return Err(refused(format!("duplicate_command_id: {command}")));
+                }
+                commands.push((command, now));
+            }
+            let entity = append::entity_of(event);
+            let found = match grown.get(&entity) {
+                Some(found) => *found,
+                None => (repair.view().entity_version(&stream, &entity).await?, 0),
+            };
+            let version = found.0.unwrap_or(0) + found.1;
+            if let Some(wanted) = event.base_version.filter(|wanted| *wanted != version) {
+                return Err(refused(format!(
+                    "version_conflict: expected {wanted}, actual {version}"
+                )));
+            }
+            grown.insert(entity, (found.0, found.1 + 1));
+            let signing_hash = event.signing_hash();
+            let hash = receipt_hash(&stream, &event.event_id, planned.sequence, &signing_hash);
+            let receipt = make_receipt(
+                event.event_id,
+                planned.sequence,
+                now,
+                hash,
+                defaults,
+                self.options,
+            )
+            .map_err(refused)?;
+            self.applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
+            expected.add(planned.sequence, event, &signing_hash, &receipt);
+            events.push(RestoredEvent {
+                event: event.clone(),
+                sequence_number: planned.sequence,
+                event_signing_hash: signing_hash,
+                sequenced_at: now,
+            });
+            receipts.push(receipt);
+        }
+        self.applied.appended += repair.insert_events(&events).await?;
+        self.applied.receipts += repair.insert_receipts(&receipts).await?;
+        self.record(events.iter().map(|restored| UndoLine::Event {
+            sequence: restored.sequence_number,
+            event_id: restored.event.event_id,
+            leaf: leaf_of(&stream, restored.sequence_number, &restored.event),
+        }))?;
+        self.remember(repair, &commands).await?;
+        for (entity, (before, more)) in grown {
+            repair.add_to_entity_version(&entity, more).await?;
+            let after = before.unwrap_or(0) + more;
+            match self.versions.entry(entity) {
+                // Raised before: what it was then is what undo goes back to.
+                Entry::Occupied(mut known) => known.get_mut().1 = after,
+                Entry::Vacant(new) => {
+                    new.insert((before, after));
+                    self.applied.entity_versions += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 fn new_receipt(
     stream: &StreamKey,
     entry: &LogEntry,
@@ -857,14 +1044,7 @@ async fn not_yet_applied(
             let leaf = planned_leaf(&stream, planned);
             match stored.get(&planned.sequence) {
                 Some(there) if *there == leaf => {}
-                Some(_) => return Ok(Some(format!("position {} holds another event", planned.sequence))),
-                None => {
-                    let what = format!(
-                        "the events, commitments or receipts differ, and {} is empty",
-                        planned.sequence
-                    );
-                    return Ok(Some(what));
-                }
+                there => return Ok(Some(differs(planned.sequence, there.is_some()))),
             }
         }
     }
@@ -883,15 +1063,36 @@ async fn not_yet_applied(
             return Ok(Some(format!("commitment {} is not there", planned.batch_id)));
         }
     }
-    Ok(None)
+    loop {
+        let group = lines.next_appends()?;
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return Ok(None);
+        };
+        let stored = stored_leaves(view, &stream, first.sequence..=last.sequence).await?;
+        for planned in &group {
+            let there = stored.get(&planned.sequence);
+            if there != Some(&leaf_of(&stream, planned.sequence, &planned.event)) {
+                return Ok(Some(differs(planned.sequence, there.is_some())));
+            }
+        }
+    }
+}
+
+/// How a position differs from what the plan has for it.
+fn differs(sequence: u64, filled: bool) -> String {
+    if filled {
+        format!("position {sequence} holds another event")
+    } else {
+        format!("the events, commitments or receipts differ, and {sequence} is empty")
+    }
 }
 
 pub(crate) async fn stored_leaves(
     view: &mut View,
     stream: &StreamKey,
     range: RangeInclusive<u64>,
-) -> Result<std::collections::BTreeMap<u64, Hash32>, RecoveryError> {
-    let mut leaves = std::collections::BTreeMap::new();
+) -> Result<BTreeMap<u64, Hash32>, RecoveryError> {
+    let mut leaves = BTreeMap::new();
     view.for_each_leaf_input(stream, range, &mut |chunk| {
         for input in chunk.into_iter().flatten() {
             let leaf = leaf_hash(
@@ -909,12 +1110,11 @@ pub(crate) async fn stored_leaves(
 }
 
 fn planned_leaf(stream: &StreamKey, planned: &PlannedEvent) -> Hash32 {
-    leaf_hash(
-        stream,
-        planned.sequence,
-        &planned.event.signing_hash(),
-        &planned.event.agent_signature,
-    )
+    leaf_of(stream, planned.sequence, &planned.event)
+}
+
+fn leaf_of(stream: &StreamKey, sequence: u64, event: &ves::Event) -> Hash32 {
+    leaf_hash(stream, sequence, &event.signing_hash(), &event.agent_signature)
 }
 
 async fn receipt_defaults(

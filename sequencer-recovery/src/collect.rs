@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
 use event_log::{LeafInput, Log, LogEntry, StreamFilter, View};
-use outbox_sync::{Content, HeldRow, Origin, Outbox, OutboxMeta, RenderingSearch, RowCheck, RowError};
+use outbox_sync::{
+    Content, HeldRow, Origin, Outbox, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck, RowError,
+};
 use rayon::prelude::*;
 use serde::Serialize;
 use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
 
+use crate::append::{self, Rejection, Waiting};
 use crate::error::RecoveryError;
 use crate::evidence::{Candidate, Claim, HeldReceipt, HolderId, Holders, Refused, Saying, StreamEvidence};
 use crate::finding::{Code, Finding};
@@ -312,6 +315,13 @@ impl Source<'_> {
         if let Content::Unsigned { .. } = row.content {
             heard.unsigned += 1;
         }
+        if let Origin::Outbox { local_seq, status } = row.origin
+            && (matches!(status, OutboxStatus::Synced | OutboxStatus::Rejected)
+                || row.claimed_sequence.is_some())
+        {
+            let progress = evidence.progress.entry(self.holder).or_default();
+            progress.answered_to = progress.answered_to.max(Some(local_seq));
+        }
         if let Some((stream, at)) = in_log.get(&row.event_id) {
             if let (Origin::Outbox { local_seq, .. }, Content::Signed(event)) = (&row.origin, &row.content)
                 && *stream == row.stream
@@ -336,6 +346,9 @@ impl Source<'_> {
                 None => {}
             }
             return;
+        }
+        if let Origin::Outbox { local_seq, status } = row.origin {
+            self.note_waiting(&row, local_seq, status, check.as_ref(), evidence);
         }
         let place = row.place.to_string();
         match (row.content, check) {
@@ -385,6 +398,35 @@ impl Source<'_> {
         }
     }
 
+    /// Keeps what `append` asks of a row: where it stands in the agent's own order, and what is wrong with it.
+    fn note_waiting(
+        &self,
+        row: &HeldRow,
+        local_seq: i64,
+        status: OutboxStatus,
+        check: Option<&RowCheck>,
+        evidence: &mut StreamEvidence,
+    ) {
+        let event = row.content.event();
+        let flaw = match (&row.content, event, check) {
+            (Content::Malformed { why }, ..) => Some(Rejection::unsigned(why.clone())),
+            (_, Some(event), Some(check)) => append::flaw(event).or_else(|| match &check.signature {
+                SignatureCheck::Invalid => Some(Rejection::unsigned("its signature does not hold")),
+                _ => None,
+            }),
+            _ => Some(Rejection::unsigned(
+                "it is unsigned, or nothing that was tried gives what was signed",
+            )),
+        };
+        evidence.waiting.entry(row.event_id).or_default().push(Waiting {
+            holder: self.holder,
+            local_seq,
+            status,
+            agent: event.map(|event| event.source_agent_id),
+            flaw,
+        });
+    }
+
     /// The agent's cursors are claims too: of numbers given out, without saying to which event.
     fn note_cursors(&self, meta: &OutboxMeta, collected: &mut Collected) {
         let (Some(tenant_id), Some(store_id)) = (meta.tenant_id, meta.store_id) else {
@@ -400,6 +442,10 @@ impl Source<'_> {
             ("head_sequence", meta.head_sequence),
         ] {
             if let Some(sequence) = value {
+                if name == "last_pushed_sequence" {
+                    let evidence = collected.streams.entry(stream).or_default();
+                    evidence.progress.entry(self.holder).or_default().last_pushed = value;
+                }
                 let who = format!("{} ({name})", self.file);
                 let witness = Witness {
                     sequence,
@@ -505,7 +551,9 @@ async fn differing(
 ) -> Result<Vec<RangeInclusive<u64>>, RecoveryError> {
     let ours = leaves(view, stream, window.clone()).await?;
     let theirs = leaves(other, stream, window).await?;
-    let differing = theirs.into_iter().filter(|(position, leaf)| ours.get(position) != Some(leaf));
+    let differing = theirs
+        .into_iter()
+        .filter(|(position, leaf)| ours.get(position) != Some(leaf));
     Ok(gap::ranges(differing.map(|(position, _)| position)))
 }
 
@@ -630,7 +678,7 @@ fn check_held(event: &Event, row: &HeldRow, keys: &KeyRegistry) -> RowCheck {
 
 /// Whether a JSON text holds the escape `\u0000`. PostgreSQL's jsonb refuses it, so the sequencer never took
 /// such an event (interop §3), and planning it would sink the rest of its stream.
-fn has_escaped_nul(json: &str) -> bool {
+pub(crate) fn has_escaped_nul(json: &str) -> bool {
     let mut rest = json;
     while let Some(at) = rest.find('\\') {
         rest = &rest[at + 1..];

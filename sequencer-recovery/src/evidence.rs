@@ -8,6 +8,7 @@ use outbox_sync::OutboxStatus;
 use serde::Serialize;
 use ves::{AgentId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
 
+use crate::append::{Progress, Waiting};
 use crate::floor::Witness;
 
 /// A witness's database or file, as an index into [`Holders`].
@@ -135,6 +136,10 @@ pub struct StreamEvidence {
     pub known_order: BTreeMap<AgentId, BTreeMap<u64, i64>>,
     /// Receipts with a matching hash and a valid signature, by position.
     pub receipts: BTreeMap<u64, Vec<HeldReceipt>>,
+    /// Rows of agents' own outboxes whose events the log lacks, by event.
+    pub waiting: BTreeMap<EventId, Vec<Waiting>>,
+    /// How far each outbox got with the sequencer.
+    pub progress: BTreeMap<HolderId, Progress>,
     /// Who knows which highest number.
     pub witnesses: Vec<Witness>,
     /// How many rows are not used.

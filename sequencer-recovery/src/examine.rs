@@ -252,7 +252,10 @@ impl Examined {
 
     /// The anchored batches with what the pass over the events made of each.
     pub(crate) fn anchored_scans(&self) -> impl Iterator<Item = (&AnchoredBatch, &BatchScan)> {
-        let (_, of_anchors) = self.scan.batches.split_at(self.scan.batches.len() - self.anchored.len());
+        let (_, of_anchors) = self
+            .scan
+            .batches
+            .split_at(self.scan.batches.len() - self.anchored.len());
         self.anchored.iter().zip(of_anchors)
     }
 

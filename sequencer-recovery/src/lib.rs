@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod append;
 pub mod apply;
 pub mod audit;
 pub mod collect;

@@ -112,6 +112,8 @@ pub struct Judgement {
     pub open: Vec<Open>,
     /// What became of each target, by batch.
     pub outcomes: Vec<(BatchId, Outcome)>,
+    /// How often each holder's word of each kind turned out wrong.
+    pub refuted: BTreeMap<(HolderId, Saying), u64>,
 }
 
 /// Judges the missing positions of a stream.
@@ -693,6 +695,7 @@ impl<'a> Judge<'a> {
         open.sort_by_key(|o| *o.range.start());
         Judgement {
             open,
+            refuted,
             outcomes: self.outcomes.into_iter().collect(),
             placements: self.placed.into_values().collect(),
         }

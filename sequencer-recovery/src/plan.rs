@@ -10,6 +10,7 @@ use event_log::View;
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
+use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
@@ -34,6 +35,8 @@ pub struct PlanOptions {
     pub budget: Budget,
     /// What to do about numbers that were given out twice; `None`: show them and leave them.
     pub on_reissue: Option<OnReissue>,
+    /// Whether events that were never sequenced get the numbers after the floor.
+    pub append: Option<AppendOptions>,
 }
 
 /// The plan in numbers, for people and for scripts. Documented in docs/plan.md.
@@ -84,6 +87,10 @@ pub struct PlanTotals {
     pub reissued_left: u64,
     /// Events that get another number.
     pub moves: u64,
+    /// Events that were never sequenced and get the numbers after the floor.
+    pub appended: u64,
+    /// Events that wait and are not appended.
+    pub left_out: u64,
 }
 
 /// One stream of the plan.
@@ -132,6 +139,11 @@ pub struct StreamSummary {
     /// Commitments that go, since they are over events that move.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<PlannedSuperseded>,
+    /// Events that were never sequenced and get the numbers after the floor.
+    pub appended: u64,
+    /// Events that wait and are not appended, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
@@ -169,6 +181,8 @@ pub struct StreamPlan {
     pub commitments: Vec<PlannedCommitment>,
     /// What follows from the events and is put right beside them.
     pub bookkeeping: PlannedBookkeeping,
+    /// What is appended, ascending, and what waits and is not.
+    pub appending: Appending,
     /// What stays open, ascending.
     pub open: Vec<PlannedOpen>,
     /// In numbers.
@@ -183,6 +197,7 @@ impl StreamPlan {
             || !self.superseded.is_empty()
             || !self.commitments.is_empty()
             || !self.bookkeeping.is_empty()
+            || !self.appending.events.is_empty()
             || self.header.counter_after != self.header.counter_before
     }
 }
@@ -222,6 +237,7 @@ pub async fn plan(
             .map(|h| h.path.clone())
             .chain(input.anchors.iter().map(|path| path.display().to_string()))
             .collect(),
+        append: options.append.map(|append| describe_append(&append)),
     };
     let io = |source| RecoveryError::Io {
         path: "the plan".into(),
@@ -251,7 +267,11 @@ pub async fn plan(
         )
         .await?;
         let plan = match &found {
-            Some(reissue) => reissue.plan_stream(view, &examined, options, &survey).await?,
+            Some(reissue) => {
+                reissue
+                    .plan_stream(view, &examined, options, &survey, made_at)
+                    .await?
+            }
             None => {
                 let judgement = judge(
                     &state.stream,
@@ -261,14 +281,18 @@ pub async fn plan(
                     holders,
                     options.budget,
                 );
-                plan_stream(view, &examined, evidence, judgement, options, &survey, None).await?
+                plan_stream(
+                    view, &examined, evidence, judgement, options, &survey, None, made_at,
+                )
+                .await?
             }
         };
         add_totals(&mut totals, &plan);
-        if plan.changes() || !plan.open.is_empty() || !plan.reissues.is_empty() {
+        let left = !plan.reissues.is_empty() || !plan.appending.left_out.is_empty();
+        if plan.changes() || !plan.open.is_empty() || left {
             write_stream(&mut writer, &plan).map_err(io)?;
         }
-        if plan.changes() || plan.summary.missing > 0 || !plan.reissues.is_empty() {
+        if plan.changes() || plan.summary.missing > 0 || left {
             streams.push(plan.summary);
         }
     }
@@ -307,6 +331,12 @@ fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std:
     if !plan.bookkeeping.is_empty() {
         writer.line(&PlanLine::Bookkeeping(Box::new(plan.bookkeeping.clone())))?;
     }
+    for append in &plan.appending.events {
+        writer.line(&PlanLine::Append(Box::new(append.clone())))?;
+    }
+    for left_out in &plan.appending.left_out {
+        writer.line(&PlanLine::LeftOut(Box::new(left_out.clone())))?;
+    }
     for open in &plan.open {
         writer.line(&PlanLine::Open(open.clone()))?;
     }
@@ -331,6 +361,8 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
     totals.reissued += summary.reissued;
     totals.reissued_left += plan.header.reissued;
     totals.moves += plan.header.moves;
+    totals.appended += summary.appended;
+    totals.left_out += summary.left_out.len() as u64;
 }
 
 /// Plans one stream from what is known of it and how its missing positions were judged. If the log was written again
@@ -346,13 +378,15 @@ pub async fn plan_stream(
     options: &PlanOptions,
     survey: &Survey,
     rewritten_from: Option<u64>,
+    now: Timestamp,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
     let floor = floor::choose(&examined.witnesses, options.floor)
         .map_err(|source| RecoveryError::Floor { stream, source })?;
     let (used, unused): (Vec<Placement>, Vec<Placement>) = judgement
         .placements
-        .into_iter()
+        .iter()
+        .cloned()
         .partition(|p| options.accept.admits(p.grade));
     let events = planned_events(view, &stream, evidence, &used, rewritten_from).await?;
     let solved: Vec<PlannedBatch> = examined
@@ -377,13 +411,13 @@ pub async fn plan_stream(
 
     let mut open: Vec<PlannedOpen> = judgement
         .open
-        .into_iter()
+        .iter()
         .map(|o| PlannedOpen {
             from: *o.range.start(),
             to: *o.range.end(),
             grade: o.grade,
-            reason: o.reason,
-            rivals: o.rivals,
+            reason: o.reason.clone(),
+            rivals: o.rivals.clone(),
             batch: None,
         })
         .collect();
@@ -399,7 +433,7 @@ pub async fn plan_stream(
     let open = by_batch(open, &examined.batches);
 
     let highest_placed = events.last().map(|e| e.sequence);
-    let counter_after = [
+    let counter_placed = [
         examined.state.counter,
         floor.as_ref().map(|f| f.counter),
         highest_placed,
@@ -407,6 +441,24 @@ pub async fn plan_stream(
     .into_iter()
     .flatten()
     .max();
+    let appending = match options.append {
+        None => Appending::default(),
+        Some(append) => {
+            let input = AppendInput {
+                examined,
+                evidence,
+                judgement: &judgement,
+                holders: &survey.collected.holders,
+                keys: &survey.keys,
+                placed: &events,
+                counter: counter_placed.unwrap_or(0),
+                now,
+                options: append,
+            };
+            append::appending(view, &input).await?
+        }
+    };
+    let counter_after = appending.events.last().map(|e| e.sequence).or(counter_placed);
     let placed_ids: std::collections::HashSet<_> = events.iter().map(|e| e.event.event_id).collect();
     let claimed_ids: std::collections::HashSet<_> =
         evidence.claims.values().flatten().map(|c| c.event_id).collect();
@@ -420,6 +472,7 @@ pub async fn plan_stream(
                 && !claimed_ids.contains(&c.event.event_id)
         })
         .count() as u64;
+    let appended = appending.events.len() as u64;
     let mut bookkeeping = examined.bookkeeping.clone();
     // A command whose event goes back is remembered rightly; one whose event may still turn up keeps its place.
     let commands: BTreeSet<_> = events.iter().filter_map(|e| e.event.command_id).collect();
@@ -454,6 +507,7 @@ pub async fn plan_stream(
         not_heard: survey.not_heard(&examined.scan.tally.agents),
         events: events.len() as u64,
         commitments: commitments.len() as u64,
+        appended,
         open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
         moves: 0,
         superseded: 0,
@@ -472,12 +526,14 @@ pub async fn plan_stream(
         floor,
         bookkeeping: bookkeeping.clone(),
         open: open.clone(),
-        never_sequenced,
+        never_sequenced: never_sequenced.saturating_sub(appended),
         reissued: 0,
         reissue_note: None,
         reissue: Vec::new(),
         moves: Vec::new(),
         superseded: Vec::new(),
+        appended,
+        left_out: appending.left_out.clone(),
     };
     Ok(StreamPlan {
         header,
@@ -487,9 +543,20 @@ pub async fn plan_stream(
         events,
         commitments,
         bookkeeping,
+        appending,
         open,
         summary,
     })
+}
+
+/// The choice about appending, in words.
+fn describe_append(options: &AppendOptions) -> String {
+    let which = if options.doubtful {
+        "never-sequenced and doubtful"
+    } else {
+        "never-sequenced"
+    };
+    format!("{which}, keys judged {}", options.judge_keys)
 }
 
 /// Cuts open ranges at the bounds of known batches, and names the batch of each part.

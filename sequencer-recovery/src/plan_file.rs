@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
+use crate::append::{LeftOut, PlannedAppend};
 use crate::floor::Floor;
 use crate::grade::Grade;
 
@@ -43,6 +44,9 @@ pub struct PlanHeader {
     pub floor: String,
     /// The witnesses heard.
     pub witnesses: Vec<String>,
+    /// Whether events that were never sequenced are appended, and how their keys are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append: Option<String>,
 }
 
 /// What is to be done in one stream; opens its section.
@@ -69,6 +73,9 @@ pub struct PlannedStream {
     pub events: u64,
     /// How many commitment lines follow.
     pub commitments: u64,
+    /// How many events are appended; `counter_after` is the number of the last of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub appended: u64,
     /// How many positions stay open.
     pub open_positions: u64,
     /// How many move lines follow.
@@ -88,9 +95,9 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl PlannedStream {
-    /// While the file is read its counts go down: whether every line that it announced was there.
-    fn is_complete(&self) -> bool {
-        self.events + self.commitments + self.moves + self.superseded == 0
+    /// How many lines its section announces. While the file is read the counts go down.
+    fn announced(&self) -> u64 {
+        self.events + self.commitments + self.appended + self.moves + self.superseded
     }
 }
 
@@ -298,6 +305,10 @@ pub enum PlanLine {
     Commitment(Box<PlannedCommitment>),
     /// Bookkeeping of that stream.
     Bookkeeping(Box<PlannedBookkeeping>),
+    /// An event that was never sequenced and gets the next number of that stream.
+    Append(Box<PlannedAppend>),
+    /// An event that waits in an outbox and is not appended.
+    LeftOut(Box<LeftOut>),
     /// Open positions of that stream.
     Open(PlannedOpen),
     /// The last line.
@@ -451,7 +462,7 @@ impl PlanFile {
                 }
                 Some(PlanLine::Plan(_)) => return Err(bad("a second header")),
                 Some(PlanLine::Stream(stream)) => {
-                    if section.is_some_and(|s| !s.is_complete()) {
+                    if section.is_some_and(|s| s.announced() > 0) {
                         return Err(bad("the stream before has fewer lines than it announced"));
                     }
                     section = Some(*stream);
@@ -476,10 +487,19 @@ impl PlanFile {
                     Some(s) if s.commitments > 0 => s.commitments -= 1,
                     _ => return Err(bad("a commitment that no stream announced")),
                 },
+                Some(PlanLine::Append(_)) => match &mut section {
+                    Some(s) if s.appended > 0 => s.appended -= 1,
+                    _ => return Err(bad("an event to append that no stream announced")),
+                },
                 Some(PlanLine::Open(open)) if open.from > open.to => {
                     return Err(bad("a range that ends before it starts"));
                 }
-                Some(PlanLine::Open(_) | PlanLine::Bookkeeping(_) | PlanLine::Reissue(_)) => {
+                Some(
+                    PlanLine::Open(_)
+                    | PlanLine::Bookkeeping(_)
+                    | PlanLine::Reissue(_)
+                    | PlanLine::LeftOut(_),
+                ) => {
                     if section.is_none() {
                         return Err(bad("a line of no stream"));
                     }
@@ -493,7 +513,7 @@ impl PlanFile {
                             written: sha256,
                         });
                     }
-                    if section.is_some_and(|s| !s.is_complete()) {
+                    if section.is_some_and(|s| s.announced() > 0) {
                         return Err(bad("the last stream has fewer lines than it announced"));
                     }
                     break sha256;
@@ -755,6 +775,7 @@ mod tests {
             accept: "receipted".into(),
             floor: "claimed".into(),
             witnesses: vec![],
+            append: None,
         }
     }
 
@@ -770,6 +791,7 @@ mod tests {
             not_heard: vec![],
             events,
             commitments: 0,
+            appended: 0,
             open_positions: 2,
             moves: 0,
             superseded: 0,

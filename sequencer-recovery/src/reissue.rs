@@ -133,7 +133,9 @@ pub async fn find(
     let receipted = evidence.receipts.keys().copied().find(|p| !contains(&gaps, *p));
     if let Some(position) = receipted.filter(|p| examined.state.last.is_some_and(|last| *p <= last)) {
         from = Some(position);
-        signs.push(format!("a signed receipt gives number {position} to an event that is not there"));
+        signs.push(format!(
+            "a signed receipt gives number {position} to an event that is not there"
+        ));
     }
     let suspects = suspects(view, examined, evidence).await?;
     for suspect in &suspects {
@@ -141,7 +143,9 @@ pub async fn find(
         let id = suspect.target.batch_id;
         if let Some(position) = suspect.late.filter(|late| from.is_none_or(|from| *late < from)) {
             from = Some(position);
-            signs.push(format!("{position} was numbered after batch {id}, which it is in, had been anchored"));
+            signs.push(format!(
+                "{position} was numbered after batch {id}, which it is in, had been anchored"
+            ));
         }
         if !suspect.whole && suspect.late.is_none() && suspect.named.is_none() {
             continue;
@@ -203,7 +207,10 @@ async fn suspects<'a>(
         }
         let says_otherwise = |position: &u64| {
             let claims = evidence.claims.get(position).into_iter().flatten();
-            named.contains(position) || claims.into_iter().any(|c| !evidence.candidates_of(c.event_id).is_empty())
+            named.contains(position)
+                || claims
+                    .into_iter()
+                    .any(|c| !evidence.candidates_of(c.event_id).is_empty())
         };
         suspects.push(Suspect {
             target: Target {
@@ -245,11 +252,18 @@ async fn try_cuts(
         ..budget
     };
     let lowest = cuts.iter().min().copied().unwrap_or(1);
-    let entries = view.entries(stream, lowest..=*suspect.target.range.end()).await?.rows;
+    let entries = view
+        .entries(stream, lowest..=*suspect.target.range.end())
+        .await?
+        .rows;
     for cut in cuts {
         let evidence = without(evidence, &entries, cut, keys);
         let target = Target {
-            present: suspect.present.range(..cut).map(|(p, leaf)| (*p, *leaf)).collect(),
+            present: suspect
+                .present
+                .range(..cut)
+                .map(|(p, leaf)| (*p, *leaf))
+                .collect(),
             ..suspect.target.clone()
         };
         let taken = suspect.present.range(cut..).map(|(p, _)| *p);
@@ -261,7 +275,8 @@ async fn try_cuts(
             continue;
         }
         let another = |p: &&Placement| {
-            suspect.present.contains_key(&p.position) && evidence.standing.get(&p.position) != Some(&p.candidate)
+            suspect.present.contains_key(&p.position)
+                && evidence.standing.get(&p.position) != Some(&p.candidate)
         };
         if let Some(first) = judgement.placements.iter().find(another) {
             return Ok(Some(first.position));
@@ -295,7 +310,10 @@ fn without(evidence: &StreamEvidence, entries: &[LogEntry], cut: u64, keys: &Key
         });
         for (position, claim) in evidence.elsewhere.remove(&event.event_id).unwrap_or_default() {
             // The log does not contradict this one: it is about the number that the event had before.
-            if let Some(count) = evidence.contradicted_claims.get_mut(&(claim.holder, claim.saying)) {
+            if let Some(count) = evidence
+                .contradicted_claims
+                .get_mut(&(claim.holder, claim.saying))
+            {
                 *count -= 1;
             }
             evidence.add_claim(position, claim);
@@ -306,7 +324,10 @@ fn without(evidence: &StreamEvidence, entries: &[LogEntry], cut: u64, keys: &Key
 }
 
 impl Reissue {
-    #[expect(clippy::too_many_arguments, reason = "what was found so far, for the one caller")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what was found so far, for the one caller"
+    )]
     async fn draw_up(
         view: &mut View,
         examined: &Examined,
@@ -337,7 +358,11 @@ impl Reissue {
                 range: a.sequence_start..=a.sequence_end,
                 root: a.events_root,
                 grade: Grade::Proven,
-                present: scanned.leaves.range(..from).map(|(p, leaf)| (*p, *leaf)).collect(),
+                present: scanned
+                    .leaves
+                    .range(..from)
+                    .map(|(p, leaf)| (*p, *leaf))
+                    .collect(),
             })
             .filter(|t| t.range.end() >= t.range.start())
             .filter(|t| t.range.end() - t.range.start() >= t.present.len() as u64)
@@ -388,8 +413,12 @@ impl Reissue {
 
     /// Both histories, number by number.
     pub fn histories(&self, examined: &Examined, holders: &Holders) -> Vec<PlannedReissue> {
-        let placed: BTreeMap<u64, &Placement> =
-            self.judgement.placements.iter().map(|p| (p.position, p)).collect();
+        let placed: BTreeMap<u64, &Placement> = self
+            .judgement
+            .placements
+            .iter()
+            .map(|p| (p.position, p))
+            .collect();
         self.newcomers
             .iter()
             .map(|newcomer| {
@@ -439,7 +468,11 @@ impl Reissue {
         let broken = examined
             .anchored
             .iter()
-            .filter(|a| self.newcomers.iter().any(|n| (a.sequence_start..=a.sequence_end).contains(&n.position)))
+            .filter(|a| {
+                self.newcomers
+                    .iter()
+                    .any(|n| (a.sequence_start..=a.sequence_end).contains(&n.position))
+            })
             .count();
         format!(
             "from {} on the log has another history than the {broken} anchored batch(es) there: commitments after them \
@@ -458,13 +491,29 @@ impl Reissue {
         examined: &Examined,
         options: &PlanOptions,
         survey: &Survey,
+        now: Timestamp,
     ) -> Result<StreamPlan, RecoveryError> {
+        // What is appended goes behind what moves to the end, and its checks depend on what stands there then.
+        let append_later = options.append.is_some();
+        let options = &PlanOptions {
+            append: None,
+            ..*options
+        };
         let mut plan = match options.on_reissue {
-            Some(OnReissue::KeepAnchored) => self.keep_anchored(view, examined, options, survey).await?,
+            Some(OnReissue::KeepAnchored) => self.keep_anchored(view, examined, options, survey, now).await?,
             decided => {
                 let judgement = self.judgement_around(examined, decided.is_some());
-                let mut plan =
-                    plan::plan_stream(view, examined, &self.evidence, judgement, options, survey, None).await?;
+                let mut plan = plan::plan_stream(
+                    view,
+                    examined,
+                    &self.evidence,
+                    judgement,
+                    options,
+                    survey,
+                    None,
+                    now,
+                )
+                .await?;
                 let cost = self.cost_of_leaving(examined);
                 plan.header.reissued = self.newcomers.len() as u64;
                 plan.summary.reissue_note = Some(match decided {
@@ -477,6 +526,12 @@ impl Reissue {
                 plan
             }
         };
+        if append_later {
+            let note = plan.summary.reissue_note.get_or_insert_default();
+            note.push_str(
+                "; nothing is appended to this stream before that is settled: plan again afterwards",
+            );
+        }
         plan.reissues = self.histories(examined, &survey.collected.holders);
         plan.summary.reissued = self.newcomers.len() as u64;
         plan.summary.reissue = plan.reissues.clone();
@@ -492,7 +547,10 @@ impl Reissue {
                 continue;
             }
             let candidate = &self.evidence.candidates[placement.candidate];
-            let in_log = self.newcomers.iter().any(|n| n.event_id == candidate.event.event_id);
+            let in_log = self
+                .newcomers
+                .iter()
+                .any(|n| n.event_id == candidate.event.event_id);
             let wait = !decided && placement.position >= self.from;
             let reason = if in_log {
                 "the event that was promised it stands under another number now"
@@ -531,7 +589,10 @@ impl Reissue {
                 let target = self.targets.iter().find(|t| t.batch_id == *id);
                 let holds = |range: &RangeInclusive<u64>| {
                     self.newcomers.iter().any(|n| range.contains(&n.position))
-                        || intersection(&gaps, range).into_iter().flatten().any(|p| !filled.contains(&p))
+                        || intersection(&gaps, range)
+                            .into_iter()
+                            .flatten()
+                            .any(|p| !filled.contains(&p))
                 };
                 !matches!(outcome, Outcome::Solved { .. }) || target.is_some_and(|t| !holds(&t.range))
             })
@@ -541,6 +602,7 @@ impl Reissue {
             placements,
             open,
             outcomes,
+            refuted: self.judgement.refuted.clone(),
         }
     }
 
@@ -549,7 +611,8 @@ impl Reissue {
         let mut virtual_log = examined.clone();
         virtual_log.gaps = gaps_of(&self.missing, examined);
         virtual_log.targets.clone_from(&self.targets);
-        let touched = |start: u64, end: u64| self.newcomers.iter().any(|n| (start..=end).contains(&n.position));
+        let touched =
+            |start: u64, end: u64| self.newcomers.iter().any(|n| (start..=end).contains(&n.position));
         let anchored = |c: &Commitment| {
             examined.anchored.iter().any(|a| {
                 a.batch_id == c.batch_id
@@ -562,12 +625,17 @@ impl Reissue {
             .into_iter()
             .partition(|c| touched(c.sequence_start, c.sequence_end) && !anchored(c));
         virtual_log.commitments = kept;
-        virtual_log.batches.retain(|b| b.anchored || !superseded.iter().any(|c| c.batch_id == b.batch_id));
+        virtual_log
+            .batches
+            .retain(|b| b.anchored || !superseded.iter().any(|c| c.batch_id == b.batch_id));
         for batch in &mut virtual_log.batches {
             if touched(batch.sequence_start, batch.sequence_end) {
                 batch.verdict = BatchVerdict::NotChecked;
                 let range = batch.sequence_start..=batch.sequence_end;
-                let missing = self.missing.iter().flat_map(|m| intersection(std::slice::from_ref(m), &range));
+                let missing = self
+                    .missing
+                    .iter()
+                    .flat_map(|m| intersection(std::slice::from_ref(m), &range));
                 batch.missing = missing.map(|r| r.end() - r.start() + 1).sum();
             }
         }
@@ -588,6 +656,7 @@ impl Reissue {
         examined: &Examined,
         options: &PlanOptions,
         survey: &Survey,
+        now: Timestamp,
     ) -> Result<StreamPlan, RecoveryError> {
         let (mut virtual_log, superseded) = self.taken_out(examined);
         if let Some(checkpoint) = view.projection_checkpoint(&self.stream).await?
@@ -605,6 +674,7 @@ impl Reissue {
             options,
             survey,
             Some(self.from),
+            now,
         )
         .await?;
         let by_id: BTreeMap<EventId, &Newcomer> = self.newcomers.iter().map(|n| (n.event_id, n)).collect();
@@ -779,7 +849,10 @@ fn intersection(ranges: &[RangeInclusive<u64>], with: &RangeInclusive<u64>) -> V
 fn subtract(range: &RangeInclusive<u64>, of: &[RangeInclusive<u64>]) -> Vec<RangeInclusive<u64>> {
     let mut parts = Vec::new();
     let mut next = *range.start();
-    for taken in of.iter().filter(|t| t.end() >= range.start() && t.start() <= range.end()) {
+    for taken in of
+        .iter()
+        .filter(|t| t.end() >= range.start() && t.start() <= range.end())
+    {
         if *taken.start() > next {
             parts.push(next..=taken.start() - 1);
         }

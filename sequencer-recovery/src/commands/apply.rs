@@ -115,6 +115,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
         "STREAM (TENANT/STORE)",
         "STATUS",
         "EVENTS",
+        "APPENDED",
         "RECEIPTS",
         "SIGNED",
         "COMMANDS",
@@ -135,6 +136,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
             s.stream.to_string(),
             status.to_owned(),
             s.events.to_string(),
+            s.appended.to_string(),
             s.receipts.to_string(),
             s.receipts_signed.to_string(),
             s.commands.to_string(),
@@ -150,8 +152,14 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
     print_not_checked(out, &report.not_checked)?;
     out.line("")?;
     let events: u64 = report.streams.iter().map(|s| s.events).sum();
+    let appended: u64 = report.streams.iter().map(|s| s.appended).sum();
+    let appended = if appended > 0 {
+        format!(", {appended} appended")
+    } else {
+        String::new()
+    };
     out.line(&format!(
-        "{} stream(s) changed, {events} event(s) back, {} position(s) stay open.",
+        "{} stream(s) changed, {events} event(s) back{appended}, {} position(s) stay open.",
         report.changed(),
         report.open_positions()
     ))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::grade::Accept;
@@ -49,6 +50,43 @@ pub struct PlanArgs {
     /// How many guesses to try for each batch before it is left open
     #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
     solve_candidates: u64,
+
+    #[command(flatten)]
+    append: AppendArgs,
+}
+
+/// What becomes of events that wait in outboxes.
+#[derive(Debug, Args)]
+struct AppendArgs {
+    /// Give events that wait in outboxes and were never sequenced the numbers after the floor, as the sequencer would:
+    /// checked as it checks them, in each agent's own order. Without it their agents push them again
+    #[arg(long, value_name = "WHICH")]
+    append: Option<Which>,
+
+    /// Append events too that may have been sequenced at a position that is lost: they get a second number then
+    #[arg(long, requires = "append")]
+    append_doubtful: bool,
+
+    /// When the keys of appended events are judged: now, as the sequencer does, or created-at, when the event says that
+    /// it was made
+    #[arg(long, value_name = "WHEN", requires = "append", default_value_t)]
+    judge_keys: JudgeKeys,
+}
+
+/// Which events are appended.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Which {
+    /// Events that were never sequenced
+    NeverSequenced,
+}
+
+impl AppendArgs {
+    fn options(&self) -> Option<AppendOptions> {
+        self.append.map(|Which::NeverSequenced| AppendOptions {
+            judge_keys: self.judge_keys,
+            doubtful: self.append_doubtful,
+        })
+    }
 }
 
 /// Runs the command.
@@ -62,6 +100,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             ..Budget::default()
         },
         on_reissue: args.on_reissue,
+        append: args.append.options(),
     };
     let path = args.out.as_path();
     if path.exists() {
@@ -238,7 +277,8 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         for open in joined(&s.open) {
             out.line(&format!("  open: {open}"))?;
         }
-        if s.never_sequenced > 0 {
+        print_appending(out, s)?;
+        if s.never_sequenced > 0 && s.left_out.is_empty() {
             out.line(&format!(
                 "  {} event(s) in outboxes were never numbered, as far as anybody knows: their agents push them again",
                 s.never_sequenced
@@ -256,14 +296,20 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         }
     };
     out.line(&format!(
-        "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.",
+        "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.{}",
         t.missing,
         t.events,
         by(&t.by_grade),
         t.open,
         by(&t.open_by_grade),
         t.commitments,
-        t.counters
+        t.counters,
+        match (t.appended, t.left_out) {
+            (0, 0) => String::new(),
+            (appended, left_out) => format!(
+                " {appended} event(s) that were never sequenced are appended, {left_out} that wait are left out."
+            ),
+        }
     ))
 }
 
@@ -301,7 +347,10 @@ pub fn print_histories<W: std::io::Write>(
             None => "not known".into(),
         };
         let becomes = becomes(r.sequence);
-        out.line(&format!("    {:>6}  before: {before}; now: {}{becomes}", r.sequence, r.now))?;
+        out.line(&format!(
+            "    {:>6}  before: {before}; now: {}{becomes}",
+            r.sequence, r.now
+        ))?;
     }
     match reissue.len().saturating_sub(SHOWN_REISSUES) {
         0 => Ok(()),
@@ -311,6 +360,29 @@ pub fn print_histories<W: std::io::Write>(
 
 /// So many numbers that were given out twice are shown for a stream.
 const SHOWN_REISSUES: usize = 20;
+
+/// What is appended, and what waits and is not.
+fn print_appending<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+    if let (1.., Some(last)) = (s.appended, s.counter_after) {
+        out.line(&format!(
+            "  {} event(s) that were never sequenced are appended, at {}-{last}",
+            s.appended,
+            last + 1 - s.appended
+        ))?;
+    }
+    for left in &s.left_out {
+        let why = match (left.left_out, left.reason) {
+            (LeftOutAs::Rejected, Some(reason)) => format!("the sequencer would refuse it, {reason}"),
+            (LeftOutAs::Rejected, None) => "the sequencer would refuse it".to_owned(),
+            (LeftOutAs::Doubtful, _) => "doubtful (--append-doubtful)".to_owned(),
+        };
+        out.line(&format!(
+            "  not appended: {} ({} row {}): {why}: {}",
+            left.event_id, left.outbox, left.local_seq, left.message
+        ))?;
+    }
+    Ok(())
+}
 
 /// Open positions for people: neighbours of one grade are one line, since each may have a reason of its own.
 fn joined(open: &[PlannedOpen]) -> Vec<String> {

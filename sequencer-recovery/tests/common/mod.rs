@@ -11,6 +11,7 @@ use std::time::Duration;
 use anchor_verify::Importer;
 use rusqlite::Connection;
 use rusqlite::types::Value as Sqlite;
+use sequencer_recovery::append::{LeftOut, PlannedAppend};
 use sequencer_recovery::plan_file::{
     PlanFile, PlanLine, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedOpen, PlannedStream,
 };
@@ -448,6 +449,8 @@ pub struct Section {
     pub commitments: Vec<PlannedCommitment>,
     pub open: Vec<PlannedOpen>,
     pub bookkeeping: PlannedBookkeeping,
+    pub appended: Vec<PlannedAppend>,
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The plan by store.
@@ -462,10 +465,14 @@ pub fn read_plan(path: &Path) -> BTreeMap<String, Section> {
                 commitments: Vec::new(),
                 open: Vec::new(),
                 bookkeeping: PlannedBookkeeping::default(),
+                appended: Vec::new(),
+                left_out: Vec::new(),
             }),
             PlanLine::Event(event) => sections.last_mut().unwrap().events.push(*event),
             PlanLine::Commitment(commitment) => sections.last_mut().unwrap().commitments.push(*commitment),
             PlanLine::Bookkeeping(books) => sections.last_mut().unwrap().bookkeeping = *books,
+            PlanLine::Append(append) => sections.last_mut().unwrap().appended.push(*append),
+            PlanLine::LeftOut(left) => sections.last_mut().unwrap().left_out.push(*left),
             PlanLine::Open(open) => sections.last_mut().unwrap().open.push(open),
             _ => {}
         }
