@@ -139,7 +139,10 @@ impl ApplyReport {
 
     /// Numbers that were given out twice and stay so, over all streams.
     pub fn reissued(&self) -> u64 {
-        self.streams.iter().map(|s| s.reissued).fold(0, u64::saturating_add)
+        self.streams
+            .iter()
+            .map(|s| s.reissued)
+            .fold(0, u64::saturating_add)
     }
 
     /// Positions that stay open, over all streams.

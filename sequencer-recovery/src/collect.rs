@@ -505,7 +505,9 @@ async fn differing(
 ) -> Result<Vec<RangeInclusive<u64>>, RecoveryError> {
     let ours = leaves(view, stream, window.clone()).await?;
     let theirs = leaves(other, stream, window).await?;
-    let differing = theirs.into_iter().filter(|(position, leaf)| ours.get(position) != Some(leaf));
+    let differing = theirs
+        .into_iter()
+        .filter(|(position, leaf)| ours.get(position) != Some(leaf));
     Ok(gap::ranges(differing.map(|(position, _)| position)))
 }
 

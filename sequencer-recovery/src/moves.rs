@@ -108,7 +108,9 @@ impl Moves {
             moved.superseded_receipts += repair.remove_receipts(ids).await?;
         }
         let highest = self.moves.iter().map(|m| m.from.max(m.to)).max().unwrap_or(0);
-        let parking = highest.max(counter_after.unwrap_or(0)).max(repair.counter_before().unwrap_or(0));
+        let parking = highest
+            .max(counter_after.unwrap_or(0))
+            .max(repair.counter_before().unwrap_or(0));
         repair.renumber_events(&renumbered, parking).await?;
         for receipts in receipts.chunks(GROUP) {
             repair.insert_receipts(receipts).await?;
@@ -228,7 +230,12 @@ impl Moves {
 }
 
 fn leaf_of(stream: &StreamKey, entry: &LogEntry, at: u64) -> Hash32 {
-    leaf_hash(stream, at, &entry.event_signing_hash, &entry.event.agent_signature)
+    leaf_hash(
+        stream,
+        at,
+        &entry.event_signing_hash,
+        &entry.event.agent_signature,
+    )
 }
 
 /// Checks that an event is the one that the plan means and that it verifies, and makes its receipt.
@@ -241,13 +248,22 @@ fn check_move(
 ) -> Result<Receipt, String> {
     let event = &entry.event;
     if !event.check_payload().is_match() || event.signing_hash() != entry.event_signing_hash {
-        return Err(format!("event {} does not verify, so it gets no receipt", event.event_id));
+        return Err(format!(
+            "event {} does not verify, so it gets no receipt",
+            event.event_id
+        ));
     }
     if leaf_of(stream, entry, planned.to) != planned.leaf {
-        return Err(format!("event {} is not the one that the plan was made for", event.event_id));
+        return Err(format!(
+            "event {} is not the one that the plan was made for",
+            event.event_id
+        ));
     }
     if entry.receipt.as_ref().map(|r| r.receipt_hash) != planned.superseded_receipt {
-        return Err(format!("the receipt of event {} is not the one that the plan names", event.event_id));
+        return Err(format!(
+            "the receipt of event {} is not the one that the plan names",
+            event.event_id
+        ));
     }
     let hash = receipt_hash(stream, &event.event_id, planned.to, &entry.event_signing_hash);
     let at: Timestamp = planned.sequenced_at;

@@ -25,10 +25,11 @@ use ves::{EventId, Hash32, KeyRegistry, Receipt, StreamKey, Timestamp};
 use crate::error::RecoveryError;
 use crate::evidence::{Candidate, Holders, Saying, StreamEvidence};
 use crate::examine::{BatchVerdict, Examined};
+use crate::facts::History;
 use crate::finding::{Code, Finding};
 use crate::gap::{self, Gap};
 use crate::grade::Grade;
-use crate::placement::{Budget, Judgement, Open, Outcome, Placement, Target, judge};
+use crate::placement::{Budget, Judgement, Open, Outcome, Placement, Question, Target, judge};
 use crate::plan::{self, PlanOptions, StreamPlan};
 use crate::plan_file::{PlannedEvent, PlannedMove, PlannedReissue, PlannedSuperseded};
 use crate::survey::Survey;
@@ -112,6 +113,13 @@ struct Suspect<'a> {
     named: Option<u64>,
 }
 
+impl Suspect<'_> {
+    /// Something else than an anchored event stands in it, whatever witnesses say.
+    fn certain(&self) -> bool {
+        self.whole || self.late.is_some()
+    }
+}
+
 /// Looks for numbers that were given out twice in one stream.
 ///
 /// # Errors
@@ -133,20 +141,57 @@ pub async fn find(
     let receipted = evidence.receipts.keys().copied().find(|p| !contains(&gaps, *p));
     if let Some(position) = receipted.filter(|p| examined.state.last.is_some_and(|last| *p <= last)) {
         from = Some(position);
-        signs.push(format!("a signed receipt gives number {position} to an event that is not there"));
+        signs.push(format!(
+            "a signed receipt gives number {position} to an event that is not there"
+        ));
     }
-    let suspects = suspects(view, examined, evidence).await?;
+    let mut suspects = suspects(view, examined, evidence).await?;
+    suspects.retain(|s| s.whole || s.late.is_some() || s.named.is_some());
+    // A batch that can be made whole around what stands there holds no newcomer.
+    let partial: Vec<Target> = suspects
+        .iter()
+        .filter(|s| !s.certain())
+        .map(|s| Target {
+            present: s.present.clone(),
+            ..s.target.clone()
+        })
+        .collect();
+    let question = Question {
+        stream: &stream,
+        missing: &gaps,
+        targets: &partial,
+        history: &examined.scan.history,
+    };
+    let usual = judge(&question, evidence, holders, budget);
+    let solved = |id| {
+        usual
+            .outcomes
+            .iter()
+            .any(|(of, o)| *of == id && matches!(o, Outcome::Solved { .. }))
+    };
+    suspects.retain(|s| s.certain() || !solved(s.target.batch_id));
     for suspect in &suspects {
         cancel.check()?;
         let id = suspect.target.batch_id;
-        if let Some(position) = suspect.late.filter(|late| from.is_none_or(|from| *late < from)) {
-            from = Some(position);
-            signs.push(format!("{position} was numbered after batch {id}, which it is in, had been anchored"));
+        if let Some(position) = suspect.late {
+            from = Some(from.map_or(position, |from| from.min(position)));
+            signs.push(format!(
+                "{position} was numbered after batch {id}, which it is in, had been anchored"
+            ));
+            break;
         }
-        if !suspect.whole && suspect.late.is_none() && suspect.named.is_none() {
-            continue;
-        }
-        if let Some(position) = try_cuts(view, suspect, &stream, evidence, holders, keys, budget).await? {
+        if let Some(position) = try_cuts(
+            view,
+            suspect,
+            &stream,
+            &examined.scan.history,
+            evidence,
+            holders,
+            keys,
+            budget,
+        )
+        .await?
+        {
             if from.is_none_or(|from| position < from) {
                 from = Some(position);
             }
@@ -203,7 +248,10 @@ async fn suspects<'a>(
         }
         let says_otherwise = |position: &u64| {
             let claims = evidence.claims.get(position).into_iter().flatten();
-            named.contains(position) || claims.into_iter().any(|c| !evidence.candidates_of(c.event_id).is_empty())
+            named.contains(position)
+                || claims
+                    .into_iter()
+                    .any(|c| !evidence.candidates_of(c.event_id).is_empty())
         };
         suspects.push(Suspect {
             target: Target {
@@ -212,6 +260,7 @@ async fn suspects<'a>(
                 root: anchor.events_root,
                 grade: Grade::Proven,
                 present: BTreeMap::new(),
+                times: scanned.times.clone(),
             },
             whole: scanned.root.is_some(),
             present,
@@ -229,12 +278,13 @@ async fn try_cuts(
     view: &mut View,
     suspect: &Suspect<'_>,
     stream: &StreamKey,
+    history: &History,
     evidence: &StreamEvidence,
     holders: &Holders,
     keys: &KeyRegistry,
     budget: Budget,
 ) -> Result<Option<u64>, RecoveryError> {
-    let mut cuts: Vec<u64> = suspect.late.into_iter().chain(suspect.named).collect();
+    let mut cuts: Vec<u64> = suspect.named.into_iter().collect();
     for &position in suspect.present.keys() {
         if !cuts.contains(&position) {
             cuts.push(position);
@@ -245,23 +295,43 @@ async fn try_cuts(
         ..budget
     };
     let lowest = cuts.iter().min().copied().unwrap_or(1);
-    let entries = view.entries(stream, lowest..=*suspect.target.range.end()).await?.rows;
+    let entries = view
+        .entries(stream, lowest..=*suspect.target.range.end())
+        .await?
+        .rows;
     for cut in cuts {
         let evidence = without(evidence, &entries, cut, keys);
         let target = Target {
-            present: suspect.present.range(..cut).map(|(p, leaf)| (*p, *leaf)).collect(),
+            present: suspect
+                .present
+                .range(..cut)
+                .map(|(p, leaf)| (*p, *leaf))
+                .collect(),
+            times: suspect
+                .target
+                .times
+                .range(..cut)
+                .map(|(p, at)| (*p, *at))
+                .collect(),
             ..suspect.target.clone()
         };
         let taken = suspect.present.range(cut..).map(|(p, _)| *p);
         let absent = target.range.clone().filter(|p| !suspect.present.contains_key(p));
         let open: BTreeSet<u64> = taken.chain(absent).collect();
         let missing = gap::ranges(open);
-        let judgement = judge(stream, &missing, &[target], &evidence, holders, budget);
+        let question = Question {
+            stream,
+            missing: &missing,
+            targets: &[target],
+            history: &history.before(cut),
+        };
+        let judgement = judge(&question, &evidence, holders, budget);
         if !matches!(judgement.outcomes[..], [(_, Outcome::Solved { .. })]) {
             continue;
         }
         let another = |p: &&Placement| {
-            suspect.present.contains_key(&p.position) && evidence.standing.get(&p.position) != Some(&p.candidate)
+            suspect.present.contains_key(&p.position)
+                && evidence.standing.get(&p.position) != Some(&p.candidate)
         };
         if let Some(first) = judgement.placements.iter().find(another) {
             return Ok(Some(first.position));
@@ -295,7 +365,10 @@ fn without(evidence: &StreamEvidence, entries: &[LogEntry], cut: u64, keys: &Key
         });
         for (position, claim) in evidence.elsewhere.remove(&event.event_id).unwrap_or_default() {
             // The log does not contradict this one: it is about the number that the event had before.
-            if let Some(count) = evidence.contradicted_claims.get_mut(&(claim.holder, claim.saying)) {
+            if let Some(count) = evidence
+                .contradicted_claims
+                .get_mut(&(claim.holder, claim.saying))
+            {
                 *count -= 1;
             }
             evidence.add_claim(position, claim);
@@ -306,7 +379,10 @@ fn without(evidence: &StreamEvidence, entries: &[LogEntry], cut: u64, keys: &Key
 }
 
 impl Reissue {
-    #[expect(clippy::too_many_arguments, reason = "what was found so far, for the one caller")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what was found so far, for the one caller"
+    )]
     async fn draw_up(
         view: &mut View,
         examined: &Examined,
@@ -337,7 +413,12 @@ impl Reissue {
                 range: a.sequence_start..=a.sequence_end,
                 root: a.events_root,
                 grade: Grade::Proven,
-                present: scanned.leaves.range(..from).map(|(p, leaf)| (*p, *leaf)).collect(),
+                present: scanned
+                    .leaves
+                    .range(..from)
+                    .map(|(p, leaf)| (*p, *leaf))
+                    .collect(),
+                times: scanned.times.range(..from).map(|(p, at)| (*p, *at)).collect(),
             })
             .filter(|t| t.range.end() >= t.range.start())
             .filter(|t| t.range.end() - t.range.start() >= t.present.len() as u64)
@@ -350,7 +431,13 @@ impl Reissue {
         );
         let vacated = entries.iter().map(|e| e.sequence_number);
         let missing = union(&examined.missing_ranges(), &gap::ranges(vacated));
-        let judgement = judge(&stream, &missing, &targets, &evidence, holders, budget);
+        let question = Question {
+            stream: &stream,
+            missing: &missing,
+            targets: &targets,
+            history: &examined.scan.history.before(from),
+        };
+        let judgement = judge(&question, &evidence, holders, budget);
         // An event that belongs where it stands (pushed again at the same place in the order) has only one history.
         let in_place: BTreeSet<u64> = judgement
             .placements
@@ -388,8 +475,12 @@ impl Reissue {
 
     /// Both histories, number by number.
     pub fn histories(&self, examined: &Examined, holders: &Holders) -> Vec<PlannedReissue> {
-        let placed: BTreeMap<u64, &Placement> =
-            self.judgement.placements.iter().map(|p| (p.position, p)).collect();
+        let placed: BTreeMap<u64, &Placement> = self
+            .judgement
+            .placements
+            .iter()
+            .map(|p| (p.position, p))
+            .collect();
         self.newcomers
             .iter()
             .map(|newcomer| {
@@ -439,7 +530,11 @@ impl Reissue {
         let broken = examined
             .anchored
             .iter()
-            .filter(|a| self.newcomers.iter().any(|n| (a.sequence_start..=a.sequence_end).contains(&n.position)))
+            .filter(|a| {
+                self.newcomers
+                    .iter()
+                    .any(|n| (a.sequence_start..=a.sequence_end).contains(&n.position))
+            })
             .count();
         format!(
             "from {} on the log has another history than the {broken} anchored batch(es) there: commitments after them \
@@ -464,7 +559,8 @@ impl Reissue {
             decided => {
                 let judgement = self.judgement_around(examined, decided.is_some());
                 let mut plan =
-                    plan::plan_stream(view, examined, &self.evidence, judgement, options, survey, None).await?;
+                    plan::plan_stream(view, examined, &self.evidence, judgement, options, survey, None)
+                        .await?;
                 let cost = self.cost_of_leaving(examined);
                 plan.header.reissued = self.newcomers.len() as u64;
                 plan.summary.reissue_note = Some(match decided {
@@ -492,7 +588,10 @@ impl Reissue {
                 continue;
             }
             let candidate = &self.evidence.candidates[placement.candidate];
-            let in_log = self.newcomers.iter().any(|n| n.event_id == candidate.event.event_id);
+            let in_log = self
+                .newcomers
+                .iter()
+                .any(|n| n.event_id == candidate.event.event_id);
             let wait = !decided && placement.position >= self.from;
             let reason = if in_log {
                 "the event that was promised it stands under another number now"
@@ -531,7 +630,10 @@ impl Reissue {
                 let target = self.targets.iter().find(|t| t.batch_id == *id);
                 let holds = |range: &RangeInclusive<u64>| {
                     self.newcomers.iter().any(|n| range.contains(&n.position))
-                        || intersection(&gaps, range).into_iter().flatten().any(|p| !filled.contains(&p))
+                        || intersection(&gaps, range)
+                            .into_iter()
+                            .flatten()
+                            .any(|p| !filled.contains(&p))
                 };
                 !matches!(outcome, Outcome::Solved { .. }) || target.is_some_and(|t| !holds(&t.range))
             })
@@ -549,7 +651,8 @@ impl Reissue {
         let mut virtual_log = examined.clone();
         virtual_log.gaps = gaps_of(&self.missing, examined);
         virtual_log.targets.clone_from(&self.targets);
-        let touched = |start: u64, end: u64| self.newcomers.iter().any(|n| (start..=end).contains(&n.position));
+        let touched =
+            |start: u64, end: u64| self.newcomers.iter().any(|n| (start..=end).contains(&n.position));
         let anchored = |c: &Commitment| {
             examined.anchored.iter().any(|a| {
                 a.batch_id == c.batch_id
@@ -562,12 +665,17 @@ impl Reissue {
             .into_iter()
             .partition(|c| touched(c.sequence_start, c.sequence_end) && !anchored(c));
         virtual_log.commitments = kept;
-        virtual_log.batches.retain(|b| b.anchored || !superseded.iter().any(|c| c.batch_id == b.batch_id));
+        virtual_log
+            .batches
+            .retain(|b| b.anchored || !superseded.iter().any(|c| c.batch_id == b.batch_id));
         for batch in &mut virtual_log.batches {
             if touched(batch.sequence_start, batch.sequence_end) {
                 batch.verdict = BatchVerdict::NotChecked;
                 let range = batch.sequence_start..=batch.sequence_end;
-                let missing = self.missing.iter().flat_map(|m| intersection(std::slice::from_ref(m), &range));
+                let missing = self
+                    .missing
+                    .iter()
+                    .flat_map(|m| intersection(std::slice::from_ref(m), &range));
                 batch.missing = missing.map(|r| r.end() - r.start() + 1).sum();
             }
         }
@@ -779,7 +887,10 @@ fn intersection(ranges: &[RangeInclusive<u64>], with: &RangeInclusive<u64>) -> V
 fn subtract(range: &RangeInclusive<u64>, of: &[RangeInclusive<u64>]) -> Vec<RangeInclusive<u64>> {
     let mut parts = Vec::new();
     let mut next = *range.start();
-    for taken in of.iter().filter(|t| t.end() >= range.start() && t.start() <= range.end()) {
+    for taken in of
+        .iter()
+        .filter(|t| t.end() >= range.start() && t.start() <= range.end())
+    {
         if *taken.start() > next {
             parts.push(next..=taken.start() - 1);
         }

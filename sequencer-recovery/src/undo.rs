@@ -515,7 +515,11 @@ async fn compare_group(
             }
         }
         Group::Moved(events) => {
-            for event in events.iter().filter(|_| compared.from_left.is_none()).collect::<Vec<_>>() {
+            for event in events
+                .iter()
+                .filter(|_| compared.from_left.is_none())
+                .collect::<Vec<_>>()
+            {
                 let stored = stored_leaves(repair.view(), &stream, event.to..=event.to).await?;
                 if stored.get(&event.to) != Some(&event.leaf) {
                     compared.left(|| format!("event {} is not at {}", event.event_id, event.to));

@@ -61,7 +61,12 @@ impl Stage {
 
     fn witnesses(&self) -> Vec<String> {
         let path = |name: &str| text(&self.path(name));
-        vec!["--outbox".into(), path("outboxes"), "--anchors".into(), path("anchors.json")]
+        vec![
+            "--outbox".into(),
+            path("outboxes"),
+            "--anchors".into(),
+            path("anchors.json"),
+        ]
     }
 
     fn plan(&self, db: &Db, name: &str, more: &[&str]) -> (PathBuf, common::Ran) {
@@ -73,7 +78,10 @@ impl Stage {
     }
 
     fn audit(&self, db: &Db) -> (i32, Value) {
-        let ran = run(args(["audit", "--format", "json", "--db", &db.arg()], &self.witnesses()));
+        let ran = run(args(
+            ["audit", "--format", "json", "--db", &db.arg()],
+            &self.witnesses(),
+        ));
         (ran.code, ran.json())
     }
 }
@@ -82,13 +90,22 @@ impl Stage {
 fn events(dump: &Dump, store: &str) -> BTreeMap<u64, String> {
     let rows = dump.of_store("ves_events", store);
     rows.into_iter()
-        .map(|row| (get(row, "sequence_number").parse().unwrap(), get(row, "event_id").to_owned()))
+        .map(|row| {
+            (
+                get(row, "sequence_number").parse().unwrap(),
+                get(row, "event_id").to_owned(),
+            )
+        })
         .collect()
 }
 
 fn of_stream<'a>(list: &'a Value, stream: &StreamTruth) -> &'a Value {
     let store = stream.stream.store_id.to_string();
-    list.as_array().unwrap().iter().find(|s| s["store_id"] == store).unwrap()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["store_id"] == store)
+        .unwrap()
 }
 
 /// The numbers of a stream that two events have had. An event that was pushed again may have got its own number again.
@@ -102,7 +119,11 @@ fn twice(stream: &StreamTruth) -> Vec<&fixtures::Reissued> {
 }
 
 fn last_anchored(stream: &StreamTruth) -> u64 {
-    let ends = stream.commitments.iter().filter(|c| c.anchored).map(|c| c.sequence_end);
+    let ends = stream
+        .commitments
+        .iter()
+        .filter(|c| c.anchored)
+        .map(|c| c.sequence_end);
     ends.max().unwrap_or(0)
 }
 
@@ -111,10 +132,17 @@ fn check_kept_anchored(stage: &Stage, before: &Dump, after: &Dump, planned: &Val
     for stream in &stage.truth.streams {
         let store = stream.stream.store_id.to_string();
         let (was, is) = (events(before, &store), events(after, &store));
-        let counter_before_move = of_stream(&planned["streams"], stream)["floor"]["counter"].as_u64().unwrap();
+        let counter_before_move = of_stream(&planned["streams"], stream)["floor"]["counter"]
+            .as_u64()
+            .unwrap();
         let anchored = last_anchored(stream);
         for event in stream.events.iter().filter(|e| e.number <= anchored) {
-            assert_eq!(is.get(&event.number), Some(&event.event_id.to_string()), "{store} {}", event.number);
+            assert_eq!(
+                is.get(&event.number),
+                Some(&event.event_id.to_string()),
+                "{store} {}",
+                event.number
+            );
         }
         // No event is lost, none is there twice.
         let ids: BTreeSet<&String> = is.values().collect();
@@ -124,7 +152,10 @@ fn check_kept_anchored(stage: &Stage, before: &Dump, after: &Dump, planned: &Val
         let brought_back: BTreeSet<String> = stream
             .reissued
             .iter()
-            .filter(|r| r.was.is_some_and(|was| is.get(&was) == Some(&r.event_id.to_string())))
+            .filter(|r| {
+                r.was
+                    .is_some_and(|was| is.get(&was) == Some(&r.event_id.to_string()))
+            })
             .map(|r| r.event_id.to_string())
             .collect();
         let newcomers: Vec<String> = stream
@@ -134,7 +165,10 @@ fn check_kept_anchored(stage: &Stage, before: &Dump, after: &Dump, planned: &Val
             .filter(|id| !brought_back.contains(id))
             .collect();
         assert!(!newcomers.is_empty());
-        let tail: Vec<(u64, String)> = is.range(counter_before_move + 1..).map(|(n, e)| (*n, e.clone())).collect();
+        let tail: Vec<(u64, String)> = is
+            .range(counter_before_move + 1..)
+            .map(|(n, e)| (*n, e.clone()))
+            .collect();
         let expected: Vec<(u64, String)> = (counter_before_move + 1..).zip(newcomers).collect();
         assert_eq!(tail, expected, "{store}");
         assert_eq!(after.counter(&store), tail.last().map(|(n, _)| *n), "{store}");
@@ -148,7 +182,11 @@ fn check_kept_anchored(stage: &Stage, before: &Dump, after: &Dump, planned: &Val
             let root = format!("\\x{}", hex(&c.new_state_root.0));
             assert!(committed.contains(&(c.batch_id.to_string(), root)), "{store}");
         }
-        let known: BTreeSet<String> = stream.commitments.iter().map(|c| c.batch_id.to_string()).collect();
+        let known: BTreeSet<String> = stream
+            .commitments
+            .iter()
+            .map(|c| c.batch_id.to_string())
+            .collect();
         assert!(committed.iter().all(|(id, _)| known.contains(id)), "{store}");
         // Every event has the receipt of the number that it has.
         let receipts: BTreeMap<&str, u64> = after
@@ -185,7 +223,11 @@ fn keep_anchored(stage: &Stage, db: &Db) {
             }
         }
         assert_eq!(by_number.len(), twice(stream).len());
-        let found = audit["findings"].as_array().unwrap().iter().filter(|f| f["code"] == "reissue");
+        let found = audit["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|f| f["code"] == "reissue");
         assert!(found.count() >= stage.truth.streams.len());
     }
 
@@ -209,7 +251,10 @@ fn keep_anchored(stage: &Stage, db: &Db) {
         .map(|f| f["code"].as_str().unwrap())
         .collect();
     // Only what lies behind the anchors and was not asked for is open.
-    assert!(codes.iter().all(|c| ["gap.interior", "gap.tail"].contains(c)), "{codes:?} {audit:#}");
+    assert!(
+        codes.iter().all(|c| ["gap.interior", "gap.tail"].contains(c)),
+        "{codes:?} {audit:#}"
+    );
     assert_eq!(audit["totals"]["batches"]["failed"], 0);
 
     // Again: nothing to do. Back: as it was, row by row.
@@ -251,7 +296,11 @@ fn the_anchored_history_comes_back_and_the_newcomers_go_behind_it_in_postgresql(
     let db = server.load("reissue", &stage.path("recovered.sql"));
     keep_anchored(&stage, &db);
     // And on the way forward the sequencer goes on behind all of it.
-    let (path, _) = stage.plan(&db, "again.plan", &["--on-reissue", "keep-anchored", "--accept", "claimed"]);
+    let (path, _) = stage.plan(
+        &db,
+        "again.plan",
+        &["--on-reissue", "keep-anchored", "--accept", "claimed"],
+    );
     apply(&db, &path, &[]);
     let dump = db.dump();
     let mut writer = Writer::connect(&db.arg(), 7);
@@ -279,14 +328,24 @@ fn without_a_decision_nothing_is_touched_but_the_counter_and_both_histories_are_
             assert_eq!(of_plan["reissue"].as_array().unwrap().len(), twice(stream).len());
             let note = of_plan["reissue_note"].as_str().unwrap();
             assert!(
-                note.contains(if decision.is_some() { "SetRegistry refuses" } else { "--on-reissue" }),
+                note.contains(if decision.is_some() {
+                    "SetRegistry refuses"
+                } else {
+                    "--on-reissue"
+                }),
                 "{note}"
             );
             let (was, is) = (events(&before, &store), events(&after, &store));
-            assert!(was.iter().all(|(n, id)| is.get(n) == Some(id)), "{store}: nothing moves");
+            assert!(
+                was.iter().all(|(n, id)| is.get(n) == Some(id)),
+                "{store}: nothing moves"
+            );
             let first = stream.reissued[0].number;
             if decision.is_none() {
-                assert!(is.range(first..).eq(was.range(first..)), "{store}: nothing is added behind");
+                assert!(
+                    is.range(first..).eq(was.range(first..)),
+                    "{store}: nothing is added behind"
+                );
             }
             for event in stream.events.iter().filter(|e| !was.contains_key(&e.number)) {
                 if let Some(id) = is.get(&event.number) {
@@ -315,7 +374,11 @@ fn a_stream_that_was_only_cut_is_no_reissue() {
     assert!(!audit.to_string().contains("given out twice"), "{audit:#}");
     let (path, planned) = stage.plan(&db, "plan", &["--on-reissue", "keep-anchored"]);
     assert_eq!(planned.json()["totals"]["moves"], 0);
-    assert!(!std::fs::read_to_string(Path::new(&path)).unwrap().contains("\"type\":\"move\""));
+    assert!(
+        !std::fs::read_to_string(Path::new(&path))
+            .unwrap()
+            .contains("\"type\":\"move\"")
+    );
 }
 
 #[test]

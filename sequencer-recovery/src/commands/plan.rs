@@ -2,6 +2,7 @@
 
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
@@ -49,6 +50,11 @@ pub struct PlanArgs {
     /// How many guesses to try for each batch before it is left open
     #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
     solve_candidates: u64,
+
+    /// How long to search in all, in seconds; batches that are not decided by then stay open, and the plan says so.
+    /// Without it only --solve-candidates bounds the search
+    #[arg(long, value_name = "SECONDS")]
+    solve_seconds: Option<u64>,
 }
 
 /// Runs the command.
@@ -61,6 +67,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             tries: args.solve_candidates,
             ..Budget::default()
         },
+        solve_for: args.solve_seconds.map(Duration::from_secs),
         on_reissue: args.on_reissue,
     };
     let path = args.out.as_path();
@@ -301,7 +308,10 @@ pub fn print_histories<W: std::io::Write>(
             None => "not known".into(),
         };
         let becomes = becomes(r.sequence);
-        out.line(&format!("    {:>6}  before: {before}; now: {}{becomes}", r.sequence, r.now))?;
+        out.line(&format!(
+            "    {:>6}  before: {before}; now: {}{becomes}",
+            r.sequence, r.now
+        ))?;
     }
     match reissue.len().saturating_sub(SHOWN_REISSUES) {
         0 => Ok(()),
