@@ -13,6 +13,7 @@ use ves::{BatchId, Hash32, KeyRegistry, StreamKey, stream};
 
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
+use crate::facts::History;
 use crate::finding::{Code, Finding};
 use crate::floor::{self, BINDING, Witness};
 use crate::gap::{self, Gap, GapKind};
@@ -162,6 +163,7 @@ pub async fn examine(
         sequencer_key: input.sequencer_key,
         commitments: &commitments,
         ranges: &ranges,
+        history: History::wanted(evidence),
     };
     let scan = scan(view, &state, &scan_input, progress, cancel).await?;
     let witnesses = witnesses(&state, &commitments, &anchored, evidence);
@@ -773,6 +775,7 @@ fn add_target(
         root,
         grade,
         present: scanned.leaves.clone(),
+        times: scanned.times.clone(),
     };
     targets.insert((start, end, root), target);
 }

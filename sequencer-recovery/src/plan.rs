@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
@@ -16,7 +17,7 @@ use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
-use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
+use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
 use crate::plan_file::{
     KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
     PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
@@ -33,6 +34,8 @@ pub struct PlanOptions {
     pub floor: Option<FloorChoice>,
     /// How much work the search for placements may do.
     pub budget: Budget,
+    /// How long it may search in all, reading not counted.
+    pub solve_for: Option<Duration>,
     /// What to do about numbers that were given out twice; `None`: show them and leave them.
     pub on_reissue: Option<OnReissue>,
     /// Whether events that were never sequenced get the numbers after the floor.
@@ -247,6 +250,12 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    let budget = Budget {
+        until: options
+            .solve_for
+            .and_then(|time| Instant::now().checked_add(time)),
+        ..options.budget
+    };
     progress.start(
         "planning",
         Some(survey.streams.iter().map(|s| s.event_count).sum()),
@@ -256,16 +265,7 @@ pub async fn plan(
         not_checked.extend(examined.not_checked.iter().cloned());
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
-        let found = reissue::find(
-            view,
-            &examined,
-            evidence,
-            holders,
-            &survey.keys,
-            options.budget,
-            cancel,
-        )
-        .await?;
+        let found = reissue::find(view, &examined, evidence, holders, &survey.keys, budget, cancel).await?;
         let plan = match &found {
             Some(reissue) => {
                 reissue
@@ -273,14 +273,13 @@ pub async fn plan(
                     .await?
             }
             None => {
-                let judgement = judge(
-                    &state.stream,
-                    &examined.missing_ranges(),
-                    &examined.targets,
-                    evidence,
-                    holders,
-                    options.budget,
-                );
+                let question = Question {
+                    stream: &state.stream,
+                    missing: &examined.missing_ranges(),
+                    targets: &examined.targets,
+                    history: &examined.scan.history,
+                };
+                let judgement = judge(&question, evidence, holders, budget);
                 plan_stream(
                     view, &examined, evidence, judgement, options, &survey, None, made_at,
                 )
@@ -600,20 +599,37 @@ fn by_batch(open: Vec<PlannedOpen>, batches: &[Batch]) -> Vec<PlannedOpen> {
 fn describe_outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Solved { tries } => format!("solved: the root came out equal at guess {tries}"),
-        Outcome::NoCandidate { positions } => {
+        Outcome::NoCandidate { positions, limit } => {
+            let unfinished = match limit {
+                None => String::new(),
+                Some(limit) => format!(
+                    "; the search in the agents' own order was NOT finished: {} ran out",
+                    option_of(*limit)
+                ),
+            };
             format!(
-                "open: nobody names an event that verifies for {}",
+                "open: nobody names an event that verifies for {}{unfinished}",
                 crate::gap::describe(positions)
             )
         }
         Outcome::NoMatch { tries } => {
             format!("open: none of the {tries} combination(s) of the named events gives the root")
         }
-        Outcome::BudgetSpent { tries } => {
+        Outcome::BudgetSpent { tries, limit } => {
             format!(
-                "open: {tries} combinations were tried, and the budget ran out before the root came out equal"
+                "open: the search was NOT finished: {tries} combination(s) were tried, and {} ran out before the root \
+                 came out equal",
+                option_of(*limit)
             )
         }
+    }
+}
+
+/// The option that sets a limit.
+fn option_of(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Candidates => "--solve-candidates",
+        Limit::Seconds => "--solve-seconds",
     }
 }
 

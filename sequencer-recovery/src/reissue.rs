@@ -25,10 +25,11 @@ use ves::{EventId, Hash32, KeyRegistry, Receipt, StreamKey, Timestamp};
 use crate::error::RecoveryError;
 use crate::evidence::{Candidate, Holders, Saying, StreamEvidence};
 use crate::examine::{BatchVerdict, Examined};
+use crate::facts::History;
 use crate::finding::{Code, Finding};
 use crate::gap::{self, Gap};
 use crate::grade::Grade;
-use crate::placement::{Budget, Judgement, Open, Outcome, Placement, Target, judge};
+use crate::placement::{Budget, Judgement, Open, Outcome, Placement, Question, Target, judge};
 use crate::plan::{self, PlanOptions, StreamPlan};
 use crate::plan_file::{PlannedEvent, PlannedMove, PlannedReissue, PlannedSuperseded};
 use crate::survey::Survey;
@@ -112,6 +113,13 @@ struct Suspect<'a> {
     named: Option<u64>,
 }
 
+impl Suspect<'_> {
+    /// Something else than an anchored event stands in it, whatever witnesses say.
+    fn certain(&self) -> bool {
+        self.whole || self.late.is_some()
+    }
+}
+
 /// Looks for numbers that were given out twice in one stream.
 ///
 /// # Errors
@@ -137,20 +145,53 @@ pub async fn find(
             "a signed receipt gives number {position} to an event that is not there"
         ));
     }
-    let suspects = suspects(view, examined, evidence).await?;
+    let mut suspects = suspects(view, examined, evidence).await?;
+    suspects.retain(|s| s.whole || s.late.is_some() || s.named.is_some());
+    // A batch that can be made whole around what stands there holds no newcomer.
+    let partial: Vec<Target> = suspects
+        .iter()
+        .filter(|s| !s.certain())
+        .map(|s| Target {
+            present: s.present.clone(),
+            ..s.target.clone()
+        })
+        .collect();
+    let question = Question {
+        stream: &stream,
+        missing: &gaps,
+        targets: &partial,
+        history: &examined.scan.history,
+    };
+    let usual = judge(&question, evidence, holders, budget);
+    let solved = |id| {
+        usual
+            .outcomes
+            .iter()
+            .any(|(of, o)| *of == id && matches!(o, Outcome::Solved { .. }))
+    };
+    suspects.retain(|s| s.certain() || !solved(s.target.batch_id));
     for suspect in &suspects {
         cancel.check()?;
         let id = suspect.target.batch_id;
-        if let Some(position) = suspect.late.filter(|late| from.is_none_or(|from| *late < from)) {
-            from = Some(position);
+        if let Some(position) = suspect.late {
+            from = Some(from.map_or(position, |from| from.min(position)));
             signs.push(format!(
                 "{position} was numbered after batch {id}, which it is in, had been anchored"
             ));
+            break;
         }
-        if !suspect.whole && suspect.late.is_none() && suspect.named.is_none() {
-            continue;
-        }
-        if let Some(position) = try_cuts(view, suspect, &stream, evidence, holders, keys, budget).await? {
+        if let Some(position) = try_cuts(
+            view,
+            suspect,
+            &stream,
+            &examined.scan.history,
+            evidence,
+            holders,
+            keys,
+            budget,
+        )
+        .await?
+        {
             if from.is_none_or(|from| position < from) {
                 from = Some(position);
             }
@@ -219,6 +260,7 @@ async fn suspects<'a>(
                 root: anchor.events_root,
                 grade: Grade::Proven,
                 present: BTreeMap::new(),
+                times: scanned.times.clone(),
             },
             whole: scanned.root.is_some(),
             present,
@@ -236,12 +278,13 @@ async fn try_cuts(
     view: &mut View,
     suspect: &Suspect<'_>,
     stream: &StreamKey,
+    history: &History,
     evidence: &StreamEvidence,
     holders: &Holders,
     keys: &KeyRegistry,
     budget: Budget,
 ) -> Result<Option<u64>, RecoveryError> {
-    let mut cuts: Vec<u64> = suspect.late.into_iter().chain(suspect.named).collect();
+    let mut cuts: Vec<u64> = suspect.named.into_iter().collect();
     for &position in suspect.present.keys() {
         if !cuts.contains(&position) {
             cuts.push(position);
@@ -264,13 +307,25 @@ async fn try_cuts(
                 .range(..cut)
                 .map(|(p, leaf)| (*p, *leaf))
                 .collect(),
+            times: suspect
+                .target
+                .times
+                .range(..cut)
+                .map(|(p, at)| (*p, *at))
+                .collect(),
             ..suspect.target.clone()
         };
         let taken = suspect.present.range(cut..).map(|(p, _)| *p);
         let absent = target.range.clone().filter(|p| !suspect.present.contains_key(p));
         let open: BTreeSet<u64> = taken.chain(absent).collect();
         let missing = gap::ranges(open);
-        let judgement = judge(stream, &missing, &[target], &evidence, holders, budget);
+        let question = Question {
+            stream,
+            missing: &missing,
+            targets: &[target],
+            history: &history.before(cut),
+        };
+        let judgement = judge(&question, &evidence, holders, budget);
         if !matches!(judgement.outcomes[..], [(_, Outcome::Solved { .. })]) {
             continue;
         }
@@ -363,6 +418,7 @@ impl Reissue {
                     .range(..from)
                     .map(|(p, leaf)| (*p, *leaf))
                     .collect(),
+                times: scanned.times.range(..from).map(|(p, at)| (*p, *at)).collect(),
             })
             .filter(|t| t.range.end() >= t.range.start())
             .filter(|t| t.range.end() - t.range.start() >= t.present.len() as u64)
@@ -375,7 +431,13 @@ impl Reissue {
         );
         let vacated = entries.iter().map(|e| e.sequence_number);
         let missing = union(&examined.missing_ranges(), &gap::ranges(vacated));
-        let judgement = judge(&stream, &missing, &targets, &evidence, holders, budget);
+        let question = Question {
+            stream: &stream,
+            missing: &missing,
+            targets: &targets,
+            history: &examined.scan.history.before(from),
+        };
+        let judgement = judge(&question, &evidence, holders, budget);
         // An event that belongs where it stands (pushed again at the same place in the order) has only one history.
         let in_place: BTreeSet<u64> = judgement
             .placements

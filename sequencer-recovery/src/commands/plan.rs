@@ -2,6 +2,7 @@
 
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
@@ -51,6 +52,11 @@ pub struct PlanArgs {
     #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
     solve_candidates: u64,
 
+    /// How long to search in all, in seconds; batches that are not decided by then stay open, and the plan says so.
+    /// Without it only --solve-candidates bounds the search
+    #[arg(long, value_name = "SECONDS")]
+    solve_seconds: Option<u64>,
+
     #[command(flatten)]
     append: AppendArgs,
 }
@@ -99,6 +105,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             tries: args.solve_candidates,
             ..Budget::default()
         },
+        solve_for: args.solve_seconds.map(Duration::from_secs),
         on_reissue: args.on_reissue,
         append: args.append.options(),
     };
