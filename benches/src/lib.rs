@@ -155,6 +155,52 @@ impl Table {
                 break;
             }
         }
+        self.add(name, a, b, at_least);
+    }
+
+    /// As [`Table::compare`], for work that changes something outside: before each run `prepare` puts it back to where
+    /// it was, and `outcome` says what the run left there. Neither is timed.
+    ///
+    /// # Panics
+    /// If the two leave different outcomes.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "four of them are what the comparison is"
+    )]
+    pub fn compare_changes<T: PartialEq>(
+        &mut self,
+        name: &str,
+        units: usize,
+        at_least: Option<f64>,
+        mut prepare: impl FnMut(),
+        mut outcome: impl FnMut() -> T,
+        mut rival: impl FnMut(),
+        mut ours: impl FnMut(),
+    ) {
+        if !self.options.selects(name) {
+            return;
+        }
+        prepare();
+        rival();
+        let expected = outcome();
+        prepare();
+        ours();
+        assert!(outcome() == expected, "{name}: the outcomes differ");
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let begun = Instant::now();
+        for round in 0..self.options.rounds {
+            prepare();
+            a.push(self.clock.seconds(&mut rival) / units as f64);
+            prepare();
+            b.push(self.clock.seconds(&mut ours) / units as f64);
+            if round >= 4 && begun.elapsed() > Duration::from_secs(120) {
+                break;
+            }
+        }
+        self.add(name, a, b, at_least);
+    }
+
+    fn add(&mut self, name: &str, a: Vec<f64>, b: Vec<f64>, at_least: Option<f64>) {
         let row = Row {
             name: name.into(),
             rival: quantile(&a, 0.5),

@@ -40,6 +40,7 @@ mod cancel;
 mod db;
 mod error;
 mod exit;
+pub mod finding;
 mod logging;
 mod output;
 mod progress;

@@ -173,7 +173,9 @@ impl Snapshot {
     /// # Errors
     /// If one is there already or does not fit.
     pub fn insert_events(&mut self, events: &[RestoredEvent]) -> Result<(), LogError> {
-        self.insert(&VES_EVENTS, rows(DOING, events, event_row)?)
+        let row =
+            |e: &RestoredEvent| event_row(e).map_err(|what| format!("event {}: {what}", e.event.event_id));
+        self.insert(&VES_EVENTS, rows(DOING, events, row)?)
     }
 
     /// Inserts receipts of events that are there.
@@ -256,7 +258,10 @@ impl Snapshot {
     }
 
     fn insert(&mut self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), LogError> {
-        insert_snapshot(&self.connection, DOING, table, rows).map(drop)
+        let rows = rows.into_iter().map(Ok);
+        insert_snapshot(&self.connection, DOING, table, rows)
+            .map(drop)
+            .map_err(|e| e.error)
     }
 
     /// Writes everything to disk and gives the file its name.

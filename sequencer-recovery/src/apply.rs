@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Commitment, Entity, Log, LogEntry, LogError, ReceiptDefaults, Repair, RestoredEvent, View};
+use event_log::{
+    Commitment, Entity, Log, LogEntry, LogError, ReceiptDefaults, Repair, RestoredEvent, RowError, View,
+};
 use serde::Serialize;
 use ves::digest::Preimage;
 use ves::merkle::{self, RootBuilder, leaf_hash};
@@ -24,6 +26,7 @@ use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
 use crate::grade::Grade;
+use crate::moves::Moves;
 use crate::plan_file::{
     PlanFile, PlanLine, PlanLines, PlannedBatch, PlannedBookkeeping, PlannedCommitment, PlannedEvent,
     PlannedStream,
@@ -62,6 +65,18 @@ pub struct AppliedStream {
     pub stream: StreamKey,
     /// What became of it.
     pub status: StreamStatus,
+    /// Events that got another number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moved: u64,
+    /// Their receipts that were replaced.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub receipts_superseded: u64,
+    /// Commitments over them that went.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub commitments_superseded: u64,
+    /// Numbers that were given out twice and stay with the event that has them now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reissued: u64,
     /// Events inserted at positions that were lost.
     pub events: u64,
     /// Tombstones inserted at positions that are lost.
@@ -96,6 +111,14 @@ pub struct AppliedStream {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What was not checked of it.
+    #[serde(skip)]
+    not_checked: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The outcome of a plan. Documented in docs/plan.md.
@@ -125,6 +148,14 @@ impl ApplyReport {
             .count()
     }
 
+    /// Numbers that were given out twice and stay so, over all streams.
+    pub fn reissued(&self) -> u64 {
+        self.streams
+            .iter()
+            .map(|s| s.reissued)
+            .fold(0, u64::saturating_add)
+    }
+
     /// Positions that stay open, over all streams.
     pub fn open_positions(&self) -> u64 {
         self.streams
@@ -134,8 +165,12 @@ impl ApplyReport {
     }
 }
 
-/// Events are inserted in groups of this many.
+/// Rows are looked up in groups of this many.
 const GROUP: usize = 1000;
+
+/// Events are verified and inserted in groups of this many, or of about so many bytes of payloads.
+const EVENTS: usize = 4096;
+const EVENT_BYTES: usize = 8 << 20;
 
 /// Applies a plan, stream by stream. A stream that fails is rolled back, told in the report, and does not stop
 /// the others.
@@ -194,6 +229,7 @@ async fn apply_all(
     let mut lines = Sections {
         lines: plan.lines()?,
         next: None,
+        group_at: 0,
     };
     progress.start("applying", None);
     while let Some(header) = lines.next_stream()? {
@@ -223,6 +259,7 @@ async fn apply_all(
             }
         }
         lines.skip_to_next_stream()?;
+        report.not_checked.append(&mut applied.not_checked);
         let unsigned = applied.receipts - applied.receipts_signed;
         if unsigned > 0 {
             report.not_checked.push(format!(
@@ -253,6 +290,8 @@ impl AppliedStream {
     fn changed_nothing(&self) -> bool {
         let rows = self.events
             + self.tombstones
+            + self.moved
+            + self.commitments_superseded
             + self.appended
             + self.keys
             + self.receipts
@@ -267,6 +306,11 @@ impl AppliedStream {
         Self {
             stream: header.stream,
             status: StreamStatus::Failed,
+            moved: 0,
+            receipts_superseded: 0,
+            commitments_superseded: 0,
+            reissued: header.reissued,
+            not_checked: Vec::new(),
             events: 0,
             tombstones: 0,
             appended: 0,
@@ -291,6 +335,8 @@ impl AppliedStream {
 struct Sections {
     lines: PlanLines,
     next: Option<PlanLine>,
+    /// The line in the file of the first event of the last group.
+    group_at: u64,
 }
 
 impl Sections {
@@ -310,7 +356,7 @@ impl Sections {
         }
     }
 
-    /// The keys of this stream, which stand before its events.
+    /// The keys of this stream, which stand before everything else.
     fn keys(&mut self) -> Result<Vec<PlannedKey>, RecoveryError> {
         let mut keys = Vec::new();
         while matches!(self.peek()?, Some(PlanLine::Key(_))) {
@@ -319,6 +365,22 @@ impl Sections {
             }
         }
         Ok(keys)
+    }
+
+    /// What comes before the stream's events: what makes room for them.
+    fn next_moves(&mut self) -> Result<Moves, RecoveryError> {
+        let mut found = Moves::default();
+        while matches!(
+            self.peek()?,
+            Some(PlanLine::Reissue(_) | PlanLine::Superseded(_) | PlanLine::Move(_))
+        ) {
+            match self.next.take() {
+                Some(PlanLine::Superseded(commitment)) => found.superseded.push(commitment),
+                Some(PlanLine::Move(moved)) => found.moves.push(*moved),
+                _ => {}
+            }
+        }
+        Ok(found)
     }
 
     fn next_event(&mut self) -> Result<Option<PlannedEvent>, RecoveryError> {
@@ -331,12 +393,16 @@ impl Sections {
         }
     }
 
-    /// The next events of this stream, at most a group.
+    /// The next events of this stream, at most a group. They stand on lines that follow each other.
     fn next_group(&mut self) -> Result<Vec<PlannedEvent>, RecoveryError> {
-        let mut group = Vec::new();
-        while group.len() < GROUP
+        self.peek()?;
+        self.group_at = self.lines.number();
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < EVENTS
+            && bytes < EVENT_BYTES
             && let Some(event) = self.next_event()?
         {
+            bytes += event.event.payload.json().len();
             group.push(event);
         }
         Ok(group)
@@ -456,6 +522,22 @@ impl Job<'_> {
         let defaults = receipt_defaults(repair.view(), &stream, self.options).await?;
         self.register(&mut repair, lines.keys()?, &mut keys).await?;
 
+        let moves = lines.next_moves()?;
+        let mut moved = moves
+            .carry_out(&mut repair, header.counter_after, defaults, self.options)
+            .await?;
+        self.applied.moved = moves.moves.len() as u64;
+        self.applied.commitments_superseded = moves.superseded.len() as u64;
+        self.applied.receipts_superseded = moved.superseded_receipts;
+        self.applied.receipts += self.applied.moved;
+        self.applied.receipts_signed += moved.signed;
+        self.record(std::mem::take(&mut moved.undo))?;
+        if moved.proofs > 0 {
+            self.applied.not_checked.push(format!(
+                "{stream}: {} row(s) of ves_compliance_proofs refer to events that got other numbers",
+                moved.proofs
+            ));
+        }
         let mut expected = Expectation::new(header);
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
         loop {
@@ -468,9 +550,10 @@ impl Job<'_> {
             if group.is_empty() {
                 break;
             }
-            let inserted = self
+            let written = self
                 .write_group(&mut repair, &group, &keys, defaults, &mut expected)
-                .await?;
+                .await;
+            let inserted = written.map_err(|error| at_line(error, &group, lines.group_at))?;
             *(if lost {
                 &mut self.applied.tombstones
             } else {
@@ -513,6 +596,7 @@ impl Job<'_> {
         self.applied.roots_equal = expected
             .check(repair.view(), header, &commitments, before.events)
             .await?;
+        moves.check(&mut repair, &moved).await?;
         cancel.check()?;
         if self.applied.changed_nothing() {
             // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
@@ -752,6 +836,38 @@ impl Job<'_> {
         }))?;
         self.remember(repair, &commands).await?;
         Ok(inserted)
+    }
+}
+
+/// Says on which line of the plan the event stands that cannot be written.
+fn at_line(error: RecoveryError, group: &[PlannedEvent], first: u64) -> RecoveryError {
+    let (stream, sequence, what) = match error {
+        RecoveryError::Refused {
+            stream,
+            sequence,
+            what,
+        } => (stream, sequence, what),
+        RecoveryError::Log(LogError::RefusedRow {
+            row:
+                RowError {
+                    stream: Some(stream),
+                    sequence: Some(sequence),
+                    what,
+                    table,
+                },
+            ..
+        }) => (stream, sequence, format!("{table}: {what}")),
+        other => return other,
+    };
+    let line = group
+        .iter()
+        .zip(first..)
+        .find(|(planned, _)| planned.sequence == sequence)
+        .map_or(first, |(_, line)| line);
+    RecoveryError::Refused {
+        stream,
+        sequence,
+        what: format!("{what} (line {line} of the plan)"),
     }
 }
 
@@ -1002,6 +1118,14 @@ async fn not_yet_applied(
             )));
         }
     }
+    let moves = lines.next_moves()?;
+    for planned in &moves.moves {
+        let there = stored_leaves(view, &stream, planned.to..=planned.to).await?;
+        if there.get(&planned.to) != Some(&planned.leaf) {
+            let what = format!("event {} is not at {}", planned.event_id, planned.to);
+            return Ok(Some(what));
+        }
+    }
     loop {
         let mut group = lines.next_group()?;
         if group.is_empty() {
@@ -1021,6 +1145,11 @@ async fn not_yet_applied(
     }
     let (commitments, _) = lines.rest()?;
     let stored = view.commitments(&stream).await?.rows;
+    for superseded in moves.superseded {
+        if stored.iter().any(|c| c.batch_id == superseded.batch_id) {
+            return Ok(Some(format!("commitment {} is still there", superseded.batch_id)));
+        }
+    }
     for planned in commitments {
         if !stored
             .iter()
@@ -1170,7 +1299,7 @@ fn restored_receipt(
     )
 }
 
-fn make_receipt(
+pub(crate) fn make_receipt(
     event_id: EventId,
     sequence_number: u64,
     sequenced_at: Timestamp,

@@ -12,6 +12,9 @@ use crate::family::{self, FamilyReport};
 use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
+use crate::placement::Budget;
+use crate::plan_file::PlannedReissue;
+use crate::reissue;
 use crate::survey::{Survey, SurveyInput};
 
 /// The report's name and version; documented in docs/audit.md.
@@ -115,6 +118,9 @@ pub struct StreamReport {
     pub batches: Vec<Batch>,
     /// Everybody who knows of a number.
     pub witnesses: Vec<Witness>,
+    /// Numbers that were given out twice, with both histories.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reissue: Vec<PlannedReissue>,
 }
 
 impl StreamReport {
@@ -136,6 +142,7 @@ impl StreamReport {
             signatures_valid: examined.scan.tally.signatures_valid,
             batches: examined.batches.clone(),
             witnesses: examined.witnesses.clone(),
+            reissue: Vec::new(),
         }
     }
 
@@ -214,7 +221,17 @@ async fn audit_ves(
             }
             None => None,
         };
-        let stream = StreamReport::of(&examined, head_sequenced_at);
+        let mut stream = StreamReport::of(&examined, head_sequenced_at);
+        let evidence = survey.evidence(&state.stream);
+        let holders = &survey.collected.holders;
+        let budget = Budget::default();
+        let found = reissue::find(view, &examined, evidence, holders, &survey.keys, budget, cancel).await?;
+        if let Some(found) = &found {
+            stream.reissue = found.histories(&examined, holders);
+            report.findings.push(found.finding());
+        } else if let Some(finding) = reissue::contradicting_copies(&examined, evidence) {
+            report.findings.push(finding);
+        }
         report.totals.missing = report.totals.missing.saturating_add(stream.missing);
         stream
             .batches

@@ -1,12 +1,12 @@
 //! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Log, LogEntry, StreamFilter, View};
+use event_log::{LeafInput, Log, LogEntry, StreamFilter, View};
 use outbox_sync::{
     Content, HeldRow, Origin, Outbox, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck, RowError,
 };
@@ -94,6 +94,9 @@ pub struct Collected {
 
 /// Rows are looked up in the log in groups of this many.
 const GROUP: usize = 1000;
+
+/// Two copies of the log are compared in windows of this many positions.
+const WINDOW: u64 = 10_000;
 
 /// So many refused rows are listed for an input; all are counted.
 const LISTED_REFUSALS: usize = 100;
@@ -340,11 +343,14 @@ impl Source<'_> {
             }
             match row.claimed_sequence {
                 Some(position) if *stream == row.stream && *at == position => evidence.confirmed_claims += 1,
-                Some(_) => {
-                    *evidence
-                        .contradicted_claims
-                        .entry((self.holder, saying))
-                        .or_default() += 1;
+                Some(position) => {
+                    let claim = Claim {
+                        event_id: row.event_id,
+                        holder: self.holder,
+                        saying,
+                        sequenced_at: row.sequenced_at,
+                    };
+                    evidence.contradict(position, claim);
                 }
                 None => {}
             }
@@ -534,18 +540,19 @@ async fn read_log(
             identity: name.clone(),
         };
         collected.streams.entry(stream).or_default().add_witness(witness);
-        let present = view.present_ranges(&stream).await?;
-        for gap in gap::gaps(&present, last) {
+        for theirs in other.present_ranges(&stream).await? {
             // In windows, so that one group is in memory at a time.
-            let mut from = gap.from;
-            while from <= gap.to {
-                let to = gap.to.min(from.saturating_add(GROUP as u64 - 1));
-                let entries = other.entries(&stream, from..=to).await?;
-                for error in entries.unreadable {
-                    heard.rows += 1;
-                    heard.refuse(None, name.clone(), error.to_string(), None);
+            let mut from = *theirs.start();
+            while from <= (*theirs.end()).min(last) {
+                let to = (*theirs.end()).min(from.saturating_add(WINDOW - 1));
+                for range in differing(view, &mut other, &stream, from..=to).await? {
+                    let entries = other.entries(&stream, range).await?;
+                    for error in entries.unreadable {
+                        heard.rows += 1;
+                        heard.refuse(None, name.clone(), error.to_string(), None);
+                    }
+                    take_entries(view, keys, inputs, entries.rows, holder, &mut heard, collected).await?;
                 }
-                take_entries(view, keys, inputs, entries.rows, holder, &mut heard, collected).await?;
                 let Some(next) = to.checked_add(1) else { break };
                 from = next;
             }
@@ -564,6 +571,36 @@ async fn read_log(
     Ok(())
 }
 
+/// The positions of a window at which another copy of the log has what this one lacks, or something else.
+async fn differing(
+    view: &mut View,
+    other: &mut View,
+    stream: &StreamKey,
+    window: RangeInclusive<u64>,
+) -> Result<Vec<RangeInclusive<u64>>, RecoveryError> {
+    let ours = leaves(view, stream, window.clone()).await?;
+    let theirs = leaves(other, stream, window).await?;
+    let differing = theirs
+        .into_iter()
+        .filter(|(position, leaf)| ours.get(position) != Some(leaf));
+    Ok(gap::ranges(differing.map(|(position, _)| position)))
+}
+
+async fn leaves(
+    view: &mut View,
+    stream: &StreamKey,
+    window: RangeInclusive<u64>,
+) -> Result<BTreeMap<u64, LeafInput>, RecoveryError> {
+    let mut leaves = BTreeMap::new();
+    view.for_each_leaf_input(stream, window, &mut |chunk| {
+        let inputs = chunk.into_iter().flatten();
+        leaves.extend(inputs.map(|input| (input.sequence_number, input)));
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(leaves)
+}
+
 /// Files entries of another copy of the log: each is a candidate, and a claim of its position.
 async fn take_entries(
     view: &mut View,
@@ -575,23 +612,30 @@ async fn take_entries(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let ids: Vec<EventId> = entries.iter().map(|e| e.event.event_id).collect();
-    let in_log: BTreeSet<EventId> = view
+    let in_log: HashMap<EventId, (StreamKey, u64)> = view
         .find_events(&ids)
         .await?
         .all()?
         .into_iter()
-        .map(|f| f.event_id)
+        .map(|f| (f.event_id, (f.stream, f.sequence_number)))
         .collect();
     for entry in entries {
         heard.rows += 1;
         let stream = entry.event.stream;
         let evidence = collected.streams.entry(stream).or_default();
         let (event_id, position) = (entry.event.event_id, entry.sequence_number);
-        if in_log.contains(&event_id) {
-            *evidence
-                .contradicted_claims
-                .entry((holder, Saying::Log))
-                .or_default() += 1;
+        if let Some(here) = in_log.get(&event_id) {
+            if *here == (stream, position) {
+                // The same event with other bytes: the audit of this log says which of the two verifies.
+                continue;
+            }
+            let claim = Claim {
+                event_id,
+                holder,
+                saying: Saying::Log,
+                sequenced_at: Some(entry.sequenced_at),
+            };
+            evidence.contradict(position, claim);
             continue;
         }
         let check = outbox_sync::check(&entry.event, keys, entry.sequenced_at);

@@ -144,7 +144,7 @@ impl From<RecoveryError> for CliError {
 pub fn log_error(error: &LogError) -> CliError {
     let kind = match error {
         LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
-        LogError::Refused { .. } => ErrorKind::Drift,
+        LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
         _ => ErrorKind::Io,
     };
     let hint = match error {

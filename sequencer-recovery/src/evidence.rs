@@ -125,7 +125,7 @@ pub struct HeldReceipt {
 }
 
 /// What the witnesses say of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct StreamEvidence {
     /// Events that the log lacks. Two contents of one event id are two candidates.
     pub candidates: Vec<Candidate>,
@@ -149,6 +149,10 @@ pub struct StreamEvidence {
     /// Claims of events that the log has, at another position than the log's: how often each holder was wrong in
     /// each kind of word.
     pub contradicted_claims: BTreeMap<(HolderId, Saying), u64>,
+    /// Those claims: of events that the log has, the other positions that they are said to have.
+    pub elsewhere: BTreeMap<EventId, Vec<(u64, Claim)>>,
+    /// Candidates that the log has at a position where they may not belong. That they stand there is no evidence.
+    pub standing: BTreeMap<u64, usize>,
 }
 
 impl StreamEvidence {
@@ -176,6 +180,18 @@ impl StreamEvidence {
         }
         same.push(self.candidates.len());
         self.candidates.push(candidate);
+    }
+
+    /// Notes that an event which the log has is said to be at another position.
+    pub fn contradict(&mut self, position: u64, claim: Claim) {
+        *self
+            .contradicted_claims
+            .entry((claim.holder, claim.saying))
+            .or_default() += 1;
+        self.elsewhere
+            .entry(claim.event_id)
+            .or_default()
+            .push((position, claim));
     }
 
     /// Adds a claim.

@@ -13,6 +13,8 @@
 //! 5. [`apply`] carries the file out, one transaction for each stream under the sequencer's own locks, and reads
 //!    everything back before it commits. [`fingerprint`] tells it whether the log has moved on.
 //!
+//! [`reissue`] finds numbers that were given out twice, and plans the way back.
+//!
 //! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`family`] looks
 //! at the sequences beside the VES log, and [`drill`] walks the whole way on a small world.
 //!
@@ -32,6 +34,7 @@ pub mod epoch;
 pub mod error;
 pub mod evidence;
 pub mod examine;
+pub mod facts;
 pub mod family;
 pub mod finding;
 pub mod fingerprint;
@@ -40,11 +43,14 @@ pub mod gap;
 pub mod grade;
 mod guesses;
 pub mod loss;
+pub mod moves;
 mod orders;
 pub mod placement;
 pub mod plan;
 pub mod plan_file;
+pub mod reissue;
 pub mod scan;
+pub mod solve;
 pub mod survey;
 pub mod tombstone;
 pub mod undo;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
@@ -17,11 +18,12 @@ use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
-use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
+use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
 use crate::plan_file::{
     KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
-    PlannedEvent, PlannedOpen, PlannedStream, SCHEMA,
+    PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
 };
+use crate::reissue::{self, OnReissue};
 use crate::survey::{Survey, SurveyInput};
 use crate::tombstone::{self, FillInput, Filling, PlannedTombstone, RecoveryAgents, TombstoneOptions};
 
@@ -34,6 +36,10 @@ pub struct PlanOptions {
     pub floor: Option<FloorChoice>,
     /// How much work the search for placements may do.
     pub budget: Budget,
+    /// How long it may search in all, reading not counted.
+    pub solve_for: Option<Duration>,
+    /// What to do about numbers that were given out twice; `None`: show them and leave them.
+    pub on_reissue: Option<OnReissue>,
     /// Whether events that were never sequenced get the numbers after the floor.
     pub append: Option<AppendOptions>,
     /// Where keys that the log lost are taken from.
@@ -84,6 +90,12 @@ pub struct PlanTotals {
     pub open_by_grade: BTreeMap<Grade, u64>,
     /// Events that their agents still have to push: never numbered, as far as anybody knows.
     pub never_sequenced: u64,
+    /// Numbers that were given out twice.
+    pub reissued: u64,
+    /// Of these, how many the plan leaves as they are.
+    pub reissued_left: u64,
+    /// Events that get another number.
+    pub moves: u64,
     /// Events that were never sequenced and get the numbers after the floor.
     pub appended: u64,
     /// Events that wait and are not appended.
@@ -125,6 +137,21 @@ pub struct StreamSummary {
     pub open: Vec<PlannedOpen>,
     /// Events that their agents still have to push.
     pub never_sequenced: u64,
+    /// Numbers that were given out twice.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reissued: u64,
+    /// What the plan does about them, or what it costs to do nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reissue_note: Option<String>,
+    /// Both histories, number by number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reissue: Vec<PlannedReissue>,
+    /// Events that get another number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<PlannedMove>,
+    /// Commitments that go, since they are over events that move.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<PlannedSuperseded>,
     /// Events that were never sequenced and get the numbers after the floor.
     pub appended: u64,
     /// Events that wait and are not appended, if it was asked for.
@@ -169,6 +196,12 @@ pub struct StreamPlan {
     pub header: PlannedStream,
     /// The keys that its events need and the log lost.
     pub keys: Vec<PlannedKey>,
+    /// Numbers that were given out twice, ascending.
+    pub reissues: Vec<PlannedReissue>,
+    /// Commitments that go.
+    pub superseded: Vec<PlannedSuperseded>,
+    /// Events that get another number, by the number that they have.
+    pub moves: Vec<PlannedMove>,
     /// Its events, ascending.
     pub events: Vec<PlannedEvent>,
     /// Its tombstones, ascending.
@@ -189,6 +222,8 @@ impl StreamPlan {
     /// True if there is something to do.
     pub fn changes(&self) -> bool {
         !self.events.is_empty()
+            || !self.moves.is_empty()
+            || !self.superseded.is_empty()
             || !self.commitments.is_empty()
             || !self.bookkeeping.is_empty()
             || !self.appending.events.is_empty()
@@ -246,6 +281,12 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    let budget = Budget {
+        until: options
+            .solve_for
+            .and_then(|time| Instant::now().checked_add(time)),
+        ..options.budget
+    };
     progress.start(
         "planning",
         Some(survey.streams.iter().map(|s| s.event_count).sum()),
@@ -253,59 +294,71 @@ pub async fn plan(
     for state in survey.streams.clone() {
         let examined = survey.examine(view, &state, input, progress, cancel).await?;
         not_checked.extend(examined.not_checked.iter().cloned());
-        let judged = |survey: &Survey| {
-            judge(
-                &state.stream,
-                &examined.missing_ranges(),
-                &examined.targets,
-                survey.evidence(&state.stream),
-                &survey.collected.holders,
-                options.budget,
-            )
-        };
-        let mut judgement = judged(&survey);
-        let mut accepted = Accepted::default();
-        if !vouched.is_empty() {
-            let (evidence, holders) = survey.evidence_and_holders(&state.stream);
-            let accept = options.accept;
-            accepted = accept_keys::accept(
-                view,
-                &mut vouched,
-                &examined,
-                evidence,
-                &judgement,
-                holders,
-                accept,
-            )
-            .await?;
-            named.extend(accepted.named.iter().copied());
-            accepted
-                .keys
-                .iter()
-                .for_each(|key| survey.keys.insert(key.key.clone()));
-            if accepted.changed {
-                judgement = judged(&survey);
-            }
-        }
         let evidence = survey.evidence(&state.stream);
-        let plan = plan_stream(
-            view,
-            &examined,
-            evidence,
-            judgement,
-            options,
-            &survey,
-            made_at,
-            accepted,
-            &mut agents,
-        )
-        .await?;
+        let holders = &survey.collected.holders;
+        let found = reissue::find(view, &examined, evidence, holders, &survey.keys, budget, cancel).await?;
+        let plan = match &found {
+            Some(reissue) => {
+                reissue
+                    .plan_stream(view, &examined, options, &survey, made_at)
+                    .await?
+            }
+            None => {
+                let missing = examined.missing_ranges();
+                let question = Question {
+                    stream: &state.stream,
+                    missing: &missing,
+                    targets: &examined.targets,
+                    history: &examined.scan.history,
+                };
+                let mut judgement = judge(&question, evidence, holders, budget);
+                let mut accepted = Accepted::default();
+                if !vouched.is_empty() {
+                    let (evidence, holders) = survey.evidence_and_holders(&state.stream);
+                    let accept = options.accept;
+                    accepted = accept_keys::accept(
+                        view,
+                        &mut vouched,
+                        &examined,
+                        evidence,
+                        &judgement,
+                        holders,
+                        accept,
+                    )
+                    .await?;
+                    named.extend(accepted.named.iter().copied());
+                    if accepted.changed {
+                        judgement = judge(&question, evidence, holders, budget);
+                    }
+                    accepted
+                        .keys
+                        .iter()
+                        .for_each(|key| survey.keys.insert(key.key.clone()));
+                }
+                let evidence = survey.evidence(&state.stream);
+                plan_stream(
+                    view,
+                    &examined,
+                    evidence,
+                    judgement,
+                    options,
+                    &survey,
+                    None,
+                    made_at,
+                    accepted,
+                    &mut agents,
+                )
+                .await?
+            }
+        };
         add_totals(&mut totals, &plan);
-        let left_out = !plan.appending.left_out.is_empty() || !plan.summary.keys_refused.is_empty();
-        if plan.changes() || !plan.open.is_empty() || left_out {
+        let left = !plan.reissues.is_empty()
+            || !plan.appending.left_out.is_empty()
+            || !plan.summary.keys_refused.is_empty();
+        if plan.changes() || !plan.open.is_empty() || left {
             write_stream(&mut writer, &plan).map_err(io)?;
         }
-        if plan.changes() || plan.summary.missing > 0 || left_out {
+        if plan.changes() || plan.summary.missing > 0 || left {
             streams.push(plan.summary);
         }
     }
@@ -335,6 +388,15 @@ fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std:
     writer.line(&PlanLine::Stream(Box::new(plan.header.clone())))?;
     for key in &plan.keys {
         writer.line(&PlanLine::Key(Box::new(key.clone())))?;
+    }
+    for reissue in &plan.reissues {
+        writer.line(&PlanLine::Reissue(Box::new(reissue.clone())))?;
+    }
+    for superseded in &plan.superseded {
+        writer.line(&PlanLine::Superseded(superseded.clone()))?;
+    }
+    for moved in &plan.moves {
+        writer.line(&PlanLine::Move(Box::new(moved.clone())))?;
     }
     for event in &plan.events {
         writer.line(&PlanLine::Event(Box::new(event.clone())))?;
@@ -375,13 +437,17 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
         *of_grade = of_grade.saturating_add(open.count());
     }
     totals.never_sequenced += summary.never_sequenced;
+    totals.reissued += summary.reissued;
+    totals.reissued_left += plan.header.reissued;
+    totals.moves += plan.header.moves;
     totals.appended += summary.appended;
     totals.left_out += summary.left_out.len() as u64;
     totals.keys += summary.keys.len() as u64;
     totals.tombstones += plan.tombstones.len() as u64;
 }
 
-/// Plans one stream from what is known of it and how its missing positions were judged.
+/// Plans one stream from what is known of it and how its missing positions were judged. If the log was written again
+/// from a position on, `rewritten_from`, the times of what stands there say nothing about what belongs there.
 ///
 /// # Errors
 /// What the log's database says; a floor below a proof.
@@ -389,13 +455,14 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
     clippy::too_many_arguments,
     reason = "each is a thing of its own, and there is one caller"
 )]
-async fn plan_stream(
+pub(crate) async fn plan_stream(
     view: &mut View,
     examined: &Examined,
     evidence: &StreamEvidence,
     judgement: Judgement,
     options: &PlanOptions,
     survey: &Survey,
+    rewritten_from: Option<u64>,
     now: Timestamp,
     mut accepted: Accepted,
     agents: &mut RecoveryAgents,
@@ -408,7 +475,7 @@ async fn plan_stream(
         .iter()
         .cloned()
         .partition(|p| options.accept.admits(p.grade));
-    let mut events = planned_events(view, &stream, evidence, &used).await?;
+    let mut events = planned_events(view, &stream, evidence, &used, rewritten_from).await?;
     for event in &mut events {
         if let Some(rests) = accepted.rests_on(&event.event) {
             event.basis = format!("{}; {rests}", event.basis);
@@ -563,6 +630,9 @@ async fn plan_stream(
             .iter()
             .map(PlannedOpen::count)
             .fold(0, u64::saturating_add),
+        moves: 0,
+        superseded: 0,
+        reissued: 0,
     };
     let summary = StreamSummary {
         stream,
@@ -580,6 +650,11 @@ async fn plan_stream(
         filled,
         not_filled_root_known: filling.root_known,
         never_sequenced: never_sequenced.saturating_sub(appended),
+        reissued: 0,
+        reissue_note: None,
+        reissue: Vec::new(),
+        moves: Vec::new(),
+        superseded: Vec::new(),
         appended,
         left_out: appending.left_out.clone(),
         keys: accepted.keys.clone(),
@@ -588,6 +663,9 @@ async fn plan_stream(
     Ok(StreamPlan {
         header,
         keys: accepted.keys,
+        reissues: Vec::new(),
+        superseded: Vec::new(),
+        moves: Vec::new(),
         events,
         tombstones: filling.tombstones,
         commitments,
@@ -649,20 +727,37 @@ fn by_batch(open: Vec<PlannedOpen>, batches: &[Batch]) -> Vec<PlannedOpen> {
 fn describe_outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Solved { tries } => format!("solved: the root came out equal at guess {tries}"),
-        Outcome::NoCandidate { positions } => {
+        Outcome::NoCandidate { positions, limit } => {
+            let unfinished = match limit {
+                None => String::new(),
+                Some(limit) => format!(
+                    "; the search in the agents' own order was NOT finished: {} ran out",
+                    option_of(*limit)
+                ),
+            };
             format!(
-                "open: nobody names an event that verifies for {}",
+                "open: nobody names an event that verifies for {}{unfinished}",
                 crate::gap::describe(positions)
             )
         }
         Outcome::NoMatch { tries } => {
             format!("open: none of the {tries} combination(s) of the named events gives the root")
         }
-        Outcome::BudgetSpent { tries } => {
+        Outcome::BudgetSpent { tries, limit } => {
             format!(
-                "open: {tries} combinations were tried, and the budget ran out before the root came out equal"
+                "open: the search was NOT finished: {tries} combination(s) were tried, and {} ran out before the root \
+                 came out equal",
+                option_of(*limit)
             )
         }
+    }
+}
+
+/// The option that sets a limit.
+fn option_of(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Candidates => "--solve-candidates",
+        Limit::Seconds => "--solve-seconds",
     }
 }
 
@@ -673,6 +768,7 @@ async fn planned_events(
     stream: &StreamKey,
     evidence: &StreamEvidence,
     placements: &[Placement],
+    rewritten_from: Option<u64>,
 ) -> Result<Vec<PlannedEvent>, RecoveryError> {
     let mut events: Vec<PlannedEvent> = Vec::with_capacity(placements.len());
     let mut previous: Option<(u64, Timestamp)> = None;
@@ -682,7 +778,10 @@ async fn planned_events(
         let sequenced_at = match (known, previous) {
             (Some(at), _) => at,
             (None, Some((position, at))) if position + 1 == placement.position => at,
-            (None, _) => match view.last_sequenced_before(stream, placement.position).await? {
+            (None, _) => match view
+                .last_sequenced_before(stream, placement.position.min(rewritten_from.unwrap_or(u64::MAX)))
+                .await?
+            {
                 Some(at) => previous.map_or(at, |(_, planned)| planned.max(at)),
                 // The first event of a stream: its own time is the best there is.
                 None => candidate.event.created_at.parse().unwrap_or(Timestamp(0)),

@@ -86,6 +86,15 @@ pub struct PlannedStream {
     pub tombstones: u64,
     /// How many positions stay open.
     pub open_positions: u64,
+    /// How many move lines follow.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moves: u64,
+    /// How many lines of superseded commitments follow.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub superseded: u64,
+    /// How many numbers that were given out twice stay with the event that has them now.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reissued: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
@@ -94,9 +103,15 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl PlannedStream {
-    /// How many lines its section announces.
+    /// How many lines its section announces. While the file is read the counts go down.
     fn announced(&self) -> u64 {
-        self.events + self.commitments + self.appended + self.keys + self.tombstones
+        self.events
+            + self.commitments
+            + self.appended
+            + self.keys
+            + self.tombstones
+            + self.moves
+            + self.superseded
     }
 }
 
@@ -133,6 +148,67 @@ pub struct PlannedEvent {
     pub receipt: Option<Receipt>,
     /// The event.
     pub event: Event,
+}
+
+/// A number that was given out twice, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedReissue {
+    /// The number.
+    pub sequence: u64,
+    /// The anchored batch that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
+    /// The event that had it before the recovery, as far as it is known.
+    pub before: Option<EventId>,
+    /// How sure that is.
+    pub before_grade: Grade,
+    /// On what evidence.
+    pub before_basis: String,
+    /// Who holds that event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before_held_by: Vec<String>,
+    /// The event that has it now.
+    pub now: EventId,
+    /// When that one was numbered.
+    pub now_sequenced_at: Timestamp,
+}
+
+/// An event of the log that gets another number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// The event.
+    pub event_id: EventId,
+    /// Its number.
+    pub from: u64,
+    /// The number that it gets.
+    pub to: u64,
+    /// How sure it is that this was its number before the recovery; `None` for a new number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
+    /// On what evidence, or why.
+    pub basis: String,
+    /// When it was numbered, for the row and its receipt.
+    pub sequenced_at: Timestamp,
+    /// Its leaf at the new number.
+    pub leaf: Hash32,
+    /// The receipt for the new number that a witness saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+    /// The hash of the receipt that it has, which no longer holds.
+    pub superseded_receipt: Option<Hash32>,
+}
+
+/// A commitment of the log over events that are moved: it contradicts the anchors, and goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedSuperseded {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Its first number.
+    pub sequence_start: u64,
+    /// Its last number.
+    pub sequence_end: u64,
+    /// Its root.
+    pub merkle_root: Hash32,
 }
 
 /// A commitment that an anchor remembers and the log forgot, whole again once the events are back.
@@ -236,6 +312,12 @@ pub enum PlanLine {
     Stream(Box<PlannedStream>),
     /// A key that events of that stream need and the log lost.
     Key(Box<PlannedKey>),
+    /// A number of that stream that was given out twice.
+    Reissue(Box<PlannedReissue>),
+    /// A commitment of that stream that goes.
+    Superseded(PlannedSuperseded),
+    /// An event of that stream that gets another number.
+    Move(Box<PlannedMove>),
     /// An event of that stream.
     Event(Box<PlannedEvent>),
     /// A tombstone in a lost place of that stream.
@@ -410,7 +492,19 @@ impl PlanFile {
                     Some(s) if s.keys > 0 => s.keys -= 1,
                     _ => return Err(bad("a key that no stream announced")),
                 },
+                Some(PlanLine::Move(_)) => match &mut section {
+                    Some(s) if s.moves > 0 => s.moves -= 1,
+                    _ => return Err(bad("a move that no stream announced")),
+                },
+                Some(PlanLine::Superseded(_)) => match &mut section {
+                    Some(s) if s.superseded > 0 => s.superseded -= 1,
+                    _ => return Err(bad("a superseded commitment that no stream announced")),
+                },
                 Some(PlanLine::Event(_)) => match &mut section {
+                    // What is moved makes room first.
+                    Some(s) if s.moves > 0 || s.superseded > 0 => {
+                        return Err(bad("an event before all that is moved"));
+                    }
                     Some(s) if s.events > 0 => s.events -= 1,
                     _ => return Err(bad("an event that no stream announced")),
                 },
@@ -429,7 +523,12 @@ impl PlanFile {
                 Some(PlanLine::Open(open)) if open.from > open.to => {
                     return Err(bad("a range that ends before it starts"));
                 }
-                Some(PlanLine::Open(_) | PlanLine::Bookkeeping(_) | PlanLine::LeftOut(_)) => {
+                Some(
+                    PlanLine::Open(_)
+                    | PlanLine::Bookkeeping(_)
+                    | PlanLine::Reissue(_)
+                    | PlanLine::LeftOut(_),
+                ) => {
                     if section.is_none() {
                         return Err(bad("a line of no stream"));
                     }
@@ -515,6 +614,11 @@ pub struct PlanLines {
 }
 
 impl PlanLines {
+    /// The number in the file of the line that was read last, from 1.
+    pub fn number(&self) -> u64 {
+        self.lines.number
+    }
+
     /// The next line; `None` at the end of the plan.
     ///
     /// # Errors
@@ -720,6 +824,9 @@ mod tests {
             keys: 0,
             tombstones: 0,
             open_positions: 2,
+            moves: 0,
+            superseded: 0,
+            reissued: 0,
         }))
     }
 

@@ -11,9 +11,10 @@ use ed25519_dalek::VerifyingKey;
 use event_log::{Commitment, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamState, View, check_entries};
 use serde::Serialize;
 use ves::merkle;
-use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
+use crate::facts::History;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
 use crate::tombstone;
@@ -105,6 +106,8 @@ pub struct BatchRange {
     pub start: u64,
     /// Last position (inclusive).
     pub end: u64,
+    /// The root that it should have.
+    pub root: Hash32,
 }
 
 /// What the pass made of a range.
@@ -114,12 +117,14 @@ pub struct BatchScan {
     pub present: u64,
     /// The root, if all positions are there.
     pub root: Option<Hash32>,
-    /// The leaves by position, if not all are there.
+    /// The leaves by position, if not all are there or their root is not what it should be.
     pub leaves: BTreeMap<u64, Hash32>,
+    /// When the events of those leaves were numbered.
+    pub times: BTreeMap<u64, Timestamp>,
 }
 
 /// The outcome of the pass.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scan {
     /// See [`crate::fingerprint`].
     pub fingerprint: Hash32,
@@ -127,6 +132,8 @@ pub struct Scan {
     pub tally: Tally,
     /// One entry for each range asked for.
     pub batches: Vec<BatchScan>,
+    /// Where the events of the entities asked for stand.
+    pub history: History,
 }
 
 /// What the pass needs to know besides the stream.
@@ -139,6 +146,8 @@ pub struct ScanInput<'a> {
     pub commitments: &'a [Commitment],
     /// The ranges whose roots are wanted.
     pub ranges: &'a [BatchRange],
+    /// The entities whose events are to be noted.
+    pub history: History,
 }
 
 /// Reads a whole stream once.
@@ -157,6 +166,7 @@ pub async fn scan(
         fingerprint: FingerprintBuilder::new(&state.stream, state.counter, input.commitments),
         tally: Tally::default(),
         batches: Batches::new(input.ranges),
+        history: input.history.clone(),
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
         view.for_each_entry(&state.stream, first..=last, &mut |chunk| {
@@ -182,7 +192,7 @@ struct Batches<'a> {
     ranges: &'a [BatchRange],
     /// Indexes by start, those not begun yet last to first.
     waiting: Vec<usize>,
-    active: Vec<(usize, Vec<(u64, Hash32)>)>,
+    active: Vec<(usize, Vec<(u64, Hash32, Timestamp)>)>,
     done: Vec<Option<BatchScan>>,
 }
 
@@ -198,7 +208,7 @@ impl<'a> Batches<'a> {
         }
     }
 
-    fn leaf(&mut self, position: u64, leaf: Hash32) {
+    fn leaf(&mut self, position: u64, leaf: Hash32, at: Timestamp) {
         while let Some(&next) = self.waiting.last()
             && self.ranges[next].start <= position
         {
@@ -211,7 +221,7 @@ impl<'a> Batches<'a> {
         active.retain_mut(|(index, leaves)| {
             let range = &ranges[*index];
             if position <= range.end {
-                leaves.push((position, leaf));
+                leaves.push((position, leaf, at));
             }
             // Done as soon as the stream has passed: leaves of whole batches are not kept.
             let passed = position >= range.end;
@@ -236,22 +246,25 @@ impl<'a> Batches<'a> {
 }
 
 impl BatchScan {
-    fn of(range: &BatchRange, leaves: Vec<(u64, Hash32)>) -> Self {
+    fn of(range: &BatchRange, leaves: Vec<(u64, Hash32, Timestamp)>) -> Self {
         let present = leaves.len() as u64;
         let width = range.end.checked_sub(range.start).and_then(|n| n.checked_add(1));
-        if width == Some(present) {
-            let leaves: Vec<Hash32> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-            Self {
-                present,
-                root: merkle::root(&leaves),
-                leaves: BTreeMap::new(),
-            }
+        let root = (width == Some(present))
+            .then(|| {
+                let leaves: Vec<Hash32> = leaves.iter().map(|(_, leaf, _)| *leaf).collect();
+                merkle::root(&leaves)
+            })
+            .flatten();
+        let kept = if root == Some(range.root) {
+            &[]
         } else {
-            Self {
-                present,
-                root: None,
-                leaves: leaves.into_iter().collect(),
-            }
+            &leaves[..]
+        };
+        Self {
+            present,
+            root,
+            leaves: kept.iter().map(|(p, leaf, _)| (*p, *leaf)).collect(),
+            times: kept.iter().map(|(p, _, at)| (*p, *at)).collect(),
         }
     }
 }
@@ -261,6 +274,7 @@ struct Fold<'a> {
     fingerprint: FingerprintBuilder,
     tally: Tally,
     batches: Batches<'a>,
+    history: History,
 }
 
 impl Fold<'_> {
@@ -277,7 +291,9 @@ impl Fold<'_> {
         debug_assert_eq!(entry.event.stream, self.stream);
         let position = entry.sequence_number;
         self.fingerprint.entry(&entry);
-        self.batches.leaf(position, checked.leaf);
+        self.batches.leaf(position, checked.leaf, entry.sequenced_at);
+        let whole = self.tally.events + 1 == position;
+        self.history.note(&entry.event, position, whole);
         let tally = &mut self.tally;
         tally.events += 1;
         tally.agents.insert(entry.event.source_agent_id);
@@ -359,6 +375,7 @@ impl Fold<'_> {
             fingerprint: self.fingerprint.finish(),
             tally: self.tally,
             batches: self.batches.finish(),
+            history: self.history,
         }
     }
 }

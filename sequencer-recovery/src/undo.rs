@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Entity, Log, Repair};
+use event_log::{Commitment, Entity, Log, Renumbered, Repair};
 use serde::Serialize;
-use ves::{BatchId, CommandId, EventId, Hash32, SigningKey, StreamKey, Timestamp};
+use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
 
 use crate::apply::{Found, stored_leaves};
 use crate::error::RecoveryError;
@@ -36,6 +36,12 @@ pub struct UndoneStream {
     pub status: UndoStatus,
     /// Keys that are no longer registered.
     pub keys: u64,
+    /// Events that have their number of before again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moved_back: u64,
+    /// Commitments that are there again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub commitments_back: u64,
     /// Events taken out again.
     pub events: u64,
     /// Receipts taken out again.
@@ -58,6 +64,11 @@ pub struct UndoneStream {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The outcome of an undo. Documented in docs/plan.md.
@@ -164,6 +175,8 @@ impl UndoneStream {
             stream,
             status: UndoStatus::Failed,
             keys: 0,
+            moved_back: 0,
+            commitments_back: 0,
             events: 0,
             receipts: 0,
             commands: 0,
@@ -201,10 +214,18 @@ async fn undo_stream(
         return Err(RecoveryError::NotAsLeft { stream, what });
     }
     let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
+    // What was moved made room for the rest, so it goes back last, when the rest is out again.
+    let (mut moved, mut withdrawn) = (Vec::new(), Vec::new());
     while let Some(group) = Group::next(&mut lines)? {
         cancel.check()?;
-        take_back(&mut repair, group, undone).await?;
+        match group {
+            Group::Moved(events) => moved.extend(events),
+            Group::Withdrawn(commitments) => withdrawn.extend(commitments),
+            group => take_back(&mut repair, group, undone).await?,
+        }
     }
+    move_back(&mut repair, moved, section.sealed.counter_after, undone).await?;
+    undone.commitments_back = repair.insert_commitments(&withdrawn).await?;
     let was = section.opened.counter_before;
     repair
         .take_back_counter(section.sealed.counter_after, was)
@@ -221,9 +242,57 @@ async fn undo_stream(
     Ok(())
 }
 
+/// An event that goes back to its number of before.
+struct MovedBack {
+    event_id: EventId,
+    from: u64,
+    to: u64,
+    sequenced_at: Timestamp,
+    leaf: Hash32,
+    receipt: Option<Box<Receipt>>,
+}
+
+async fn move_back(
+    repair: &mut Repair,
+    moved: Vec<MovedBack>,
+    counter_left: u64,
+    undone: &mut UndoneStream,
+) -> Result<(), RecoveryError> {
+    let ids: Vec<EventId> = moved.iter().map(|m| m.event_id).collect();
+    for ids in ids.chunks(GROUP) {
+        let removed = repair.remove_receipts(ids).await?;
+        if removed != ids.len() as u64 {
+            let what = format!("{removed} receipts instead of {} were taken back", ids.len());
+            return Err(RecoveryError::Outcome {
+                stream: *repair.stream(),
+                what,
+            });
+        }
+    }
+    let back: Vec<Renumbered> = moved
+        .iter()
+        .map(|m| Renumbered {
+            event_id: m.event_id,
+            from: m.to,
+            to: m.from,
+            sequenced_at: m.sequenced_at,
+        })
+        .collect();
+    let highest = moved.iter().map(|m| m.from.max(m.to)).max().unwrap_or(0);
+    repair.renumber_events(&back, highest.max(counter_left)).await?;
+    let receipts: Vec<Receipt> = moved.into_iter().filter_map(|m| m.receipt.map(|r| *r)).collect();
+    for receipts in receipts.chunks(GROUP) {
+        repair.insert_receipts(receipts).await?;
+    }
+    undone.moved_back = back.len() as u64;
+    Ok(())
+}
+
 /// Lines of one kind.
 enum Group {
     Key(SigningKey),
+    Moved(Vec<MovedBack>),
+    Withdrawn(Vec<Commitment>),
     Events(Vec<(u64, EventId, Hash32)>),
     Receipts(Vec<EventId>),
     Commands(Vec<CommandId>),
@@ -247,6 +316,8 @@ impl Group {
             return Ok(None);
         };
         let mut group = match first {
+            UndoLine::Moved { .. } => Group::Moved(Vec::new()),
+            UndoLine::Withdrawn { .. } => Group::Withdrawn(Vec::new()),
             UndoLine::Event { .. } => Group::Events(Vec::new()),
             UndoLine::Receipt { .. } => Group::Receipts(Vec::new()),
             UndoLine::Command { .. } => Group::Commands(Vec::new()),
@@ -288,6 +359,27 @@ impl Group {
                 break;
             };
             match (&mut group, line) {
+                (
+                    Group::Moved(all),
+                    UndoLine::Moved {
+                        event_id,
+                        from,
+                        to,
+                        sequenced_at,
+                        leaf,
+                        receipt,
+                    },
+                ) => all.push(MovedBack {
+                    event_id: *event_id,
+                    from: *from,
+                    to: *to,
+                    sequenced_at: *sequenced_at,
+                    leaf: *leaf,
+                    receipt: receipt.clone(),
+                }),
+                (Group::Withdrawn(all), UndoLine::Withdrawn { commitment }) => {
+                    all.push((**commitment).clone());
+                }
                 (
                     Group::Events(all),
                     UndoLine::Event {
@@ -444,8 +536,20 @@ async fn compare_group(
                 }
             }
         }
+        Group::Moved(events) => {
+            for event in events
+                .iter()
+                .filter(|_| compared.from_left.is_none())
+                .collect::<Vec<_>>()
+            {
+                let stored = stored_leaves(repair.view(), &stream, event.to..=event.to).await?;
+                if stored.get(&event.to) != Some(&event.leaf) {
+                    compared.left(|| format!("event {} is not at {}", event.event_id, event.to));
+                }
+            }
+        }
         // In the fingerprint.
-        Group::Receipts(_) => {}
+        Group::Withdrawn(_) | Group::Receipts(_) => {}
         Group::Commands(commands) => {
             let known = repair
                 .view()
@@ -519,6 +623,8 @@ async fn take_back(
             all("keys", removed.into(), 1)?;
             undone.keys += 1;
         }
+        // These wait until all others are done.
+        Group::Moved(_) | Group::Withdrawn(_) => {}
         Group::Events(events) => {
             let ids: Vec<EventId> = events.iter().map(|(_, id, _)| *id).collect();
             let receipts = repair.remove_receipts(&ids).await?;

@@ -85,7 +85,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     if report.changed() > 0 {
         status |= ExitStatus::CORRECTED;
     }
-    if report.open_positions() > 0 {
+    if report.open_positions() > 0 || report.reissued() > 0 {
         status |= ExitStatus::PROBLEMS;
     }
     for error in std::mem::take(&mut report.errors) {
@@ -173,6 +173,18 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
         report.changed(),
         report.open_positions()
     ))?;
+    let moved: u64 = report.streams.iter().map(|s| s.moved).sum();
+    if moved > 0 {
+        out.line(&format!(
+            "{moved} event(s) got other numbers, and other receipts: what their agents saved no longer holds."
+        ))?;
+    }
+    if report.reissued() > 0 {
+        out.line(&format!(
+            "{} number(s) were given out twice, and stay so: the log contradicts its anchors.",
+            report.reissued()
+        ))?;
+    }
     if report.changed() > 0 {
         out.line("Restart the sequencer: it caches keys for an hour and commitments for 5 minutes.")?;
     }

@@ -141,6 +141,12 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
         .collect();
     print_findings(out, "PROBLEMS", &problems)?;
     print_findings(out, "NOTICES", &notices)?;
+    for stream in report.streams.iter().filter(|s| !s.reissue.is_empty()) {
+        out.line("")?;
+        out.line("GIVEN OUT TWICE")?;
+        out.line(&format!("  {}", stream.stream))?;
+        super::plan::print_histories(out, &stream.reissue, |_| String::new())?;
+    }
     if !report.heard.is_empty() {
         let mut table = Table::new(&[
             "WITNESS",

@@ -2,6 +2,7 @@
 
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
@@ -13,7 +14,8 @@ use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
 use sequencer_recovery::placement::Budget;
 use sequencer_recovery::plan::{PlanOptions, PlanSummary, StreamSummary, plan};
-use sequencer_recovery::plan_file::PlannedOpen;
+use sequencer_recovery::plan_file::{PlannedOpen, PlannedReissue};
+use sequencer_recovery::reissue::OnReissue;
 use sequencer_recovery::tombstone::TombstoneOptions;
 use ves::AgentId;
 
@@ -45,9 +47,20 @@ pub struct PlanArgs {
     #[arg(long, value_name = "GRADE|N")]
     floor: Option<FloorChoice>,
 
+    /// What to do about numbers that were given out twice: keep-anchored (the anchored events go to their places, the
+    /// newcomers get new numbers after all others) or keep-current (record the conflict and move nothing). Without it
+    /// both histories are shown, and nothing from there on is touched
+    #[arg(long, value_name = "CHOICE")]
+    on_reissue: Option<OnReissue>,
+
     /// How many guesses to try for each batch before it is left open
     #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
     solve_candidates: u64,
+
+    /// How long to search in all, in seconds; batches that are not decided by then stay open, and the plan says so.
+    /// Without it only --solve-candidates bounds the search
+    #[arg(long, value_name = "SECONDS")]
+    solve_seconds: Option<u64>,
 
     #[command(flatten)]
     append: AppendArgs,
@@ -171,6 +184,8 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             tries: args.solve_candidates,
             ..Budget::default()
         },
+        solve_for: args.solve_seconds.map(Duration::from_secs),
+        on_reissue: args.on_reissue,
         append: args.append.options(),
         accept_keys,
         fill: args.fill.options()?,
@@ -248,7 +263,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     out.finish()?;
     let mut status = ExitStatus::OK;
-    if summary.totals.open > 0 {
+    if summary.totals.open > 0 || summary.totals.reissued_left > 0 {
         status |= ExitStatus::PROBLEMS;
     }
     if summary.witness_unreadable {
@@ -319,6 +334,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         for (grade, count) in &s.by_grade {
             out.line(&format!("  {count} event(s) go back, {grade}"))?;
         }
+        print_reissue(out, s)?;
         for b in &s.batches {
             out.line(&format!(
                 "  batch {} ({}-{}): {}",
@@ -433,6 +449,54 @@ fn tombstones_and(tombstones: u64, appended: u64, left_out: u64) -> String {
     };
     filled + &appended
 }
+
+/// Numbers that were given out twice, for people: both histories, and what becomes of them.
+fn print_reissue<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+    if s.reissue.is_empty() {
+        return Ok(());
+    }
+    out.line(&format!("  {} number(s) were given out twice", s.reissued))?;
+    print_histories(out, &s.reissue, |sequence| {
+        let moved = s.moves.iter().find(|m| m.from == sequence);
+        moved.map_or_else(|| ", stays".to_owned(), |m| format!(", gets {}", m.to))
+    })?;
+    for c in &s.superseded {
+        out.line(&format!(
+            "  commitment {} ({}-{}) goes: it is over events that move",
+            c.batch_id, c.sequence_start, c.sequence_end
+        ))?;
+    }
+    match &s.reissue_note {
+        Some(note) => out.line(&format!("  {note}")),
+        None => Ok(()),
+    }
+}
+
+/// Both histories, number by number, with what becomes of the event that is there now.
+pub fn print_histories<W: std::io::Write>(
+    out: &mut Output<W>,
+    reissue: &[PlannedReissue],
+    becomes: impl Fn(u64) -> String,
+) -> Result<(), CliError> {
+    for r in reissue.iter().take(SHOWN_REISSUES) {
+        let before = match r.before {
+            Some(event) => format!("{event} ({}: {})", r.before_grade, r.before_basis),
+            None => "not known".into(),
+        };
+        let becomes = becomes(r.sequence);
+        out.line(&format!(
+            "    {:>6}  before: {before}; now: {}{becomes}",
+            r.sequence, r.now
+        ))?;
+    }
+    match reissue.len().saturating_sub(SHOWN_REISSUES) {
+        0 => Ok(()),
+        more => out.line(&format!("    and {more} more (--format json lists all)")),
+    }
+}
+
+/// So many numbers that were given out twice are shown for a stream.
+const SHOWN_REISSUES: usize = 20;
 
 /// What is appended, and what waits and is not.
 fn print_appending<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
