@@ -38,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
+    cli_common::init_threads(&args.global);
     let result = match &args.command {
         Command::Fetch(command) => commands::fetch::run(command, &args.global),
         Command::Import(command) => commands::import::run(command, &args.global),

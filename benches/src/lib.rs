@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod scaling;
+pub mod worlds;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};

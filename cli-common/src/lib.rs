@@ -29,6 +29,7 @@
 //! fn main() -> std::process::ExitCode {
 //!     let args: Args = cli_common::parse_or_exit();
 //!     cli_common::init_logging(&args.global);
+//!     cli_common::init_threads(&args.global);
 //!     cli_common::finish(run(&args), &args.global)
 //! }
 //! ```
@@ -47,7 +48,7 @@ mod progress;
 mod redact;
 mod table;
 
-pub use args::{Format, GlobalArgs, parse_or_exit};
+pub use args::{Format, GlobalArgs, init_threads, parse_or_exit};
 pub use cancel::{Cancel, Cancelled};
 pub use db::{DbArg, DbTarget, PostgresUrl};
 pub use error::{CliError, ErrorKind, finish};

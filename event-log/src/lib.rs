@@ -25,7 +25,8 @@
 //! - [`Repair`] writes: one transaction for one stream, under the locks that the sequencer itself uses.
 //! - [`write_snapshot`] and [`Snapshot`] make snapshot files.
 //! - [`write_export`] writes the log as NDJSON (`docs/log-export.md`), and [`ExportReader`] reads that.
-//! - [`EntryCheck`] says what of one event holds, by itself.
+//! - [`EntryCheck`] says what of one event holds, by itself; a [`Checker`] judges many, and a [`Pipeline`] spreads them
+//!   over threads while the next ones are read.
 //!
 //! Every statement is a file below `sql/event-log/`: in `both/` those that both databases understand, in `postgres/` and
 //! `snapshot/` those of one. None is ever put together from data.
@@ -38,6 +39,7 @@
 mod check;
 mod conn;
 mod entry;
+mod entry_rows;
 mod error;
 mod export;
 mod family;
@@ -47,6 +49,8 @@ mod log;
 mod outline;
 mod presence;
 mod renumber;
+mod pipeline;
+mod raw;
 mod repair;
 mod schema;
 mod snapshot;
@@ -56,7 +60,7 @@ mod undo;
 mod value;
 mod view;
 
-pub use check::{EntryCheck, ReceiptCheck, check_entries};
+pub use check::{Checker, EntryCheck, ReceiptCheck};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
     ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
@@ -68,6 +72,8 @@ pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
 pub use presence::StreamPresence;
 pub use renumber::Renumbered;
+pub use pipeline::Pipeline;
+pub use raw::RawEntries;
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
 pub use view::{EachChunk, StreamFilter, View};

@@ -35,6 +35,7 @@ enum Command {
 fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
+    cli_common::init_threads(&args.global);
     let result = match &args.command {
         Command::Status(command) => commands::status::run(command, &args.global),
         Command::Verify(command) => commands::verify::run(command, &args.global),

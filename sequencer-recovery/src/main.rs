@@ -37,6 +37,7 @@ enum Command {
 fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
+    cli_common::init_threads(&args.global);
     let global = &args.global;
     let result = match &args.command {
         Command::Audit(command) => commands::audit::run(command, global),
