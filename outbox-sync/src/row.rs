@@ -199,6 +199,18 @@ pub struct HeldRow {
     pub flaw: Option<String>,
 }
 
+impl HeldRow {
+    /// About how much memory what it holds takes.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match &self.content {
+            Content::Signed(event) | Content::Rerendered(event) => {
+                event.payload.json().len() + event.agent_signature_bundle.as_ref().map_or(0, Vec::len)
+            }
+            Content::Unsigned { .. } | Content::Malformed { .. } => 0,
+        }
+    }
+}
+
 /// A row that does not even say which event of which stream it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
@@ -260,6 +272,12 @@ impl RowReader {
         Self { file, table, names }
     }
 
+    /// Where a column is in the statement. The rowid is never taken for a column.
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
+        let index = self.names.iter().skip(1).position(|n| n == name)?;
+        Some(index + 1)
+    }
+
     pub(crate) fn place(&self, row: i64) -> Place {
         Place {
             file: Arc::clone(&self.file),
@@ -270,10 +288,7 @@ impl RowReader {
 
     pub(crate) fn read(&self, row: &rusqlite::Row<'_>) -> Result<HeldRow, RowError> {
         let number = row.get::<_, i64>(0).unwrap_or(i64::MIN);
-        let fields = Fields {
-            row,
-            names: &self.names,
-        };
+        let fields = Fields { row, reader: self };
         let place = self.place(number);
         match self.read_fields(&fields, place.clone()) {
             Ok(held) => Ok(held),
@@ -365,17 +380,17 @@ fn kept<T>(value: Result<T, String>, flaws: &mut Vec<String>) -> Option<T> {
 
 struct Fields<'a> {
     row: &'a rusqlite::Row<'a>,
-    names: &'a [String],
+    reader: &'a RowReader,
 }
 
 impl Fields<'_> {
-    /// `Null` if the table has no such column. The rowid is never taken for a column.
+    /// `Null` if the table has no such column.
     fn value(&self, name: &str) -> Result<ValueRef<'_>, String> {
-        let Some(index) = self.names.iter().skip(1).position(|n| n == name) else {
+        let Some(index) = self.reader.column(name) else {
             return Ok(ValueRef::Null);
         };
         self.row
-            .get_ref(index + 1)
+            .get_ref(index)
             .map_err(|error| format!("{name}: {error}"))
     }
 
