@@ -131,7 +131,7 @@ impl ApplyReport {
 const GROUP: usize = 1000;
 
 /// Events are verified and inserted in groups of this many, or of about so many bytes of payloads.
-const EVENTS: usize = 4096;
+const EVENTS: usize = 8192;
 const EVENT_BYTES: usize = 8 << 20;
 
 /// Applies a plan, stream by stream. A stream that fails is rolled back, told in the report, and does not stop
