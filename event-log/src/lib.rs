@@ -41,6 +41,7 @@ mod entry;
 mod error;
 mod export;
 mod family;
+mod journal;
 mod jsonb;
 mod log;
 mod outline;
@@ -62,6 +63,7 @@ pub use entry::{
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use family::{Family, FamilyState, FamilyStreams};
+pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
 pub use presence::StreamPresence;

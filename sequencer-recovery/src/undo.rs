@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Entity, Log, Repair};
+use event_log::{Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Repair};
 use serde::Serialize;
 use ves::{BatchId, CommandId, EventId, Hash32, StreamKey, Timestamp};
 
-use crate::apply::{Found, stored_leaves};
+use crate::apply::{Found, TOOL, stored_leaves};
 use crate::error::RecoveryError;
 use crate::undo_file::{SectionLines, UndoFile, UndoLine, UndoSection};
 
@@ -53,6 +53,12 @@ pub struct UndoneStream {
     pub counter_before: Option<u64>,
     /// The counter now.
     pub counter_after: Option<u64>,
+    /// What the journal said of the plan and the stream before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
+    /// Why the journal has no entry of this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_in_journal: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -132,11 +138,19 @@ pub async fn undo(
             Err(error @ (RecoveryError::Bundle(_) | RecoveryError::Cancelled(_))) => return Err(error),
             Err(error) => {
                 let found = undone.counter_before;
+                let journal = std::mem::take(&mut undone.journal);
                 undone = UndoneStream::new(section.opened.stream);
+                undone.journal = journal;
                 (undone.counter_before, undone.counter_after) = (found, found);
                 undone.error = Some(error.to_string());
                 report.errors.push(error);
             }
+        }
+        if let Some(what) = &undone.not_in_journal {
+            report.warnings.push(format!(
+                "{}: the journal has no entry of this: {what}",
+                undone.stream
+            ));
         }
         report.streams.push(undone);
         progress.advance(1);
@@ -170,6 +184,8 @@ impl UndoneStream {
             projection: None,
             counter_before: None,
             counter_after: None,
+            journal: Vec::new(),
+            not_in_journal: None,
             error: None,
         }
     }
@@ -188,6 +204,8 @@ async fn undo_stream(
     let counter = repair.counter_before();
     undone.counter_before = counter;
     undone.counter_after = counter;
+    let plan_id = bundle.header().plan_id;
+    undone.journal = repair.view().journal_of(&plan_id, &stream).await?.rows;
     let compared = compare(&mut repair, bundle, section, counter, cancel).await?;
     if compared.from_before.is_none() {
         // Dropping the transaction rolls back the counter row that taking the lock may have made.
@@ -212,10 +230,43 @@ async fn undo_stream(
         return Err(RecoveryError::Outcome { stream, what });
     }
     cancel.check()?;
-    repair.commit_as_it_was().await?;
     undone.counter_after = was;
+    // A journal that the apply did not keep is not begun here, and the way back does not depend on it.
+    match repair.view().journal_table().await? {
+        JournalTable::Absent | JournalTable::MayNotMake(_) => {}
+        JournalTable::ReadOnly(what) | JournalTable::Unusable(what) => undone.not_in_journal = Some(what),
+        JournalTable::Ready => {
+            let written_at = repair.view().database_time().await?;
+            repair
+                .write_journal(&journal_entry(undone, plan_id, written_at))
+                .await?;
+        }
+    }
+    repair.commit_as_it_was().await?;
     undone.status = UndoStatus::Undone;
     Ok(())
+}
+
+fn journal_entry(undone: &UndoneStream, plan_id: Hash32, written_at: Timestamp) -> JournalEntry {
+    JournalEntry {
+        written_at,
+        state: JournalState::Undone,
+        plan_id,
+        stream: undone.stream,
+        tool: TOOL.into(),
+        counter_before: undone.counter_before,
+        counter_after: undone.counter_after,
+        counts: JournalCounts {
+            events: undone.events,
+            receipts: undone.receipts,
+            // As of the apply: those that it remembered, and those that it forgot.
+            commands: undone.commands,
+            commands_forgotten: undone.commands_back,
+            entity_versions: undone.entity_versions,
+            commitments: undone.commitments,
+            projection: undone.projection,
+        },
+    }
 }
 
 /// Lines of one kind.
