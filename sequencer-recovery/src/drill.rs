@@ -276,6 +276,8 @@ pub async fn drill(
         sequencer_key: Some(world.sequencer_key().clone()),
         sequencer_id: Some(world.sequencer_id()),
         undo: None,
+        dry_run: false,
+        journal: true,
     };
     let plan_file = PlanFile::open(&plan_path)?;
     let applied = apply(

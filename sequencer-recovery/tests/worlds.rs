@@ -122,6 +122,8 @@ impl Files {
             sequencer_key: Some(world.sequencer_key().clone()),
             sequencer_id: Some(world.sequencer_id()),
             undo: None,
+            dry_run: false,
+            journal: true,
         };
         let plan = PlanFile::open(plan).unwrap();
         apply(

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use cli_common::{Cancel, CliError, DbArg, DbTarget, Output};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, Output, Table};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Log, StreamFilter};
+use event_log::{JournalEntry, Log, StreamFilter};
 use sequencer_recovery::collect::Inputs;
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::family::Families;
@@ -242,4 +242,45 @@ fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> 
 /// A number or a dash.
 fn or_dash(value: Option<u64>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
+}
+
+/// So many entries of the journal are shown to people.
+const JOURNAL_LINES: usize = 20;
+
+/// What the journal of repairs says, for people.
+fn print_journal<W: std::io::Write>(out: &mut Output<W>, entries: &[JournalEntry]) -> Result<(), CliError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.line("JOURNAL OF REPAIRS")?;
+    let mut table = Table::new(&[
+        "WHEN",
+        "STREAM (TENANT/STORE)",
+        "WHAT",
+        "PLAN",
+        "EVENTS",
+        "COMMITMENTS",
+        "COUNTER",
+        "THEN",
+        "BY",
+    ]);
+    for entry in entries.iter().take(JOURNAL_LINES) {
+        table.row([
+            entry.written_at.to_string(),
+            entry.stream.to_string(),
+            entry.state.as_str().to_owned(),
+            entry.plan_id.to_string().chars().take(16).collect(),
+            entry.counts.events.to_string(),
+            entry.counts.commitments.to_string(),
+            or_dash(entry.counter_before),
+            or_dash(entry.counter_after),
+            entry.tool.clone(),
+        ]);
+    }
+    out.table(&table)?;
+    match entries.len().checked_sub(JOURNAL_LINES) {
+        None | Some(0) => Ok(()),
+        Some(more) => out.line(&format!("and {more} more (--format json shows them)")),
+    }
 }
