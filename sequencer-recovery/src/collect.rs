@@ -1,6 +1,6 @@
 //! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,12 @@ use event_log::{LeafInput, Log, LogEntry, StreamFilter, View};
 use outbox_sync::{Content, HeldRow, Origin, Outbox, OutboxMeta, RenderingSearch, RowCheck, RowError};
 use rayon::prelude::*;
 use serde::Serialize;
-use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{CommandId, Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
-use crate::evidence::{Candidate, Claim, HeldReceipt, HolderId, Holders, Refused, Saying, StreamEvidence};
+use crate::evidence::{
+    Candidate, Claim, HeldReceipt, HolderId, Holders, PushedRow, Pushes, Refused, Saying, StreamEvidence,
+};
 use crate::finding::{Code, Finding};
 use crate::floor::Witness;
 use crate::gap;
@@ -121,6 +123,19 @@ pub async fn collect(
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);
     }
+    for (stream, evidence) in &mut collected.streams {
+        let commands: BTreeSet<CommandId> = evidence
+            .candidates
+            .iter()
+            .filter_map(|c| c.event.command_id)
+            .collect();
+        let commands: Vec<CommandId> = commands.into_iter().collect();
+        for commands in commands.chunks(GROUP) {
+            evidence
+                .remembered
+                .extend(view.remembered_commands(stream, commands).await?.all()?);
+        }
+    }
     Ok(collected)
 }
 
@@ -173,6 +188,8 @@ async fn read_outbox(
         keys,
         filter,
         highest: BTreeMap::new(),
+        push: BTreeMap::new(),
+        counts_on: meta.shape != outbox_sync::Shape::V3,
         search: RenderingSearch::new(keys),
     };
     source.note_cursors(&meta, collected);
@@ -216,6 +233,10 @@ async fn read_outbox(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
     source.note_highest(collected);
+    for (stream, push) in std::mem::take(&mut source.push) {
+        let evidence = collected.streams.entry(stream).or_default();
+        push.close(evidence.pushes.entry(source.holder).or_default());
+    }
     heard.renderings_found = source.search.found();
     if heard.refused > 0 {
         let message = format!(
@@ -231,6 +252,28 @@ async fn read_outbox(
     Ok(())
 }
 
+/// A push, as the rows of an outbox show it while they are read.
+struct Push {
+    number: u32,
+    noted_at: Option<String>,
+    /// The number noted last.
+    last: u64,
+    first_made: Timestamp,
+    last_made: Timestamp,
+    /// Every row so far is of an event that the log has where the row says.
+    confirmed: bool,
+}
+
+impl Push {
+    fn close(self, pushes: &mut Pushes) {
+        if self.confirmed {
+            pushes.longest = pushes
+                .longest
+                .max(self.last_made.0.saturating_sub(self.first_made.0));
+        }
+    }
+}
+
 /// One outbox while it is read.
 struct Source<'a> {
     holder: HolderId,
@@ -240,6 +283,9 @@ struct Source<'a> {
     filter: &'a StreamFilter,
     // In order, so that every run names the same witness.
     highest: BTreeMap<(StreamKey, Saying), u64>,
+    /// The push that is being read, by stream.
+    push: BTreeMap<StreamKey, Push>,
+    counts_on: bool,
     /// Finds what was signed in outboxes of the older shape.
     search: RenderingSearch<'a>,
 }
@@ -311,6 +357,16 @@ impl Source<'_> {
         }
         if let Content::Unsigned { .. } = row.content {
             heard.unsigned += 1;
+        }
+        if let (Origin::Outbox { local_seq, .. }, Some(claim)) = (&row.origin, row.claimed_sequence) {
+            let here = in_log.get(&row.event_id).map(|at| *at == (row.stream, claim));
+            let made = match &row.content {
+                Content::Signed(event) => event.created_at.parse().ok(),
+                _ => None,
+            };
+            let pushes = evidence.pushes.entry(self.holder).or_default();
+            pushes.counts_on = self.counts_on;
+            note_push(&mut self.push, pushes, &row, (*local_seq, claim), made, here);
         }
         if let Some((stream, at)) = in_log.get(&row.event_id) {
             if let (Origin::Outbox { local_seq, .. }, Content::Signed(event)) = (&row.origin, &row.content)
@@ -428,6 +484,59 @@ impl Source<'_> {
             };
             collected.streams.entry(stream).or_default().add_witness(witness);
         }
+    }
+}
+
+/// Notes a row of an outbox with the push that it was in. `here` says whether the log has its event, and where the row
+/// says.
+fn note_push(
+    open: &mut BTreeMap<StreamKey, Push>,
+    pushes: &mut Pushes,
+    row: &HeldRow,
+    (local_seq, claim): (i64, u64),
+    made: Option<Timestamp>,
+    here: Option<bool>,
+) {
+    let before = open.get(&row.stream);
+    let goes_on = before.is_some_and(|push| {
+        push.noted_at.is_some() && push.noted_at == row.noted_at && push.last.checked_add(1) == Some(claim)
+    });
+    let made = made.unwrap_or(Timestamp(i64::MAX));
+    if !goes_on {
+        let number = before.map_or(0, |push| push.number + 1);
+        pushes.overlaps += u64::from(before.is_some_and(|push| claim <= push.last));
+        let push = Push {
+            number,
+            noted_at: row.noted_at.clone(),
+            last: claim,
+            first_made: made,
+            last_made: made,
+            confirmed: true,
+        };
+        if let Some(before) = open.insert(row.stream, push) {
+            before.close(pushes);
+        }
+    }
+    let Some(push) = open.get_mut(&row.stream) else {
+        return;
+    };
+    push.last = claim;
+    push.first_made = push.first_made.min(made);
+    push.last_made = push.last_made.max(made);
+    push.confirmed &= here == Some(true);
+    match here {
+        Some(true) => {
+            pushes.confirmed += 1;
+            pushes.confirmed_to.insert(push.number, local_seq);
+        }
+        Some(false) => {}
+        None => pushes.rows.push(PushedRow {
+            local_seq,
+            event_id: row.event_id,
+            claim,
+            push: push.number,
+            since_first: push.last_made.0.saturating_sub(push.first_made.0),
+        }),
     }
 }
 

@@ -50,5 +50,6 @@ pub mod reissue;
 pub mod scan;
 pub mod solve;
 pub mod survey;
+pub mod trust;
 pub mod undo;
 pub mod undo_file;
