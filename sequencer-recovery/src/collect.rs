@@ -1,12 +1,17 @@
 //! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::BufReader;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{LeafInput, Log, LogEntry, StreamFilter, View};
+use event_log::{
+    ExportError, ExportReader, ExportedEntry, LeafInput, Log, LogEntry, RowError as RowFault, StreamFilter,
+    View,
+};
 use outbox_sync::{Content, HeldRow, Origin, Outbox, OutboxMeta, RenderingSearch, RowCheck, RowError};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -29,6 +34,8 @@ pub struct Inputs {
     pub outboxes: Vec<PathBuf>,
     /// Other copies of the log: a replica, the old primary's volume, a dump restored beside, a snapshot.
     pub logs: Vec<DbTarget>,
+    /// Log exports (`docs/log-export.md`).
+    pub exports: Vec<PathBuf>,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public key; without it no receipt's signature is checked.
@@ -40,7 +47,7 @@ pub struct Inputs {
 pub struct Heard {
     /// The file.
     pub path: String,
-    /// `outbox` or `receipts`.
+    /// `outbox`, `log`, `export` or `receipts`.
     pub kind: &'static str,
     /// The agent whose outbox it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +126,10 @@ pub async fn collect(
     for target in &inputs.logs {
         cancel.check()?;
         read_log(view, keys, filter, target, inputs, &mut collected).await?;
+    }
+    for path in &inputs.exports {
+        cancel.check()?;
+        read_export(view, keys, filter, path, inputs, &mut collected, cancel).await?;
     }
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);
@@ -602,6 +613,154 @@ async fn read_log(
             .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
     }
     collected.heard.push(heard);
+    Ok(())
+}
+
+/// What a reader of an export gives: events and bad rows, or why it stopped.
+type Exported = Result<Vec<Result<ExportedEntry, RowFault>>, ExportError>;
+
+/// Reads a log export: what it has where this log has nothing, or something else.
+async fn read_export(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    path: &Path,
+    inputs: &Inputs,
+    collected: &mut Collected,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
+    let mut heard = Heard::new(path, "export");
+    let opened = File::open(path).map_err(ExportError::from);
+    let mut reader = match opened.and_then(|file| ExportReader::new(BufReader::new(file))) {
+        Ok(reader) => reader,
+        Err(error) => {
+            collected.unreadable(heard, format!("{} {error}", path.display()));
+            return Ok(());
+        }
+    };
+    let name = path.display().to_string();
+    let holder = collected.holders.add(name.clone(), name.clone());
+    for stream in &reader.outline().streams {
+        let sequence = stream.last.max(stream.counter).unwrap_or(0);
+        if admits(filter, &stream.stream) && sequence > 0 {
+            let evidence = collected.streams.entry(stream.stream).or_default();
+            evidence.add_witness(Witness {
+                sequence,
+                grade: Grade::Claimed,
+                who: name.clone(),
+                identity: name.clone(),
+            });
+        }
+    }
+    // Parsing is for a thread of its own, so that chunks can be compared with the log meanwhile.
+    let (send, mut receive) = tokio::sync::mpsc::channel::<Exported>(2);
+    let parser = tokio::task::spawn_blocking(move || {
+        let read = reader.for_each_entry(&mut |chunk| match send.blocking_send(Ok(chunk)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        });
+        if let Err(error) = read {
+            // Nobody listens any more only if the work was given up.
+            let _ = send.blocking_send(Err(error));
+        }
+    });
+    while let Some(chunk) = receive.recv().await {
+        cancel.check()?;
+        match chunk {
+            Ok(chunk) => {
+                take_exported(view, keys, filter, inputs, chunk, holder, &mut heard, collected).await?;
+            }
+            Err(error) => {
+                let message = format!(
+                    "{} {error}; {} event(s) before that were read and are used",
+                    path.display(),
+                    heard.rows
+                );
+                collected
+                    .findings
+                    .push(Finding::new(Code::WitnessUnreadable, message));
+                heard.error = Some(error.to_string());
+            }
+        }
+    }
+    if let Err(panic) = parser.await {
+        std::panic::resume_unwind(panic.into_panic());
+    }
+    if heard.refused > 0 {
+        let message = format!(
+            "{name}: {} row(s) do not verify; they are not used",
+            heard.refused
+        );
+        let finding = Finding::new(Code::WitnessRefused, message);
+        collected.findings.push(finding.count(heard.refused));
+    }
+    collected.heard.push(heard);
+    Ok(())
+}
+
+/// Takes those events of an export that the log lacks, or has something else for.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what every witness needs, and where it is noted"
+)]
+async fn take_exported(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    inputs: &Inputs,
+    chunk: Vec<Result<ExportedEntry, RowFault>>,
+    holder: HolderId,
+    heard: &mut Heard,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let mut by_stream: BTreeMap<StreamKey, Vec<ExportedEntry>> = BTreeMap::new();
+    for row in chunk {
+        match row {
+            Ok(row) if admits(filter, &row.entry.event.stream) => {
+                by_stream.entry(row.entry.event.stream).or_default().push(row);
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                heard.rows += 1;
+                heard.refuse(None, heard.path.clone(), fault.to_string(), None);
+            }
+        }
+    }
+    for (stream, rows) in by_stream {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            continue;
+        };
+        let window = first.entry.sequence_number..=last.entry.sequence_number;
+        let ours = leaves(view, &stream, window).await?;
+        let mut entries = Vec::new();
+        for ExportedEntry { entry, redacted } in rows {
+            let same = ours.get(&entry.sequence_number).is_some_and(|leaf| {
+                leaf.event_id == entry.event.event_id
+                    && leaf.event_signing_hash == entry.event_signing_hash
+                    && leaf.agent_signature == entry.event.agent_signature
+            });
+            if same {
+                heard.rows += 1;
+            } else if redacted {
+                // Nothing to put back, but it names event and number.
+                heard.rows += 1;
+                heard.unsigned += 1;
+                let claim = Claim {
+                    event_id: entry.event.event_id,
+                    holder,
+                    saying: Saying::Log,
+                    sequenced_at: Some(entry.sequenced_at),
+                };
+                if view.find_events(&[claim.event_id]).await?.all()?.is_empty() {
+                    let evidence = collected.streams.entry(stream).or_default();
+                    evidence.add_claim(entry.sequence_number, claim);
+                }
+            } else {
+                entries.push(entry);
+            }
+        }
+        take_entries(view, keys, inputs, entries, holder, heard, collected).await?;
+    }
     Ok(())
 }
 
