@@ -656,6 +656,7 @@ fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
             older_log_sequence: None,
             awaits_acknowledgement: false,
             sequenced_at: held.sequenced_at,
+            noted_at: None,
             content: Content::Signed(Box::new(event)),
             flaw: None,
         },

@@ -192,6 +192,9 @@ pub struct HeldRow {
     pub awaits_acknowledgement: bool,
     /// When the sequencer is said to have given it (pulled and quarantined rows).
     pub sequenced_at: Option<Timestamp>,
+    /// When the agent noted the sequencer's answer (`synced_at`), as its database renders it, if its table has that
+    /// column. The rows of one answer have it in common.
+    pub noted_at: Option<String>,
     /// What it holds.
     pub content: Content,
     /// Bookkeeping that could not be read and was left out (a negative number, an unknown state …); what
@@ -358,8 +361,13 @@ impl RowReader {
         if self.table.is_older() && !matches!(content, Content::Rerendered(_)) {
             older_log_sequence = claimed_sequence.take();
         }
+        let noted_at = match self.table {
+            Table::Outbox => fields.short_text("synced_at"),
+            _ => None,
+        };
         Ok(HeldRow {
             place,
+            noted_at,
             origin,
             event_id,
             stream,
@@ -426,6 +434,14 @@ impl Fields<'_> {
         self.required_text(name)?
             .parse()
             .map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// A text of at most 64 bytes, if there is one.
+    fn short_text(&self, name: &str) -> Option<String> {
+        match self.value(name) {
+            Ok(ValueRef::Text(text)) if text.len() <= 64 => Some(String::from_utf8_lossy(text).into_owned()),
+            _ => None,
+        }
     }
 
     fn integer(&self, name: &str) -> Result<Option<i64>, String> {

@@ -227,6 +227,7 @@ pub async fn drill(
         witnesses: Inputs {
             outboxes: outbox_files,
             logs: Vec::new(),
+            exports: Vec::new(),
             receipts: Vec::new(),
             sequencer_key: Some(world.sequencer_public_key()),
             peer_keys: false,

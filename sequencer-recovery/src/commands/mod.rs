@@ -37,7 +37,8 @@ pub struct SurveyArgs {
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
 
-    /// Other copies of the log: PostgreSQL URLs or snapshot files (a replica, the old primary, a restored dump)
+    /// Other copies of the log: PostgreSQL URLs, snapshot files or log exports (a replica, the old primary, a restored
+    /// dump)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
@@ -68,11 +69,13 @@ impl SurveyArgs {
         let outboxes = outbox_sync::expand_inputs(&self.outboxes).map_err(|e| {
             CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
         })?;
-        let logs = self
-            .witnesses
-            .iter()
-            .map(|w| DbTarget::parse(&w.0))
-            .collect::<Result<_, _>>()?;
+        let (mut logs, mut exports) = (Vec::new(), Vec::new());
+        for witness in &self.witnesses {
+            match DbTarget::parse(&witness.0)? {
+                DbTarget::Snapshot(path) if is_export(&path) => exports.push(path),
+                target => logs.push(target),
+            }
+        }
         let sequencer_key = self
             .sequencer_public_key
             .as_deref()
@@ -82,6 +85,7 @@ impl SurveyArgs {
             witnesses: Inputs {
                 outboxes,
                 logs,
+                exports,
                 receipts: self.receipts.clone(),
                 sequencer_key,
                 peer_keys: false,
@@ -94,6 +98,16 @@ impl SurveyArgs {
             families: Families::default(),
         })
     }
+}
+
+/// Whether a file is a log export rather than a snapshot: its first byte is that of a line of JSON.
+fn is_export(path: &Path) -> bool {
+    let first = || -> std::io::Result<u8> {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut std::fs::File::open(path)?, &mut byte)?;
+        Ok(byte[0])
+    };
+    first().is_ok_and(|byte| byte == b'{')
 }
 
 /// The name of a log as it was given; it may hold a password, so it is not shown.
