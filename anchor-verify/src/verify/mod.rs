@@ -157,7 +157,7 @@ pub fn verify(
 ) -> Result<VerifyReport, VerifyError> {
     let outline = source.outline()?;
     let keys = KeyRegistry::new(outline.keys.iter().cloned());
-    let plan = Plan::new(outline, input)?;
+    let plan = Plan::new(outline, input, source.partial())?;
     let units = plan.units_of(input.shard);
     let wanted = plan.wanted(&units);
     let total = wanted
