@@ -17,7 +17,7 @@ use uuid::Uuid;
 use ves::{Event, EventId, Hash32, Payload, Receipt, SignatureBytes, SignatureScheme, StreamKey, Timestamp};
 
 /// As many as `apply` hands over at once.
-const GROUP: usize = 4096;
+const GROUP: usize = 8192;
 
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -206,9 +206,6 @@ fn main() {
     let server = test_support::ScratchPostgres::start_durable();
     let url = server.create_database("log");
     test_support::load_schema(&url);
-    // The default of a cluster with segments of the usual size; a scratch cluster has small ones.
-    let _ = test_support::query(&url, "ALTER SYSTEM SET max_wal_size = '1GB'");
-    let _ = test_support::query(&url, "SELECT pg_reload_conf()");
     let target = DbTarget::parse(url.as_ref()).expect("a URL");
     let log = runtime.block_on(Log::open(&target)).expect("a log");
 

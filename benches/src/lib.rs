@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod scaling;
+pub mod worlds;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -48,6 +51,11 @@ impl Options {
             }
         }
         options
+    }
+
+    /// The first word that is a number: a size.
+    pub fn number(&self) -> Option<usize> {
+        self.words.iter().find_map(|word| word.parse().ok())
     }
 
     fn selects(&self, name: &str) -> bool {
@@ -294,4 +302,32 @@ pub fn stream() -> StreamKey {
         uuid::Uuid::from_u128(1 << 99).into(),
         uuid::Uuid::from_u128(2 << 99).into(),
     )
+}
+
+/// An order of about 480 bytes, as JSON.
+pub fn order(i: usize) -> String {
+    format!(
+        "{{\"note\": \"Leave at the door\\nring twice\", \"total\": {}.{:02}, \"status\": \"confirmed\", \
+         \"address\": {{\"zip\": \"{:05}\", \"city\": \"Zürich\", \"line1\": \"Bahnhofstrasse {}\", \
+         \"country\": \"CH\"}}, \"currency\": \"CHF\", \"order_id\": \"ORD-{i:08}\", \"placed_at\": \
+         \"2026-03-0{}T12:34:56.789Z\", \"customer_id\": \"5f0c2d9e-88aa-4c1b-9d3e-{i:012x}\", \
+         \"line_items\": [{{\"qty\": {}, \"sku\": \"SKU-{}\", \"price\": 19.90}}, {{\"qty\": 1, \"sku\": \
+         \"SKU-{}\", \"price\": 249.95, \"gift\": true}}], \"is_subscription\": false}}",
+        100 + i,
+        i % 100,
+        8000 + i,
+        i % 200,
+        1 + i % 9,
+        1 + i % 4,
+        i * 7,
+        i * 11,
+    )
+}
+
+/// The process's peak of memory so far, in KiB. Linux only.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
 }

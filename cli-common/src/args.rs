@@ -40,6 +40,21 @@ pub struct GlobalArgs {
     /// When to use colours; NO_COLOR in the environment means never, unless this says otherwise
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: ColorChoice,
+
+    /// How many threads to work on at most: one for each processor that this process may use, unless this says otherwise
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// Sees to it that work is spread over as many threads as was asked for: that many are in rayon's global pool, by which
+/// the libraries go. Only the first call counts, and only if nothing was spread before.
+pub fn init_threads(global: &GlobalArgs) {
+    if let Some(threads) = global.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        if let Err(error) = pool.build_global() {
+            tracing::warn!("--threads {threads}: {error}");
+        }
+    }
 }
 
 impl GlobalArgs {
@@ -124,6 +139,11 @@ mod tests {
         assert_eq!(tool.global.color, ColorChoice::Never);
         assert_eq!(parse_line("tool look").unwrap().global.format, Format::Table);
         assert!(parse_line("tool look -q").unwrap().global.quiet);
+        assert_eq!(
+            parse_line("tool look --threads 3").unwrap().global.threads,
+            Some(3)
+        );
+        assert_eq!(parse_line("tool look").unwrap().global.threads, None);
     }
 
     #[test]
@@ -136,6 +156,8 @@ mod tests {
             ("tool look --nonsense", ExitStatus::USAGE),
             ("tool look --format xml", ExitStatus::USAGE),
             ("tool look -q -v", ExitStatus::USAGE),
+            ("tool look --threads 0", ExitStatus::USAGE),
+            ("tool look --threads 1025", ExitStatus::USAGE),
         ] {
             assert_eq!(parse_line(line).unwrap_err().1, status, "{line}");
         }

@@ -29,6 +29,7 @@
 //! fn main() -> std::process::ExitCode {
 //!     let args: Args = cli_common::parse_or_exit();
 //!     cli_common::init_logging(&args.global);
+//!     cli_common::init_threads(&args.global);
 //!     cli_common::finish(run(&args), &args.global)
 //! }
 //! ```
@@ -38,6 +39,7 @@
 mod args;
 mod cancel;
 mod db;
+mod environment;
 mod error;
 mod exit;
 pub mod finding;
@@ -47,9 +49,10 @@ mod progress;
 mod redact;
 mod table;
 
-pub use args::{Format, GlobalArgs, parse_or_exit};
+pub use args::{Format, GlobalArgs, init_threads, parse_or_exit};
 pub use cancel::{Cancel, Cancelled};
 pub use db::{DbArg, DbTarget, PostgresUrl};
+pub use environment::apply_environment;
 pub use error::{CliError, ErrorKind, finish};
 pub use exit::ExitStatus;
 pub use logging::init_logging;

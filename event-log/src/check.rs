@@ -1,10 +1,10 @@
 //! What can be said of one event of a log by itself: hashes, signature, receipt, leaf.
 
 use ed25519_dalek::VerifyingKey;
-use rayon::prelude::*;
 use ves::kernel::{self, LeafInput};
+use ves::receipt::{self, Promise, SequencerKey};
 use ves::verify::verify_events;
-use ves::{EventCheck, Hash32, KeyRegistry, SignatureCheck};
+use ves::{EventCheck, Hash32, KeyRegistry, Receipt, SignatureCheck};
 
 use crate::entry::LogEntry;
 use crate::error::RowError;
@@ -40,7 +40,8 @@ pub enum ReceiptCheck {
 impl EntryCheck {
     /// Checks an entry.
     pub fn of(entry: &LogEntry, keys: &KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
-        let mut checks = Self::of_group(&[entry], keys, sequencer_key);
+        let sequencer_key = sequencer_key.map(SequencerKey::new);
+        let mut checks = Self::of_group(&[entry], keys, sequencer_key.as_ref());
         checks.pop().expect("one check for each entry")
     }
 
@@ -48,7 +49,7 @@ impl EntryCheck {
     fn of_group(
         entries: &[&LogEntry],
         keys: &KeyRegistry,
-        sequencer_key: Option<&VerifyingKey>,
+        sequencer_key: Option<&SequencerKey>,
     ) -> Vec<Self> {
         let events: Vec<_> = entries.iter().map(|e| (&e.event, e.sequenced_at)).collect();
         let verdicts = verify_events(&events, keys);
@@ -68,71 +69,118 @@ impl EntryCheck {
             kernel::leaf_hashes(&run[0].event.stream, &inputs[from..to], &mut leaves[from..to]);
             from = to;
         }
-        let results = entries.iter().zip(verdicts).zip(leaves);
+        let receipts = ReceiptCheck::of_group(entries, sequencer_key);
+        let results = entries.iter().zip(verdicts).zip(leaves).zip(receipts);
         results
-            .map(|((entry, verdict), leaf)| Self {
+            .map(|(((entry, verdict), leaf), receipt)| Self {
                 signing_hash_matches: verdict.signing_hash == entry.event_signing_hash,
                 signing_hash: verdict.signing_hash,
                 leaf,
                 payload: verdict.payload,
                 signature: verdict.signature,
-                receipt: ReceiptCheck::of(entry, sequencer_key),
+                receipt,
             })
             .collect()
     }
 }
 
-/// Rows are checked in groups of this many, each on one core: enough for hashes to run side by side.
+/// Rows are checked in groups of this many: enough for hashes to run side by side, few enough to stay in the caches.
 const GROUP: usize = 256;
 
-/// Checks rows on all cores; the order stays. `entry` finds the entry in what a row holds.
-pub fn check_entries<T: Send + Sync>(
-    mut rows: Vec<Result<T, RowError>>,
-    entry: impl Fn(&T) -> &LogEntry + Sync,
-    keys: &KeyRegistry,
-    sequencer_key: Option<&VerifyingKey>,
-) -> Vec<Result<(T, EntryCheck), RowError>> {
-    let mut groups = Vec::with_capacity(rows.len() / GROUP + 1);
-    while rows.len() > GROUP {
-        let rest = rows.split_off(GROUP);
-        groups.push(std::mem::replace(&mut rows, rest));
+/// Checks rows with the keys that it holds. For several threads, see [`Pipeline`](crate::Pipeline).
+#[derive(Debug)]
+pub struct Checker {
+    keys: KeyRegistry,
+    sequencer_key: Option<SequencerKey>,
+}
+
+impl Checker {
+    /// A checker with these keys; without the sequencer's, no receipt's signature is checked.
+    pub fn new(keys: KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
+        Self {
+            keys,
+            sequencer_key: sequencer_key.map(SequencerKey::new),
+        }
     }
-    groups.push(rows);
-    let check_group = |group: Vec<Result<T, RowError>>| {
-        let entries: Vec<&LogEntry> = group.iter().flatten().map(&entry).collect();
-        let checks = EntryCheck::of_group(&entries, keys, sequencer_key);
-        let mut checks = checks.into_iter();
-        let with_check = |row: Result<T, RowError>| {
-            row.map(|held| (held, checks.next().expect("one check for each entry")))
-        };
-        group.into_iter().map(with_check).collect::<Vec<_>>()
-    };
-    groups.into_par_iter().flat_map_iter(check_group).collect()
+
+    /// Checks rows on this thread: a check for each row that could be read, in their order. `entry` finds the entry in
+    /// what a row holds.
+    pub fn check<T>(&self, rows: &[Result<T, RowError>], entry: impl Fn(&T) -> &LogEntry) -> Vec<EntryCheck> {
+        let mut checks = Vec::with_capacity(rows.len());
+        for group in rows.chunks(GROUP) {
+            let entries: Vec<&LogEntry> = group.iter().flatten().map(&entry).collect();
+            checks.extend(EntryCheck::of_group(
+                &entries,
+                &self.keys,
+                self.sequencer_key.as_ref(),
+            ));
+        }
+        checks
+    }
 }
 
 impl ReceiptCheck {
-    fn of(entry: &LogEntry, sequencer_key: Option<&VerifyingKey>) -> Self {
-        let Some(receipt) = &entry.receipt else {
-            return Self::Missing;
-        };
+    /// What the receipts of entries are worth; those that can be are checked side by side.
+    fn of_group(entries: &[&LogEntry], sequencer_key: Option<&SequencerKey>) -> Vec<Self> {
+        let promises: Vec<Promise<'_>> = entries
+            .iter()
+            .filter_map(|entry| {
+                Some(Promise {
+                    receipt: entry.receipt.as_ref()?,
+                    stream: &entry.event.stream,
+                    event_signing_hash: &entry.event_signing_hash,
+                })
+            })
+            .collect();
+        let mut hashes = receipt::hashes_match(&promises).into_iter();
+        let checks: Vec<Option<Self>> = entries
+            .iter()
+            .map(|entry| {
+                let Some(receipt) = &entry.receipt else {
+                    return Some(Self::Missing);
+                };
+                let hash_matches = hashes.next() == Some(true);
+                Self::contradiction(entry, receipt)
+                    .or_else(|| {
+                        let what = "the receipt's hash is not the hash of what it promises";
+                        (!hash_matches).then(|| what.to_owned())
+                    })
+                    .map(Self::Mismatch)
+            })
+            .collect();
+        let matching: Vec<&Receipt> = entries
+            .iter()
+            .zip(&checks)
+            .filter_map(|(entry, check)| entry.receipt.as_ref().filter(|_| check.is_none()))
+            .collect();
+        let mut signatures = receipt::check_signatures(&matching, sequencer_key).into_iter();
+        checks
+            .into_iter()
+            .map(|check| {
+                check.unwrap_or_else(|| {
+                    Self::Matches(signatures.next().expect("one for each receipt that matches"))
+                })
+            })
+            .collect()
+    }
+
+    /// What a receipt says otherwise than the log, its hash aside.
+    fn contradiction(entry: &LogEntry, receipt: &Receipt) -> Option<String> {
         if receipt.event_id != entry.event.event_id {
-            return Self::Mismatch(format!("the receipt is of event {}", receipt.event_id));
+            return Some(format!("the receipt is of event {}", receipt.event_id));
         }
         if receipt.sequence_number != entry.sequence_number {
-            return Self::Mismatch(format!(
+            return Some(format!(
                 "the receipt names number {}, the event has {}",
                 receipt.sequence_number, entry.sequence_number
             ));
         }
         if receipt.sequenced_at != entry.sequenced_at {
-            return Self::Mismatch(format!(
+            return Some(format!(
                 "the receipt is of {}, the event of {}",
                 receipt.sequenced_at, entry.sequenced_at
             ));
         }
-        if !receipt.hash_matches(&entry.event.stream, &entry.event_signing_hash) {
-            return Self::Mismatch("the receipt's hash is not the hash of what it promises".into());
-        }
-        Self::Matches(receipt.check_signature(sequencer_key))
+        None
     }
 }

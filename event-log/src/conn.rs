@@ -11,11 +11,14 @@ use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement};
 use sqlx::postgres::{PgArguments, PgConnectOptions};
-use sqlx::{Arguments as _, ConnectOptions as _, Executor as _, PgConnection};
+use sqlx::{Arguments as _, ConnectOptions as _, Executor as _, PgConnection, Row as _, ValueRef as _};
 use tempfile::TempDir;
 
+use crate::entry::LogEntry;
+use crate::entry_rows::{ChunkSize, entry_rows};
 use crate::error::LogError;
 use crate::jsonb;
+use crate::raw::RawRows;
 use crate::schema::Table;
 use crate::sql::{both, postgres, snapshot};
 use crate::staging::NotInserted;
@@ -34,6 +37,9 @@ const MAX_VALUE: i32 = 64 << 20;
 /// How many rows, and about how many bytes, one INSERT carries to PostgreSQL.
 const INSERT_ROWS: usize = 1000;
 const INSERT_BYTES: usize = 8 << 20;
+
+/// The columns of `entries.sql` that may be long: payloads and bundles of signatures.
+const LONG_COLUMNS: [usize; 4] = [12, 13, 21, 30];
 
 pub(crate) enum Conn {
     Postgres(Box<PgConnection>),
@@ -195,6 +201,51 @@ impl Conn {
                 snapshot_query(connection, sql, parameters, each).map_err(|e| LogError::sqlite(doing, e))
             }
         }
+    }
+
+    /// Runs `entries.sql` and gives its rows to `each` in chunks, not understood.
+    pub(crate) async fn query_entries(
+        &mut self,
+        doing: &'static str,
+        parameters: &[Value],
+        size: ChunkSize,
+        each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        let connection = match self {
+            Conn::Postgres(connection) => connection,
+            Conn::Snapshot { connection, .. } => {
+                let each = &mut |table| each(RawRows::Snapshot(table));
+                return entry_rows(connection, parameters, size, each)
+                    .map_err(|e| LogError::sqlite(doing, e));
+            }
+        };
+        let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
+        let mut rows = sqlx::query_with(both!("entries"), arguments).fetch(&mut **connection);
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(|e| LogError::postgres(doing, e))? {
+            let long = LONG_COLUMNS.map(|column| {
+                let value = row.try_get_raw(column).and_then(|value| {
+                    if value.is_null() {
+                        Ok(0)
+                    } else {
+                        value.as_bytes().map(<[u8]>::len).map_err(sqlx::Error::Decode)
+                    }
+                });
+                value.unwrap_or(0)
+            });
+            bytes += size_of::<LogEntry>() + long.iter().sum::<usize>();
+            chunk.push(row);
+            if chunk.len() >= size.rows || bytes >= size.bytes {
+                bytes = 0;
+                if each(RawRows::Postgres(std::mem::take(&mut chunk))).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        if !chunk.is_empty() {
+            let _ = each(RawRows::Postgres(chunk));
+        }
+        Ok(())
     }
 
     /// Runs a query that has one row or none.
@@ -389,7 +440,8 @@ fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<PgArguments, 
     Ok(arguments)
 }
 
-fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
+/// Binds the parameters of a statement, by their numbers.
+pub(crate) fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
     for (number, parameter) in (1..).zip(parameters) {
         // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say: most statements meet them in order,
         // and for the others the name decides.
@@ -420,9 +472,18 @@ fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result
                 )));
             }
         };
-        statement.raw_bind_parameter(index, ToSqlOutput::Borrowed(value))?;
+        bind_value(statement, index, value)?;
     }
     Ok(())
+}
+
+/// Binds one parameter, counted as SQLite does.
+pub(crate) fn bind_value(
+    statement: &mut Statement<'_>,
+    index: usize,
+    value: ValueRef<'_>,
+) -> rusqlite::Result<()> {
+    statement.raw_bind_parameter(index, ToSqlOutput::Borrowed(value))
 }
 
 pub(crate) fn snapshot_query(

@@ -229,20 +229,18 @@ pub struct FoundEvent {
 /// The column of `sequence_number` in `entries.sql`.
 const ENTRY_SEQUENCE: usize = 18;
 
-/// Reads a row of `entries.sql`; says too about how many bytes it holds.
-pub(crate) fn read_entry(row: Row<'_>, stream: &StreamKey) -> (Result<LogEntry, RowError>, usize) {
-    let mut bytes = 0;
-    let entry = entry(Columns::new(row), stream, &mut bytes).map_err(|(table, what)| RowError {
+/// Reads a row of `entries.sql`.
+pub(crate) fn read_entry(row: Row<'_>, stream: &StreamKey) -> Result<LogEntry, RowError> {
+    entry(Columns::new(row), stream).map_err(|(table, what)| RowError {
         table,
         stream: Some(*stream),
         sequence: sequence_at(row, ENTRY_SEQUENCE),
         what,
-    });
-    (entry, bytes)
+    })
 }
 
 /// Reads a row of `leaf_inputs.sql`.
-pub(crate) fn read_leaf_input(row: Row<'_>, stream: &StreamKey) -> (Result<LeafInput, RowError>, usize) {
+pub(crate) fn read_leaf_input(row: Row<'_>, stream: &StreamKey) -> Result<LeafInput, RowError> {
     let mut c = Columns::new(row);
     let mut read = || -> Result<LeafInput, String> {
         Ok(LeafInput {
@@ -252,13 +250,12 @@ pub(crate) fn read_leaf_input(row: Row<'_>, stream: &StreamKey) -> (Result<LeafI
             agent_signature: c.fixed("agent_signature")?,
         })
     };
-    let input = read().map_err(|what| RowError {
+    read().map_err(|what| RowError {
         table: "ves_events",
         stream: Some(*stream),
         sequence: sequence_at(row, 0),
         what,
-    });
-    (input, size_of::<LeafInput>())
+    })
 }
 
 fn sequence_at(row: Row<'_>, column: usize) -> Option<u64> {
@@ -270,13 +267,13 @@ fn sequence_at(row: Row<'_>, column: usize) -> Option<u64> {
 
 type Located = (&'static str, String);
 
-fn entry(mut c: Columns<'_>, stream: &StreamKey, bytes: &mut usize) -> Result<LogEntry, Located> {
-    let event = entry_event(&mut c, stream, bytes).map_err(|what| ("ves_events", what))?;
+fn entry(mut c: Columns<'_>, stream: &StreamKey) -> Result<LogEntry, Located> {
+    let event = entry_event(&mut c, stream).map_err(|what| ("ves_events", what))?;
     let receipt = entry_receipt(&mut c).map_err(|what| ("ves_sequencer_receipts", what))?;
     Ok(LogEntry { receipt, ..event })
 }
 
-fn entry_event(c: &mut Columns<'_>, stream: &StreamKey, bytes: &mut usize) -> Result<LogEntry, String> {
+fn entry_event(c: &mut Columns<'_>, stream: &StreamKey) -> Result<LogEntry, String> {
     let event_id = EventId(c.uuid("event_id")?);
     let command_id = c.optional_uuid("command_id")?.map(CommandId);
     let ves_version = c.number("ves_version")?;
@@ -309,8 +306,6 @@ fn entry_event(c: &mut Columns<'_>, stream: &StreamKey, bytes: &mut usize) -> Re
     let base_version = c.optional_int("base_version")?;
     let agent_signature_scheme = SignatureScheme(c.number("agent_signature_scheme")?);
     let agent_signature_bundle = c.optional_bytes("agent_signature_bundle")?.map(<[u8]>::to_vec);
-    *bytes =
-        size_of::<LogEntry>() + payload.json().len() + agent_signature_bundle.as_ref().map_or(0, Vec::len);
     Ok(LogEntry {
         event: Event {
             event_id,

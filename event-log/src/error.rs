@@ -67,6 +67,12 @@ pub enum LogError {
         /// Which row, and why not.
         row: RowError,
     },
+    /// The journal of repairs cannot be made or written.
+    #[error("the journal of repairs cannot be kept: {what}")]
+    Journal {
+        /// Why not.
+        what: String,
+    },
     /// PostgreSQL failed in another way, or the connection broke.
     #[error("{doing}: {source}")]
     Postgres {

@@ -25,7 +25,8 @@
 //! - [`Repair`] writes: one transaction for one stream, under the locks that the sequencer itself uses.
 //! - [`write_snapshot`] and [`Snapshot`] make snapshot files.
 //! - [`write_export`] writes the log as NDJSON (`docs/log-export.md`), and [`ExportReader`] reads that.
-//! - [`EntryCheck`] says what of one event holds, by itself.
+//! - [`EntryCheck`] says what of one event holds, by itself; a [`Checker`] judges many, and a [`Pipeline`] spreads them
+//!   over threads while the next ones are read.
 //!
 //! Every statement is a file below `sql/event-log/`: in `both/` those that both databases understand, in `postgres/` and
 //! `snapshot/` those of one. None is ever put together from data.
@@ -38,14 +39,18 @@
 mod check;
 mod conn;
 mod entry;
+mod entry_rows;
 mod error;
 mod export;
 mod family;
 mod grow;
+mod journal;
 mod jsonb;
 mod log;
 mod outline;
+mod pipeline;
 mod presence;
+mod raw;
 mod renumber;
 mod repair;
 mod schema;
@@ -56,7 +61,7 @@ mod undo;
 mod value;
 mod view;
 
-pub use check::{EntryCheck, ReceiptCheck, check_entries};
+pub use check::{Checker, EntryCheck, ReceiptCheck};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
     ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
@@ -64,9 +69,12 @@ pub use entry::{
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use family::{Family, FamilyState, FamilyStreams};
+pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
+pub use pipeline::Pipeline;
 pub use presence::StreamPresence;
+pub use raw::RawEntries;
 pub use renumber::Renumbered;
 pub use repair::Repair;
 pub use snapshot::{CopiedRows, Snapshot, write_snapshot};

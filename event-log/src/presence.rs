@@ -13,11 +13,12 @@ use crate::sql::{both, postgres, snapshot};
 use crate::value::{Columns, Row, Value};
 use crate::view::{StreamFilter, View};
 
-/// Into how many blocks a part with holes is cut at most.
+/// Into how many blocks a part with holes is cut at most, and how many rows are worth a block.
 const BLOCKS: u64 = 1024;
+const BLOCK_ROWS: u64 = 256;
 
-/// A block of at most so many rows is read row by row rather than cut again.
-const ROWS: u64 = 16_384;
+/// A part of at most so many rows is read row by row rather than cut again.
+const ROWS: u64 = 4096;
 
 const DOING: &str = "looking for holes";
 
@@ -186,7 +187,7 @@ impl View {
 
     /// Cuts a part into blocks and counts each. Neighbours with holes become one as long as they have few rows.
     async fn blocks(&mut self, stream: &StreamKey, part: &Part) -> Result<Vec<Part>, LogError> {
-        let width = part.width().div_ceil(BLOCKS);
+        let width = part.width().div_ceil((part.rows / BLOCK_ROWS).clamp(2, BLOCKS));
         let parameters = [
             bound(part.first),
             bound(width),

@@ -264,6 +264,25 @@ impl Repair {
     /// [`LogError::Refused`] if the counter is below a number in the stream's rows: the sequencer would stop.
     /// After any error nothing is kept.
     pub async fn commit(mut self) -> Result<(), LogError> {
+        self.check_counter().await?;
+        self.view.conn.commit().await
+    }
+
+    /// Finds out whether [`Repair::commit`] would succeed, and keeps nothing: the log is as it was, and the locks are let
+    /// go of.
+    ///
+    /// # Errors
+    /// As [`Repair::commit`].
+    pub async fn rehearse(mut self) -> Result<(), LogError> {
+        let doing = "rehearsing";
+        self.check_counter().await?;
+        if matches!(self.view.conn, Conn::Postgres(_)) {
+            self.view.conn.run(doing, postgres!("check_constraints")).await?;
+        }
+        self.view.conn.run(doing, both!("rollback")).await
+    }
+
+    async fn check_counter(&mut self) -> Result<(), LogError> {
         let doing = "committing";
         let of = [self.stream.tenant_id.into(), self.stream.store_id.into()];
         let conn = &mut self.view.conn;
@@ -284,7 +303,7 @@ impl Repair {
             );
             return Err(LogError::Refused { doing, what });
         }
-        conn.commit().await
+        Ok(())
     }
 
     /// Inserts many rows; an error says which of them is refused.

@@ -21,8 +21,8 @@ use crate::value::{Kind, POSTGRES_EPOCH, Value};
 
 /// So many rows, or about so many bytes, make a group: few enough for the temporary table to stay in memory
 /// (`temp_buffers` is 8 MiB by default), enough for the messages around it not to count.
-const GROUP_ROWS: usize = 4096;
-const GROUP_BYTES: usize = 6 << 20;
+const GROUP_ROWS: usize = 8192;
+const GROUP_BYTES: usize = 8 << 20;
 
 /// The COPY is sent in pieces of about this many bytes, so that the server reads the first while we write the next.
 const PIECE: usize = 64 << 10;
@@ -33,12 +33,16 @@ pub(crate) struct Stage {
     create: &'static str,
     copy: &'static str,
     insert: &'static str,
+    /// Inserts what is not there yet. Looking first costs as much again as inserting, so this is for when `insert`
+    /// was refused.
+    add: Option<&'static str>,
     clear: &'static str,
 }
 
 macro_rules! stage {
-    ($table:expr, $name:literal) => {
+    ($table:expr, $name:literal, $add:expr) => {
         Stage {
+            add: $add,
             table: &$table,
             create: postgres!($name),
             copy: include_str!(concat!("../../sql/event-log/postgres/", $name, "_copy.sql")),
@@ -48,9 +52,13 @@ macro_rules! stage {
     };
 }
 
-pub(crate) static EVENTS: Stage = stage!(VES_EVENTS, "stage_ves_events");
-pub(crate) static RECEIPTS: Stage = stage!(VES_SEQUENCER_RECEIPTS, "stage_ves_sequencer_receipts");
-pub(crate) static DEDUPE: Stage = stage!(VES_COMMAND_DEDUPE, "stage_ves_command_dedupe");
+pub(crate) static EVENTS: Stage = stage!(VES_EVENTS, "stage_ves_events", None);
+pub(crate) static RECEIPTS: Stage = stage!(VES_SEQUENCER_RECEIPTS, "stage_ves_sequencer_receipts", None);
+pub(crate) static DEDUPE: Stage = stage!(
+    VES_COMMAND_DEDUPE,
+    "stage_ves_command_dedupe",
+    Some(postgres!("stage_ves_command_dedupe_add"))
+);
 
 /// Why rows could not be inserted: which of those given the database refuses, if it is about one of them.
 pub(crate) struct NotInserted {
@@ -71,6 +79,8 @@ pub(crate) type MakeRow<T> = dyn Fn(&T) -> Result<Vec<Value>, String> + Sync;
 #[derive(Default)]
 pub(crate) struct Staging {
     made: Vec<&'static str>,
+    /// Some rows were there already: more may be.
+    add: bool,
 }
 
 impl Staging {
@@ -96,7 +106,17 @@ impl Staging {
             conn.run(doing, postgres!("stage_savepoint")).await?;
             let group = &values[done..values.len().min(done + GROUP_ROWS)];
             let mut taken = 0;
-            match put(conn, doing, stage, group, GROUP_BYTES, row, &mut taken).await {
+            let insert = stage.add.filter(|_| self.add).unwrap_or(stage.insert);
+            let mut put_in = put(conn, doing, stage, insert, group, GROUP_BYTES, row, &mut taken).await;
+            if let (Some(add), Err(NotInserted { row: None, error })) = (stage.add, &put_in)
+                && !self.add
+                && may_be_of_a_row(error)
+            {
+                self.add = true;
+                conn.run(doing, postgres!("stage_rollback")).await?;
+                put_in = put(conn, doing, stage, add, group, GROUP_BYTES, row, &mut taken).await;
+            }
+            match put_in {
                 Ok(new) => inserted += new,
                 Err(NotInserted { row: Some(at), error }) => {
                     return Err(NotInserted {
@@ -127,10 +147,15 @@ impl Staging {
 
 /// Sends values until about so many bytes are sent, at least one, and inserts what arrived. `taken` says how many
 /// were sent.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one statement more than there are ideas"
+)]
 async fn put<T: Sync>(
     conn: &mut Conn,
     doing: &'static str,
     stage: &'static Stage,
+    insert: &'static str,
     values: &[T],
     bytes: usize,
     row: &MakeRow<T>,
@@ -162,9 +187,7 @@ async fn put<T: Sync>(
     }
     let last = *taken as i64 - 1;
     copy.finish().await?;
-    Ok(conn
-        .execute(doing, stage.insert, &[0_i64.into(), last.into()])
-        .await?)
+    Ok(conn.execute(doing, insert, &[0_i64.into(), last.into()]).await?)
 }
 
 /// Which of these values is the first that the database refuses, and why. What comes before it is inserted.
@@ -181,7 +204,9 @@ async fn first_refused<T: Sync>(
     let mut refused = None;
     while low < high {
         let middle = (low + (high - low) / 2).max(low + 1);
-        match put(conn, doing, stage, &values[low..middle], usize::MAX, row, &mut 0).await {
+        let insert = stage.add.unwrap_or(stage.insert);
+        let values = &values[low..middle];
+        match put(conn, doing, stage, insert, values, usize::MAX, row, &mut 0).await {
             Ok(_) => {
                 conn.run(doing, stage.clear).await?;
                 conn.run(doing, postgres!("stage_savepoint")).await?;
@@ -396,7 +421,9 @@ mod tests {
                 "INSERT INTO {} ( {list} ) SELECT {list} FROM pg_temp.{name} WHERE line BETWEEN $1 AND $2",
                 stage.table.name
             );
-            assert!(flat(stage.insert).contains(&insert), "{}", stage.insert);
+            for statement in std::iter::once(stage.insert).chain(stage.add) {
+                assert!(flat(statement).contains(&insert), "{statement}");
+            }
             assert!(flat(stage.clear).contains(&format!("TRUNCATE pg_temp.{name};")));
         }
     }

@@ -5,6 +5,8 @@ use sqlx::{Row as _, ValueRef as _};
 use uuid::Uuid;
 use ves::Timestamp;
 
+use crate::raw::RawRow;
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -125,6 +127,8 @@ impl Cell<'_> {
 pub(crate) enum Row<'a> {
     Postgres(&'a PgRow),
     Snapshot(&'a rusqlite::Row<'a>),
+    /// Fetched from a snapshot before.
+    Raw(RawRow<'a>),
 }
 
 impl<'a> Row<'a> {
@@ -145,6 +149,7 @@ impl<'a> Row<'a> {
                 let value = row.get_ref(index).map_err(|e| e.to_string())?;
                 snapshot_cell(value, kind)
             }
+            Row::Raw(row) => snapshot_cell(row.value(index), kind),
         }
     }
 }
@@ -220,17 +225,19 @@ fn snapshot_cell(value: rusqlite::types::ValueRef<'_>, kind: Kind) -> Result<Opt
 }
 
 fn canonical_uuid(text: &str) -> Result<Uuid, String> {
-    let not = || format!("not a lower-case hyphenated uuid: {:?}", clip(text));
-    let uuid: Uuid = text.parse().map_err(|_| not())?;
-    if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text {
-        Ok(uuid)
-    } else {
-        Err(not())
-    }
+    // Of the forms that are read, only the hyphenated one has this length.
+    let digits = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
+    let canonical = text.len() == 36 && text.bytes().all(digits);
+    let uuid = canonical.then(|| Uuid::try_parse(text).ok()).flatten();
+    uuid.ok_or_else(|| format!("not a lower-case hyphenated uuid: {:?}", clip(text)))
 }
 
 fn canonical_time(text: &str) -> Result<Timestamp, String> {
     let not = || format!("not a time as 2026-01-31T00:00:00.000000Z: {:?}", clip(text));
+    if let Some(time) = Timestamp::from_canonical(text) {
+        return Ok(time);
+    }
+    // What the fast path leaves open: the last year there is, and those before the first.
     let time: Timestamp = text.parse().map_err(|_| not())?;
     if time.to_string() == text {
         Ok(time)

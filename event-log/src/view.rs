@@ -8,10 +8,11 @@ use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, Tenan
 use crate::conn::Conn;
 use crate::entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
-    ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_entry, read_key, read_leaf_input,
-    read_stream,
+    ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_key, read_leaf_input, read_stream,
 };
+use crate::entry_rows::ChunkSize;
 use crate::error::{LogError, RowError, Rows};
+use crate::raw::RawEntries;
 use crate::sql::{both, postgres, snapshot};
 use crate::value::{Columns, Row, Value};
 
@@ -48,9 +49,6 @@ pub struct View {
 /// Receives rows in chunks, in order; breaks off by returning [`ControlFlow::Break`].
 pub type EachChunk<'a, T> = &'a mut dyn FnMut(Vec<Result<T, RowError>>) -> ControlFlow<()>;
 
-/// Reads one row of a stream; says too about how many bytes it holds.
-type Read<T> = fn(Row<'_>, &StreamKey) -> (Result<T, RowError>, usize);
-
 fn of(stream: &StreamKey) -> [Value; 2] {
     [stream.tenant_id.into(), stream.store_id.into()]
 }
@@ -61,6 +59,15 @@ impl View {
     /// # Errors
     /// If the database fails. Rows of no known stream are in [`Rows::unreadable`].
     pub async fn streams(&mut self, filter: &StreamFilter) -> Result<Rows<StreamState>, LogError> {
+        self.streams_of(filter, true).await
+    }
+
+    /// [`View::streams`], on request without their receipts: those take a look at every row of two tables.
+    pub(crate) async fn streams_of(
+        &mut self,
+        filter: &StreamFilter,
+        receipts: bool,
+    ) -> Result<Rows<StreamState>, LogError> {
         let doing = "counting the streams";
         let filter = [filter.tenant.into(), filter.store.into()];
         let mut streams = BTreeMap::<StreamKey, StreamState>::new();
@@ -100,6 +107,9 @@ impl View {
             }),
         ];
         for (table, sql, fill) in sources {
+            if table == "ves_sequencer_receipts" && !receipts {
+                continue;
+            }
             let mut each = |row: Row<'_>| {
                 let mut c = Columns::new(row);
                 let error = |stream, what| RowError {
@@ -148,15 +158,38 @@ impl View {
         range: RangeInclusive<u64>,
         each: EachChunk<'_, LogEntry>,
     ) -> Result<(), LogError> {
-        self.for_each_chunk(
-            "reading events",
-            both!("entries"),
-            stream,
-            range,
-            read_entry,
-            each,
-        )
-        .await
+        self.for_each_raw_chunk(stream, range, &mut |chunk| each(chunk.read()))
+            .await
+    }
+
+    /// As [`View::for_each_entry`], but what is given is only fetched: another thread may make values of it, with
+    /// [`RawEntries::read`].
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn for_each_raw_chunk(
+        &mut self,
+        stream: &StreamKey,
+        range: RangeInclusive<u64>,
+        each: &mut dyn FnMut(RawEntries) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        let Ok(start) = i64::try_from(*range.start()) else {
+            return Ok(());
+        };
+        let end = i64::try_from(*range.end()).unwrap_or(i64::MAX);
+        let [tenant, store] = of(stream);
+        let size = ChunkSize {
+            rows: CHUNK_ROWS,
+            bytes: CHUNK_BYTES,
+        };
+        self.conn
+            .query_entries(
+                "reading events",
+                &[tenant, store, start.into(), end.into()],
+                size,
+                &mut |rows| each(RawEntries::new(*stream, rows)),
+            )
+            .await
     }
 
     /// As [`View::for_each_entry`], but only what leaves are made of.
@@ -169,46 +202,23 @@ impl View {
         range: RangeInclusive<u64>,
         each: EachChunk<'_, LeafInput>,
     ) -> Result<(), LogError> {
-        self.for_each_chunk(
-            "reading leaves",
-            both!("leaf_inputs"),
-            stream,
-            range,
-            read_leaf_input,
-            each,
-        )
-        .await
-    }
-
-    async fn for_each_chunk<T>(
-        &mut self,
-        doing: &'static str,
-        sql: &'static str,
-        stream: &StreamKey,
-        range: RangeInclusive<u64>,
-        read: Read<T>,
-        each: EachChunk<'_, T>,
-    ) -> Result<(), LogError> {
         let Ok(start) = i64::try_from(*range.start()) else {
             return Ok(());
         };
         let end = i64::try_from(*range.end()).unwrap_or(i64::MAX);
         let [tenant, store] = of(stream);
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        let mut chunk = Vec::new();
         let mut stopped = false;
         self.conn
             .query(
-                doing,
-                sql,
+                "reading leaves",
+                both!("leaf_inputs"),
                 &[tenant, store, start.into(), end.into()],
                 &mut |row| {
-                    let (value, size) = read(row, stream);
-                    chunk.push(value);
-                    bytes += size;
-                    if chunk.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
+                    chunk.push(read_leaf_input(row, stream));
+                    if chunk.len() < CHUNK_ROWS {
                         return ControlFlow::Continue(());
                     }
-                    bytes = 0;
                     let flow = each(std::mem::take(&mut chunk));
                     stopped = flow.is_break();
                     flow

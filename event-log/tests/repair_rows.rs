@@ -77,7 +77,7 @@ async fn many_rows_and_large_ones_arrive_in_both_databases_alike() {
     let Some(server) = Server::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     // More rows than a group has, and more bytes: 12 of a megabyte.
-    let events: Vec<RestoredEvent> = (1..=9_500)
+    let events: Vec<RestoredEvent> = (1..=19_500)
         .map(|n| event(n, if n % 800 == 0 { 1 << 20 } else { 10 }))
         .collect();
     let receipts: Vec<Receipt> = events.iter().map(receipt).collect();
@@ -89,7 +89,7 @@ async fn many_rows_and_large_ones_arrive_in_both_databases_alike() {
     for log in logs(&server, "many", folder.path()).await {
         let mut repair = log.repair(&stream(), SOON).await.unwrap();
         // In two calls, as apply does.
-        for part in [0..5_000, 5_000..9_500] {
+        for part in [0..9_000, 9_000..19_500] {
             let count = part.len() as u64;
             assert_eq!(repair.insert_events(&events[part.clone()]).await.unwrap(), count);
             assert_eq!(
@@ -106,11 +106,11 @@ async fn many_rows_and_large_ones_arrive_in_both_databases_alike() {
         });
         assert_eq!(repair.raise_entity_versions(entities.clone()).await.unwrap(), 100);
         assert_eq!(repair.raise_entity_versions(entities).await.unwrap(), 0);
-        repair.set_counter(9_500).await.unwrap();
+        repair.set_counter(19_500).await.unwrap();
         repair.commit().await.unwrap();
         all.push(everything_at(log.target()).await);
     }
-    assert!(all[0].entries[&stream()].len() == 9_500);
+    assert!(all[0].entries[&stream()].len() == 19_500);
     assert_eq!(all[0], all[1]);
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
 use event_log::{
-    Commitment, Entity, Log, LogEntry, LogError, ReceiptDefaults, Repair, RestoredEvent, RowError, View,
+    Commitment, Entity, JournalCounts, JournalEntry, JournalState, Log, LogEntry, LogError, ReceiptDefaults,
+    Repair, RestoredEvent, RowError, View,
 };
 use serde::Serialize;
 use ves::digest::Preimage;
@@ -43,6 +44,10 @@ pub struct ApplyOptions {
     pub sequencer_id: Option<SequencerId>,
     /// A file for the undo bundle; it must not exist yet.
     pub undo: Option<PathBuf>,
+    /// Do everything, checks included, and roll it back instead of committing.
+    pub dry_run: bool,
+    /// Write an entry to the log's journal of repairs with each stream that is changed.
+    pub journal: bool,
 }
 
 /// What became of a stream.
@@ -108,6 +113,9 @@ pub struct AppliedStream {
     pub counter_after: Option<u64>,
     /// Positions that stay open.
     pub open_positions: u64,
+    /// What the journal said of this plan and stream before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -130,6 +138,10 @@ pub struct ApplyReport {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Everything below would be so; nothing was written.
+    pub dry_run: bool,
+    /// Whether the log's journal of repairs has an entry for each stream that was changed.
+    pub journal: bool,
     /// The streams, in the plan's order.
     pub streams: Vec<AppliedStream>,
     /// What was not checked, and why.
@@ -165,11 +177,14 @@ impl ApplyReport {
     }
 }
 
+/// What writes, as undo bundles and the journal name it.
+pub(crate) const TOOL: &str = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
+
 /// Rows are looked up in groups of this many.
 const GROUP: usize = 1000;
 
 /// Events are verified and inserted in groups of this many, or of about so many bytes of payloads.
-const EVENTS: usize = 4096;
+const EVENTS: usize = 8192;
 const EVENT_BYTES: usize = 8 << 20;
 
 /// Applies a plan, stream by stream. A stream that fails is rolled back, told in the report, and does not stop
@@ -190,17 +205,23 @@ pub async fn apply(
         schema: "recovery-apply/1",
         plan_id: plan.id(),
         db,
+        dry_run: options.dry_run,
+        journal: options.journal,
         streams: Vec::new(),
         not_checked: Vec::new(),
         errors: Vec::new(),
     };
+    if options.journal {
+        // Before the long work.
+        log.check_journal().await?;
+    }
     let mut undo = match &options.undo {
         Some(path) => {
             let made_at = log.view().await?.database_time().await?;
             let header = UndoHeader {
                 schema: undo_file::SCHEMA.into(),
                 made_at,
-                tool: concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION")).into(),
+                tool: TOOL.into(),
                 db: report.db.clone(),
                 plan_id: plan.id(),
             };
@@ -237,6 +258,7 @@ async fn apply_all(
         let mut applied = AppliedStream::new(&header);
         let result = {
             let mut job = Job {
+                plan_id: plan.id(),
                 header: &header,
                 options,
                 undo: undo.as_deref_mut(),
@@ -253,7 +275,9 @@ async fn apply_all(
             Ok(()) => {}
             Err(error @ (RecoveryError::Plan(_) | RecoveryError::Cancelled(_))) => return Err(error),
             Err(error) => {
+                let journal = std::mem::take(&mut applied.journal);
                 applied = AppliedStream::new(&header);
+                applied.journal = journal;
                 applied.error = Some(error.to_string());
                 report.errors.push(error);
             }
@@ -326,6 +350,7 @@ impl AppliedStream {
             counter_before: header.counter_before,
             counter_after: header.counter_before,
             open_positions: header.open_positions,
+            journal: Vec::new(),
             error: None,
         }
     }
@@ -462,6 +487,7 @@ impl Sections {
 
 /// One stream's repair, with what it has to tell.
 struct Job<'a> {
+    plan_id: Hash32,
     header: &'a PlannedStream,
     options: &'a ApplyOptions,
     undo: Option<&'a mut UndoWriter>,
@@ -484,6 +510,7 @@ impl Job<'_> {
         let counter = repair.counter_before();
         self.applied.counter_before = counter;
         self.applied.counter_after = counter;
+        self.applied.journal = repair.view().journal_of(&self.plan_id, &stream).await?.rows;
         let mut keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
         let sequencer_key = self.options.sequencer_key.as_ref();
         let before = Found::read(repair.view(), &stream, counter, sequencer_key).await?;
@@ -615,7 +642,15 @@ impl Job<'_> {
                 sha256: Hash32::ZERO,
             })?;
         }
-        repair.commit().await?;
+        if self.options.journal {
+            let written_at = repair.view().database_time().await?;
+            repair.write_journal(&self.journal_entry(written_at)).await?;
+        }
+        if self.options.dry_run {
+            repair.rehearse().await?;
+        } else {
+            repair.commit().await?;
+        }
         self.applied.status = StreamStatus::Applied;
         Ok(())
     }
@@ -655,6 +690,33 @@ impl Job<'_> {
             }
         }
         Ok(())
+    }
+
+    fn journal_entry(&self, written_at: Timestamp) -> JournalEntry {
+        let applied = &self.applied;
+        JournalEntry {
+            written_at,
+            state: JournalState::Applied,
+            plan_id: self.plan_id,
+            stream: applied.stream,
+            tool: TOOL.into(),
+            counter_before: applied.counter_before,
+            counter_after: applied.counter_after,
+            counts: JournalCounts {
+                events: applied.events,
+                moved: applied.moved,
+                tombstones: applied.tombstones,
+                appended: applied.appended,
+                keys: applied.keys,
+                receipts: applied.receipts,
+                commands: applied.commands,
+                commands_forgotten: applied.commands_forgotten,
+                entity_versions: applied.entity_versions,
+                commitments: applied.commitments,
+                commitments_superseded: applied.commitments_superseded,
+                projection: applied.projection_set_back_to,
+            },
+        }
     }
 
     /// Says in the undo bundle, if one is written, what was done.

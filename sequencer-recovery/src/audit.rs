@@ -1,7 +1,7 @@
 //! The audit: is the log whole, and if not, what exactly is missing or wrong. Reads only.
 
 use cli_common::{Cancel, Progress};
-use event_log::View;
+use event_log::{JournalEntry, JournalTable, View};
 use serde::Serialize;
 use ves::{StreamKey, Timestamp};
 
@@ -19,6 +19,9 @@ use crate::survey::{Survey, SurveyInput};
 
 /// The report's name and version; documented in docs/audit.md.
 pub const SCHEMA: &str = "recovery-audit/1";
+
+/// So many entries of the journal are told.
+const JOURNAL_ENTRIES: u32 = 1000;
 
 /// What an audit has to say.
 #[derive(Debug, Serialize)]
@@ -40,6 +43,9 @@ pub struct AuditReport {
     pub findings: Vec<Finding>,
     /// The witnesses heard.
     pub heard: Vec<Heard>,
+    /// What the log's journal of repairs says: its newest entries, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
     /// Whether the VES log was looked at.
@@ -174,6 +180,7 @@ pub async fn audit(
         families: Vec::new(),
         findings: Vec::new(),
         heard: Vec::new(),
+        journal: Vec::new(),
         not_checked: Vec::new(),
         ves: input.families.ves(),
     };
@@ -243,5 +250,27 @@ async fn audit_ves(
     }
     progress.finish();
     report.heard = survey.collected.heard;
+    read_journal(view, input, report).await
+}
+
+async fn read_journal(
+    view: &mut View,
+    input: &SurveyInput,
+    report: &mut AuditReport,
+) -> Result<(), RecoveryError> {
+    if let JournalTable::Unusable(what) = view.journal_table().await? {
+        // That this role could not make one is no matter of an audit.
+        if what.contains("is there") {
+            report.not_checked.push(format!("the journal of repairs: {what}"));
+        }
+        return Ok(());
+    }
+    let entries = view.journal_newest(&input.filter, JOURNAL_ENTRIES).await?;
+    for error in &entries.unreadable {
+        report
+            .not_checked
+            .push(format!("the journal of repairs: {error}"));
+    }
+    report.journal = entries.rows;
     Ok(())
 }

@@ -1,22 +1,31 @@
 //! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::BufReader;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{LeafInput, Log, LogEntry, StreamFilter, View};
+use event_log::{
+    ExportError, ExportReader, ExportedEntry, LeafInput, Log, LogEntry, RowError as RowFault, StreamFilter,
+    View,
+};
 use outbox_sync::{
     Content, HeldRow, Origin, Outbox, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck, RowError,
 };
 use rayon::prelude::*;
 use serde::Serialize;
-use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, SigningKey, StreamKey};
+use ves::{
+    CommandId, Event, EventCheck, EventId, KeyRegistry, SignatureCheck, SigningKey, StreamKey, Timestamp,
+};
 
 use crate::append::{self, Rejection, Waiting};
 use crate::error::RecoveryError;
-use crate::evidence::{Candidate, Claim, HeldReceipt, HolderId, Holders, Refused, Saying, StreamEvidence};
+use crate::evidence::{
+    Candidate, Claim, HeldReceipt, HolderId, Holders, PushedRow, Pushes, Refused, Saying, StreamEvidence,
+};
 use crate::finding::{Code, Finding};
 use crate::floor::Witness;
 use crate::gap;
@@ -30,6 +39,8 @@ pub struct Inputs {
     pub outboxes: Vec<PathBuf>,
     /// Other copies of the log: a replica, the old primary's volume, a dump restored beside, a snapshot.
     pub logs: Vec<DbTarget>,
+    /// Log exports (`docs/log-export.md`).
+    pub exports: Vec<PathBuf>,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public key; without it no receipt's signature is checked.
@@ -43,7 +54,7 @@ pub struct Inputs {
 pub struct Heard {
     /// The file.
     pub path: String,
-    /// `outbox` or `receipts`.
+    /// `outbox`, `log`, `export` or `receipts`.
     pub kind: &'static str,
     /// The agent whose outbox it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,8 +137,25 @@ pub async fn collect(
         cancel.check()?;
         read_log(view, keys, filter, target, inputs, &mut collected).await?;
     }
+    for path in &inputs.exports {
+        cancel.check()?;
+        read_export(view, keys, filter, path, inputs, &mut collected, cancel).await?;
+    }
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);
+    }
+    for (stream, evidence) in &mut collected.streams {
+        let commands: BTreeSet<CommandId> = evidence
+            .candidates
+            .iter()
+            .filter_map(|c| c.event.command_id)
+            .collect();
+        let commands: Vec<CommandId> = commands.into_iter().collect();
+        for commands in commands.chunks(GROUP) {
+            evidence
+                .remembered
+                .extend(view.remembered_commands(stream, commands).await?.all()?);
+        }
     }
     Ok(collected)
 }
@@ -182,6 +210,8 @@ async fn read_outbox(
         keys,
         filter,
         highest: BTreeMap::new(),
+        push: BTreeMap::new(),
+        counts_on: meta.shape != outbox_sync::Shape::V3,
         search: RenderingSearch::new(keys),
     };
     source.note_cursors(&meta, collected);
@@ -228,6 +258,10 @@ async fn read_outbox(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
     source.note_highest(collected);
+    for (stream, push) in std::mem::take(&mut source.push) {
+        let evidence = collected.streams.entry(stream).or_default();
+        push.close(evidence.pushes.entry(source.holder).or_default());
+    }
     heard.renderings_found = source.search.found();
     if heard.refused > 0 {
         let message = format!(
@@ -243,6 +277,28 @@ async fn read_outbox(
     Ok(())
 }
 
+/// A push, as the rows of an outbox show it while they are read.
+struct Push {
+    number: u32,
+    noted_at: Option<String>,
+    /// The number noted last.
+    last: u64,
+    first_made: Timestamp,
+    last_made: Timestamp,
+    /// Every row so far is of an event that the log has where the row says.
+    confirmed: bool,
+}
+
+impl Push {
+    fn close(self, pushes: &mut Pushes) {
+        if self.confirmed {
+            pushes.longest = pushes
+                .longest
+                .max(self.last_made.0.saturating_sub(self.first_made.0));
+        }
+    }
+}
+
 /// One outbox while it is read.
 struct Source<'a> {
     holder: HolderId,
@@ -252,6 +308,9 @@ struct Source<'a> {
     filter: &'a StreamFilter,
     // In order, so that every run names the same witness.
     highest: BTreeMap<(StreamKey, Saying), u64>,
+    /// The push that is being read, by stream.
+    push: BTreeMap<StreamKey, Push>,
+    counts_on: bool,
     /// Finds what was signed in outboxes of the older shape.
     search: RenderingSearch<'a>,
 }
@@ -330,6 +389,16 @@ impl Source<'_> {
         {
             let progress = evidence.progress.entry(self.holder).or_default();
             progress.answered_to = progress.answered_to.max(Some(local_seq));
+        }
+        if let (Origin::Outbox { local_seq, .. }, Some(claim)) = (&row.origin, row.claimed_sequence) {
+            let here = in_log.get(&row.event_id).map(|at| *at == (row.stream, claim));
+            let made = match &row.content {
+                Content::Signed(event) => event.created_at.parse().ok(),
+                _ => None,
+            };
+            let pushes = evidence.pushes.entry(self.holder).or_default();
+            pushes.counts_on = self.counts_on;
+            note_push(&mut self.push, pushes, &row, (*local_seq, claim), made, here);
         }
         if let Some((stream, at)) = in_log.get(&row.event_id) {
             if let (Origin::Outbox { local_seq, .. }, Content::Signed(event)) = (&row.origin, &row.content)
@@ -506,6 +575,59 @@ impl Source<'_> {
     }
 }
 
+/// Notes a row of an outbox with the push that it was in. `here` says whether the log has its event, and where the row
+/// says.
+fn note_push(
+    open: &mut BTreeMap<StreamKey, Push>,
+    pushes: &mut Pushes,
+    row: &HeldRow,
+    (local_seq, claim): (i64, u64),
+    made: Option<Timestamp>,
+    here: Option<bool>,
+) {
+    let before = open.get(&row.stream);
+    let goes_on = before.is_some_and(|push| {
+        push.noted_at.is_some() && push.noted_at == row.noted_at && push.last.checked_add(1) == Some(claim)
+    });
+    let made = made.unwrap_or(Timestamp(i64::MAX));
+    if !goes_on {
+        let number = before.map_or(0, |push| push.number + 1);
+        pushes.overlaps += u64::from(before.is_some_and(|push| claim <= push.last));
+        let push = Push {
+            number,
+            noted_at: row.noted_at.clone(),
+            last: claim,
+            first_made: made,
+            last_made: made,
+            confirmed: true,
+        };
+        if let Some(before) = open.insert(row.stream, push) {
+            before.close(pushes);
+        }
+    }
+    let Some(push) = open.get_mut(&row.stream) else {
+        return;
+    };
+    push.last = claim;
+    push.first_made = push.first_made.min(made);
+    push.last_made = push.last_made.max(made);
+    push.confirmed &= here == Some(true);
+    match here {
+        Some(true) => {
+            pushes.confirmed += 1;
+            pushes.confirmed_to.insert(push.number, local_seq);
+        }
+        Some(false) => {}
+        None => pushes.rows.push(PushedRow {
+            local_seq,
+            event_id: row.event_id,
+            claim,
+            push: push.number,
+            since_first: push.last_made.0.saturating_sub(push.first_made.0),
+        }),
+    }
+}
+
 /// Reads what another copy of the log has at the positions that this one lacks.
 async fn read_log(
     view: &mut View,
@@ -568,6 +690,154 @@ async fn read_log(
             .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
     }
     collected.heard.push(heard);
+    Ok(())
+}
+
+/// What a reader of an export gives: events and bad rows, or why it stopped.
+type Exported = Result<Vec<Result<ExportedEntry, RowFault>>, ExportError>;
+
+/// Reads a log export: what it has where this log has nothing, or something else.
+async fn read_export(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    path: &Path,
+    inputs: &Inputs,
+    collected: &mut Collected,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
+    let mut heard = Heard::new(path, "export");
+    let opened = File::open(path).map_err(ExportError::from);
+    let mut reader = match opened.and_then(|file| ExportReader::new(BufReader::new(file))) {
+        Ok(reader) => reader,
+        Err(error) => {
+            collected.unreadable(heard, format!("{} {error}", path.display()));
+            return Ok(());
+        }
+    };
+    let name = path.display().to_string();
+    let holder = collected.holders.add(name.clone(), name.clone());
+    for stream in &reader.outline().streams {
+        let sequence = stream.last.max(stream.counter).unwrap_or(0);
+        if admits(filter, &stream.stream) && sequence > 0 {
+            let evidence = collected.streams.entry(stream.stream).or_default();
+            evidence.add_witness(Witness {
+                sequence,
+                grade: Grade::Claimed,
+                who: name.clone(),
+                identity: name.clone(),
+            });
+        }
+    }
+    // Parsing is for a thread of its own, so that chunks can be compared with the log meanwhile.
+    let (send, mut receive) = tokio::sync::mpsc::channel::<Exported>(2);
+    let parser = tokio::task::spawn_blocking(move || {
+        let read = reader.for_each_entry(&mut |chunk| match send.blocking_send(Ok(chunk)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        });
+        if let Err(error) = read {
+            // Nobody listens any more only if the work was given up.
+            let _ = send.blocking_send(Err(error));
+        }
+    });
+    while let Some(chunk) = receive.recv().await {
+        cancel.check()?;
+        match chunk {
+            Ok(chunk) => {
+                take_exported(view, keys, filter, inputs, chunk, holder, &mut heard, collected).await?;
+            }
+            Err(error) => {
+                let message = format!(
+                    "{} {error}; {} event(s) before that were read and are used",
+                    path.display(),
+                    heard.rows
+                );
+                collected
+                    .findings
+                    .push(Finding::new(Code::WitnessUnreadable, message));
+                heard.error = Some(error.to_string());
+            }
+        }
+    }
+    if let Err(panic) = parser.await {
+        std::panic::resume_unwind(panic.into_panic());
+    }
+    if heard.refused > 0 {
+        let message = format!(
+            "{name}: {} row(s) do not verify; they are not used",
+            heard.refused
+        );
+        let finding = Finding::new(Code::WitnessRefused, message);
+        collected.findings.push(finding.count(heard.refused));
+    }
+    collected.heard.push(heard);
+    Ok(())
+}
+
+/// Takes those events of an export that the log lacks, or has something else for.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what every witness needs, and where it is noted"
+)]
+async fn take_exported(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    inputs: &Inputs,
+    chunk: Vec<Result<ExportedEntry, RowFault>>,
+    holder: HolderId,
+    heard: &mut Heard,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let mut by_stream: BTreeMap<StreamKey, Vec<ExportedEntry>> = BTreeMap::new();
+    for row in chunk {
+        match row {
+            Ok(row) if admits(filter, &row.entry.event.stream) => {
+                by_stream.entry(row.entry.event.stream).or_default().push(row);
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                heard.rows += 1;
+                heard.refuse(None, heard.path.clone(), fault.to_string(), None);
+            }
+        }
+    }
+    for (stream, rows) in by_stream {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            continue;
+        };
+        let window = first.entry.sequence_number..=last.entry.sequence_number;
+        let ours = leaves(view, &stream, window).await?;
+        let mut entries = Vec::new();
+        for ExportedEntry { entry, redacted } in rows {
+            let same = ours.get(&entry.sequence_number).is_some_and(|leaf| {
+                leaf.event_id == entry.event.event_id
+                    && leaf.event_signing_hash == entry.event_signing_hash
+                    && leaf.agent_signature == entry.event.agent_signature
+            });
+            if same {
+                heard.rows += 1;
+            } else if redacted {
+                // Nothing to put back, but it names event and number.
+                heard.rows += 1;
+                heard.unsigned += 1;
+                let claim = Claim {
+                    event_id: entry.event.event_id,
+                    holder,
+                    saying: Saying::Log,
+                    sequenced_at: Some(entry.sequenced_at),
+                };
+                if view.find_events(&[claim.event_id]).await?.all()?.is_empty() {
+                    let evidence = collected.streams.entry(stream).or_default();
+                    evidence.add_claim(entry.sequence_number, claim);
+                }
+            } else {
+                entries.push(entry);
+            }
+        }
+        take_entries(view, keys, inputs, entries, holder, heard, collected).await?;
+    }
     Ok(())
 }
 

@@ -154,6 +154,9 @@ pub fn log_error(error: &LogError) -> CliError {
             "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
         }
         LogError::Schema { .. } => "is this the sequencer's own database, migrated to v0.2.7?",
+        LogError::Journal { .. } => {
+            "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
+        }
         LogError::Locked { .. } => {
             "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
         }

@@ -72,6 +72,14 @@ impl History {
         history
     }
 
+    /// How many events of an event's entity the log has; 0 for an entity that was not asked for.
+    pub fn count(&self, event: &ves::Event) -> u64 {
+        let lines = self.of.get(&event.entity_type);
+        lines
+            .and_then(|lines| lines.get(&event.entity_id))
+            .map_or(0, |line| line.positions.len() as u64)
+    }
+
     fn line(&self, candidate: &Candidate) -> Option<&Line> {
         let event = &candidate.event;
         self.of

@@ -53,5 +53,6 @@ pub mod scan;
 pub mod solve;
 pub mod survey;
 pub mod tombstone;
+pub mod trust;
 pub mod undo;
 pub mod undo_file;

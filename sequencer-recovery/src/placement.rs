@@ -19,6 +19,7 @@ use crate::grade::Grade;
 use crate::guesses::{BestFirst, Choice};
 use crate::orders::{self, OrderSearch, Queue};
 use crate::solve::{self, Allowance, Choices, Ended, Paths, Slot};
+use crate::trust::Trust;
 
 /// A batch whose root is known, with at least one missing position.
 #[derive(Debug, Clone)]
@@ -739,7 +740,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Grades what is left by who says what: an event and a position that name each other and nothing
-    /// else are corroborated or claimed; everything else stays open.
+    /// else are corroborated or claimed, if a word for it can be trusted; everything else stays open.
     fn place_claimed(&mut self) {
         let evidence = self.evidence;
         // Where else an event without a place is claimed to have been, among positions still missing.
@@ -751,7 +752,7 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        let refuted = self.refuted();
+        let trust = self.trust();
         let mut found: Vec<(u64, usize, Grade, String)> = Vec::new();
         for (&position, claims) in &evidence.claims {
             if !self.is_missing(position) || self.placed.contains_key(&position) {
@@ -774,8 +775,7 @@ impl<'a> Judge<'a> {
             if !evidence.candidates[candidate].signature.is_valid() {
                 continue;
             }
-            // Who was wrong elsewhere is not believed alone.
-            if live.iter().all(|c| refuted.contains_key(&(c.holder, c.saying))) {
+            if live.iter().all(|c| trust.doubt(position, c).is_some()) {
                 continue;
             }
             let who: BTreeSet<_> = live.iter().map(|c| c.holder).collect();
@@ -795,6 +795,16 @@ impl<'a> Judge<'a> {
         for (position, candidate, grade, basis) in found {
             self.put(position, candidate, grade, basis);
         }
+    }
+
+    /// Which words can be trusted, by what is placed so far.
+    fn trust(&self) -> Trust {
+        let there = |event_id: EventId, position: u64| {
+            self.placed
+                .get(&position)
+                .is_some_and(|p| self.event_of(p.candidate) == event_id)
+        };
+        Trust::new(self.evidence, self.history, self.refuted(), &there)
     }
 
     /// How often each holder's word of each kind turned out wrong: about events that the log has or that have their
@@ -821,7 +831,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Says of a claimed position without an event why it has none.
-    fn describe_open(&self, position: u64, refuted: &BTreeMap<(HolderId, Saying), u64>) -> Open {
+    fn describe_open(&self, position: u64, trust: &Trust) -> Open {
         let claims = self.evidence.claims.get(&position).map_or(&[][..], Vec::as_slice);
         let rivals: BTreeSet<EventId> = claims
             .iter()
@@ -841,17 +851,18 @@ impl<'a> Judge<'a> {
                 ),
                 &[candidate] => match &self.evidence.candidates[candidate].signature {
                     SignatureCheck::Valid => {
-                        let wrong = claims
+                        let doubts = claims
                             .iter()
                             .filter(|c| c.event_id == event_id)
-                            .map(|c| (c.holder, refuted.get(&(c.holder, c.saying)).copied().unwrap_or(0)))
-                            .min_by_key(|(_, wrong)| *wrong);
-                        let reason = match wrong {
-                            Some((holder, wrong)) if wrong > 0 => format!(
-                                "only {} claims event {event_id} for it, and was wrong about {wrong} other(s)",
+                            .map(|c| trust.doubt(position, c).map(|doubt| (c.holder, doubt)));
+                        // If one word could be trusted, something else is in the way.
+                        let doubts: Option<Vec<_>> = doubts.collect();
+                        let reason = match doubts.and_then(|d| d.into_iter().next()) {
+                            Some((holder, doubt)) => format!(
+                                "only {} claims event {event_id} for it, {doubt}",
                                 self.holders.name(holder)
                             ),
-                            _ => format!("event {event_id} is claimed to be at several positions"),
+                            None => format!("event {event_id} is claimed to be at several positions"),
                         };
                         (Grade::Contested, reason)
                     }
@@ -883,7 +894,7 @@ impl<'a> Judge<'a> {
 
     fn finish(self) -> Judgement {
         let mut open = Vec::new();
-        let refuted = self.refuted();
+        let trust = self.trust();
         for gap in self.missing {
             let claimed: BTreeSet<u64> = self.evidence.claims.range(gap.clone()).map(|(p, _)| *p).collect();
             let known = claimed
@@ -900,12 +911,12 @@ impl<'a> Judge<'a> {
                 });
             }
             let unplaced = claimed.into_iter().filter(|p| !self.placed.contains_key(p));
-            open.extend(unplaced.map(|p| self.describe_open(p, &refuted)));
+            open.extend(unplaced.map(|p| self.describe_open(p, &trust)));
         }
         open.sort_by_key(|o| *o.range.start());
         Judgement {
             open,
-            refuted,
+            refuted: self.refuted(),
             outcomes: self.outcomes.into_iter().collect(),
             placements: self.placed.into_values().collect(),
         }

@@ -1,14 +1,17 @@
 //! One pass over a stream: every event verified, every batch's root recomputed, the fingerprint taken.
 //!
-//! Rows arrive in chunks; a chunk is verified on all cores, then folded in order. Memory holds one chunk
-//! and the leaves of the batches in progress, whatever the size of the log.
+//! Rows arrive in chunks, which are verified on all threads while the next ones are read, then folded in order. Memory
+//! holds some chunks and the leaves of the batches in progress, whatever the size of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
 
 use cli_common::{Cancel, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Commitment, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamState, View, check_entries};
+use event_log::{
+    Checker, Commitment, EntryCheck, LogEntry, Pipeline, RawEntries, ReceiptCheck, RowError, StreamState,
+    View,
+};
 use serde::Serialize;
 use ves::merkle;
 use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
@@ -169,19 +172,30 @@ pub async fn scan(
         history: input.history.clone(),
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
-        view.for_each_entry(&state.stream, first..=last, &mut |chunk| {
-            let checked = check_entries(chunk, |entry| entry, input.keys, input.sequencer_key);
-            progress.advance(checked.len() as u64);
-            for row in checked {
+        let checker = Checker::new(input.keys.clone(), input.sequencer_key);
+        let mut pipeline = Pipeline::new(move |rows: RawEntries| {
+            let rows = rows.read();
+            let mut checks = checker.check(&rows, |entry| entry).into_iter();
+            let mut check = || checks.next().expect("one check for each entry");
+            let checked = rows.into_iter().map(|row| row.map(|entry| (entry, check())));
+            checked.collect::<Vec<_>>()
+        });
+        let mut take = |rows: Vec<_>| {
+            progress.advance(rows.len() as u64);
+            for row in rows {
                 fold.row(row);
             }
+        };
+        view.for_each_raw_chunk(&state.stream, first..=last, &mut |chunk| {
             if cancel.is_cancelled() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
+                return ControlFlow::Break(());
             }
+            pipeline.push(chunk, &mut take);
+            ControlFlow::Continue(())
         })
         .await?;
+        cancel.check()?;
+        pipeline.finish(&mut take);
     }
     cancel.check()?;
     Ok(fold.finish())

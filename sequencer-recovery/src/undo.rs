@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Commitment, Entity, Log, Renumbered, Repair};
+use event_log::{
+    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Renumbered, Repair,
+};
 use serde::Serialize;
 use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
 
-use crate::apply::{Found, stored_leaves};
+use crate::apply::{Found, TOOL, stored_leaves};
 use crate::error::RecoveryError;
 use crate::undo_file::{SectionLines, UndoFile, UndoLine, UndoSection};
 
@@ -61,6 +63,12 @@ pub struct UndoneStream {
     pub counter_before: Option<u64>,
     /// The counter now.
     pub counter_after: Option<u64>,
+    /// What the journal said of the plan and the stream before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
+    /// Why the journal has no entry of this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_in_journal: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -145,11 +153,19 @@ pub async fn undo(
             Err(error @ (RecoveryError::Bundle(_) | RecoveryError::Cancelled(_))) => return Err(error),
             Err(error) => {
                 let found = undone.counter_before;
+                let journal = std::mem::take(&mut undone.journal);
                 undone = UndoneStream::new(section.opened.stream);
+                undone.journal = journal;
                 (undone.counter_before, undone.counter_after) = (found, found);
                 undone.error = Some(error.to_string());
                 report.errors.push(error);
             }
+        }
+        if let Some(what) = &undone.not_in_journal {
+            report.warnings.push(format!(
+                "{}: the journal has no entry of this: {what}",
+                undone.stream
+            ));
         }
         report.streams.push(undone);
         progress.advance(1);
@@ -186,6 +202,8 @@ impl UndoneStream {
             projection: None,
             counter_before: None,
             counter_after: None,
+            journal: Vec::new(),
+            not_in_journal: None,
             error: None,
         }
     }
@@ -204,6 +222,8 @@ async fn undo_stream(
     let counter = repair.counter_before();
     undone.counter_before = counter;
     undone.counter_after = counter;
+    let plan_id = bundle.header().plan_id;
+    undone.journal = repair.view().journal_of(&plan_id, &stream).await?.rows;
     let compared = compare(&mut repair, bundle, section, counter, cancel).await?;
     if compared.from_before.is_none() {
         // Dropping the transaction rolls back the counter row that taking the lock may have made.
@@ -236,8 +256,19 @@ async fn undo_stream(
         return Err(RecoveryError::Outcome { stream, what });
     }
     cancel.check()?;
-    repair.commit_as_it_was().await?;
     undone.counter_after = was;
+    // A journal that the apply did not keep is not begun here, and the way back does not depend on it.
+    match repair.view().journal_table().await? {
+        JournalTable::Absent | JournalTable::MayNotMake(_) => {}
+        JournalTable::ReadOnly(what) | JournalTable::Unusable(what) => undone.not_in_journal = Some(what),
+        JournalTable::Ready => {
+            let written_at = repair.view().database_time().await?;
+            repair
+                .write_journal(&journal_entry(undone, plan_id, written_at))
+                .await?;
+        }
+    }
+    repair.commit_as_it_was().await?;
     undone.status = UndoStatus::Undone;
     Ok(())
 }
@@ -286,6 +317,33 @@ async fn move_back(
     }
     undone.moved_back = back.len() as u64;
     Ok(())
+}
+
+fn journal_entry(undone: &UndoneStream, plan_id: Hash32, written_at: Timestamp) -> JournalEntry {
+    JournalEntry {
+        written_at,
+        state: JournalState::Undone,
+        plan_id,
+        stream: undone.stream,
+        tool: TOOL.into(),
+        counter_before: undone.counter_before,
+        counter_after: undone.counter_after,
+        counts: JournalCounts {
+            // Tombstones and what was appended are among them.
+            events: undone.events,
+            moved: undone.moved_back,
+            keys: undone.keys,
+            receipts: undone.receipts,
+            // As of the apply: those that it remembered, and those that it forgot.
+            commands: undone.commands,
+            commands_forgotten: undone.commands_back,
+            entity_versions: undone.entity_versions,
+            commitments: undone.commitments,
+            commitments_superseded: undone.commitments_back,
+            projection: undone.projection,
+            ..JournalCounts::default()
+        },
+    }
 }
 
 /// Lines of one kind.

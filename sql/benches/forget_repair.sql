@@ -9,4 +9,3 @@ VACUUM ves_command_dedupe;
 VACUUM entity_versions;
 VACUUM ves_sequence_counters;
 VACUUM ves_events;
-CHECKPOINT;

@@ -137,7 +137,14 @@ impl ScratchPostgres {
                 "--encoding=UTF8",
                 "--locale=C",
             ])
-            .args(["--no-sync", "--no-instructions", "--wal-segsize=1", "--pgdata"])
+            .args(["--no-sync", "--no-instructions"])
+            // Small where a cluster is made for one test; as usual where it is made to be measured.
+            .arg(if cluster.options.is_empty() {
+                "--wal-segsize=16"
+            } else {
+                "--wal-segsize=1"
+            })
+            .arg("--pgdata")
             .arg(cluster.data_dir())
             .output()
             .expect("initdb can be started");

@@ -111,7 +111,7 @@ struct UsedKey {
 }
 
 /// From so many signatures on, preparing a key costs less than it brings.
-const PREPARE_FROM: usize = 48;
+pub(crate) const PREPARE_FROM: usize = 48;
 
 /// How many keys a registry prepares, 640 KiB each. More would not stay in the caches anyway.
 const MAX_PREPARED: usize = 64;
@@ -133,7 +133,8 @@ type KeyName = (TenantId, AgentId, u32);
 /// The keys of a log, found by tenant, agent and key number.
 #[derive(Debug, Default, Clone)]
 pub struct KeyRegistry {
-    keys: HashMap<KeyName, (SigningKey, Option<Arc<UsedKey>>)>,
+    /// Shared by copies, so that each thread or task may have one.
+    keys: Arc<HashMap<KeyName, (SigningKey, Option<Arc<UsedKey>>)>>,
     prepared: Arc<AtomicUsize>,
 }
 
@@ -157,8 +158,7 @@ impl KeyRegistry {
                 prepared: OnceLock::new(),
             })
         });
-        self.keys
-            .insert((key.tenant_id, key.agent_id, key.key_id), (key, used));
+        Arc::make_mut(&mut self.keys).insert((key.tenant_id, key.agent_id, key.key_id), (key, used));
     }
 
     /// How many keys there are.

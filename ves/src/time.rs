@@ -29,6 +29,56 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Reads the one form that [`Timestamp`]'s `Display` writes, and nothing else: `2026-11-20T05:57:11.194000Z`, of a
+    /// year from 0000 to 9998. Many times as fast as [`str::parse`], which is to be asked about all for which this gives
+    /// `None`.
+    pub fn from_canonical(text: &str) -> Option<Self> {
+        let text: &[u8; 27] = text.as_bytes().try_into().ok()?;
+        let number = |range: std::ops::Range<usize>| -> Option<i64> {
+            text[range].iter().try_fold(0, |number, digit| {
+                digit
+                    .is_ascii_digit()
+                    .then(|| number * 10 + i64::from(digit - b'0'))
+            })
+        };
+        let marks = [
+            (4, b'-'),
+            (7, b'-'),
+            (10, b'T'),
+            (13, b':'),
+            (16, b':'),
+            (19, b'.'),
+            (26, b'Z'),
+        ];
+        if marks.iter().any(|(at, mark)| text[*at] != *mark) {
+            return None;
+        }
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days = match month {
+            2 => 28 + i64::from(leap),
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => return None,
+        };
+        // The last year's last day is not one that can be printed in every zone, so not all of it can be read.
+        if year == 9999 || !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        // Days since 1970-01-01 in the proleptic Gregorian calendar, counted from the first of March of year 0, so that
+        // the leap day is a year's last: 365 days a year, a leap day every 4 years but for 3 of 400, and 153 days in
+        // every five months.
+        let years = if month > 2 { year } else { year - 1 };
+        let months = (month + 9) % 12;
+        let leap_days = years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400);
+        let days = years * 365 + leap_days + (153 * months + 2) / 5 + day - 1 - 719_468;
+        let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+        Some(Self(seconds * 1_000_000 + number(20..26)?))
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with six digits, e.g. `2026-11-20T05:57:11.194000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,6 +147,48 @@ mod tests {
             "2025-13-01T00:00:00Z",
         ] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_canonical_form_and_nothing_else_is_read_fast() {
+        let day = 86_400_000_000;
+        // Every third day or so of 900 years, so that every leap year and month is met, at all times of the day.
+        for nth in -80_000..40_000_i64 {
+            let time = Timestamp(nth * day * 3 - nth * 700_000_001 % day);
+            let text = time.to_string();
+            let expected = (text.len() == 27).then_some(time);
+            assert_eq!(Timestamp::from_canonical(&text), expected, "{text}");
+        }
+        for text in [
+            "0000-01-01T00:00:00.000000Z",
+            "0000-02-29T23:59:59.999999Z",
+            "9998-12-31T23:59:59.999999Z",
+            "1969-12-31T23:59:59.999999Z",
+        ] {
+            let parsed: Timestamp = text.parse().unwrap();
+            assert_eq!(Timestamp::from_canonical(text), Some(parsed), "{text}");
+            assert_eq!(parsed.to_string(), text);
+        }
+        for other in [
+            "",
+            "2026-11-20T05:57:11.194Z",
+            "2026-11-20T05:57:11.194000z",
+            "2026-11-20 05:57:11.194000Z",
+            "2026-11-20T05:57:60.194000Z",
+            "2026-11-20T24:00:00.000000Z",
+            "2026-13-20T05:57:11.194000Z",
+            "2026-00-20T05:57:11.194000Z",
+            "2026-11-31T05:57:11.194000Z",
+            "2026-11-00T05:57:11.194000Z",
+            "2026-02-29T05:57:11.194000Z",
+            "1900-02-29T05:57:11.194000Z",
+            "2026-1x-20T05:57:11.194000Z",
+            "+026-11-20T05:57:11.194000Z",
+            "2026-11-20T05:57:11.19400é",
+            "9999-01-01T00:00:00.000000Z",
+        ] {
+            assert_eq!(Timestamp::from_canonical(other), None, "{other}");
         }
     }
 

@@ -1,11 +1,10 @@
-//! The pass over the events: each checked by itself on all cores, then folded in order into the batches it is in.
+//! The pass over the events: each checked by itself on any thread, then folded in order into the batches it is in.
 
 use std::collections::BTreeMap;
 
-use ed25519_dalek::VerifyingKey;
-use event_log::{EntryCheck, ExportedEntry, LogEntry, ReceiptCheck, RowError, StreamOutline, check_entries};
+use event_log::{Checker, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamOutline};
 use ves::merkle::{self, RootBuilder};
-use ves::{EventCheck, Hash32, KeyRegistry, Payload, SignatureCheck, StreamKey, stream};
+use ves::{EventCheck, Hash32, Payload, SignatureCheck, StreamKey, stream};
 
 use crate::verify::code;
 use crate::verify::plan::{Anchored, Plan, Unit};
@@ -21,8 +20,11 @@ const MAX_SEQUENCES: usize = 20;
 /// So many rows without a place are listed.
 const MAX_PROBLEMS: usize = 1000;
 
+/// So many leaves of a unit wait until they are hashed together.
+const LEAVES: usize = 1024;
+
 /// What is known of one event before it meets its batch.
-struct Checked {
+pub(super) struct Checked {
     stream: StreamKey,
     sequence: u64,
     leaf: Hash32,
@@ -32,9 +34,31 @@ struct Checked {
     unjudged: bool,
 }
 
+/// Checks the events of a chunk, each by itself.
+pub(super) fn judge(chunk: Chunk, checker: &Checker) -> Vec<Result<Checked, RowError>> {
+    fn all<T>(
+        rows: Vec<Result<T, RowError>>,
+        checker: &Checker,
+        entry: fn(&T) -> &LogEntry,
+        redacted: fn(&T) -> bool,
+    ) -> Vec<Result<Checked, RowError>> {
+        let mut checks = checker.check(&rows, entry).into_iter();
+        let checked = |row: Result<T, RowError>| {
+            row.map(|held| {
+                let check = checks.next().expect("one check for each entry");
+                Checked::of(entry(&held), redacted(&held), check)
+            })
+        };
+        rows.into_iter().map(checked).collect()
+    }
+    match chunk {
+        Chunk::Raw(rows) => all(rows.read(), checker, |entry| entry, |_| false),
+        Chunk::Read(rows) => all(rows, checker, |held| &held.entry, |held| held.redacted),
+    }
+}
+
 impl Checked {
-    fn of(exported: &ExportedEntry, check: EntryCheck) -> Self {
-        let entry = &exported.entry;
+    fn of(entry: &LogEntry, redacted: bool, check: EntryCheck) -> Self {
         let mut checked = Self {
             stream: entry.event.stream,
             sequence: entry.sequence_number,
@@ -43,7 +67,7 @@ impl Checked {
             skipped: Vec::new(),
             unjudged: false,
         };
-        checked.judge_hashes(exported, &check);
+        checked.judge_hashes(entry, redacted, &check);
         checked.judge_signature(entry, check.signature);
         checked.judge_receipt(entry, check.receipt);
         checked
@@ -54,8 +78,7 @@ impl Checked {
         self.failures.push(failure);
     }
 
-    fn judge_hashes(&mut self, exported: &ExportedEntry, check: &EntryCheck) {
-        let entry = &exported.entry;
+    fn judge_hashes(&mut self, entry: &LogEntry, redacted: bool, check: &EntryCheck) {
         if !check.signing_hash_matches {
             let what = format!(
                 "the stored signing hash is {}, the fields hash to {}",
@@ -63,7 +86,7 @@ impl Checked {
             );
             self.fail(entry, code::SIGNING_HASH, what);
         }
-        if exported.redacted {
+        if redacted {
             self.skipped.push("payload hash: the payload was left out".into());
         } else if let EventCheck::Mismatch(what) = &check.payload {
             self.fail(entry, code::PAYLOAD_HASH, what);
@@ -116,6 +139,8 @@ impl Checked {
 struct Progressing {
     unit: Unit,
     roots: RootBuilder,
+    /// The last leaves, which are not in `roots` yet.
+    leaves: Vec<Hash32>,
     /// The next number that is not accounted for.
     next: u64,
     events: u64,
@@ -133,6 +158,7 @@ impl Progressing {
             next: unit.start,
             unit,
             roots: RootBuilder::default(),
+            leaves: Vec::new(),
             events: 0,
             missing: 0,
             unreadable: false,
@@ -157,9 +183,13 @@ impl Progressing {
         } else {
             "for more reasons than are listed"
         };
-        let (count, sequences) = self.skipped.entry(what.to_owned()).or_default();
-        *count += 1;
-        sequences.extend(sequence.filter(|_| sequences.len() < MAX_SEQUENCES));
+        if let Some((count, sequences)) = self.skipped.get_mut(what) {
+            *count += 1;
+            sequences.extend(sequence.filter(|_| sequences.len() < MAX_SEQUENCES));
+        } else {
+            let sequences = sequence.into_iter().collect();
+            self.skipped.insert(what.to_owned(), (1, sequences));
+        }
     }
 
     /// Notes that there is nothing from the last number up to this one, but for rows that cannot be read.
@@ -198,11 +228,22 @@ impl Progressing {
         self.fail(Failure::new(code, what).at(from, None));
     }
 
+    fn leaf(&mut self, leaf: Hash32) {
+        // No root is asked for where there is no batch.
+        if self.unit.kind == UnitKind::Batch {
+            self.leaves.push(leaf);
+            if self.leaves.len() >= LEAVES {
+                self.roots.extend(&self.leaves);
+                self.leaves.clear();
+            }
+        }
+    }
+
     fn event(&mut self, checked: &Checked, held: &StreamOutline, notes: &Notes) {
         self.missing_before(checked.sequence, held, notes);
         self.next = checked.sequence.saturating_add(1);
         self.events += 1;
-        self.roots.push(checked.leaf);
+        self.leaf(checked.leaf);
         self.unjudged |= checked.unjudged;
         for failure in &checked.failures {
             self.fail(failure.clone());
@@ -226,6 +267,7 @@ impl Progressing {
             && !self.unreadable
             && self.events == self.unit.width()
             && self.unit.refused.is_none();
+        self.roots.extend(&self.leaves);
         let root = self
             .roots
             .root()
@@ -484,8 +526,6 @@ impl Notes {
 /// Where the pass is.
 pub(super) struct Fold<'a> {
     plan: &'a Plan,
-    keys: &'a KeyRegistry,
-    sequencer_key: Option<&'a VerifyingKey>,
     /// Units not begun yet, the next one last.
     waiting: Vec<Unit>,
     active: Vec<Progressing>,
@@ -496,17 +536,10 @@ pub(super) struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub fn new(
-        plan: &'a Plan,
-        mut units: Vec<Unit>,
-        keys: &'a KeyRegistry,
-        sequencer_key: Option<&'a VerifyingKey>,
-    ) -> Self {
+    pub fn new(plan: &'a Plan, mut units: Vec<Unit>) -> Self {
         units.reverse();
         Self {
             plan,
-            keys,
-            sequencer_key,
             waiting: units,
             active: Vec::new(),
             done: Vec::new(),
@@ -517,11 +550,10 @@ impl<'a> Fold<'a> {
     }
 
     /// Takes the next rows.
-    pub fn chunk(&mut self, chunk: Chunk) {
-        let checked = check_entries(chunk, |held| &held.entry, self.keys, self.sequencer_key);
-        for row in checked {
+    pub fn rows(&mut self, rows: Vec<Result<Checked, RowError>>) {
+        for row in rows {
             match row {
-                Ok((exported, check)) => self.event(&Checked::of(&exported, check)),
+                Ok(checked) => self.event(&checked),
                 Err(row) => self.unreadable(&row),
             }
         }

@@ -1,8 +1,8 @@
 //! Whether the events of a log are what was anchored: every batch recomputed, every event checked.
 //!
 //! The work is cut into units: the ranges that commitments and anchors name, and what lies between them. It is one pass
-//! over the events, in memory that does not grow with their number; each chunk is checked on all cores while the next
-//! one is read.
+//! over the events, in memory that does not grow with their number; chunks are checked on all threads while the next
+//! ones are read.
 
 mod fold;
 mod plan;
@@ -11,11 +11,11 @@ pub mod source;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::mpsc::sync_channel;
+use std::sync::Arc;
 
 use cli_common::{Cancel, Cancelled, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{ExportError, LogError};
+use event_log::{Checker, ExportError, LogError, Pipeline};
 use ves::{Hash32, KeyRegistry};
 
 use crate::anchors::AnchorsFile;
@@ -145,10 +145,7 @@ pub struct VerifyInput<'a> {
     pub shard: Option<Shard>,
 }
 
-/// How many chunks are read ahead of the one that is checked.
-const READ_AHEAD: usize = 2;
-
-/// Verifies a log, or one shard of it.
+/// Verifies a log, or one shard of it, on as many threads as rayon's current pool has.
 ///
 /// # Errors
 /// If the input cannot be read to its end, or the work is cancelled.
@@ -169,32 +166,22 @@ pub fn verify(
         .map(|r| r.end() - r.start() + 1)
         .fold(0, u64::saturating_add);
     progress.start("verifying events", Some(total));
-    let mut fold = Fold::new(&plan, units, &keys, input.sequencer_key);
-    std::thread::scope(|scope| -> Result<(), VerifyError> {
-        let (send, receive) = sync_channel::<source::Chunk>(READ_AHEAD);
-        let fold = &mut fold;
-        let checker = scope.spawn(move || {
-            for chunk in receive {
-                let rows = chunk.len() as u64;
-                fold.chunk(chunk);
-                progress.advance(rows);
-            }
-        });
-        let read = source.entries(&wanted, &mut |chunk| {
-            // Sending fails only if the checker is gone, and then it has panicked.
-            if cancel.is_cancelled() || send.send(chunk).is_err() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        drop(send);
-        if let Err(panic) = checker.join() {
-            std::panic::resume_unwind(panic);
+    let checker = Arc::new(Checker::new(keys, input.sequencer_key));
+    let mut pipeline = Pipeline::new(move |chunk| fold::judge(chunk, &checker));
+    let mut fold = Fold::new(&plan, units);
+    let mut take = |rows: Vec<_>| {
+        progress.advance(rows.len() as u64);
+        fold.rows(rows);
+    };
+    source.entries(&wanted, &mut |chunk| {
+        if cancel.is_cancelled() {
+            return ControlFlow::Break(());
         }
-        read
+        pipeline.push(chunk, &mut take);
+        ControlFlow::Continue(())
     })?;
     cancel.check()?;
+    pipeline.finish(&mut take);
     progress.finish();
     let (units, mut problems) = fold.finish();
     problems.extend(plan.problems.iter().cloned());

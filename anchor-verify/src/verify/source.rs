@@ -6,14 +6,34 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::DbTarget;
-use event_log::{ExportReader, ExportedEntry, Log, Outline, RowError, Scope, View};
+use event_log::{ExportReader, ExportedEntry, Log, Outline, RawEntries, RowError, Scope, View};
 use tokio::runtime::{Builder, Runtime};
 use ves::StreamKey;
 
 use crate::verify::VerifyError;
 
 /// Some events, in order, with the rows that could not be read in their places.
-pub type Chunk = Vec<Result<ExportedEntry, RowError>>;
+pub enum Chunk {
+    /// As they were read.
+    Read(Vec<Result<ExportedEntry, RowError>>),
+    /// As a database gave them: whoever checks them makes values of them first.
+    Raw(RawEntries),
+}
+
+impl Chunk {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Read(rows) => rows.len(),
+            Self::Raw(rows) => rows.len(),
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// The numbers of a stream that are wanted, as ranges that lie apart, in order.
 pub type Wanted = (StreamKey, Vec<RangeInclusive<u64>>);
@@ -86,14 +106,8 @@ impl LogSource for DbSource {
         for (stream, ranges) in wanted {
             for range in ranges {
                 let mut flow = ControlFlow::Continue(());
-                runtime.block_on(view.for_each_entry(stream, range.clone(), &mut |chunk| {
-                    let entry = |row: Result<_, RowError>| {
-                        row.map(|entry| ExportedEntry {
-                            entry,
-                            redacted: false,
-                        })
-                    };
-                    flow = each(chunk.into_iter().map(entry).collect());
+                runtime.block_on(view.for_each_raw_chunk(stream, range.clone(), &mut |rows| {
+                    flow = each(Chunk::Raw(rows));
                     flow
                 }))?;
                 if flow.is_break() {
@@ -166,7 +180,7 @@ impl<R: BufRead> LogSource for ExportSource<R> {
         self.reader
             .for_each_entry(&mut |mut chunk| {
                 chunk.retain(is_wanted);
-                each(chunk)
+                each(Chunk::Read(chunk))
             })
             .map_err(VerifyError::export(&self.name))
     }

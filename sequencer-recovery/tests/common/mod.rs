@@ -327,7 +327,7 @@ impl Dump {
         // For writing: a journal that a killed process left is rolled back.
         let db = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
         let mut names = db
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'sequencer_recovery_journal'")
             .unwrap();
         let names: Vec<String> = names
             .query_map([], |row| row.get(0))

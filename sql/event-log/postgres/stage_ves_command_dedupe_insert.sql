@@ -6,4 +6,3 @@ SELECT
     tenant_id, store_id, command_id, created_at
 FROM pg_temp.stage_ves_command_dedupe
 WHERE line BETWEEN $1 AND $2
-ON CONFLICT DO NOTHING

@@ -1,0 +1,67 @@
+//! A whole verification of a big world from its snapshot file, on one thread and on two, beside the straightforward
+//! pipeline on the same file. `--large` takes a million events instead of a hundred thousand. The world is made once and
+//! kept: see `benches::worlds`.
+
+use std::error::Error;
+
+use benches::worlds::Kept;
+use benches::{Clock, Options, Table};
+use fixtures::BigSpec;
+use pipeline::{Anchored, Sound};
+use rayon::ThreadPoolBuilder;
+
+#[path = "rival/pipeline.rs"]
+mod pipeline;
+mod rival;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::from_args();
+    let events = if options.large { 1_000_000 } else { 100_000 };
+    let world = Kept::open(&BigSpec {
+        events,
+        ..BigSpec::default()
+    })?;
+    let anchored: Anchored = world
+        .anchors
+        .anchors
+        .iter()
+        .filter_map(|a| {
+            Some((
+                (a.stream?, a.sequence_start, a.sequence_end),
+                (a.events_root, a.state_root),
+            ))
+        })
+        .collect();
+    let mut table = Table::new(
+        &options,
+        Clock::Wall,
+        "`rusqlite`, `serde_json`, `serde_json_canonicalizer`, `sha2`, `ed25519-dalek`, `rs_merkle`, `rayon`",
+        "event",
+    );
+    for (threads, receipts, at_least) in [
+        (2, false, Some(3.0)),
+        (2, true, Some(3.0)),
+        (1, false, None),
+        (1, true, None),
+    ] {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let key = receipts.then_some(&world.sequencer_key);
+        let which = if receipts { "with" } else { "without" };
+        table.compare(
+            &format!("{events} events, {threads} thread(s), {which} signatures of receipts"),
+            events as usize,
+            at_least,
+            || pool.install(|| pipeline::verify(&world.db, &anchored, key).map_err(|e| e.to_string())),
+            || {
+                pool.install(|| {
+                    let report = world.verify(receipts).map_err(|e| e.to_string())?;
+                    Ok(Sound {
+                        events: report.totals.events,
+                        batches: report.totals.batches.matches_anchors,
+                    })
+                })
+            },
+        );
+    }
+    Ok(())
+}
