@@ -232,7 +232,10 @@ async fn suspects<'a>(
         let (Some(first), Some(last)) = (present.keys().next(), present.keys().next_back()) else {
             continue;
         };
-        if anchor.contested {
+        // A tombstone was put there on purpose, under a root that it was known never to match.
+        let range = anchor.sequence_start..=anchor.sequence_end;
+        let tombstones = &examined.scan.tally.tombstones.positions;
+        if anchor.contested || tombstones.iter().any(|at| range.contains(at)) {
             continue;
         }
         let anchored_at = anchor

@@ -260,7 +260,7 @@ pub(crate) async fn fill(
     let (key, is_new) = agents.of(stream, options, input.keys)?;
     for open in open.iter().filter(|open| open.filled) {
         let at = time_before(view, input, open.from).await?;
-        for refusal in [at, input.now].into_iter().filter_map(|at| key.refusal_at(at)) {
+        if let Some(refusal) = [at, input.now].into_iter().find_map(|at| key.refusal_at(at)) {
             let what = format!(
                 "the key in {} cannot sign for {}: {refusal}",
                 options.key_name, open.from

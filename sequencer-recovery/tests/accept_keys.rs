@@ -7,7 +7,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use common::writer::Writer;
 use common::{
     Compared, Data, Db, Dump, GOLF_STORE, Section, Server, apply, args, assert_same, get, plan, read_plan,
     run, text,
@@ -484,4 +487,123 @@ fn peers_vouch_for_a_key_as_far_as_their_word_goes() {
         why.contains(&public.to_string()) && why.contains(&false_key.to_string()),
         "{why}"
     );
+}
+
+/// A stream's events and receipts, and which keys are registered.
+fn of_golf(db: &Db) -> (Vec<common::Row>, usize, Vec<(String, String)>) {
+    let dump = db.dump();
+    let events: Vec<_> = dump
+        .of_store("ves_events", GOLF_STORE)
+        .into_iter()
+        .cloned()
+        .collect();
+    let is_golfs = |row: &&common::Row| events.iter().any(|event| event["event_id"] == row["event_id"]);
+    let receipts = dump
+        .table("ves_sequencer_receipts")
+        .iter()
+        .filter(is_golfs)
+        .count();
+    let keys = dump.table("agent_signing_keys").iter();
+    let keys = keys.filter(|row| get(row, "agent_id") != WRITER);
+    let keys = keys
+        .map(|row| (get(row, "agent_id").to_owned(), get(row, "key_id").to_owned()))
+        .collect();
+    (events, receipts, keys)
+}
+
+/// The agent of the writer that holds locks.
+const WRITER: &str = "00000000-0000-0000-0000-0000a9e00001";
+
+#[test]
+fn killed_in_the_middle_of_keys_tombstones_and_appends_a_stream_is_as_before_and_running_again_finishes() {
+    let Some(data) = Data::scenario() else { return };
+    let Some(server) = Server::start() else { return };
+    let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
+    let (file, seed, path) = (data.path("keys.json"), data.path("seed"), data.path("plan"));
+    write_keys(&file, &[&hotels_second(&data)]);
+    fs::write(&seed, "07".repeat(32)).unwrap();
+    let more = [
+        "--accept",
+        "claimed",
+        "--accept-keys",
+        &text(&file),
+        "--append",
+        "never-sequenced",
+        "--fill-losses",
+        "tombstone",
+        "--fill-undecided",
+        "--recovery-key",
+        &text(&seed),
+        "--recovery-agent",
+        "00000000-0000-4000-8000-0000000000aa",
+        "--register-recovery-key",
+    ];
+    plan(&recovered, &path, &with(&data.witnesses(), &more)).expect(4);
+    let sections = read_plan(&path);
+    let golf = &sections[GOLF_STORE];
+    assert!(!golf.keys.is_empty() && !golf.appended.is_empty());
+    let command = golf
+        .appended
+        .iter()
+        .rev()
+        .find_map(|append| append.event.command_id)
+        .unwrap();
+    let before = of_golf(&recovered);
+
+    let db = server.copy("killed", &recovered);
+    let mut holder = Writer::connect(&db.arg(), 1);
+    holder.hold_command(&golf.header.stream, command);
+    let child = common::binary()
+        .args([
+            "apply",
+            &text(&path),
+            "--db",
+            &db.arg(),
+            "--lock-timeout",
+            "60",
+            "--quiet",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = child.unwrap();
+    let count = |what: &str| {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+        test_support::query(&db.arg(), &format!("{sql}{what}"))
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while count(" AND wait_event_type = 'Lock'") == "0" {
+        assert!(Instant::now() < deadline, "it does not come to that");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    holder.execute("ROLLBACK");
+    drop(holder);
+    while count("") != "1" {
+        assert!(Instant::now() < deadline, "the killed session does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (events, receipts, keys) = of_golf(&db);
+    assert_eq!(
+        (&events, receipts),
+        (&before.0, before.1),
+        "its events were written and are gone again"
+    );
+    let hotel = hotels_second(&data)["agentId"].as_str().unwrap().to_owned();
+    assert!(!keys.contains(&(hotel.clone(), "2".to_owned())), "{keys:?}");
+
+    apply(&db, &path, &[]).expect(5);
+    let reference = server.copy("reference", &recovered);
+    apply(&reference, &path, &[]).expect(5);
+    let bare = |db: &Db| {
+        let (mut events, receipts, keys) = of_golf(db);
+        // What is appended was sequenced now.
+        events.iter_mut().for_each(|row| drop(row.remove("sequenced_at")));
+        events.sort();
+        (events, receipts, keys)
+    };
+    assert_eq!(bare(&db), bare(&reference));
+    assert!(of_golf(&db).2.contains(&(hotel, "2".to_owned())));
 }
