@@ -130,11 +130,14 @@ pub struct EventSignature<'a> {
 /// A key's name: tenant, agent and key number.
 type KeyName = (TenantId, AgentId, u32);
 
+/// A key, and its parsed form if it is a point.
+type Registered = (SigningKey, Option<Arc<UsedKey>>);
+
 /// The keys of a log, found by tenant, agent and key number.
 #[derive(Debug, Default, Clone)]
 pub struct KeyRegistry {
     /// Shared by copies, so that each thread or task may have one.
-    keys: Arc<HashMap<KeyName, (SigningKey, Option<Arc<UsedKey>>)>>,
+    keys: Arc<HashMap<KeyName, Registered>>,
     prepared: Arc<AtomicUsize>,
 }
 

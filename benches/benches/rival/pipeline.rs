@@ -172,7 +172,7 @@ fn event(
         && signed
         && promised
         && receipt_signed;
-    Ok(sound.then(|| LeafInput {
+    Ok(sound.then_some(LeafInput {
         sequence_number: sequence as u64,
         event_signing_hash: stored,
         agent_signature: SignatureBytes(agent_signature),
