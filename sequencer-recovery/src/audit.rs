@@ -12,6 +12,7 @@ use crate::family::{self, FamilyReport};
 use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
+use crate::proofs;
 use crate::survey::{Survey, SurveyInput};
 
 /// The report's name and version; documented in docs/audit.md.
@@ -233,6 +234,7 @@ async fn audit_ves(
     }
     progress.finish();
     report.heard = survey.collected.heard;
+    proofs::orphans(view, &input.filter, &mut report.findings, &mut report.not_checked).await?;
     read_journal(view, input, report).await
 }
 

@@ -13,7 +13,7 @@
 //! 5. [`apply`] carries the file out, one transaction for each stream under the sequencer's own locks, and reads
 //!    everything back before it commits. [`fingerprint`] tells it whether the log has moved on.
 //!
-//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`family`] looks
+//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`gaps`] the gaps alone, [`family`] looks
 //! at the sequences beside the VES log, and [`drill`] walks the whole way on a small world.
 //!
 //! [`gap`], [`floor`], [`grade`], [`placement`] take values and return values, and need no database. Nothing here
@@ -35,6 +35,7 @@ pub mod finding;
 pub mod fingerprint;
 pub mod floor;
 pub mod gap;
+pub mod gaps;
 pub mod grade;
 mod guesses;
 pub mod loss;
@@ -42,6 +43,7 @@ mod orders;
 pub mod placement;
 pub mod plan;
 pub mod plan_file;
+pub mod proofs;
 pub mod scan;
 pub mod survey;
 pub mod undo;
