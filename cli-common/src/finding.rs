@@ -113,6 +113,10 @@ codes! {
     VersionDrift = "version.drift", Problem;
     /// A projection has run past the log: it will skip what is refilled.
     ProjectionAhead = "projection.ahead", Problem;
+    /// A row of the proofs tables is about a batch or an event that the log does not have.
+    ProofOrphan = "proof.orphan", Problem;
+    /// Another copy of the log has a proof that the log does not have.
+    ProofMissing = "proof.missing", Problem;
     /// A witness has another event at a position that the log has filled: a number was given out twice.
     Reissue = "reissue", Problem;
     /// An outbox names another number for an event than the log has.

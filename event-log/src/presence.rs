@@ -2,6 +2,7 @@
 //! as its last number less its first, plus one. Only where that fails is the stream cut into blocks which are counted in
 //! turn, and only in blocks that have holes is there work for each row.
 
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
 use ves::StreamKey;
@@ -33,6 +34,10 @@ pub struct StreamPresence {
     pub misnumbered: u64,
     /// How many rows repeat a number of the stream, which the sequencer's own schema makes impossible.
     pub repeated: u64,
+    /// `ves_sequence_counters`; `None` if the row is missing.
+    pub counter: Option<u64>,
+    /// The highest number in a commitment.
+    pub last_committed: Option<u64>,
 }
 
 /// A part of a stream, with how many rows it has.
@@ -68,7 +73,7 @@ impl Joined {
 }
 
 impl View {
-    /// Which numbers are there in every stream that has events. Where no number is missing between the first and the
+    /// Which numbers are there in every stream that has events, a counter or commitments. Where no number is missing between the first and the
     /// last of a stream, no row of it is looked at, only the index.
     ///
     /// # Errors
@@ -113,8 +118,47 @@ impl View {
             }
             states.push(state);
         }
-        states.sort_by_key(|state| state.stream);
+        let mut known = BTreeMap::<StreamKey, StreamState>::new();
+        for (table, sql) in [
+            ("ves_sequence_counters", both!("streams_of_counters")),
+            ("ves_commitments", both!("streams_of_commitments")),
+        ] {
+            let mut each = |row: Row<'_>| {
+                let mut c = Columns::new(row);
+                let mut stream = None;
+                let mut read = || -> Result<(), String> {
+                    let key = read_stream(&mut c)?;
+                    stream = Some(key);
+                    let state = known.entry(key).or_insert_with(|| StreamState::new(key));
+                    if table == "ves_commitments" {
+                        state.commitment_count = c.number("count")?;
+                        state.first_committed = c.optional_number("sequence_start")?;
+                        state.last_committed = c.optional_number("sequence_end")?;
+                    } else {
+                        state.counter = Some(c.number("current_sequence")?);
+                    }
+                    Ok(())
+                };
+                if let Err(what) = read() {
+                    found.unreadable.push(RowError {
+                        table,
+                        stream,
+                        sequence: None,
+                        what,
+                    });
+                }
+                ControlFlow::Continue(())
+            };
+            self.conn.query(DOING, sql, &parameters, &mut each).await?;
+        }
         for state in states {
+            let known = known
+                .entry(state.stream)
+                .or_insert_with(|| StreamState::new(state.stream));
+            (known.event_count, known.misnumbered) = (state.event_count, state.misnumbered);
+            (known.first, known.last) = (state.first, state.last);
+        }
+        for state in known.into_values() {
             let ranges = self.ranges(&state, unique).await?;
             let widths = ranges.iter().map(|r| (r.end() - r.start()).saturating_add(1));
             let present = widths.fold(0, u64::saturating_add);
@@ -123,6 +167,8 @@ impl View {
                 ranges,
                 misnumbered: state.misnumbered,
                 repeated: state.event_count.saturating_sub(present),
+                counter: state.counter,
+                last_committed: state.last_committed,
             });
         }
         Ok(found)

@@ -14,6 +14,7 @@ use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::placement::Budget;
 use crate::plan_file::PlannedReissue;
+use crate::proofs;
 use crate::reissue;
 use crate::survey::{Survey, SurveyInput};
 
@@ -250,6 +251,7 @@ async fn audit_ves(
     }
     progress.finish();
     report.heard = survey.collected.heard;
+    proofs::orphans(view, &input.filter, &mut report.findings, &mut report.not_checked).await?;
     read_journal(view, input, report).await
 }
 

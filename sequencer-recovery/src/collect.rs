@@ -30,6 +30,7 @@ use crate::finding::{Code, Finding};
 use crate::floor::Witness;
 use crate::gap;
 use crate::grade::Grade;
+use crate::proofs;
 use crate::survey::admits;
 
 /// Where to look for witnesses.
@@ -680,6 +681,8 @@ async fn read_log(
             }
         }
     }
+    let proofs = proofs::missing(view, &mut other, filter, &name).await?;
+    collected.findings.extend(proofs);
     if heard.refused > 0 {
         let message = format!(
             "{name}: {} row(s) do not verify; they are not used",

@@ -15,7 +15,7 @@
 //!
 //! [`reissue`] finds numbers that were given out twice, and plans the way back.
 //!
-//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`family`] looks
+//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`gaps`] the gaps alone, [`family`] looks
 //! at the sequences beside the VES log, and [`drill`] walks the whole way on a small world.
 //!
 //! [`gap`], [`floor`], [`grade`], [`placement`] take values and return values, and need no database. Nothing here
@@ -40,6 +40,7 @@ pub mod finding;
 pub mod fingerprint;
 pub mod floor;
 pub mod gap;
+pub mod gaps;
 pub mod grade;
 mod guesses;
 pub mod loss;
@@ -48,6 +49,7 @@ mod orders;
 pub mod placement;
 pub mod plan;
 pub mod plan_file;
+pub mod proofs;
 pub mod reissue;
 pub mod scan;
 pub mod solve;

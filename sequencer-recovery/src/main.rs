@@ -25,6 +25,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(commands::audit::AuditArgs),
+    Gaps(commands::gaps::GapsArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     Undo(commands::undo::UndoArgs),
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let global = &args.global;
     let result = match &args.command {
         Command::Audit(command) => commands::audit::run(command, global),
+        Command::Gaps(command) => commands::gaps::run(command, global),
         Command::Plan(command) => commands::plan::run(command, global),
         Command::Apply(command) => commands::apply::run(command, global),
         Command::Undo(command) => commands::undo::run(command, global),

@@ -6,6 +6,7 @@ pub mod certify;
 pub mod counters;
 pub mod drill;
 pub mod export;
+pub mod gaps;
 pub mod plan;
 pub mod snapshot;
 pub mod undo;
