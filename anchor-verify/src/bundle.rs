@@ -15,6 +15,7 @@ use ves::{Hash32, StreamKey};
 
 use crate::anchors::{Anchor, AnchorsFile, MAX_FILE_BYTES, tenant_store_key};
 use crate::files::write_whole;
+use crate::partial::{MAX_PARTIAL, PartialBatch, prove_part};
 use crate::verify::VerifyError;
 use crate::verify::source::{DbSource, ExportSource};
 
@@ -38,6 +39,9 @@ struct Header {
     schema: String,
     /// How many bytes of anchors file follow this line.
     anchors_bytes: u64,
+    /// The batches that are there in part, with the hashes that stand for the rest of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partial: Vec<PartialBatch>,
 }
 
 /// Writes a bundle of the log that `source` reads, in place of what is at `path`. The same input gives the same bytes.
@@ -48,6 +52,7 @@ pub fn write_bundle(
     source: &mut DbSource,
     scope: &Scope,
     anchors: &AnchorsFile,
+    partial: &[PartialBatch],
     redact: bool,
     path: &Path,
     progress: &dyn Progress,
@@ -69,6 +74,7 @@ pub fn write_bundle(
         kind: "bundle".into(),
         schema: SCHEMA.into(),
         anchors_bytes: anchors_json.len() as u64,
+        partial: partial.to_vec(),
     };
     let (runtime, view) = source.parts();
     let mut failed: Option<LogError> = None;
@@ -100,13 +106,25 @@ pub fn write_bundle(
     }
 }
 
-/// Which batches a range of a stream cuts in two, as ranges.
+/// The batches that a range of a stream cuts in two.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CutBatches {
+    /// Those of which the log has all events: the part verifies, with the hashes that stand for the rest.
+    pub partial: Vec<PartialBatch>,
+    /// The others, as ranges: nobody can verify their part.
+    pub unverifiable: Vec<(u64, u64)>,
+}
+
+/// Which batches a range of a stream cuts in two, with what makes their parts verify.
+///
+/// # Errors
+/// If the log cannot be read.
 pub fn cut_batches(
     source: &mut DbSource,
     stream: &StreamKey,
     range: &RangeInclusive<u64>,
     anchors: &AnchorsFile,
-) -> Result<Vec<(u64, u64)>, VerifyError> {
+) -> Result<CutBatches, VerifyError> {
     let (runtime, view) = source.parts();
     let commitments = runtime.block_on(view.commitments(stream))?.rows;
     let key = tenant_store_key(stream);
@@ -124,7 +142,18 @@ pub fn cut_batches(
         .collect();
     cut.sort_unstable();
     cut.dedup();
-    Ok(cut)
+    let mut found = CutBatches::default();
+    for batch in cut {
+        let proven = match found.partial.len() {
+            MAX_PARTIAL => None,
+            _ => runtime.block_on(prove_part(view, stream, batch, range))?,
+        };
+        match proven {
+            Some(partial) => found.partial.push(partial),
+            None => found.unverifiable.push(batch),
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a file begins as a bundle does.
@@ -215,7 +244,10 @@ impl<R: BufRead> Bundle<R> {
             )));
         }
         let header: Header = serde_json::from_slice(&line).map_err(|e| bad(format!("line 1: {e}")))?;
-        if header.kind != "bundle" || header.anchors_bytes > MAX_FILE_BYTES {
+        if header.kind != "bundle"
+            || header.anchors_bytes > MAX_FILE_BYTES
+            || header.partial.len() > MAX_PARTIAL
+        {
             return Err(bad("line 1 is not that of a bundle that can be read".into()));
         }
         let mut anchors = Vec::new();
@@ -228,7 +260,7 @@ impl<R: BufRead> Bundle<R> {
             return Err(bad("is cut off among its anchors".into()));
         }
         let anchors = AnchorsFile::from_json(&anchors).map_err(|e| bad(format!("its anchors: it {e}")))?;
-        let log = ExportSource::new(&format!("{name}, the log in it:"), input)?;
+        let log = ExportSource::new(&format!("{name}, the log in it:"), input)?.with_partial(header.partial);
         Ok(Self { anchors, log })
     }
 }

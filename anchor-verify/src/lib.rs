@@ -32,6 +32,7 @@ pub mod contracts;
 pub mod fetch;
 pub mod import;
 pub mod lint;
+pub mod partial;
 pub mod proof;
 pub mod standing;
 pub mod verify;

@@ -4,8 +4,8 @@
 //! gaps, or have two roots. Nobody but an auditor looks for them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt;
 
+pub use cli_common::finding::{Code, Severity};
 use event_log::Commitment;
 use serde::Serialize;
 use ves::stream::{GENESIS_STATE_ROOT, state_root};
@@ -16,86 +16,11 @@ use crate::batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAn
 use crate::chain::examine;
 use crate::standing::Standing;
 
-/// What a finding means for the exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Worth knowing.
-    Notice,
-    /// Something is wrong. The exit status says so.
-    Problem,
-}
-
-macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $severity:ident;)+) => {
-        /// The stable code of a finding, one of those in `docs/findings.md`.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum LintCode {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl LintCode {
-            /// Every code there is.
-            pub const ALL: &'static [LintCode] = &[$(LintCode::$variant),+];
-
-            /// The dotted code.
-            pub fn as_str(self) -> &'static str {
-                match self { $(LintCode::$variant => $code),+ }
-            }
-
-            /// What it means, as docs/findings.md lists it.
-            pub fn meaning(self) -> &'static str {
-                match self { $(LintCode::$variant => concat!($($doc),+).trim_ascii()),+ }
-            }
-
-            /// How much it weighs.
-            pub fn severity(self) -> Severity {
-                match self { $(LintCode::$variant => Severity::$severity),+ }
-            }
-        }
-    };
-}
-
-codes! {
-    /// Anchors, or an anchor and a commitment, give one range two roots, or one batch two contents.
-    AnchorConflict = "anchor.conflict", Problem;
-    /// Two anchored batches of a stream overlap.
-    AnchorOverlap = "anchor.overlap", Problem;
-    /// The anchored batches of a stream do not follow each other.
-    AnchorGap = "anchor.gap", Notice;
-    /// An anchor names no stream of the log, of an outbox or of another anchor.
-    AnchorUnresolved = "anchor.unresolved", Notice;
-    /// An anchored state root does not follow from the one before.
-    AnchorStateRoot = "anchor.state_root", Problem;
-    /// Two contracts of one kind hold anchors: one of them may imitate the other.
-    AnchorContract = "anchor.contract", Problem;
-    /// A log of a contract has the topic of an anchor and cannot be one: a wrong count, an id that is no UUID.
-    AnchorRefused = "anchor.refused", Problem;
-    /// A header, receipt or storage proof in the anchors file contradicts an anchor.
-    AnchorProof = "anchor.proof", Problem;
-    /// A batch is anchored on chain, and the log has no commitment for it.
-    CommitmentMissing = "commitment.missing", Problem;
-    /// A commitment of the log is not among the given anchors.
-    CommitmentUnanchored = "commitment.unanchored", Notice;
-}
-
-impl fmt::Display for LintCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl Serialize for LintCode {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 /// One thing that is so, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LintFinding {
     /// The stable code.
-    pub code: LintCode,
+    pub code: Code,
     /// What it means for the exit status.
     pub severity: Severity,
     /// The stream concerned, if one is and it is known.
@@ -118,7 +43,7 @@ pub struct LintFinding {
 }
 
 impl LintFinding {
-    fn new(code: LintCode, message: impl Into<String>) -> Self {
+    fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             severity: code.severity(),
@@ -190,7 +115,7 @@ pub fn lint(file: &AnchorsFile, log: Option<&LogCommitments>) -> LintReport {
                 stream.batches.len(),
                 stream.tenant_store_key
             );
-            let found = LintFinding::new(LintCode::AnchorUnresolved, message)
+            let found = LintFinding::new(Code::AnchorUnresolved, message)
                 .of(None, (numbers, stream.head().unwrap_or(numbers)));
             findings
                 .push(found.next("name the log with --db, or the stream with import --stream TENANT/STORE"));
@@ -202,13 +127,13 @@ pub fn lint(file: &AnchorsFile, log: Option<&LogCommitments>) -> LintReport {
             "log {} of block {} of contract {}: {}",
             refused.log_index, refused.block_number, refused.contract, refused.why
         );
-        LintFinding::new(LintCode::AnchorRefused, message)
+        LintFinding::new(Code::AnchorRefused, message)
     }));
     let report = examine(file, None);
     for (anchor, standing) in file.anchors.iter().zip(&report.standings) {
         if let Standing::Failed { why } = standing {
             let message = format!("batch {} of contract {}: {why}", anchor.batch_id, anchor.contract);
-            let found = LintFinding::new(LintCode::AnchorProof, message)
+            let found = LintFinding::new(Code::AnchorProof, message)
                 .of(anchor.stream, (anchor.sequence_start, anchor.sequence_end))
                 .batches([anchor.batch_id]);
             findings.push(found.next("fetch the anchors again, from a node that you trust"));
@@ -227,7 +152,7 @@ pub fn lint(file: &AnchorsFile, log: Option<&LogCommitments>) -> LintReport {
         None => not_checked.push("the log's commitments: no log was given (--db)".to_owned()),
     }
     findings.sort_by(|a, b| {
-        let key = |f: &LintFinding| (f.stream.is_none(), f.stream, f.from, f.to, f.code);
+        let key = |f: &LintFinding| (f.stream.is_none(), f.stream, f.from, f.to, f.code.as_str());
         key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
     });
     LintReport {
@@ -245,7 +170,7 @@ fn conflict(conflict: &Conflict) -> LintFinding {
     let range = |batch: &AnchoredBatch| format!("{} to {}", batch.sequence_start, batch.sequence_end);
     let (code, message) = match kind {
         ConflictKind::BatchId => (
-            LintCode::AnchorConflict,
+            Code::AnchorConflict,
             format!(
                 "batch {} is anchored with two contents: {} with root {}, and {} with root {}",
                 first.batch_id,
@@ -256,7 +181,7 @@ fn conflict(conflict: &Conflict) -> LintFinding {
             ),
         ),
         ConflictKind::Range => (
-            LintCode::AnchorConflict,
+            Code::AnchorConflict,
             format!(
                 "{} is anchored with two roots: {} as batch {}, {} as batch {}",
                 range(first),
@@ -267,7 +192,7 @@ fn conflict(conflict: &Conflict) -> LintFinding {
             ),
         ),
         ConflictKind::Overlap => (
-            LintCode::AnchorOverlap,
+            Code::AnchorOverlap,
             format!(
                 "batch {} ({}) and batch {} ({}) share positions",
                 first.batch_id,
@@ -298,7 +223,7 @@ fn gaps(stream: &StreamAnchors) -> Vec<LintFinding> {
                 "{} to {} is in no anchored batch, though later batches are anchored",
                 range.0, range.1
             );
-            found.push(LintFinding::new(LintCode::AnchorGap, message).of(stream.stream, range));
+            found.push(LintFinding::new(Code::AnchorGap, message).of(stream.stream, range));
         }
         head = head.max(Some(batch.sequence_end));
     }
@@ -360,7 +285,7 @@ impl StateRoots {
                 "the state root {} of batch {} does not follow from the batch before it",
                 batch.state_root, batch.batch_id
             );
-            let found = LintFinding::new(LintCode::AnchorStateRoot, message)
+            let found = LintFinding::new(Code::AnchorStateRoot, message)
                 .of(anchors.stream, (batch.sequence_start, batch.sequence_end));
             findings.push(found.batches([batch.batch_id]));
         }
@@ -389,7 +314,7 @@ fn contracts(anchors: &[Anchor]) -> Vec<LintFinding> {
                 contracts.len(),
                 named.collect::<Vec<_>>().join(", ")
             );
-            let found = LintFinding::new(LintCode::AnchorContract, message);
+            let found = LintFinding::new(Code::AnchorContract, message);
             found.next("import or fetch again with --contract, naming the sequencer's own")
         })
         .collect()
@@ -440,7 +365,7 @@ fn compare(view: &AnchorView, log: &LogCommitments, findings: &mut Vec<LintFindi
                     commitment.sequence_end,
                     commitment.merkle_root
                 );
-                LintFinding::new(LintCode::AnchorConflict, message)
+                LintFinding::new(Code::AnchorConflict, message)
             }
             None if others.iter().any(|c| same(c)) => continue,
             None if !others.is_empty() => {
@@ -453,14 +378,14 @@ fn compare(view: &AnchorView, log: &LogCommitments, findings: &mut Vec<LintFindi
                     others[0].batch_id,
                     others[0].merkle_root
                 );
-                LintFinding::new(LintCode::AnchorConflict, message)
+                LintFinding::new(Code::AnchorConflict, message)
             }
             None => {
                 let message = format!(
                     "batch {} is anchored, and the log has no commitment for it",
                     batch.batch_id
                 );
-                LintFinding::new(LintCode::CommitmentMissing, message)
+                LintFinding::new(Code::CommitmentMissing, message)
                     .next("sequencer-recovery plan --db DB --anchors FILE")
             }
         };
@@ -475,29 +400,10 @@ fn compare(view: &AnchorView, log: &LogCommitments, findings: &mut Vec<LintFindi
             "batch {} of the log is not among the anchors{noted}",
             commitment.batch_id
         );
-        let found = LintFinding::new(LintCode::CommitmentUnanchored, message).of(
+        let found = LintFinding::new(Code::CommitmentUnanchored, message).of(
             Some(commitment.stream),
             (commitment.sequence_start, commitment.sequence_end),
         );
         findings.push(found.batches([commitment.batch_id]));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_documentation_lists_every_code_with_its_meaning() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/findings.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        for code in LintCode::ALL {
-            let severity = match code.severity() {
-                Severity::Problem => "problem",
-                Severity::Notice => "notice",
-            };
-            let row = format!("| `{code}` | {severity} | {} |", code.meaning());
-            assert!(text.contains(&row), "docs/findings.md lacks the row\n{row}");
-        }
     }
 }

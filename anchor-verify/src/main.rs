@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cli_common::GlobalArgs;
+use ves::kernel;
 
 /// Verifies what sequencers have anchored on a chain, trusting nobody.
 ///
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
     cli_common::init_threads(&args.global);
+    if let Err(error) = cli_common::apply_environment("VES_KERNEL", |name| kernel::force(name.parse()?)) {
+        return cli_common::finish(Err(error), &args.global);
+    }
+    tracing::info!("hash kernel {}", kernel::Kernel::current());
     let result = match &args.command {
         Command::Fetch(command) => commands::fetch::run(command, &args.global),
         Command::Import(command) => commands::import::run(command, &args.global),

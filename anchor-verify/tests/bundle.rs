@@ -7,13 +7,15 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anchor_verify::bundle::{Bundle, MAX_UNPACKED, cut_batches, looks_like_bundle, write_bundle};
+use anchor_verify::bundle::{Bundle, CutBatches, MAX_UNPACKED, cut_batches, looks_like_bundle, write_bundle};
+use anchor_verify::partial::PartialBatch;
 use anchor_verify::verify::{DbSource, VerifyError};
 use anchor_verify::{AnchorsFile, Verdict, VerifyReport};
 use cli_common::{DbTarget, ExitStatus, NoProgress};
 use common::{Check, Lines, Real, counts, flip, trusted};
 use event_log::Scope;
 use fixtures::{World, WorldSpec};
+use serde_json::Value;
 
 fn world() -> World {
     World::generate(&WorldSpec {
@@ -26,7 +28,11 @@ fn world() -> World {
 fn write(snapshot: &Path, scope: &Scope, anchors: &AnchorsFile, redact: bool, path: &Path) {
     let target = DbTarget::Snapshot(snapshot.to_owned());
     let mut source = DbSource::open(&target, scope.clone()).unwrap();
-    write_bundle(&mut source, scope, anchors, redact, path, &NoProgress).unwrap();
+    let cut = match (&scope.streams[..], &scope.range) {
+        ([stream], Some(range)) => cut_batches(&mut source, stream, range, anchors).unwrap().partial,
+        _ => Vec::new(),
+    };
+    write_bundle(&mut source, scope, anchors, &cut, redact, path, &NoProgress).unwrap();
 }
 
 fn verified(bundle: Bundle<impl std::io::BufRead>) -> Result<VerifyReport, VerifyError> {
@@ -145,15 +151,38 @@ fn a_part_of_a_stream_verifies_as_far_as_it_goes() {
             .iter()
             .any(|w| w.contains("the commitment before is not in the input"))
     );
-    // One that cuts batches: they cannot be judged, and it says so.
+    // One that cuts batches: their parts verify, by hashes that stand for the rest.
     let target = DbTarget::Snapshot(snapshot.clone());
     let mut source = DbSource::open(&target, scope(10..=30)).unwrap();
-    assert_eq!(
-        cut_batches(&mut source, &stream, &(10..=30), &anchors).unwrap(),
-        [(1, 12), (25, 36)]
-    );
+    let cut = cut_batches(&mut source, &stream, &(10..=30), &anchors).unwrap();
+    let ranges = |cut: &CutBatches| -> Vec<_> {
+        let range = |p: &PartialBatch| (p.sequence_start, p.sequence_end, p.from, p.to);
+        cut.partial.iter().map(range).collect()
+    };
+    assert_eq!(ranges(&cut), [(1, 12, 10, 12), (25, 36, 25, 30)]);
+    assert!(cut.unverifiable.is_empty());
     write(&snapshot, &scope(10..=30), &anchors, false, &path);
     let report = verified(Bundle::open(&path).unwrap()).unwrap();
+    assert_eq!((report.totals.batches.proven, report.totals.events), (3, 21));
+    assert_eq!(
+        (report.verdict, report.exit_status()),
+        (Verdict::Proven, ExitStatus::OK)
+    );
+    assert_eq!(report.units[0].part, Some((10, 12)));
+    assert_eq!(report.units[1].part, None);
+    let said = "2 × the batch's other events: the input has only hashes that stand for them";
+    assert!(
+        report.not_checked.iter().any(|w| w == said),
+        "{:?}",
+        report.not_checked
+    );
+    // Without these hashes nobody can judge the parts, and it says so.
+    let without = |scope: &Scope, path: &Path| {
+        let mut source = DbSource::open(&target, scope.clone()).unwrap();
+        write_bundle(&mut source, scope, &anchors, &[], false, path, &NoProgress).unwrap();
+        verified(Bundle::open(path).unwrap()).unwrap()
+    };
+    let report = without(&scope(10..=30), &path);
     assert_eq!(
         (report.totals.batches.proven, report.totals.batches.not_checked),
         (1, 2)
@@ -168,10 +197,81 @@ fn a_part_of_a_stream_verifies_as_far_as_it_goes() {
         range: None,
     };
     let path = folder.path().join("none.vesbundle");
-    let error = write_bundle(&mut source, &nobody, &anchors, false, &path, &NoProgress).unwrap_err();
+    let error = write_bundle(&mut source, &nobody, &anchors, &[], false, &path, &NoProgress).unwrap_err();
     assert!(
         error.to_string().contains("is not in it") && !path.exists(),
         "{error}"
+    );
+}
+
+#[test]
+fn a_part_that_was_altered_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let snapshot = folder.path().join("log.db");
+    world.write_log(&snapshot).unwrap();
+    let anchors = world.anchors_file();
+    let stream = *world.log().streams.keys().nth(2).unwrap();
+    let path = folder.path().join("part.vesbundle");
+    let scope = Scope {
+        streams: vec![stream],
+        range: Some(16..=19),
+    };
+    write(&snapshot, &scope, &anchors, false, &path);
+    let text = unpack(&fs::read(&path).unwrap());
+    let header_end = text.iter().position(|b| *b == b'\n').unwrap();
+    let header: Value = serde_json::from_slice(&text[..header_end]).unwrap();
+    assert_eq!(header["partial"][0]["nodes"].as_array().unwrap().len(), 4);
+    let judged = |alter: &dyn Fn(&mut Value)| {
+        let mut header = header.clone();
+        alter(&mut header["partial"]);
+        let mut altered = serde_json::to_vec(&header).unwrap();
+        altered.extend_from_slice(&text[header_end..]);
+        let report = read(&pack(&altered)).unwrap();
+        (report.units[0].verdict, report.exit_status())
+    };
+    assert_eq!(judged(&|_| ()), (Verdict::Proven, ExitStatus::OK));
+    // Another hash, or two in each other's place: another root.
+    let failed = (Verdict::Failed, ExitStatus::PROBLEMS);
+    assert_eq!(
+        judged(&|p| p[0]["nodes"][1] = Value::from("11".repeat(32))),
+        failed
+    );
+    assert_eq!(
+        judged(&|p| {
+            let nodes = p[0]["nodes"].as_array_mut().unwrap();
+            nodes.swap(0, 1);
+        }),
+        failed
+    );
+    // Too many, too few, another part, another batch, none: nothing that could be judged.
+    let unjudged = (Verdict::NotChecked, ExitStatus::PROBLEMS);
+    assert_eq!(
+        judged(&|p| p[0]["nodes"]
+            .as_array_mut()
+            .unwrap()
+            .push(Value::from("11".repeat(32)))),
+        unjudged
+    );
+    assert_eq!(judged(&|p| p[0]["nodes"] = Value::Array(Vec::new())), unjudged);
+    assert_eq!(judged(&|p| p[0]["from"] = 17.into()), unjudged);
+    assert_eq!(judged(&|p| p[0]["sequence_end"] = u64::MAX.into()), unjudged);
+    assert_eq!(judged(&|p| p[0]["sequence_start"] = 0.into()), unjudged);
+    assert_eq!(judged(&|p| *p = Value::Array(Vec::new())), unjudged);
+    // An event of the part that is missing is still missed.
+    let lines: Vec<&str> = std::str::from_utf8(&text).unwrap().lines().collect();
+    let event = lines
+        .iter()
+        .position(|l| l.contains("\"type\":\"event\""))
+        .unwrap();
+    let counted = lines.last().unwrap().replace("\"events\":4", "\"events\":3");
+    let mut fewer: Vec<&str> = lines.clone();
+    fewer.remove(event);
+    *fewer.last_mut().unwrap() = &counted;
+    let report = read(&pack(format!("{}\n", fewer.join("\n")).as_bytes())).unwrap();
+    assert_eq!(
+        (report.units[0].verdict, report.units[0].missing),
+        (Verdict::Failed, 1)
     );
 }
 

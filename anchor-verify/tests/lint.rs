@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anchor_verify::chain::parts::RefusedAnchor;
-use anchor_verify::lint::{LintCode, LintReport, LogCommitments, lint};
+use anchor_verify::lint::{Code, LintReport, LogCommitments, lint};
 use anchor_verify::{Anchor, AnchorKind, AnchorsFile, ContractAddress, Importer, tenant_store_key};
 use fixtures::{World, WorldSpec};
 use serde_json::Value;
@@ -225,7 +225,7 @@ fn a_log_is_compared_with_its_anchors() {
         report
             .findings
             .iter()
-            .filter(|f| f.code == LintCode::CommitmentUnanchored)
+            .filter(|f| f.code == Code::CommitmentUnanchored)
             .count(),
         1
     );

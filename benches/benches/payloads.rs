@@ -1,32 +1,12 @@
 //! Payload hashes from JSON text as PostgreSQL renders it, on one thread, beside `serde_json`'s `Value`,
 //! `serde_json_canonicalizer` and `sha2`.
 
-use benches::{Clock, Options, Table};
+use benches::{Clock, Options, Table, order};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use ves::payload::PayloadHasher;
 
 const COUNT: usize = 512;
-
-/// An order of about 480 bytes.
-fn order(i: usize) -> String {
-    format!(
-        "{{\"note\": \"Leave at the door\\nring twice\", \"total\": {}.{:02}, \"status\": \"confirmed\", \
-         \"address\": {{\"zip\": \"{:05}\", \"city\": \"Zürich\", \"line1\": \"Bahnhofstrasse {}\", \
-         \"country\": \"CH\"}}, \"currency\": \"CHF\", \"order_id\": \"ORD-{i:08}\", \"placed_at\": \
-         \"2026-03-0{}T12:34:56.789Z\", \"customer_id\": \"5f0c2d9e-88aa-4c1b-9d3e-{i:012x}\", \
-         \"line_items\": [{{\"qty\": {}, \"sku\": \"SKU-{}\", \"price\": 19.90}}, {{\"qty\": 1, \"sku\": \
-         \"SKU-{}\", \"price\": 249.95, \"gift\": true}}], \"is_subscription\": false}}",
-        100 + i,
-        i % 100,
-        8000 + i,
-        i % 200,
-        1 + i % 9,
-        1 + i % 4,
-        i * 7,
-        i * 11,
-    )
-}
 
 fn main() {
     let options = Options::from_args();

@@ -3,23 +3,15 @@
 #[path = "../benches/rival/mod.rs"]
 mod rival;
 
-use benches::{inputs, stream};
+use benches::{inputs, peak_memory, stream};
 use ves::merkle;
-
-/// The process's peak of memory so far, in KiB.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap_or(0)
-}
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let who = args.next().unwrap_or_else(|| "ours".into());
     let count = args.next().and_then(|n| n.parse().ok()).unwrap_or(10_000_000);
     let (stream, inputs) = (stream(), inputs(count));
-    let before = peak();
+    let before = peak_memory();
     let root = match who.as_str() {
         "rival" => rival::root(&stream, &inputs),
         _ => merkle::root_of_leaf_inputs(&stream, &inputs),
@@ -27,6 +19,6 @@ fn main() {
     let root = root.map(|root| root.to_string()).unwrap_or_default();
     println!(
         "{who}, {count} leaf inputs: {} KiB more, root {root}",
-        peak() - before
+        peak_memory() - before
     );
 }

@@ -53,6 +53,11 @@ impl Options {
         options
     }
 
+    /// The first word that is a number: a size.
+    pub fn number(&self) -> Option<usize> {
+        self.words.iter().find_map(|word| word.parse().ok())
+    }
+
     fn selects(&self, name: &str) -> bool {
         self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
     }
@@ -158,6 +163,52 @@ impl Table {
                 break;
             }
         }
+        self.add(name, a, b, at_least);
+    }
+
+    /// As [`Table::compare`], for work that changes something outside: before each run `prepare` puts it back to where
+    /// it was, and `outcome` says what the run left there. Neither is timed.
+    ///
+    /// # Panics
+    /// If the two leave different outcomes.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "four of them are what the comparison is"
+    )]
+    pub fn compare_changes<T: PartialEq>(
+        &mut self,
+        name: &str,
+        units: usize,
+        at_least: Option<f64>,
+        mut prepare: impl FnMut(),
+        mut outcome: impl FnMut() -> T,
+        mut rival: impl FnMut(),
+        mut ours: impl FnMut(),
+    ) {
+        if !self.options.selects(name) {
+            return;
+        }
+        prepare();
+        rival();
+        let expected = outcome();
+        prepare();
+        ours();
+        assert!(outcome() == expected, "{name}: the outcomes differ");
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let begun = Instant::now();
+        for round in 0..self.options.rounds {
+            prepare();
+            a.push(self.clock.seconds(&mut rival) / units as f64);
+            prepare();
+            b.push(self.clock.seconds(&mut ours) / units as f64);
+            if round >= 4 && begun.elapsed() > Duration::from_secs(120) {
+                break;
+            }
+        }
+        self.add(name, a, b, at_least);
+    }
+
+    fn add(&mut self, name: &str, a: Vec<f64>, b: Vec<f64>, at_least: Option<f64>) {
         let row = Row {
             name: name.into(),
             rival: quantile(&a, 0.5),
@@ -251,4 +302,32 @@ pub fn stream() -> StreamKey {
         uuid::Uuid::from_u128(1 << 99).into(),
         uuid::Uuid::from_u128(2 << 99).into(),
     )
+}
+
+/// An order of about 480 bytes, as JSON.
+pub fn order(i: usize) -> String {
+    format!(
+        "{{\"note\": \"Leave at the door\\nring twice\", \"total\": {}.{:02}, \"status\": \"confirmed\", \
+         \"address\": {{\"zip\": \"{:05}\", \"city\": \"Zürich\", \"line1\": \"Bahnhofstrasse {}\", \
+         \"country\": \"CH\"}}, \"currency\": \"CHF\", \"order_id\": \"ORD-{i:08}\", \"placed_at\": \
+         \"2026-03-0{}T12:34:56.789Z\", \"customer_id\": \"5f0c2d9e-88aa-4c1b-9d3e-{i:012x}\", \
+         \"line_items\": [{{\"qty\": {}, \"sku\": \"SKU-{}\", \"price\": 19.90}}, {{\"qty\": 1, \"sku\": \
+         \"SKU-{}\", \"price\": 249.95, \"gift\": true}}], \"is_subscription\": false}}",
+        100 + i,
+        i % 100,
+        8000 + i,
+        i % 200,
+        1 + i % 9,
+        1 + i % 4,
+        i * 7,
+        i * 11,
+    )
+}
+
+/// The process's peak of memory so far, in KiB. Linux only.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
 }

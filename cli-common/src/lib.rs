@@ -39,8 +39,10 @@
 mod args;
 mod cancel;
 mod db;
+mod environment;
 mod error;
 mod exit;
+pub mod finding;
 mod logging;
 mod output;
 mod progress;
@@ -50,6 +52,7 @@ mod table;
 pub use args::{Format, GlobalArgs, init_threads, parse_or_exit};
 pub use cancel::{Cancel, Cancelled};
 pub use db::{DbArg, DbTarget, PostgresUrl};
+pub use environment::apply_environment;
 pub use error::{CliError, ErrorKind, finish};
 pub use exit::ExitStatus;
 pub use logging::init_logging;

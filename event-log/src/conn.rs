@@ -21,6 +21,7 @@ use crate::jsonb;
 use crate::raw::RawRows;
 use crate::schema::Table;
 use crate::sql::{both, postgres, snapshot};
+use crate::staging::NotInserted;
 use crate::value::{Kind, Row, Value};
 
 /// How long connecting to PostgreSQL may take.
@@ -336,7 +337,9 @@ impl Conn {
         rows: Vec<Vec<Value>>,
     ) -> Result<u64, LogError> {
         match self {
-            Conn::Snapshot { connection, .. } => insert_snapshot(connection, doing, table, rows),
+            Conn::Snapshot { connection, .. } => {
+                insert_snapshot(connection, doing, table, rows.into_iter().map(Ok)).map_err(|e| e.error)
+            }
             Conn::Postgres(connection) => {
                 let refused = || LogError::Refused {
                     doing,
@@ -505,17 +508,19 @@ pub(crate) fn snapshot_execute(statement: &mut Statement<'_>, parameters: &[Valu
     statement.raw_execute().map(|changed| changed as u64)
 }
 
-/// Inserts rows into a snapshot, JSON as PostgreSQL would render it.
+/// Inserts rows into a snapshot, JSON as PostgreSQL would render it. What cannot be made a row stops it.
 pub(crate) fn insert_snapshot(
     connection: &Connection,
     doing: &'static str,
     table: &Table,
-    rows: Vec<Vec<Value>>,
-) -> Result<u64, LogError> {
+    rows: impl Iterator<Item = Result<Vec<Value>, String>>,
+) -> Result<u64, NotInserted> {
     let failed = |e| LogError::sqlite(doing, e);
     let mut statement = connection.prepare(table.insert_snapshot).map_err(failed)?;
     let mut inserted = 0;
-    for mut row in rows {
+    for (at, row) in rows.enumerate() {
+        let here = |error| NotInserted { row: Some(at), error };
+        let mut row = row.map_err(|what| here(LogError::Refused { doing, what }))?;
         debug_assert_eq!(row.len(), table.columns.len(), "{}", table.name);
         for ((name, kind), value) in table.columns.iter().zip(&mut row) {
             if let (Kind::Json, Value::Text(json)) = (kind, value) {
@@ -523,10 +528,13 @@ pub(crate) fn insert_snapshot(
                     doing,
                     what: format!("{}.{name}: {what}", table.name),
                 };
-                *json = jsonb::render(json).map_err(refused)?;
+                *json = jsonb::render(json).map_err(|what| here(refused(what)))?;
             }
         }
-        inserted += snapshot_execute(&mut statement, &row).map_err(failed)?;
+        inserted += snapshot_execute(&mut statement, &row).map_err(|e| match failed(e) {
+            error @ LogError::Refused { .. } => here(error),
+            error => error.into(),
+        })?;
     }
     Ok(inserted)
 }

@@ -427,11 +427,10 @@ pub(crate) fn event_row(restored: &RestoredEvent) -> Result<Vec<Value>, String> 
         event_signing_hash,
         sequenced_at,
     } = restored;
-    let place = |what: String| format!("event {}: {what}", event.event_id);
     let created_at: Timestamp = event
         .created_at
         .parse()
-        .map_err(|e: ves::time::TimeError| place(e.to_string()))?;
+        .map_err(|e: ves::time::TimeError| e.to_string())?;
     let (plain, encrypted) = match &event.payload {
         Payload::Plain(json) => (Some(json.as_str()), None),
         Payload::Encrypted(json) => (None, Some(json.as_str())),
@@ -457,7 +456,7 @@ pub(crate) fn event_row(restored: &RestoredEvent) -> Result<Vec<Value>, String> 
         event.payload_cipher_hash.into(),
         (*event_signing_hash).into(),
         event.agent_signature.into(),
-        as_i64("sequence_number", *sequence_number).map_err(place)?.into(),
+        as_i64("sequence_number", *sequence_number)?.into(),
         event.base_version.into(),
         event.agent_signature_scheme.0.into(),
         event.agent_signature_bundle.clone().into(),

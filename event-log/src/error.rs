@@ -59,6 +59,20 @@ pub enum LogError {
         /// Why not.
         what: String,
     },
+    /// A row that the database refuses, or that cannot be written, with its place among what was to be written.
+    #[error("{doing}: refused: {row}")]
+    RefusedRow {
+        /// What was being done.
+        doing: &'static str,
+        /// Which row, and why not.
+        row: RowError,
+    },
+    /// The journal of repairs cannot be made or written.
+    #[error("the journal of repairs cannot be kept: {what}")]
+    Journal {
+        /// Why not.
+        what: String,
+    },
     /// PostgreSQL failed in another way, or the connection broke.
     #[error("{doing}: {source}")]
     Postgres {

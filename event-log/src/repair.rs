@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use ves::{CommandId, Receipt, StreamKey, Timestamp};
 
-use crate::conn::Conn;
+use crate::conn::{Conn, insert_snapshot};
 use crate::entry::{
     Commitment, DedupeOrphan, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row,
     receipt_row,
 };
 use crate::error::{LogError, RowError};
-use crate::schema::{VES_COMMAND_DEDUPE, VES_COMMITMENTS, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
+use crate::schema::VES_COMMITMENTS;
 use crate::sql::{both, postgres, snapshot};
+use crate::staging::{self, MakeRow, NotInserted, Stage, Staging, stage_entities};
 use crate::value::{Columns, Value};
 use crate::view::View;
 
@@ -26,6 +27,7 @@ pub struct Repair {
     stream: StreamKey,
     counter_before: Option<u64>,
     counter: u64,
+    staging: Staging,
 }
 
 impl Repair {
@@ -65,6 +67,7 @@ impl Repair {
             stream,
             counter_before,
             counter,
+            staging: Staging::default(),
         })
     }
 
@@ -86,24 +89,32 @@ impl Repair {
     /// Inserts events with their numbers.
     ///
     /// # Errors
-    /// [`LogError::Refused`] if an event or number is already in the log, is of another stream, or does not fit.
+    /// [`LogError::RefusedRow`] for the first event that is already in the log, whose number is, or that does not fit;
+    /// [`LogError::Refused`] if one is of another stream. Then the repair can only be dropped.
     pub async fn insert_events(&mut self, events: &[RestoredEvent]) -> Result<u64, LogError> {
         let doing = "inserting events";
         for restored in events {
             self.check_stream(doing, &restored.event.stream)?;
         }
-        let rows = rows(doing, events, event_row)?;
-        self.view.conn.insert(doing, &VES_EVENTS, rows).await
+        self.insert(doing, &staging::EVENTS, events, &event_row, |restored| {
+            let id = restored.event.event_id;
+            (Some(restored.sequence_number), format!("event {id}"))
+        })
+        .await
     }
 
     /// Inserts receipts of events that are in the log.
     ///
     /// # Errors
-    /// [`LogError::Refused`] if an event has a receipt already, or is not in the log.
+    /// [`LogError::RefusedRow`] for a receipt whose event has one already, or is not in the log. Then the repair can
+    /// only be dropped.
     pub async fn insert_receipts(&mut self, receipts: &[Receipt]) -> Result<u64, LogError> {
         let doing = "inserting receipts";
-        let rows = rows(doing, receipts, receipt_row)?;
-        self.view.conn.insert(doing, &VES_SEQUENCER_RECEIPTS, rows).await
+        self.insert(doing, &staging::RECEIPTS, receipts, &receipt_row, |receipt| {
+            let id = receipt.event_id;
+            (Some(receipt.sequence_number), format!("receipt of event {id}"))
+        })
+        .await
     }
 
     /// Remembers commands as accepted at a time; those already remembered stay as they are. Says how many are new.
@@ -111,14 +122,13 @@ impl Repair {
     /// # Errors
     /// If the database fails.
     pub async fn insert_dedupe(&mut self, commands: &[(CommandId, Timestamp)]) -> Result<u64, LogError> {
-        let rows = commands
-            .iter()
-            .map(|(id, at)| dedupe_row(&self.stream, *id, *at))
-            .collect();
-        self.view
-            .conn
-            .insert("inserting accepted commands", &VES_COMMAND_DEDUPE, rows)
-            .await
+        let doing = "inserting accepted commands";
+        let stream = self.stream;
+        let row = move |(id, at): &(CommandId, Timestamp)| Ok(dedupe_row(&stream, *id, *at));
+        self.insert(doing, &staging::DEDUPE, commands, &row, |(id, _)| {
+            (None, format!("command {id}"))
+        })
+        .await
     }
 
     /// Forgets commands that no event of the stream carries; says which were remembered, and since when. A command
@@ -178,11 +188,14 @@ impl Repair {
         // Each once: counted by a join, an entity named twice would count double.
         let entities: BTreeSet<Entity> = entities.into_iter().collect();
         let conn = &mut self.view.conn;
+        if entities.is_empty() {
+            return Ok(0);
+        }
         if matches!(conn, Conn::Postgres(_)) {
-            let (types, ids) = entities.into_iter().map(|e| (e.entity_type, e.entity_id)).unzip();
-            let parameters = [tenant, store, Value::Texts(types), Value::Texts(ids)];
+            let names = entities.iter().map(|e| (&*e.entity_type, &*e.entity_id));
+            stage_entities(conn, doing, names).await?;
             return conn
-                .execute(doing, postgres!("raise_entity_versions"), &parameters)
+                .execute(doing, postgres!("raise_entity_versions"), &[tenant, store])
                 .await;
         }
         let mut raised = 0;
@@ -251,6 +264,25 @@ impl Repair {
     /// [`LogError::Refused`] if the counter is below a number in the stream's rows: the sequencer would stop.
     /// After any error nothing is kept.
     pub async fn commit(mut self) -> Result<(), LogError> {
+        self.check_counter().await?;
+        self.view.conn.commit().await
+    }
+
+    /// Finds out whether [`Repair::commit`] would succeed, and keeps nothing: the log is as it was, and the locks are let
+    /// go of.
+    ///
+    /// # Errors
+    /// As [`Repair::commit`].
+    pub async fn rehearse(mut self) -> Result<(), LogError> {
+        let doing = "rehearsing";
+        self.check_counter().await?;
+        if matches!(self.view.conn, Conn::Postgres(_)) {
+            self.view.conn.run(doing, postgres!("check_constraints")).await?;
+        }
+        self.view.conn.run(doing, both!("rollback")).await
+    }
+
+    async fn check_counter(&mut self) -> Result<(), LogError> {
         let doing = "committing";
         let of = [self.stream.tenant_id.into(), self.stream.store_id.into()];
         let conn = &mut self.view.conn;
@@ -271,7 +303,42 @@ impl Repair {
             );
             return Err(LogError::Refused { doing, what });
         }
-        conn.commit().await
+        Ok(())
+    }
+
+    /// Inserts many rows; an error says which of them is refused.
+    async fn insert<T: Sync>(
+        &mut self,
+        doing: &'static str,
+        stage: &'static Stage,
+        values: &[T],
+        row: &MakeRow<T>,
+        name: impl Fn(&T) -> (Option<u64>, String),
+    ) -> Result<u64, LogError> {
+        let conn = &mut self.view.conn;
+        let done = match conn {
+            Conn::Postgres(_) => self.staging.insert(conn, doing, stage, values, row).await,
+            Conn::Snapshot { connection, .. } => {
+                insert_snapshot(connection, doing, stage.table, values.iter().map(row))
+            }
+        };
+        done.map_err(|NotInserted { row, error }| {
+            let Some(value) = row.and_then(|at| values.get(at)) else {
+                return error;
+            };
+            let what = match error {
+                LogError::Refused { what, .. } => what,
+                error => error.to_string(),
+            };
+            let (sequence, name) = name(value);
+            let row = RowError {
+                table: stage.table.name,
+                stream: Some(self.stream),
+                sequence,
+                what: format!("{name}: {what}"),
+            };
+            LogError::RefusedRow { doing, row }
+        })
     }
 
     fn check_stream(&self, doing: &'static str, stream: &StreamKey) -> Result<(), LogError> {

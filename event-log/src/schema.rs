@@ -23,7 +23,7 @@ pub(crate) struct Table {
     pub(crate) copy: &'static str,
     /// Inserts one row, the columns in the order above.
     pub(crate) insert_snapshot: &'static str,
-    /// Inserts rows, one array a column; only where repairs write.
+    /// Inserts rows, one array a column; only where repairs write a few. Where they write many, see [`crate::staging`].
     pub(crate) insert_postgres: Option<&'static str>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) static VES_EVENTS: Table = Table {
     ],
     copy: both!("copy_ves_events"),
     insert_snapshot: snapshot!("insert_ves_events"),
-    insert_postgres: Some(postgres!("insert_ves_events")),
+    insert_postgres: None,
 };
 
 /// What the sequencer promised.
@@ -79,7 +79,7 @@ pub(crate) static VES_SEQUENCER_RECEIPTS: Table = Table {
     ],
     copy: both!("copy_ves_sequencer_receipts"),
     insert_snapshot: snapshot!("insert_ves_sequencer_receipts"),
-    insert_postgres: Some(postgres!("insert_ves_sequencer_receipts")),
+    insert_postgres: None,
 };
 
 /// The last number given out in each stream of the log.
@@ -109,7 +109,7 @@ pub(crate) static VES_COMMAND_DEDUPE: Table = Table {
     ],
     copy: both!("copy_ves_command_dedupe"),
     insert_snapshot: snapshot!("insert_ves_command_dedupe"),
-    insert_postgres: Some(postgres!("insert_ves_command_dedupe")),
+    insert_postgres: None,
 };
 
 /// How many events each entity has had.

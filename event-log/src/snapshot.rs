@@ -15,6 +15,7 @@ use crate::entry::{
     Commitment, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row, key_row, receipt_row,
 };
 use crate::error::{LogError, RowError};
+use crate::journal;
 use crate::log::table_problems;
 use crate::repair::rows;
 use crate::schema::{
@@ -23,7 +24,7 @@ use crate::schema::{
 };
 use crate::sql::{SNAPSHOT_SCHEMA, both, snapshot};
 use crate::value::{Cell, Columns, Kind, Row, Value};
-use crate::view::View;
+use crate::view::{StreamFilter, View};
 
 /// How many rows are copied between two reports of progress.
 const PROGRESS_ROWS: u64 = 1024;
@@ -64,6 +65,7 @@ pub async fn write_snapshot(
         };
         counts.push((table.name, count));
     }
+    target.copy_journal(view).await?;
     target.describe(taken_at, &source.to_string())?;
     target.finish()?;
     Ok(counts)
@@ -146,6 +148,30 @@ impl Snapshot {
         Ok(count)
     }
 
+    /// Takes the journal of repairs along, if there is one that can be read.
+    async fn copy_journal(&mut self, view: &mut View) -> Result<(), LogError> {
+        let entries = view
+            .journal_newest(&StreamFilter::default(), u32::MAX)
+            .await?
+            .rows;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let failed = |e| LogError::sqlite(DOING, e);
+        self.connection
+            .execute_batch(snapshot!("journal_create"))
+            .map_err(failed)?;
+        let mut insert = self
+            .connection
+            .prepare(snapshot!("journal_insert"))
+            .map_err(failed)?;
+        for entry in entries.iter().rev() {
+            let row = journal::entry_row(entry).map_err(|what| LogError::Refused { doing: DOING, what })?;
+            snapshot_execute(&mut insert, &row).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Says when the snapshot was taken and what it was taken from (without secrets).
     ///
     /// # Errors
@@ -173,7 +199,9 @@ impl Snapshot {
     /// # Errors
     /// If one is there already or does not fit.
     pub fn insert_events(&mut self, events: &[RestoredEvent]) -> Result<(), LogError> {
-        self.insert(&VES_EVENTS, rows(DOING, events, event_row)?)
+        let row =
+            |e: &RestoredEvent| event_row(e).map_err(|what| format!("event {}: {what}", e.event.event_id));
+        self.insert(&VES_EVENTS, rows(DOING, events, row)?)
     }
 
     /// Inserts receipts of events that are there.
@@ -256,7 +284,10 @@ impl Snapshot {
     }
 
     fn insert(&mut self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), LogError> {
-        insert_snapshot(&self.connection, DOING, table, rows).map(drop)
+        let rows = rows.into_iter().map(Ok);
+        insert_snapshot(&self.connection, DOING, table, rows)
+            .map(drop)
+            .map_err(|e| e.error)
     }
 
     /// Writes everything to disk and gives the file its name.

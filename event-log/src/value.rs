@@ -155,7 +155,7 @@ impl<'a> Row<'a> {
 }
 
 /// Microseconds between 1970 and 2000, where PostgreSQL's time begins.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+pub(crate) const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// Reads a value in PostgreSQL's binary format. That its column has a type of this kind was made sure when the log
 /// was opened.

@@ -137,48 +137,14 @@ impl View {
         })
     }
 
-    /// The numbers of a stream that are there, as ranges in order. Costs a look at every row only if there are holes.
+    /// The numbers of a stream that are there, as ranges in order. Rows are looked at only where some are missing; see
+    /// [`View::ranges_of`] for a stream whose rows are counted already.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn present_ranges(&mut self, stream: &StreamKey) -> Result<Vec<RangeInclusive<u64>>, LogError> {
-        let doing = "looking for holes";
-        let mut ranges = Vec::new();
-        let presence = self
-            .conn
-            .query_one(doing, both!("presence"), &of(stream), |row| {
-                let mut c = Columns::new(row);
-                Ok((
-                    c.number::<u64>("count")?,
-                    c.optional_number::<u64>("first")?,
-                    c.optional_number::<u64>("last")?,
-                ))
-            })
-            .await?;
-        let presence = presence
-            .transpose()
-            .map_err(|what| row_error("ves_events", stream, what))?;
-        let Some((count, Some(first), Some(last))) = presence else {
-            return Ok(ranges);
-        };
-        if count == last - first + 1 {
-            return Ok(vec![first..=last]);
-        }
-        let mut failed = None;
-        self.conn
-            .query(doing, both!("islands"), &of(stream), &mut |row| {
-                let mut c = Columns::new(row);
-                match (c.number("first"), c.number("last")) {
-                    (Ok(first), Ok(last)) => ranges.push(first..=last),
-                    (Err(what), _) | (_, Err(what)) => failed = Some(row_error("ves_events", stream, what)),
-                }
-                ControlFlow::Continue(())
-            })
-            .await?;
-        match failed {
-            None => Ok(ranges),
-            Some(error) => Err(error.into()),
-        }
+        let state = self.count_of(stream).await?;
+        self.ranges_of(&state).await
     }
 
     /// Gives the events of a range to `each`, with their receipts, in the order of their numbers and in chunks: the

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use ves::{Event, StreamKey, Timestamp};
+use ves::{Event, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::lines::for_each_line;
 use crate::row::{Content, HeldRow, Origin, OutboxStatus, Place, Table};
+use crate::sink::{self, Sink};
 use crate::source::Item;
 use crate::verify::{Outcome, state_name};
 use crate::wire::WireEvent;
@@ -175,35 +176,117 @@ pub fn manifest_path(export: &Path) -> PathBuf {
     name.into()
 }
 
-/// Counts and hashes what goes through.
-struct Hashing<W> {
-    out: W,
-    hash: Sha256,
-    bytes: u64,
+/// Which events are asked for. An empty value asks for all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In one of these states, by [`state_name`]; none: in any.
+    pub states: Vec<&'static str>,
+    /// Of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Of this store.
+    pub store: Option<StoreId>,
+    /// Created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Created before this time.
+    pub until: Option<Timestamp>,
+    /// Of entities of this type.
+    pub entity_type: Option<String>,
+    /// Of entities with this id.
+    pub entity_id: Option<String>,
 }
 
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
+/// What a [`Filter`] goes by.
+pub(crate) struct Facts<'a> {
+    pub(crate) state: &'static str,
+    pub(crate) stream: StreamKey,
+    pub(crate) created_at: &'a str,
+    pub(crate) entity_type: &'a str,
+    pub(crate) entity_id: &'a str,
+}
+
+impl Filter {
+    /// Whether the event of a row is asked for.
+    pub fn wants_event(&self, row: &HeldRow, event: &Event) -> bool {
+        self.wants(&Facts {
+            state: state_name(&row.origin),
+            stream: event.stream,
+            created_at: &event.created_at,
+            entity_type: &event.entity_type,
+            entity_id: &event.entity_id,
+        })
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+    pub(crate) fn wants(&self, facts: &Facts<'_>) -> bool {
+        let created: Option<Timestamp> = match (self.since, self.until) {
+            (None, None) => None,
+            _ => facts.created_at.parse().ok(),
+        };
+        (self.states.is_empty() || self.states.contains(&facts.state))
+            && self.tenant.is_none_or(|t| t == facts.stream.tenant_id)
+            && self.store.is_none_or(|s| s == facts.stream.store_id)
+            && self
+                .since
+                .is_none_or(|since| created.is_some_and(|at| at >= since))
+            && self
+                .until
+                .is_none_or(|until| created.is_some_and(|at| at < until))
+            && self.entity_type.as_ref().is_none_or(|t| t == facts.entity_type)
+            && self.entity_id.as_ref().is_none_or(|id| id == facts.entity_id)
     }
+}
+
+/// Exported events in figures.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    events: u64,
+    streams: BTreeMap<StreamKey, u64>,
+    states: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, stream: StreamKey, state: &'static str) {
+        self.events += 1;
+        *self.streams.entry(stream).or_default() += 1;
+        *self.states.entry(state).or_default() += 1;
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.events += other.events;
+        for (stream, events) in &other.streams {
+            *self.streams.entry(*stream).or_default() += events;
+        }
+        for (state, events) in &other.states {
+            *self.states.entry(state).or_default() += events;
+        }
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+}
+
+/// Text as a JSON string.
+pub(crate) fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// An export being written. It appears under its name, complete and on disk, with [`ExportWriter::finish`]; until
 /// then it is a temporary file in the same folder, and dropping it removes that.
 pub struct ExportWriter {
-    out: BufWriter<Hashing<NamedTempFile>>,
+    file: NamedTempFile,
+    sink: Sink,
+    /// One line in the making.
+    line: Vec<u8>,
     path: PathBuf,
     format: ExportFormat,
-    events: u64,
-    streams: BTreeMap<StreamKey, u64>,
-    states: BTreeMap<String, u64>,
+    tally: Tally,
+    classes: BTreeMap<Class, u64>,
+}
+
+/// What an [`ExportWriter`] can go back to.
+pub struct Mark {
+    sink: sink::Mark,
+    tally: Tally,
     classes: BTreeMap<Class, u64>,
 }
 
@@ -219,26 +302,61 @@ impl ExportWriter {
             }
         }
         let file = NamedTempFile::new_in(folder(path)).map_err(|e| failed(path, e))?;
-        let hashing = Hashing {
-            out: file,
-            hash: Sha256::new(),
-            bytes: 0,
-        };
+        let sink = Sink::new(file.as_file().try_clone().map_err(|e| failed(path, e))?);
         let mut writer = Self {
-            out: BufWriter::with_capacity(1 << 16, hashing),
+            file,
+            sink,
+            line: Vec::new(),
             path: path.to_owned(),
             format,
-            events: 0,
-            streams: BTreeMap::new(),
-            states: BTreeMap::new(),
+            tally: Tally::default(),
             classes: BTreeMap::new(),
         };
         let begun = match format {
-            ExportFormat::Ndjson => writeln!(writer.out, "{{\"type\":\"header\",\"schema\":\"{SCHEMA}\"}}"),
-            ExportFormat::Json => write!(writer.out, "{{\"schema\":\"{SCHEMA}\",\"events\":["),
+            ExportFormat::Ndjson => format!("{{\"type\":\"header\",\"schema\":\"{SCHEMA}\"}}\n"),
+            ExportFormat::Json => format!("{{\"schema\":\"{SCHEMA}\",\"events\":["),
         };
-        begun.map_err(|e| failed(path, e))?;
+        writer
+            .sink
+            .append(begun.as_bytes())
+            .map_err(|e| failed(path, e))?;
         Ok(writer)
+    }
+
+    /// Where the export is now.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            sink: self.sink.mark(),
+            tally: self.tally.clone(),
+            classes: self.classes.clone(),
+        }
+    }
+
+    /// Forgets what was added since.
+    pub fn rewind(&mut self, to: Mark) {
+        self.sink.rewind(&to.sink);
+        self.tally = to.tally;
+        self.classes = to.classes;
+    }
+
+    /// How the export is written.
+    pub fn format(&self) -> ExportFormat {
+        self.format
+    }
+
+    /// Adds lines that were made elsewhere (see [`crate::bulk`]).
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn add_lines(&mut self, lines: &Lines) -> Result<(), ExportError> {
+        let mut text = lines.text.as_slice();
+        if self.format == ExportFormat::Json && self.tally.events == 0 {
+            // Nothing is before the first that a comma would part it from.
+            text = text.strip_prefix(b",").unwrap_or(text);
+        }
+        self.sink.append(text).map_err(|e| failed(&self.path, e))?;
+        self.tally.add_all(&lines.tally);
+        Ok(())
     }
 
     /// Adds the event of a row.
@@ -267,23 +385,14 @@ impl ExportWriter {
             held: Held::of(row),
             event: wire,
         };
-        let separator: &[u8] = match (self.format, self.events) {
-            (ExportFormat::Ndjson, _) => b"",
-            (ExportFormat::Json, 0) => b"\n",
-            (ExportFormat::Json, _) => b",\n",
-        };
-        let mut write = || -> io::Result<()> {
-            self.out.write_all(separator)?;
-            serde_json::to_writer(&mut self.out, &line)?;
-            if self.format == ExportFormat::Ndjson {
-                self.out.write_all(b"\n")?;
-            }
-            Ok(())
-        };
-        write().map_err(|e| failed(&self.path, e))?;
-        self.events += 1;
-        *self.streams.entry(event.stream).or_default() += 1;
-        *self.states.entry(state_name(&row.origin).into()).or_default() += 1;
+        self.line.clear();
+        self.line.extend_from_slice(before_line(self.format));
+        serde_json::to_writer(&mut self.line, &line).map_err(|e| failed(&self.path, e))?;
+        self.line.extend_from_slice(behind_line(self.format));
+        let first = self.format == ExportFormat::Json && self.tally.events == 0;
+        let text = &self.line[usize::from(first)..];
+        self.sink.append(text).map_err(|e| failed(&self.path, e))?;
+        self.tally.add(event.stream, state_name(&row.origin));
         if let Some(class) = class {
             *self.classes.entry(class).or_default() += 1;
         }
@@ -298,9 +407,9 @@ impl ExportWriter {
         let path = self.path.clone();
         let error = |e: io::Error| failed(&path, e);
         if self.format == ExportFormat::Json {
-            writeln!(self.out, "\n]}}").map_err(error)?;
+            self.sink.append(b"\n]}\n").map_err(error)?;
         }
-        let hashing = self.out.into_inner().map_err(|e| error(e.into_error()))?;
+        let (bytes, sha256) = self.sink.finish().map_err(error)?;
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA.into(),
             file: path
@@ -308,20 +417,25 @@ impl ExportWriter {
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default(),
             format: self.format,
-            events: self.events,
-            bytes: hashing.bytes,
-            sha256: hex::encode(hashing.hash.finalize()),
+            events: self.tally.events,
+            bytes,
+            sha256: hex::encode(sha256),
             streams: self
+                .tally
                 .streams
                 .into_iter()
                 .map(|(stream, events)| StreamCount { stream, events })
                 .collect(),
-            states: self.states,
+            states: self
+                .tally
+                .states
+                .into_iter()
+                .map(|(state, events)| (state.to_owned(), events))
+                .collect(),
             classes: self.classes,
             missing_from,
         };
-        hashing.out.as_file().sync_all().map_err(error)?;
-        hashing.out.persist_noclobber(&path).map_err(|e| error(e.error))?;
+        self.file.persist_noclobber(&path).map_err(|e| error(e.error))?;
         let beside = manifest_path(&path);
         let write = || -> io::Result<()> {
             let mut file = NamedTempFile::new_in(folder(&path))?;
@@ -333,6 +447,36 @@ impl ExportWriter {
         };
         write().map_err(|e| failed(&beside, e))?;
         Ok(manifest)
+    }
+}
+
+/// What stands before the line of an event; nothing but white space before the first.
+pub(crate) fn before_line(format: ExportFormat) -> &'static [u8] {
+    match format {
+        ExportFormat::Ndjson => b"",
+        ExportFormat::Json => b",\n",
+    }
+}
+
+/// What stands behind the line of an event.
+pub(crate) fn behind_line(format: ExportFormat) -> &'static [u8] {
+    match format {
+        ExportFormat::Ndjson => b"\n",
+        ExportFormat::Json => b"",
+    }
+}
+
+/// Lines of an export, made by several threads at once.
+#[derive(Debug, Default)]
+pub struct Lines {
+    pub(crate) text: Vec<u8>,
+    pub(crate) tally: Tally,
+}
+
+impl Lines {
+    /// How many events they are.
+    pub fn events(&self) -> u64 {
+        self.tally.events()
     }
 }
 
@@ -512,6 +656,7 @@ fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
             older_log_sequence: None,
             awaits_acknowledgement: false,
             sequenced_at: held.sequenced_at,
+            noted_at: None,
             content: Content::Signed(Box::new(event)),
             flaw: None,
         },
@@ -534,18 +679,24 @@ fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
 
 fn differs(path: &Path, manifest: &Manifest) -> Result<Option<String>, ExportError> {
     let mut file = File::open(path).map_err(|e| failed(path, e))?;
-    let mut hashing = Hashing {
-        out: io::sink(),
-        hash: Sha256::new(),
-        bytes: 0,
-    };
-    io::copy(&mut file, &mut hashing).map_err(|e| failed(path, e))?;
-    Ok(if hashing.bytes != manifest.bytes {
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer).map_err(|e| failed(path, e))? {
+            0 => break,
+            read => {
+                hash.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+    Ok(if bytes != manifest.bytes {
         Some(format!(
-            "has {} bytes, its manifest says {}: cut off or changed",
-            hashing.bytes, manifest.bytes
+            "has {bytes} bytes, its manifest says {}: cut off or changed",
+            manifest.bytes
         ))
-    } else if hex::encode(hashing.hash.finalize()) != manifest.sha256.to_ascii_lowercase() {
+    } else if hex::encode(hash.finalize()) != manifest.sha256.to_ascii_lowercase() {
         Some("is not what its manifest says: its SHA-256 is another".into())
     } else {
         None

@@ -20,6 +20,7 @@
 //! | [`known`] | what a log has |
 //! | [`holdings`] | what a fleet holds of what a log lacks |
 //! | [`census`] | who holds what a log lacks |
+//! | [`bulk`] | a whole outbox as lines of an export, by several threads |
 //! | [`export`] | events in a file that can be checked, written and read |
 //! | [`reconcile`] | set an outbox right after a recovery |
 //! | [`epoch`] | which history a repaired log continues |
@@ -45,23 +46,28 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+pub mod bulk;
 pub mod census;
 pub mod check;
 pub mod epoch;
 pub mod error;
 pub mod export;
 pub mod holdings;
+mod in_place;
 pub mod inputs;
 pub mod keys;
 pub mod known;
 mod lines;
 pub mod outbox;
+mod plain_line;
 mod private_copy;
 pub mod push;
 pub mod receipts;
 pub mod reconcile;
 pub mod rendering;
 pub mod row;
+mod sink;
+mod skim;
 pub mod source;
 pub mod status;
 pub mod verify;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cli_common::GlobalArgs;
+use ves::kernel;
 
 /// Read agents' outboxes, say what is in them, hand it over, and set them right.
 ///
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
     cli_common::init_threads(&args.global);
+    if let Err(error) = cli_common::apply_environment("VES_KERNEL", |name| kernel::force(name.parse()?)) {
+        return cli_common::finish(Err(error), &args.global);
+    }
+    tracing::info!("hash kernel {}", kernel::Kernel::current());
     let result = match &args.command {
         Command::Status(command) => commands::status::run(command, &args.global),
         Command::Verify(command) => commands::verify::run(command, &args.global),

@@ -26,28 +26,62 @@ mod sql {
 }
 
 /// The statements that read one table.
-struct TableSql {
-    rows: &'static str,
+pub(crate) struct TableSql {
+    pub(crate) rows: &'static str,
     back: &'static str,
-    next: &'static str,
+    pub(crate) next: &'static str,
+    pub(crate) last: &'static str,
+    pub(crate) entries: &'static str,
 }
 
-fn table_sql(table: Table) -> TableSql {
+pub(crate) fn table_sql(table: Table) -> TableSql {
     macro_rules! of {
-        ($rows:literal, $back:literal, $next:literal) => {
+        ($rows:literal, $back:literal, $next:literal, $last:literal, $entries:literal) => {
             TableSql {
                 rows: sql::named!($rows),
                 back: sql::named!($back),
                 next: sql::named!($next),
+                last: sql::named!($last),
+                entries: sql::named!($entries),
             }
         };
     }
     match table {
-        Table::Outbox => of!("rows_outbox", "back_outbox", "next_outbox"),
-        Table::Pulled => of!("rows_pulled", "back_pulled", "next_pulled"),
-        Table::Quarantined => of!("rows_quarantined", "back_quarantined", "next_quarantined"),
-        Table::OlderOutbox => of!("rows_older_outbox", "back_older_outbox", "next_older_outbox"),
-        Table::OlderPulled => of!("rows_older_pulled", "back_older_pulled", "next_older_pulled"),
+        Table::Outbox => of!(
+            "rows_outbox",
+            "back_outbox",
+            "next_outbox",
+            "last_outbox",
+            "entries_outbox"
+        ),
+        Table::Pulled => of!(
+            "rows_pulled",
+            "back_pulled",
+            "next_pulled",
+            "last_pulled",
+            "entries_pulled"
+        ),
+        Table::Quarantined => of!(
+            "rows_quarantined",
+            "back_quarantined",
+            "next_quarantined",
+            "last_quarantined",
+            "entries_quarantined"
+        ),
+        Table::OlderOutbox => of!(
+            "rows_older_outbox",
+            "back_older_outbox",
+            "next_older_outbox",
+            "last_older_outbox",
+            "entries_older_outbox"
+        ),
+        Table::OlderPulled => of!(
+            "rows_older_pulled",
+            "back_older_pulled",
+            "next_older_pulled",
+            "last_older_pulled",
+            "entries_older_pulled"
+        ),
     }
 }
 
@@ -141,7 +175,7 @@ pub struct OutboxMeta {
     pub not_checked: Vec<String>,
 }
 
-/// An opened outbox: a private copy, which is removed with this value.
+/// An opened outbox: a private copy, which is removed with this value. (Bulk reading does without one where it can.)
 ///
 /// The copy lies in the system's folder for temporary files (`TMPDIR`) and needs as much room there as the
 /// outbox and its WAL.
@@ -152,7 +186,7 @@ pub struct Outbox {
     meta: OutboxMeta,
     tables: Vec<Table>,
     has_peer_keys: bool,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 /// So many keys of other agents are read at most.
@@ -204,7 +238,22 @@ impl Outbox {
         dir: TempDir,
         damage: Option<String>,
     ) -> Result<Self, OutboxErrorKind> {
-        let connection = open_private(copy, damage.is_none())?;
+        let connection = open_private(copy)?;
+        if damage.is_none() {
+            check_sound(&connection)?;
+        }
+        limit_rows(&connection)?;
+        Self::of_connection(path, connection, Some(dir), damage, true)
+    }
+
+    /// What lies behind a connection. Without `counted`, rows are not counted: that reads the whole file.
+    pub(crate) fn of_connection(
+        path: &Path,
+        connection: Connection,
+        dir: Option<TempDir>,
+        damage: Option<String>,
+        counted: bool,
+    ) -> Result<Self, OutboxErrorKind> {
         let names = table_names(&connection)?;
         let has = |name: &str| names.iter().any(|n| n == name);
         let mut tables: Vec<Table> = Table::ALL.into_iter().filter(|table| has(table.name())).collect();
@@ -274,7 +323,7 @@ impl Outbox {
             not_checked,
         };
         let mut read = || -> Result<(), OutboxErrorKind> {
-            if !salvage {
+            if counted && !salvage {
                 count_rows(&connection, &tables, &mut meta)?;
             }
             if has("_ves_receive_failures") {
@@ -347,6 +396,14 @@ impl Outbox {
         read().map_err(|error| OutboxErrorKind::from(error).of(&self.meta.path))
     }
 
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// What the outbox says about itself.
     pub fn meta(&self) -> &OutboxMeta {
         &self.meta
@@ -383,6 +440,7 @@ impl Outbox {
             rows: rows_sql,
             back,
             next: next_sql,
+            ..
         } = table_sql(table);
         let mut statement = self.connection.prepare(rows_sql)?;
         let names = statement.column_names().into_iter().map(str::to_owned).collect();
@@ -436,7 +494,7 @@ impl Outbox {
     }
 }
 
-fn private_dir() -> Result<TempDir, OutboxErrorKind> {
+pub(crate) fn private_dir() -> Result<TempDir, OutboxErrorKind> {
     tempfile::Builder::new()
         .prefix("outbox-")
         .tempdir()
@@ -444,18 +502,25 @@ fn private_dir() -> Result<TempDir, OutboxErrorKind> {
 }
 
 /// Opens a private copy so that nothing in it can run.
-fn open_private(copy: &Path, sound: bool) -> Result<Connection, OutboxErrorKind> {
+pub(crate) fn open_private(copy: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(copy, flags)?;
+    secure(&connection)?;
+    Ok(connection)
+}
+
+/// The file comes from others: nothing in it may run.
+pub(crate) fn secure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    connection.execute_batch(sql::named!("settings"))?;
-    if sound {
-        check_sound(&connection)?;
-    }
+    connection.execute_batch(sql::named!("settings"))
+}
+
+/// Bounds what reading a row takes. `quick_check` does without, since it would stop at the first long row.
+pub(crate) fn limit_rows(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES)?;
-    Ok(connection)
+    Ok(())
 }
 
 /// The columns that a table lacks, and whether it has the one of the signature scheme.
@@ -665,7 +730,7 @@ fn peer_key(row: &rusqlite::Row<'_>, tenant_id: TenantId) -> Result<SigningKey, 
 }
 
 /// Refuses a damaged file. What `quick_check` says about single values is left to the row reader.
-fn check_sound(connection: &Connection) -> Result<(), OutboxErrorKind> {
+pub(crate) fn check_sound(connection: &Connection) -> Result<(), OutboxErrorKind> {
     const ABOUT_VALUES: [&str; 3] = ["NULL value in ", "NUMERIC value in ", "TEXT value in "];
     let mut statement = connection.prepare(sql::named!("quick_check"))?;
     let mut rows = statement.query([])?;

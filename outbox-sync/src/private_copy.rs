@@ -31,12 +31,12 @@ use crate::error::OutboxErrorKind;
 /// How often a copy is tried while the file changes under it.
 const ATTEMPTS: u32 = 5;
 /// How long to wait for a writer that excludes readers.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The first 100 bytes of every SQLite file.
-const HEADER: usize = 100;
+pub(crate) const HEADER: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// A WAL starts with 32 bytes: magic, version, page size, checkpoint number, two salts, checksum.
 const WAL_HEADER: usize = 32;
@@ -83,9 +83,8 @@ pub(crate) fn make_damaged(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErr
 fn attempt_copy(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
     let header = read_header(source)?;
     let wal = beside(source, "-wal");
-    // Bytes 18 and 19: the file format for writing and reading, 2 in WAL mode. SQLite also takes a file for one
-    // in WAL mode if there is anything in a `-wal` beside it, even less than a header.
-    let wal_mode = header[18] == 2 || header[19] == 2 || read_start::<1>(&wal)?.is_some();
+    // SQLite also takes a file for one in WAL mode if there is anything in a `-wal` beside it, even less than a header.
+    let wal_mode = is_wal_mode(&header) || read_start::<1>(&wal)?.is_some();
     if let Some(before) = read_start::<WAL_HEADER>(&wal)? {
         copy_bytes(source, copy)?;
         copy_bytes(&wal, &beside(copy, "-wal"))?;
@@ -104,7 +103,12 @@ fn attempt_copy(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
     }
 }
 
-fn read_header(source: &Path) -> Result<[u8; HEADER], OutboxErrorKind> {
+/// Bytes 18 and 19: the file format for writing and reading, 2 in WAL mode.
+pub(crate) fn is_wal_mode(header: &[u8; HEADER]) -> bool {
+    header[18] == 2 || header[19] == 2
+}
+
+pub(crate) fn read_header(source: &Path) -> Result<[u8; HEADER], OutboxErrorKind> {
     let meta = source.metadata().map_err(OutboxErrorKind::Io)?;
     if !meta.is_file() {
         return Err(OutboxErrorKind::NotAFile);
@@ -126,7 +130,7 @@ fn read_header(source: &Path) -> Result<[u8; HEADER], OutboxErrorKind> {
 }
 
 /// A file that ends before the pages that its header counts. (With a WAL the count is in there.)
-fn check_length(source: &Path, header: &[u8; HEADER]) -> Result<(), OutboxErrorKind> {
+pub(crate) fn check_length(source: &Path, header: &[u8; HEADER]) -> Result<(), OutboxErrorKind> {
     let u32_at = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let page_size = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65536,
@@ -256,7 +260,7 @@ fn ends_with(path: &Path, ending: &[u8; 8]) -> io::Result<bool> {
     Ok(last == *ending)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

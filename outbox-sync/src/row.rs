@@ -192,11 +192,26 @@ pub struct HeldRow {
     pub awaits_acknowledgement: bool,
     /// When the sequencer is said to have given it (pulled and quarantined rows).
     pub sequenced_at: Option<Timestamp>,
+    /// When the agent noted the sequencer's answer (`synced_at`), as its database renders it, if its table has that
+    /// column. The rows of one answer have it in common.
+    pub noted_at: Option<String>,
     /// What it holds.
     pub content: Content,
     /// Bookkeeping that could not be read and was left out (a negative number, an unknown state …); what
     /// was signed is not concerned.
     pub flaw: Option<String>,
+}
+
+impl HeldRow {
+    /// About how much memory what it holds takes.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match &self.content {
+            Content::Signed(event) | Content::Rerendered(event) => {
+                event.payload.json().len() + event.agent_signature_bundle.as_ref().map_or(0, Vec::len)
+            }
+            Content::Unsigned { .. } | Content::Malformed { .. } => 0,
+        }
+    }
 }
 
 /// A row that does not even say which event of which stream it is.
@@ -260,6 +275,12 @@ impl RowReader {
         Self { file, table, names }
     }
 
+    /// Where a column is in the statement. The rowid is never taken for a column.
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
+        let index = self.names.iter().skip(1).position(|n| n == name)?;
+        Some(index + 1)
+    }
+
     pub(crate) fn place(&self, row: i64) -> Place {
         Place {
             file: Arc::clone(&self.file),
@@ -270,10 +291,7 @@ impl RowReader {
 
     pub(crate) fn read(&self, row: &rusqlite::Row<'_>) -> Result<HeldRow, RowError> {
         let number = row.get::<_, i64>(0).unwrap_or(i64::MIN);
-        let fields = Fields {
-            row,
-            names: &self.names,
-        };
+        let fields = Fields { row, reader: self };
         let place = self.place(number);
         match self.read_fields(&fields, place.clone()) {
             Ok(held) => Ok(held),
@@ -343,8 +361,13 @@ impl RowReader {
         if self.table.is_older() && !matches!(content, Content::Rerendered(_)) {
             older_log_sequence = claimed_sequence.take();
         }
+        let noted_at = match self.table {
+            Table::Outbox => fields.short_text("synced_at"),
+            _ => None,
+        };
         Ok(HeldRow {
             place,
+            noted_at,
             origin,
             event_id,
             stream,
@@ -365,17 +388,17 @@ fn kept<T>(value: Result<T, String>, flaws: &mut Vec<String>) -> Option<T> {
 
 struct Fields<'a> {
     row: &'a rusqlite::Row<'a>,
-    names: &'a [String],
+    reader: &'a RowReader,
 }
 
 impl Fields<'_> {
-    /// `Null` if the table has no such column. The rowid is never taken for a column.
+    /// `Null` if the table has no such column.
     fn value(&self, name: &str) -> Result<ValueRef<'_>, String> {
-        let Some(index) = self.names.iter().skip(1).position(|n| n == name) else {
+        let Some(index) = self.reader.column(name) else {
             return Ok(ValueRef::Null);
         };
         self.row
-            .get_ref(index + 1)
+            .get_ref(index)
             .map_err(|error| format!("{name}: {error}"))
     }
 
@@ -411,6 +434,14 @@ impl Fields<'_> {
         self.required_text(name)?
             .parse()
             .map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// A text of at most 64 bytes, if there is one.
+    fn short_text(&self, name: &str) -> Option<String> {
+        match self.value(name) {
+            Ok(ValueRef::Text(text)) if text.len() <= 64 => Some(String::from_utf8_lossy(text).into_owned()),
+            _ => None,
+        }
     }
 
     fn integer(&self, name: &str) -> Result<Option<i64>, String> {

@@ -7,7 +7,7 @@ use ves::{Event, EventCheck, EventId, Hash32, SignatureCheck, StreamKey};
 use crate::check::{RowCheck, Verdict, check};
 use crate::keys::{KeyBook, KeySource};
 use crate::rendering::RenderingSearch;
-use crate::row::{Content, HeldRow, Origin};
+use crate::row::{Content, HeldRow, Origin, OutboxStatus};
 use crate::source::Item;
 
 /// The verdict on a row in one word.
@@ -228,16 +228,20 @@ fn verdict(item: &Item, keys: &KeyBook) -> (RowVerdict, Option<RowCheck>) {
 
 /// The state of a row in one word: its own status in an outbox, else how the agent came to hold it.
 pub fn state_name(origin: &Origin) -> &'static str {
-    use crate::row::OutboxStatus as Status;
     match origin {
-        Origin::Outbox { status, .. } => match status {
-            Status::Pending => "pending",
-            Status::Synced => "synced",
-            Status::Failed => "failed",
-            Status::Rejected => "rejected",
-            Status::Unknown => "unknown",
-        },
+        Origin::Outbox { status, .. } => status_name(*status),
         Origin::Pulled => "pulled",
         Origin::Quarantined => "quarantined",
+    }
+}
+
+/// What an agent believes about an event of its own, in one word.
+pub(crate) fn status_name(status: OutboxStatus) -> &'static str {
+    match status {
+        OutboxStatus::Pending => "pending",
+        OutboxStatus::Synced => "synced",
+        OutboxStatus::Failed => "failed",
+        OutboxStatus::Rejected => "rejected",
+        OutboxStatus::Unknown => "unknown",
     }
 }

@@ -14,6 +14,7 @@ use ed25519_dalek::Signer;
 use outbox_sync::Outbox;
 use rusqlite::{Connection, params};
 use serde_json::Value;
+use test_support::{TestAuthority, TlsFront};
 use ves::{
     AgentId, Event, EventId, Hash32, KeyRegistry, Payload, SignatureBytes, SignatureScheme, SigningKey,
     StreamKey,
@@ -109,6 +110,11 @@ fn outbox(path: &Path, events: &[Event]) {
 }
 
 fn command(folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> Command {
+    command_to(&sequencer.url, folder, sequencer, arguments)
+}
+
+/// As [`command`], to the sequencer at another URL.
+fn command_to(url: &str, folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outbox-sync"));
     command
         .current_dir(folder)
@@ -119,7 +125,7 @@ fn command(folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> Command 
             "--format",
             "json",
             "--url",
-            &sequencer.url,
+            url,
             "--receipts",
             "receipts.ndjson",
         ])
@@ -276,7 +282,7 @@ fn outages_and_lost_answers_are_waited_out() {
         .faults
         .extend([Fault::Before, Fault::Before]);
     let (code, report, err) = push(dir.path(), &sequencer, &["b.db", "--attempts", "2"]);
-    assert!(code == 8 && err.contains("given up after 2 tries"), "{err}");
+    assert!(code == 8 && err.contains("given up after attempt 2"), "{err}");
     assert!(report["stopped"].is_string());
     sequencer.state.lock().unwrap().faults.push_back(Fault::Garbage);
     let (code, _, err) = push(dir.path(), &sequencer, &["b.db"]);
@@ -683,4 +689,41 @@ fn keys_that_an_outbox_fetched_of_its_peers_are_used_and_named() {
         report["key_flaws"].to_string().contains("the first counts"),
         "{report}"
     );
+}
+
+#[test]
+fn over_tls_only_to_a_server_whose_certificate_holds() {
+    let sequencer = Sequencer::start(registry());
+    let port = sequencer.url.rsplit_once(':').unwrap().1.parse().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    outbox(&dir.path().join("agent.db"), &events(1, 3));
+    let authority = TestAuthority::with_certificate_for("127.0.0.1");
+    let front = TlsFront::before(port, &authority);
+    let push = |trusted: &TestAuthority, front: &TlsFront| {
+        let url = format!("https://127.0.0.1:{}", front.port());
+        let mut command = command_to(&url, dir.path(), &sequencer, &["agent.db", "--attempts", "1"]);
+        let output = command.env("SSL_CERT_FILE", trusted.file()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+
+    // An authority that is not trusted, and a certificate for another name: nothing is sent.
+    let stranger = TestAuthority::with_certificate_for("127.0.0.1");
+    let misnamed = TestAuthority::with_certificate_for("sequencer.example");
+    let wrong_name = TlsFront::before(port, &misnamed);
+    for (trusted, front) in [(&stranger, &front), (&misnamed, &wrong_name)] {
+        let (code, out, err) = push(trusted, front);
+        assert_eq!(code, 8, "{out} {err}");
+        assert!(err.contains("certificate"), "{err}");
+        assert!(!err.contains(API_KEY) && !out.contains(API_KEY));
+    }
+    assert!(sequencer.state.lock().unwrap().requests.is_empty());
+
+    let (code, out, err) = push(&authority, &front);
+    assert_eq!(code, 0, "{out} {err}");
+    assert_eq!(sequencer.state.lock().unwrap().log.len(), 3);
 }

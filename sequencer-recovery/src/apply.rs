@@ -1,13 +1,17 @@
 //! Applying a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
 //! committed. Running it again changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Commitment, Entity, Log, LogEntry, LogError, ReceiptDefaults, Repair, RestoredEvent, View};
+use event_log::{
+    Commitment, Entity, JournalCounts, JournalEntry, JournalState, Log, LogEntry, LogError, ReceiptDefaults,
+    Repair, RestoredEvent, RowError, View,
+};
 use serde::Serialize;
 use ves::digest::Preimage;
 use ves::merkle::{self, RootBuilder, leaf_hash};
@@ -17,10 +21,13 @@ use ves::{
     Timestamp,
 };
 
+use crate::accept_keys::PlannedKey;
+use crate::append::{self, PlannedAppend};
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
 use crate::grade::Grade;
+use crate::moves::Moves;
 use crate::plan_file::{
     PlanFile, PlanLine, PlanLines, PlannedBatch, PlannedBookkeeping, PlannedCommitment, PlannedEvent,
     PlannedStream,
@@ -37,6 +44,10 @@ pub struct ApplyOptions {
     pub sequencer_id: Option<SequencerId>,
     /// A file for the undo bundle; it must not exist yet.
     pub undo: Option<PathBuf>,
+    /// Do everything, checks included, and roll it back instead of committing.
+    pub dry_run: bool,
+    /// Write an entry to the log's journal of repairs with each stream that is changed.
+    pub journal: bool,
 }
 
 /// What became of a stream.
@@ -59,8 +70,26 @@ pub struct AppliedStream {
     pub stream: StreamKey,
     /// What became of it.
     pub status: StreamStatus,
-    /// Events inserted.
+    /// Events that got another number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moved: u64,
+    /// Their receipts that were replaced.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub receipts_superseded: u64,
+    /// Commitments over them that went.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub commitments_superseded: u64,
+    /// Numbers that were given out twice and stay with the event that has them now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reissued: u64,
+    /// Events inserted at positions that were lost.
     pub events: u64,
+    /// Tombstones inserted at positions that are lost.
+    pub tombstones: u64,
+    /// Events inserted after the floor, which were never sequenced.
+    pub appended: u64,
+    /// Keys registered.
+    pub keys: u64,
     /// Receipts inserted.
     pub receipts: u64,
     /// Of them signed: by a witness's receipt or with the given key.
@@ -84,9 +113,20 @@ pub struct AppliedStream {
     pub counter_after: Option<u64>,
     /// Positions that stay open.
     pub open_positions: u64,
+    /// What the journal said of this plan and stream before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What was not checked of it.
+    #[serde(skip)]
+    not_checked: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The outcome of a plan. Documented in docs/plan.md.
@@ -98,6 +138,10 @@ pub struct ApplyReport {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Everything below would be so; nothing was written.
+    pub dry_run: bool,
+    /// Whether the log's journal of repairs has an entry for each stream that was changed.
+    pub journal: bool,
     /// The streams, in the plan's order.
     pub streams: Vec<AppliedStream>,
     /// What was not checked, and why.
@@ -116,6 +160,14 @@ impl ApplyReport {
             .count()
     }
 
+    /// Numbers that were given out twice and stay so, over all streams.
+    pub fn reissued(&self) -> u64 {
+        self.streams
+            .iter()
+            .map(|s| s.reissued)
+            .fold(0, u64::saturating_add)
+    }
+
     /// Positions that stay open, over all streams.
     pub fn open_positions(&self) -> u64 {
         self.streams
@@ -125,8 +177,15 @@ impl ApplyReport {
     }
 }
 
-/// Events are inserted in groups of this many.
+/// What writes, as undo bundles and the journal name it.
+pub(crate) const TOOL: &str = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
+
+/// Rows are looked up in groups of this many.
 const GROUP: usize = 1000;
+
+/// Events are verified and inserted in groups of this many, or of about so many bytes of payloads.
+const EVENTS: usize = 8192;
+const EVENT_BYTES: usize = 8 << 20;
 
 /// Applies a plan, stream by stream. A stream that fails is rolled back, told in the report, and does not stop
 /// the others.
@@ -146,17 +205,23 @@ pub async fn apply(
         schema: "recovery-apply/1",
         plan_id: plan.id(),
         db,
+        dry_run: options.dry_run,
+        journal: options.journal,
         streams: Vec::new(),
         not_checked: Vec::new(),
         errors: Vec::new(),
     };
+    if options.journal {
+        // Before the long work.
+        log.check_journal().await?;
+    }
     let mut undo = match &options.undo {
         Some(path) => {
             let made_at = log.view().await?.database_time().await?;
             let header = UndoHeader {
                 schema: undo_file::SCHEMA.into(),
                 made_at,
-                tool: concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION")).into(),
+                tool: TOOL.into(),
                 db: report.db.clone(),
                 plan_id: plan.id(),
             };
@@ -185,6 +250,7 @@ async fn apply_all(
     let mut lines = Sections {
         lines: plan.lines()?,
         next: None,
+        group_at: 0,
     };
     progress.start("applying", None);
     while let Some(header) = lines.next_stream()? {
@@ -192,10 +258,12 @@ async fn apply_all(
         let mut applied = AppliedStream::new(&header);
         let result = {
             let mut job = Job {
+                plan_id: plan.id(),
                 header: &header,
                 options,
                 undo: undo.as_deref_mut(),
                 applied: &mut applied,
+                versions: BTreeMap::new(),
             };
             job.run(log, &mut lines, progress, cancel).await
         };
@@ -207,12 +275,15 @@ async fn apply_all(
             Ok(()) => {}
             Err(error @ (RecoveryError::Plan(_) | RecoveryError::Cancelled(_))) => return Err(error),
             Err(error) => {
+                let journal = std::mem::take(&mut applied.journal);
                 applied = AppliedStream::new(&header);
+                applied.journal = journal;
                 applied.error = Some(error.to_string());
                 report.errors.push(error);
             }
         }
         lines.skip_to_next_stream()?;
+        report.not_checked.append(&mut applied.not_checked);
         let unsigned = applied.receipts - applied.receipts_signed;
         if unsigned > 0 {
             report.not_checked.push(format!(
@@ -242,6 +313,11 @@ async fn apply_all(
 impl AppliedStream {
     fn changed_nothing(&self) -> bool {
         let rows = self.events
+            + self.tombstones
+            + self.moved
+            + self.commitments_superseded
+            + self.appended
+            + self.keys
             + self.receipts
             + self.commands
             + self.commands_forgotten
@@ -254,7 +330,15 @@ impl AppliedStream {
         Self {
             stream: header.stream,
             status: StreamStatus::Failed,
+            moved: 0,
+            receipts_superseded: 0,
+            commitments_superseded: 0,
+            reissued: header.reissued,
+            not_checked: Vec::new(),
             events: 0,
+            tombstones: 0,
+            appended: 0,
+            keys: 0,
             receipts: 0,
             receipts_signed: 0,
             commands: 0,
@@ -266,6 +350,7 @@ impl AppliedStream {
             counter_before: header.counter_before,
             counter_after: header.counter_before,
             open_positions: header.open_positions,
+            journal: Vec::new(),
             error: None,
         }
     }
@@ -275,6 +360,8 @@ impl AppliedStream {
 struct Sections {
     lines: PlanLines,
     next: Option<PlanLine>,
+    /// The line in the file of the first event of the last group.
+    group_at: u64,
 }
 
 impl Sections {
@@ -294,6 +381,33 @@ impl Sections {
         }
     }
 
+    /// The keys of this stream, which stand before everything else.
+    fn keys(&mut self) -> Result<Vec<PlannedKey>, RecoveryError> {
+        let mut keys = Vec::new();
+        while matches!(self.peek()?, Some(PlanLine::Key(_))) {
+            if let Some(PlanLine::Key(key)) = self.next.take() {
+                keys.push(*key);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// What comes before the stream's events: what makes room for them.
+    fn next_moves(&mut self) -> Result<Moves, RecoveryError> {
+        let mut found = Moves::default();
+        while matches!(
+            self.peek()?,
+            Some(PlanLine::Reissue(_) | PlanLine::Superseded(_) | PlanLine::Move(_))
+        ) {
+            match self.next.take() {
+                Some(PlanLine::Superseded(commitment)) => found.superseded.push(commitment),
+                Some(PlanLine::Move(moved)) => found.moves.push(*moved),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
     fn next_event(&mut self) -> Result<Option<PlannedEvent>, RecoveryError> {
         match self.peek()? {
             Some(PlanLine::Event(_)) => match self.next.take() {
@@ -304,20 +418,45 @@ impl Sections {
         }
     }
 
-    /// The next events of this stream, at most a group.
+    /// The next events of this stream, at most a group. They stand on lines that follow each other.
     fn next_group(&mut self) -> Result<Vec<PlannedEvent>, RecoveryError> {
-        let mut group = Vec::new();
-        while group.len() < GROUP
+        self.peek()?;
+        self.group_at = self.lines.number();
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < EVENTS
+            && bytes < EVENT_BYTES
             && let Some(event) = self.next_event()?
         {
+            bytes += event.event.payload.json().len();
             group.push(event);
         }
         Ok(group)
     }
 
+    /// The next tombstones of this stream, at most a group, as the events that they are.
+    fn next_tombstones(&mut self, stream: StreamKey) -> Result<Vec<PlannedEvent>, RecoveryError> {
+        let mut group = Vec::new();
+        while group.len() < GROUP && matches!(self.peek()?, Some(PlanLine::Tombstone(_))) {
+            if let Some(PlanLine::Tombstone(tombstone)) = self.next.take() {
+                let sequence = tombstone.sequence;
+                let refused = |what| RecoveryError::Refused {
+                    stream,
+                    sequence,
+                    what,
+                };
+                group.push(tombstone.into_event().map_err(refused)?);
+            }
+        }
+        Ok(group)
+    }
+
+    /// The commitments and the bookkeeping of this stream, which stand before what is appended.
     fn rest(&mut self) -> Result<(Vec<PlannedCommitment>, PlannedBookkeeping), RecoveryError> {
         let (mut commitments, mut bookkeeping) = (Vec::new(), PlannedBookkeeping::default());
-        while !matches!(self.peek()?, None | Some(PlanLine::Stream(_))) {
+        while !matches!(
+            self.peek()?,
+            None | Some(PlanLine::Stream(_) | PlanLine::Append(_))
+        ) {
             match self.next.take() {
                 Some(PlanLine::Commitment(commitment)) => commitments.push(*commitment),
                 Some(PlanLine::Bookkeeping(rest)) => bookkeeping = *rest,
@@ -325,6 +464,17 @@ impl Sections {
             }
         }
         Ok((commitments, bookkeeping))
+    }
+
+    /// The next events that this stream gets at its end, at most a group.
+    fn next_appends(&mut self) -> Result<Vec<PlannedAppend>, RecoveryError> {
+        let mut group = Vec::new();
+        while group.len() < GROUP && matches!(self.peek()?, Some(PlanLine::Append(_))) {
+            if let Some(PlanLine::Append(append)) = self.next.take() {
+                group.push(*append);
+            }
+        }
+        Ok(group)
     }
 
     fn skip_to_next_stream(&mut self) -> Result<(), RecoveryError> {
@@ -337,10 +487,13 @@ impl Sections {
 
 /// One stream's repair, with what it has to tell.
 struct Job<'a> {
+    plan_id: Hash32,
     header: &'a PlannedStream,
     options: &'a ApplyOptions,
     undo: Option<&'a mut UndoWriter>,
     applied: &'a mut AppliedStream,
+    /// Entity versions as they were and as they became, for the undo bundle.
+    versions: BTreeMap<Entity, (Option<i64>, i64)>,
 }
 
 impl Job<'_> {
@@ -357,7 +510,8 @@ impl Job<'_> {
         let counter = repair.counter_before();
         self.applied.counter_before = counter;
         self.applied.counter_after = counter;
-        let keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
+        self.applied.journal = repair.view().journal_of(&self.plan_id, &stream).await?.rows;
+        let mut keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
         let sequencer_key = self.options.sequencer_key.as_ref();
         let before = Found::read(repair.view(), &stream, counter, sequencer_key).await?;
         if before.fingerprint != header.fingerprint {
@@ -393,27 +547,72 @@ impl Job<'_> {
             })?;
         }
         let defaults = receipt_defaults(repair.view(), &stream, self.options).await?;
+        self.register(&mut repair, lines.keys()?, &mut keys).await?;
 
+        let moves = lines.next_moves()?;
+        let mut moved = moves
+            .carry_out(&mut repair, header.counter_after, defaults, self.options)
+            .await?;
+        self.applied.moved = moves.moves.len() as u64;
+        self.applied.commitments_superseded = moves.superseded.len() as u64;
+        self.applied.receipts_superseded = moved.superseded_receipts;
+        self.applied.receipts += self.applied.moved;
+        self.applied.receipts_signed += moved.signed;
+        self.record(std::mem::take(&mut moved.undo))?;
+        if moved.proofs > 0 {
+            self.applied.not_checked.push(format!(
+                "{stream}: {} row(s) of ves_compliance_proofs refer to events that got other numbers",
+                moved.proofs
+            ));
+        }
         let mut expected = Expectation::new(header);
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
         loop {
             cancel.check()?;
-            let group = lines.next_group()?;
+            let mut group = lines.next_group()?;
+            let lost = group.is_empty();
+            if lost {
+                group = lines.next_tombstones(stream)?;
+            }
             if group.is_empty() {
                 break;
             }
-            self.write_group(&mut repair, &group, &keys, defaults, &mut expected)
-                .await?;
-            entities.extend(group.into_iter().map(|e| Entity {
-                entity_type: e.event.entity_type,
-                entity_id: e.event.entity_id,
-            }));
+            let written = self
+                .write_group(&mut repair, &group, &keys, defaults, &mut expected)
+                .await;
+            let inserted = written.map_err(|error| at_line(error, &group, lines.group_at))?;
+            *(if lost {
+                &mut self.applied.tombstones
+            } else {
+                &mut self.applied.events
+            }) += inserted;
+            entities.extend(group.iter().map(|e| append::entity_of(&e.event)));
             progress.advance(expected.last_group);
         }
         let (commitments, bookkeeping) = lines.rest()?;
         entities.extend(bookkeeping.raise_versions.iter().cloned());
         self.keep_books(&mut repair, &bookkeeping, defaults).await?;
         self.raise_versions(&mut repair, entities).await?;
+        self.append_all(
+            &mut repair,
+            lines,
+            &keys,
+            defaults,
+            &mut expected,
+            progress,
+            cancel,
+        )
+        .await?;
+        let versions = std::mem::take(&mut self.versions);
+        self.record(
+            versions
+                .into_iter()
+                .map(|(entity, (before, after))| UndoLine::Version {
+                    entity,
+                    before,
+                    after,
+                }),
+        )?;
         let rows: Vec<Commitment> = commitments.iter().map(|c| commitment_row(&stream, c)).collect();
         self.applied.commitments = repair.insert_commitments(&rows).await?;
         self.record(rows.iter().map(|c| UndoLine::Commitment { batch_id: c.batch_id }))?;
@@ -424,6 +623,7 @@ impl Job<'_> {
         self.applied.roots_equal = expected
             .check(repair.view(), header, &commitments, before.events)
             .await?;
+        moves.check(&mut repair, &moved).await?;
         cancel.check()?;
         if self.applied.changed_nothing() {
             // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
@@ -442,9 +642,81 @@ impl Job<'_> {
                 sha256: Hash32::ZERO,
             })?;
         }
-        repair.commit().await?;
+        if self.options.journal {
+            let written_at = repair.view().database_time().await?;
+            repair.write_journal(&self.journal_entry(written_at)).await?;
+        }
+        if self.options.dry_run {
+            repair.rehearse().await?;
+        } else {
+            repair.commit().await?;
+        }
         self.applied.status = StreamStatus::Applied;
         Ok(())
+    }
+
+    /// Registers keys that the log lost. One that somebody registered meanwhile must be the same.
+    async fn register(
+        &mut self,
+        repair: &mut Repair,
+        planned: Vec<PlannedKey>,
+        keys: &mut KeyRegistry,
+    ) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        for PlannedKey { key, .. } in planned {
+            let now = repair.view().database_time().await?;
+            if repair.insert_key(&key, now).await? {
+                self.applied.keys += 1;
+                self.record([UndoLine::Key { key: key.clone() }])?;
+                keys.insert(key);
+                continue;
+            }
+            let registered = repair.view().keys(Some(stream.tenant_id)).await?.rows;
+            let registered = registered
+                .into_iter()
+                .find(|k| (k.agent_id, k.key_id) == (key.agent_id, key.key_id));
+            match registered {
+                Some(registered) if registered.public_key == key.public_key => keys.insert(registered),
+                registered => {
+                    let what = format!(
+                        "key {} of agent {} is {} by now, and the plan has {}",
+                        key.key_id,
+                        key.agent_id,
+                        registered.map_or("unreadable".to_owned(), |k| k.public_key.to_string()),
+                        key.public_key
+                    );
+                    return Err(RecoveryError::Drift { stream, what });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn journal_entry(&self, written_at: Timestamp) -> JournalEntry {
+        let applied = &self.applied;
+        JournalEntry {
+            written_at,
+            state: JournalState::Applied,
+            plan_id: self.plan_id,
+            stream: applied.stream,
+            tool: TOOL.into(),
+            counter_before: applied.counter_before,
+            counter_after: applied.counter_after,
+            counts: JournalCounts {
+                events: applied.events,
+                moved: applied.moved,
+                tombstones: applied.tombstones,
+                appended: applied.appended,
+                keys: applied.keys,
+                receipts: applied.receipts,
+                commands: applied.commands,
+                commands_forgotten: applied.commands_forgotten,
+                entity_versions: applied.entity_versions,
+                commitments: applied.commitments,
+                commitments_superseded: applied.commitments_superseded,
+                projection: applied.projection_set_back_to,
+            },
+        }
     }
 
     /// Says in the undo bundle, if one is written, what was done.
@@ -482,7 +754,7 @@ impl Job<'_> {
         self.record(new.into_iter().map(|command_id| UndoLine::Command { command_id }))
     }
 
-    /// Raises entity versions, and records what they were.
+    /// Raises entity versions, and notes what they were.
     async fn raise_versions(
         &mut self,
         repair: &mut Repair,
@@ -494,11 +766,7 @@ impl Job<'_> {
             for drift in repair.view().version_drift(&stream).await?.all()? {
                 let after = i64::try_from(drift.events).unwrap_or(i64::MAX);
                 if drift.version.is_none_or(|version| version < after) && entities.contains(&drift.entity) {
-                    raised.push(UndoLine::Version {
-                        entity: drift.entity,
-                        before: drift.version,
-                        after,
-                    });
+                    raised.push((drift.entity, (drift.version, after)));
                 }
             }
         }
@@ -511,7 +779,8 @@ impl Job<'_> {
             );
             return Err(RecoveryError::Outcome { stream, what });
         }
-        self.record(raised)
+        self.versions.extend(raised);
+        Ok(())
     }
 
     /// Puts right what follows from events that are there already.
@@ -591,7 +860,7 @@ impl Job<'_> {
         keys: &KeyRegistry,
         defaults: Option<ReceiptDefaults>,
         expected: &mut Expectation,
-    ) -> Result<(), RecoveryError> {
+    ) -> Result<u64, RecoveryError> {
         let header = self.header;
         let stream = header.stream;
         let mut events = Vec::with_capacity(group.len());
@@ -620,14 +889,190 @@ impl Job<'_> {
             receipts.push(receipt);
         }
         expected.last_group = group.len() as u64;
-        self.applied.events += repair.insert_events(&events).await?;
+        let inserted = repair.insert_events(&events).await?;
         self.applied.receipts += repair.insert_receipts(&receipts).await?;
         self.record(group.iter().map(|planned| UndoLine::Event {
             sequence: planned.sequence,
             event_id: planned.event.event_id,
             leaf: planned_leaf(&stream, planned),
         }))?;
-        self.remember(repair, &commands).await
+        self.remember(repair, &commands).await?;
+        Ok(inserted)
+    }
+}
+
+/// Says on which line of the plan the event stands that cannot be written.
+fn at_line(error: RecoveryError, group: &[PlannedEvent], first: u64) -> RecoveryError {
+    let (stream, sequence, what) = match error {
+        RecoveryError::Refused {
+            stream,
+            sequence,
+            what,
+        } => (stream, sequence, what),
+        RecoveryError::Log(LogError::RefusedRow {
+            row:
+                RowError {
+                    stream: Some(stream),
+                    sequence: Some(sequence),
+                    what,
+                    table,
+                },
+            ..
+        }) => (stream, sequence, format!("{table}: {what}")),
+        other => return other,
+    };
+    let line = group
+        .iter()
+        .zip(first..)
+        .find(|(planned, _)| planned.sequence == sequence)
+        .map_or(first, |(_, line)| line);
+    RecoveryError::Refused {
+        stream,
+        sequence,
+        what: format!("{what} (line {line} of the plan)"),
+    }
+}
+
+/// Appending.
+impl Job<'_> {
+    /// Gives what was never sequenced the next numbers, as the sequencer would: each event is checked again as it
+    /// checks them, and writes what an accepted event writes.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own, and there is one caller"
+    )]
+    async fn append_all(
+        &mut self,
+        repair: &mut Repair,
+        lines: &mut Sections,
+        keys: &KeyRegistry,
+        defaults: Option<ReceiptDefaults>,
+        expected: &mut Expectation,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), RecoveryError> {
+        let header = self.header;
+        let stream = header.stream;
+        let mut next = match header.counter_after {
+            Some(last) if header.appended > 0 => (last + 1).saturating_sub(header.appended),
+            _ => return Ok(()),
+        };
+        // Now, as the sequencer would say; never before what has a lower number.
+        let mut now = repair.view().database_time().await?;
+        if let Some(last) = repair.view().last_sequenced_before(&stream, next).await? {
+            now = now.max(last);
+        }
+        loop {
+            cancel.check()?;
+            let group = lines.next_appends()?;
+            if group.is_empty() {
+                return Ok(());
+            }
+            self.append_group(repair, &group, &mut next, now, keys, defaults, expected)
+                .await?;
+            progress.advance(group.len() as u64);
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own, and there is one caller"
+    )]
+    async fn append_group(
+        &mut self,
+        repair: &mut Repair,
+        group: &[PlannedAppend],
+        next: &mut u64,
+        now: Timestamp,
+        keys: &KeyRegistry,
+        defaults: Option<ReceiptDefaults>,
+        expected: &mut Expectation,
+    ) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        let ids: Vec<CommandId> = group.iter().filter_map(|a| a.event.command_id).collect();
+        let known = repair.view().remembered_commands(&stream, &ids).await?.all()?;
+        let mut accepted: BTreeSet<CommandId> = known.into_iter().collect();
+        let mut grown: BTreeMap<Entity, (Option<i64>, i64)> = BTreeMap::new();
+        let (mut events, mut receipts, mut commands) = (Vec::new(), Vec::new(), Vec::new());
+        for planned in group {
+            let event = &planned.event;
+            let refused = |what: String| RecoveryError::Refused {
+                stream,
+                sequence: planned.sequence,
+                what: format!("event {} cannot be appended: {what}", event.event_id),
+            };
+            if event.stream != stream || planned.sequence != *next {
+                return Err(refused(format!(
+                    "the plan gives it {} in {}",
+                    planned.sequence, event.stream
+                )));
+            }
+            *next += 1;
+            let checked = match append::flaw(event) {
+                Some(flaw) => Err(flaw),
+                None => append::check_key(event, keys, planned.judge_keys, now),
+            };
+            checked.map_err(|rejection| refused(format!("{}: {}", rejection.reason, rejection.message)))?;
+            if let Some(command) = event.command_id {
+                if !accepted.insert(command) {
+                    return Err(refused(format!("duplicate_command_id: {command}")));
+                }
+                commands.push((command, now));
+            }
+            let entity = append::entity_of(event);
+            let found = match grown.get(&entity) {
+                Some(found) => *found,
+                None => (repair.view().entity_version(&stream, &entity).await?, 0),
+            };
+            let version = found.0.unwrap_or(0) + found.1;
+            if let Some(wanted) = event.base_version.filter(|wanted| *wanted != version) {
+                return Err(refused(format!(
+                    "version_conflict: expected {wanted}, actual {version}"
+                )));
+            }
+            grown.insert(entity, (found.0, found.1 + 1));
+            let signing_hash = event.signing_hash();
+            let hash = receipt_hash(&stream, &event.event_id, planned.sequence, &signing_hash);
+            let receipt = make_receipt(
+                event.event_id,
+                planned.sequence,
+                now,
+                hash,
+                defaults,
+                self.options,
+            )
+            .map_err(refused)?;
+            self.applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
+            expected.add(planned.sequence, event, &signing_hash, &receipt);
+            events.push(RestoredEvent {
+                event: event.clone(),
+                sequence_number: planned.sequence,
+                event_signing_hash: signing_hash,
+                sequenced_at: now,
+            });
+            receipts.push(receipt);
+        }
+        self.applied.appended += repair.insert_events(&events).await?;
+        self.applied.receipts += repair.insert_receipts(&receipts).await?;
+        self.record(events.iter().map(|restored| UndoLine::Event {
+            sequence: restored.sequence_number,
+            event_id: restored.event.event_id,
+            leaf: leaf_of(&stream, restored.sequence_number, &restored.event),
+        }))?;
+        self.remember(repair, &commands).await?;
+        for (entity, (before, more)) in grown {
+            repair.add_to_entity_version(&entity, more).await?;
+            let after = before.unwrap_or(0) + more;
+            match self.versions.entry(entity) {
+                // Raised before: what it was then is what undo goes back to.
+                Entry::Occupied(mut known) => known.get_mut().1 = after,
+                Entry::Vacant(new) => {
+                    new.insert((before, after));
+                    self.applied.entity_versions += 1;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -725,8 +1170,29 @@ async fn not_yet_applied(
             show(counter)
         )));
     }
+    let registered = KeyRegistry::new(view.keys(Some(stream.tenant_id)).await?.rows);
+    for PlannedKey { key, .. } in lines.keys()? {
+        let there = registered.get(key.tenant_id, key.agent_id, key.key_id);
+        if there.is_none_or(|there| there.public_key != key.public_key) {
+            return Ok(Some(format!(
+                "key {} of agent {} is not registered",
+                key.key_id, key.agent_id
+            )));
+        }
+    }
+    let moves = lines.next_moves()?;
+    for planned in &moves.moves {
+        let there = stored_leaves(view, &stream, planned.to..=planned.to).await?;
+        if there.get(&planned.to) != Some(&planned.leaf) {
+            let what = format!("event {} is not at {}", planned.event_id, planned.to);
+            return Ok(Some(what));
+        }
+    }
     loop {
-        let group = lines.next_group()?;
+        let mut group = lines.next_group()?;
+        if group.is_empty() {
+            group = lines.next_tombstones(stream)?;
+        }
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             break;
         };
@@ -735,19 +1201,17 @@ async fn not_yet_applied(
             let leaf = planned_leaf(&stream, planned);
             match stored.get(&planned.sequence) {
                 Some(there) if *there == leaf => {}
-                Some(_) => return Ok(Some(format!("position {} holds another event", planned.sequence))),
-                None => {
-                    let what = format!(
-                        "the events, commitments or receipts differ, and {} is empty",
-                        planned.sequence
-                    );
-                    return Ok(Some(what));
-                }
+                there => return Ok(Some(differs(planned.sequence, there.is_some()))),
             }
         }
     }
     let (commitments, _) = lines.rest()?;
     let stored = view.commitments(&stream).await?.rows;
+    for superseded in moves.superseded {
+        if stored.iter().any(|c| c.batch_id == superseded.batch_id) {
+            return Ok(Some(format!("commitment {} is still there", superseded.batch_id)));
+        }
+    }
     for planned in commitments {
         if !stored
             .iter()
@@ -756,15 +1220,36 @@ async fn not_yet_applied(
             return Ok(Some(format!("commitment {} is not there", planned.batch_id)));
         }
     }
-    Ok(None)
+    loop {
+        let group = lines.next_appends()?;
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return Ok(None);
+        };
+        let stored = stored_leaves(view, &stream, first.sequence..=last.sequence).await?;
+        for planned in &group {
+            let there = stored.get(&planned.sequence);
+            if there != Some(&leaf_of(&stream, planned.sequence, &planned.event)) {
+                return Ok(Some(differs(planned.sequence, there.is_some())));
+            }
+        }
+    }
+}
+
+/// How a position differs from what the plan has for it.
+fn differs(sequence: u64, filled: bool) -> String {
+    if filled {
+        format!("position {sequence} holds another event")
+    } else {
+        format!("the events, commitments or receipts differ, and {sequence} is empty")
+    }
 }
 
 pub(crate) async fn stored_leaves(
     view: &mut View,
     stream: &StreamKey,
     range: RangeInclusive<u64>,
-) -> Result<std::collections::BTreeMap<u64, Hash32>, RecoveryError> {
-    let mut leaves = std::collections::BTreeMap::new();
+) -> Result<BTreeMap<u64, Hash32>, RecoveryError> {
+    let mut leaves = BTreeMap::new();
     view.for_each_leaf_input(stream, range, &mut |chunk| {
         for input in chunk.into_iter().flatten() {
             let leaf = leaf_hash(
@@ -782,12 +1267,11 @@ pub(crate) async fn stored_leaves(
 }
 
 fn planned_leaf(stream: &StreamKey, planned: &PlannedEvent) -> Hash32 {
-    leaf_hash(
-        stream,
-        planned.sequence,
-        &planned.event.signing_hash(),
-        &planned.event.agent_signature,
-    )
+    leaf_of(stream, planned.sequence, &planned.event)
+}
+
+fn leaf_of(stream: &StreamKey, sequence: u64, event: &ves::Event) -> Hash32 {
+    leaf_hash(stream, sequence, &event.signing_hash(), &event.agent_signature)
 }
 
 async fn receipt_defaults(
@@ -877,7 +1361,7 @@ fn restored_receipt(
     )
 }
 
-fn make_receipt(
+pub(crate) fn make_receipt(
     event_id: EventId,
     sequence_number: u64,
     sequenced_at: Timestamp,

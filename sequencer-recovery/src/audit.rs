@@ -1,7 +1,7 @@
 //! The audit: is the log whole, and if not, what exactly is missing or wrong. Reads only.
 
 use cli_common::{Cancel, Progress};
-use event_log::View;
+use event_log::{JournalEntry, JournalTable, View};
 use serde::Serialize;
 use ves::{StreamKey, Timestamp};
 
@@ -12,10 +12,17 @@ use crate::family::{self, FamilyReport};
 use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
+use crate::placement::Budget;
+use crate::plan_file::PlannedReissue;
+use crate::proofs;
+use crate::reissue;
 use crate::survey::{Survey, SurveyInput};
 
 /// The report's name and version; documented in docs/audit.md.
 pub const SCHEMA: &str = "recovery-audit/1";
+
+/// So many entries of the journal are told.
+const JOURNAL_ENTRIES: u32 = 1000;
 
 /// What an audit has to say.
 #[derive(Debug, Serialize)]
@@ -37,6 +44,9 @@ pub struct AuditReport {
     pub findings: Vec<Finding>,
     /// The witnesses heard.
     pub heard: Vec<Heard>,
+    /// What the log's journal of repairs says: its newest entries, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
     /// Whether the VES log was looked at.
@@ -115,6 +125,9 @@ pub struct StreamReport {
     pub batches: Vec<Batch>,
     /// Everybody who knows of a number.
     pub witnesses: Vec<Witness>,
+    /// Numbers that were given out twice, with both histories.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reissue: Vec<PlannedReissue>,
 }
 
 impl StreamReport {
@@ -136,6 +149,7 @@ impl StreamReport {
             signatures_valid: examined.scan.tally.signatures_valid,
             batches: examined.batches.clone(),
             witnesses: examined.witnesses.clone(),
+            reissue: Vec::new(),
         }
     }
 
@@ -167,6 +181,7 @@ pub async fn audit(
         families: Vec::new(),
         findings: Vec::new(),
         heard: Vec::new(),
+        journal: Vec::new(),
         not_checked: Vec::new(),
         ves: input.families.ves(),
     };
@@ -214,7 +229,17 @@ async fn audit_ves(
             }
             None => None,
         };
-        let stream = StreamReport::of(&examined, head_sequenced_at);
+        let mut stream = StreamReport::of(&examined, head_sequenced_at);
+        let evidence = survey.evidence(&state.stream);
+        let holders = &survey.collected.holders;
+        let budget = Budget::default();
+        let found = reissue::find(view, &examined, evidence, holders, &survey.keys, budget, cancel).await?;
+        if let Some(found) = &found {
+            stream.reissue = found.histories(&examined, holders);
+            report.findings.push(found.finding());
+        } else if let Some(finding) = reissue::contradicting_copies(&examined, evidence) {
+            report.findings.push(finding);
+        }
         report.totals.missing = report.totals.missing.saturating_add(stream.missing);
         stream
             .batches
@@ -226,5 +251,28 @@ async fn audit_ves(
     }
     progress.finish();
     report.heard = survey.collected.heard;
+    proofs::orphans(view, &input.filter, &mut report.findings, &mut report.not_checked).await?;
+    read_journal(view, input, report).await
+}
+
+async fn read_journal(
+    view: &mut View,
+    input: &SurveyInput,
+    report: &mut AuditReport,
+) -> Result<(), RecoveryError> {
+    if let JournalTable::Unusable(what) = view.journal_table().await? {
+        // That this role could not make one is no matter of an audit.
+        if what.contains("is there") {
+            report.not_checked.push(format!("the journal of repairs: {what}"));
+        }
+        return Ok(());
+    }
+    let entries = view.journal_newest(&input.filter, JOURNAL_ENTRIES).await?;
+    for error in &entries.unreadable {
+        report
+            .not_checked
+            .push(format!("the journal of repairs: {error}"));
+    }
+    report.journal = entries.rows;
     Ok(())
 }

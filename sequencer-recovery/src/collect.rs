@@ -1,23 +1,36 @@
 //! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::ControlFlow;
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Log, LogEntry, StreamFilter, View};
-use outbox_sync::{Content, HeldRow, Origin, Outbox, OutboxMeta, RenderingSearch, RowCheck, RowError};
+use event_log::{
+    ExportError, ExportReader, ExportedEntry, LeafInput, Log, LogEntry, RowError as RowFault, StreamFilter,
+    View,
+};
+use outbox_sync::{
+    Content, HeldRow, Origin, Outbox, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck, RowError,
+};
 use rayon::prelude::*;
 use serde::Serialize;
-use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{
+    CommandId, Event, EventCheck, EventId, KeyRegistry, SignatureCheck, SigningKey, StreamKey, Timestamp,
+};
 
+use crate::append::{self, Rejection, Waiting};
 use crate::error::RecoveryError;
-use crate::evidence::{Candidate, Claim, HeldReceipt, HolderId, Holders, Refused, Saying, StreamEvidence};
+use crate::evidence::{
+    Candidate, Claim, HeldReceipt, HolderId, Holders, PushedRow, Pushes, Refused, Saying, StreamEvidence,
+};
 use crate::finding::{Code, Finding};
 use crate::floor::Witness;
 use crate::gap;
 use crate::grade::Grade;
+use crate::proofs;
 use crate::survey::admits;
 
 /// Where to look for witnesses.
@@ -27,10 +40,14 @@ pub struct Inputs {
     pub outboxes: Vec<PathBuf>,
     /// Other copies of the log: a replica, the old primary's volume, a dump restored beside, a snapshot.
     pub logs: Vec<DbTarget>,
+    /// Log exports (`docs/log-export.md`).
+    pub exports: Vec<PathBuf>,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public key; without it no receipt's signature is checked.
     pub sequencer_key: Option<VerifyingKey>,
+    /// Whether outboxes are asked for their peers' keys.
+    pub peer_keys: bool,
 }
 
 /// What became of one input.
@@ -38,7 +55,7 @@ pub struct Inputs {
 pub struct Heard {
     /// The file.
     pub path: String,
-    /// `outbox` or `receipts`.
+    /// `outbox`, `log`, `export` or `receipts`.
     pub kind: &'static str,
     /// The agent whose outbox it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,10 +100,15 @@ pub struct Collected {
     pub findings: Vec<Finding>,
     /// What of the inputs was not checked.
     pub not_checked: Vec<String>,
+    /// Keys that outboxes fetched of their peers, if they were asked for.
+    pub peer_keys: Vec<(HolderId, SigningKey)>,
 }
 
 /// Rows are looked up in the log in groups of this many.
 const GROUP: usize = 1000;
+
+/// Two copies of the log are compared in windows of this many positions.
+const WINDOW: u64 = 10_000;
 
 /// So many refused rows are listed for an input; all are counted.
 const LISTED_REFUSALS: usize = 100;
@@ -107,7 +129,8 @@ pub async fn collect(
     progress.start("reading outboxes", Some(inputs.outboxes.len() as u64));
     for path in &inputs.outboxes {
         cancel.check()?;
-        read_outbox(view, keys, filter, path, &mut collected, cancel).await?;
+        let asks_for_keys = inputs.peer_keys;
+        read_outbox(view, keys, filter, path, asks_for_keys, &mut collected, cancel).await?;
         progress.advance(1);
     }
     progress.finish();
@@ -115,8 +138,25 @@ pub async fn collect(
         cancel.check()?;
         read_log(view, keys, filter, target, inputs, &mut collected).await?;
     }
+    for path in &inputs.exports {
+        cancel.check()?;
+        read_export(view, keys, filter, path, inputs, &mut collected, cancel).await?;
+    }
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);
+    }
+    for (stream, evidence) in &mut collected.streams {
+        let commands: BTreeSet<CommandId> = evidence
+            .candidates
+            .iter()
+            .filter_map(|c| c.event.command_id)
+            .collect();
+        let commands: Vec<CommandId> = commands.into_iter().collect();
+        for commands in commands.chunks(GROUP) {
+            evidence
+                .remembered
+                .extend(view.remembered_commands(stream, commands).await?.all()?);
+        }
     }
     Ok(collected)
 }
@@ -126,6 +166,7 @@ async fn read_outbox(
     keys: &KeyRegistry,
     filter: &StreamFilter,
     path: &Path,
+    asks_for_keys: bool,
     collected: &mut Collected,
     cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
@@ -170,9 +211,14 @@ async fn read_outbox(
         keys,
         filter,
         highest: BTreeMap::new(),
+        push: BTreeMap::new(),
+        counts_on: meta.shape != outbox_sync::Shape::V3,
         search: RenderingSearch::new(keys),
     };
     source.note_cursors(&meta, collected);
+    if asks_for_keys {
+        source.note_peer_keys(&outbox, collected);
+    }
 
     // SQLite is read on a thread of its own, so that groups can be looked up in the log meanwhile.
     let (send, mut receive) = tokio::sync::mpsc::channel(4);
@@ -213,6 +259,10 @@ async fn read_outbox(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
     source.note_highest(collected);
+    for (stream, push) in std::mem::take(&mut source.push) {
+        let evidence = collected.streams.entry(stream).or_default();
+        push.close(evidence.pushes.entry(source.holder).or_default());
+    }
     heard.renderings_found = source.search.found();
     if heard.refused > 0 {
         let message = format!(
@@ -228,6 +278,28 @@ async fn read_outbox(
     Ok(())
 }
 
+/// A push, as the rows of an outbox show it while they are read.
+struct Push {
+    number: u32,
+    noted_at: Option<String>,
+    /// The number noted last.
+    last: u64,
+    first_made: Timestamp,
+    last_made: Timestamp,
+    /// Every row so far is of an event that the log has where the row says.
+    confirmed: bool,
+}
+
+impl Push {
+    fn close(self, pushes: &mut Pushes) {
+        if self.confirmed {
+            pushes.longest = pushes
+                .longest
+                .max(self.last_made.0.saturating_sub(self.first_made.0));
+        }
+    }
+}
+
 /// One outbox while it is read.
 struct Source<'a> {
     holder: HolderId,
@@ -237,6 +309,9 @@ struct Source<'a> {
     filter: &'a StreamFilter,
     // In order, so that every run names the same witness.
     highest: BTreeMap<(StreamKey, Saying), u64>,
+    /// The push that is being read, by stream.
+    push: BTreeMap<StreamKey, Push>,
+    counts_on: bool,
     /// Finds what was signed in outboxes of the older shape.
     search: RenderingSearch<'a>,
 }
@@ -309,6 +384,23 @@ impl Source<'_> {
         if let Content::Unsigned { .. } = row.content {
             heard.unsigned += 1;
         }
+        if let Origin::Outbox { local_seq, status } = row.origin
+            && (matches!(status, OutboxStatus::Synced | OutboxStatus::Rejected)
+                || row.claimed_sequence.is_some())
+        {
+            let progress = evidence.progress.entry(self.holder).or_default();
+            progress.answered_to = progress.answered_to.max(Some(local_seq));
+        }
+        if let (Origin::Outbox { local_seq, .. }, Some(claim)) = (&row.origin, row.claimed_sequence) {
+            let here = in_log.get(&row.event_id).map(|at| *at == (row.stream, claim));
+            let made = match &row.content {
+                Content::Signed(event) => event.created_at.parse().ok(),
+                _ => None,
+            };
+            let pushes = evidence.pushes.entry(self.holder).or_default();
+            pushes.counts_on = self.counts_on;
+            note_push(&mut self.push, pushes, &row, (*local_seq, claim), made, here);
+        }
         if let Some((stream, at)) = in_log.get(&row.event_id) {
             if let (Origin::Outbox { local_seq, .. }, Content::Signed(event)) = (&row.origin, &row.content)
                 && *stream == row.stream
@@ -321,15 +413,21 @@ impl Source<'_> {
             }
             match row.claimed_sequence {
                 Some(position) if *stream == row.stream && *at == position => evidence.confirmed_claims += 1,
-                Some(_) => {
-                    *evidence
-                        .contradicted_claims
-                        .entry((self.holder, saying))
-                        .or_default() += 1;
+                Some(position) => {
+                    let claim = Claim {
+                        event_id: row.event_id,
+                        holder: self.holder,
+                        saying,
+                        sequenced_at: row.sequenced_at,
+                    };
+                    evidence.contradict(position, claim);
                 }
                 None => {}
             }
             return;
+        }
+        if let Origin::Outbox { local_seq, status } = row.origin {
+            self.note_waiting(&row, local_seq, status, check.as_ref(), evidence);
         }
         let place = row.place.to_string();
         match (row.content, check) {
@@ -379,6 +477,55 @@ impl Source<'_> {
         }
     }
 
+    /// Keeps what `append` asks of a row: where it stands in the agent's own order, and what is wrong with it.
+    fn note_waiting(
+        &self,
+        row: &HeldRow,
+        local_seq: i64,
+        status: OutboxStatus,
+        check: Option<&RowCheck>,
+        evidence: &mut StreamEvidence,
+    ) {
+        let event = row.content.event();
+        let waits = matches!(status, OutboxStatus::Pending | OutboxStatus::Failed);
+        let flaw = match (&row.content, event, check) {
+            // What does not wait is not appended, whatever is wrong with it.
+            _ if !waits => None,
+            (Content::Malformed { why }, ..) => Some(Rejection::unsigned(why.clone())),
+            (_, Some(event), Some(check)) => {
+                append::flaw_of_checked(event, Some(&check.payload)).or_else(|| {
+                    let invalid = check.signature == SignatureCheck::Invalid;
+                    invalid.then(|| Rejection::unsigned("its signature does not hold"))
+                })
+            }
+            _ => Some(Rejection::unsigned(
+                "it is unsigned, or nothing that was tried gives what was signed",
+            )),
+        };
+        evidence.waiting.entry(row.event_id).or_default().push(Waiting {
+            holder: self.holder,
+            local_seq,
+            status,
+            agent: event.map(|event| event.source_agent_id),
+            flaw,
+        });
+    }
+
+    /// What the agent fetched of its peers' keys: its word only, and judged as such.
+    fn note_peer_keys(&self, outbox: &Outbox, collected: &mut Collected) {
+        match outbox.peer_keys() {
+            Ok(keys) => {
+                for key in keys {
+                    match key {
+                        Ok(key) => collected.peer_keys.push((self.holder, key)),
+                        Err(what) => collected.not_checked.push(format!("{}: {what}", self.file)),
+                    }
+                }
+            }
+            Err(error) => collected.not_checked.push(format!("its peers' keys: {error}")),
+        }
+    }
+
     /// The agent's cursors are claims too: of numbers given out, without saying to which event.
     fn note_cursors(&self, meta: &OutboxMeta, collected: &mut Collected) {
         let (Some(tenant_id), Some(store_id)) = (meta.tenant_id, meta.store_id) else {
@@ -394,6 +541,10 @@ impl Source<'_> {
             ("head_sequence", meta.head_sequence),
         ] {
             if let Some(sequence) = value {
+                if name == "last_pushed_sequence" {
+                    let evidence = collected.streams.entry(stream).or_default();
+                    evidence.progress.entry(self.holder).or_default().last_pushed = value;
+                }
                 let who = format!("{} ({name})", self.file);
                 let witness = Witness {
                     sequence,
@@ -422,6 +573,59 @@ impl Source<'_> {
             };
             collected.streams.entry(stream).or_default().add_witness(witness);
         }
+    }
+}
+
+/// Notes a row of an outbox with the push that it was in. `here` says whether the log has its event, and where the row
+/// says.
+fn note_push(
+    open: &mut BTreeMap<StreamKey, Push>,
+    pushes: &mut Pushes,
+    row: &HeldRow,
+    (local_seq, claim): (i64, u64),
+    made: Option<Timestamp>,
+    here: Option<bool>,
+) {
+    let before = open.get(&row.stream);
+    let goes_on = before.is_some_and(|push| {
+        push.noted_at.is_some() && push.noted_at == row.noted_at && push.last.checked_add(1) == Some(claim)
+    });
+    let made = made.unwrap_or(Timestamp(i64::MAX));
+    if !goes_on {
+        let number = before.map_or(0, |push| push.number + 1);
+        pushes.overlaps += u64::from(before.is_some_and(|push| claim <= push.last));
+        let push = Push {
+            number,
+            noted_at: row.noted_at.clone(),
+            last: claim,
+            first_made: made,
+            last_made: made,
+            confirmed: true,
+        };
+        if let Some(before) = open.insert(row.stream, push) {
+            before.close(pushes);
+        }
+    }
+    let Some(push) = open.get_mut(&row.stream) else {
+        return;
+    };
+    push.last = claim;
+    push.first_made = push.first_made.min(made);
+    push.last_made = push.last_made.max(made);
+    push.confirmed &= here == Some(true);
+    match here {
+        Some(true) => {
+            pushes.confirmed += 1;
+            pushes.confirmed_to.insert(push.number, local_seq);
+        }
+        Some(false) => {}
+        None => pushes.rows.push(PushedRow {
+            local_seq,
+            event_id: row.event_id,
+            claim,
+            push: push.number,
+            since_first: push.last_made.0.saturating_sub(push.first_made.0),
+        }),
     }
 }
 
@@ -459,23 +663,26 @@ async fn read_log(
             identity: name.clone(),
         };
         collected.streams.entry(stream).or_default().add_witness(witness);
-        let present = view.present_ranges(&stream).await?;
-        for gap in gap::gaps(&present, last) {
+        for theirs in other.present_ranges(&stream).await? {
             // In windows, so that one group is in memory at a time.
-            let mut from = gap.from;
-            while from <= gap.to {
-                let to = gap.to.min(from.saturating_add(GROUP as u64 - 1));
-                let entries = other.entries(&stream, from..=to).await?;
-                for error in entries.unreadable {
-                    heard.rows += 1;
-                    heard.refuse(None, name.clone(), error.to_string(), None);
+            let mut from = *theirs.start();
+            while from <= (*theirs.end()).min(last) {
+                let to = (*theirs.end()).min(from.saturating_add(WINDOW - 1));
+                for range in differing(view, &mut other, &stream, from..=to).await? {
+                    let entries = other.entries(&stream, range).await?;
+                    for error in entries.unreadable {
+                        heard.rows += 1;
+                        heard.refuse(None, name.clone(), error.to_string(), None);
+                    }
+                    take_entries(view, keys, inputs, entries.rows, holder, &mut heard, collected).await?;
                 }
-                take_entries(view, keys, inputs, entries.rows, holder, &mut heard, collected).await?;
                 let Some(next) = to.checked_add(1) else { break };
                 from = next;
             }
         }
     }
+    let proofs = proofs::missing(view, &mut other, filter, &name).await?;
+    collected.findings.extend(proofs);
     if heard.refused > 0 {
         let message = format!(
             "{name}: {} row(s) do not verify; they are not used",
@@ -489,6 +696,184 @@ async fn read_log(
     Ok(())
 }
 
+/// What a reader of an export gives: events and bad rows, or why it stopped.
+type Exported = Result<Vec<Result<ExportedEntry, RowFault>>, ExportError>;
+
+/// Reads a log export: what it has where this log has nothing, or something else.
+async fn read_export(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    path: &Path,
+    inputs: &Inputs,
+    collected: &mut Collected,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
+    let mut heard = Heard::new(path, "export");
+    let opened = File::open(path).map_err(ExportError::from);
+    let mut reader = match opened.and_then(|file| ExportReader::new(BufReader::new(file))) {
+        Ok(reader) => reader,
+        Err(error) => {
+            collected.unreadable(heard, format!("{} {error}", path.display()));
+            return Ok(());
+        }
+    };
+    let name = path.display().to_string();
+    let holder = collected.holders.add(name.clone(), name.clone());
+    for stream in &reader.outline().streams {
+        let sequence = stream.last.max(stream.counter).unwrap_or(0);
+        if admits(filter, &stream.stream) && sequence > 0 {
+            let evidence = collected.streams.entry(stream.stream).or_default();
+            evidence.add_witness(Witness {
+                sequence,
+                grade: Grade::Claimed,
+                who: name.clone(),
+                identity: name.clone(),
+            });
+        }
+    }
+    // Parsing is for a thread of its own, so that chunks can be compared with the log meanwhile.
+    let (send, mut receive) = tokio::sync::mpsc::channel::<Exported>(2);
+    let parser = tokio::task::spawn_blocking(move || {
+        let read = reader.for_each_entry(&mut |chunk| match send.blocking_send(Ok(chunk)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        });
+        if let Err(error) = read {
+            // Nobody listens any more only if the work was given up.
+            let _ = send.blocking_send(Err(error));
+        }
+    });
+    while let Some(chunk) = receive.recv().await {
+        cancel.check()?;
+        match chunk {
+            Ok(chunk) => {
+                take_exported(view, keys, filter, inputs, chunk, holder, &mut heard, collected).await?;
+            }
+            Err(error) => {
+                let message = format!(
+                    "{} {error}; {} event(s) before that were read and are used",
+                    path.display(),
+                    heard.rows
+                );
+                collected
+                    .findings
+                    .push(Finding::new(Code::WitnessUnreadable, message));
+                heard.error = Some(error.to_string());
+            }
+        }
+    }
+    if let Err(panic) = parser.await {
+        std::panic::resume_unwind(panic.into_panic());
+    }
+    if heard.refused > 0 {
+        let message = format!(
+            "{name}: {} row(s) do not verify; they are not used",
+            heard.refused
+        );
+        let finding = Finding::new(Code::WitnessRefused, message);
+        collected.findings.push(finding.count(heard.refused));
+    }
+    collected.heard.push(heard);
+    Ok(())
+}
+
+/// Takes those events of an export that the log lacks, or has something else for.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what every witness needs, and where it is noted"
+)]
+async fn take_exported(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    inputs: &Inputs,
+    chunk: Vec<Result<ExportedEntry, RowFault>>,
+    holder: HolderId,
+    heard: &mut Heard,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let mut by_stream: BTreeMap<StreamKey, Vec<ExportedEntry>> = BTreeMap::new();
+    for row in chunk {
+        match row {
+            Ok(row) if admits(filter, &row.entry.event.stream) => {
+                by_stream.entry(row.entry.event.stream).or_default().push(row);
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                heard.rows += 1;
+                heard.refuse(None, heard.path.clone(), fault.to_string(), None);
+            }
+        }
+    }
+    for (stream, rows) in by_stream {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            continue;
+        };
+        let window = first.entry.sequence_number..=last.entry.sequence_number;
+        let ours = leaves(view, &stream, window).await?;
+        let mut entries = Vec::new();
+        for ExportedEntry { entry, redacted } in rows {
+            let same = ours.get(&entry.sequence_number).is_some_and(|leaf| {
+                leaf.event_id == entry.event.event_id
+                    && leaf.event_signing_hash == entry.event_signing_hash
+                    && leaf.agent_signature == entry.event.agent_signature
+            });
+            if same {
+                heard.rows += 1;
+            } else if redacted {
+                // Nothing to put back, but it names event and number.
+                heard.rows += 1;
+                heard.unsigned += 1;
+                let claim = Claim {
+                    event_id: entry.event.event_id,
+                    holder,
+                    saying: Saying::Log,
+                    sequenced_at: Some(entry.sequenced_at),
+                };
+                if view.find_events(&[claim.event_id]).await?.all()?.is_empty() {
+                    let evidence = collected.streams.entry(stream).or_default();
+                    evidence.add_claim(entry.sequence_number, claim);
+                }
+            } else {
+                entries.push(entry);
+            }
+        }
+        take_entries(view, keys, inputs, entries, holder, heard, collected).await?;
+    }
+    Ok(())
+}
+
+/// The positions of a window at which another copy of the log has what this one lacks, or something else.
+async fn differing(
+    view: &mut View,
+    other: &mut View,
+    stream: &StreamKey,
+    window: RangeInclusive<u64>,
+) -> Result<Vec<RangeInclusive<u64>>, RecoveryError> {
+    let ours = leaves(view, stream, window.clone()).await?;
+    let theirs = leaves(other, stream, window).await?;
+    let differing = theirs
+        .into_iter()
+        .filter(|(position, leaf)| ours.get(position) != Some(leaf));
+    Ok(gap::ranges(differing.map(|(position, _)| position)))
+}
+
+async fn leaves(
+    view: &mut View,
+    stream: &StreamKey,
+    window: RangeInclusive<u64>,
+) -> Result<BTreeMap<u64, LeafInput>, RecoveryError> {
+    let mut leaves = BTreeMap::new();
+    view.for_each_leaf_input(stream, window, &mut |chunk| {
+        let inputs = chunk.into_iter().flatten();
+        leaves.extend(inputs.map(|input| (input.sequence_number, input)));
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(leaves)
+}
+
 /// Files entries of another copy of the log: each is a candidate, and a claim of its position.
 async fn take_entries(
     view: &mut View,
@@ -500,23 +885,30 @@ async fn take_entries(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let ids: Vec<EventId> = entries.iter().map(|e| e.event.event_id).collect();
-    let in_log: BTreeSet<EventId> = view
+    let in_log: HashMap<EventId, (StreamKey, u64)> = view
         .find_events(&ids)
         .await?
         .all()?
         .into_iter()
-        .map(|f| f.event_id)
+        .map(|f| (f.event_id, (f.stream, f.sequence_number)))
         .collect();
     for entry in entries {
         heard.rows += 1;
         let stream = entry.event.stream;
         let evidence = collected.streams.entry(stream).or_default();
         let (event_id, position) = (entry.event.event_id, entry.sequence_number);
-        if in_log.contains(&event_id) {
-            *evidence
-                .contradicted_claims
-                .entry((holder, Saying::Log))
-                .or_default() += 1;
+        if let Some(here) = in_log.get(&event_id) {
+            if *here == (stream, position) {
+                // The same event with other bytes: the audit of this log says which of the two verifies.
+                continue;
+            }
+            let claim = Claim {
+                event_id,
+                holder,
+                saying: Saying::Log,
+                sequenced_at: Some(entry.sequenced_at),
+            };
+            evidence.contradict(position, claim);
             continue;
         }
         let check = outbox_sync::check(&entry.event, keys, entry.sequenced_at);
@@ -588,7 +980,7 @@ fn check_held(event: &Event, row: &HeldRow, keys: &KeyRegistry) -> RowCheck {
 
 /// Whether a JSON text holds the escape `\u0000`. PostgreSQL's jsonb refuses it, so the sequencer never took
 /// such an event (interop §3), and planning it would sink the rest of its stream.
-fn has_escaped_nul(json: &str) -> bool {
+pub(crate) fn has_escaped_nul(json: &str) -> bool {
     let mut rest = json;
     while let Some(at) = rest.find('\\') {
         rest = &rest[at + 1..];

@@ -227,8 +227,10 @@ pub async fn drill(
         witnesses: Inputs {
             outboxes: outbox_files,
             logs: Vec::new(),
+            exports: Vec::new(),
             receipts: Vec::new(),
             sequencer_key: Some(world.sequencer_public_key()),
+            peer_keys: false,
         },
         anchors: vec![anchors],
         ..SurveyInput::default()
@@ -275,6 +277,8 @@ pub async fn drill(
         sequencer_key: Some(world.sequencer_key().clone()),
         sequencer_id: Some(world.sequencer_id()),
         undo: None,
+        dry_run: false,
+        journal: true,
     };
     let plan_file = PlanFile::open(&plan_path)?;
     let applied = apply(

@@ -66,6 +66,9 @@ fn recovered_heads(plan: &PlanFile) -> Result<BTreeMap<StreamKey, u64>, Recovery
             }
             PlanLine::Event(event) => event.sequence,
             PlanLine::Open(open) => open.from,
+            // What stands from there on is of another history than before the recovery, wherever it stands now.
+            PlanLine::Move(moved) => moved.from.min(moved.to),
+            PlanLine::Reissue(reissue) => reissue.sequence,
             _ => return Ok(()),
         };
         if let Some(head) = current.and_then(|stream| heads.get_mut(&stream)) {

@@ -45,6 +45,22 @@ pub enum RecoveryError {
         /// What is wrong with it.
         what: String,
     },
+    /// A key file cannot be used.
+    #[error("{}: {what}", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Lost positions cannot be filled.
+    #[error("stream {stream}: {what}")]
+    RecoveryKey {
+        /// The stream.
+        stream: StreamKey,
+        /// Why.
+        what: String,
+    },
     /// The floor cannot be the chosen one, or must be chosen.
     #[error("stream {stream}: {source}")]
     Floor {
@@ -99,6 +115,12 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Io { .. } => CliError::io(message),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
+            RecoveryError::Keys { .. } => CliError::input(message)
+                .with_hint("give a file of agents' keys, each number once (docs/plan.md), or `peers`"),
+            RecoveryError::RecoveryKey { .. } => CliError::input(message).with_hint(
+                "register the recovery agent's key, valid from the beginning, or give --recovery-agent ID and \
+                 --register-recovery-key (docs/tombstone.md)",
+            ),
             RecoveryError::Floor { source: FloorError::BelowProof(_), .. } => CliError::new(ErrorKind::Usage, message)
                 .with_hint("choose that number or a higher one: a number given out twice cannot be taken back"),
             RecoveryError::Floor { .. } => CliError::input(message).with_hint(
@@ -122,7 +144,7 @@ impl From<RecoveryError> for CliError {
 pub fn log_error(error: &LogError) -> CliError {
     let kind = match error {
         LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
-        LogError::Refused { .. } => ErrorKind::Drift,
+        LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
         _ => ErrorKind::Io,
     };
     let hint = match error {
@@ -132,6 +154,9 @@ pub fn log_error(error: &LogError) -> CliError {
             "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
         }
         LogError::Schema { .. } => "is this the sequencer's own database, migrated to v0.2.7?",
+        LogError::Journal { .. } => {
+            "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
+        }
         LogError::Locked { .. } => {
             "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
         }

@@ -2,12 +2,13 @@
 //!
 //! Nothing is decided here. Contradictions stand side by side; [`crate::placement`] judges them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outbox_sync::OutboxStatus;
 use serde::Serialize;
-use ves::{AgentId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
+use ves::{AgentId, CommandId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
 
+use crate::append::{Progress, Waiting};
 use crate::floor::Witness;
 
 /// A witness's database or file, as an index into [`Holders`].
@@ -38,7 +39,7 @@ impl Holders {
 
     /// How many of these holders are independent of each other.
     pub fn independent(&self, holders: impl IntoIterator<Item = HolderId>) -> usize {
-        let identities: std::collections::BTreeSet<&str> = holders
+        let identities: BTreeSet<&str> = holders
             .into_iter()
             .map(|h| self.identities[h.0].as_str())
             .collect();
@@ -123,8 +124,44 @@ pub struct HeldReceipt {
     pub place: String,
 }
 
+/// What one holder's own bookkeeping says about its pushes, so far as it tells whether the numbers that it noted can be
+/// trusted ([`crate::placement`]).
+#[derive(Debug, Default, Clone)]
+pub struct Pushes {
+    /// The engine that wrote it may have counted on from the first number of an answer, instead of reading the number
+    /// of each event. Engines of the first two shapes of outboxes do.
+    pub counts_on: bool,
+    /// Rows of events that the log has where the holder says.
+    pub confirmed: u64,
+    /// The longest time between the making of the first and the last event of a push all of whose rows are confirmed,
+    /// in microseconds.
+    pub longest: i64,
+    /// For each push the last of its rows that the log confirms, by its local number.
+    pub confirmed_to: BTreeMap<u32, i64>,
+    /// Rows of events that the log lacks, in the holder's order.
+    pub rows: Vec<PushedRow>,
+    /// Where one of its pushes begins at or before a number that it noted for an earlier one: a number that was still
+    /// free then was no event's yet, so what is noted in the earlier push is wrong at its end.
+    pub overlaps: u64,
+}
+
+/// A row of an outbox with a number.
+#[derive(Debug, Clone)]
+pub struct PushedRow {
+    /// The agent's own order.
+    pub local_seq: i64,
+    /// The event.
+    pub event_id: EventId,
+    /// The number that the holder noted.
+    pub claim: u64,
+    /// The push: rows of one answer with consecutive numbers.
+    pub push: u32,
+    /// The time between the making of the push's first event and this one, in microseconds.
+    pub since_first: i64,
+}
+
 /// What the witnesses say of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct StreamEvidence {
     /// Events that the log lacks. Two contents of one event id are two candidates.
     pub candidates: Vec<Candidate>,
@@ -135,6 +172,10 @@ pub struct StreamEvidence {
     pub known_order: BTreeMap<AgentId, BTreeMap<u64, i64>>,
     /// Receipts with a matching hash and a valid signature, by position.
     pub receipts: BTreeMap<u64, Vec<HeldReceipt>>,
+    /// Rows of agents' own outboxes whose events the log lacks, by event.
+    pub waiting: BTreeMap<EventId, Vec<Waiting>>,
+    /// How far each outbox got with the sequencer.
+    pub progress: BTreeMap<HolderId, Progress>,
     /// Who knows which highest number.
     pub witnesses: Vec<Witness>,
     /// How many rows are not used.
@@ -144,6 +185,14 @@ pub struct StreamEvidence {
     /// Claims of events that the log has, at another position than the log's: how often each holder was wrong in
     /// each kind of word.
     pub contradicted_claims: BTreeMap<(HolderId, Saying), u64>,
+    /// Those claims: of events that the log has, the other positions that they are said to have.
+    pub elsewhere: BTreeMap<EventId, Vec<(u64, Claim)>>,
+    /// Candidates that the log has at a position where they may not belong. That they stand there is no evidence.
+    pub standing: BTreeMap<u64, usize>,
+    /// What each holder noted about its own pushes.
+    pub pushes: BTreeMap<HolderId, Pushes>,
+    /// Commands of candidates that the log remembers: whoever sends such a one again is refused.
+    pub remembered: BTreeSet<CommandId>,
 }
 
 impl StreamEvidence {
@@ -171,6 +220,18 @@ impl StreamEvidence {
         }
         same.push(self.candidates.len());
         self.candidates.push(candidate);
+    }
+
+    /// Notes that an event which the log has is said to be at another position.
+    pub fn contradict(&mut self, position: u64, claim: Claim) {
+        *self
+            .contradicted_claims
+            .entry((claim.holder, claim.saying))
+            .or_default() += 1;
+        self.elsewhere
+            .entry(claim.event_id)
+            .or_default()
+            .push((position, claim));
     }
 
     /// Adds a claim.

@@ -13,6 +13,7 @@ use ves::{BatchId, Hash32, KeyRegistry, StreamKey, stream};
 
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
+use crate::facts::History;
 use crate::finding::{Code, Finding};
 use crate::floor::{self, BINDING, Witness};
 use crate::gap::{self, Gap, GapKind};
@@ -71,7 +72,7 @@ pub struct Batch {
 }
 
 /// What is known of one stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Examined {
     /// What the log has.
     pub state: StreamState,
@@ -149,10 +150,12 @@ pub async fn examine(
         .map(|c| BatchRange {
             start: c.sequence_start,
             end: c.sequence_end,
+            root: c.merkle_root,
         })
         .chain(anchored.iter().map(|a| BatchRange {
             start: a.sequence_start,
             end: a.sequence_end,
+            root: a.events_root,
         }))
         .collect();
     let scan_input = ScanInput {
@@ -160,11 +163,12 @@ pub async fn examine(
         sequencer_key: input.sequencer_key,
         commitments: &commitments,
         ranges: &ranges,
+        history: History::wanted(evidence),
     };
     let scan = scan(view, &state, &scan_input, progress, cancel).await?;
     let witnesses = witnesses(&state, &commitments, &anchored, evidence);
     let head_known = witnesses.iter().map(|w| w.sequence).max().unwrap_or(0);
-    let present = view.present_ranges(&stream).await?;
+    let present = view.ranges_of(&state).await?;
     let mut examined = Examined {
         gaps: gap::gaps(&present, head_known),
         state,
@@ -246,6 +250,15 @@ impl Examined {
 
     fn finding(&self, code: Code, message: impl Into<String>) -> Finding {
         Finding::new(code, message).stream(self.state.stream)
+    }
+
+    /// The anchored batches with what the pass over the events made of each.
+    pub(crate) fn anchored_scans(&self) -> impl Iterator<Item = (&AnchoredBatch, &BatchScan)> {
+        let (_, of_anchors) = self
+            .scan
+            .batches
+            .split_at(self.scan.batches.len() - self.anchored.len());
+        self.anchored.iter().zip(of_anchors)
     }
 
     /// How many positions are missing.
@@ -360,7 +373,12 @@ impl Examined {
 
     fn judge_events(&mut self) {
         let tally = &self.scan.tally;
-        let kinds: [(Code, &Places, &str); 8] = [
+        let kinds: [(Code, &Places, &str); 9] = [
+            (
+                Code::EventTombstone,
+                &tally.tombstones,
+                "position(s) are filled with tombstones",
+            ),
             (
                 Code::EventUnreadable,
                 &tally.unreadable,
@@ -762,6 +780,7 @@ fn add_target(
         root,
         grade,
         present: scanned.leaves.clone(),
+        times: scanned.times.clone(),
     };
     targets.insert((start, end, root), target);
 }

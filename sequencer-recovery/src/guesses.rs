@@ -1,5 +1,6 @@
 //! The order in which guesses are tried.
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// One named event for a position.
@@ -13,39 +14,42 @@ pub struct Choice {
 
 /// Enumerates one choice per position, the heaviest combination first, each combination once.
 ///
-/// A state is the index chosen at each position. Its children raise one index, at the position raised
-/// last or a later one, so every combination has exactly one parent.
+/// A combination is known by the positions where it does not take the heaviest choice. Positions are ranked by what
+/// the second choice costs. A combination has at most three children: its last position takes the next choice; the
+/// next position takes its second choice, too; or, if the last position takes its second choice, it hands that on to
+/// the next position. So every combination has exactly one parent, which is not lighter, and few wait at a time.
 pub struct BestFirst<'a> {
     choices: &'a [Vec<Choice>],
+    /// Positions with more than one choice, by what the second one costs.
+    ranked: Vec<usize>,
     heap: BinaryHeap<State>,
-    /// Combinations passed over since they use one event twice.
-    pub skipped: u64,
     /// Whether combinations were let go for want of room.
     dropped: bool,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct State {
-    cost: std::cmp::Reverse<u32>,
-    picks: Vec<u16>,
-    raised: usize,
+    cost: Reverse<u32>,
+    /// Rank and choice of the positions that do not take the heaviest, by rank.
+    raised: Vec<(u32, u32)>,
 }
 
 impl<'a> BestFirst<'a> {
     /// More combinations than this are never kept waiting.
-    const MAX_WAITING: usize = 200_000;
+    const MAX_WAITING: usize = 400_000;
 
     /// Starts with the heaviest choice everywhere; each position's choices are heaviest first.
     pub fn new(choices: &'a [Vec<Choice>]) -> Self {
+        let mut ranked: Vec<usize> = (0..choices.len()).filter(|p| choices[*p].len() > 1).collect();
+        ranked.sort_by_key(|p| choices[*p][0].weight - choices[*p][1].weight);
         let first = State {
-            cost: std::cmp::Reverse(0),
-            picks: vec![0; choices.len()],
-            raised: 0,
+            cost: Reverse(0),
+            raised: Vec::new(),
         };
         Self {
             choices,
+            ranked,
             heap: BinaryHeap::from([first]),
-            skipped: 0,
             dropped: false,
         }
     }
@@ -55,29 +59,56 @@ impl<'a> BestFirst<'a> {
         self.heap.is_empty() && !self.dropped
     }
 
-    /// The next combination: for each position the index of its choice.
-    pub fn next(&mut self) -> Option<Vec<u16>> {
-        let state = self.heap.pop()?;
-        for position in state.raised..self.choices.len() {
-            let raised = state.picks[position] as usize + 1;
-            let at = &self.choices[position];
-            if raised >= at.len() {
-                continue;
-            }
-            if raised > u16::MAX.into() || self.heap.len() >= Self::MAX_WAITING {
-                self.dropped = true;
-                continue;
-            }
-            let mut picks = state.picks.clone();
-            picks[position] = raised as u16;
-            let cost = state.cost.0 + (at[raised - 1].weight - at[raised].weight);
-            self.heap.push(State {
-                cost: std::cmp::Reverse(cost),
-                picks,
-                raised: position,
-            });
+    /// What it costs at a rank to take `to` instead of the choice before it.
+    fn step(&self, rank: u32, to: u32) -> u32 {
+        let at = &self.choices[self.ranked[rank as usize]];
+        at[to as usize - 1].weight - at[to as usize].weight
+    }
+
+    fn push(&mut self, cost: u32, raised: Vec<(u32, u32)>) {
+        if self.heap.len() >= Self::MAX_WAITING {
+            self.dropped = true;
+            return;
         }
-        Some(state.picks)
+        self.heap.push(State {
+            cost: Reverse(cost),
+            raised,
+        });
+    }
+
+    /// The next combination: for each position the index of its choice.
+    pub fn next(&mut self) -> Option<Vec<u32>> {
+        let State {
+            cost: Reverse(cost),
+            raised,
+        } = self.heap.pop()?;
+        let mut picks = vec![0; self.choices.len()];
+        for (rank, choice) in &raised {
+            picks[self.ranked[*rank as usize]] = *choice;
+        }
+        let following = raised.last().map_or(0, |(rank, _)| rank + 1);
+        let has_following = (following as usize) < self.ranked.len();
+        if let Some(&(rank, choice)) = raised.last() {
+            if (choice as usize) + 1 < self.choices[self.ranked[rank as usize]].len() {
+                let mut higher = raised.clone();
+                higher.pop();
+                higher.push((rank, choice + 1));
+                self.push(cost + self.step(rank, choice + 1), higher);
+            }
+            if choice == 1 && has_following {
+                let mut handed_on = raised.clone();
+                handed_on.pop();
+                handed_on.push((following, 1));
+                self.push(cost - self.step(rank, 1) + self.step(following, 1), handed_on);
+            }
+        }
+        if has_following {
+            let cost = cost + self.step(following, 1);
+            let mut more = raised;
+            more.push((following, 1));
+            self.push(cost, more);
+        }
+        Some(picks)
     }
 }
 
@@ -87,9 +118,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn every_combination_comes_once_and_the_heaviest_first() {
-        let choices: Vec<Vec<Choice>> = [vec![9, 4, 4], vec![7], vec![8, 1]]
+    fn all_in_order(weights: Vec<Vec<u32>>) -> usize {
+        let choices: Vec<Vec<Choice>> = weights
             .into_iter()
             .map(|weights| {
                 weights
@@ -112,8 +142,17 @@ mod tests {
             last = weight;
             assert!(seen.insert(guess), "twice");
         }
-        assert_eq!(seen.len(), 6);
         assert!(guesses.is_exhausted());
+        seen.len()
+    }
+
+    #[test]
+    fn every_combination_comes_once_and_the_heaviest_first() {
+        assert_eq!(all_in_order(vec![vec![9, 4, 4], vec![7], vec![8, 1]]), 6);
+        assert_eq!(
+            all_in_order(vec![vec![9, 8, 1, 1], vec![5, 5, 5], vec![7, 2], vec![3, 2, 0]]),
+            4 * 3 * 2 * 3
+        );
     }
 
     #[test]

@@ -13,7 +13,9 @@
 //! 5. [`apply`] carries the file out, one transaction for each stream under the sequencer's own locks, and reads
 //!    everything back before it commits. [`fingerprint`] tells it whether the log has moved on.
 //!
-//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`family`] looks
+//! [`reissue`] finds numbers that were given out twice, and plans the way back.
+//!
+//! [`undo`] takes an `apply` back with the bundle that it wrote ([`undo_file`]). [`loss`] certifies what stays open, [`counters`] does the counters alone, [`gaps`] the gaps alone, [`family`] looks
 //! at the sequences beside the VES log, and [`drill`] walks the whole way on a small world.
 //!
 //! [`gap`], [`floor`], [`grade`], [`placement`] take values and return values, and need no database. Nothing here
@@ -21,6 +23,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept_keys;
+pub mod append;
 pub mod apply;
 pub mod audit;
 pub mod collect;
@@ -30,19 +34,27 @@ pub mod epoch;
 pub mod error;
 pub mod evidence;
 pub mod examine;
+pub mod facts;
 pub mod family;
 pub mod finding;
 pub mod fingerprint;
 pub mod floor;
 pub mod gap;
+pub mod gaps;
 pub mod grade;
 mod guesses;
 pub mod loss;
+pub mod moves;
 mod orders;
 pub mod placement;
 pub mod plan;
 pub mod plan_file;
+pub mod proofs;
+pub mod reissue;
 pub mod scan;
+pub mod solve;
 pub mod survey;
+pub mod tombstone;
+pub mod trust;
 pub mod undo;
 pub mod undo_file;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use ed25519_dalek::Signer;
 use serde::{Deserialize, Serialize};
+use ves::digest::Preimage;
 use ves::{AgentId, Hash32, SignatureBytes, StreamKey, Timestamp, jcs};
 
 use crate::grade::Grade;
@@ -34,6 +35,9 @@ pub struct LossCertificate {
     pub lost: u64,
     /// Positions that somebody names an event for, without enough evidence.
     pub undecided: u64,
+    /// How many of both the plan fills with tombstones; they are lost all the same.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub filled: u64,
     /// The streams concerned.
     pub streams: Vec<StreamLoss>,
 }
@@ -52,6 +56,35 @@ pub struct StreamLoss {
     pub agents_not_heard: Vec<AgentId>,
     /// The positions, with what is known of each.
     pub positions: Vec<PlannedOpen>,
+    /// See [`loss_hash`]. Tombstones of the same plan carry it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_hash: Option<Hash32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// What ties a tombstone to the certificate that lists its loss: SHA-256(`SEQUENCER_RECOVERY_LOST_V1` ‖ tenant ‖ store ‖
+/// the canonical JSON (RFC 8785) of the stream's `positions`, without what tells that they are filled).
+///
+/// # Errors
+/// Positions without a canonical form.
+pub fn loss_hash(stream: &StreamKey, positions: &[PlannedOpen]) -> Result<Hash32, jcs::JcsError> {
+    let unfilled: Vec<PlannedOpen> = positions
+        .iter()
+        .map(|open| PlannedOpen {
+            filled: false,
+            ..open.clone()
+        })
+        .collect();
+    let json = serde_json::to_string(&unfilled)?;
+    Ok(Preimage::new("SEQUENCER_RECOVERY_LOST_V1")
+        .bytes(stream.tenant_id.as_bytes())
+        .bytes(stream.store_id.as_bytes())
+        .bytes(jcs::canonicalize(&json)?.as_bytes())
+        .finish())
 }
 
 /// A certificate and who vouches for it.
@@ -86,6 +119,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         evidence_searched: header.witnesses.clone(),
         lost: 0,
         undecided: 0,
+        filled: 0,
         streams: Vec::new(),
     };
     plan.read(|line| {
@@ -96,6 +130,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
                 counter_after: stream.counter_after,
                 agents_not_heard: stream.not_heard,
                 positions: Vec::new(),
+                loss_hash: None,
             }),
             PlanLine::Open(open) => {
                 let sum = if open.grade == Grade::Lost {
@@ -104,6 +139,9 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
                     &mut certificate.undecided
                 };
                 *sum = sum.saturating_add(open.count());
+                if open.filled {
+                    certificate.filled = certificate.filled.saturating_add(open.count());
+                }
                 // The structure was checked when the plan was opened: a stream stands before.
                 if let Some(stream) = certificate.streams.last_mut() {
                     stream.positions.push(open);
@@ -114,6 +152,10 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         Ok(())
     })?;
     certificate.streams.retain(|s| !s.positions.is_empty());
+    for stream in &mut certificate.streams {
+        // Text without a canonical form was never planned.
+        stream.loss_hash = loss_hash(&stream.stream, &stream.positions).ok();
+    }
     Ok(certificate)
 }
 
@@ -163,7 +205,8 @@ fn joined(positions: &[PlannedOpen]) -> Vec<PlannedOpen> {
         match joined.last_mut() {
             Some(last)
                 if last.to.checked_add(1) == Some(open.from)
-                    && (last.grade, &last.batch, &last.reason) == (open.grade, &open.batch, &open.reason) =>
+                    && (last.grade, last.filled, &last.batch, &last.reason)
+                        == (open.grade, open.filled, &open.batch, &open.reason) =>
             {
                 last.to = open.to;
             }
@@ -190,6 +233,14 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
          the evidence that was asked for (`{}` or better).\n",
         c.lost, c.undecided, c.accept
     );
+    if c.filled > 0 {
+        let _ = writeln!(
+            text,
+            "{} of these positions are filled with tombstones: the log can be read across them, and what stood there is \
+             lost all the same.\n",
+            c.filled
+        );
+    }
     let _ = writeln!(text, "## Where was searched\n");
     for witness in &c.evidence_searched {
         let _ = writeln!(text, "- `{witness}`");
@@ -225,9 +276,10 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
                 Some(batch) => format!("{} (committed only)", batch.batch_id),
                 None => "none".into(),
             };
+            let filled = if open.filled { ", tombstone" } else { "" };
             let _ = writeln!(
                 text,
-                "| {at} | {} | {batch} | {} |",
+                "| {at} | {}{filled} | {batch} | {} |",
                 open.grade,
                 open.reason.replace('|', "\\|")
             );
@@ -258,6 +310,7 @@ mod tests {
             reason: reason.into(),
             rivals: vec![],
             batch: None,
+            filled: false,
         };
         LossCertificate {
             schema: SCHEMA.into(),
@@ -269,6 +322,7 @@ mod tests {
             evidence_searched: vec!["alpha.db".into()],
             lost: 2,
             undecided: 2,
+            filled: 0,
             streams: vec![StreamLoss {
                 stream: StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into()),
                 head_before: 3,
@@ -279,6 +333,7 @@ mod tests {
                     open(5, 5, Grade::Claimed, "claimed by alpha.db"),
                     open(6, 7, Grade::Lost, "a | b"),
                 ],
+                loss_hash: None,
             }],
         }
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cli_common::GlobalArgs;
+use ves::kernel;
 
 /// Find what a recovered sequencer log lacks, plan the repair, apply it and prove it.
 ///
@@ -24,6 +25,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(commands::audit::AuditArgs),
+    Gaps(commands::gaps::GapsArgs),
     Plan(commands::plan::PlanArgs),
     Apply(commands::apply::ApplyArgs),
     Undo(commands::undo::UndoArgs),
@@ -38,9 +40,14 @@ fn main() -> ExitCode {
     let args: Args = cli_common::parse_or_exit();
     cli_common::init_logging(&args.global);
     cli_common::init_threads(&args.global);
+    if let Err(error) = cli_common::apply_environment("VES_KERNEL", |name| kernel::force(name.parse()?)) {
+        return cli_common::finish(Err(error), &args.global);
+    }
+    tracing::info!("hash kernel {}", kernel::Kernel::current());
     let global = &args.global;
     let result = match &args.command {
         Command::Audit(command) => commands::audit::run(command, global),
+        Command::Gaps(command) => commands::gaps::run(command, global),
         Command::Plan(command) => commands::plan::run(command, global),
         Command::Apply(command) => commands::apply::run(command, global),
         Command::Undo(command) => commands::undo::run(command, global),

@@ -6,7 +6,7 @@
 //! a root comes out equal.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 use crate::guesses::Choice;
 
@@ -30,25 +30,42 @@ pub struct Slot {
 pub struct OrderSearch<'a> {
     slots: &'a [Slot],
     queues: &'a [Queue],
+    /// Candidate → its queue, its place in it, its local number.
+    place: HashMap<usize, (usize, u32, i64)>,
     heap: BinaryHeap<State>,
+    /// What was chosen, each with the choice before it.
+    chosen: Vec<Chosen>,
     /// Whether assignments were let go for want of room.
     pub dropped: bool,
 }
 
+#[derive(Clone, Copy)]
+struct Chosen {
+    before: u32,
+    candidate: usize,
+}
+
+/// Before the first choice.
+const NONE: u32 = u32::MAX;
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct State {
     cost: Reverse<u32>,
-    /// Chosen so far. Of equal costs the longer goes first, so that the search gets to the end.
-    picks: Vec<usize>,
+    /// How many slots have their event. Of equal costs the longer goes first, so that the search gets to the end.
+    depth: u32,
+    /// The last choice. Of equal lengths the one that was made first goes first.
+    last_chosen: Reverse<u32>,
     /// Where each queue goes on.
-    cursors: Vec<usize>,
+    cursors: Box<[u32]>,
     /// The queue that was drawn from last.
     last: Option<usize>,
 }
 
 impl<'a> OrderSearch<'a> {
     /// More assignments than this are never kept waiting.
-    const MAX_WAITING: usize = 100_000;
+    const MAX_WAITING: usize = 200_000;
+    /// More choices than this are never remembered.
+    const MAX_CHOSEN: usize = 8_000_000;
     /// So many of an agent's events in a row may never have been sequenced.
     const MAX_SKIP: usize = 3;
     /// What it costs to leave one out, to change the agent, and not to follow a name.
@@ -58,25 +75,32 @@ impl<'a> OrderSearch<'a> {
 
     /// Starts the search.
     pub fn new(slots: &'a [Slot], queues: &'a [Queue]) -> Self {
-        let first = State {
-            cost: Reverse(0),
-            picks: Vec::new(),
-            cursors: vec![0; queues.len()],
-            last: None,
-        };
+        let place = queues.iter().enumerate().flat_map(|(agent, queue)| {
+            let events = (0_u32..).zip(&queue.events);
+            events.map(move |(index, (local, candidate))| (*candidate, (agent, index, *local)))
+        });
         Self {
             slots,
             queues,
-            heap: BinaryHeap::from([first]),
+            place: place.collect(),
+            heap: BinaryHeap::from([State {
+                cost: Reverse(0),
+                depth: 0,
+                last_chosen: Reverse(NONE),
+                cursors: vec![0; queues.len()].into(),
+                last: None,
+            }]),
+            chosen: Vec::new(),
             dropped: false,
         }
     }
 
     /// The next assignment: for each slot its candidate. No candidate occurs twice in one.
     pub fn next(&mut self) -> Option<Vec<usize>> {
+        let (slots, queues) = (self.slots, self.queues);
         while let Some(state) = self.heap.pop() {
-            let Some(slot) = self.slots.get(state.picks.len()) else {
-                return Some(state.picks);
+            let Some(slot) = slots.get(state.depth as usize) else {
+                return Some(self.picks(state.last_chosen.0));
             };
             for (rank, choice) in slot.named.iter().enumerate() {
                 let cost = if rank == 0 {
@@ -87,8 +111,8 @@ impl<'a> OrderSearch<'a> {
                 self.follow(&state, slot, choice.candidate, cost);
             }
             let unnamed = slot.named.first().map_or(0, |first| first.weight + Self::UNNAMED);
-            for (agent, queue) in self.queues.iter().enumerate() {
-                let from = state.cursors[agent];
+            for (agent, queue) in queues.iter().enumerate() {
+                let from = state.cursors[agent] as usize;
                 let candidates = queue
                     .events
                     .iter()
@@ -107,38 +131,64 @@ impl<'a> OrderSearch<'a> {
         None
     }
 
+    /// The choices that led to one, first to last.
+    fn picks(&self, mut last: u32) -> Vec<usize> {
+        let mut picks = Vec::with_capacity(self.slots.len());
+        while let Some(chosen) = self.chosen.get(last as usize) {
+            picks.push(chosen.candidate);
+            last = chosen.before;
+        }
+        picks.reverse();
+        picks
+    }
+
+    fn was_chosen(&self, mut last: u32, candidate: usize) -> bool {
+        while let Some(chosen) = self.chosen.get(last as usize) {
+            if chosen.candidate == candidate {
+                return true;
+            }
+            last = chosen.before;
+        }
+        false
+    }
+
     /// Appends a candidate to an assignment, if its agent's order allows it.
     fn follow(&mut self, state: &State, slot: &Slot, candidate: usize, cost: u32) {
-        if state.picks.contains(&candidate) {
-            return;
-        }
-        let place = self.queues.iter().enumerate().find_map(|(agent, queue)| {
-            let index = queue.events.iter().position(|(_, c)| *c == candidate)?;
-            Some((agent, index, queue.events[index].0))
-        });
-        let mut cursors = state.cursors.clone();
         let mut cost = state.cost.0 + cost;
         let mut last = state.last;
-        if let Some((agent, index, local)) = place {
-            let (low, high) = slot.bounds.get(agent).copied().unwrap_or((i64::MIN, i64::MAX));
-            if index < cursors[agent] || local < low || local > high {
-                return;
+        let place = self.place.get(&candidate).copied();
+        match place {
+            Some((agent, index, local)) => {
+                // What was drawn from a queue, and all before it, is behind the cursor.
+                let (low, high) = slot.bounds.get(agent).copied().unwrap_or((i64::MIN, i64::MAX));
+                if index < state.cursors[agent] || local < low || local > high {
+                    return;
+                }
+                if last.is_some_and(|l| l != agent) {
+                    cost += Self::SWITCH;
+                }
+                last = Some(agent);
             }
-            cursors[agent] = index + 1;
-            if last.is_some_and(|l| l != agent) {
-                cost += Self::SWITCH;
-            }
-            last = Some(agent);
+            None if self.was_chosen(state.last_chosen.0, candidate) => return,
+            None => {}
         }
-        if self.heap.len() >= Self::MAX_WAITING {
+        if self.heap.len() >= Self::MAX_WAITING || self.chosen.len() >= Self::MAX_CHOSEN {
             self.dropped = true;
             return;
         }
-        let mut picks = state.picks.clone();
-        picks.push(candidate);
+        let mut cursors = state.cursors.clone();
+        if let Some((agent, index, _)) = place {
+            cursors[agent] = index + 1;
+        }
+        let number = self.chosen.len() as u32;
+        self.chosen.push(Chosen {
+            before: state.last_chosen.0,
+            candidate,
+        });
         self.heap.push(State {
             cost: Reverse(cost),
-            picks,
+            depth: state.depth + 1,
+            last_chosen: Reverse(number),
             cursors,
             last,
         });

@@ -5,17 +5,21 @@
 //! supplied the events. Claims and pointers only order the guesses. What no root decides is graded by
 //! receipts, then by who agrees with whom. This module takes values and returns values.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 use outbox_sync::OutboxStatus;
-use ves::merkle::{self, leaf_hash};
+use ves::merkle::leaf_hash;
 use ves::{AgentId, BatchId, EventId, Hash32, SignatureCheck, StreamKey, Timestamp};
 
 use crate::evidence::{HolderId, Holders, Saying, StreamEvidence};
+use crate::facts::{self, Facts, History, Known};
 use crate::grade::Grade;
 use crate::guesses::{BestFirst, Choice};
-use crate::orders::{OrderSearch, Queue, Slot};
+use crate::orders::{self, OrderSearch, Queue};
+use crate::solve::{self, Allowance, Choices, Ended, Paths, Slot};
+use crate::trust::Trust;
 
 /// A batch whose root is known, with at least one missing position.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub struct Target {
     pub grade: Grade,
     /// Leaves of the positions that the log has.
     pub present: BTreeMap<u64, Hash32>,
+    /// When the events of those positions were numbered.
+    pub times: BTreeMap<u64, Timestamp>,
 }
 
 /// How much work the search may do.
@@ -39,6 +45,8 @@ pub struct Budget {
     pub tries: u64,
     /// Hashes computed for one batch; bounds the work on large batches.
     pub hashes: u64,
+    /// When to stop searching, whatever is left.
+    pub until: Option<Instant>,
 }
 
 impl Default for Budget {
@@ -46,6 +54,7 @@ impl Default for Budget {
         Self {
             tries: 20_000,
             hashes: 20_000_000,
+            until: None,
         }
     }
 }
@@ -62,6 +71,8 @@ pub enum Outcome {
     NoCandidate {
         /// The positions, as ranges.
         positions: Vec<RangeInclusive<u64>>,
+        /// The search in the agents' own order was not finished, and why.
+        limit: Option<Limit>,
     },
     /// Every combination of the named events was tried, and none gives the root.
     NoMatch {
@@ -72,7 +83,18 @@ pub enum Outcome {
     BudgetSpent {
         /// Roots computed.
         tries: u64,
+        /// What of it ran out.
+        limit: Limit,
     },
+}
+
+/// What ends a search early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The number of combinations to try.
+    Candidates,
+    /// The time.
+    Seconds,
 }
 
 /// An event at its position.
@@ -104,7 +126,7 @@ pub struct Open {
 }
 
 /// The judgement on all missing positions of a stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Judgement {
     /// Positions with their event, ascending. Every position and every event occurs once.
     pub placements: Vec<Placement>,
@@ -112,29 +134,45 @@ pub struct Judgement {
     pub open: Vec<Open>,
     /// What became of each target, by batch.
     pub outcomes: Vec<(BatchId, Outcome)>,
+    /// How often each holder's word of each kind turned out wrong.
+    pub refuted: BTreeMap<(HolderId, Saying), u64>,
+}
+
+/// What is asked about a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The stream.
+    pub stream: &'a StreamKey,
+    /// Its gaps, ascending and disjoint.
+    pub missing: &'a [RangeInclusive<u64>],
+    /// The batches with a known root that touch them.
+    pub targets: &'a [Target],
+    /// Where the events of its entities stand.
+    pub history: &'a History,
 }
 
 /// Judges the missing positions of a stream.
 ///
-/// `missing` are the stream's gaps, ascending and disjoint; `targets` the batches with a known root that
-/// touch them. Work and memory grow with the evidence, not with the width of a gap: a false claim of
+/// Work and memory grow with the evidence, not with the width of a gap: a false claim of
 /// number 2^60 costs no more than a true one.
 pub fn judge(
-    stream: &StreamKey,
-    missing: &[RangeInclusive<u64>],
-    targets: &[Target],
+    question: &Question<'_>,
     evidence: &StreamEvidence,
     holders: &Holders,
     budget: Budget,
 ) -> Judgement {
-    let mut judge = Judge::new(stream, missing, evidence, holders);
+    let targets = question.targets;
+    let mut judge = Judge::new(question, evidence, holders);
     // Anchored roots first; within a grade, a batch solved takes its events out of the others' guesses.
     for grade in [Grade::Proven, Grade::Receipted, Grade::Committed] {
         if grade == Grade::Receipted {
             judge.place_receipted();
             continue;
         }
-        judge.solve_all(targets.iter().filter(|t| t.grade == grade), budget);
+        judge.solve_all(
+            targets.iter().filter(|t| t.grade == grade && !t.range.is_empty()),
+            budget,
+        );
     }
     judge.place_claimed();
     judge.finish()
@@ -143,50 +181,89 @@ pub fn judge(
 /// For at most so many missing positions of a batch the agents' own order is tried.
 const MAX_UNNAMED: u64 = 64;
 
+/// For each guess that may be tried so many may be passed over without being tried, since they contradict facts.
+const SKIPPED: u64 = 5;
+
 /// The work on one target.
-struct Attempt {
-    root: Hash32,
-    offset: u64,
-    /// The batch's leaves; those of missing positions are replaced by each guess.
-    leaves: Vec<Hash32>,
-    tries: u64,
-    max_tries: u64,
+struct Attempt<'t> {
+    target: &'t Target,
+    allowance: Allowance,
 }
 
-impl Attempt {
-    fn new(judge: &Judge<'_>, target: &Target, budget: Budget) -> Self {
-        let width = (target.range.end() - target.range.start()).saturating_add(1);
-        let known = target.present.len() as u64 + judge.evidence.candidates.len() as u64;
-        // A batch that all candidates together cannot fill has no root to try: a hostile one may be wider than memory.
-        let leaves = if width > known {
-            Vec::new()
-        } else {
-            let leaf = |position: u64| match (target.present.get(&position), judge.placed.get(&position)) {
-                (Some(leaf), _) => *leaf,
-                (None, Some(placement)) => judge.leaf(position, placement.candidate),
-                (None, None) => Hash32::ZERO,
-            };
-            target.range.clone().map(leaf).collect()
-        };
-        let hashes_each = 2 * leaves.len() as u64;
-        let max_tries = budget.tries.min(budget.hashes / hashes_each.max(1)).max(1);
+impl<'t> Attempt<'t> {
+    fn new(target: &'t Target, budget: Budget) -> Self {
         Self {
-            root: target.root,
-            offset: *target.range.start(),
-            leaves,
-            tries: 0,
-            max_tries,
+            target,
+            allowance: Allowance {
+                tried: 0,
+                tries: 0,
+                until: budget.until,
+            },
         }
     }
 
-    fn spent(&self) -> bool {
-        self.tries >= self.max_tries
+    /// Allows what the budget gives for one search.
+    fn allow(&mut self, budget: Budget, paths: &Paths) {
+        self.allowance.tries = budget.tries.min(budget.hashes / paths.cost()).max(1);
+    }
+}
+
+/// The open positions of a batch, with the leaves of their candidates as far as guesses named them.
+struct OpenSlots<'j, 'a> {
+    judge: &'j Judge<'a>,
+    positions: Vec<u64>,
+    slots: Vec<Slot>,
+    numbers: Vec<HashMap<usize, u32>>,
+}
+
+impl<'j, 'a> OpenSlots<'j, 'a> {
+    fn new(judge: &'j Judge<'a>, positions: &[u64]) -> Self {
+        Self {
+            judge,
+            positions: positions.to_vec(),
+            slots: vec![Slot::default(); positions.len()],
+            numbers: vec![HashMap::new(); positions.len()],
+        }
+    }
+
+    /// A guess of candidates, in the choices' numbers.
+    fn guess(slots: &mut dyn Choices, picks: &[usize]) -> Vec<u32> {
+        picks
+            .iter()
+            .enumerate()
+            .map(|(slot, candidate)| slots.choice(slot, *candidate))
+            .collect()
+    }
+
+    fn candidates(&self, guess: &[u32]) -> Vec<usize> {
+        let named = |(slot, choice): (usize, &u32)| {
+            let numbers = &self.numbers[slot];
+            numbers
+                .iter()
+                .find_map(|(candidate, n)| (n == choice).then_some(*candidate))
+        };
+        guess.iter().enumerate().filter_map(named).collect()
+    }
+}
+
+impl Choices for OpenSlots<'_, '_> {
+    fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    fn choice(&mut self, slot: usize, candidate: usize) -> u32 {
+        let leaves = &mut self.slots[slot].leaves;
+        *self.numbers[slot].entry(candidate).or_insert_with(|| {
+            leaves.push(self.judge.leaf(self.positions[slot], candidate));
+            leaves.len() as u32 - 1
+        })
     }
 }
 
 struct Judge<'a> {
     stream: &'a StreamKey,
     missing: &'a [RangeInclusive<u64>],
+    history: &'a History,
     evidence: &'a StreamEvidence,
     holders: &'a Holders,
     placed: BTreeMap<u64, Placement>,
@@ -195,15 +272,11 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(
-        stream: &'a StreamKey,
-        missing: &'a [RangeInclusive<u64>],
-        evidence: &'a StreamEvidence,
-        holders: &'a Holders,
-    ) -> Self {
+    fn new(question: &Question<'a>, evidence: &'a StreamEvidence, holders: &'a Holders) -> Self {
         Self {
-            stream,
-            missing,
+            stream: question.stream,
+            missing: question.missing,
+            history: question.history,
             evidence,
             holders,
             placed: BTreeMap::new(),
@@ -282,89 +355,234 @@ impl<'a> Judge<'a> {
     }
 
     fn solve_all<'t>(&mut self, targets: impl Iterator<Item = &'t Target>, budget: Budget) {
-        let mut open: Vec<&Target> = targets.collect();
+        let mut open: Vec<(&Target, Option<u64>, Option<u64>)> = targets.map(|t| (t, None, None)).collect();
+        // A solved batch takes its events out of the guesses for the others: then these are worth another try.
+        let mut solved = 0_u64;
         loop {
             let before = open.len();
-            open.retain(|target| !self.solve(target, budget));
-            // A solved batch takes its events out of the guesses for the others: go round again.
-            if open.is_empty() || open.len() == before {
-                return;
+            open.retain_mut(|(target, tried, _)| {
+                if tried.replace(solved) == Some(solved) || !self.solve_by_names(target, budget) {
+                    return true;
+                }
+                solved += 1;
+                false
+            });
+            if open.len() < before {
+                continue;
+            }
+            // What nobody names rightly may follow from the agents' own order.
+            let by_order = open.iter_mut().position(|(target, _, tried)| {
+                tried.replace(solved) != Some(solved) && self.solve_by_orders(target, budget)
+            });
+            match by_order {
+                Some(index) => {
+                    open.remove(index);
+                    solved += 1;
+                }
+                None => return,
             }
         }
     }
 
-    fn solve(&mut self, target: &Target, budget: Budget) -> bool {
-        let width = (target.range.end() - target.range.start()).saturating_add(1);
-        let known = target.present.len() + self.placed.range(target.range.clone()).count();
-        let named = self.named_positions(target);
-        let mut attempt = Attempt::new(self, target, budget);
-        let missing = width - (known as u64).min(width);
-        let outcome = if missing > named.len() as u64 {
+    fn solve_by_names(&mut self, target: &Target, budget: Budget) -> bool {
+        let mut attempt = Attempt::new(target, budget);
+        let positions: Vec<u64> = self.named_positions(target).into_iter().collect();
+        let outcome = if self.open_in(target) > positions.len() as u64 {
             Outcome::NoCandidate {
-                positions: self.nameless(target, &named),
+                positions: self.nameless(target, &positions),
+                limit: None,
             }
         } else {
-            let positions: Vec<u64> = named.into_iter().collect();
-            match self.try_names(&positions, &mut attempt) {
-                Ok(picked) => return self.solved(target, positions, picked, attempt.tries),
-                Err(outcome) => outcome,
+            match self.try_names(&positions, &mut attempt, budget) {
+                (Some(picked), _) => return self.solved(target, positions, picked, attempt.allowance.tried),
+                (None, outcome) => outcome,
             }
-        };
-        // What nobody names rightly may follow from the agents' own order.
-        if missing <= MAX_UNNAMED {
-            let positions: Vec<u64> = target
-                .range
-                .clone()
-                .filter(|p| !target.present.contains_key(p) && !self.placed.contains_key(p))
-                .collect();
-            if let Some(picked) = self.try_orders(&positions, &mut attempt) {
-                return self.solved(target, positions, picked, attempt.tries);
-            }
-        }
-        let outcome = match outcome {
-            Outcome::NoCandidate { positions } => Outcome::NoCandidate { positions },
-            _ if attempt.spent() => Outcome::BudgetSpent { tries: attempt.tries },
-            Outcome::NoMatch { .. } => Outcome::NoMatch { tries: attempt.tries },
-            other => other,
         };
         self.outcomes.insert(target.batch_id, outcome);
         false
     }
 
-    /// Tries the events that are named for the positions, likeliest first.
-    fn try_names(&self, positions: &[u64], attempt: &mut Attempt) -> Result<Vec<usize>, Outcome> {
-        let choices: Vec<Vec<Choice>> = positions.iter().map(|p| self.choices(*p)).collect();
-        let mut guesses = BestFirst::new(&choices);
-        while let Some(guess) = guesses.next() {
-            let picked: Vec<usize> = guess
-                .iter()
-                .zip(&choices)
-                .map(|(&i, c)| c[i as usize].candidate)
-                .collect();
-            let ids: BTreeSet<EventId> = picked.iter().map(|&c| self.event_of(c)).collect();
-            if ids.len() < picked.len() {
-                guesses.skipped += 1;
-                if guesses.skipped > 50 * attempt.max_tries {
-                    break;
+    fn solve_by_orders(&mut self, target: &Target, budget: Budget) -> bool {
+        if self.open_in(target) > MAX_UNNAMED {
+            return false;
+        }
+        let mut attempt = Attempt::new(target, budget);
+        let positions: Vec<u64> = target
+            .range
+            .clone()
+            .filter(|p| !target.present.contains_key(p) && !self.placed.contains_key(p))
+            .collect();
+        let (found, ended) = self.try_orders(&positions, &mut attempt, budget);
+        let tried = attempt.allowance.tried;
+        let outcome = self.outcomes.get_mut(&target.batch_id);
+        if let Some(Outcome::NoMatch { tries } | Outcome::BudgetSpent { tries, .. }) = outcome {
+            *tries += tried;
+        }
+        if let Some(picked) = found {
+            let tries = match self.outcomes.get(&target.batch_id) {
+                Some(Outcome::NoMatch { tries } | Outcome::BudgetSpent { tries, .. }) => *tries,
+                _ => tried,
+            };
+            return self.solved(target, positions, picked, tries);
+        }
+        if let Some(Outcome::BudgetSpent { limit: spent, .. }) = ended {
+            match self.outcomes.get_mut(&target.batch_id) {
+                Some(Outcome::NoCandidate { limit, .. }) => *limit = Some(spent),
+                Some(outcome @ Outcome::NoMatch { .. }) => {
+                    if let Outcome::NoMatch { tries } = *outcome {
+                        *outcome = Outcome::BudgetSpent { tries, limit: spent };
+                    }
                 }
-                continue;
-            }
-            if self.root_is_equal(positions, &picked, attempt) {
-                return Ok(picked);
-            }
-            if attempt.spent() {
-                return Err(Outcome::BudgetSpent { tries: attempt.tries });
+                _ => {}
             }
         }
-        Err(if guesses.is_exhausted() {
-            Outcome::NoMatch { tries: attempt.tries }
-        } else {
-            Outcome::BudgetSpent { tries: attempt.tries }
-        })
+        false
+    }
+
+    /// How many positions of a batch have no event yet.
+    fn open_in(&self, target: &Target) -> u64 {
+        let width = (target.range.end() - target.range.start()).saturating_add(1);
+        let known = target.present.len() + self.placed.range(target.range.clone()).count();
+        width - (known as u64).min(width)
+    }
+
+    /// The open positions' paths in the batch's tree. `None` if all candidates together cannot fill the batch: a
+    /// hostile anchor may be wider than memory.
+    fn paths(&self, target: &Target, positions: &[u64]) -> Option<Paths> {
+        let width = (target.range.end() - target.range.start()).saturating_add(1);
+        let known = target.present.len() as u64 + self.evidence.candidates.len() as u64;
+        if width > known {
+            return None;
+        }
+        let leaf = |position: u64| match (target.present.get(&position), self.placed.get(&position)) {
+            (Some(leaf), _) => *leaf,
+            (None, Some(placement)) => self.leaf(position, placement.candidate),
+            (None, None) => Hash32::ZERO,
+        };
+        let leaves: Vec<Hash32> = target.range.clone().map(leaf).collect();
+        let start = *target.range.start();
+        let open: Vec<usize> = positions.iter().map(|p| (p - start) as usize).collect();
+        Paths::new(&leaves, &open)
+    }
+
+    /// Where each agent's events stand already, in the log and by what was placed.
+    fn order(&self) -> BTreeMap<AgentId, BTreeMap<u64, i64>> {
+        let mut known = self.evidence.known_order.clone();
+        for placement in self.placed.values() {
+            let candidate = &self.evidence.candidates[placement.candidate];
+            if let Some(local) = candidate.local_seq {
+                known
+                    .entry(candidate.event.source_agent_id)
+                    .or_default()
+                    .insert(placement.position, local);
+            }
+        }
+        known
+    }
+
+    fn facts(
+        &self,
+        target: &Target,
+        positions: &[u64],
+        candidates: impl Iterator<Item = usize>,
+        order: &BTreeMap<AgentId, BTreeMap<u64, i64>>,
+    ) -> Facts {
+        let placed = self.placed.values().map(|p| (p.position, p.candidate)).collect();
+        let known = Known {
+            order,
+            times: &target.times,
+            history: self.history,
+            placed: &placed,
+            missing: self.missing,
+        };
+        Facts::new(positions, candidates, self.evidence, &known)
+    }
+
+    /// Tries the events that are named for the positions, likeliest first: at first those guesses that contradict no
+    /// fact, then the others.
+    fn try_names(
+        &self,
+        positions: &[u64],
+        attempt: &mut Attempt<'_>,
+        budget: Budget,
+    ) -> (Option<Vec<usize>>, Outcome) {
+        let choices: Vec<Vec<Choice>> = positions.iter().map(|p| self.choices(*p)).collect();
+        let Some(paths) = self.paths(attempt.target, positions) else {
+            let positions = vec![attempt.target.range.clone()];
+            let limit = None;
+            return (None, Outcome::NoCandidate { positions, limit });
+        };
+        attempt.allow(budget, &paths);
+        let all: BTreeSet<usize> = choices.iter().flatten().map(|c| c.candidate).collect();
+        let facts = self.facts(attempt.target, positions, all.into_iter(), &self.order());
+        let mut slots = OpenSlots::new(self, positions);
+        let most_skipped = budget.tries.saturating_mul(SKIPPED);
+        let mut put_back = 0;
+        for fitting in [true, false] {
+            if !fitting && put_back == 0 {
+                break;
+            }
+            let mut guesses = BestFirst::new(&choices);
+            let (mut skipped, mut cut_short) = (0, false);
+            let ended = solve::search(
+                &paths,
+                &mut slots,
+                &attempt.target.root,
+                &mut attempt.allowance,
+                |slots| {
+                    loop {
+                        let guess = guesses.next()?;
+                        let picked: Vec<usize> = guess
+                            .iter()
+                            .zip(&choices)
+                            .map(|(&i, c)| c[i as usize].candidate)
+                            .collect();
+                        let once = facts.each_once(&picked);
+                        if once && facts.allow(&picked) == fitting {
+                            return Some(OpenSlots::guess(slots, &picked));
+                        }
+                        put_back += u64::from(once && fitting);
+                        skipped += 1;
+                        let late =
+                            skipped % 4096 == 0 && budget.until.is_some_and(|until| Instant::now() >= until);
+                        if skipped > most_skipped || late {
+                            cut_short = true;
+                            return None;
+                        }
+                    }
+                },
+            );
+            let tries = attempt.allowance.tried;
+            match ended {
+                Ended::Found(guess) => {
+                    return (Some(slots.candidates(&guess)), Outcome::Solved { tries });
+                }
+                Ended::Exhausted if cut_short || !guesses.is_exhausted() => {
+                    let limit = Limit::Candidates;
+                    return (None, Outcome::BudgetSpent { tries, limit });
+                }
+                Ended::Exhausted => {}
+                Ended::Candidates => {
+                    let limit = Limit::Candidates;
+                    return (None, Outcome::BudgetSpent { tries, limit });
+                }
+                Ended::Seconds => {
+                    let limit = Limit::Seconds;
+                    return (None, Outcome::BudgetSpent { tries, limit });
+                }
+            }
+        }
+        let tries = attempt.allowance.tried;
+        (None, Outcome::NoMatch { tries })
     }
 
     /// Tries events in their agents' own order, where names are missing or wrong.
-    fn try_orders(&self, positions: &[u64], attempt: &mut Attempt) -> Option<Vec<usize>> {
+    fn try_orders(
+        &self,
+        positions: &[u64],
+        attempt: &mut Attempt<'_>,
+        budget: Budget,
+    ) -> (Option<Vec<usize>>, Option<Outcome>) {
         let mut agents: BTreeMap<AgentId, Queue> = BTreeMap::new();
         for (index, candidate) in self.evidence.candidates.iter().enumerate() {
             let free = !self.used.contains(&candidate.event.event_id)
@@ -377,40 +595,19 @@ impl<'a> Judge<'a> {
                     .push((local, index));
             }
         }
-        if agents.is_empty() {
-            return None;
-        }
-        // Where each agent's events stand already, in the log and by what was placed.
-        let mut known = self.evidence.known_order.clone();
-        for placement in self.placed.values() {
-            let candidate = &self.evidence.candidates[placement.candidate];
-            if let Some(local) = candidate.local_seq {
-                known
-                    .entry(candidate.event.source_agent_id)
-                    .or_default()
-                    .insert(placement.position, local);
-            }
-        }
-        let (known, nothing) = (&known, &BTreeMap::new());
-        let bounds = |position: u64| {
-            agents.keys().map(move |agent| {
-                let known = known.get(agent).unwrap_or(nothing);
-                let low = known
-                    .range(..position)
-                    .next_back()
-                    .map_or(i64::MIN, |(_, local)| *local);
-                let high = known
-                    .range(position..)
-                    .next()
-                    .map_or(i64::MAX, |(_, local)| *local);
-                (low, high)
-            })
+        let (false, Some(paths)) = (agents.is_empty(), self.paths(attempt.target, positions)) else {
+            return (None, None);
         };
-        let slots: Vec<Slot> = positions
+        attempt.allow(budget, &paths);
+        let order = self.order();
+        let slots: Vec<orders::Slot> = positions
             .iter()
-            .map(|&p| Slot {
+            .map(|&p| orders::Slot {
                 named: self.choices(p),
-                bounds: bounds(p).collect(),
+                bounds: agents
+                    .keys()
+                    .map(|agent| facts::bounds(order.get(agent), p))
+                    .collect(),
             })
             .collect();
         let queues: Vec<Queue> = agents
@@ -421,24 +618,40 @@ impl<'a> Judge<'a> {
                 Queue { events }
             })
             .collect();
+        let named = slots.iter().flat_map(|s| s.named.iter().map(|c| c.candidate));
+        let queued = queues.iter().flat_map(|q| q.events.iter().map(|(_, c)| *c));
+        let all: BTreeSet<usize> = named.chain(queued).collect();
+        let facts = self.facts(attempt.target, positions, all.into_iter(), &order);
         let mut search = OrderSearch::new(&slots, &queues);
-        attempt.max_tries = attempt.max_tries.saturating_mul(2);
-        while !attempt.spent() {
-            let picked = search.next()?;
-            let ids: BTreeSet<EventId> = picked.iter().map(|&c| self.event_of(c)).collect();
-            if ids.len() == picked.len() && self.root_is_equal(positions, &picked, attempt) {
-                return Some(picked);
-            }
+        let mut open = OpenSlots::new(self, positions);
+        let mut skipped = 0_u64;
+        let ended = solve::search(
+            &paths,
+            &mut open,
+            &attempt.target.root,
+            &mut attempt.allowance,
+            |slots| {
+                loop {
+                    let picked = search.next()?;
+                    if facts.each_once(&picked) && facts.allow(&picked) {
+                        return Some(OpenSlots::guess(slots, &picked));
+                    }
+                    skipped += 1;
+                    if skipped > budget.tries.saturating_mul(SKIPPED) {
+                        return None;
+                    }
+                }
+            },
+        );
+        let tries = attempt.allowance.tried;
+        let spent = |limit| (None, Some(Outcome::BudgetSpent { tries, limit }));
+        match ended {
+            Ended::Found(guess) => (Some(open.candidates(&guess)), None),
+            Ended::Exhausted if search.dropped => spent(Limit::Candidates),
+            Ended::Exhausted => (None, Some(Outcome::NoMatch { tries })),
+            Ended::Candidates => spent(Limit::Candidates),
+            Ended::Seconds => spent(Limit::Seconds),
         }
-        None
-    }
-
-    fn root_is_equal(&self, positions: &[u64], picked: &[usize], attempt: &mut Attempt) -> bool {
-        attempt.tries += 1;
-        for (position, candidate) in positions.iter().zip(picked) {
-            attempt.leaves[(position - attempt.offset) as usize] = self.leaf(*position, *candidate);
-        }
-        merkle::root(&attempt.leaves) == Some(attempt.root)
     }
 
     fn solved(&mut self, target: &Target, positions: Vec<u64>, picked: Vec<usize>, tries: u64) -> bool {
@@ -474,7 +687,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The target's missing positions without any choice, as ranges.
-    fn nameless(&self, target: &Target, named: &BTreeSet<u64>) -> Vec<RangeInclusive<u64>> {
+    fn nameless(&self, target: &Target, named: &[u64]) -> Vec<RangeInclusive<u64>> {
         let taken: BTreeSet<u64> = target
             .present
             .keys()
@@ -527,7 +740,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Grades what is left by who says what: an event and a position that name each other and nothing
-    /// else are corroborated or claimed; everything else stays open.
+    /// else are corroborated or claimed, if a word for it can be trusted; everything else stays open.
     fn place_claimed(&mut self) {
         let evidence = self.evidence;
         // Where else an event without a place is claimed to have been, among positions still missing.
@@ -539,7 +752,7 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        let refuted = self.refuted();
+        let trust = self.trust();
         let mut found: Vec<(u64, usize, Grade, String)> = Vec::new();
         for (&position, claims) in &evidence.claims {
             if !self.is_missing(position) || self.placed.contains_key(&position) {
@@ -562,8 +775,7 @@ impl<'a> Judge<'a> {
             if !evidence.candidates[candidate].signature.is_valid() {
                 continue;
             }
-            // Who was wrong elsewhere is not believed alone.
-            if live.iter().all(|c| refuted.contains_key(&(c.holder, c.saying))) {
+            if live.iter().all(|c| trust.doubt(position, c).is_some()) {
                 continue;
             }
             let who: BTreeSet<_> = live.iter().map(|c| c.holder).collect();
@@ -583,6 +795,16 @@ impl<'a> Judge<'a> {
         for (position, candidate, grade, basis) in found {
             self.put(position, candidate, grade, basis);
         }
+    }
+
+    /// Which words can be trusted, by what is placed so far.
+    fn trust(&self) -> Trust {
+        let there = |event_id: EventId, position: u64| {
+            self.placed
+                .get(&position)
+                .is_some_and(|p| self.event_of(p.candidate) == event_id)
+        };
+        Trust::new(self.evidence, self.history, self.refuted(), &there)
     }
 
     /// How often each holder's word of each kind turned out wrong: about events that the log has or that have their
@@ -609,7 +831,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Says of a claimed position without an event why it has none.
-    fn describe_open(&self, position: u64, refuted: &BTreeMap<(HolderId, Saying), u64>) -> Open {
+    fn describe_open(&self, position: u64, trust: &Trust) -> Open {
         let claims = self.evidence.claims.get(&position).map_or(&[][..], Vec::as_slice);
         let rivals: BTreeSet<EventId> = claims
             .iter()
@@ -629,17 +851,18 @@ impl<'a> Judge<'a> {
                 ),
                 &[candidate] => match &self.evidence.candidates[candidate].signature {
                     SignatureCheck::Valid => {
-                        let wrong = claims
+                        let doubts = claims
                             .iter()
                             .filter(|c| c.event_id == event_id)
-                            .map(|c| (c.holder, refuted.get(&(c.holder, c.saying)).copied().unwrap_or(0)))
-                            .min_by_key(|(_, wrong)| *wrong);
-                        let reason = match wrong {
-                            Some((holder, wrong)) if wrong > 0 => format!(
-                                "only {} claims event {event_id} for it, and was wrong about {wrong} other(s)",
+                            .map(|c| trust.doubt(position, c).map(|doubt| (c.holder, doubt)));
+                        // If one word could be trusted, something else is in the way.
+                        let doubts: Option<Vec<_>> = doubts.collect();
+                        let reason = match doubts.and_then(|d| d.into_iter().next()) {
+                            Some((holder, doubt)) => format!(
+                                "only {} claims event {event_id} for it, {doubt}",
                                 self.holders.name(holder)
                             ),
-                            _ => format!("event {event_id} is claimed to be at several positions"),
+                            None => format!("event {event_id} is claimed to be at several positions"),
                         };
                         (Grade::Contested, reason)
                     }
@@ -671,7 +894,7 @@ impl<'a> Judge<'a> {
 
     fn finish(self) -> Judgement {
         let mut open = Vec::new();
-        let refuted = self.refuted();
+        let trust = self.trust();
         for gap in self.missing {
             let claimed: BTreeSet<u64> = self.evidence.claims.range(gap.clone()).map(|(p, _)| *p).collect();
             let known = claimed
@@ -688,11 +911,12 @@ impl<'a> Judge<'a> {
                 });
             }
             let unplaced = claimed.into_iter().filter(|p| !self.placed.contains_key(p));
-            open.extend(unplaced.map(|p| self.describe_open(p, &refuted)));
+            open.extend(unplaced.map(|p| self.describe_open(p, &trust)));
         }
         open.sort_by_key(|o| *o.range.start());
         Judgement {
             open,
+            refuted: self.refuted(),
             outcomes: self.outcomes.into_iter().collect(),
             placements: self.placed.into_values().collect(),
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
@@ -10,20 +11,24 @@ use event_log::View;
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
+use crate::accept_keys::{self, Accepted, KeySources, PlannedKey, RefusedKey, Vouched};
+use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
-use crate::placement::{Budget, Judgement, Outcome, Placement, judge};
+use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
 use crate::plan_file::{
     KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
-    PlannedEvent, PlannedOpen, PlannedStream, SCHEMA,
+    PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
 };
+use crate::reissue::{self, OnReissue};
 use crate::survey::{Survey, SurveyInput};
+use crate::tombstone::{self, FillInput, Filling, PlannedTombstone, RecoveryAgents, TombstoneOptions};
 
 /// What the operator decides.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
     /// The weakest grade to use.
     pub accept: Accept,
@@ -31,6 +36,16 @@ pub struct PlanOptions {
     pub floor: Option<FloorChoice>,
     /// How much work the search for placements may do.
     pub budget: Budget,
+    /// How long it may search in all, reading not counted.
+    pub solve_for: Option<Duration>,
+    /// What to do about numbers that were given out twice; `None`: show them and leave them.
+    pub on_reissue: Option<OnReissue>,
+    /// Whether events that were never sequenced get the numbers after the floor.
+    pub append: Option<AppendOptions>,
+    /// Where keys that the log lost are taken from.
+    pub accept_keys: KeySources,
+    /// Whether lost positions are filled with tombstones, and by whom.
+    pub fill: Option<TombstoneOptions>,
 }
 
 /// The plan in numbers, for people and for scripts. Documented in docs/plan.md.
@@ -75,6 +90,20 @@ pub struct PlanTotals {
     pub open_by_grade: BTreeMap<Grade, u64>,
     /// Events that their agents still have to push: never numbered, as far as anybody knows.
     pub never_sequenced: u64,
+    /// Numbers that were given out twice.
+    pub reissued: u64,
+    /// Of these, how many the plan leaves as they are.
+    pub reissued_left: u64,
+    /// Events that get another number.
+    pub moves: u64,
+    /// Events that were never sequenced and get the numbers after the floor.
+    pub appended: u64,
+    /// Events that wait and are not appended.
+    pub left_out: u64,
+    /// Keys that are registered again.
+    pub keys: u64,
+    /// Lost positions that are filled with tombstones.
+    pub tombstones: u64,
 }
 
 /// One stream of the plan.
@@ -108,6 +137,43 @@ pub struct StreamSummary {
     pub open: Vec<PlannedOpen>,
     /// Events that their agents still have to push.
     pub never_sequenced: u64,
+    /// Numbers that were given out twice.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reissued: u64,
+    /// What the plan does about them, or what it costs to do nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reissue_note: Option<String>,
+    /// Both histories, number by number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reissue: Vec<PlannedReissue>,
+    /// Events that get another number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<PlannedMove>,
+    /// Commitments that go, since they are over events that move.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<PlannedSuperseded>,
+    /// Events that were never sequenced and get the numbers after the floor.
+    pub appended: u64,
+    /// Events that wait and are not appended, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// Lost positions that are filled with tombstones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filled: Vec<PlannedOpen>,
+    /// Positions that are not filled since the root of their batch is known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_filled_root_known: u64,
+    /// Keys that are registered again, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<PlannedKey>,
+    /// Keys that somebody vouches for and that are not registered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys_refused: Vec<RefusedKey>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What became of one batch.
@@ -128,13 +194,25 @@ pub struct BatchSummary {
 pub struct StreamPlan {
     /// The line that opens its section.
     pub header: PlannedStream,
+    /// The keys that its events need and the log lost.
+    pub keys: Vec<PlannedKey>,
+    /// Numbers that were given out twice, ascending.
+    pub reissues: Vec<PlannedReissue>,
+    /// Commitments that go.
+    pub superseded: Vec<PlannedSuperseded>,
+    /// Events that get another number, by the number that they have.
+    pub moves: Vec<PlannedMove>,
     /// Its events, ascending.
     pub events: Vec<PlannedEvent>,
+    /// Its tombstones, ascending.
+    pub tombstones: Vec<PlannedTombstone>,
     /// Its commitments, ascending.
     pub commitments: Vec<PlannedCommitment>,
     /// What follows from the events and is put right beside them.
     pub bookkeeping: PlannedBookkeeping,
-    /// What stays open, ascending.
+    /// What is appended, ascending, and what waits and is not.
+    pub appending: Appending,
+    /// What stays open or is filled with tombstones, ascending.
     pub open: Vec<PlannedOpen>,
     /// In numbers.
     pub summary: StreamSummary,
@@ -144,8 +222,13 @@ impl StreamPlan {
     /// True if there is something to do.
     pub fn changes(&self) -> bool {
         !self.events.is_empty()
+            || !self.moves.is_empty()
+            || !self.superseded.is_empty()
             || !self.commitments.is_empty()
             || !self.bookkeeping.is_empty()
+            || !self.appending.events.is_empty()
+            || !self.keys.is_empty()
+            || !self.tombstones.is_empty()
             || self.header.counter_after != self.header.counter_before
     }
 }
@@ -170,7 +253,10 @@ pub async fn plan(
     cancel: &Cancel,
 ) -> Result<PlanSummary, RecoveryError> {
     let made_at = view.database_time().await?;
-    let survey = Survey::take(view, input, progress, cancel).await?;
+    let mut survey = Survey::take(view, input, progress, cancel).await?;
+    let mut vouched = Vouched::hear(&options.accept_keys, &survey.collected.peer_keys, &survey.keys)?;
+    let mut named = BTreeSet::new();
+    let mut agents = RecoveryAgents::default();
     let header = PlanHeader {
         schema: SCHEMA.into(),
         made_at,
@@ -185,6 +271,7 @@ pub async fn plan(
             .map(|h| h.path.clone())
             .chain(input.anchors.iter().map(|path| path.display().to_string()))
             .collect(),
+        append: options.append.map(|append| describe_append(&append)),
     };
     let io = |source| RecoveryError::Io {
         path: "the plan".into(),
@@ -194,32 +281,95 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    let budget = Budget {
+        until: options
+            .solve_for
+            .and_then(|time| Instant::now().checked_add(time)),
+        ..options.budget
+    };
     progress.start(
         "planning",
         Some(survey.streams.iter().map(|s| s.event_count).sum()),
     );
-    for state in &survey.streams {
-        let examined = survey.examine(view, state, input, progress, cancel).await?;
+    for state in survey.streams.clone() {
+        let examined = survey.examine(view, &state, input, progress, cancel).await?;
         not_checked.extend(examined.not_checked.iter().cloned());
         let evidence = survey.evidence(&state.stream);
-        let judgement = judge(
-            &state.stream,
-            &examined.missing_ranges(),
-            &examined.targets,
-            evidence,
-            &survey.collected.holders,
-            options.budget,
-        );
-        let plan = plan_stream(view, &examined, evidence, judgement, options, &survey).await?;
+        let holders = &survey.collected.holders;
+        let found = reissue::find(view, &examined, evidence, holders, &survey.keys, budget, cancel).await?;
+        let plan = match &found {
+            Some(reissue) => {
+                reissue
+                    .plan_stream(view, &examined, options, &survey, made_at)
+                    .await?
+            }
+            None => {
+                let missing = examined.missing_ranges();
+                let question = Question {
+                    stream: &state.stream,
+                    missing: &missing,
+                    targets: &examined.targets,
+                    history: &examined.scan.history,
+                };
+                let mut judgement = judge(&question, evidence, holders, budget);
+                let mut accepted = Accepted::default();
+                if !vouched.is_empty() {
+                    let (evidence, holders) = survey.evidence_and_holders(&state.stream);
+                    let accept = options.accept;
+                    accepted = accept_keys::accept(
+                        view,
+                        &mut vouched,
+                        &examined,
+                        evidence,
+                        &judgement,
+                        holders,
+                        accept,
+                    )
+                    .await?;
+                    named.extend(accepted.named.iter().copied());
+                    if accepted.changed {
+                        judgement = judge(&question, evidence, holders, budget);
+                    }
+                    accepted
+                        .keys
+                        .iter()
+                        .for_each(|key| survey.keys.insert(key.key.clone()));
+                }
+                let evidence = survey.evidence(&state.stream);
+                plan_stream(
+                    view,
+                    &examined,
+                    evidence,
+                    judgement,
+                    options,
+                    &survey,
+                    None,
+                    made_at,
+                    accepted,
+                    &mut agents,
+                )
+                .await?
+            }
+        };
         add_totals(&mut totals, &plan);
-        if plan.changes() || !plan.open.is_empty() {
+        let left = !plan.reissues.is_empty()
+            || !plan.appending.left_out.is_empty()
+            || !plan.summary.keys_refused.is_empty();
+        if plan.changes() || !plan.open.is_empty() || left {
             write_stream(&mut writer, &plan).map_err(io)?;
         }
-        if plan.changes() || plan.summary.missing > 0 {
+        if plan.changes() || plan.summary.missing > 0 || left {
             streams.push(plan.summary);
         }
     }
     progress.finish();
+    let not_needed = vouched.not_needed(&named);
+    if not_needed > 0 {
+        not_checked.push(format!(
+            "{not_needed} key(s) that somebody vouches for and that the log lacks or has otherwise: no event names them, \
+             so they are not registered"
+        ));
+    }
     let (_, plan_id) = writer.finish().map_err(io)?;
     Ok(PlanSummary {
         schema: "recovery-plan-summary/1",
@@ -236,14 +386,35 @@ pub async fn plan(
 
 fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std::io::Result<()> {
     writer.line(&PlanLine::Stream(Box::new(plan.header.clone())))?;
+    for key in &plan.keys {
+        writer.line(&PlanLine::Key(Box::new(key.clone())))?;
+    }
+    for reissue in &plan.reissues {
+        writer.line(&PlanLine::Reissue(Box::new(reissue.clone())))?;
+    }
+    for superseded in &plan.superseded {
+        writer.line(&PlanLine::Superseded(superseded.clone()))?;
+    }
+    for moved in &plan.moves {
+        writer.line(&PlanLine::Move(Box::new(moved.clone())))?;
+    }
     for event in &plan.events {
         writer.line(&PlanLine::Event(Box::new(event.clone())))?;
+    }
+    for tombstone in &plan.tombstones {
+        writer.line(&PlanLine::Tombstone(Box::new(tombstone.clone())))?;
     }
     for commitment in &plan.commitments {
         writer.line(&PlanLine::Commitment(Box::new(commitment.clone())))?;
     }
     if !plan.bookkeeping.is_empty() {
         writer.line(&PlanLine::Bookkeeping(Box::new(plan.bookkeeping.clone())))?;
+    }
+    for append in &plan.appending.events {
+        writer.line(&PlanLine::Append(Box::new(append.clone())))?;
+    }
+    for left_out in &plan.appending.left_out {
+        writer.line(&PlanLine::LeftOut(Box::new(left_out.clone())))?;
     }
     for open in &plan.open {
         writer.line(&PlanLine::Open(open.clone()))?;
@@ -266,28 +437,50 @@ fn add_totals(totals: &mut PlanTotals, plan: &StreamPlan) {
         *of_grade = of_grade.saturating_add(open.count());
     }
     totals.never_sequenced += summary.never_sequenced;
+    totals.reissued += summary.reissued;
+    totals.reissued_left += plan.header.reissued;
+    totals.moves += plan.header.moves;
+    totals.appended += summary.appended;
+    totals.left_out += summary.left_out.len() as u64;
+    totals.keys += summary.keys.len() as u64;
+    totals.tombstones += plan.tombstones.len() as u64;
 }
 
-/// Plans one stream from what is known of it and how its missing positions were judged.
+/// Plans one stream from what is known of it and how its missing positions were judged. If the log was written again
+/// from a position on, `rewritten_from`, the times of what stands there say nothing about what belongs there.
 ///
 /// # Errors
 /// What the log's database says; a floor below a proof.
-pub async fn plan_stream(
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a thing of its own, and there is one caller"
+)]
+pub(crate) async fn plan_stream(
     view: &mut View,
     examined: &Examined,
     evidence: &StreamEvidence,
     judgement: Judgement,
     options: &PlanOptions,
     survey: &Survey,
+    rewritten_from: Option<u64>,
+    now: Timestamp,
+    mut accepted: Accepted,
+    agents: &mut RecoveryAgents,
 ) -> Result<StreamPlan, RecoveryError> {
     let stream = examined.state.stream;
     let floor = floor::choose(&examined.witnesses, options.floor)
         .map_err(|source| RecoveryError::Floor { stream, source })?;
     let (used, unused): (Vec<Placement>, Vec<Placement>) = judgement
         .placements
-        .into_iter()
+        .iter()
+        .cloned()
         .partition(|p| options.accept.admits(p.grade));
-    let events = planned_events(view, &stream, evidence, &used).await?;
+    let mut events = planned_events(view, &stream, evidence, &used, rewritten_from).await?;
+    for event in &mut events {
+        if let Some(rests) = accepted.rests_on(&event.event) {
+            event.basis = format!("{}; {rests}", event.basis);
+        }
+    }
     let solved: Vec<PlannedBatch> = examined
         .targets
         .iter()
@@ -310,14 +503,15 @@ pub async fn plan_stream(
 
     let mut open: Vec<PlannedOpen> = judgement
         .open
-        .into_iter()
+        .iter()
         .map(|o| PlannedOpen {
             from: *o.range.start(),
             to: *o.range.end(),
             grade: o.grade,
-            reason: o.reason,
-            rivals: o.rivals,
+            reason: o.reason.clone(),
+            rivals: o.rivals.clone(),
             batch: None,
+            filled: false,
         })
         .collect();
     open.extend(unused.iter().map(|p| PlannedOpen {
@@ -327,12 +521,13 @@ pub async fn plan_stream(
         reason: format!("{}; used with --accept {}", p.basis, p.grade),
         rivals: vec![evidence.candidates[p.candidate].event.event_id],
         batch: None,
+        filled: false,
     }));
     open.sort_by_key(|o| o.from);
-    let open = by_batch(open, &examined.batches);
+    let mut open = by_batch(open, &examined.batches);
 
     let highest_placed = events.last().map(|e| e.sequence);
-    let counter_after = [
+    let counter_placed = [
         examined.state.counter,
         floor.as_ref().map(|f| f.counter),
         highest_placed,
@@ -340,6 +535,46 @@ pub async fn plan_stream(
     .into_iter()
     .flatten()
     .max();
+    let filling = match &options.fill {
+        None => Filling::default(),
+        Some(fill) => {
+            let input = FillInput {
+                examined,
+                options: fill,
+                keys: &survey.keys,
+                placed: &events,
+                counter: counter_placed.unwrap_or(0),
+                now,
+            };
+            tombstone::fill(view, agents, &input, &mut open).await?
+        }
+    };
+    accepted.keys.extend(filling.key);
+    let (filled, still_open): (Vec<PlannedOpen>, Vec<PlannedOpen>) =
+        open.iter().cloned().partition(|o| o.filled);
+    let mut appending = match options.append {
+        None => Appending::default(),
+        Some(append) => {
+            let input = AppendInput {
+                examined,
+                evidence,
+                judgement: &judgement,
+                holders: &survey.collected.holders,
+                keys: &survey.keys,
+                placed: &events,
+                counter: counter_placed.unwrap_or(0),
+                now,
+                options: append,
+            };
+            append::appending(view, &input).await?
+        }
+    };
+    for append in &mut appending.events {
+        if let Some(rests) = accepted.rests_on(&append.event) {
+            append.basis = format!("{}; {rests}", append.basis);
+        }
+    }
+    let counter_after = appending.events.last().map(|e| e.sequence).or(counter_placed);
     let placed_ids: std::collections::HashSet<_> = events.iter().map(|e| e.event.event_id).collect();
     let claimed_ids: std::collections::HashSet<_> =
         evidence.claims.values().flatten().map(|c| c.event_id).collect();
@@ -353,12 +588,13 @@ pub async fn plan_stream(
                 && !claimed_ids.contains(&c.event.event_id)
         })
         .count() as u64;
+    let appended = appending.events.len() as u64;
     let mut bookkeeping = examined.bookkeeping.clone();
     // A command whose event goes back is remembered rightly; one whose event may still turn up keeps its place.
     let commands: BTreeSet<_> = events.iter().filter_map(|e| e.event.command_id).collect();
     bookkeeping
         .forget
-        .retain(|c| open.is_empty() && !commands.contains(c));
+        .retain(|c| still_open.is_empty() && !commands.contains(c));
     let mut by_grade: BTreeMap<Grade, u64> = BTreeMap::new();
     for event in &events {
         *by_grade.entry(event.grade).or_default() += 1;
@@ -387,7 +623,16 @@ pub async fn plan_stream(
         not_heard: survey.not_heard(&examined.scan.tally.agents),
         events: events.len() as u64,
         commitments: commitments.len() as u64,
-        open_positions: open.iter().map(PlannedOpen::count).fold(0, u64::saturating_add),
+        appended,
+        keys: accepted.keys.len() as u64,
+        tombstones: filling.tombstones.len() as u64,
+        open_positions: still_open
+            .iter()
+            .map(PlannedOpen::count)
+            .fold(0, u64::saturating_add),
+        moves: 0,
+        superseded: 0,
+        reissued: 0,
     };
     let summary = StreamSummary {
         stream,
@@ -401,17 +646,44 @@ pub async fn plan_stream(
         counter_after,
         floor,
         bookkeeping: bookkeeping.clone(),
-        open: open.clone(),
-        never_sequenced,
+        open: still_open,
+        filled,
+        not_filled_root_known: filling.root_known,
+        never_sequenced: never_sequenced.saturating_sub(appended),
+        reissued: 0,
+        reissue_note: None,
+        reissue: Vec::new(),
+        moves: Vec::new(),
+        superseded: Vec::new(),
+        appended,
+        left_out: appending.left_out.clone(),
+        keys: accepted.keys.clone(),
+        keys_refused: accepted.refused,
     };
     Ok(StreamPlan {
         header,
+        keys: accepted.keys,
+        reissues: Vec::new(),
+        superseded: Vec::new(),
+        moves: Vec::new(),
         events,
+        tombstones: filling.tombstones,
         commitments,
         bookkeeping,
+        appending,
         open,
         summary,
     })
+}
+
+/// The choice about appending, in words.
+fn describe_append(options: &AppendOptions) -> String {
+    let which = if options.doubtful {
+        "never-sequenced and doubtful"
+    } else {
+        "never-sequenced"
+    };
+    format!("{which}, keys judged {}", options.judge_keys)
 }
 
 /// Cuts open ranges at the bounds of known batches, and names the batch of each part.
@@ -455,20 +727,37 @@ fn by_batch(open: Vec<PlannedOpen>, batches: &[Batch]) -> Vec<PlannedOpen> {
 fn describe_outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Solved { tries } => format!("solved: the root came out equal at guess {tries}"),
-        Outcome::NoCandidate { positions } => {
+        Outcome::NoCandidate { positions, limit } => {
+            let unfinished = match limit {
+                None => String::new(),
+                Some(limit) => format!(
+                    "; the search in the agents' own order was NOT finished: {} ran out",
+                    option_of(*limit)
+                ),
+            };
             format!(
-                "open: nobody names an event that verifies for {}",
+                "open: nobody names an event that verifies for {}{unfinished}",
                 crate::gap::describe(positions)
             )
         }
         Outcome::NoMatch { tries } => {
             format!("open: none of the {tries} combination(s) of the named events gives the root")
         }
-        Outcome::BudgetSpent { tries } => {
+        Outcome::BudgetSpent { tries, limit } => {
             format!(
-                "open: {tries} combinations were tried, and the budget ran out before the root came out equal"
+                "open: the search was NOT finished: {tries} combination(s) were tried, and {} ran out before the root \
+                 came out equal",
+                option_of(*limit)
             )
         }
+    }
+}
+
+/// The option that sets a limit.
+fn option_of(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Candidates => "--solve-candidates",
+        Limit::Seconds => "--solve-seconds",
     }
 }
 
@@ -479,6 +768,7 @@ async fn planned_events(
     stream: &StreamKey,
     evidence: &StreamEvidence,
     placements: &[Placement],
+    rewritten_from: Option<u64>,
 ) -> Result<Vec<PlannedEvent>, RecoveryError> {
     let mut events: Vec<PlannedEvent> = Vec::with_capacity(placements.len());
     let mut previous: Option<(u64, Timestamp)> = None;
@@ -488,7 +778,10 @@ async fn planned_events(
         let sequenced_at = match (known, previous) {
             (Some(at), _) => at,
             (None, Some((position, at))) if position + 1 == placement.position => at,
-            (None, _) => match view.last_sequenced_before(stream, placement.position).await? {
+            (None, _) => match view
+                .last_sequenced_before(stream, placement.position.min(rewritten_from.unwrap_or(u64::MAX)))
+                .await?
+            {
                 Some(at) => previous.map_or(at, |(_, planned)| planned.max(at)),
                 // The first event of a stream: its own time is the best there is.
                 None => candidate.event.created_at.parse().unwrap_or(Timestamp(0)),

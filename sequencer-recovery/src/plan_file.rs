@@ -17,8 +17,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
+use crate::accept_keys::PlannedKey;
+use crate::append::{LeftOut, PlannedAppend};
 use crate::floor::Floor;
 use crate::grade::Grade;
+use crate::tombstone::PlannedTombstone;
 
 /// The format's name and version.
 pub const SCHEMA: &str = "recovery-plan/1";
@@ -43,6 +46,9 @@ pub struct PlanHeader {
     pub floor: String,
     /// The witnesses heard.
     pub witnesses: Vec<String>,
+    /// Whether events that were never sequenced are appended, and how their keys are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append: Option<String>,
 }
 
 /// What is to be done in one stream; opens its section.
@@ -69,8 +75,44 @@ pub struct PlannedStream {
     pub events: u64,
     /// How many commitment lines follow.
     pub commitments: u64,
+    /// How many events are appended; `counter_after` is the number of the last of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub appended: u64,
+    /// How many keys are registered again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keys: u64,
+    /// How many lost positions are filled with tombstones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tombstones: u64,
     /// How many positions stay open.
     pub open_positions: u64,
+    /// How many move lines follow.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moves: u64,
+    /// How many lines of superseded commitments follow.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub superseded: u64,
+    /// How many numbers that were given out twice stay with the event that has them now.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reissued: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl PlannedStream {
+    /// How many lines its section announces. While the file is read the counts go down.
+    fn announced(&self) -> u64 {
+        self.events
+            + self.commitments
+            + self.appended
+            + self.keys
+            + self.tombstones
+            + self.moves
+            + self.superseded
+    }
 }
 
 /// A batch whose root decided about its missing events.
@@ -106,6 +148,67 @@ pub struct PlannedEvent {
     pub receipt: Option<Receipt>,
     /// The event.
     pub event: Event,
+}
+
+/// A number that was given out twice, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedReissue {
+    /// The number.
+    pub sequence: u64,
+    /// The anchored batch that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
+    /// The event that had it before the recovery, as far as it is known.
+    pub before: Option<EventId>,
+    /// How sure that is.
+    pub before_grade: Grade,
+    /// On what evidence.
+    pub before_basis: String,
+    /// Who holds that event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before_held_by: Vec<String>,
+    /// The event that has it now.
+    pub now: EventId,
+    /// When that one was numbered.
+    pub now_sequenced_at: Timestamp,
+}
+
+/// An event of the log that gets another number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// The event.
+    pub event_id: EventId,
+    /// Its number.
+    pub from: u64,
+    /// The number that it gets.
+    pub to: u64,
+    /// How sure it is that this was its number before the recovery; `None` for a new number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
+    /// On what evidence, or why.
+    pub basis: String,
+    /// When it was numbered, for the row and its receipt.
+    pub sequenced_at: Timestamp,
+    /// Its leaf at the new number.
+    pub leaf: Hash32,
+    /// The receipt for the new number that a witness saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+    /// The hash of the receipt that it has, which no longer holds.
+    pub superseded_receipt: Option<Hash32>,
+}
+
+/// A commitment of the log over events that are moved: it contradicts the anchors, and goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedSuperseded {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Its first number.
+    pub sequence_start: u64,
+    /// Its last number.
+    pub sequence_end: u64,
+    /// Its root.
+    pub merkle_root: Hash32,
 }
 
 /// A commitment that an anchor remembers and the log forgot, whole again once the events are back.
@@ -151,6 +254,9 @@ pub struct PlannedOpen {
     /// The batch that it is in, if one is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<KnownBatch>,
+    /// Whether the plan fills them with tombstones: they are lost, and no longer open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub filled: bool,
 }
 
 /// A batch that an open position is in: its root is known, the events are not.
@@ -204,12 +310,26 @@ pub enum PlanLine {
     Plan(PlanHeader),
     /// Opens a stream's section.
     Stream(Box<PlannedStream>),
+    /// A key that events of that stream need and the log lost.
+    Key(Box<PlannedKey>),
+    /// A number of that stream that was given out twice.
+    Reissue(Box<PlannedReissue>),
+    /// A commitment of that stream that goes.
+    Superseded(PlannedSuperseded),
+    /// An event of that stream that gets another number.
+    Move(Box<PlannedMove>),
     /// An event of that stream.
     Event(Box<PlannedEvent>),
+    /// A tombstone in a lost place of that stream.
+    Tombstone(Box<PlannedTombstone>),
     /// A commitment of that stream.
     Commitment(Box<PlannedCommitment>),
     /// Bookkeeping of that stream.
     Bookkeeping(Box<PlannedBookkeeping>),
+    /// An event that was never sequenced and gets the next number of that stream.
+    Append(Box<PlannedAppend>),
+    /// An event that waits in an outbox and is not appended.
+    LeftOut(Box<LeftOut>),
     /// Open positions of that stream.
     Open(PlannedOpen),
     /// The last line.
@@ -363,23 +483,52 @@ impl PlanFile {
                 }
                 Some(PlanLine::Plan(_)) => return Err(bad("a second header")),
                 Some(PlanLine::Stream(stream)) => {
-                    if section.is_some_and(|s| s.events > 0 || s.commitments > 0) {
+                    if section.is_some_and(|s| s.announced() > 0) {
                         return Err(bad("the stream before has fewer lines than it announced"));
                     }
                     section = Some(*stream);
                 }
+                Some(PlanLine::Key(_)) => match &mut section {
+                    Some(s) if s.keys > 0 => s.keys -= 1,
+                    _ => return Err(bad("a key that no stream announced")),
+                },
+                Some(PlanLine::Move(_)) => match &mut section {
+                    Some(s) if s.moves > 0 => s.moves -= 1,
+                    _ => return Err(bad("a move that no stream announced")),
+                },
+                Some(PlanLine::Superseded(_)) => match &mut section {
+                    Some(s) if s.superseded > 0 => s.superseded -= 1,
+                    _ => return Err(bad("a superseded commitment that no stream announced")),
+                },
                 Some(PlanLine::Event(_)) => match &mut section {
+                    // What is moved makes room first.
+                    Some(s) if s.moves > 0 || s.superseded > 0 => {
+                        return Err(bad("an event before all that is moved"));
+                    }
                     Some(s) if s.events > 0 => s.events -= 1,
                     _ => return Err(bad("an event that no stream announced")),
+                },
+                Some(PlanLine::Tombstone(_)) => match &mut section {
+                    Some(s) if s.tombstones > 0 => s.tombstones -= 1,
+                    _ => return Err(bad("a tombstone that no stream announced")),
                 },
                 Some(PlanLine::Commitment(_)) => match &mut section {
                     Some(s) if s.commitments > 0 => s.commitments -= 1,
                     _ => return Err(bad("a commitment that no stream announced")),
                 },
+                Some(PlanLine::Append(_)) => match &mut section {
+                    Some(s) if s.appended > 0 => s.appended -= 1,
+                    _ => return Err(bad("an event to append that no stream announced")),
+                },
                 Some(PlanLine::Open(open)) if open.from > open.to => {
                     return Err(bad("a range that ends before it starts"));
                 }
-                Some(PlanLine::Open(_) | PlanLine::Bookkeeping(_)) => {
+                Some(
+                    PlanLine::Open(_)
+                    | PlanLine::Bookkeeping(_)
+                    | PlanLine::Reissue(_)
+                    | PlanLine::LeftOut(_),
+                ) => {
                     if section.is_none() {
                         return Err(bad("a line of no stream"));
                     }
@@ -393,7 +542,7 @@ impl PlanFile {
                             written: sha256,
                         });
                     }
-                    if section.is_some_and(|s| s.events > 0 || s.commitments > 0) {
+                    if section.is_some_and(|s| s.announced() > 0) {
                         return Err(bad("the last stream has fewer lines than it announced"));
                     }
                     break sha256;
@@ -465,6 +614,11 @@ pub struct PlanLines {
 }
 
 impl PlanLines {
+    /// The number in the file of the line that was read last, from 1.
+    pub fn number(&self) -> u64 {
+        self.lines.number
+    }
+
     /// The next line; `None` at the end of the plan.
     ///
     /// # Errors
@@ -650,6 +804,7 @@ mod tests {
             accept: "receipted".into(),
             floor: "claimed".into(),
             witnesses: vec![],
+            append: None,
         }
     }
 
@@ -665,7 +820,13 @@ mod tests {
             not_heard: vec![],
             events,
             commitments: 0,
+            appended: 0,
+            keys: 0,
+            tombstones: 0,
             open_positions: 2,
+            moves: 0,
+            superseded: 0,
+            reissued: 0,
         }))
     }
 
@@ -678,6 +839,7 @@ mod tests {
             reason,
             rivals: vec![],
             batch: None,
+            filled: false,
         })
     }
 

@@ -14,11 +14,13 @@ use event_log::{
 };
 use serde::Serialize;
 use ves::merkle;
-use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
+use crate::facts::History;
 use crate::fingerprint::FingerprintBuilder;
 use crate::gap;
+use crate::tombstone;
 
 /// Where something is wrong: how often, and the first places.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -72,6 +74,10 @@ pub struct Tally {
     pub signature: Places,
     /// Signatures whose key is unknown or was not valid.
     pub key: Places,
+    /// Where events name a key that is not registered, by key.
+    pub unknown_keys: BTreeMap<(AgentId, u32), Places>,
+    /// Tombstones.
+    pub tombstones: Places,
     /// Signatures that hold.
     pub signatures_valid: u64,
     /// Signatures not checked, by reason.
@@ -103,6 +109,8 @@ pub struct BatchRange {
     pub start: u64,
     /// Last position (inclusive).
     pub end: u64,
+    /// The root that it should have.
+    pub root: Hash32,
 }
 
 /// What the pass made of a range.
@@ -112,12 +120,14 @@ pub struct BatchScan {
     pub present: u64,
     /// The root, if all positions are there.
     pub root: Option<Hash32>,
-    /// The leaves by position, if not all are there.
+    /// The leaves by position, if not all are there or their root is not what it should be.
     pub leaves: BTreeMap<u64, Hash32>,
+    /// When the events of those leaves were numbered.
+    pub times: BTreeMap<u64, Timestamp>,
 }
 
 /// The outcome of the pass.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scan {
     /// See [`crate::fingerprint`].
     pub fingerprint: Hash32,
@@ -125,6 +135,8 @@ pub struct Scan {
     pub tally: Tally,
     /// One entry for each range asked for.
     pub batches: Vec<BatchScan>,
+    /// Where the events of the entities asked for stand.
+    pub history: History,
 }
 
 /// What the pass needs to know besides the stream.
@@ -137,6 +149,8 @@ pub struct ScanInput<'a> {
     pub commitments: &'a [Commitment],
     /// The ranges whose roots are wanted.
     pub ranges: &'a [BatchRange],
+    /// The entities whose events are to be noted.
+    pub history: History,
 }
 
 /// Reads a whole stream once.
@@ -155,6 +169,7 @@ pub async fn scan(
         fingerprint: FingerprintBuilder::new(&state.stream, state.counter, input.commitments),
         tally: Tally::default(),
         batches: Batches::new(input.ranges),
+        history: input.history.clone(),
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
         let checker = Checker::new(input.keys.clone(), input.sequencer_key);
@@ -191,7 +206,7 @@ struct Batches<'a> {
     ranges: &'a [BatchRange],
     /// Indexes by start, those not begun yet last to first.
     waiting: Vec<usize>,
-    active: Vec<(usize, Vec<(u64, Hash32)>)>,
+    active: Vec<(usize, Vec<(u64, Hash32, Timestamp)>)>,
     done: Vec<Option<BatchScan>>,
 }
 
@@ -207,7 +222,7 @@ impl<'a> Batches<'a> {
         }
     }
 
-    fn leaf(&mut self, position: u64, leaf: Hash32) {
+    fn leaf(&mut self, position: u64, leaf: Hash32, at: Timestamp) {
         while let Some(&next) = self.waiting.last()
             && self.ranges[next].start <= position
         {
@@ -220,7 +235,7 @@ impl<'a> Batches<'a> {
         active.retain_mut(|(index, leaves)| {
             let range = &ranges[*index];
             if position <= range.end {
-                leaves.push((position, leaf));
+                leaves.push((position, leaf, at));
             }
             // Done as soon as the stream has passed: leaves of whole batches are not kept.
             let passed = position >= range.end;
@@ -245,22 +260,25 @@ impl<'a> Batches<'a> {
 }
 
 impl BatchScan {
-    fn of(range: &BatchRange, leaves: Vec<(u64, Hash32)>) -> Self {
+    fn of(range: &BatchRange, leaves: Vec<(u64, Hash32, Timestamp)>) -> Self {
         let present = leaves.len() as u64;
         let width = range.end.checked_sub(range.start).and_then(|n| n.checked_add(1));
-        if width == Some(present) {
-            let leaves: Vec<Hash32> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-            Self {
-                present,
-                root: merkle::root(&leaves),
-                leaves: BTreeMap::new(),
-            }
+        let root = (width == Some(present))
+            .then(|| {
+                let leaves: Vec<Hash32> = leaves.iter().map(|(_, leaf, _)| *leaf).collect();
+                merkle::root(&leaves)
+            })
+            .flatten();
+        let kept = if root == Some(range.root) {
+            &[]
         } else {
-            Self {
-                present,
-                root: None,
-                leaves: leaves.into_iter().collect(),
-            }
+            &leaves[..]
+        };
+        Self {
+            present,
+            root,
+            leaves: kept.iter().map(|(p, leaf, _)| (*p, *leaf)).collect(),
+            times: kept.iter().map(|(p, _, at)| (*p, *at)).collect(),
         }
     }
 }
@@ -270,6 +288,7 @@ struct Fold<'a> {
     fingerprint: FingerprintBuilder,
     tally: Tally,
     batches: Batches<'a>,
+    history: History,
 }
 
 impl Fold<'_> {
@@ -286,12 +305,19 @@ impl Fold<'_> {
         debug_assert_eq!(entry.event.stream, self.stream);
         let position = entry.sequence_number;
         self.fingerprint.entry(&entry);
-        self.batches.leaf(position, checked.leaf);
+        self.batches.leaf(position, checked.leaf, entry.sequenced_at);
+        let whole = self.tally.events + 1 == position;
+        self.history.note(&entry.event, position, whole);
         let tally = &mut self.tally;
         tally.events += 1;
         tally.agents.insert(entry.event.source_agent_id);
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
             tally.encrypted += 1;
+        }
+        if tombstone::is_tombstone(&entry.event, position) {
+            tally
+                .tombstones
+                .add(position, || format!("by agent {}", entry.event.source_agent_id));
         }
         let sound = checked.signing_hash_matches && checked.payload.is_match();
         if !checked.signing_hash_matches {
@@ -313,12 +339,20 @@ impl Fold<'_> {
                     entry.event.agent_key_id, entry.event.source_agent_id
                 )
             }),
-            SignatureCheck::KeyUnknown => tally.key.add(position, || {
-                format!(
-                    "key {} of agent {} is not registered",
-                    entry.event.agent_key_id, entry.event.source_agent_id
-                )
-            }),
+            SignatureCheck::KeyUnknown => {
+                let name = (entry.event.source_agent_id, entry.event.agent_key_id);
+                tally
+                    .unknown_keys
+                    .entry(name)
+                    .or_default()
+                    .add(position, String::new);
+                tally.key.add(position, || {
+                    format!(
+                        "key {} of agent {} is not registered",
+                        entry.event.agent_key_id, entry.event.source_agent_id
+                    )
+                });
+            }
             SignatureCheck::KeyNotValid(why) => tally.key.add(position, || why),
             SignatureCheck::NotChecked(why) => *tally.signatures_not_checked.entry(why).or_default() += 1,
         }
@@ -355,6 +389,7 @@ impl Fold<'_> {
             fingerprint: self.fingerprint.finish(),
             tally: self.tally,
             batches: self.batches.finish(),
+            history: self.history,
         }
     }
 }

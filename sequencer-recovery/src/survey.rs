@@ -11,7 +11,7 @@ use ves::{AgentId, KeyRegistry, StreamKey, TenantId};
 
 use crate::collect::{Collected, Inputs, collect};
 use crate::error::RecoveryError;
-use crate::evidence::StreamEvidence;
+use crate::evidence::{Holders, StreamEvidence};
 use crate::examine::{ExamineInput, Examined, examine};
 use crate::family::Families;
 use crate::finding::{Code, Finding};
@@ -115,6 +115,12 @@ impl Survey {
     /// The evidence of a stream.
     pub fn evidence(&self, stream: &StreamKey) -> &StreamEvidence {
         self.collected.streams.get(stream).unwrap_or(&self.empty)
+    }
+
+    /// The evidence of a stream, to be judged again with keys that were accepted.
+    pub(crate) fn evidence_and_holders(&mut self, stream: &StreamKey) -> (&mut StreamEvidence, &Holders) {
+        let Collected { streams, holders, .. } = &mut self.collected;
+        (streams.entry(*stream).or_default(), holders)
     }
 
     /// The anchored batches of a stream, by position.

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Entity, Log, Repair};
+use event_log::{
+    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Renumbered, Repair,
+};
 use serde::Serialize;
-use ves::{BatchId, CommandId, EventId, Hash32, StreamKey, Timestamp};
+use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
 
-use crate::apply::{Found, stored_leaves};
+use crate::apply::{Found, TOOL, stored_leaves};
 use crate::error::RecoveryError;
 use crate::undo_file::{SectionLines, UndoFile, UndoLine, UndoSection};
 
@@ -34,6 +36,14 @@ pub struct UndoneStream {
     pub stream: StreamKey,
     /// What became of it.
     pub status: UndoStatus,
+    /// Keys that are no longer registered.
+    pub keys: u64,
+    /// Events that have their number of before again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moved_back: u64,
+    /// Commitments that are there again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub commitments_back: u64,
     /// Events taken out again.
     pub events: u64,
     /// Receipts taken out again.
@@ -53,9 +63,20 @@ pub struct UndoneStream {
     pub counter_before: Option<u64>,
     /// The counter now.
     pub counter_after: Option<u64>,
+    /// What the journal said of the plan and the stream before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
+    /// Why the journal has no entry of this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_in_journal: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The outcome of an undo. Documented in docs/plan.md.
@@ -132,11 +153,19 @@ pub async fn undo(
             Err(error @ (RecoveryError::Bundle(_) | RecoveryError::Cancelled(_))) => return Err(error),
             Err(error) => {
                 let found = undone.counter_before;
+                let journal = std::mem::take(&mut undone.journal);
                 undone = UndoneStream::new(section.opened.stream);
+                undone.journal = journal;
                 (undone.counter_before, undone.counter_after) = (found, found);
                 undone.error = Some(error.to_string());
                 report.errors.push(error);
             }
+        }
+        if let Some(what) = &undone.not_in_journal {
+            report.warnings.push(format!(
+                "{}: the journal has no entry of this: {what}",
+                undone.stream
+            ));
         }
         report.streams.push(undone);
         progress.advance(1);
@@ -161,6 +190,9 @@ impl UndoneStream {
         Self {
             stream,
             status: UndoStatus::Failed,
+            keys: 0,
+            moved_back: 0,
+            commitments_back: 0,
             events: 0,
             receipts: 0,
             commands: 0,
@@ -170,6 +202,8 @@ impl UndoneStream {
             projection: None,
             counter_before: None,
             counter_after: None,
+            journal: Vec::new(),
+            not_in_journal: None,
             error: None,
         }
     }
@@ -188,6 +222,8 @@ async fn undo_stream(
     let counter = repair.counter_before();
     undone.counter_before = counter;
     undone.counter_after = counter;
+    let plan_id = bundle.header().plan_id;
+    undone.journal = repair.view().journal_of(&plan_id, &stream).await?.rows;
     let compared = compare(&mut repair, bundle, section, counter, cancel).await?;
     if compared.from_before.is_none() {
         // Dropping the transaction rolls back the counter row that taking the lock may have made.
@@ -198,10 +234,18 @@ async fn undo_stream(
         return Err(RecoveryError::NotAsLeft { stream, what });
     }
     let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
+    // What was moved made room for the rest, so it goes back last, when the rest is out again.
+    let (mut moved, mut withdrawn) = (Vec::new(), Vec::new());
     while let Some(group) = Group::next(&mut lines)? {
         cancel.check()?;
-        take_back(&mut repair, group, undone).await?;
+        match group {
+            Group::Moved(events) => moved.extend(events),
+            Group::Withdrawn(commitments) => withdrawn.extend(commitments),
+            group => take_back(&mut repair, group, undone).await?,
+        }
     }
+    move_back(&mut repair, moved, section.sealed.counter_after, undone).await?;
+    undone.commitments_back = repair.insert_commitments(&withdrawn).await?;
     let was = section.opened.counter_before;
     repair
         .take_back_counter(section.sealed.counter_after, was)
@@ -212,14 +256,101 @@ async fn undo_stream(
         return Err(RecoveryError::Outcome { stream, what });
     }
     cancel.check()?;
-    repair.commit_as_it_was().await?;
     undone.counter_after = was;
+    // A journal that the apply did not keep is not begun here, and the way back does not depend on it.
+    match repair.view().journal_table().await? {
+        JournalTable::Absent | JournalTable::MayNotMake(_) => {}
+        JournalTable::ReadOnly(what) | JournalTable::Unusable(what) => undone.not_in_journal = Some(what),
+        JournalTable::Ready => {
+            let written_at = repair.view().database_time().await?;
+            repair
+                .write_journal(&journal_entry(undone, plan_id, written_at))
+                .await?;
+        }
+    }
+    repair.commit_as_it_was().await?;
     undone.status = UndoStatus::Undone;
     Ok(())
 }
 
+/// An event that goes back to its number of before.
+struct MovedBack {
+    event_id: EventId,
+    from: u64,
+    to: u64,
+    sequenced_at: Timestamp,
+    leaf: Hash32,
+    receipt: Option<Box<Receipt>>,
+}
+
+async fn move_back(
+    repair: &mut Repair,
+    moved: Vec<MovedBack>,
+    counter_left: u64,
+    undone: &mut UndoneStream,
+) -> Result<(), RecoveryError> {
+    let ids: Vec<EventId> = moved.iter().map(|m| m.event_id).collect();
+    for ids in ids.chunks(GROUP) {
+        let removed = repair.remove_receipts(ids).await?;
+        if removed != ids.len() as u64 {
+            let what = format!("{removed} receipts instead of {} were taken back", ids.len());
+            return Err(RecoveryError::Outcome {
+                stream: *repair.stream(),
+                what,
+            });
+        }
+    }
+    let back: Vec<Renumbered> = moved
+        .iter()
+        .map(|m| Renumbered {
+            event_id: m.event_id,
+            from: m.to,
+            to: m.from,
+            sequenced_at: m.sequenced_at,
+        })
+        .collect();
+    let highest = moved.iter().map(|m| m.from.max(m.to)).max().unwrap_or(0);
+    repair.renumber_events(&back, highest.max(counter_left)).await?;
+    let receipts: Vec<Receipt> = moved.into_iter().filter_map(|m| m.receipt.map(|r| *r)).collect();
+    for receipts in receipts.chunks(GROUP) {
+        repair.insert_receipts(receipts).await?;
+    }
+    undone.moved_back = back.len() as u64;
+    Ok(())
+}
+
+fn journal_entry(undone: &UndoneStream, plan_id: Hash32, written_at: Timestamp) -> JournalEntry {
+    JournalEntry {
+        written_at,
+        state: JournalState::Undone,
+        plan_id,
+        stream: undone.stream,
+        tool: TOOL.into(),
+        counter_before: undone.counter_before,
+        counter_after: undone.counter_after,
+        counts: JournalCounts {
+            // Tombstones and what was appended are among them.
+            events: undone.events,
+            moved: undone.moved_back,
+            keys: undone.keys,
+            receipts: undone.receipts,
+            // As of the apply: those that it remembered, and those that it forgot.
+            commands: undone.commands,
+            commands_forgotten: undone.commands_back,
+            entity_versions: undone.entity_versions,
+            commitments: undone.commitments,
+            commitments_superseded: undone.commitments_back,
+            projection: undone.projection,
+            ..JournalCounts::default()
+        },
+    }
+}
+
 /// Lines of one kind.
 enum Group {
+    Key(SigningKey),
+    Moved(Vec<MovedBack>),
+    Withdrawn(Vec<Commitment>),
     Events(Vec<(u64, EventId, Hash32)>),
     Receipts(Vec<EventId>),
     Commands(Vec<CommandId>),
@@ -243,6 +374,8 @@ impl Group {
             return Ok(None);
         };
         let mut group = match first {
+            UndoLine::Moved { .. } => Group::Moved(Vec::new()),
+            UndoLine::Withdrawn { .. } => Group::Withdrawn(Vec::new()),
             UndoLine::Event { .. } => Group::Events(Vec::new()),
             UndoLine::Receipt { .. } => Group::Receipts(Vec::new()),
             UndoLine::Command { .. } => Group::Commands(Vec::new()),
@@ -258,6 +391,11 @@ impl Group {
                     before: *before,
                     after: *after,
                 };
+                lines.next().map_err(RecoveryError::Bundle)?;
+                return Ok(Some(group));
+            }
+            UndoLine::Key { key } => {
+                let group = Group::Key(key.clone());
                 lines.next().map_err(RecoveryError::Bundle)?;
                 return Ok(Some(group));
             }
@@ -279,6 +417,27 @@ impl Group {
                 break;
             };
             match (&mut group, line) {
+                (
+                    Group::Moved(all),
+                    UndoLine::Moved {
+                        event_id,
+                        from,
+                        to,
+                        sequenced_at,
+                        leaf,
+                        receipt,
+                    },
+                ) => all.push(MovedBack {
+                    event_id: *event_id,
+                    from: *from,
+                    to: *to,
+                    sequenced_at: *sequenced_at,
+                    leaf: *leaf,
+                    receipt: receipt.clone(),
+                }),
+                (Group::Withdrawn(all), UndoLine::Withdrawn { commitment }) => {
+                    all.push((**commitment).clone());
+                }
                 (
                     Group::Events(all),
                     UndoLine::Event {
@@ -399,6 +558,19 @@ async fn compare_group(
 ) -> Result<(), RecoveryError> {
     let stream = *repair.stream();
     match group {
+        Group::Key(key) => {
+            let registered = repair.view().keys(Some(stream.tenant_id)).await?.rows;
+            let found = registered
+                .into_iter()
+                .find(|k| (k.agent_id, k.key_id) == (key.agent_id, key.key_id));
+            let text = |found: Option<&SigningKey>| match found {
+                None => "missing".to_owned(),
+                Some(found) if found == key => key.public_key.to_string(),
+                Some(found) => format!("{} ({}), changed since", found.public_key, found.status),
+            };
+            let what = format!("key {} of agent {}", key.key_id, key.agent_id);
+            compared.is(&what, &text(found.as_ref()), &text(Some(key)), &text(None));
+        }
         Group::Events(events) => {
             let first = events.iter().map(|(at, ..)| *at).min().unwrap_or(0);
             let last = events.iter().map(|(at, ..)| *at).max().unwrap_or(0);
@@ -422,8 +594,20 @@ async fn compare_group(
                 }
             }
         }
+        Group::Moved(events) => {
+            for event in events
+                .iter()
+                .filter(|_| compared.from_left.is_none())
+                .collect::<Vec<_>>()
+            {
+                let stored = stored_leaves(repair.view(), &stream, event.to..=event.to).await?;
+                if stored.get(&event.to) != Some(&event.leaf) {
+                    compared.left(|| format!("event {} is not at {}", event.event_id, event.to));
+                }
+            }
+        }
         // In the fingerprint.
-        Group::Receipts(_) => {}
+        Group::Withdrawn(_) | Group::Receipts(_) => {}
         Group::Commands(commands) => {
             let known = repair
                 .view()
@@ -490,6 +674,15 @@ async fn take_back(
         Err(RecoveryError::Outcome { stream, what })
     };
     match group {
+        Group::Key(key) => {
+            let removed = repair
+                .remove_key(key.agent_id, key.key_id, key.public_key)
+                .await?;
+            all("keys", removed.into(), 1)?;
+            undone.keys += 1;
+        }
+        // These wait until all others are done.
+        Group::Moved(_) | Group::Withdrawn(_) => {}
         Group::Events(events) => {
             let ids: Vec<EventId> = events.iter().map(|(_, id, _)| *id).collect();
             let receipts = repair.remove_receipts(&ids).await?;

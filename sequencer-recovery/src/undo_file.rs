@@ -9,10 +9,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use event_log::Entity;
+use event_log::{Commitment, Entity};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ves::{BatchId, CommandId, EventId, Hash32, StreamKey, Timestamp};
+use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
 use crate::plan_file::{Lines, Mark, PlanError};
@@ -72,6 +72,11 @@ pub enum UndoLine {
     Undo(UndoHeader),
     /// Opens a stream's section.
     Stream(UndoStream),
+    /// A key was registered.
+    Key {
+        /// The key.
+        key: SigningKey,
+    },
     /// An event was inserted, and its receipt with it.
     Event {
         /// Its position.
@@ -80,6 +85,26 @@ pub enum UndoLine {
         event_id: EventId,
         /// The leaf of its batch's Merkle tree: position, signing hash and signature.
         leaf: Hash32,
+    },
+    /// An event got another number, and another receipt with it.
+    Moved {
+        /// The event.
+        event_id: EventId,
+        /// Its number before.
+        from: u64,
+        /// Its number since.
+        to: u64,
+        /// When it was numbered, as its row said before.
+        sequenced_at: Timestamp,
+        /// Its leaf at the number that it has since.
+        leaf: Hash32,
+        /// The receipt that it had.
+        receipt: Option<Box<Receipt>>,
+    },
+    /// A commitment was taken out.
+    Withdrawn {
+        /// Its row.
+        commitment: Box<Commitment>,
     },
     /// A receipt was inserted for an event that was there before.
     Receipt {

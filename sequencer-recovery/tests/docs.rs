@@ -13,7 +13,7 @@ use test_support::ScratchPostgres;
 const TOOLS: [&str; 3] = ["sequencer-recovery", "outbox-sync", "anchor-verify"];
 
 /// The documents, and commands in them that are not run here, with the reason.
-const DOCUMENTS: [(&str, &[&str]); 13] = [
+const DOCUMENTS: [(&str, &[&str]); 14] = [
     // They build the workspace and run all tests, this one among them.
     (
         "README.md",
@@ -25,6 +25,7 @@ const DOCUMENTS: [(&str, &[&str]); 13] = [
     ("docs/recovery.md", &[]),
     ("docs/audit.md", &[]),
     ("docs/plan.md", &[]),
+    ("docs/tombstone.md", &[]),
     ("docs/drill.md", &[]),
     ("docs/verify.md", &[]),
     ("docs/bundle.md", &[]),

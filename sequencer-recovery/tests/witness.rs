@@ -161,3 +161,125 @@ fn outboxes_of_another_sequencer_make_no_streams_here() {
     ]);
     assert_eq!(summary["totals"]["counters"], Value::from(0));
 }
+
+#[test]
+fn an_export_is_a_witness_like_the_log_that_it_was_made_of() {
+    let world = World::generate(&WorldSpec {
+        lost_key: false,
+        ..WorldSpec::default()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    world.write_log(&path("replica.db")).unwrap();
+    world.write_recovered(&path("log.db")).unwrap();
+    let public: String = world
+        .sequencer_public_key()
+        .to_bytes()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let export = |name: &str, more: &[&str]| {
+        let (replica, out) = (path("replica.db"), path(name));
+        let mut args = vec![
+            "export",
+            "--db",
+            text(&replica),
+            "--out",
+            text(&out),
+            "--format",
+            "json",
+        ];
+        args.extend(more);
+        assert_eq!(tool(&args).0, 0);
+    };
+    export("whole.ndjson", &[]);
+    export("redacted.ndjson", &["--redact"]);
+    let whole = std::fs::read_to_string(path("whole.ndjson")).unwrap();
+    let cut: String = whole
+        .lines()
+        .take(whole.lines().count() / 2)
+        .map(|l| format!("{l}\n"))
+        .collect();
+    std::fs::write(path("cut.ndjson"), cut).unwrap();
+    std::fs::write(path("other.ndjson"), "{\"schema\":\"log-export/9\"}\n").unwrap();
+    let plan = |witness: &str| {
+        let (log, out, witness) = (path("log.db"), path(&format!("{witness}.plan")), path(witness));
+        let ran = tool(&[
+            "plan",
+            "--db",
+            text(&log),
+            "--witness",
+            text(&witness),
+            "--sequencer-public-key",
+            &public,
+            "--out",
+            text(&out),
+            "--format",
+            "json",
+        ]);
+        (ran.0, ran.1["totals"].clone())
+    };
+    let (code, of_replica) = plan("replica.db");
+    assert_eq!(code, 0);
+    let (code, of_export) = plan("whole.ndjson");
+    assert_eq!((code, &of_export), (0, &of_replica));
+    assert_eq!(
+        of_export["by_grade"]["receipted"],
+        Value::from(world.truth().lost_events())
+    );
+    // Without payloads nothing can go back, but it is known what is missing, and the counters are right.
+    let (code, redacted) = plan("redacted.ndjson");
+    assert_eq!(code, 4);
+    assert_eq!(
+        (&redacted["events"], &redacted["missing"], &redacted["counters"]),
+        (&Value::from(0), &of_replica["missing"], &of_replica["counters"])
+    );
+    // What stands before the damage is used, and the damage is told.
+    let (code, of_cut) = plan("cut.ndjson");
+    assert_eq!(code & 8, 8);
+    assert!(of_cut["events"].as_u64() < of_replica["events"].as_u64());
+    assert_eq!(plan("other.ndjson").0 & 8, 8);
+}
+
+#[test]
+fn a_copy_that_has_other_events_where_the_log_has_some_is_told() {
+    let world = World::generate(&WorldSpec {
+        anchored_fraction: 0.0,
+        reissued_per_stream: 3,
+        ..WorldSpec::default()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (replica, log) = (dir.path().join("replica.db"), dir.path().join("log.db"));
+    world.write_log(&replica).unwrap();
+    world.write_recovered(&log).unwrap();
+    let (code, audit) = tool(&[
+        "audit",
+        "--db",
+        text(&log),
+        "--witness",
+        text(&replica),
+        "--format",
+        "json",
+    ]);
+    assert_eq!(code, 4);
+    let truth = world.truth();
+    let found: Vec<&Value> = audit["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["code"] == "reissue")
+        .collect();
+    assert_eq!(found.len(), truth.streams.len());
+    for stream in &truth.streams {
+        let store = stream.stream.store_id.to_string();
+        let finding = found.iter().find(|f| f["store_id"] == store).unwrap();
+        let twice: Vec<u64> = stream
+            .reissued
+            .iter()
+            .filter(|r| r.promised_to.is_some())
+            .map(|r| r.number)
+            .collect();
+        assert_eq!(finding["count"], twice.len());
+        assert_eq!(finding["from"], twice[0]);
+    }
+}

@@ -21,6 +21,7 @@ mod evm;
 mod faulty_node;
 mod postgres;
 mod psql;
+mod tls;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use evm::{Anvil, compile_contracts, evm_available};
 pub use faulty_node::FaultyNode;
 pub use postgres::ScratchPostgres;
 pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
+pub use tls::{TestAuthority, TlsFront};
 
 /// The root folder of the workspace.
 ///

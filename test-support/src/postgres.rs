@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::psql::query;
+use crate::tls::TestAuthority;
 
 /// How long a server may take to start or stop before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -73,6 +74,27 @@ impl ScratchPostgres {
         Self::start_with(Vec::new())
     }
 
+    /// Makes the server speak TLS too, with the authority's certificate, and starts it again.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn speak_tls(&mut self, authority: &TestAuthority) {
+        for (name, content) in [
+            ("server.crt", &authority.certificate),
+            ("server.key", &authority.key),
+        ] {
+            let path = self.data_dir().join(name);
+            fs::write(&path, content).expect("own folder");
+            // The server refuses a key that others may read.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("own file");
+            if let Some(owner) = self.owner {
+                chown(&path, Some(owner.uid), Some(owner.gid)).expect("root can give its file away");
+            }
+        }
+        self.options.push("ssl=on");
+        self.restart();
+    }
+
     fn start_with(options: Vec<&'static str>) -> Self {
         // A short name: the path of a unix socket must not be longer than 107 bytes.
         let folder = tempfile::Builder::new()
@@ -115,7 +137,14 @@ impl ScratchPostgres {
                 "--encoding=UTF8",
                 "--locale=C",
             ])
-            .args(["--no-sync", "--no-instructions", "--wal-segsize=1", "--pgdata"])
+            .args(["--no-sync", "--no-instructions"])
+            // Small where a cluster is made for one test; as usual where it is made to be measured.
+            .arg(if cluster.options.is_empty() {
+                "--wal-segsize=16"
+            } else {
+                "--wal-segsize=1"
+            })
+            .arg("--pgdata")
             .arg(cluster.data_dir())
             .output()
             .expect("initdb can be started");

@@ -18,6 +18,7 @@
 //! | [`ed25519`] | many signatures by few keys |
 //! | [`kernel`] | SHA-256 of many messages at once, as fast as the machine can |
 //! | [`merkle`] | leaves, roots, inclusion proofs |
+//! | [`range_proof`] | consecutive leaves of a tree, without the others |
 //! | [`receipt`] | what the sequencer promised |
 //! | [`stream`] | stream ids, the advisory lock key, state roots |
 //! | [`time`] | timestamps with PostgreSQL's microsecond resolution |
@@ -39,6 +40,7 @@ pub mod kernel;
 pub mod key;
 pub mod merkle;
 pub mod payload;
+pub mod range_proof;
 pub mod receipt;
 pub mod stream;
 pub mod time;

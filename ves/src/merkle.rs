@@ -68,6 +68,11 @@ static PADS: LazyLock<[Hash32; 64]> = LazyLock::new(|| {
     pads
 });
 
+/// The root of a subtree of padding; its height is at most 63.
+pub(crate) fn pad_root(height: u32) -> Hash32 {
+    PADS[height as usize]
+}
+
 /// The node of height `to` over `nodes`, which are the first of height `from` below it (at least one;
 /// the others are padding). Overwrites them.
 fn fold(nodes: &mut [Hash32], from: usize, to: usize) -> Hash32 {

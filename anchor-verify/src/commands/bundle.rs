@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use anchor_verify::bundle::{cut_batches, write_bundle};
+use anchor_verify::bundle::{CutBatches, cut_batches, write_bundle};
 use anchor_verify::verify::DbSource;
 use clap::{Args, ValueEnum};
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
@@ -75,13 +75,14 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let mut source = DbSource::open(&args.db.target()?, scope.clone()).map_err(cli_error)?;
     let cut = match (&args.streams[..], &args.range) {
         ([stream], Some(range)) => cut_batches(&mut source, stream, range, &anchors).map_err(cli_error)?,
-        _ => Vec::new(),
+        _ => CutBatches::default(),
     };
     let redact = args.redact.contains(&Redact::Payload);
     let counts = write_bundle(
         &mut source,
         &scope,
         &anchors,
+        &cut.partial,
         redact,
         &args.out,
         progress.as_ref(),
@@ -90,14 +91,26 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     drop(progress);
     let size = std::fs::metadata(&args.out).map_or(0, |m| m.len());
     let mut not_checked = vec!["what is in the bundle: `anchor-verify verify` does that".to_owned()];
-    if !cut.is_empty() {
-        let cut: Vec<String> = cut
-            .iter()
-            .map(|(start, end)| format!("{start} to {end}"))
-            .collect();
+    let ranges = |ranges: &[(u64, u64)]| -> String {
+        let ranges: Vec<String> = ranges.iter().map(|(a, b)| format!("{a} to {b}")).collect();
+        ranges.join(", ")
+    };
+    let partial: Vec<(u64, u64)> = cut
+        .partial
+        .iter()
+        .map(|part| (part.sequence_start, part.sequence_end))
+        .collect();
+    if !partial.is_empty() {
         not_checked.push(format!(
-            "the range holds these batches in part only, so that nobody can verify them: {}",
-            cut.join(", ")
+            "the other events of batches that the range cuts, for which hashes stand: {}",
+            ranges(&partial)
+        ));
+    }
+    if !cut.unverifiable.is_empty() {
+        not_checked.push(format!(
+            "the range holds these batches in part only, and the log does not have the rest, so that nobody can verify \
+             them: {}",
+            ranges(&cut.unverifiable)
         ));
     }
     let mut out = Output::stdout();

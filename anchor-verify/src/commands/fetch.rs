@@ -8,6 +8,7 @@ use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Proved, Re
 use anchor_verify::import::{ContractSummary, summarize};
 use anchor_verify::{AnchorsFile, ContractAddress, RefusedLog};
 use clap::{Args, ValueEnum};
+use cli_common::finding::Code;
 use cli_common::{
     Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress,
 };
@@ -277,8 +278,8 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             .is
             .map_or_else(|| "is not there any more".to_owned(), |hash| format!("is {hash}"));
         out.line(&format!(
-            "anchor.reorged: the chain was reorganised: block {} was {} and {is}; {} anchors went with it, {} of them \
-             are there again",
+            "{}: the chain was reorganised: block {} was {} and {is}; {} anchors went with it, {} of them are there again",
+            Code::AnchorReorged,
             reorg.from,
             reorg.was,
             reorg.dropped.len(),
@@ -286,7 +287,8 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         ))?;
         for anchor in &reorg.dropped {
             out.line(&format!(
-                "anchor.reorged: batch {} ({} to {}) of {}, block {}",
+                "{}: batch {} ({} to {}) of {}, block {}",
+                Code::AnchorReorged,
                 anchor.batch_id,
                 anchor.sequence_start,
                 anchor.sequence_end,
@@ -297,7 +299,8 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
     }
     for refused in &document.refused {
         out.line(&format!(
-            "anchor.refused: {}",
+            "{}: {}",
+            Code::AnchorRefused,
             escape_controls(&refused.to_string())
         ))?;
     }

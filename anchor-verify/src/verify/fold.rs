@@ -20,6 +20,9 @@ const MAX_SEQUENCES: usize = 20;
 /// So many rows without a place are listed.
 const MAX_PROBLEMS: usize = 1000;
 
+/// What is said of a batch that the input has in part.
+const PARTIAL: &str = "the batch's other events: the input has only hashes that stand for them";
+
 /// So many leaves of a unit wait until they are hashed together.
 const LEAVES: usize = 1024;
 
@@ -155,7 +158,7 @@ struct Progressing {
 impl Progressing {
     fn new(unit: Unit) -> Self {
         Self {
-            next: unit.start,
+            next: unit.held.0,
             unit,
             roots: RootBuilder::default(),
             leaves: Vec::new(),
@@ -230,7 +233,9 @@ impl Progressing {
 
     fn leaf(&mut self, leaf: Hash32) {
         // No root is asked for where there is no batch.
-        if self.unit.kind == UnitKind::Batch {
+        if let Some(partial) = &mut self.unit.partial {
+            partial.push(leaf);
+        } else if self.unit.kind == UnitKind::Batch {
             self.leaves.push(leaf);
             if self.leaves.len() >= LEAVES {
                 self.roots.extend(&self.leaves);
@@ -257,7 +262,7 @@ impl Progressing {
     fn finish(mut self, plan: &Plan, notes: &Notes) -> UnitReport {
         let held = &plan.outline.streams[self.unit.stream];
         if !self.unit.passed_over {
-            self.missing_before(self.unit.end.saturating_add(1), held, notes);
+            self.missing_before(self.unit.held.1.saturating_add(1), held, notes);
         }
         for (sequence, what) in notes.of(&held.stream, self.unit.start, self.unit.end) {
             self.unreadable = true;
@@ -265,13 +270,18 @@ impl Progressing {
         }
         let whole = self.missing == 0
             && !self.unreadable
-            && self.events == self.unit.width()
+            && self.events == self.unit.held_width()
             && self.unit.refused.is_none();
         self.roots.extend(&self.leaves);
-        let root = self
-            .roots
-            .root()
-            .filter(|_| whole && self.unit.kind == UnitKind::Batch);
+        let root = match self.unit.partial.take() {
+            Some(partial) => {
+                self.skip(PARTIAL, None);
+                // That the events are all there is seen above.
+                partial.finish().ok()
+            }
+            None => self.roots.root(),
+        };
+        let root = root.filter(|_| whole && self.unit.kind == UnitKind::Batch);
         self.judge_commitments(root, held);
         self.judge_anchors(root, plan);
         if let Some(what) = self.unit.refused.clone() {
@@ -297,6 +307,7 @@ impl Progressing {
             kind,
             start,
             end,
+            held: held_range,
             commitments,
             anchored,
             failed_anchors,
@@ -315,6 +326,7 @@ impl Progressing {
             stream: held.stream,
             sequence_start: start,
             sequence_end: end,
+            part: (held_range != (start, end)).then_some(held_range),
             verdict,
             batch_ids,
             committed: !commitments.is_empty(),

@@ -28,38 +28,40 @@ pub use source::{DbSource, ExportSource, LogSource};
 
 /// The codes of failures. Those of events, receipts and commitments are the ones of `sequencer-recovery audit`.
 pub mod code {
+    use cli_common::finding::Code;
+
     /// Numbers between present events are missing.
-    pub const GAP_INTERIOR: &str = "gap.interior";
+    pub const GAP_INTERIOR: &str = Code::GapInterior.as_str();
     /// Numbers before the first event are missing.
-    pub const GAP_LEADING: &str = "gap.leading";
+    pub const GAP_LEADING: &str = Code::GapLeading.as_str();
     /// Numbers after the last event are missing.
-    pub const GAP_TAIL: &str = "gap.tail";
+    pub const GAP_TAIL: &str = Code::GapTail.as_str();
     /// A row cannot be read.
-    pub const UNREADABLE: &str = "event.unreadable";
+    pub const UNREADABLE: &str = Code::EventUnreadable.as_str();
     /// A stored signing hash is not that of the fields.
-    pub const SIGNING_HASH: &str = "event.signing_hash";
+    pub const SIGNING_HASH: &str = Code::EventSigningHash.as_str();
     /// A stored payload hash is not that of the payload.
-    pub const PAYLOAD_HASH: &str = "event.payload_hash";
+    pub const PAYLOAD_HASH: &str = Code::EventPayloadHash.as_str();
     /// An agent's signature does not hold.
-    pub const SIGNATURE: &str = "event.signature";
+    pub const SIGNATURE: &str = Code::EventSignature.as_str();
     /// A key was not valid when the event was sequenced.
-    pub const KEY: &str = "event.key";
+    pub const KEY: &str = Code::EventKey.as_str();
     /// A receipt promises something else.
-    pub const RECEIPT: &str = "receipt.mismatch";
+    pub const RECEIPT: &str = Code::ReceiptMismatch.as_str();
     /// A receipt's signature does not hold.
-    pub const RECEIPT_SIGNATURE: &str = "receipt.signature";
+    pub const RECEIPT_SIGNATURE: &str = Code::ReceiptSignature.as_str();
     /// A commitment's root is not that of the events.
-    pub const COMMITMENT_ROOT: &str = "commitment.root";
+    pub const COMMITMENT_ROOT: &str = Code::CommitmentRoot.as_str();
     /// A state root does not follow from the one before.
-    pub const STATE_ROOT: &str = "commitment.state_root";
+    pub const STATE_ROOT: &str = Code::CommitmentStateRoot.as_str();
     /// A commitment does not go on where the one before ended, or contradicts its own range.
-    pub const COMMITMENT_GAP: &str = "commitment.gap";
+    pub const COMMITMENT_GAP: &str = Code::CommitmentGap.as_str();
     /// The root of the events is not the anchored one.
-    pub const ANCHOR_ROOT: &str = "anchor.root";
+    pub const ANCHOR_ROOT: &str = Code::AnchorRoot.as_str();
     /// Anchors, or an anchor and a commitment, contradict each other.
-    pub const ANCHOR_CONFLICT: &str = "anchor.conflict";
+    pub const ANCHOR_CONFLICT: &str = Code::AnchorConflict.as_str();
     /// A proof or header in the anchors file contradicts the anchor.
-    pub const ANCHOR_PROOF: &str = "anchor.proof";
+    pub const ANCHOR_PROOF: &str = Code::AnchorProof.as_str();
 }
 
 /// Why a log could not be verified.
@@ -155,7 +157,7 @@ pub fn verify(
 ) -> Result<VerifyReport, VerifyError> {
     let outline = source.outline()?;
     let keys = KeyRegistry::new(outline.keys.iter().cloned());
-    let plan = Plan::new(outline, input)?;
+    let plan = Plan::new(outline, input, source.partial())?;
     let units = plan.units_of(input.shard);
     let wanted = plan.wanted(&units);
     let total = wanted

@@ -5,10 +5,12 @@ use std::ops::RangeInclusive;
 
 use event_log::{Outline, StreamOutline};
 use ves::digest::Preimage;
+use ves::range_proof::RangeRoot;
 use ves::{BatchId, Hash32, StreamKey};
 
 use crate::anchors::{Anchor, AnchorsFile};
 use crate::batches::{AnchorView, group};
+use crate::partial::PartialBatch;
 use crate::standing::{ChainReport, Standing};
 use crate::verify::report::{AnchorRef, Failure, Shard, StandingName, UnitKind};
 use crate::verify::source::Wanted;
@@ -42,6 +44,10 @@ pub(super) struct Unit {
     pub stream: usize,
     pub start: u64,
     pub end: u64,
+    /// The numbers that the input should have: all, but of a batch that is there in part.
+    pub held: (u64, u64),
+    /// What makes the root of a batch that is there in part.
+    pub partial: Option<RangeRoot>,
     /// Which commitments of the stream have this range.
     pub commitments: Vec<usize>,
     pub anchored: Vec<Anchored>,
@@ -57,6 +63,11 @@ impl Unit {
     /// How many numbers it has.
     pub fn width(&self) -> u64 {
         (self.end - self.start).saturating_add(1)
+    }
+
+    /// How many events the input should have of it.
+    pub fn held_width(&self) -> u64 {
+        (self.held.1 - self.held.0).saturating_add(1)
     }
 }
 
@@ -135,9 +146,13 @@ struct OfRange {
 }
 
 impl Plan {
-    pub fn new(outline: Outline, input: &VerifyInput<'_>) -> Result<Self, VerifyError> {
+    pub fn new(
+        outline: Outline,
+        input: &VerifyInput<'_>,
+        partial: &[PartialBatch],
+    ) -> Result<Self, VerifyError> {
         let mut plan = Self {
-            digest: digest(&outline, input),
+            digest: digest(&outline, input, partial),
             problems: outline
                 .unreadable
                 .iter()
@@ -160,7 +175,7 @@ impl Plan {
         plan.outline.streams.sort_by_key(|s| s.stream);
         for index in 0..plan.outline.streams.len() {
             let stream = plan.outline.streams[index].stream;
-            plan.stream_units(index, ranges.remove(&stream).unwrap_or_default());
+            plan.stream_units(index, ranges.remove(&stream).unwrap_or_default(), partial);
         }
         if !ranges.is_empty() {
             // Streams that a part of a log does not hold.
@@ -289,7 +304,12 @@ impl Plan {
     }
 
     /// The batches of a stream, and what lies between and behind them.
-    fn stream_units(&mut self, index: usize, mut anchored: BTreeMap<(u64, u64), OfRange>) {
+    fn stream_units(
+        &mut self,
+        index: usize,
+        mut anchored: BTreeMap<(u64, u64), OfRange>,
+        partial: &[PartialBatch],
+    ) {
         let stream = &self.outline.streams[index];
         if let Some(range) = &stream.range {
             let before = anchored.len();
@@ -326,6 +346,8 @@ impl Plan {
             stream: index,
             start,
             end,
+            held: (start, end),
+            partial: None,
             commitments: Vec::new(),
             anchored: Vec::new(),
             failed_anchors: Vec::new(),
@@ -362,11 +384,23 @@ impl Plan {
             if let Some(range) = &stream.range
                 && !(range.contains(&start) && range.contains(&end))
             {
-                unit.refused = Some(format!(
-                    "the batch: it reaches beyond the numbers {} to {} that the input holds",
-                    range.start(),
-                    range.end()
-                ));
+                let of_unit = |part: &&PartialBatch| part.is(&stream.stream, start, end, range);
+                match partial.iter().find(of_unit).map(|part| (part, part.root())) {
+                    Some((part, Ok(root))) => {
+                        unit.held = (part.from, part.to);
+                        unit.partial = Some(root);
+                    }
+                    Some((_, Err(error))) => {
+                        unit.refused = Some(format!("the batch: the hashes for the rest of it: {error}"));
+                    }
+                    None => {
+                        unit.refused = Some(format!(
+                            "the batch: it reaches beyond the numbers {} to {} that the input holds",
+                            range.start(),
+                            range.end()
+                        ));
+                    }
+                }
             }
             units.push(unit);
         }
@@ -453,7 +487,7 @@ impl Plan {
 }
 
 /// Over everything that shards of one verification must agree on.
-fn digest(outline: &Outline, input: &VerifyInput<'_>) -> Hash32 {
+fn digest(outline: &Outline, input: &VerifyInput<'_>, partial: &[PartialBatch]) -> Hash32 {
     let optional = |preimage: Preimage, value: Option<u64>| match value {
         None => preimage.u32(0),
         Some(value) => preimage.u32(1).u64(value),
@@ -495,6 +529,9 @@ fn digest(outline: &Outline, input: &VerifyInput<'_>) -> Hash32 {
     }
     if let Some(key) = input.sequencer_key {
         preimage = preimage.bytes(key.as_bytes());
+    }
+    for part in partial {
+        preimage = preimage.len_bytes(&json(serde_json::to_vec(part)));
     }
     preimage.finish()
 }

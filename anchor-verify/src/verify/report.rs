@@ -159,6 +159,9 @@ pub struct UnitReport {
     pub sequence_start: u64,
     /// The last number (inclusive).
     pub sequence_end: u64,
+    /// The numbers that the input has of it, if it has a part of the batch only: the verdict is on these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<(u64, u64)>,
     /// The verdict.
     pub verdict: Verdict,
     /// The ids under which it was committed or anchored.

@@ -10,6 +10,7 @@ use event_log::{ExportReader, ExportedEntry, Log, Outline, RawEntries, RowError,
 use tokio::runtime::{Builder, Runtime};
 use ves::StreamKey;
 
+use crate::partial::PartialBatch;
 use crate::verify::VerifyError;
 
 /// Some events, in order, with the rows that could not be read in their places.
@@ -40,6 +41,11 @@ pub type Wanted = (StreamKey, Vec<RangeInclusive<u64>>);
 
 /// What a verification reads, once and in order.
 pub trait LogSource {
+    /// The batches that are there in part, with the hashes that stand for the rest of them.
+    fn partial(&self) -> &[PartialBatch] {
+        &[]
+    }
+
     /// Keys, streams and commitments.
     ///
     /// # Errors
@@ -123,6 +129,7 @@ impl LogSource for DbSource {
 pub struct ExportSource<R> {
     name: String,
     reader: ExportReader<R>,
+    partial: Vec<PartialBatch>,
 }
 
 impl ExportSource<BufReader<File>> {
@@ -147,11 +154,21 @@ impl<R: BufRead> ExportSource<R> {
         Ok(Self {
             name: name.to_owned(),
             reader,
+            partial: Vec::new(),
         })
+    }
+
+    /// Tells of batches that are there in part.
+    pub(crate) fn with_partial(self, partial: Vec<PartialBatch>) -> Self {
+        Self { partial, ..self }
     }
 }
 
 impl<R: BufRead> LogSource for ExportSource<R> {
+    fn partial(&self) -> &[PartialBatch] {
+        &self.partial
+    }
+
     fn outline(&mut self) -> Result<Outline, VerifyError> {
         Ok(self.reader.outline().clone())
     }

@@ -9,14 +9,17 @@ use cli_common::{
     Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls,
     stderr_progress,
 };
-use outbox_sync::export::{Class, ExportFormat, ExportWriter, Manifest, manifest_path};
+use outbox_sync::bulk::{BulkOutbox, Outcome as Read, Part};
+use outbox_sync::export::{
+    Class, ExportError, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path,
+};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
-use outbox_sync::source::{Item, Source};
-use outbox_sync::verify::{Outcome, state_name};
-use outbox_sync::{Content, KeyBook, RenderingSearch};
+use outbox_sync::source::{Source, looks_like_export};
+use outbox_sync::verify::Outcome;
+use outbox_sync::{Content, HeldRow, KeyBook, Outbox, RenderingSearch};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
-use ves::{Event, StoreId, TenantId, Timestamp};
+use ves::{StoreId, TenantId, Timestamp};
 
 use super::{
     KeyArgs, SecretUrl, cancel_on_signals, expand, holdings_error, not_checked_of, open_target,
@@ -107,6 +110,7 @@ enum State {
 }
 
 impl State {
+    /// As [`state_name`] has it.
     fn name(self) -> &'static str {
         match self {
             State::Pending => "pending",
@@ -116,6 +120,20 @@ impl State {
             State::Unknown => "unknown",
             State::Pulled => "pulled",
             State::Quarantined => "quarantined",
+        }
+    }
+}
+
+impl ExportArgs {
+    fn filter(&self) -> Filter {
+        Filter {
+            states: self.state.iter().map(|state| state.name()).collect(),
+            tenant: self.tenant,
+            store: self.store,
+            since: self.since,
+            until: self.until,
+            entity_type: self.entity_type.clone(),
+            entity_id: self.entity_id.clone(),
         }
     }
 }
@@ -151,10 +169,12 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         Form::Ndjson => ExportFormat::Ndjson,
         Form::Json => ExportFormat::Json,
     };
-    let error = |e: outbox_sync::export::ExportError| CliError::io(e.to_string());
+    let error = |e: ExportError| CliError::io(e.to_string());
     let mut writer = ExportWriter::create(&args.out, form).map_err(error)?;
     let mut work = Work {
         args,
+        filter: args.filter(),
+        at_once: false,
         global,
         cancel,
         left_out: 0,
@@ -188,6 +208,11 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     if args.missing_from.is_none() {
         not_checked.push("signatures and payload hashes: rows go out as they are; verify the export".into());
     }
+    if work.at_once {
+        let what =
+            "damage where no event lies (indexes, free pages): `outbox-sync status` checks whole files";
+        not_checked.push(what.into());
+    }
     not_checked.extend(work.key_flaws);
     let document = Document {
         schema: SCHEMA,
@@ -206,6 +231,9 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
 
 struct Work<'a> {
     args: &'a ExportArgs,
+    filter: Filter,
+    /// Whether a file was read in the faster way, in which its events alone are checked for damage.
+    at_once: bool,
     global: &'a GlobalArgs,
     cancel: Cancel,
     left_out: u64,
@@ -224,84 +252,153 @@ impl Work<'_> {
         }
     }
 
-    /// Whether a row is asked for.
-    fn wants(&self, item: &Item, event: &Event) -> bool {
-        let args = self.args;
-        let created: Option<Timestamp> = match (args.since, args.until) {
-            (None, None) => None,
-            _ => event.created_at.parse().ok(),
-        };
-        let state = state_name(&item.row.origin);
-        (args.state.is_empty() || args.state.iter().any(|s| s.name() == state))
-            && args.tenant.is_none_or(|t| t == event.stream.tenant_id)
-            && args.store.is_none_or(|s| s == event.stream.store_id)
-            && args
-                .since
-                .is_none_or(|since| created.is_some_and(|at| at >= since))
-            && args
-                .until
-                .is_none_or(|until| created.is_some_and(|at| at < until))
-            && args.entity_type.as_ref().is_none_or(|t| *t == event.entity_type)
-            && args.entity_id.as_ref().is_none_or(|id| *id == event.entity_id)
-    }
-
     /// Every signed row, as it is.
     fn all(&mut self, paths: &[PathBuf], writer: &mut ExportWriter) -> Result<(), CliError> {
         let mut keys = self.args.keys.book(None)?;
-        let progress = stderr_progress(self.global);
         for path in paths {
-            let source = match Source::open(path) {
-                Ok(source) => source,
-                Err(error) => {
-                    self.not_read.push(not_read(path, &error.to_string()));
-                    continue;
-                }
-            };
-            progress.start(&format!("exporting {}", path.display()), source.rows());
-            let mut heard = heard_of(path, &source);
-            let mut bad = Vec::new();
-            let mut failed = None;
-            let keys_with_peers = peers(&mut keys, &source)?;
-            let mut search = RenderingSearch::new(keys_with_peers.registry());
-            let result = source.for_each_group(GROUP, &mut |what| bad.push(what), &mut |group| {
-                heard.rows += group.len() as u64;
-                progress.advance(group.len() as u64);
-                for mut item in group {
-                    search.resolve(&mut item.row);
-                    if let Err(error) = self.write_row(&item, writer, &mut heard) {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-                if self.cancel.is_cancelled() {
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            });
-            progress.finish();
-            self.cancel.check()?;
-            if let Some(error) = failed {
-                return Err(error);
+            if !self.all_at_once(path, &mut keys, writer)? {
+                self.all_of(path, &mut keys, writer)?;
             }
-            if let Err(error) = result {
-                heard.damage = Some(error.to_string());
-            }
-            heard.rows += bad.len() as u64;
-            for what in bad {
-                self.leave_out(what);
-            }
-            self.heard.push(heard);
         }
         Ok(())
     }
 
+    /// Reads a sound outbox by several threads; `false` if it must be read row by row, and then nothing of it was
+    /// written.
+    fn all_at_once(
+        &mut self,
+        path: &Path,
+        keys: &mut KeyBook,
+        writer: &mut ExportWriter,
+    ) -> Result<bool, CliError> {
+        if looks_like_export(path) {
+            return Ok(false);
+        }
+        // What is wrong with the file is said by the slower way.
+        let Ok(bulk) = BulkOutbox::open(path) else {
+            return Ok(false);
+        };
+        let begun = Begun {
+            writer: writer.mark(),
+            left_out: self.left_out,
+            left_out_first: self.left_out_first.len(),
+        };
+        let progress = stderr_progress(self.global);
+        progress.start(&format!("exporting {}", path.display()), bulk.about());
+        let mut heard = heard_of(path, Some(bulk.outbox()));
+        let keys = peers(keys, Some(bulk.outbox()))?;
+        let mut search = RenderingSearch::new(keys.registry());
+        let filter = self.filter.clone();
+        let mut bad = Vec::new();
+        let mut failed = None;
+        let read = bulk.read(writer.format(), &filter, &mut |part| {
+            let written = match part {
+                Part::Lines { lines, rows } => {
+                    heard.rows += rows;
+                    progress.advance(rows);
+                    writer.add_lines(&lines).map_err(|e| CliError::io(e.to_string()))
+                }
+                Part::Row(row) => {
+                    heard.rows += 1;
+                    progress.advance(1);
+                    match *row {
+                        Ok(mut row) => {
+                            search.resolve(&mut row);
+                            self.write_row(&row, || row.place.to_string(), writer, &mut heard)
+                        }
+                        Err(error) => {
+                            bad.push(error.to_string());
+                            Ok(())
+                        }
+                    }
+                }
+            };
+            if let Err(error) = written {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+            if self.cancel.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        progress.finish();
+        self.cancel.check()?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if !matches!(read, Ok(Read::Whole)) {
+            writer.rewind(begun.writer);
+            self.left_out = begun.left_out;
+            self.left_out_first.truncate(begun.left_out_first);
+            return Ok(false);
+        }
+        for what in bad {
+            self.leave_out(what);
+        }
+        self.heard.push(heard);
+        self.at_once = true;
+        Ok(true)
+    }
+
+    /// Reads an outbox, whatever of it can be read, or an export, row by row.
+    fn all_of(&mut self, path: &Path, keys: &mut KeyBook, writer: &mut ExportWriter) -> Result<(), CliError> {
+        let source = match Source::open(path) {
+            Ok(source) => source,
+            Err(error) => {
+                self.not_read.push(not_read(path, &error.to_string()));
+                return Ok(());
+            }
+        };
+        let progress = stderr_progress(self.global);
+        progress.start(&format!("exporting {}", path.display()), source.rows());
+        let mut heard = heard_of(path, source.outbox());
+        heard.damage = source.damage();
+        heard.not_checked = source.not_checked();
+        let mut bad = Vec::new();
+        let mut failed = None;
+        let keys = peers(keys, source.outbox())?;
+        let mut search = RenderingSearch::new(keys.registry());
+        let result = source.for_each_group(GROUP, &mut |what| bad.push(what), &mut |group| {
+            heard.rows += group.len() as u64;
+            progress.advance(group.len() as u64);
+            for mut item in group {
+                search.resolve(&mut item.row);
+                if let Err(error) = self.write_row(&item.row, || item.place.clone(), writer, &mut heard) {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            if self.cancel.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        progress.finish();
+        self.cancel.check()?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if let Err(error) = result {
+            heard.damage = Some(error.to_string());
+        }
+        heard.rows += bad.len() as u64;
+        for what in bad {
+            self.leave_out(what);
+        }
+        self.heard.push(heard);
+        Ok(())
+    }
+
+    /// Writes the event of a row, if it has one that is asked for; `place` says where it was read.
     fn write_row(
         &mut self,
-        item: &Item,
+        row: &HeldRow,
+        place: impl Fn() -> String,
         writer: &mut ExportWriter,
         heard: &mut Heard,
     ) -> Result<(), CliError> {
-        let event = match &item.row.content {
+        let event = match &row.content {
             Content::Signed(event) => event,
             Content::Unsigned { .. } => {
                 heard.unsigned += 1;
@@ -309,22 +406,22 @@ impl Work<'_> {
             }
             Content::Rerendered(_) => {
                 let why = "what was signed was not found again (are the agent's keys known? --keys)";
-                self.leave_out(format!("{}: {why}", item.place));
+                self.leave_out(format!("{}: {why}", place()));
                 return Ok(());
             }
             Content::Malformed { why } => {
-                self.leave_out(format!("{}: {why}", item.place));
+                self.leave_out(format!("{}: {why}", place()));
                 return Ok(());
             }
         };
-        if !self.wants(item, event) {
+        if !self.filter.wants_event(row, event) {
             return Ok(());
         }
         let written = writer
-            .add(&item.row, event, None, None)
+            .add(row, event, None, None)
             .map_err(|e| CliError::io(e.to_string()))?;
         if let Err(what) = written {
-            self.leave_out(format!("{}: {what}", item.place));
+            self.leave_out(format!("{}: {what}", place()));
         }
         Ok(())
     }
@@ -357,7 +454,7 @@ impl Work<'_> {
                 continue;
             }
             let source = Source::open(heard.path.as_ref()).map_err(|e| CliError::input(e.to_string()))?;
-            let keys = peers(&mut keys, &source)?;
+            let keys = peers(&mut keys, source.outbox())?;
             let mut search = RenderingSearch::new(keys.registry());
             let mut failed = None;
             let result = source.for_each(&mut |item| {
@@ -378,7 +475,8 @@ impl Work<'_> {
                 };
                 // The file may have changed since it was judged.
                 let same = best.signing_hash == event.signing_hash();
-                let wanted = self.wants(&item, event) && (class != Class::Rejected || wants_rejected);
+                let wanted =
+                    self.filter.wants_event(&item.row, event) && (class != Class::Rejected || wants_rejected);
                 if !same || !wanted || !written.insert(*id) {
                     return ControlFlow::Continue(());
                 }
@@ -408,9 +506,16 @@ impl Work<'_> {
     }
 }
 
+/// Where an export of one file began, to go back to.
+struct Begun {
+    writer: Mark,
+    left_out: u64,
+    left_out_first: usize,
+}
+
 /// The keys with those that this outbox fetched.
-fn peers<'k>(keys: &'k mut KeyBook, source: &Source) -> Result<&'k KeyBook, CliError> {
-    if let Some(outbox) = source.outbox() {
+fn peers<'k>(keys: &'k mut KeyBook, outbox: Option<&Outbox>) -> Result<&'k KeyBook, CliError> {
+    if let Some(outbox) = outbox {
         keys.add_peers(outbox)
             .map_err(|e| CliError::input(e.to_string()))?;
     }
@@ -425,10 +530,10 @@ fn not_read(path: &Path, why: &str) -> NotRead {
     }
 }
 
-fn heard_of(path: &Path, source: &Source) -> Heard {
+fn heard_of(path: &Path, outbox: Option<&Outbox>) -> Heard {
     Heard {
         path: shown(path),
-        agent_id: source.outbox().and_then(|outbox| outbox.meta().agent_id),
+        agent_id: outbox.and_then(|outbox| outbox.meta().agent_id),
         rows: 0,
         in_log: 0,
         missing_held: 0,
@@ -436,8 +541,8 @@ fn heard_of(path: &Path, source: &Source) -> Heard {
         older_log: 0,
         refused: 0,
         refusals: Vec::new(),
-        damage: source.damage(),
-        not_checked: source.not_checked(),
+        damage: None,
+        not_checked: outbox.map_or_else(Vec::new, |outbox| outbox.meta().not_checked.clone()),
     }
 }
 

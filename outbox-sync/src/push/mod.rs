@@ -463,7 +463,7 @@ impl<'a> Push<'a> {
             };
             if last {
                 return Err(PushError::Stopped(format!(
-                    "given up after {attempt} tries: {what}"
+                    "given up after attempt {attempt}: {what}"
                 )));
             }
             self.report.retries += 1;

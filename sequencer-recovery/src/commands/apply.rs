@@ -7,11 +7,12 @@ use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table,
 use sequencer_recovery::apply::{ApplyOptions, ApplyReport, StreamStatus, apply};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::plan_file::PlanFile;
+use serde::Serialize;
 use ves::SequencerId;
 
 use super::{
-    LockArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, read_signing_key, write_lines,
-    write_not_checked,
+    LockArgs, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked, read_signing_key,
+    write_lines, write_not_checked,
 };
 
 /// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
@@ -50,6 +51,15 @@ pub struct ApplyArgs {
     /// Write what `undo` needs to take all of this back, to a file that does not exist yet
     #[arg(long, value_name = "FILE")]
     undo: Option<PathBuf>,
+
+    /// Do all of it, checks included, under the same locks, and roll it back: the same report and exit status, and
+    /// nothing is written
+    #[arg(long, conflicts_with_all = ["undo", "epoch"])]
+    dry_run: bool,
+
+    /// Keep no journal of repairs in the log (for a role that may not make the schema sequencer_recovery)
+    #[arg(long)]
+    no_journal: bool,
 }
 
 /// Runs the command.
@@ -60,6 +70,8 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         sequencer_key: args.sequencer_key.as_deref().map(read_signing_key).transpose()?,
         sequencer_id: args.sequencer_id,
         undo: args.undo.clone(),
+        dry_run: args.dry_run,
+        journal: !args.no_journal,
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
@@ -85,7 +97,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     if report.changed() > 0 {
         status |= ExitStatus::CORRECTED;
     }
-    if report.open_positions() > 0 {
+    if report.open_positions() > 0 || report.reissued() > 0 {
         status |= ExitStatus::PROBLEMS;
     }
     for error in std::mem::take(&mut report.errors) {
@@ -99,6 +111,18 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Format::Ndjson => {
             write_lines(&mut out, report.schema, "stream", &report.streams)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
+            #[derive(Serialize)]
+            struct Summary {
+                plan_id: ves::Hash32,
+                dry_run: bool,
+                journal: bool,
+            }
+            let summary = Summary {
+                plan_id: report.plan_id,
+                dry_run: report.dry_run,
+                journal: report.journal,
+            };
+            write_lines(&mut out, report.schema, "summary", [summary])?;
         }
         Format::Table => print_table(&mut out, &report)?,
     }
@@ -115,6 +139,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
         "STREAM (TENANT/STORE)",
         "STATUS",
         "EVENTS",
+        "APPENDED",
         "RECEIPTS",
         "SIGNED",
         "COMMANDS",
@@ -127,6 +152,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
     ]);
     for s in &report.streams {
         let status = match s.status {
+            StreamStatus::Applied if report.dry_run => "would be applied",
             StreamStatus::Applied => "applied",
             StreamStatus::AlreadyApplied => "already applied",
             StreamStatus::Failed => "FAILED",
@@ -135,6 +161,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
             s.stream.to_string(),
             status.to_owned(),
             s.events.to_string(),
+            s.appended.to_string(),
             s.receipts.to_string(),
             s.receipts_signed.to_string(),
             s.commands.to_string(),
@@ -147,14 +174,61 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
         ]);
     }
     out.table(&table)?;
+    let journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
+    if !journal.is_empty() {
+        out.line("")?;
+        out.line("This plan was applied here before, says the journal:")?;
+        print_journal(out, &journal)?;
+    }
     print_not_checked(out, &report.not_checked)?;
     out.line("")?;
     let events: u64 = report.streams.iter().map(|s| s.events).sum();
+    let appended: u64 = report.streams.iter().map(|s| s.appended).sum();
+    let appended = if appended > 0 {
+        format!(", {appended} appended")
+    } else {
+        String::new()
+    };
+    let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
+    let keys = match keys {
+        0 => String::new(),
+        keys => format!(", {keys} key(s) registered"),
+    };
+    let tombstones: u64 = report.streams.iter().map(|s| s.tombstones).sum();
+    let tombstones = match tombstones {
+        0 => String::new(),
+        tombstones => format!(", {tombstones} tombstone(s)"),
+    };
+    let moved: u64 = report.streams.iter().map(|s| s.moved).sum();
+    if report.dry_run {
+        if moved > 0 {
+            out.line(&format!(
+                "{moved} event(s) would get other numbers, and other receipts."
+            ))?;
+        }
+        return out.line(&format!(
+            "DRY RUN: nothing was written. {} stream(s) would change, {events} event(s) would be back\
+             {tombstones}{appended}{keys}, {} position(s) would stay open.",
+            report.changed(),
+            report.open_positions()
+        ));
+    }
     out.line(&format!(
-        "{} stream(s) changed, {events} event(s) back, {} position(s) stay open.",
+        "{} stream(s) changed, {events} event(s) back{tombstones}{appended}{keys}, {} position(s) stay open.",
         report.changed(),
         report.open_positions()
     ))?;
+    if moved > 0 {
+        out.line(&format!(
+            "{moved} event(s) got other numbers, and other receipts: what their agents saved no longer holds."
+        ))?;
+    }
+    if report.reissued() > 0 {
+        out.line(&format!(
+            "{} number(s) were given out twice, and stay so: the log contradicts its anchors.",
+            report.reissued()
+        ))?;
+    }
     if report.changed() > 0 {
         out.line("Restart the sequencer: it caches keys for an hour and commitments for 5 minutes.")?;
     }

@@ -9,8 +9,8 @@ use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 
 use super::{
-    FamilyArg, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines,
-    write_not_checked,
+    FamilyArg, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked,
+    write_lines, write_not_checked,
 };
 
 /// Say whether the log is whole: gaps, counters, hashes, signatures, receipts, commitments, and what the
@@ -84,6 +84,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
     write_lines(out, SCHEMA, "family_stream", families)?;
     write_lines(out, SCHEMA, "finding", &report.findings)?;
     write_lines(out, SCHEMA, "heard", &report.heard)?;
+    write_lines(out, SCHEMA, "journal", &report.journal)?;
     write_not_checked(out, SCHEMA, &report.not_checked)?;
     let summary = Summary {
         db: &report.db,
@@ -141,6 +142,12 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
         .collect();
     print_findings(out, "PROBLEMS", &problems)?;
     print_findings(out, "NOTICES", &notices)?;
+    for stream in report.streams.iter().filter(|s| !s.reissue.is_empty()) {
+        out.line("")?;
+        out.line("GIVEN OUT TWICE")?;
+        out.line(&format!("  {}", stream.stream))?;
+        super::plan::print_histories(out, &stream.reissue, |_| String::new())?;
+    }
     if !report.heard.is_empty() {
         let mut table = Table::new(&[
             "WITNESS",
@@ -171,6 +178,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
         out.line("")?;
         out.table(&table)?;
     }
+    print_journal(out, &report.journal)?;
     print_not_checked(out, &report.not_checked)?;
     let t = &report.totals;
     let b = &t.batches;

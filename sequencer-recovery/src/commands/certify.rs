@@ -50,10 +50,14 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
     let SignedLossCertificate { certificate: c, .. } = &signed;
     match global.format {
         Format::Table => out.line(&format!(
-            "{} position(s) lost, {} undecided, in {} stream(s). The certificate is in {}.",
+            "{} position(s) lost, {} undecided, in {} stream(s){}. The certificate is in {}.",
             c.lost,
             c.undecided,
             c.streams.len(),
+            match c.filled {
+                0 => String::new(),
+                filled => format!("; {filled} of them are filled with tombstones"),
+            },
             args.out.display()
         ))?,
         Format::Json => out.json(&signed)?,

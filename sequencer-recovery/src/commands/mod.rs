@@ -6,6 +6,7 @@ pub mod certify;
 pub mod counters;
 pub mod drill;
 pub mod export;
+pub mod gaps;
 pub mod plan;
 pub mod snapshot;
 pub mod undo;
@@ -17,9 +18,9 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use cli_common::{Cancel, CliError, DbArg, DbTarget, Output};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, Output, Table};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Log, StreamFilter};
+use event_log::{JournalEntry, Log, StreamFilter};
 use sequencer_recovery::collect::Inputs;
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::family::Families;
@@ -37,7 +38,8 @@ pub struct SurveyArgs {
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
 
-    /// Other copies of the log: PostgreSQL URLs or snapshot files (a replica, the old primary, a restored dump)
+    /// Other copies of the log: PostgreSQL URLs, snapshot files or log exports (a replica, the old primary, a restored
+    /// dump)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
@@ -68,11 +70,13 @@ impl SurveyArgs {
         let outboxes = outbox_sync::expand_inputs(&self.outboxes).map_err(|e| {
             CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
         })?;
-        let logs = self
-            .witnesses
-            .iter()
-            .map(|w| DbTarget::parse(&w.0))
-            .collect::<Result<_, _>>()?;
+        let (mut logs, mut exports) = (Vec::new(), Vec::new());
+        for witness in &self.witnesses {
+            match DbTarget::parse(&witness.0)? {
+                DbTarget::Snapshot(path) if is_export(&path) => exports.push(path),
+                target => logs.push(target),
+            }
+        }
         let sequencer_key = self
             .sequencer_public_key
             .as_deref()
@@ -82,8 +86,10 @@ impl SurveyArgs {
             witnesses: Inputs {
                 outboxes,
                 logs,
+                exports,
                 receipts: self.receipts.clone(),
                 sequencer_key,
+                peer_keys: false,
             },
             anchors: self.anchors.clone(),
             filter: StreamFilter {
@@ -93,6 +99,16 @@ impl SurveyArgs {
             families: Families::default(),
         })
     }
+}
+
+/// Whether a file is a log export rather than a snapshot: its first byte is that of a line of JSON.
+fn is_export(path: &Path) -> bool {
+    let first = || -> std::io::Result<u8> {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut std::fs::File::open(path)?, &mut byte)?;
+        Ok(byte[0])
+    };
+    first().is_ok_and(|byte| byte == b'{')
 }
 
 /// The name of a log as it was given; it may hold a password, so it is not shown.
@@ -241,4 +257,45 @@ fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> 
 /// A number or a dash.
 fn or_dash(value: Option<u64>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
+}
+
+/// So many entries of the journal are shown to people.
+const JOURNAL_LINES: usize = 20;
+
+/// What the journal of repairs says, for people.
+fn print_journal<W: std::io::Write>(out: &mut Output<W>, entries: &[JournalEntry]) -> Result<(), CliError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.line("JOURNAL OF REPAIRS")?;
+    let mut table = Table::new(&[
+        "WHEN",
+        "STREAM (TENANT/STORE)",
+        "WHAT",
+        "PLAN",
+        "EVENTS",
+        "COMMITMENTS",
+        "COUNTER",
+        "THEN",
+        "BY",
+    ]);
+    for entry in entries.iter().take(JOURNAL_LINES) {
+        table.row([
+            entry.written_at.to_string(),
+            entry.stream.to_string(),
+            entry.state.as_str().to_owned(),
+            entry.plan_id.to_string().chars().take(16).collect(),
+            entry.counts.events.to_string(),
+            entry.counts.commitments.to_string(),
+            or_dash(entry.counter_before),
+            or_dash(entry.counter_after),
+            entry.tool.clone(),
+        ]);
+    }
+    out.table(&table)?;
+    match entries.len().checked_sub(JOURNAL_LINES) {
+        None | Some(0) => Ok(()),
+        Some(more) => out.line(&format!("and {more} more (--format json shows them)")),
+    }
 }

@@ -2,18 +2,26 @@
 
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
+use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
 use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
+use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
 use sequencer_recovery::placement::Budget;
-use sequencer_recovery::plan::{PlanOptions, PlanSummary, plan};
-use sequencer_recovery::plan_file::PlannedOpen;
+use sequencer_recovery::plan::{PlanOptions, PlanSummary, StreamSummary, plan};
+use sequencer_recovery::plan_file::{PlannedOpen, PlannedReissue};
+use sequencer_recovery::reissue::OnReissue;
+use sequencer_recovery::tombstone::TombstoneOptions;
+use ves::AgentId;
 
 use super::{
-    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
+    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, read_signing_key, write_lines,
+    write_not_checked,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
@@ -39,14 +47,136 @@ pub struct PlanArgs {
     #[arg(long, value_name = "GRADE|N")]
     floor: Option<FloorChoice>,
 
+    /// What to do about numbers that were given out twice: keep-anchored (the anchored events go to their places, the
+    /// newcomers get new numbers after all others) or keep-current (record the conflict and move nothing). Without it
+    /// both histories are shown, and nothing from there on is touched
+    #[arg(long, value_name = "CHOICE")]
+    on_reissue: Option<OnReissue>,
+
     /// How many guesses to try for each batch before it is left open
     #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
     solve_candidates: u64,
+
+    /// How long to search in all, in seconds; batches that are not decided by then stay open, and the plan says so.
+    /// Without it only --solve-candidates bounds the search
+    #[arg(long, value_name = "SECONDS")]
+    solve_seconds: Option<u64>,
+
+    #[command(flatten)]
+    append: AppendArgs,
+
+    /// Register keys again that events name and the log lost: from a file of agents' keys, or `peers`, which stands for
+    /// what outboxes fetched of their peers. The plan says which events rest on them
+    #[arg(long, value_name = "FILE|peers")]
+    accept_keys: Vec<PathBuf>,
+
+    #[command(flatten)]
+    fill: FillArgs,
+}
+
+/// What becomes of positions that nobody can bring back.
+#[derive(Debug, Args)]
+struct FillArgs {
+    /// Fill positions whose events are lost with signed events that say so, so that the sequencer can read and commit
+    /// across them again. The true event can never go there any more
+    #[arg(long, value_name = "WITH", requires = "recovery_key")]
+    fill_losses: Option<FillWith>,
+
+    /// The recovery agent's key: a file with an Ed25519 seed in hex
+    #[arg(long, value_name = "FILE", requires = "fill_losses")]
+    recovery_key: Option<PathBuf>,
+
+    /// The recovery agent, where its key is registered for several agents or is to be registered
+    #[arg(long, value_name = "ID", requires = "fill_losses")]
+    recovery_agent: Option<AgentId>,
+
+    /// Register the recovery key for the recovery agent where the log does not have it
+    #[arg(long, requires = "recovery_agent")]
+    register_recovery_key: bool,
+
+    /// Fill positions too for which somebody names an event, without the evidence that --accept asks for
+    #[arg(long, requires = "fill_losses")]
+    fill_undecided: bool,
+
+    /// Fill positions too in batches whose root is anchored or committed: that root will never match any more
+    #[arg(long, requires = "fill_losses")]
+    root_will_not_match: bool,
+}
+
+/// What positions are filled with.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum FillWith {
+    /// A signed event that says that the position's event is lost
+    Tombstone,
+}
+
+impl FillArgs {
+    fn options(&self) -> Result<Option<TombstoneOptions>, CliError> {
+        let (Some(FillWith::Tombstone), Some(path)) = (self.fill_losses, &self.recovery_key) else {
+            return Ok(None);
+        };
+        Ok(Some(TombstoneOptions {
+            key: read_signing_key(path)?,
+            key_name: path.display().to_string(),
+            agent: self.recovery_agent,
+            register: self.register_recovery_key,
+            undecided: self.fill_undecided,
+            root_will_not_match: self.root_will_not_match,
+        }))
+    }
+}
+
+/// Splits `--accept-keys` into files and the word `peers`.
+fn key_sources(values: &[PathBuf]) -> KeySources {
+    let (peers, files): (Vec<_>, Vec<_>) = values
+        .iter()
+        .cloned()
+        .partition(|value| value.as_os_str() == "peers");
+    KeySources {
+        files,
+        peers: !peers.is_empty(),
+    }
+}
+
+/// What becomes of events that wait in outboxes.
+#[derive(Debug, Args)]
+struct AppendArgs {
+    /// Give events that wait in outboxes and were never sequenced the numbers after the floor, as the sequencer would:
+    /// checked as it checks them, in each agent's own order. Without it their agents push them again
+    #[arg(long, value_name = "WHICH")]
+    append: Option<Which>,
+
+    /// Append events too that may have been sequenced at a position that is lost: they get a second number then
+    #[arg(long, requires = "append")]
+    append_doubtful: bool,
+
+    /// When the keys of appended events are judged: now, as the sequencer does, or created-at, when the event says that
+    /// it was made
+    #[arg(long, value_name = "WHEN", requires = "append", default_value_t)]
+    judge_keys: JudgeKeys,
+}
+
+/// Which events are appended.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Which {
+    /// Events that were never sequenced
+    NeverSequenced,
+}
+
+impl AppendArgs {
+    fn options(&self) -> Option<AppendOptions> {
+        self.append.map(|Which::NeverSequenced| AppendOptions {
+            judge_keys: self.judge_keys,
+            doubtful: self.append_doubtful,
+        })
+    }
 }
 
 /// Runs the command.
 pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let input = args.survey.input()?;
+    let mut input = args.survey.input()?;
+    let accept_keys = key_sources(&args.accept_keys);
+    input.witnesses.peer_keys = accept_keys.peers;
     let options = PlanOptions {
         accept: args.accept,
         floor: args.floor,
@@ -54,6 +184,11 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             tries: args.solve_candidates,
             ..Budget::default()
         },
+        solve_for: args.solve_seconds.map(Duration::from_secs),
+        on_reissue: args.on_reissue,
+        append: args.append.options(),
+        accept_keys,
+        fill: args.fill.options()?,
     };
     let path = args.out.as_path();
     if path.exists() {
@@ -128,7 +263,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     out.finish()?;
     let mut status = ExitStatus::OK;
-    if summary.totals.open > 0 {
+    if summary.totals.open > 0 || summary.totals.reissued_left > 0 {
         status |= ExitStatus::PROBLEMS;
     }
     if summary.witness_unreadable {
@@ -174,9 +309,32 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
     for s in &summary.streams {
         out.line("")?;
         out.line(&format!("{}", s.stream))?;
+        for key in &s.keys {
+            let (id, agent, from) = (key.key.key_id, key.key.agent_id, key.sources.join(", "));
+            out.line(&match key.basis {
+                KeyBasis::Recovery => format!(
+                    "  key {id} of the recovery agent {agent} is registered, from {from}: {} tombstone(s) are signed with it",
+                    key.events_planned
+                ),
+                basis => format!(
+                    "  key {id} of agent {agent} is registered again, {} by {from}: {} event(s) of the log name it, {} of \
+                     this plan rest on it",
+                    basis.as_str(),
+                    key.events_in_log,
+                    key.events_planned
+                ),
+            })?;
+        }
+        for key in &s.keys_refused {
+            out.line(&format!(
+                "  key {} of agent {} is NOT registered: {}",
+                key.key_id, key.agent_id, key.why
+            ))?;
+        }
         for (grade, count) in &s.by_grade {
             out.line(&format!("  {count} event(s) go back, {grade}"))?;
         }
+        print_reissue(out, s)?;
         for b in &s.batches {
             out.line(&format!(
                 "  batch {} ({}-{}): {}",
@@ -226,10 +384,29 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
                 ))?;
             }
         }
+        if !s.filled.is_empty() {
+            let ranges: Vec<_> = s.filled.iter().map(PlannedOpen::range).collect();
+            out.line(&format!(
+                "  {} lost position(s) are filled with tombstones: {}",
+                s.filled
+                    .iter()
+                    .map(PlannedOpen::count)
+                    .fold(0u64, u64::saturating_add),
+                gap::describe(&ranges)
+            ))?;
+        }
+        if s.not_filled_root_known > 0 {
+            out.line(&format!(
+                "  {} position(s) are not filled: the root of their batch is known and would never match \
+                 (--root-will-not-match)",
+                s.not_filled_root_known
+            ))?;
+        }
         for open in joined(&s.open) {
             out.line(&format!("  open: {open}"))?;
         }
-        if s.never_sequenced > 0 {
+        print_appending(out, s)?;
+        if s.never_sequenced > 0 && s.left_out.is_empty() {
             out.line(&format!(
                 "  {} event(s) in outboxes were never numbered, as far as anybody knows: their agents push them again",
                 s.never_sequenced
@@ -247,15 +424,101 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         }
     };
     out.line(&format!(
-        "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.",
+        "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.{}",
         t.missing,
         t.events,
         by(&t.by_grade),
         t.open,
         by(&t.open_by_grade),
         t.commitments,
-        t.counters
+        t.counters,
+        tombstones_and(t.tombstones, t.appended, t.left_out)
     ))
+}
+
+fn tombstones_and(tombstones: u64, appended: u64, left_out: u64) -> String {
+    let filled = match tombstones {
+        0 => String::new(),
+        tombstones => format!(" {tombstones} lost position(s) are filled with tombstones."),
+    };
+    let appended = match (appended, left_out) {
+        (0, 0) => String::new(),
+        (appended, left_out) => format!(
+            " {appended} event(s) that were never sequenced are appended, {left_out} that wait are left out."
+        ),
+    };
+    filled + &appended
+}
+
+/// Numbers that were given out twice, for people: both histories, and what becomes of them.
+fn print_reissue<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+    if s.reissue.is_empty() {
+        return Ok(());
+    }
+    out.line(&format!("  {} number(s) were given out twice", s.reissued))?;
+    print_histories(out, &s.reissue, |sequence| {
+        let moved = s.moves.iter().find(|m| m.from == sequence);
+        moved.map_or_else(|| ", stays".to_owned(), |m| format!(", gets {}", m.to))
+    })?;
+    for c in &s.superseded {
+        out.line(&format!(
+            "  commitment {} ({}-{}) goes: it is over events that move",
+            c.batch_id, c.sequence_start, c.sequence_end
+        ))?;
+    }
+    match &s.reissue_note {
+        Some(note) => out.line(&format!("  {note}")),
+        None => Ok(()),
+    }
+}
+
+/// Both histories, number by number, with what becomes of the event that is there now.
+pub fn print_histories<W: std::io::Write>(
+    out: &mut Output<W>,
+    reissue: &[PlannedReissue],
+    becomes: impl Fn(u64) -> String,
+) -> Result<(), CliError> {
+    for r in reissue.iter().take(SHOWN_REISSUES) {
+        let before = match r.before {
+            Some(event) => format!("{event} ({}: {})", r.before_grade, r.before_basis),
+            None => "not known".into(),
+        };
+        let becomes = becomes(r.sequence);
+        out.line(&format!(
+            "    {:>6}  before: {before}; now: {}{becomes}",
+            r.sequence, r.now
+        ))?;
+    }
+    match reissue.len().saturating_sub(SHOWN_REISSUES) {
+        0 => Ok(()),
+        more => out.line(&format!("    and {more} more (--format json lists all)")),
+    }
+}
+
+/// So many numbers that were given out twice are shown for a stream.
+const SHOWN_REISSUES: usize = 20;
+
+/// What is appended, and what waits and is not.
+fn print_appending<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+    if let (1.., Some(last)) = (s.appended, s.counter_after) {
+        out.line(&format!(
+            "  {} event(s) that were never sequenced are appended, at {}-{last}",
+            s.appended,
+            last + 1 - s.appended
+        ))?;
+    }
+    for left in &s.left_out {
+        let why = match (left.left_out, left.reason) {
+            (LeftOutAs::Rejected, Some(reason)) => format!("the sequencer would refuse it, {reason}"),
+            (LeftOutAs::Rejected, None) => "the sequencer would refuse it".to_owned(),
+            (LeftOutAs::Doubtful, _) => "doubtful (--append-doubtful)".to_owned(),
+        };
+        out.line(&format!(
+            "  not appended: {} ({} row {}): {why}: {}",
+            left.event_id, left.outbox, left.local_seq, left.message
+        ))?;
+    }
+    Ok(())
 }
 
 /// Open positions for people: neighbours of one grade are one line, since each may have a reason of its own.

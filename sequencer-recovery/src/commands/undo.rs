@@ -10,7 +10,8 @@ use sequencer_recovery::undo_file::UndoFile;
 use serde::Serialize;
 
 use super::{
-    LockArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked,
+    LockArgs, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked, write_lines,
+    write_not_checked,
 };
 
 /// Take an apply back, with the bundle that `apply --undo` wrote: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
@@ -112,6 +113,8 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> R
         ]);
     }
     out.table(&table)?;
+    let journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
+    print_journal(out, &journal)?;
     for warning in &report.warnings {
         out.line("")?;
         out.line(&format!("WARNING: {warning}."))?;
@@ -119,8 +122,13 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> R
     print_not_checked(out, &report.not_checked)?;
     out.line("")?;
     let events: u64 = report.streams.iter().map(|s| s.events).sum();
+    let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
+    let keys = match keys {
+        0 => String::new(),
+        keys => format!(", {keys} key(s) no longer registered"),
+    };
     out.line(&format!(
-        "{} stream(s) are as before, {events} event(s) taken out again.",
+        "{} stream(s) are as before, {events} event(s) taken out again{keys}.",
         report.changed()
     ))
 }

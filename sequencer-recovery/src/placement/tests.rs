@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 use ves::{AgentId, Event, Payload, SignatureBytes, SignatureScheme};
 
+use ves::merkle;
+
 use super::*;
 use crate::evidence::{Candidate, Claim};
 
@@ -86,18 +88,18 @@ impl Case {
             root: merkle::root(&leaves).unwrap(),
             grade: Grade::Proven,
             present: present.into_iter().map(|n| (n, leaf(n))).collect(),
+            times: BTreeMap::new(),
         }
     }
 
     fn judge(&self, missing: RangeInclusive<u64>, targets: &[Target]) -> Judgement {
-        judge(
-            &stream(),
-            &[missing],
+        let question = Question {
+            stream: &stream(),
+            missing: &[missing],
             targets,
-            &self.evidence,
-            &self.holders,
-            Budget::default(),
-        )
+            history: &History::default(),
+        };
+        judge(&question, &self.evidence, &self.holders, Budget::default())
     }
 }
 
@@ -241,7 +243,8 @@ fn a_batch_with_a_position_that_nobody_names_is_told_so() {
         [(
             target.batch_id,
             Outcome::NoCandidate {
-                positions: vec![5..=5]
+                positions: vec![5..=5],
+                limit: None,
             }
         )]
     );
@@ -268,7 +271,10 @@ fn a_wrong_guess_is_never_placed_and_the_budget_is_told() {
     let judgement = case.judge(3..=29, std::slice::from_ref(&target));
     assert!(matches!(
         judgement.outcomes[0].1,
-        Outcome::BudgetSpent { tries: 20_000 }
+        Outcome::BudgetSpent {
+            tries: 20_000,
+            limit: Limit::Candidates
+        }
     ));
 }
 

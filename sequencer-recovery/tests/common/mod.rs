@@ -11,9 +11,12 @@ use std::time::Duration;
 use anchor_verify::Importer;
 use rusqlite::Connection;
 use rusqlite::types::Value as Sqlite;
+use sequencer_recovery::accept_keys::PlannedKey;
+use sequencer_recovery::append::{LeftOut, PlannedAppend};
 use sequencer_recovery::plan_file::{
     PlanFile, PlanLine, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedOpen, PlannedStream,
 };
+use sequencer_recovery::tombstone::PlannedTombstone;
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::ScratchPostgres;
@@ -324,7 +327,7 @@ impl Dump {
         // For writing: a journal that a killed process left is rolled back.
         let db = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
         let mut names = db
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'sequencer_recovery_journal'")
             .unwrap();
         let names: Vec<String> = names
             .query_map([], |row| row.get(0))
@@ -448,6 +451,10 @@ pub struct Section {
     pub commitments: Vec<PlannedCommitment>,
     pub open: Vec<PlannedOpen>,
     pub bookkeeping: PlannedBookkeeping,
+    pub appended: Vec<PlannedAppend>,
+    pub left_out: Vec<LeftOut>,
+    pub keys: Vec<PlannedKey>,
+    pub tombstones: Vec<PlannedTombstone>,
 }
 
 /// The plan by store.
@@ -462,10 +469,18 @@ pub fn read_plan(path: &Path) -> BTreeMap<String, Section> {
                 commitments: Vec::new(),
                 open: Vec::new(),
                 bookkeeping: PlannedBookkeeping::default(),
+                appended: Vec::new(),
+                left_out: Vec::new(),
+                keys: Vec::new(),
+                tombstones: Vec::new(),
             }),
             PlanLine::Event(event) => sections.last_mut().unwrap().events.push(*event),
             PlanLine::Commitment(commitment) => sections.last_mut().unwrap().commitments.push(*commitment),
             PlanLine::Bookkeeping(books) => sections.last_mut().unwrap().bookkeeping = *books,
+            PlanLine::Key(key) => sections.last_mut().unwrap().keys.push(*key),
+            PlanLine::Tombstone(tombstone) => sections.last_mut().unwrap().tombstones.push(*tombstone),
+            PlanLine::Append(append) => sections.last_mut().unwrap().appended.push(*append),
+            PlanLine::LeftOut(left) => sections.last_mut().unwrap().left_out.push(*left),
             PlanLine::Open(open) => sections.last_mut().unwrap().open.push(open),
             _ => {}
         }

@@ -1,7 +1,7 @@
--- The numbers of a stream of events that are there, as ranges: within a range, number minus row number stays the same.
+-- The numbers of a stream of events that are there, as ranges: within a range, number minus rank stays the same.
 SELECT MIN(sequence_number), MAX(sequence_number)
 FROM (
-    SELECT sequence_number, sequence_number - ROW_NUMBER() OVER (ORDER BY sequence_number) AS island
+    SELECT sequence_number, sequence_number - DENSE_RANK() OVER (ORDER BY sequence_number) AS island
     FROM events
     WHERE tenant_id = $1 AND store_id = $2 AND sequence_number >= 1
 ) AS numbered

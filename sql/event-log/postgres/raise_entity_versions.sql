@@ -1,7 +1,7 @@
--- The version of each given entity becomes the number of its events, of both logs, unless it is higher.
+-- The version of each entity that arrived becomes the number of its events, of both logs, unless it is higher.
 INSERT INTO entity_versions (tenant_id, store_id, entity_type, entity_id, version, updated_at)
 SELECT $1, $2, given.entity_type, given.entity_id, COUNT(*), now()
-FROM unnest($3::text[], $4::text[]) AS given (entity_type, entity_id)
+FROM pg_temp.stage_entities AS given
 JOIN (
     SELECT entity_type, entity_id FROM ves_events WHERE tenant_id = $1 AND store_id = $2
     UNION ALL

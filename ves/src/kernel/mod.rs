@@ -131,7 +131,7 @@ pub enum KernelError {
     #[error("no hash kernel is called {0:?}: avx512, shani, avx2 and portable are")]
     Unknown(String),
     /// The machine lacks the instructions.
-    #[error("this machine cannot run the hash kernel {0}")]
+    #[error("this machine cannot run the hash kernel {0}: its processor lacks the instructions")]
     Unavailable(Kernel),
     /// Another kernel is in use already.
     #[error("the hash kernel {0} is in use already")]

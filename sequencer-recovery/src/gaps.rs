@@ -1,0 +1,113 @@
+//! The gaps alone: which numbers each stream lacks, as far as the log itself knows, without reading an event. The first
+//! look after a recovery; [`crate::audit`] is the thorough one.
+
+use cli_common::Cancel;
+use event_log::{StreamFilter, StreamPresence, View};
+use serde::Serialize;
+use ves::StreamKey;
+
+use crate::error::RecoveryError;
+use crate::gap::{self, Gap};
+
+/// The report's name and version; documented in docs/audit.md.
+pub const SCHEMA: &str = "recovery-gaps/1";
+
+/// What is missing.
+#[derive(Debug, Serialize)]
+pub struct GapsReport {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The log, without secrets.
+    pub db: String,
+    /// The streams, by tenant and store.
+    pub streams: Vec<StreamGaps>,
+    /// What was not checked, and why.
+    pub not_checked: Vec<String>,
+}
+
+/// One stream.
+#[derive(Debug, Serialize)]
+pub struct StreamGaps {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// How many numbers are there.
+    pub present: u64,
+    /// The first of them.
+    pub first: Option<u64>,
+    /// The last of them.
+    pub head: Option<u64>,
+    /// The counter; `None` if its row is missing.
+    pub counter: Option<u64>,
+    /// The highest number that events, counter or commitments know.
+    pub known_to: u64,
+    /// How many numbers up to there are missing.
+    pub missing: u64,
+    /// How many rows repeat a number, or have one below 1: no sequencer writes such.
+    pub odd: u64,
+    /// Which are missing.
+    pub gaps: Vec<Gap>,
+}
+
+impl StreamGaps {
+    fn of(found: &StreamPresence) -> Self {
+        let head = found.ranges.last().map(|range| *range.end());
+        let known = [head, found.counter, found.last_committed];
+        let known_to = known.into_iter().flatten().max().unwrap_or(0);
+        let gaps = gap::gaps(&found.ranges, known_to);
+        let widths = found
+            .ranges
+            .iter()
+            .map(|r| (r.end() - r.start()).saturating_add(1));
+        Self {
+            stream: found.stream,
+            present: widths.fold(0, u64::saturating_add),
+            first: found.ranges.first().map(|range| *range.start()),
+            head,
+            counter: found.counter,
+            known_to,
+            missing: gaps.iter().map(Gap::count).fold(0, u64::saturating_add),
+            odd: found.repeated.saturating_add(found.misnumbered),
+            gaps,
+        }
+    }
+}
+
+impl GapsReport {
+    /// How many numbers are missing, over all streams.
+    pub fn missing(&self) -> u64 {
+        self.streams
+            .iter()
+            .map(|s| s.missing)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Whether something is wrong: a number missing, or a row that no sequencer writes.
+    pub fn is_whole(&self) -> bool {
+        self.streams.iter().all(|s| s.missing == 0 && s.odd == 0)
+    }
+}
+
+/// Looks for gaps.
+///
+/// # Errors
+/// What the log's database says, [`RecoveryError::Cancelled`].
+pub async fn gaps(
+    view: &mut View,
+    db: String,
+    filter: &StreamFilter,
+    cancel: &Cancel,
+) -> Result<GapsReport, RecoveryError> {
+    let found = view.presence(filter).await?;
+    cancel.check()?;
+    let mut not_checked: Vec<String> = found.unreadable.iter().map(ToString::to_string).collect();
+    not_checked.push("the events themselves, their receipts, the commitments' roots (audit does)".into());
+    not_checked
+        .push("numbers that only agents, the chain or other copies of the log know (audit asks them)".into());
+    Ok(GapsReport {
+        schema: SCHEMA,
+        db,
+        streams: found.rows.iter().map(StreamGaps::of).collect(),
+        not_checked,
+    })
+}

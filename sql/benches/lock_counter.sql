@@ -1,0 +1,2 @@
+-- What the sequencer holds while it gives out numbers.
+SELECT current_sequence FROM ves_sequence_counters WHERE tenant_id = $1 AND store_id = $2 FOR UPDATE

@@ -1,0 +1,2 @@
+-- The last row: with the first, what there is to divide among threads.
+SELECT max(rowid) FROM outbox;
