@@ -229,7 +229,7 @@ fn main() {
         || {
             runtime
                 .block_on(by_row(&url, &events, &receipts))
-                .expect("written")
+                .expect("written");
         },
         || runtime.block_on(by_group(&log, &events, &receipts)),
     );

@@ -163,7 +163,7 @@ impl Table {
                 break;
             }
         }
-        self.add(name, a, b, at_least);
+        self.add(name, &a, &b, at_least);
     }
 
     /// As [`Table::compare`], for work that changes something outside: before each run `prepare` puts it back to where
@@ -205,16 +205,16 @@ impl Table {
                 break;
             }
         }
-        self.add(name, a, b, at_least);
+        self.add(name, &a, &b, at_least);
     }
 
-    fn add(&mut self, name: &str, a: Vec<f64>, b: Vec<f64>, at_least: Option<f64>) {
+    fn add(&mut self, name: &str, a: &[f64], b: &[f64], at_least: Option<f64>) {
         let row = Row {
             name: name.into(),
-            rival: quantile(&a, 0.5),
-            ours: quantile(&b, 0.5),
-            ratios: a.iter().zip(&b).map(|(a, b)| a / b).collect(),
-            of_fastest: quantile(&a, 0.0) / quantile(&b, 0.0),
+            rival: quantile(a, 0.5),
+            ours: quantile(b, 0.5),
+            ratios: a.iter().zip(b).map(|(a, b)| a / b).collect(),
+            of_fastest: quantile(a, 0.0) / quantile(b, 0.0),
             at_least,
         };
         eprintln!("{name}: {:.2}", quantile(&row.ratios, 0.5));

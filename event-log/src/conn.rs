@@ -338,7 +338,7 @@ impl Conn {
     ) -> Result<u64, LogError> {
         match self {
             Conn::Snapshot { connection, .. } => {
-                insert_snapshot(connection, doing, table, rows.into_iter().map(Ok)).map_err(|e| e.error)
+                insert_snapshot(connection, doing, table, rows.into_iter().map(Ok)).map_err(|e| *e.error)
             }
             Conn::Postgres(connection) => {
                 let refused = || LogError::Refused {
@@ -519,7 +519,10 @@ pub(crate) fn insert_snapshot(
     let mut statement = connection.prepare(table.insert_snapshot).map_err(failed)?;
     let mut inserted = 0;
     for (at, row) in rows.enumerate() {
-        let here = |error| NotInserted { row: Some(at), error };
+        let here = |error| NotInserted {
+            row: Some(at),
+            error: Box::new(error),
+        };
         let mut row = row.map_err(|what| here(LogError::Refused { doing, what }))?;
         debug_assert_eq!(row.len(), table.columns.len(), "{}", table.name);
         for ((name, kind), value) in table.columns.iter().zip(&mut row) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ves::{CommandId, Receipt, StreamKey, Timestamp};
 
-use crate::conn::{Conn, insert_snapshot};
+use crate::conn::{Conn, insert_snapshot, snapshot_execute};
 use crate::entry::{
     Commitment, DedupeOrphan, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row,
     receipt_row,
@@ -198,6 +198,13 @@ impl Repair {
                 .execute(doing, postgres!("raise_entity_versions"), &[tenant, store])
                 .await;
         }
+        let Conn::Snapshot { connection, .. } = conn else {
+            return Ok(0);
+        };
+        let failed = |e| LogError::sqlite(doing, e);
+        let mut statement = connection
+            .prepare(snapshot!("raise_entity_version"))
+            .map_err(failed)?;
         let mut raised = 0;
         for entity in entities {
             let parameters = [
@@ -206,9 +213,7 @@ impl Repair {
                 entity.entity_type.into(),
                 entity.entity_id.into(),
             ];
-            raised += conn
-                .execute(doing, snapshot!("raise_entity_version"), &parameters)
-                .await?;
+            raised += snapshot_execute(&mut statement, &parameters).map_err(failed)?;
         }
         Ok(raised)
     }
@@ -324,9 +329,9 @@ impl Repair {
         };
         done.map_err(|NotInserted { row, error }| {
             let Some(value) = row.and_then(|at| values.get(at)) else {
-                return error;
+                return *error;
             };
-            let what = match error {
+            let what = match *error {
                 LogError::Refused { what, .. } => what,
                 error => error.to_string(),
             };

@@ -287,7 +287,7 @@ impl Snapshot {
         let rows = rows.into_iter().map(Ok);
         insert_snapshot(&self.connection, DOING, table, rows)
             .map(drop)
-            .map_err(|e| e.error)
+            .map_err(|e| *e.error)
     }
 
     /// Writes everything to disk and gives the file its name.

@@ -9,6 +9,7 @@
 //! The format: <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.4>.
 
 use sqlx::PgConnection;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgCopyIn;
 use uuid::Uuid;
 use ves::Timestamp;
@@ -63,12 +64,15 @@ pub(crate) static DEDUPE: Stage = stage!(
 /// Why rows could not be inserted: which of those given the database refuses, if it is about one of them.
 pub(crate) struct NotInserted {
     pub(crate) row: Option<usize>,
-    pub(crate) error: LogError,
+    pub(crate) error: Box<LogError>,
 }
 
 impl From<LogError> for NotInserted {
     fn from(error: LogError) -> Self {
-        Self { row: None, error }
+        Self {
+            row: None,
+            error: Box::new(error),
+        }
     }
 }
 
@@ -131,9 +135,9 @@ impl Staging {
                     return Err(match found {
                         Some((at, error)) => NotInserted {
                             row: Some(done + at),
-                            error,
+                            error: Box::new(error),
                         },
-                        None => error.into(),
+                        None => NotInserted { row: None, error },
                     });
                 }
                 Err(other) => return Err(other),
@@ -167,7 +171,7 @@ async fn put<T: Sync>(
         let values = match row(value) {
             Ok(values) => values,
             Err(what) => {
-                let (row, error) = (Some(*taken), LogError::Refused { doing, what });
+                let (row, error) = (Some(*taken), Box::new(LogError::Refused { doing, what }));
                 copy.give_up().await?;
                 return Err(NotInserted { row, error });
             }
@@ -175,7 +179,7 @@ async fn put<T: Sync>(
         let line = Value::Int(i64::try_from(*taken).unwrap_or(i64::MAX));
         let kinds = std::iter::once(Kind::Int).chain(stage.table.columns.iter().map(|(_, kind)| *kind));
         if let Err(what) = copy.row(kinds, std::iter::once(&line).chain(&values)) {
-            let (row, error) = (Some(*taken), LogError::Refused { doing, what });
+            let (row, error) = (Some(*taken), Box::new(LogError::Refused { doing, what }));
             copy.give_up().await?;
             return Err(NotInserted { row, error });
         }
@@ -212,13 +216,13 @@ async fn first_refused<T: Sync>(
                 conn.run(doing, postgres!("stage_savepoint")).await?;
                 low = middle;
             }
-            Err(NotInserted { row: Some(at), error }) => return Ok(Some((low + at, error))),
+            Err(NotInserted { row: Some(at), error }) => return Ok(Some((low + at, *error))),
             Err(NotInserted { error, .. }) => {
                 conn.run(doing, postgres!("stage_rollback")).await?;
                 if middle == low + 1 {
-                    return Ok(Some((low, error)));
+                    return Ok(Some((low, *error)));
                 }
-                refused = Some(error);
+                refused = Some(*error);
                 high = middle;
             }
         }
@@ -234,7 +238,7 @@ fn may_be_of_a_row(error: &LogError) -> bool {
         // Limits (an index row that is too large, say), and what a trigger raises.
         LogError::Postgres { source, .. } => source
             .as_database_error()
-            .and_then(|error| error.code())
+            .and_then(DatabaseError::code)
             .is_some_and(|code| ["44", "54", "P0"].iter().any(|class| code.starts_with(class))),
         _ => false,
     }

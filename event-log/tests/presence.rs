@@ -62,8 +62,11 @@ fn numbers(hostile: bool) -> BoxedStrategy<Numbers> {
         .boxed()
 }
 
+/// Ranges, how many rows are below 1, and how many are there again.
+type Present = (Vec<(u64, u64)>, u64, u64);
+
 /// As looking at every row would have it: the ranges, how many are below 1, and how many are there again.
-fn plainly(numbers: &Numbers) -> (Vec<(u64, u64)>, u64, u64) {
+fn plainly(numbers: &Numbers) -> Present {
     let there = numbers.iter().flatten().copied();
     let below = there.clone().filter(|n| *n < 1).count() as u64;
     let good: Vec<u64> = there.filter(|n| *n >= 1).map(i64::unsigned_abs).collect();
@@ -78,7 +81,7 @@ fn plainly(numbers: &Numbers) -> (Vec<(u64, u64)>, u64, u64) {
     (ranges, below, (good.len() - distinct.len()) as u64)
 }
 
-async fn found(view: &mut View) -> BTreeMap<StreamKey, (Vec<(u64, u64)>, u64, u64)> {
+async fn found(view: &mut View) -> BTreeMap<StreamKey, Present> {
     let found = view
         .presence(&StreamFilter::default())
         .await
@@ -104,7 +107,7 @@ const BY_LAG: &str = "SELECT store_id, previous + 1, sequence_number - 1 FROM (
          PARTITION BY store_id ORDER BY sequence_number) AS previous FROM ves_events) AS n
      WHERE sequence_number > previous + 1 ORDER BY store_id, sequence_number";
 
-fn expected(worlds: &[Numbers]) -> BTreeMap<StreamKey, (Vec<(u64, u64)>, u64, u64)> {
+fn expected(worlds: &[Numbers]) -> BTreeMap<StreamKey, Present> {
     let streams = worlds.iter().zip(0_u128..);
     streams
         .filter(|(numbers, _)| !numbers.is_empty())

@@ -106,5 +106,8 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &GapsReport) -> R
         "{} stream(s), {} number(s) missing, as far as the log itself knows.",
         report.streams.len(),
         report.missing()
-    ))
+    ))?;
+    out.line(
+        "What a recovery cut off at the end is not among them: this log has no trace of it. `audit` asks those who do.",
+    )
 }
