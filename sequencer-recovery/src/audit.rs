@@ -232,8 +232,14 @@ async fn audit_ves(
         let mut stream = StreamReport::of(&examined, head_sequenced_at);
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
-        let budget = Budget::default();
-        let found = reissue::find(view, &examined, evidence, holders, &survey.keys, budget, cancel).await?;
+        let given = reissue::Given {
+            examined: &examined,
+            evidence,
+            holders,
+            keys: &survey.keys,
+            budget: Budget::default(),
+        };
+        let found = reissue::find(view, &given, cancel).await?;
         if let Some(found) = &found {
             stream.reissue = found.histories(&examined, holders);
             report.findings.push(found.finding());

@@ -296,7 +296,14 @@ pub async fn plan(
         not_checked.extend(examined.not_checked.iter().cloned());
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
-        let found = reissue::find(view, &examined, evidence, holders, &survey.keys, budget, cancel).await?;
+        let given = reissue::Given {
+            examined: &examined,
+            evidence,
+            holders,
+            keys: &survey.keys,
+            budget,
+        };
+        let found = reissue::find(view, &given, cancel).await?;
         let plan = match &found {
             Some(reissue) => {
                 reissue

@@ -26,7 +26,6 @@ use crate::accept_keys::Accepted;
 use crate::error::RecoveryError;
 use crate::evidence::{Candidate, Holders, Saying, StreamEvidence};
 use crate::examine::{BatchVerdict, Examined};
-use crate::facts::History;
 use crate::finding::{Code, Finding};
 use crate::gap::{self, Gap};
 use crate::grade::Grade;
@@ -115,6 +114,21 @@ struct Suspect<'a> {
     named: Option<u64>,
 }
 
+/// What is known of a stream and its witnesses.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The stream.
+    pub examined: &'a Examined,
+    /// What witnesses say of it.
+    pub evidence: &'a StreamEvidence,
+    /// Who they are.
+    pub holders: &'a Holders,
+    /// The agents' keys.
+    pub keys: &'a KeyRegistry,
+    /// How much work the search for placements may do.
+    pub budget: Budget,
+}
+
 impl Suspect<'_> {
     /// Something else than an anchored event stands in it, whatever witnesses say.
     fn certain(&self) -> bool {
@@ -128,13 +142,12 @@ impl Suspect<'_> {
 /// What the log's database says; [`RecoveryError::Cancelled`].
 pub async fn find(
     view: &mut View,
-    examined: &Examined,
-    evidence: &StreamEvidence,
-    holders: &Holders,
-    keys: &KeyRegistry,
-    budget: Budget,
+    given: &Given<'_>,
     cancel: &Cancel,
 ) -> Result<Option<Reissue>, RecoveryError> {
+    let Given {
+        examined, evidence, ..
+    } = *given;
     let stream = examined.state.stream;
     let mut signs = Vec::new();
     let mut from: Option<u64> = None;
@@ -164,7 +177,7 @@ pub async fn find(
         targets: &partial,
         history: &examined.scan.history,
     };
-    let usual = judge(&question, evidence, holders, budget);
+    let usual = judge(&question, evidence, given.holders, given.budget);
     let solved = |id| {
         usual
             .outcomes
@@ -182,18 +195,7 @@ pub async fn find(
             ));
             break;
         }
-        if let Some(position) = try_cuts(
-            view,
-            suspect,
-            &stream,
-            &examined.scan.history,
-            evidence,
-            holders,
-            keys,
-            budget,
-        )
-        .await?
-        {
+        if let Some(position) = try_cuts(view, suspect, given).await? {
             if from.is_none_or(|from| position < from) {
                 from = Some(position);
             }
@@ -204,7 +206,7 @@ pub async fn find(
         }
     }
     let Some(from) = from else { return Ok(None) };
-    let found = Reissue::draw_up(view, examined, evidence, holders, keys, budget, from, signs).await?;
+    let found = Reissue::draw_up(view, given, from, signs).await?;
     Ok(Some(found).filter(|f| !f.newcomers.is_empty()))
 }
 
@@ -282,13 +284,10 @@ async fn suspects<'a>(
 async fn try_cuts(
     view: &mut View,
     suspect: &Suspect<'_>,
-    stream: &StreamKey,
-    history: &History,
-    evidence: &StreamEvidence,
-    holders: &Holders,
-    keys: &KeyRegistry,
-    budget: Budget,
+    given: &Given<'_>,
 ) -> Result<Option<u64>, RecoveryError> {
+    let stream = &given.examined.state.stream;
+    let budget = given.budget;
     let mut cuts: Vec<u64> = suspect.named.into_iter().collect();
     for &position in suspect.present.keys() {
         if !cuts.contains(&position) {
@@ -305,7 +304,7 @@ async fn try_cuts(
         .await?
         .rows;
     for cut in cuts {
-        let evidence = without(evidence, &entries, cut, keys);
+        let evidence = without(given.evidence, &entries, cut, given.keys);
         let target = Target {
             present: suspect
                 .present
@@ -328,9 +327,9 @@ async fn try_cuts(
             stream,
             missing: &missing,
             targets: &[target],
-            history: &history.before(cut),
+            history: &given.examined.scan.history.before(cut),
         };
-        let judgement = judge(&question, &evidence, holders, budget);
+        let judgement = judge(&question, &evidence, given.holders, budget);
         if !matches!(judgement.outcomes[..], [(_, Outcome::Solved { .. })]) {
             continue;
         }
@@ -384,20 +383,19 @@ fn without(evidence: &StreamEvidence, entries: &[LogEntry], cut: u64, keys: &Key
 }
 
 impl Reissue {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what was found so far, for the one caller"
-    )]
     async fn draw_up(
         view: &mut View,
-        examined: &Examined,
-        evidence: &StreamEvidence,
-        holders: &Holders,
-        keys: &KeyRegistry,
-        budget: Budget,
+        given: &Given<'_>,
         from: u64,
         signs: Vec<String>,
     ) -> Result<Self, RecoveryError> {
+        let Given {
+            examined,
+            holders,
+            keys,
+            budget,
+            ..
+        } = *given;
         let stream = examined.state.stream;
         // What an anchored root confirms where it stands is no newcomer.
         let confirmed: Vec<RangeInclusive<u64>> = examined
@@ -409,7 +407,7 @@ impl Reissue {
         let last = examined.state.last.unwrap_or(0);
         let mut entries = view.entries(&stream, from..=last).await?.rows;
         entries.retain(|e| !is_confirmed(e.sequence_number));
-        let evidence = without(evidence, &entries, from, keys);
+        let evidence = without(given.evidence, &entries, from, keys);
         let mut targets: Vec<Target> = examined
             .anchored_scans()
             .filter(|(a, scanned)| !a.contested && scanned.root != Some(a.events_root))
@@ -692,9 +690,15 @@ impl Reissue {
                     && (a.sequence_start, a.sequence_end) == (c.sequence_start, c.sequence_end)
             })
         };
+        // Committed again under another id, since the first time was forgotten: it can never be anchored beside the other.
+        let again = |c: &Commitment| {
+            examined.anchored.iter().any(|a| {
+                !a.contested && a.sequence_start <= c.sequence_end && c.sequence_start <= a.sequence_end
+            })
+        };
         let (superseded, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut virtual_log.commitments)
             .into_iter()
-            .partition(|c| touched(c.sequence_start, c.sequence_end) && !anchored(c));
+            .partition(|c| (touched(c.sequence_start, c.sequence_end) || again(c)) && !anchored(c));
         virtual_log.commitments = kept;
         virtual_log
             .batches

@@ -201,12 +201,15 @@ pub async fn scan(
     Ok(fold.finish())
 }
 
+/// A leaf at its position, and when its event was numbered.
+type Leaf = (u64, Hash32, Timestamp);
+
 /// The ranges whose roots are wanted, followed along the stream. Ranges may overlap.
 struct Batches<'a> {
     ranges: &'a [BatchRange],
     /// Indexes by start, those not begun yet last to first.
     waiting: Vec<usize>,
-    active: Vec<(usize, Vec<(u64, Hash32, Timestamp)>)>,
+    active: Vec<(usize, Vec<Leaf>)>,
     done: Vec<Option<BatchScan>>,
 }
 
@@ -240,7 +243,7 @@ impl<'a> Batches<'a> {
             // Done as soon as the stream has passed: leaves of whole batches are not kept.
             let passed = position >= range.end;
             if passed {
-                done[*index] = Some(BatchScan::of(range, std::mem::take(leaves)));
+                done[*index] = Some(BatchScan::of(range, leaves));
             }
             !passed
         });
@@ -248,19 +251,19 @@ impl<'a> Batches<'a> {
 
     fn finish(mut self) -> Vec<BatchScan> {
         for (index, leaves) in std::mem::take(&mut self.active) {
-            self.done[index] = Some(BatchScan::of(&self.ranges[index], leaves));
+            self.done[index] = Some(BatchScan::of(&self.ranges[index], &leaves));
         }
         let ranges = self.ranges;
         self.done
             .into_iter()
             .zip(ranges)
-            .map(|(d, r)| d.unwrap_or_else(|| BatchScan::of(r, Vec::new())))
+            .map(|(d, r)| d.unwrap_or_else(|| BatchScan::of(r, &[])))
             .collect()
     }
 }
 
 impl BatchScan {
-    fn of(range: &BatchRange, leaves: Vec<(u64, Hash32, Timestamp)>) -> Self {
+    fn of(range: &BatchRange, leaves: &[Leaf]) -> Self {
         let present = leaves.len() as u64;
         let width = range.end.checked_sub(range.start).and_then(|n| n.checked_add(1));
         let root = (width == Some(present))
@@ -269,11 +272,7 @@ impl BatchScan {
                 merkle::root(&leaves)
             })
             .flatten();
-        let kept = if root == Some(range.root) {
-            &[]
-        } else {
-            &leaves[..]
-        };
+        let kept = if root == Some(range.root) { &[] } else { leaves };
         Self {
             present,
             root,

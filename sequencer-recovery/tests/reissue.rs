@@ -180,7 +180,11 @@ fn check_kept_anchored(stage: &Stage, before: &Dump, after: &Dump, planned: &Val
             .collect();
         for c in stream.commitments.iter().filter(|c| c.anchored) {
             let root = format!("\\x{}", hex(&c.new_state_root.0));
-            assert!(committed.contains(&(c.batch_id.to_string(), root)), "{store}");
+            assert!(
+                committed.contains(&(c.batch_id.to_string(), root)),
+                "{store} {}",
+                c.batch_id
+            );
         }
         let known: BTreeSet<String> = stream
             .commitments
@@ -396,4 +400,20 @@ fn a_moved_log_is_refused_and_stays_as_it_was() {
     assert_eq!(ran.code & 8, 8);
     let after = db.dump();
     assert_eq!(events(&before, &store), events(&after, &store));
+}
+
+#[test]
+fn without_block_times_the_root_alone_shows_from_where_on_numbers_were_given_out_again() {
+    let stage = Stage::of(&WorldSpec {
+        repushed_per_stream: 1,
+        pulling_rate: 1.0,
+        ..spec(8)
+    });
+    let file = stage.path("anchors.json");
+    let mut anchors: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for anchor in anchors["anchors"].as_array_mut().unwrap() {
+        anchor.as_object_mut().unwrap().remove("block_timestamp");
+    }
+    std::fs::write(&file, anchors.to_string()).unwrap();
+    keep_anchored(&stage, &stage.snapshot());
 }

@@ -22,7 +22,7 @@ use sequencer_recovery::grade::Grade;
 use sequencer_recovery::loss;
 use sequencer_recovery::placement::Budget;
 use sequencer_recovery::plan::{PlanOptions, plan};
-use sequencer_recovery::plan_file::PlanFile;
+use sequencer_recovery::plan_file::{PlanFile, PlannedOpen};
 use sequencer_recovery::survey::SurveyInput;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -249,7 +249,7 @@ fn check_certificate(plan: &Path, sections: &BTreeMap<String, Section>, context:
     let open = |lost: bool| -> u64 {
         let all = sections.values().flat_map(|s| &s.open);
         all.filter(|o| (o.grade == Grade::Lost) == lost)
-            .map(|o| o.count())
+            .map(PlannedOpen::count)
             .sum()
     };
     assert_eq!(
