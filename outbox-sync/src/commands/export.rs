@@ -209,7 +209,8 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_checked.push("signatures and payload hashes: rows go out as they are; verify the export".into());
     }
     if work.at_once {
-        let what = "damage where no event lies (indexes, free pages): `outbox-sync status` checks whole files";
+        let what =
+            "damage where no event lies (indexes, free pages): `outbox-sync status` checks whole files";
         not_checked.push(what.into());
     }
     not_checked.extend(work.key_flaws);
