@@ -105,7 +105,9 @@ fn root_of_chunks<T: Sync>(items: &[T], leaves_of: impl Fn(&[T], &mut [Hash32]) 
         // Handing out less than two subtrees costs more than it brings.
         1..=SUBTREE => Some(subtree(items)),
         _ => {
-            let mut roots: Vec<Hash32> = items.par_chunks(SUBTREE).map(subtree).collect();
+            // Left alone, rayon would cut this into a few large tasks, and a thread that comes late or is held up keeps the
+            // other waiting for the rest of one.
+            let mut roots: Vec<Hash32> = items.par_chunks(SUBTREE).with_max_len(1).map(subtree).collect();
             Some(fold(&mut roots, SUBTREE_HEIGHT, depth))
         }
     }

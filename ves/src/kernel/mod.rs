@@ -269,7 +269,8 @@ pub fn leaf_hashes(stream: &StreamKey, inputs: &[LeafInput], out: &mut [Hash32])
 /// Asks for a value's cache lines to be brought near, for a table whose next place is known early.
 #[inline]
 pub(crate) fn prefetch<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
+    // Miri has no caches.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     for line in (0..size_of::<T>()).step_by(64) {
         // SAFETY: the address is inside the value, and a prefetch reads nothing that a program could
         // see.
@@ -278,7 +279,7 @@ pub(crate) fn prefetch<T>(value: &T) {
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address);
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = value;
 }
 
