@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use benches::scaling::{Run, from_csv, plot, table, to_csv};
+use benches::scaling::{Run, from_csv, plot, table, to_csv, with_table};
 use benches::worlds::Kept;
 use fixtures::BigSpec;
 use rayon::ThreadPoolBuilder;
@@ -101,6 +101,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     fs::write(&csv, to_csv(&runs))?;
     fs::write(docs.join("scaling.svg"), plot(&runs))?;
+    let document = docs.join("performance.md");
+    let text = fs::read_to_string(&document)?;
+    let text = with_table(&text, &runs)
+        .ok_or("docs/performance.md lacks the marks that the table stands between")?;
+    fs::write(&document, text)?;
     println!("{}", table(&runs));
     Ok(())
 }

@@ -43,8 +43,9 @@ struct Chunks<'a> {
 }
 
 impl Chunks<'_> {
-    fn new_table(size: ChunkSize) -> RawTable {
-        RawTable::new(WIDTH, size.rows)
+    /// An empty table. Most streams of most logs are short: there is room for a few rows, and it grows.
+    fn first_table(size: ChunkSize) -> RawTable {
+        RawTable::new(WIDTH, size.rows.min(128))
     }
 
     /// A row is complete.
@@ -52,7 +53,10 @@ impl Chunks<'_> {
         if self.table.len() < self.size.rows && self.table.byte_len() < self.size.bytes {
             return ControlFlow::Continue(());
         }
-        (self.each)(std::mem::replace(&mut self.table, Self::new_table(self.size)))
+        (self.each)(std::mem::replace(
+            &mut self.table,
+            RawTable::new(WIDTH, self.size.rows),
+        ))
     }
 
     fn finish(self) {
@@ -77,7 +81,7 @@ pub(crate) fn entry_rows(
     each: &mut dyn FnMut(RawTable) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
     let mut chunks = Chunks {
-        table: Chunks::new_table(size),
+        table: Chunks::first_table(size),
         size,
         each,
     };
@@ -304,7 +308,7 @@ mod tests {
             }
         };
         let mut chunks = Chunks {
-            table: Chunks::new_table(size),
+            table: Chunks::first_table(size),
             size,
             each: &mut each,
         };
