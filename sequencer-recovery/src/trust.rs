@@ -11,7 +11,7 @@
 //!   shows no sign of a disturbance: no row up to it that the sequencer would have refused, and no rows that were made
 //!   long before the others (they may have been pushed before, and the answer lost).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ves::{CommandId, EventId};
 
@@ -27,6 +27,8 @@ pub struct Trust {
     refuted: BTreeMap<(HolderId, Saying), u64>,
     /// Doubts about what holders noted themselves, by position and event.
     doubts: HashMap<(HolderId, u64, EventId), Doubt>,
+    /// What holders noted themselves and a later row of the same push confirms.
+    tied: HashSet<(HolderId, u64, EventId)>,
 }
 
 /// Why a word is not believed alone.
@@ -70,7 +72,7 @@ impl Trust {
             .filter(|(_, c)| c.saying != Saying::Outbox && !refuted.contains_key(&(c.holder, c.saying)))
             .map(|(position, c)| (c.event_id, position))
             .collect();
-        let mut doubts = HashMap::new();
+        let (mut doubts, mut confirmed) = (HashMap::new(), HashSet::new());
         for (&holder, pushes) in &evidence.pushes {
             let mut wrong = refuted.get(&(holder, Saying::Outbox)).copied().unwrap_or(0);
             if pushes.counts_on {
@@ -89,6 +91,7 @@ impl Trust {
             let signs = Signs::of(pushes, evidence, history);
             for row in &pushes.rows {
                 if tied.get(&row.push).is_some_and(|last| row.local_seq <= *last) {
+                    confirmed.insert((holder, row.claim, row.event_id));
                     continue;
                 }
                 let doubt = if wrong > 0 {
@@ -114,21 +117,27 @@ impl Trust {
                 }
             }
         }
-        Self { refuted, doubts }
+        Self {
+            refuted,
+            doubts,
+            tied: confirmed,
+        }
     }
 
     /// Why a claim is not believed alone; `None` if it is.
     pub fn doubt(&self, position: u64, claim: &Claim) -> Option<Doubt> {
-        let noted = self.doubts.get(&(claim.holder, position, claim.event_id));
-        match (claim.saying, noted) {
-            (Saying::Outbox, Some(doubt)) => Some(*doubt),
+        let row = (claim.holder, position, claim.event_id);
+        if claim.saying == Saying::Outbox {
+            if let Some(doubt) = self.doubts.get(&row) {
+                return Some(*doubt);
+            }
             // A row that is tied to another is right, whatever its holder was wrong about.
-            (Saying::Outbox, None) => None,
-            (saying, _) => {
-                let wrong = self.refuted.get(&(claim.holder, saying));
-                wrong.map(|count| Doubt::WrongElsewhere(*count))
+            if self.tied.contains(&row) {
+                return None;
             }
         }
+        let wrong = self.refuted.get(&(claim.holder, claim.saying));
+        wrong.map(|count| Doubt::WrongElsewhere(*count))
     }
 }
 
