@@ -166,6 +166,19 @@ pub struct Progress {
     pub last_pushed: Option<u64>,
     /// The last row, in the agent's order, that the sequencer has answered for.
     pub answered_to: Option<i64>,
+    /// The highest number that it noted for an event of its own.
+    pub highest_noted: Option<u64>,
+    /// Its engine may have counted numbers up, instead of reading them.
+    pub counts_on: bool,
+}
+
+impl Progress {
+    /// The last number that the sequencer told, if that is what `last_pushed` is: an engine that counts up notes its
+    /// count at its events, so a number below the highest of those was not counted.
+    fn told(&self) -> Option<u64> {
+        let told = self.last_pushed?;
+        (!self.counts_on || self.highest_noted > Some(told)).then_some(told)
+    }
 }
 
 /// An event that gets the next number.
@@ -396,16 +409,8 @@ impl<'a> OpenPlaces<'a> {
                 named.entry(held.receipt.event_id).or_default().insert(position);
             }
         }
-        let mut spoken_for: BTreeSet<u64> = judgement.placements.iter().map(|p| p.position).collect();
-        for (&position, claims) in &evidence.claims {
-            let trusted = claims.iter().any(|claim| {
-                !placed.contains_key(&claim.event_id)
-                    && !judgement.refuted.contains_key(&(claim.holder, claim.saying))
-            });
-            if trusted {
-                spoken_for.insert(position);
-            }
-        }
+        let mut spoken_for = judgement.spoken_for.clone();
+        spoken_for.extend(judgement.placements.iter().map(|p| p.position));
         let nobodys = missing
             .iter()
             .rev()
@@ -466,7 +471,7 @@ impl<'a> OpenPlaces<'a> {
         // They begin with the oldest that waits: what was answered was sent before.
         for row in rows {
             if let Some(progress) = self.evidence.progress.get(&row.holder)
-                && let Some(number) = progress.last_pushed
+                && let Some(number) = progress.told()
                 && progress
                     .answered_to
                     .is_none_or(|answered| answered < row.local_seq)

@@ -390,6 +390,7 @@ impl Source<'_> {
         {
             let progress = evidence.progress.entry(self.holder).or_default();
             progress.answered_to = progress.answered_to.max(Some(local_seq));
+            progress.highest_noted = progress.highest_noted.max(row.claimed_sequence);
         }
         if let (Origin::Outbox { local_seq, .. }, Some(claim)) = (&row.origin, row.claimed_sequence) {
             let here = in_log.get(&row.event_id).map(|at| *at == (row.stream, claim));
@@ -543,7 +544,8 @@ impl Source<'_> {
             if let Some(sequence) = value {
                 if name == "last_pushed_sequence" {
                     let evidence = collected.streams.entry(stream).or_default();
-                    evidence.progress.entry(self.holder).or_default().last_pushed = value;
+                    let progress = evidence.progress.entry(self.holder).or_default();
+                    (progress.last_pushed, progress.counts_on) = (value, self.counts_on);
                 }
                 let who = format!("{} ({name})", self.file);
                 let witness = Witness {

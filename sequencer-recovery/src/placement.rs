@@ -134,8 +134,8 @@ pub struct Judgement {
     pub open: Vec<Open>,
     /// What became of each target, by batch.
     pub outcomes: Vec<(BatchId, Outcome)>,
-    /// How often each holder's word of each kind turned out wrong.
-    pub refuted: BTreeMap<(HolderId, Saying), u64>,
+    /// Missing positions without a placement for which a word that can be trusted names an event.
+    pub spoken_for: BTreeSet<u64>,
 }
 
 /// What is asked about a stream.
@@ -893,7 +893,7 @@ impl<'a> Judge<'a> {
     }
 
     fn finish(self) -> Judgement {
-        let mut open = Vec::new();
+        let (mut open, mut spoken_for) = (Vec::new(), BTreeSet::new());
         let trust = self.trust();
         for gap in self.missing {
             let claimed: BTreeSet<u64> = self.evidence.claims.range(gap.clone()).map(|(p, _)| *p).collect();
@@ -911,12 +911,18 @@ impl<'a> Judge<'a> {
                 });
             }
             let unplaced = claimed.into_iter().filter(|p| !self.placed.contains_key(p));
-            open.extend(unplaced.map(|p| self.describe_open(p, &trust)));
+            for position in unplaced {
+                open.push(self.describe_open(position, &trust));
+                let mut claims = self.evidence.claims.get(&position).into_iter().flatten();
+                if claims.any(|c| !self.used.contains(&c.event_id) && trust.doubt(position, c).is_none()) {
+                    spoken_for.insert(position);
+                }
+            }
         }
         open.sort_by_key(|o| *o.range.start());
         Judgement {
             open,
-            refuted: self.refuted(),
+            spoken_for,
             outcomes: self.outcomes.into_iter().collect(),
             placements: self.placed.into_values().collect(),
         }

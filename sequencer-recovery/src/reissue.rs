@@ -671,7 +671,7 @@ impl Reissue {
             placements,
             open,
             outcomes,
-            refuted: self.judgement.refuted.clone(),
+            spoken_for: self.judgement.spoken_for.clone(),
         }
     }
 
