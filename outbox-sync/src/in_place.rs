@@ -186,7 +186,7 @@ fn immutable(source: &Path) -> String {
     for byte in source.as_os_str().as_encoded_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(char::from(*byte))
+                uri.push(char::from(*byte));
             }
             _ => {
                 // Writing to a String cannot fail.

@@ -95,8 +95,8 @@ fn string(text: &[u8], mut at: usize) -> Option<usize> {
         while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
             let word = u64::from_le_bytes(*eight);
             let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-            let quote = zero(word ^ ONES * u64::from(b'"'));
-            let backslash = zero(word ^ ONES * u64::from(b'\\'));
+            let quote = zero(word ^ (ONES * u64::from(b'"')));
+            let backslash = zero(word ^ (ONES * u64::from(b'\\')));
             let control = word.wrapping_sub(ONES * 0x20) & !word;
             let found = (quote | backslash | control) & HIGHS;
             at += found.trailing_zeros() as usize / 8;

@@ -154,17 +154,15 @@ fn half(bytes: &[u8; 64], which: usize) -> &[u8; 32] {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn load_pairs(pairs: &[[Hash32; 2]; LANES]) -> [V; 16] {
-    let mut words = [zero(); 16];
+fn load_pairs(pairs: &[[Hash32; 2]; LANES], words: &mut [V; 16]) {
     words[..8].copy_from_slice(&load_rows(pairs.iter().map(|pair| &pair[0].0)));
     words[8..].copy_from_slice(&load_rows(pairs.iter().map(|pair| &pair[1].0)));
-    words
 }
 
+/// The 26 words of each input; the others are not specified.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn load_leaves(inputs: &[LeafInput; LANES]) -> [V; 26] {
-    let mut words = [zero(); 26];
+fn load_leaves(inputs: &[LeafInput; LANES], words: &mut [V; 32]) {
     let high = inputs
         .each_ref()
         .map(|input| (input.sequence_number >> 32) as u32);
@@ -173,8 +171,7 @@ fn load_leaves(inputs: &[LeafInput; LANES]) -> [V; 26] {
     words[1] = lane_mask(&low);
     words[2..10].copy_from_slice(&load_rows(inputs.iter().map(|i| &i.event_signing_hash.0)));
     words[10..18].copy_from_slice(&load_rows(inputs.iter().map(|i| half(&i.agent_signature.0, 0))));
-    words[18..].copy_from_slice(&load_rows(inputs.iter().map(|i| half(&i.agent_signature.0, 1))));
-    words
+    words[18..26].copy_from_slice(&load_rows(inputs.iter().map(|i| half(&i.agent_signature.0, 1))));
 }
 
 /// Writes each lane's hash to its place.

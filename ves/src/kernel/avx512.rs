@@ -148,21 +148,22 @@ fn load_blocks(blocks: &[&[u8; 64]; LANES]) -> [V; 16] {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn load_pairs(pairs: &[[Hash32; 2]; LANES]) -> [V; 16] {
-    let mut rows = [zero(); 16];
-    for (row, pair) in rows.iter_mut().zip(pairs) {
+fn load_pairs(pairs: &[[Hash32; 2]; LANES], words: &mut [V; 16]) {
+    for (row, pair) in words.iter_mut().zip(pairs) {
         // SAFETY: two hashes are 64 consecutive bytes, since `Hash32` is transparent.
         let pair = unsafe { _mm512_loadu_si512(pair.as_ptr().cast()) };
         *row = swap_words(pair);
     }
-    transpose(&rows)
+    *words = transpose(words);
 }
 
+/// The 26 words of each input; the others are not specified.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn load_leaves(inputs: &[LeafInput; LANES]) -> [V; 26] {
-    let mut front = [zero(); 16];
-    let mut back = [zero(); 16];
+fn load_leaves(inputs: &[LeafInput; LANES], words: &mut [V; 32]) {
+    let [front, back] = words.as_chunks_mut::<16>().0 else {
+        return;
+    };
     // The sequence number is in the machine's order: only its two words change places.
     let words = _mm_setr_epi8(3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
     let first = _mm_setr_epi8(4, 5, 6, 7, 0, 1, 2, 3, 11, 10, 9, 8, 15, 14, 13, 12);
@@ -180,12 +181,8 @@ fn load_leaves(inputs: &[LeafInput; LANES]) -> [V; 26] {
         front[i] = _mm512_shuffle_epi8(head, order);
         back[i] = swap_words(tail);
     }
-    let front = transpose(&front);
-    let back = transpose(&back);
-    let mut words = [zero(); 26];
-    words[..16].copy_from_slice(&front);
-    words[16..].copy_from_slice(&back[..10]);
-    words
+    *front = transpose(front);
+    *back = transpose(back);
 }
 
 /// Writes each lane's hash to its place.

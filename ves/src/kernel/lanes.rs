@@ -34,6 +34,25 @@ macro_rules! sha256_lanes {
         type State = [V; 8];
         type Words = [V; 16];
 
+        /// Room for the words of messages. It is kept from group to group: clearing it for each took a fifth
+        /// of the time.
+        struct Scratch<const N: usize> {
+            /// Of a leaf, the words of what it binds: sequence (2), hash (8), signature (16), and six to spare.
+            leaves: [[V; 32]; N],
+            /// Of a node, the words of its children.
+            pairs: [Words; N],
+            /// The words of a block, and those of the message schedule after them.
+            w: [Words; N],
+        }
+
+        impl<const N: usize> Scratch<N> {
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn new() -> Self {
+                Self { leaves: [[zero(); 32]; N], pairs: [[zero(); 16]; N], w: [[zero(); 16]; N] }
+            }
+        }
+
         /// One round. The working variables stay in place; which is which moves with the round.
         macro_rules! round {
             ($s:expr, $i:expr, $kw:expr) => {{
@@ -242,12 +261,11 @@ macro_rules! sha256_lanes {
         /// Parents of `N * LANES` pairs, from the pairs' words.
         #[target_feature(enable = $features)]
         #[inline]
-        fn nodes<const N: usize>(data: &[Words; N]) -> [State; N] {
+        fn nodes<const N: usize>(data: &[Words; N], w: &mut [Words; N]) -> [State; N] {
             const PREFIX: [u32; 2] = [scalar::word(NODE_DOMAIN, 0), scalar::word(NODE_DOMAIN, 4)];
             const AFTER_PREFIX: [u32; 8] = scalar::first_rounds(&PREFIX);
             // The last three bytes of the prefix; the lowest byte is pushed out by the next word.
             const REST: u32 = scalar::word(NODE_DOMAIN, 7);
-            let mut w = [[zero(); 16]; N];
             for n in 0..N {
                 w[n][0] = splat(PREFIX[0]);
                 w[n][1] = splat(PREFIX[1]);
@@ -257,8 +275,8 @@ macro_rules! sha256_lanes {
                 }
             }
             let mut s = [place(&AFTER_PREFIX, 2); N];
-            rounds_0_15::<N, 2>(&mut s, &w);
-            rounds_to_63(&mut s, &mut w, 1);
+            rounds_0_15::<N, 2>(&mut s, w);
+            rounds_to_63(&mut s, w, 1);
             let mut state = iv::<N>();
             add_states(&mut state, &s);
             let mut last = [[zero(); 5]; N];
@@ -267,7 +285,7 @@ macro_rules! sha256_lanes {
                 last[n] =
                     [shld8(d[13], d[14]), shld8(d[14], d[15]), shl8_or(d[15], 0x80), zero(), zero()];
             }
-            compress_last(&mut state, &last, 75 * 8, &mut w);
+            compress_last(&mut state, &last, 75 * 8, w);
             state
         }
 
@@ -289,11 +307,10 @@ macro_rules! sha256_lanes {
             }
         }
 
-        /// Leaves of `N * LANES` events, from their words: sequence (2), hash (8), signature (16).
+        /// Leaves of `N * LANES` events, from their words.
         #[target_feature(enable = $features)]
         #[inline]
-        fn leaves<const N: usize>(leaves: &Leaves, data: &[[V; 26]; N]) -> [State; N] {
-            let mut w = [[zero(); 16]; N];
+        fn leaves<const N: usize>(leaves: &Leaves, data: &[[V; 32]; N], w: &mut [Words; N]) -> [State; N] {
             for n in 0..N {
                 for i in 0..10 {
                     w[n][i] = splat(leaves.words[i]);
@@ -304,8 +321,8 @@ macro_rules! sha256_lanes {
                 }
             }
             let mut s = [place(&leaves.after_words, 10); N];
-            rounds_0_15::<N, 10>(&mut s, &w);
-            rounds_to_63(&mut s, &mut w, 1);
+            rounds_0_15::<N, 10>(&mut s, w);
+            rounds_to_63(&mut s, w, 1);
             let mut state = iv::<N>();
             add_states(&mut state, &s);
             for n in 0..N {
@@ -313,7 +330,7 @@ macro_rules! sha256_lanes {
                     w[n][i] = shld8(data[n][i + 5], data[n][i + 6]);
                 }
             }
-            compress(&mut state, &mut w);
+            compress(&mut state, w);
             let mut last = [[zero(); 5]; N];
             for n in 0..N {
                 let d = &data[n];
@@ -325,7 +342,7 @@ macro_rules! sha256_lanes {
                     shl8_or(d[25], 0x80),
                 ];
             }
-            compress_last(&mut state, &last, 147 * 8, &mut w);
+            compress_last(&mut state, &last, 147 * 8, w);
             state
         }
 
@@ -341,12 +358,11 @@ macro_rules! sha256_lanes {
         /// Parents of exactly `N * LANES` pairs.
         #[target_feature(enable = $features)]
         #[inline]
-        fn parents_of<const N: usize>(pairs: &[[Hash32; 2]]) -> [State; N] {
-            let mut data = [[zero(); 16]; N];
-            for (words, pairs) in data.iter_mut().zip(pairs.as_chunks::<LANES>().0) {
-                *words = load_pairs(pairs);
+        fn parents_of<const N: usize>(pairs: &[[Hash32; 2]], scratch: &mut Scratch<N>) -> [State; N] {
+            for (words, pairs) in scratch.pairs.iter_mut().zip(pairs.as_chunks::<LANES>().0) {
+                load_pairs(pairs, words);
             }
-            nodes(&data)
+            nodes(&scratch.pairs, &mut scratch.w)
         }
 
         #[target_feature(enable = $features)]
@@ -368,7 +384,7 @@ macro_rules! sha256_lanes {
                     continue;
                 }
                 padded[..pairs.len()].copy_from_slice(pairs);
-                store_all(&parents_of::<1>(&padded), &mut hashes);
+                store_all(&parents_of::<1>(&padded, &mut Scratch::new()), &mut hashes);
                 out.copy_from_slice(&hashes[..out.len()]);
             }
         }
@@ -378,11 +394,17 @@ macro_rules! sha256_lanes {
             const STEP: usize = GROUPS * LANES;
             let count = level.len() / 2;
             let mut done = 0;
-            while done + STEP <= count {
-                let pairs = level[2 * done..2 * (done + STEP)].as_chunks::<2>().0;
-                let states = parents_of::<GROUPS>(pairs);
-                store_all(&states, &mut level[done..done + STEP]);
-                done += STEP;
+            if count >= STEP {
+                let mut scratch = Scratch::<GROUPS>::new();
+                while done + STEP <= count {
+                    let pairs = level[2 * done..2 * (done + STEP)].as_chunks::<2>().0;
+                    let states = parents_of(pairs, &mut scratch);
+                    store_all(&states, &mut level[done..done + STEP]);
+                    done += STEP;
+                }
+            }
+            if done == count {
+                return;
             }
             let mut rest = [[Hash32::ZERO; 2]; STEP];
             let rest = &mut rest[..count - done];
@@ -395,8 +417,9 @@ macro_rules! sha256_lanes {
             const STEP: usize = GROUPS * LANES;
             let (groups, rest) = level.as_chunks::<2>().0.as_chunks::<STEP>();
             let (out_groups, out_rest) = out.as_chunks_mut::<STEP>();
+            let mut scratch = Scratch::<GROUPS>::new();
             for (pairs, out) in groups.iter().zip(out_groups) {
-                store_all(&parents_of::<GROUPS>(pairs), out);
+                store_all(&parents_of(pairs, &mut scratch), out);
             }
             remaining_nodes(rest, out_rest);
         }
@@ -404,12 +427,15 @@ macro_rules! sha256_lanes {
         /// Leaves of exactly `N * LANES` events.
         #[target_feature(enable = $features)]
         #[inline]
-        fn leaves_of<const N: usize>(shared: &Leaves, inputs: &[LeafInput]) -> [State; N] {
-            let mut data = [[zero(); 26]; N];
-            for (words, inputs) in data.iter_mut().zip(inputs.as_chunks::<LANES>().0) {
-                *words = load_leaves(inputs);
+        fn leaves_of<const N: usize>(
+            shared: &Leaves,
+            inputs: &[LeafInput],
+            scratch: &mut Scratch<N>,
+        ) -> [State; N] {
+            for (words, inputs) in scratch.leaves.iter_mut().zip(inputs.as_chunks::<LANES>().0) {
+                load_leaves(inputs, words);
             }
-            leaves(shared, &data)
+            leaves(shared, &scratch.leaves, &mut scratch.w)
         }
 
         #[target_feature(enable = $features)]
@@ -418,8 +444,9 @@ macro_rules! sha256_lanes {
             let shared = Leaves::new(prefix);
             let (groups, rest) = inputs.as_chunks::<STEP>();
             let (out_groups, out_rest) = out.as_chunks_mut::<STEP>();
+            let mut scratch = Scratch::<GROUPS>::new();
             for (inputs, out) in groups.iter().zip(out_groups) {
-                store_all(&leaves_of::<GROUPS>(&shared, inputs), out);
+                store_all(&leaves_of(&shared, inputs, &mut scratch), out);
             }
             for (inputs, out) in rest.chunks(LANES).zip(out_rest.chunks_mut(LANES)) {
                 let Some(last) = inputs.last().filter(|_| inputs.len() > FEW) else {
@@ -429,7 +456,7 @@ macro_rules! sha256_lanes {
                 let mut padded = [*last; LANES];
                 padded[..inputs.len()].copy_from_slice(inputs);
                 let mut hashes = [Hash32::ZERO; LANES];
-                store_all(&leaves_of::<1>(&shared, &padded), &mut hashes);
+                store_all(&leaves_of::<1>(&shared, &padded, &mut Scratch::new()), &mut hashes);
                 out.copy_from_slice(&hashes[..out.len()]);
             }
         }
