@@ -239,7 +239,7 @@ async fn audit_ves(
             keys: &survey.keys,
             budget: Budget::default(),
         };
-        let found = reissue::find(view, &given, cancel).await?;
+        let found = reissue::find(view, &given, &mut report.not_checked, cancel).await?;
         if let Some(found) = &found {
             stream.reissue = found.histories(&examined, holders);
             report.findings.push(found.finding());

@@ -303,7 +303,7 @@ pub async fn plan(
             keys: &survey.keys,
             budget,
         };
-        let found = reissue::find(view, &given, cancel).await?;
+        let found = reissue::find(view, &given, &mut not_checked, cancel).await?;
         let plan = match &found {
             Some(reissue) => {
                 reissue

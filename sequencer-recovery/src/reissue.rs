@@ -12,12 +12,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::str::FromStr;
 
 use cli_common::Cancel;
 use event_log::{Commitment, LogEntry, View};
-use outbox_sync::OutboxStatus;
+use outbox_sync::{OutboxStatus, RowCheck};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use ves::merkle::leaf_hash;
 use ves::{EventId, Hash32, KeyRegistry, Receipt, StreamKey, Timestamp};
@@ -136,13 +137,20 @@ impl Suspect<'_> {
     }
 }
 
-/// Looks for numbers that were given out twice in one stream.
+/// So many positions of a batch are tried as the one from which on it was written again.
+const MAX_CUTS: usize = 128;
+
+/// The events from such a position on are held in memory, and the search tries them: no more than so many.
+const MAX_TAKEN: usize = 10_000;
+
+/// Looks for numbers that were given out twice in one stream. What it did not look at is added to `not_checked`.
 ///
 /// # Errors
 /// What the log's database says; [`RecoveryError::Cancelled`].
 pub async fn find(
     view: &mut View,
     given: &Given<'_>,
+    not_checked: &mut Vec<String>,
     cancel: &Cancel,
 ) -> Result<Option<Reissue>, RecoveryError> {
     let Given {
@@ -195,7 +203,7 @@ pub async fn find(
             ));
             break;
         }
-        if let Some(position) = try_cuts(view, suspect, given).await? {
+        if let Some(position) = try_cuts(view, suspect, given, not_checked, cancel).await? {
             if from.is_none_or(|from| position < from) {
                 from = Some(position);
             }
@@ -247,11 +255,18 @@ async fn suspects<'a>(
             .min();
         let mut late = None;
         if let Some(anchored_at) = anchored_at {
-            for entry in view.entries(&stream, *first..=*last).await?.rows {
-                if late.is_none() && entry.sequenced_at.0 > anchored_at.0.saturating_add(CLOCK_SKEW) {
-                    late = Some(entry.sequence_number);
+            view.for_each_entry(&stream, *first..=*last, &mut |rows| {
+                let entries = rows.into_iter().flatten();
+                late = entries
+                    .filter(|e| e.sequenced_at.0 > anchored_at.0.saturating_add(CLOCK_SKEW))
+                    .map(|e| e.sequence_number)
+                    .next();
+                match late {
+                    Some(_) => ControlFlow::Break(()),
+                    None => ControlFlow::Continue(()),
                 }
-            }
+            })
+            .await?;
         }
         let says_otherwise = |position: &u64| {
             let claims = evidence.claims.get(position).into_iter().flatten();
@@ -285,14 +300,28 @@ async fn try_cuts(
     view: &mut View,
     suspect: &Suspect<'_>,
     given: &Given<'_>,
+    not_checked: &mut Vec<String>,
+    cancel: &Cancel,
 ) -> Result<Option<u64>, RecoveryError> {
     let stream = &given.examined.state.stream;
     let budget = given.budget;
-    let mut cuts: Vec<u64> = suspect.named.into_iter().collect();
-    for &position in suspect.present.keys() {
-        if !cuts.contains(&position) {
+    // From a low position on more is taken out than from a high one.
+    let lowest = suspect.present.keys().rev().nth(MAX_TAKEN - 1).copied().unwrap_or(1);
+    let all = suspect.named.into_iter().chain(suspect.present.keys().copied());
+    let mut cuts: Vec<u64> = Vec::new();
+    for position in all.filter(|position| *position >= lowest) {
+        if cuts.len() < MAX_CUTS && !cuts.contains(&position) {
             cuts.push(position);
         }
+    }
+    let positions = suspect.present.len();
+    if cuts.len() < positions {
+        not_checked.push(format!(
+            "stream {stream}, batch {}: whether it was written again from one of {} position(s) on; {} were tried",
+            suspect.target.batch_id,
+            positions - cuts.len(),
+            cuts.len()
+        ));
     }
     let budget = Budget {
         tries: (budget.tries / cuts.len().max(1) as u64).max(64),
@@ -303,8 +332,10 @@ async fn try_cuts(
         .entries(stream, lowest..=*suspect.target.range.end())
         .await?
         .rows;
+    let entries = checked(entries, given.keys);
     for cut in cuts {
-        let evidence = without(given.evidence, &entries, cut, given.keys);
+        cancel.check()?;
+        let evidence = without(given.evidence, &entries, cut);
         let target = Target {
             present: suspect
                 .present
@@ -344,17 +375,25 @@ async fn try_cuts(
     Ok(None)
 }
 
+/// Entries with what their checks say.
+fn checked(entries: Vec<LogEntry>, keys: &KeyRegistry) -> Vec<(LogEntry, RowCheck)> {
+    let check = |entry: LogEntry| {
+        let check = outbox_sync::check(&entry.event, keys, entry.sequenced_at);
+        (entry, check)
+    };
+    entries.into_par_iter().map(check).collect()
+}
+
 /// The evidence as it would be if the log ended before `cut`: what stands at or after it becomes a candidate.
-fn without(evidence: &StreamEvidence, entries: &[LogEntry], cut: u64, keys: &KeyRegistry) -> StreamEvidence {
+fn without(evidence: &StreamEvidence, entries: &[(LogEntry, RowCheck)], cut: u64) -> StreamEvidence {
     let mut evidence = evidence.clone();
-    for entry in entries.iter().filter(|e| e.sequence_number >= cut) {
+    for (entry, check) in entries.iter().filter(|(e, _)| e.sequence_number >= cut) {
         let (event, position) = (&entry.event, entry.sequence_number);
         // A position that the agent knew its event at no longer says anything about the order of its others.
         let local_seq = evidence
             .known_order
             .get_mut(&event.source_agent_id)
             .and_then(|known| known.remove(&position));
-        let check = outbox_sync::check(event, keys, entry.sequenced_at);
         if !check.payload.is_match() || check.signing_hash != entry.event_signing_hash {
             continue;
         }
@@ -362,7 +401,7 @@ fn without(evidence: &StreamEvidence, entries: &[LogEntry], cut: u64, keys: &Key
         evidence.add_candidate(Candidate {
             event: event.clone(),
             signing_hash: check.signing_hash,
-            signature: check.signature,
+            signature: check.signature.clone(),
             holders: Vec::new(),
             status: local_seq.map(|_| OutboxStatus::Synced),
             local_seq,
@@ -407,7 +446,8 @@ impl Reissue {
         let last = examined.state.last.unwrap_or(0);
         let mut entries = view.entries(&stream, from..=last).await?.rows;
         entries.retain(|e| !is_confirmed(e.sequence_number));
-        let evidence = without(given.evidence, &entries, from, keys);
+        let entries = checked(entries, keys);
+        let evidence = without(given.evidence, &entries, from);
         let mut targets: Vec<Target> = examined
             .anchored_scans()
             .filter(|(a, scanned)| !a.contested && scanned.root != Some(a.events_root))
@@ -432,7 +472,7 @@ impl Reissue {
                 .filter(|t| t.grade == Grade::Committed && *t.range.end() < from)
                 .cloned(),
         );
-        let vacated = entries.iter().map(|e| e.sequence_number);
+        let vacated = entries.iter().map(|(e, _)| e.sequence_number);
         let missing = union(&examined.missing_ranges(), &gap::ranges(vacated));
         let question = Question {
             stream: &stream,
@@ -450,6 +490,7 @@ impl Reissue {
             .collect();
         let newcomers = entries
             .into_iter()
+            .map(|(entry, _)| entry)
             .filter(|e| !in_place.contains(&e.sequence_number))
             .map(|entry| Newcomer {
                 position: entry.sequence_number,
