@@ -306,7 +306,13 @@ async fn try_cuts(
     let stream = &given.examined.state.stream;
     let budget = given.budget;
     // From a low position on more is taken out than from a high one.
-    let lowest = suspect.present.keys().rev().nth(MAX_TAKEN - 1).copied().unwrap_or(1);
+    let lowest = suspect
+        .present
+        .keys()
+        .rev()
+        .nth(MAX_TAKEN - 1)
+        .copied()
+        .unwrap_or(1);
     let all = suspect.named.into_iter().chain(suspect.present.keys().copied());
     let mut cuts: Vec<u64> = Vec::new();
     for position in all.filter(|position| *position >= lowest) {
