@@ -2,8 +2,8 @@
 //!
 //! The danger is an event that only looks as if it was never sequenced: its agent calls it pending because the answer
 //! was lost, and the log that had it is the one that was cut. Appended, it would have two numbers. So three questions
-//! are asked of each event that waits, in this order. Did it get a number, as far as anybody knows ([`standing`])?
-//! Would the sequencer accept it ([`flaw`], and what [`Desk`] asks)? In which order ([`in_order`])?
+//! are asked of each event that waits, in this order. Did it get a number, as far as anybody knows (`standing`)?
+//! Would the sequencer accept it ([`flaw`], and what `Desk` asks)? In which order (`in_order`)?
 //! Documented in docs/plan.md.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

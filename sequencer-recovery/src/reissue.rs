@@ -596,7 +596,7 @@ impl Reissue {
     /// Plans the stream by the operator's decision.
     ///
     /// # Errors
-    /// See [`plan::plan_stream`].
+    /// What the log's database says; a floor below a proof.
     pub async fn plan_stream(
         &self,
         view: &mut View,
