@@ -15,7 +15,9 @@ use ves::Hash32;
 
 /// Where worlds are kept: the folder that `BIG_WORLDS` names, or `target/worlds` (below `CARGO_TARGET_DIR`, if set).
 pub fn folder() -> PathBuf {
-    let target = || std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
+    // Benches run in their package's folder, which has no target folder of its own.
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
+    let target = || std::env::var_os("CARGO_TARGET_DIR").map_or(own.into(), PathBuf::from);
     std::env::var_os("BIG_WORLDS").map_or_else(|| target().join("worlds"), PathBuf::from)
 }
 
