@@ -762,7 +762,9 @@ impl Job<'_> {
     ) -> Result<(), RecoveryError> {
         let stream = *repair.stream();
         let mut raised = Vec::new();
-        if self.undo.is_some() && !entities.is_empty() {
+        // An undo bundle needs to know which; and one that is raised for what is appended, too, is counted once.
+        let by_name = self.undo.is_some() || self.header.appended > 0;
+        if by_name && !entities.is_empty() {
             for drift in repair.view().version_drift(&stream).await?.all()? {
                 let after = i64::try_from(drift.events).unwrap_or(i64::MAX);
                 if drift.version.is_none_or(|version| version < after) && entities.contains(&drift.entity) {
@@ -771,7 +773,7 @@ impl Job<'_> {
             }
         }
         self.applied.entity_versions = repair.raise_entity_versions(entities).await?;
-        if self.undo.is_some() && self.applied.entity_versions != raised.len() as u64 {
+        if by_name && self.applied.entity_versions != raised.len() as u64 {
             let what = format!(
                 "{} entity versions were to be raised and {} were",
                 raised.len(),

@@ -370,6 +370,10 @@ pub async fn plan(
         }
     }
     progress.finish();
+    if !options.accept_keys.is_empty() && vouched.is_empty() {
+        not_checked
+            .push("keys to register again: whoever was asked vouches for none that the log lacks".to_owned());
+    }
     let not_needed = vouched.not_needed(&named);
     if not_needed > 0 {
         not_checked.push(format!(

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use common::writer::Writer;
 use common::{
     ALPHA_STORE, CHARLIE_STORE, Data, Db, Dump, ECHO_STORE, GOLF_STORE, Ran, Row, Section, Server, apply,
-    args, assert_same, get, plan, read_plan, run, text,
+    args, assert_json, assert_same, get, plan, read_plan, run, text,
 };
 use fixtures::{StreamTruth, World, WorldSpec};
 use rusqlite::Connection;
@@ -130,9 +130,12 @@ fn append(data: &Data, db: &Db, name: &str, more: &[&str]) -> BTreeMap<String, S
     let before = contents(db);
     let planned = plan(db, &path, &more).json();
     let bundle = data.path(&format!("{name}.undo"));
+    // With what is appended, too, a dry run says what the run says, whether an undo bundle is written or not.
+    let rehearsed = apply(db, &path, &["--dry-run"]).json();
     let applied = apply(db, &path, &["--undo", &text(&bundle)]);
     assert_eq!(applied.code & !4, 1, "{}", applied.stderr);
     let report = applied.json();
+    assert_json(&rehearsed["streams"], &report["streams"], "streams");
     let sections = read_plan(&path);
     let after = contents(db);
     let truth = unsequenced(data);

@@ -370,8 +370,14 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
             out.line(&format!("  {why}"))?;
         }
         if let Some(floor) = &s.floor {
+            // What gets a new number comes after what the witness knows.
+            let known = floor.counter.max(s.counter_before.unwrap_or(0));
+            let beyond = match s.counter_after {
+                Some(after) if after > known => format!(": {} new number(s) after {known},", after - known),
+                _ => ",".to_owned(),
+            };
             out.line(&format!(
-                "  counter {} becomes {}, known to {} ({})",
+                "  counter {} becomes {}{beyond} known to {} ({})",
                 or_dash(s.counter_before),
                 or_dash(s.counter_after),
                 floor.witness.who,
