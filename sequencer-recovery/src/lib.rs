@@ -50,6 +50,7 @@ pub mod placement;
 pub mod plan;
 pub mod plan_file;
 pub mod proofs;
+mod read_back;
 pub mod reissue;
 pub mod scan;
 pub mod solve;
