@@ -16,6 +16,7 @@ use crate::placement::Budget;
 use crate::plan_file::PlannedReissue;
 use crate::proofs;
 use crate::reissue;
+use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
 
 /// The report's name and version; documented in docs/audit.md.
@@ -220,6 +221,7 @@ async fn audit_ves(
     report.findings.extend(survey.findings.iter().cloned());
     report.findings.extend(survey.collected.findings.iter().cloned());
     progress.start("verifying events", Some(events));
+    let mut skipped = Skipped::default();
     for state in &survey.streams {
         let examined = survey.examine(view, state, input, progress, cancel).await?;
         let head_sequenced_at = match state.last {
@@ -254,7 +256,9 @@ async fn audit_ves(
         report.streams.push(stream);
         report.findings.extend(examined.findings);
         report.not_checked.extend(examined.not_checked);
+        skipped.extend(examined.skipped);
     }
+    report.not_checked.extend(skipped.lines());
     progress.finish();
     report.heard = survey.collected.heard;
     proofs::orphans(view, &input.filter, &mut report.findings, &mut report.not_checked).await?;

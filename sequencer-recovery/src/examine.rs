@@ -21,6 +21,7 @@ use crate::grade::Grade;
 use crate::placement::Target;
 use crate::plan_file::PlannedBookkeeping;
 use crate::scan::{BatchRange, BatchScan, Places, Scan, ScanInput, scan};
+use crate::skipped::Skipped;
 
 /// The verdict on one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -98,6 +99,8 @@ pub struct Examined {
     pub findings: Vec<Finding>,
     /// What was not checked.
     pub not_checked: Vec<String>,
+    /// Checks that were left out for a reason that other streams may share.
+    pub skipped: Skipped,
 }
 
 /// What the examination of any stream needs to know.
@@ -182,6 +185,7 @@ pub async fn examine(
         bookkeeping: PlannedBookkeeping::default(),
         findings,
         not_checked: Vec::new(),
+        skipped: Skipped::default(),
     };
     examined.judge_gaps();
     examined.judge_counter();
@@ -438,19 +442,21 @@ impl Examined {
             );
         }
         let stream = self.stream();
-        for (reason, count) in &tally.signatures_not_checked {
-            self.not_checked
-                .push(format!("{stream}: {count} agent signature(s): {reason}"));
+        let skipped = &mut self.skipped;
+        for (why, count) in &tally.signatures_not_checked {
+            skipped.add(stream, "agent signature(s)", why, *count);
         }
-        for (reason, count) in &tally.receipt_signatures_not_checked {
-            self.not_checked
-                .push(format!("{stream}: {count} receipt signature(s): {reason}"));
+        for (why, count) in &tally.receipt_signatures_not_checked {
+            skipped.add(stream, "receipt signature(s)", why, *count);
         }
         if tally.encrypted > 0 {
-            self.not_checked.push(format!(
-                "{stream}: plaintext hash of {} encrypted payload(s): it takes the recipients' keys",
-                tally.encrypted
-            ));
+            let why = "it takes the recipients' keys";
+            skipped.add(
+                stream,
+                "plaintext hash(es) of encrypted payloads",
+                why,
+                tally.encrypted,
+            );
         }
         self.findings.extend(findings);
     }

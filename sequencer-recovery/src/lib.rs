@@ -53,6 +53,7 @@ pub mod proofs;
 mod read_back;
 pub mod reissue;
 pub mod scan;
+pub mod skipped;
 pub mod solve;
 pub mod survey;
 pub mod tombstone;

@@ -24,6 +24,7 @@ use crate::plan_file::{
     PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
 };
 use crate::reissue::{self, OnReissue};
+use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
 use crate::tombstone::{self, FillInput, Filling, PlannedTombstone, RecoveryAgents, TombstoneOptions};
 
@@ -281,6 +282,7 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    let mut skipped = Skipped::default();
     let budget = Budget {
         until: options
             .solve_for
@@ -294,6 +296,7 @@ pub async fn plan(
     for state in survey.streams.clone() {
         let examined = survey.examine(view, &state, input, progress, cancel).await?;
         not_checked.extend(examined.not_checked.iter().cloned());
+        skipped.extend(examined.skipped.clone());
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
         let given = reissue::Given {
@@ -370,6 +373,7 @@ pub async fn plan(
         }
     }
     progress.finish();
+    not_checked.extend(skipped.lines());
     if !options.accept_keys.is_empty() && vouched.is_empty() {
         not_checked
             .push("keys to register again: whoever was asked vouches for none that the log lacks".to_owned());
