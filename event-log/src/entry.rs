@@ -124,10 +124,6 @@ pub struct StreamState {
     pub misnumbered: u64,
     /// `ves_sequence_counters`; `None` if the row is missing.
     pub counter: Option<u64>,
-    /// How many of the events have a receipt.
-    pub receipt_count: u64,
-    /// The highest number that a receipt gives.
-    pub last_receipt: Option<u64>,
     /// How many commitments there are.
     pub commitment_count: u64,
     /// The lowest number in a commitment.
@@ -145,8 +141,6 @@ impl StreamState {
             last: None,
             misnumbered: 0,
             counter: None,
-            receipt_count: 0,
-            last_receipt: None,
             commitment_count: 0,
             first_committed: None,
             last_committed: None,

@@ -62,7 +62,7 @@ impl Outline {
     /// # Errors
     /// If the database fails.
     pub async fn of_view(view: &mut View, scope: &Scope) -> Result<Self, LogError> {
-        let found = view.streams_of(&StreamFilter::default(), false).await?;
+        let found = view.streams(&StreamFilter::default()).await?;
         let mut outline = Self {
             whole: scope.streams.is_empty() && scope.range.is_none(),
             unreadable: found.unreadable,

@@ -59,22 +59,13 @@ impl View {
     /// # Errors
     /// If the database fails. Rows of no known stream are in [`Rows::unreadable`].
     pub async fn streams(&mut self, filter: &StreamFilter) -> Result<Rows<StreamState>, LogError> {
-        self.streams_of(filter, true).await
-    }
-
-    /// [`View::streams`], on request without their receipts: those take a look at every row of two tables.
-    pub(crate) async fn streams_of(
-        &mut self,
-        filter: &StreamFilter,
-        receipts: bool,
-    ) -> Result<Rows<StreamState>, LogError> {
         let doing = "counting the streams";
         let filter = [filter.tenant.into(), filter.store.into()];
         let mut streams = BTreeMap::<StreamKey, StreamState>::new();
         let mut unreadable = Vec::new();
 
         type Fill = fn(&mut Columns<'_>, &mut StreamState) -> Result<(), String>;
-        let sources: [(&'static str, &'static str, Fill); 4] = [
+        let sources: [(&'static str, &'static str, Fill); 3] = [
             ("ves_events", both!("streams_of_events"), |c, state| {
                 state.event_count = c.number("count")?;
                 state.first = c.optional_number("first")?;
@@ -82,15 +73,6 @@ impl View {
                 state.misnumbered = c.number("misnumbered")?;
                 Ok(())
             }),
-            (
-                "ves_sequencer_receipts",
-                both!("streams_of_receipts"),
-                |c, state| {
-                    state.receipt_count = c.number("count")?;
-                    state.last_receipt = c.optional_number("sequence_number")?;
-                    Ok(())
-                },
-            ),
             (
                 "ves_sequence_counters",
                 both!("streams_of_counters"),
@@ -107,9 +89,6 @@ impl View {
             }),
         ];
         for (table, sql, fill) in sources {
-            if table == "ves_sequencer_receipts" && !receipts {
-                continue;
-            }
             let mut each = |row: Row<'_>| {
                 let mut c = Columns::new(row);
                 let error = |stream, what| RowError {
@@ -135,6 +114,47 @@ impl View {
             rows: streams.into_values().collect(),
             unreadable,
         })
+    }
+
+    /// The highest number that a receipt gives, of every stream that has receipts. Every row of two tables is looked at; who
+    /// reads the events anyway sees their receipts too.
+    ///
+    /// # Errors
+    /// If the database fails. Rows of no known stream are in [`Rows::unreadable`].
+    pub async fn highest_receipts(
+        &mut self,
+        filter: &StreamFilter,
+    ) -> Result<Rows<(StreamKey, u64)>, LogError> {
+        let filter = [filter.tenant.into(), filter.store.into()];
+        let mut found = Rows::default();
+        let mut each = |row: Row<'_>| {
+            let mut c = Columns::new(row);
+            let mut stream = None;
+            let mut read = || {
+                let key = read_stream(&mut c)?;
+                stream = Some(key);
+                Ok((key, c.number("sequence_number")?))
+            };
+            match read() {
+                Ok(highest) => found.rows.push(highest),
+                Err(what) => found.unreadable.push(RowError {
+                    table: "ves_sequencer_receipts",
+                    stream,
+                    sequence: None,
+                    what,
+                }),
+            }
+            ControlFlow::Continue(())
+        };
+        self.conn
+            .query(
+                "looking for the last receipts",
+                both!("highest_receipts"),
+                &filter,
+                &mut each,
+            )
+            .await?;
+        Ok(found)
     }
 
     /// The numbers of a stream that are there, as ranges in order. Rows are looked at only where some are missing; see

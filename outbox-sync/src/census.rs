@@ -86,8 +86,14 @@ pub struct Census {
 /// Far more missing numbers than any recovery loses: a single hostile claim must not make the census endless.
 const MAX_MISSING: u64 = 10_000_000;
 
-/// Takes the census. `streams` is what the log says of itself, `agents` who has a key there.
-pub fn take(holdings: &Holdings, streams: &[StreamState], agents: &BTreeSet<AgentId>) -> Census {
+/// Takes the census. `streams` is what the log says of itself, `receipts` the highest number of each stream's receipts,
+/// `agents` who has a key there.
+pub fn take(
+    holdings: &Holdings,
+    streams: &[StreamState],
+    receipts: &BTreeMap<StreamKey, u64>,
+    agents: &BTreeSet<AgentId>,
+) -> Census {
     let mut states: BTreeMap<StreamKey, Option<&StreamState>> =
         streams.iter().map(|state| (state.stream, Some(state))).collect();
     for event in holdings.events.values() {
@@ -104,13 +110,18 @@ pub fn take(holdings: &Holdings, streams: &[StreamState], agents: &BTreeSet<Agen
     Census {
         streams: states
             .iter()
-            .map(|(stream, state)| of_stream(holdings, *stream, *state))
+            .map(|(stream, state)| of_stream(holdings, *stream, *state, receipts.get(stream).copied()))
             .collect(),
         unheard: unheard.collect(),
     }
 }
 
-fn of_stream(holdings: &Holdings, stream: StreamKey, state: Option<&StreamState>) -> StreamCensus {
+fn of_stream(
+    holdings: &Holdings,
+    stream: StreamKey,
+    state: Option<&StreamState>,
+    last_receipt: Option<u64>,
+) -> StreamCensus {
     let none = Vec::new();
     let present = holdings.present.get(&stream).unwrap_or(&none);
     let head = state.and_then(|s| s.last);
@@ -119,7 +130,7 @@ fn of_stream(holdings: &Holdings, stream: StreamKey, state: Option<&StreamState>
         .range((stream, 0)..=(stream, u64::MAX))
         .map(|((_, number), claims)| (*number, claims))
         .collect();
-    let (known_to, known_by) = known_to(state, &claims, holdings);
+    let (known_to, known_by) = known_to(state, last_receipt, &claims, holdings);
     let mut census = StreamCensus {
         stream,
         head,
@@ -236,6 +247,7 @@ fn judge(number: u64, claims: &[Claim], holdings: &Holdings, placed: &mut BTreeS
 /// The highest number that anybody says was given out. An agent's own word may be wrong; who said it is named.
 fn known_to(
     state: Option<&StreamState>,
+    last_receipt: Option<u64>,
     claims: &[(u64, &Vec<Claim>)],
     holdings: &Holdings,
 ) -> (u64, String) {
@@ -247,7 +259,7 @@ fn known_to(
     };
     if let Some(state) = state {
         offer(state.last, "the log's events".into());
-        offer(state.last_receipt, "the log's receipts".into());
+        offer(last_receipt, "the log's receipts".into());
         offer(state.last_committed, "the log's commitments".into());
         offer(state.counter, "the log's counter".into());
     }

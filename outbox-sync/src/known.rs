@@ -217,13 +217,26 @@ impl KnownLog {
                     last: numbers.keys().next_back().copied(),
                     misnumbered: 0,
                     counter: None,
-                    receipt_count: 0,
-                    last_receipt: None,
                     commitment_count: 0,
                     first_committed: None,
                     last_committed: None,
                 })
                 .collect()),
+        }
+    }
+
+    /// The highest number that a receipt of the log gives, by stream; nothing for an export, whose lines are judged one
+    /// by one.
+    ///
+    /// # Errors
+    /// The database fails, or a row of it cannot be understood.
+    pub fn highest_receipts(&mut self) -> Result<BTreeMap<StreamKey, u64>, KnownLogError> {
+        match &mut self.inner {
+            Inner::Database { runtime, view } => {
+                let found = runtime.block_on(view.highest_receipts(&StreamFilter::default()))?;
+                Ok(found.all()?.into_iter().collect())
+            }
+            Inner::Export(_) => Ok(BTreeMap::new()),
         }
     }
 

@@ -665,7 +665,7 @@ async fn read_log(
             identity: name.clone(),
         };
         collected.streams.entry(stream).or_default().add_witness(witness);
-        for theirs in other.present_ranges(&stream).await? {
+        for theirs in other.ranges_of(&state).await? {
             // In windows, so that one group is in memory at a time.
             let mut from = *theirs.start();
             while from <= (*theirs.end()).min(last) {

@@ -1,5 +1,6 @@
 //! The counters alone: what each should be at least, by whom, and on request raised to it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
@@ -86,11 +87,15 @@ pub async fn counters(
     let mut not_checked = Vec::new();
     if input.families.ves() {
         let survey = Survey::take(view, input, progress, cancel).await?;
+        let receipts = view.highest_receipts(&input.filter).await?;
+        not_checked.extend(receipts.unreadable.iter().map(ToString::to_string));
+        let receipts: BTreeMap<StreamKey, u64> = receipts.rows.into_iter().collect();
         for state in &survey.streams {
             let stream = state.stream;
             let commitments = view.commitments(&stream).await?.rows;
             let all = witnesses(
                 state,
+                receipts.get(&stream).copied(),
                 &commitments,
                 &survey.anchored(&stream),
                 survey.evidence(&stream),

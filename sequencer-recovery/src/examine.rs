@@ -169,7 +169,7 @@ pub async fn examine(
         history: History::wanted(evidence),
     };
     let scan = scan(view, &state, &scan_input, progress, cancel).await?;
-    let witnesses = witnesses(&state, &commitments, &anchored, evidence);
+    let witnesses = witnesses(&state, scan.tally.last_receipt, &commitments, &anchored, evidence);
     let head_known = witnesses.iter().map(|w| w.sequence).max().unwrap_or(0);
     let present = view.ranges_of(&state).await?;
     let mut examined = Examined {
@@ -207,9 +207,10 @@ pub async fn examine(
     Ok(examined)
 }
 
-/// Everybody who knows of a number that this stream gave out.
+/// Everybody who knows of a number that this stream gave out. `last_receipt` is the highest number of its receipts.
 pub fn witnesses(
     state: &StreamState,
+    last_receipt: Option<u64>,
     commitments: &[Commitment],
     anchored: &[AnchoredBatch],
     evidence: &StreamEvidence,
@@ -227,7 +228,7 @@ pub fn witnesses(
     };
     add(state.last, Grade::Committed, "the log's events".into());
     add(state.counter, Grade::Committed, COUNTER_WITNESS.into());
-    add(state.last_receipt, Grade::Committed, "the log's receipts".into());
+    add(last_receipt, Grade::Committed, "the log's receipts".into());
     if let Some(last) = commitments.iter().max_by_key(|c| c.sequence_end) {
         add(
             Some(last.sequence_end),

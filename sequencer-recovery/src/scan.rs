@@ -84,6 +84,8 @@ pub struct Tally {
     pub signatures_not_checked: BTreeMap<String, u64>,
     /// Events without a receipt.
     pub receipt_missing: Places,
+    /// The highest number that a receipt gives.
+    pub last_receipt: Option<u64>,
     /// Positions of all events without a receipt that verify themselves.
     pub receipts_to_make: Vec<RangeInclusive<u64>>,
     /// Receipts that name another number, time or hash.
@@ -310,6 +312,8 @@ impl Fold<'_> {
         let tally = &mut self.tally;
         tally.events += 1;
         tally.agents.insert(entry.event.source_agent_id);
+        let numbered = entry.receipt.as_ref().map(|receipt| receipt.sequence_number);
+        tally.last_receipt = tally.last_receipt.max(numbered);
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
             tally.encrypted += 1;
         }

@@ -198,8 +198,6 @@ fn absent(stream: StreamKey) -> StreamState {
         last: None,
         misnumbered: 0,
         counter: None,
-        receipt_count: 0,
-        last_receipt: None,
         commitment_count: 0,
         first_committed: None,
         last_committed: None,

@@ -66,7 +66,8 @@ pub fn run(args: &CensusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         let present = log.present(&state.stream).map_err(log_error)?;
         holdings.present.insert(state.stream, present);
     }
-    let census = take(&holdings, &streams, &agents);
+    let receipts = log.highest_receipts().map_err(log_error)?;
+    let census = take(&holdings, &streams, &receipts, &agents);
     not_read.append(&mut holdings.not_read);
 
     let mut status = report_heard(&holdings.heard, &not_read[already..], global);

@@ -1,6 +1,0 @@
--- How many receipts each stream has, and the highest number that one of them gives. A receipt is of its event's stream.
-SELECT e.tenant_id, e.store_id, COUNT(*), MAX(r.sequence_number)
-FROM ves_sequencer_receipts r
-JOIN ves_events e ON e.event_id = r.event_id
-WHERE ($1 IS NULL OR e.tenant_id = $1) AND ($2 IS NULL OR e.store_id = $2)
-GROUP BY e.tenant_id, e.store_id
