@@ -225,16 +225,17 @@ impl View {
             } else if part.rows <= ROWS || part.width() <= ROWS {
                 self.islands(&state.stream, &part, &mut joined).await?;
             } else {
-                waiting.extend(self.blocks(&state.stream, &part).await?.into_iter().rev());
+                waiting.extend(self.cut(&state.stream, &part).await?.into_iter().rev());
             }
         }
         Ok(joined.0)
     }
 
-    /// Cuts a part into blocks and counts each. Neighbours with holes become one as long as they have few rows.
-    async fn blocks(&mut self, stream: &StreamKey, part: &Part) -> Result<Vec<Part>, LogError> {
+    /// Cuts a part into blocks and counts each. PostgreSQL takes those with holes apart at once, unless they are large; in a
+    /// snapshot that is for [`View::islands`], and neighbours with holes become one as long as they have few rows.
+    async fn cut(&mut self, stream: &StreamKey, part: &Part) -> Result<Vec<Part>, LogError> {
         let width = part.width().div_ceil((part.rows / BLOCK_ROWS).clamp(2, BLOCKS));
-        let parameters = [
+        let mut parameters = vec![
             bound(part.first),
             bound(width),
             stream.tenant_id.into(),
@@ -242,36 +243,43 @@ impl View {
             bound(part.first),
             bound(part.last),
         ];
-        let mut blocks: Vec<Part> = Vec::new();
+        let sql = match self.conn {
+            Conn::Postgres(_) => {
+                parameters.push(bound(ROWS));
+                postgres!("parts")
+            }
+            Conn::Snapshot { .. } => snapshot!("parts"),
+        };
+        let mut parts: Vec<Part> = Vec::new();
         let mut failed = None;
         self.conn
-            .query(DOING, both!("blocks"), &parameters, &mut |row| {
+            .query(DOING, sql, &parameters, &mut |row| {
                 let mut c = Columns::new(row);
+                let mut read = || -> Result<Part, String> {
+                    Ok(Part {
+                        first: c.number("first")?,
+                        last: c.number("last")?,
+                        rows: c.number("count")?,
+                    })
+                };
                 // Blocks without any number do not come.
-                match (c.number::<u64>("block"), c.number::<u64>("count")) {
-                    (Ok(block), Ok(rows)) => {
-                        let first = part.first.saturating_add(block.saturating_mul(width));
-                        let last = part.last.min(first.saturating_add(width - 1));
-                        let block = Part { first, last, rows };
-                        match blocks.last_mut() {
-                            Some(before)
-                                if !before.is_whole()
-                                    && !block.is_whole()
-                                    && before.rows + block.rows <= ROWS =>
-                            {
-                                before.last = block.last;
-                                before.rows += block.rows;
-                            }
-                            _ => blocks.push(block),
+                match read() {
+                    Ok(part) => match parts.last_mut() {
+                        Some(before)
+                            if !before.is_whole() && !part.is_whole() && before.rows + part.rows <= ROWS =>
+                        {
+                            before.last = part.last;
+                            before.rows += part.rows;
                         }
-                    }
-                    (Err(what), _) | (_, Err(what)) => failed = Some(what),
+                        _ => parts.push(part),
+                    },
+                    Err(what) => failed = Some(what),
                 }
                 ControlFlow::Continue(())
             })
             .await?;
         match failed {
-            None => Ok(blocks),
+            None => Ok(parts),
             Some(what) => Err(error(stream, what)),
         }
     }
