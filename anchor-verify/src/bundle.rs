@@ -2,7 +2,7 @@
 //! The form is described in `docs/bundle.md`.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -80,16 +80,18 @@ pub fn write_bundle(
     let mut failed: Option<LogError> = None;
     let written = write_whole(path, |out| {
         // No name and no time, and always the same system: nothing that is not in the content.
-        let mut packed = GzBuilder::new()
+        let packed = GzBuilder::new()
             .mtime(0)
             .operating_system(255)
             .write(out, Compression::new(6));
+        // The packer clears a buffer of its own at every call, however little it is given.
+        let mut packed = BufWriter::with_capacity(1 << 18, packed);
         serde_json::to_writer(&mut packed, &header)?;
         packed.write_all(b"\n")?;
         packed.write_all(&anchors_json)?;
         match runtime.block_on(write_export(view, scope, redact, &mut packed, progress)) {
             Ok(counts) => {
-                packed.finish()?;
+                packed.into_inner()?.finish()?;
                 Ok(counts)
             }
             Err(LogError::Io { source, .. }) => Err(source),

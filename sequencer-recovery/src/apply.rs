@@ -30,6 +30,7 @@ use crate::plan_file::{
     PlanFile, PlanLine, PlanLines, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedStream,
 };
 use crate::read_back::Expectation;
+use crate::skipped::Skipped;
 use crate::undo_file::{self, UndoHeader, UndoLine, UndoSealed, UndoStream, UndoWriter};
 
 /// What the operator gives besides the plan.
@@ -250,6 +251,7 @@ async fn apply_all(
         next: None,
         group_at: 0,
     };
+    let mut unsigned_receipts = Skipped::default();
     progress.start("applying", None);
     while let Some(header) = lines.next_stream()? {
         cancel.check()?;
@@ -284,10 +286,12 @@ async fn apply_all(
         report.not_checked.append(&mut applied.not_checked);
         let unsigned = applied.receipts - applied.receipts_signed;
         if unsigned > 0 {
-            report.not_checked.push(format!(
-                "{}: {unsigned} restored receipt(s) have no signature (give --sequencer-key to sign them)",
-                header.stream
-            ));
+            unsigned_receipts.add(
+                header.stream,
+                "restored receipt(s)",
+                "they have no signature (give --sequencer-key to sign them)",
+                unsigned,
+            );
         }
         match applied.status {
             StreamStatus::Applied => {}
@@ -304,6 +308,7 @@ async fn apply_all(
         }
         report.streams.push(applied);
     }
+    report.not_checked.extend(unsigned_receipts.lines());
     progress.finish();
     Ok(())
 }
