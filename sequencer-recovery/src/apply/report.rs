@@ -1,0 +1,181 @@
+//! What an apply tells.
+
+use event_log::JournalEntry;
+use serde::Serialize;
+use ves::{Hash32, StreamKey};
+
+use crate::error::RecoveryError;
+use crate::plan_file::PlannedStream;
+
+/// What became of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamStatus {
+    /// Changed as planned.
+    Applied,
+    /// It was as the plan leaves it already; nothing was changed.
+    AlreadyApplied,
+    /// Nothing was changed; the error says why.
+    Failed,
+}
+
+/// One stream's outcome.
+#[derive(Debug, Serialize)]
+pub struct AppliedStream {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// What became of it.
+    pub status: StreamStatus,
+    /// Events that got another number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moved: u64,
+    /// Their receipts that were replaced.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub receipts_superseded: u64,
+    /// Commitments over them that went.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub commitments_superseded: u64,
+    /// Numbers that were given out twice and stay with the event that has them now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reissued: u64,
+    /// Events inserted at positions that were lost.
+    pub events: u64,
+    /// Tombstones inserted at positions that are lost.
+    pub tombstones: u64,
+    /// Events inserted after the floor, which were never sequenced.
+    pub appended: u64,
+    /// Keys registered.
+    pub keys: u64,
+    /// Receipts inserted.
+    pub receipts: u64,
+    /// Of them signed: by a witness's receipt or with the given key.
+    pub receipts_signed: u64,
+    /// Command ids remembered.
+    pub commands: u64,
+    /// Command ids forgotten, since no event carries them.
+    pub commands_forgotten: u64,
+    /// Entity versions raised.
+    pub entity_versions: u64,
+    /// Where the projection checkpoint was set back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection_set_back_to: Option<u64>,
+    /// Commitments inserted.
+    pub commitments: u64,
+    /// Batches whose roots were recomputed in the transaction and came out equal.
+    pub roots_equal: u64,
+    /// The counter before.
+    pub counter_before: Option<u64>,
+    /// The counter after.
+    pub counter_after: Option<u64>,
+    /// Positions that stay open.
+    pub open_positions: u64,
+    /// What the journal said of this plan and stream before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<JournalEntry>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What was not checked of it.
+    #[serde(skip)]
+    pub(super) not_checked: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// The outcome of a plan. Documented in docs/plan.md.
+#[derive(Debug, Serialize)]
+pub struct ApplyReport {
+    /// `recovery-apply/1`.
+    pub schema: &'static str,
+    /// The plan's id.
+    pub plan_id: Hash32,
+    /// The log, without secrets.
+    pub db: String,
+    /// Everything below would be so; nothing was written.
+    pub dry_run: bool,
+    /// Whether the log's journal of repairs has an entry for each stream that was changed.
+    pub journal: bool,
+    /// The streams, in the plan's order.
+    pub streams: Vec<AppliedStream>,
+    /// What was not checked, and why.
+    pub not_checked: Vec<String>,
+    /// The errors of failed streams, in order.
+    #[serde(skip)]
+    pub errors: Vec<RecoveryError>,
+}
+
+impl ApplyReport {
+    /// Streams that were changed.
+    pub fn changed(&self) -> usize {
+        self.streams
+            .iter()
+            .filter(|s| s.status == StreamStatus::Applied)
+            .count()
+    }
+
+    /// Numbers that were given out twice and stay so, over all streams.
+    pub fn reissued(&self) -> u64 {
+        self.streams
+            .iter()
+            .map(|s| s.reissued)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Positions that stay open, over all streams.
+    pub fn open_positions(&self) -> u64 {
+        self.streams
+            .iter()
+            .map(|s| s.open_positions)
+            .fold(0, u64::saturating_add)
+    }
+}
+
+impl AppliedStream {
+    pub(super) fn changed_nothing(&self) -> bool {
+        let rows = self.events
+            + self.tombstones
+            + self.moved
+            + self.commitments_superseded
+            + self.appended
+            + self.keys
+            + self.receipts
+            + self.commands
+            + self.commands_forgotten
+            + self.entity_versions
+            + self.commitments;
+        rows == 0 && self.projection_set_back_to.is_none() && self.counter_after == self.counter_before
+    }
+
+    pub(super) fn new(header: &PlannedStream) -> Self {
+        Self {
+            stream: header.stream,
+            status: StreamStatus::Failed,
+            moved: 0,
+            receipts_superseded: 0,
+            commitments_superseded: 0,
+            reissued: header.reissued,
+            not_checked: Vec::new(),
+            events: 0,
+            tombstones: 0,
+            appended: 0,
+            keys: 0,
+            receipts: 0,
+            receipts_signed: 0,
+            commands: 0,
+            commands_forgotten: 0,
+            entity_versions: 0,
+            projection_set_back_to: None,
+            commitments: 0,
+            roots_equal: 0,
+            counter_before: header.counter_before,
+            counter_after: header.counter_before,
+            open_positions: header.open_positions,
+            journal: Vec::new(),
+            error: None,
+        }
+    }
+}

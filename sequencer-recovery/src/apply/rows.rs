@@ -1,0 +1,176 @@
+//! The rows that a plan's lines become, each checked again.
+
+use event_log::{Commitment, LogEntry, ReceiptDefaults, View};
+use ves::merkle::{self, leaf_hash};
+use ves::receipt::{receipt_hash, sign_receipt_hash};
+use ves::{EventCheck, EventId, Hash32, KeyRegistry, Receipt, SignatureCheck, StreamKey, Timestamp};
+
+use super::ApplyOptions;
+use crate::error::RecoveryError;
+use crate::grade::Grade;
+use crate::plan_file::{PlannedCommitment, PlannedEvent, PlannedStream};
+
+pub(super) fn planned_leaf(stream: &StreamKey, planned: &PlannedEvent) -> Hash32 {
+    leaf_of(stream, planned.sequence, &planned.event)
+}
+
+pub(super) fn leaf_of(stream: &StreamKey, sequence: u64, event: &ves::Event) -> Hash32 {
+    leaf_hash(stream, sequence, &event.signing_hash(), &event.agent_signature)
+}
+
+pub(super) async fn receipt_defaults(
+    view: &mut View,
+    stream: &StreamKey,
+    options: &ApplyOptions,
+) -> Result<Option<ReceiptDefaults>, RecoveryError> {
+    let found = view.receipt_defaults(stream).await?;
+    Ok(found.or(options.sequencer_id.map(|sequencer_id| ReceiptDefaults {
+        sequencer_id,
+        sequencer_key_version: 0,
+        receipt_signature_scheme: 1,
+    })))
+}
+
+/// A plan's digest protects from accidents only: hashes and signatures are checked again before anything is
+/// written.
+pub(super) fn verify_again(
+    planned: &PlannedEvent,
+    header: &PlannedStream,
+    keys: &KeyRegistry,
+) -> Result<Hash32, String> {
+    let event = &planned.event;
+    if event.stream != header.stream {
+        return Err(format!("event {} is of stream {}", event.event_id, event.stream));
+    }
+    if planned.sequence == 0 {
+        return Err("sequences start at 1".into());
+    }
+    if let EventCheck::Mismatch(what) = event.check_payload() {
+        return Err(format!("event {} does not verify: {what}", event.event_id));
+    }
+    let signing_hash = event.signing_hash();
+    let in_batch = header
+        .batches
+        .iter()
+        .any(|b| (b.sequence_start..=b.sequence_end).contains(&planned.sequence));
+    match keys.check(event, &signing_hash, planned.sequenced_at) {
+        SignatureCheck::Valid => {}
+        SignatureCheck::Invalid => {
+            return Err(format!("the signature of event {} does not hold", event.event_id));
+        }
+        // The batch's root, recomputed before the commit, binds the signature's bytes.
+        _ if planned.grade >= Grade::Committed && in_batch => {}
+        // Judged when the plan was made, at the event's own time.
+        SignatureCheck::KeyNotValid(_) => {}
+        SignatureCheck::KeyUnknown => {
+            return Err(format!("the key of event {} is not registered", event.event_id));
+        }
+        SignatureCheck::NotChecked(why) => {
+            return Err(format!(
+                "the signature of event {} is NOT CHECKED: {why}",
+                event.event_id
+            ));
+        }
+    }
+    Ok(signing_hash)
+}
+
+pub(super) fn restored_receipt(
+    planned: &PlannedEvent,
+    stream: &StreamKey,
+    signing_hash: &Hash32,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+) -> Result<Receipt, String> {
+    let hash = receipt_hash(stream, &planned.event.event_id, planned.sequence, signing_hash);
+    if let Some(receipt) = &planned.receipt {
+        let fits = receipt.receipt_hash == hash
+            && receipt.event_id == planned.event.event_id
+            && receipt.sequence_number == planned.sequence
+            && receipt.sequenced_at == planned.sequenced_at;
+        return if fits {
+            Ok(receipt.clone())
+        } else {
+            Err("its saved receipt is of another event".into())
+        };
+    }
+    make_receipt(
+        planned.event.event_id,
+        planned.sequence,
+        planned.sequenced_at,
+        hash,
+        defaults,
+        options,
+    )
+}
+
+pub(crate) fn make_receipt(
+    event_id: EventId,
+    sequence_number: u64,
+    sequenced_at: Timestamp,
+    hash: Hash32,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+) -> Result<Receipt, String> {
+    let Some(defaults) = defaults else {
+        return Err("the log has no receipt to learn the sequencer's id from: give --sequencer-id".into());
+    };
+    Ok(Receipt {
+        event_id,
+        sequencer_id: defaults.sequencer_id,
+        sequence_number,
+        sequenced_at,
+        receipt_hash: hash,
+        sequencer_signature: options
+            .sequencer_key
+            .as_ref()
+            .map(|key| sign_receipt_hash(key, &hash)),
+        sequencer_key_version: defaults.sequencer_key_version,
+        receipt_signature_scheme: defaults.receipt_signature_scheme,
+        receipt_signature_bundle: None,
+    })
+}
+
+pub(super) fn commitment_row(stream: &StreamKey, planned: &PlannedCommitment) -> Commitment {
+    let count = planned.sequence_end - planned.sequence_start + 1;
+    Commitment {
+        batch_id: planned.batch_id,
+        stream: *stream,
+        ves_version: 1,
+        tree_depth: merkle::tree_depth(count),
+        leaf_count: u32::try_from(count).unwrap_or(u32::MAX),
+        padded_leaf_count: u32::try_from(merkle::padded_leaf_count(count)).unwrap_or(u32::MAX),
+        merkle_root: planned.merkle_root,
+        prev_state_root: planned.prev_state_root,
+        new_state_root: planned.new_state_root,
+        sequence_start: planned.sequence_start,
+        sequence_end: planned.sequence_end,
+        committed_at: planned.committed_at,
+        chain_id: planned.chain_id.and_then(|id| u32::try_from(id).ok()),
+        chain_tx_hash: planned.chain_tx_hash,
+        chain_block_number: planned.chain_block_number,
+        anchored_at: planned.anchored_at,
+    }
+}
+
+pub(super) fn new_receipt(
+    stream: &StreamKey,
+    entry: &LogEntry,
+    defaults: Option<ReceiptDefaults>,
+    options: &ApplyOptions,
+) -> Result<Receipt, String> {
+    let hash = receipt_hash(
+        stream,
+        &entry.event.event_id,
+        entry.sequence_number,
+        &entry.event_signing_hash,
+    );
+    make_receipt(
+        entry.event.event_id,
+        entry.sequence_number,
+        entry.sequenced_at,
+        hash,
+        defaults,
+        options,
+    )
+}
