@@ -1,0 +1,202 @@
+//! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
+
+mod logs;
+mod outboxes;
+mod receipts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use cli_common::{Cancel, DbTarget, Progress};
+use ed25519_dalek::VerifyingKey;
+use event_log::{StreamFilter, View};
+use serde::Serialize;
+use ves::{CommandId, EventId, KeyRegistry, SigningKey, StreamKey};
+
+use crate::error::RecoveryError;
+use crate::evidence::{HolderId, Holders, Refused, StreamEvidence};
+use crate::finding::{Code, Finding};
+
+pub(crate) use outboxes::has_escaped_nul;
+
+use logs::{read_export, read_log};
+use outboxes::read_outbox;
+use receipts::read_receipts;
+
+/// Where to look for witnesses.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Agents' databases.
+    pub outboxes: Vec<PathBuf>,
+    /// Other copies of the log: a replica, the old primary's volume, a dump restored beside, a snapshot.
+    pub logs: Vec<DbTarget>,
+    /// Log exports (`docs/log-export.md`).
+    pub exports: Vec<PathBuf>,
+    /// Receipts saved from pushes (NDJSON).
+    pub receipts: Vec<PathBuf>,
+    /// The sequencer's public key; without it no receipt's signature is checked.
+    pub sequencer_key: Option<VerifyingKey>,
+    /// Whether outboxes are asked for their peers' keys.
+    pub peer_keys: bool,
+}
+
+/// What became of one input.
+#[derive(Debug, Clone, Serialize)]
+pub struct Heard {
+    /// The file.
+    pub path: String,
+    /// `outbox`, `log`, `export` or `receipts`.
+    pub kind: &'static str,
+    /// The agent whose outbox it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// The outbox's schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
+    /// Rows read.
+    pub rows: u64,
+    /// Events among them that the log lacks and that verify (or whose key is not known).
+    pub missing_held: u64,
+    /// Rows without a usable signature: pointers only.
+    pub unsigned: u64,
+    /// Events of the older outbox shape whose signed rendering was found again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renderings_found: u64,
+    /// Rows that are not used, since they do not verify or cannot be read.
+    pub refused: u64,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refused>,
+    /// Why it could not be read, or not to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// All evidence, by stream.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// By stream.
+    pub streams: BTreeMap<StreamKey, StreamEvidence>,
+    /// Who was heard.
+    pub holders: Holders,
+    /// The inputs, in the order given.
+    pub heard: Vec<Heard>,
+    /// What is wrong with the inputs.
+    pub findings: Vec<Finding>,
+    /// What of the inputs was not checked.
+    pub not_checked: Vec<String>,
+    /// Keys that outboxes fetched of their peers, if they were asked for.
+    pub peer_keys: Vec<(HolderId, SigningKey)>,
+}
+
+/// Rows are looked up in the log in groups of this many.
+const GROUP: usize = 1000;
+
+/// Two copies of the log are compared in windows of this many positions.
+const WINDOW: u64 = 10_000;
+
+/// So many refused rows are listed for an input; all are counted.
+const LISTED_REFUSALS: usize = 100;
+
+/// Reads all inputs. One that cannot be read is a finding and does not stop the others.
+///
+/// # Errors
+/// What the log's database says; [`RecoveryError::Cancelled`].
+pub async fn collect(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    inputs: &Inputs,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Collected, RecoveryError> {
+    let mut collected = Collected::default();
+    progress.start("reading outboxes", Some(inputs.outboxes.len() as u64));
+    for path in &inputs.outboxes {
+        cancel.check()?;
+        let asks_for_keys = inputs.peer_keys;
+        read_outbox(view, keys, filter, path, asks_for_keys, &mut collected, cancel).await?;
+        progress.advance(1);
+    }
+    progress.finish();
+    for target in &inputs.logs {
+        cancel.check()?;
+        read_log(view, keys, filter, target, inputs, &mut collected).await?;
+    }
+    for path in &inputs.exports {
+        cancel.check()?;
+        read_export(view, keys, filter, path, inputs, &mut collected, cancel).await?;
+    }
+    for path in &inputs.receipts {
+        read_receipts(path, filter, inputs, &mut collected);
+    }
+    for (stream, evidence) in &mut collected.streams {
+        let commands: BTreeSet<CommandId> = evidence
+            .candidates
+            .iter()
+            .filter_map(|c| c.event.command_id)
+            .collect();
+        let commands: Vec<CommandId> = commands.into_iter().collect();
+        for commands in commands.chunks(GROUP) {
+            evidence
+                .remembered
+                .extend(view.remembered_commands(stream, commands).await?.all()?);
+        }
+    }
+    Ok(collected)
+}
+
+impl Heard {
+    fn new(path: &Path, kind: &'static str) -> Self {
+        Self {
+            path: path.display().to_string(),
+            kind,
+            agent_id: None,
+            shape: None,
+            rows: 0,
+            missing_held: 0,
+            unsigned: 0,
+            renderings_found: 0,
+            refused: 0,
+            refusals: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        event_id: Option<EventId>,
+        place: String,
+        reason: String,
+        evidence: Option<&mut StreamEvidence>,
+    ) {
+        self.refused += 1;
+        let refused = Refused {
+            event_id,
+            place,
+            reason,
+        };
+        if let Some(evidence) = evidence {
+            evidence.refused += 1;
+        }
+        if self.refusals.len() < LISTED_REFUSALS {
+            self.refusals.push(refused);
+        }
+    }
+}
+
+impl Collected {
+    fn unreadable(&mut self, mut heard: Heard, message: String) {
+        self.not_checked
+            .push(format!("{}: could not be read", heard.path));
+        self.findings
+            .push(Finding::new(Code::WitnessUnreadable, message.clone()));
+        heard.error = Some(message);
+        self.heard.push(heard);
+    }
+}
