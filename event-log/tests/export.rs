@@ -269,3 +269,99 @@ async fn what_leaves_the_rest_open_ends_the_reading() {
     let header = text.lines().next().unwrap();
     assert!(message(&format!("{header}\n{long}")).contains("longer than"));
 }
+
+/// An export of one stream with so many events: the first one's line, numbered on.
+async fn long(events: u64) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut view = view(&world(), folder.path()).await;
+    let text = export(&mut view, &Scope::default(), false).await;
+    let first = |kind: &str| -> Value {
+        let begin = format!("{{\"type\":\"{kind}\"");
+        serde_json::from_str(text.lines().find(|line| line.starts_with(&begin)).unwrap()).unwrap()
+    };
+    let (mut stream, mut event, mut end) = (first("stream"), first("event"), first("end"));
+    (stream["events"], stream["first"], stream["last"]) = (events.into(), 1.into(), events.into());
+    end["counts"] =
+        serde_json::json!({ "keys": 0, "streams": 1, "commitments": 0, "events": events, "unreadable": 0 });
+    let mut lines = vec![first("header").to_string(), stream.to_string()];
+    for number in 1..=events {
+        event["sequence_number"] = number.into();
+        lines.push(event.to_string());
+    }
+    lines.push(end.to_string());
+    lines
+}
+
+/// The numbers of what is given, 0 for a row that cannot be read, and how it ends. With `until`, it is broken off after the
+/// chunk that has this number.
+fn numbers(text: &str, threads: usize, until: u64) -> (Vec<u64>, Result<(), ExportError>) {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap();
+    let mut found = Vec::new();
+    let ended = pool.install(|| {
+        ExportReader::new(text.as_bytes())?.for_each_entry(&mut |chunk| {
+            found.extend(
+                chunk
+                    .iter()
+                    .map(|row| row.as_ref().map_or(0, |e| e.entry.sequence_number)),
+            );
+            if found.contains(&until) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    });
+    (found, ended)
+}
+
+#[tokio::test]
+async fn long_exports_come_in_order_on_any_number_of_threads() {
+    const EVENTS: u64 = 9000;
+    let lines = long(EVENTS).await;
+    let text = |lines: &[String]| lines.join("\n") + "\n";
+    // Event n stands on line n + 2.
+    let at = |n: usize| n + 1;
+    for threads in [1, 4] {
+        let (found, ended) = numbers(&text(&lines), threads, u64::MAX);
+        ended.unwrap();
+        assert!(found.iter().copied().eq(1..=EVENTS), "{threads}");
+
+        let mut faulty = lines.clone();
+        faulty[at(4000)] = "{".into();
+        faulty.swap(at(7000), at(7001));
+        let (found, ended) = numbers(&text(&faulty), threads, u64::MAX);
+        ended.unwrap();
+        let expected = (1..=EVENTS).map(|n| match n {
+            4000 => 0,
+            7000 => 7001,
+            // It stands behind a later one.
+            7001 => 0,
+            n => n,
+        });
+        assert!(found.iter().copied().eq(expected), "{threads}");
+
+        // Whoever has enough is given nothing more.
+        let (found, ended) = numbers(&text(&lines), threads, 2500);
+        ended.unwrap();
+        assert!((2500..6000).contains(&found.len()), "{threads}: {}", found.len());
+
+        let mut unknown = lines.clone();
+        unknown[at(6000)] = "{\"type\":\"nonsense\"}".into();
+        let (found, ended) = numbers(&text(&unknown), threads, u64::MAX);
+        let error = ended.unwrap_err();
+        assert!(matches!(error, ExportError::Line { line: 6002, .. }), "{error}");
+        assert!(found.len() < 6000 && found.iter().copied().eq(1..=found.len() as u64));
+
+        let cut = text(&lines[..at(8000)]);
+        let (found, ended) = numbers(&cut, threads, u64::MAX);
+        assert!(matches!(ended, Err(ExportError::Truncated(8001))), "{ended:?}");
+        assert!(found.iter().copied().eq(1..8000), "{threads}");
+
+        let more = text(&lines) + &lines[at(5)] + "\n";
+        let (_, ended) = numbers(&more, threads, u64::MAX);
+        assert!(ended.unwrap_err().to_string().contains("more behind the end"));
+    }
+}
