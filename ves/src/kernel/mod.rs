@@ -45,6 +45,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod batch;
+mod ifma;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod portable;
@@ -54,6 +55,7 @@ mod scalar;
 mod shani;
 
 pub use batch::Batch;
+pub(crate) use ifma::{Ifma, Job, Lanes, Row};
 
 /// A way to compute SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
