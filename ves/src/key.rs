@@ -110,10 +110,7 @@ struct UsedKey {
     prepared: OnceLock<Option<PreparedKey>>,
 }
 
-/// From so many signatures on, preparing a key costs less than it brings.
-pub(crate) const PREPARE_FROM: usize = 48;
-
-/// How many keys a registry prepares, 640 KiB each. More would not stay in the caches anyway.
+/// How many keys a registry prepares, some half a MiB each. More would not stay in the caches anyway.
 const MAX_PREPARED: usize = 64;
 
 /// A signature of an event, to be checked together with others.
@@ -262,7 +259,7 @@ impl KeyRegistry {
 
     /// The prepared form of a key that is used often, as long as the registry prepares more.
     fn prepared<'a>(&self, used: &'a UsedKey) -> Option<&'a PreparedKey> {
-        if used.uses.load(Ordering::Relaxed) < PREPARE_FROM {
+        if used.uses.load(Ordering::Relaxed) < ed25519::worth_preparing_from() {
             return None;
         }
         let prepare = || {

@@ -80,70 +80,62 @@ pub(super) fn to_words<L: Lanes>(l: L, x: &[L::V; 5]) -> [L::V; 4] {
     ]
 }
 
-/// A product.
+/// Adds halves of the products `a[i] · b[j]` to limbs: `add_halves!(l, limbs, mul_add_low, a, b, 0; 1: 2 3)` those of `a[1]`
+/// with `b[2]` and `b[3]`, the lower halves, which belong to limb i + j and 0 more.
+macro_rules! add_halves {
+    ($l:ident, $limbs:ident, $half:ident, $a:ident, $b:ident, $more:literal; $($i:literal: $($j:literal)*),*) => {$($(
+        $limbs[$i + $j + $more] = $l.$half($limbs[$i + $j + $more], $a[$i], $b[$j]);
+    )*)*};
+}
+
+/// A product. The upper halves are added up first, then the lower ones to twice their sums.
 #[inline(always)]
 pub(super) fn mul<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
     let (a, b) = (&a.0, &b.0);
-    let mut low = [l.splat(0); 9];
-    let mut high = [l.splat(0); 9];
-    macro_rules! row {
-        ($i:literal: $($j:literal)*) => {$(
-            low[$i + $j] = l.mul_add_low(low[$i + $j], a[$i], b[$j]);
-            high[$i + $j] = l.mul_add_high(high[$i + $j], a[$i], b[$j]);
-        )*};
-    }
-    row!(0: 0 1 2 3 4);
-    row!(1: 0 1 2 3 4);
-    row!(2: 0 1 2 3 4);
-    row!(3: 0 1 2 3 4);
-    row!(4: 0 1 2 3 4);
-    fold(l, &low, &high)
+    let mut x = [l.splat(0); 10];
+    add_halves!(l, x, mul_add_high, a, b, 1; 0: 0 1 2 3 4, 1: 0 1 2 3 4, 2: 0 1 2 3 4, 3: 0 1 2 3 4, 4: 0 1 2 3 4);
+    x = doubled(l, &x);
+    add_halves!(l, x, mul_add_low, a, b, 0; 0: 0 1 2 3 4, 1: 0 1 2 3 4, 2: 0 1 2 3 4, 3: 0 1 2 3 4, 4: 0 1 2 3 4);
+    fold(l, &x)
 }
 
 /// A square: products of different limbs are made once and doubled. The bounds are those of [`mul`].
 #[inline(always)]
 pub(super) fn square<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
     let a = &a.0;
-    let mut low = [l.splat(0); 9];
-    let mut high = [l.splat(0); 9];
-    macro_rules! row {
-        ($i:literal: $($j:literal)*) => {$(
-            low[$i + $j] = l.mul_add_low(low[$i + $j], a[$i], a[$j]);
-            high[$i + $j] = l.mul_add_high(high[$i + $j], a[$i], a[$j]);
-        )*};
-    }
-    row!(0: 1 2 3 4);
-    row!(1: 2 3 4);
-    row!(2: 3 4);
-    row!(3: 4);
-    macro_rules! double {
-        ($($k:literal)*) => {$(
-            low[$k] = l.add(low[$k], low[$k]);
-            high[$k] = l.add(high[$k], high[$k]);
-        )*};
-    }
-    double!(1 2 3 4 5 6 7);
-    row!(0: 0);
-    row!(1: 1);
-    row!(2: 2);
-    row!(3: 3);
-    row!(4: 4);
-    fold(l, &low, &high)
+    let mut x = [l.splat(0); 10];
+    add_halves!(l, x, mul_add_high, a, a, 1; 0: 1 2 3 4, 1: 2 3 4, 2: 3 4, 3: 4);
+    x = doubled(l, &x);
+    add_halves!(l, x, mul_add_low, a, a, 0; 0: 1 2 3 4, 1: 2 3 4, 2: 3 4, 3: 4);
+    add_halves!(l, x, mul_add_high, a, a, 1; 0: 0, 1: 1, 2: 2, 3: 3, 4: 4);
+    x = doubled(l, &x);
+    add_halves!(l, x, mul_add_low, a, a, 0; 0: 0, 1: 1, 2: 2, 3: 3, 4: 4);
+    fold(l, &x)
 }
 
-/// Puts the halves of products to their limbs, and the upper limbs to the lower ones.
+/// 2x, limb by limb.
 #[inline(always)]
-fn fold<L: Lanes>(l: L, low: &[L::V; 9], high: &[L::V; 9]) -> Sum<L::V> {
-    let twice = |x| l.add(x, x);
+fn doubled<L: Lanes>(l: L, x: &[L::V; 10]) -> [L::V; 10] {
+    [
+        x[0],
+        l.add(x[1], x[1]),
+        l.add(x[2], x[2]),
+        l.add(x[3], x[3]),
+        l.add(x[4], x[4]),
+        l.add(x[5], x[5]),
+        l.add(x[6], x[6]),
+        l.add(x[7], x[7]),
+        l.add(x[8], x[8]),
+        l.add(x[9], x[9]),
+    ]
+}
+
+/// Puts the upper five limbs of a product to the lower ones.
+#[inline(always)]
+fn fold<L: Lanes>(l: L, x: &[L::V; 10]) -> Sum<L::V> {
     let nineteen = l.splat(19);
-    let fold = |lower, upper| l.add(lower, l.mul(upper, nineteen));
-    Sum([
-        fold(low[0], l.add(low[5], twice(high[4]))),
-        fold(l.add(low[1], twice(high[0])), l.add(low[6], twice(high[5]))),
-        fold(l.add(low[2], twice(high[1])), l.add(low[7], twice(high[6]))),
-        fold(l.add(low[3], twice(high[2])), l.add(low[8], twice(high[7]))),
-        fold(l.add(low[4], twice(high[3])), twice(high[8])),
-    ])
+    let fold = |i: usize| l.add(x[i], l.mul(x[i + 5], nineteen));
+    Sum([fold(0), fold(1), fold(2), fold(3), fold(4)])
 }
 
 /// a + b. The caller answers for the bound.

@@ -46,6 +46,14 @@ impl Way {
     }
 }
 
+/// From so many signatures on, preparing a key costs less than it brings.
+pub(crate) fn worth_preparing_from() -> usize {
+    match Way::of(Kernel::current()) {
+        Way::InTurn => 48,
+        Way::Lockstep(_) => 8,
+    }
+}
+
 /// The multiples of a key, for the way that they were made for.
 enum Multiples {
     InTurn(in_turn::Multiples),
