@@ -110,8 +110,9 @@ struct UsedKey {
     prepared: OnceLock<Option<PreparedKey>>,
 }
 
-/// How many keys a registry prepares, some half a MiB each. More would not stay in the caches anyway.
-const MAX_PREPARED: usize = 64;
+/// How many keys a registry prepares, at half a MiB each (see [`PreparedKey`]). The others are checked one by one,
+/// which takes many times as long.
+const MAX_PREPARED: usize = 128;
 
 /// A signature of an event, to be checked together with others.
 #[derive(Debug, Clone, Copy)]

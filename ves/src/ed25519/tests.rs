@@ -20,9 +20,9 @@ struct Key {
 fn prepare(key: &[u8; 32]) -> Option<Rc<Key>> {
     let parsed = VerifyingKey::from_bytes(key).ok()?;
     let prepared = [Kernel::Avx512, Kernel::Portable].map(|kernel| PreparedKey::for_kernel(&parsed, kernel));
-    assert!(matches!(prepared[1].negated, Multiples::InTurn(_)));
+    assert!(!prepared[1].in_lockstep());
     assert_eq!(
-        matches!(prepared[0].negated, Multiples::Lockstep(..)),
+        prepared[0].in_lockstep(),
         Kernel::Avx512.is_available() && Ifma::detect().is_some()
     );
     Some(Rc::new(Key { parsed, prepared }))

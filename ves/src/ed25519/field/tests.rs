@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ed25519::arrays::Arrays;
+use crate::kernel::Arrays;
 use crate::kernel::Ifma;
 
 /// p = 2^255 − 19.

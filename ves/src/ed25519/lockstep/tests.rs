@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::digest::SignatureBytes;
 use crate::ed25519::PreparedKey;
-use crate::ed25519::arrays::Arrays;
+use crate::kernel::Arrays;
 use crate::kernel::Kernel;
 
 /// Σ (digit − 128) · 256^i.

@@ -5,7 +5,7 @@ use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::traits::Identity;
 
 use super::*;
-use crate::ed25519::arrays::Arrays;
+use crate::kernel::Arrays;
 use crate::kernel::Ifma;
 
 /// The encoding of a table's entry.

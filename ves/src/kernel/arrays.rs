@@ -1,10 +1,10 @@
 //! Lanes in plain code: what the arithmetic is tested with beside the instructions.
 
-use crate::kernel::{Lanes, Row};
+use super::{Lanes, Row};
 
 /// Needs no proof.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Arrays;
+pub(crate) struct Arrays;
 
 fn zip(a: [u64; 8], b: [u64; 8], f: impl Fn(u64, u64) -> u64) -> [u64; 8] {
     std::array::from_fn(|i| f(a[i], b[i]))
