@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use curve25519_dalek::Scalar;
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use sha2::{Digest, Sha512};
 
 use super::field;
 use super::point::{self, Projective, Running, Table, WINDOWS};
+use super::scalar;
 use super::sha512;
 use super::{Claim, halves, words};
 use crate::kernel::{Ifma, Job, Lanes, Row, prefetch};
@@ -60,7 +60,8 @@ const SHORT: usize = 128 - 32 - 32 - 17;
 /// SHA-512 of R, key and message, modulo the order.
 #[inline(always)]
 fn challenges<L: Lanes>(l: L, group: &[Case<'_>; 8]) -> [[u64; 4]; 8] {
-    let mut hashes = [[0; 64]; 8];
+    // The hashes' words, which are read from bytes with the lowest first: eight columns of lanes.
+    let mut hashes = [[0; 8]; 8];
     if group.iter().all(|case| case.claim.message.len() <= SHORT) {
         let mut rows = [Row([0; 16]); 8];
         for (row, Case { claim, .. }) in rows.iter_mut().zip(group) {
@@ -78,22 +79,31 @@ fn challenges<L: Lanes>(l: L, group: &[Case<'_>; 8]) -> [[u64; 4]; 8] {
         let block = l.columns([
             &rows[0], &rows[1], &rows[2], &rows[3], &rows[4], &rows[5], &rows[6], &rows[7],
         ]);
-        let words = sha512::one_block(l, &block);
-        for (i, word) in words.into_iter().enumerate() {
-            for (hash, word) in hashes.iter_mut().zip(l.store(word)) {
-                hash[8 * i..8 * i + 8].copy_from_slice(&word.to_be_bytes());
-            }
+        for (column, word) in hashes.iter_mut().zip(sha512::one_block(l, &block)) {
+            *column = l.store(word).map(u64::swap_bytes);
         }
     } else {
-        for (hash, Case { claim, .. }) in hashes.iter_mut().zip(group) {
-            *hash = Sha512::new_with_prefix(halves(claim.signature).0)
+        for (lane, Case { claim, .. }) in group.iter().enumerate() {
+            let hash = Sha512::new_with_prefix(halves(claim.signature).0)
                 .chain_update(claim.key.key().as_bytes())
                 .chain_update(claim.message)
-                .finalize()
-                .into();
+                .finalize();
+            for (column, word) in hashes.iter_mut().zip(hash.as_chunks::<8>().0) {
+                column[lane] = u64::from_le_bytes(*word);
+            }
         }
     }
-    hashes.map(|hash| words(Scalar::from_bytes_mod_order_wide(&hash).as_bytes()))
+    let mut columns = [l.splat(0); 8];
+    for (column, lanes) in columns.iter_mut().zip(&hashes) {
+        *column = l.load(lanes);
+    }
+    let mut challenges = [[0; 4]; 8];
+    for (i, word) in scalar::reduce(l, &columns).into_iter().enumerate() {
+        for (challenge, word) in challenges.iter_mut().zip(l.store(word)) {
+            challenge[i] = word;
+        }
+    }
+    challenges
 }
 
 /// s·B − k·A of each case.

@@ -16,6 +16,7 @@ mod field;
 mod in_turn;
 mod lockstep;
 mod point;
+mod scalar;
 mod sha512;
 
 use std::fmt;

@@ -1,3 +1,4 @@
+use curve25519_dalek::Scalar;
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 
