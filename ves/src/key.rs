@@ -110,11 +110,9 @@ struct UsedKey {
     prepared: OnceLock<Option<PreparedKey>>,
 }
 
-/// From so many signatures on, preparing a key costs less than it brings.
-pub(crate) const PREPARE_FROM: usize = 48;
-
-/// How many keys a registry prepares, 640 KiB each. More would not stay in the caches anyway.
-const MAX_PREPARED: usize = 64;
+/// How many keys a registry prepares, at half a MiB each (see [`PreparedKey`]). The others are checked one by one,
+/// which takes many times as long.
+const MAX_PREPARED: usize = 128;
 
 /// A signature of an event, to be checked together with others.
 #[derive(Debug, Clone, Copy)]
@@ -262,7 +260,7 @@ impl KeyRegistry {
 
     /// The prepared form of a key that is used often, as long as the registry prepares more.
     fn prepared<'a>(&self, used: &'a UsedKey) -> Option<&'a PreparedKey> {
-        if used.uses.load(Ordering::Relaxed) < PREPARE_FROM {
+        if used.uses.load(Ordering::Relaxed) < ed25519::worth_preparing_from() {
             return None;
         }
         let prepare = || {

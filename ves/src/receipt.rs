@@ -7,10 +7,10 @@ use ed25519_dalek::{Signature, Signer, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hash32, Preimage, SignatureBytes};
-use crate::ed25519::{Claim, PreparedKey, verify_many};
+use crate::ed25519::{Claim, PreparedKey, verify_many, worth_preparing_from};
 use crate::id::{EventId, SequencerId, StreamKey};
 use crate::kernel::Batch;
-use crate::key::{PREPARE_FROM, SignatureCheck};
+use crate::key::SignatureCheck;
 use crate::time::Timestamp;
 
 /// `receipt_hash` = SHA-256(`VES_RECEIPT_V1` ‖ tenant ‖ store ‖ event_id ‖ u64 sequence ‖
@@ -121,7 +121,8 @@ impl SequencerKey {
 
     fn prepared(&self, uses: usize) -> Option<&PreparedKey> {
         let before = self.uses.fetch_add(uses, Ordering::Relaxed);
-        (before + uses >= PREPARE_FROM).then(|| self.prepared.get_or_init(|| PreparedKey::new(&self.key)))
+        (before + uses >= worth_preparing_from())
+            .then(|| self.prepared.get_or_init(|| PreparedKey::new(&self.key)))
     }
 }
 
@@ -257,7 +258,7 @@ mod tests {
         let key = SequencerKey::new(&signer.verifying_key());
         let all: Vec<&Receipt> = receipts.iter().collect();
         let mut prepared = Vec::new();
-        for some in all.chunks(13) {
+        for some in all.chunks(5) {
             for (many, key) in [
                 (check_signatures(some, Some(&key)), Some(&key.key)),
                 (check_signatures(some, None), None),

@@ -12,6 +12,9 @@
 //! them one byte off), and what is equal in all preimages (prefixes, stream, padding) is computed
 //! once.
 //!
+//! Beside them are lanes of 64 bits with the multiplications of AVX-512 IFMA, which the arithmetic of
+//! [`crate::ed25519`] is written over.
+//!
 //! This is the only module of the workspace that contains unsafe code: loads, stores and the step
 //! into functions compiled for instructions that were detected at run time.
 #![allow(unsafe_code)]
@@ -40,11 +43,14 @@ macro_rules! dispatch {
     };
 }
 
+#[cfg(test)]
+mod arrays;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod batch;
+mod ifma;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod portable;
@@ -53,9 +59,13 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod shani;
 
+#[cfg(test)]
+pub(crate) use arrays::Arrays;
 pub use batch::Batch;
+pub(crate) use ifma::{Ifma, Job, Lanes, Row};
 
-/// A way to compute SHA-256.
+/// A way to compute SHA-256. With [`Kernel::Avx512`] signatures are checked side by side too, if the processor has
+/// AVX-512 IFMA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kernel {
     /// AVX-512 (F, BW and VBMI2).

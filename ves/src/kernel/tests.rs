@@ -255,6 +255,65 @@ fn inputs_that_do_not_fit_are_refused() {
     leaf_hashes(&stream(), &[input(1)], &mut []);
 }
 
+/// Every operation on lanes, with plain lanes and the instructions.
+fn lanes_agree(a: [u64; 8], b: [u64; 8], c: [u64; 8], mask: u8) {
+    let Some(ifma) = Ifma::detect() else { return };
+    let plain = Arrays;
+    let [x, y, z] = [a, b, c].map(|lanes| ifma.load(&lanes));
+    assert_eq!([x, y, z].map(|lanes| ifma.store(lanes)), [a, b, c]);
+    assert_eq!(ifma.store(ifma.splat(a[0])), plain.splat(a[0]));
+    assert_eq!(ifma.store(ifma.add(x, y)), plain.add(a, b));
+    assert_eq!(ifma.store(ifma.sub(x, y)), plain.sub(a, b));
+    assert_eq!(ifma.store(ifma.and(x, y)), plain.and(a, b));
+    assert_eq!(ifma.store(ifma.or(x, y)), plain.or(a, b));
+    assert_eq!(ifma.store(ifma.xor3(x, y, z)), plain.xor3(a, b, c));
+    assert_eq!(ifma.store(ifma.choose(x, y, z)), plain.choose(a, b, c));
+    assert_eq!(ifma.store(ifma.majority(x, y, z)), plain.majority(a, b, c));
+    assert_eq!(ifma.store(ifma.shr::<51>(x)), plain.shr::<51>(a));
+    assert_eq!(ifma.store(ifma.shl::<13>(x)), plain.shl::<13>(a));
+    assert_eq!(ifma.store(ifma.ror::<41>(x)), plain.ror::<41>(a));
+    assert_eq!(ifma.store(ifma.mul(x, y)), plain.mul(a, b));
+    assert_eq!(ifma.store(ifma.mul_add_low(x, y, z)), plain.mul_add_low(a, b, c));
+    assert_eq!(
+        ifma.store(ifma.mul_add_high(x, y, z)),
+        plain.mul_add_high(a, b, c)
+    );
+    assert_eq!(ifma.store(ifma.select(mask, x, y)), plain.select(mask, a, b));
+    let some_equal = plain.select(mask, a, b);
+    assert_eq!(ifma.equal(x, ifma.load(&some_equal)), plain.equal(a, some_equal));
+    // Rows at the very ends of their allocations.
+    let rows: [Box<Row>; 8] = std::array::from_fn(|i| {
+        Box::new(Row(std::array::from_fn(|j| {
+            a[(i + j) % 8].wrapping_mul(b[j % 8]) ^ c[i]
+        })))
+    });
+    let rows: [&Row; 8] = std::array::from_fn(|i| &*rows[i]);
+    assert_eq!(
+        ifma.columns(rows).map(|lanes| ifma.store(lanes)),
+        plain.columns(rows)
+    );
+}
+
+#[test]
+fn lanes_agree_at_their_limits() {
+    let limits = [
+        0,
+        1,
+        (1 << 51) - 1,
+        1 << 51,
+        (1 << 52) - 1,
+        1 << 52,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
+    for i in 0..8 {
+        for j in 0..8 {
+            let turned = |by: usize| std::array::from_fn(|lane| limits[(lane + by) % 8]);
+            lanes_agree(turned(0), turned(i), turned(j), 1 << i | 1 << j);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: if cfg!(miri) { 2 } else { 256 },
@@ -262,6 +321,11 @@ proptest! {
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
+
+    #[test]
+    fn all_lanes_agree(a in any::<[u64; 8]>(), b in any::<[u64; 8]>(), c in any::<[u64; 8]>(), mask in any::<u8>()) {
+        lanes_agree(a, b, c, mask);
+    }
 
     #[test]
     fn kernels_agree(seed in any::<u64>(), tenant in any::<u128>(), store in any::<u128>(), count in 0usize..100) {

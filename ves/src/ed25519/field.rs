@@ -1,0 +1,290 @@
+//! Arithmetic modulo p = 2^255 − 19, on eight numbers side by side.
+//!
+//! A number is five limbs of 51 bits: its value is the sum of `limb[i] · 2^(51 i)`. Limbs may be larger
+//! than 51 bits; how much is a matter of the type:
+//!
+//! - [`Factor`]: every limb is below 2^52, which is what the multiplier reads. More bits would be cut off
+//!   without a sign, so only [`carry`] and constants make one.
+//! - [`Sum`]: every limb is below 2^63. Products are, and so are sums and differences of few of them.
+//!
+//! Neither is reduced: the value of a `Factor` may be p and more. [`reduce`] gives the one value below p.
+//!
+//! Bounds, in units of 2^52, with factors as large as their type allows: the halves of a product of limbs
+//! are below 1 each; the lower half of `a[i] · b[j]` belongs to limb i + j, and the upper half, whose
+//! weight is 2^52 = 2 · 2^51, doubled to limb i + j + 1. So the ten limbs of a product are below
+//! 1, 4, 7, 10, 13, 14, 11, 8, 5 and 2. As 2^255 is 19, limb i + 5 goes 19-fold to limb i, and the five
+//! limbs are below 267, 213, 159, 105 and 51: a product's limbs are below 267 · 2^52 < 2^60.1.
+
+use crate::kernel::Lanes;
+
+/// The bits of a limb.
+const MASK: u64 = (1 << 51) - 1;
+
+/// 2^10 · p, limb by limb more than a product: what is added before a product is subtracted, so that no
+/// limb gets below zero.
+const BIAS: [u64; 5] = [
+    ((1 << 51) - 19) << 10,
+    ((1 << 51) - 1) << 10,
+    ((1 << 51) - 1) << 10,
+    ((1 << 51) - 1) << 10,
+    ((1 << 51) - 1) << 10,
+];
+
+/// Limbs below 2^52: what can be multiplied.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factor<V>([V; 5]);
+
+/// Limbs below 2^63: products, and sums of few of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sum<V>([V; 5]);
+
+/// A constant: the same number in every lane.
+#[inline(always)]
+pub(super) fn constant<L: Lanes>(l: L, limbs: &[u64; 5]) -> Factor<L::V> {
+    Factor([
+        l.splat(limbs[0] & MASK),
+        l.splat(limbs[1] & MASK),
+        l.splat(limbs[2] & MASK),
+        l.splat(limbs[3] & MASK),
+        l.splat(limbs[4] & MASK),
+    ])
+}
+
+/// Limbs that are known to be below 2^51, such as those of [`reduce`].
+#[inline(always)]
+pub(super) fn trusted<V: Copy>(limbs: &[V; 5]) -> Factor<V> {
+    Factor(*limbs)
+}
+
+/// Four words of 64 bits as a number; the uppermost bit is left out.
+#[inline(always)]
+pub(super) fn from_words<L: Lanes>(l: L, w: &[L::V; 4]) -> Factor<L::V> {
+    let mask = l.splat(MASK);
+    Factor([
+        l.and(w[0], mask),
+        l.and(l.or(l.shr::<51>(w[0]), l.shl::<13>(w[1])), mask),
+        l.and(l.or(l.shr::<38>(w[1]), l.shl::<26>(w[2])), mask),
+        l.and(l.or(l.shr::<25>(w[2]), l.shl::<39>(w[3])), mask),
+        l.and(l.shr::<12>(w[3]), mask),
+    ])
+}
+
+/// Limbs below 2^51 as four words of 64 bits. The uppermost bit stays zero.
+#[inline(always)]
+pub(super) fn to_words<L: Lanes>(l: L, x: &[L::V; 5]) -> [L::V; 4] {
+    [
+        l.or(x[0], l.shl::<51>(x[1])),
+        l.or(l.shr::<13>(x[1]), l.shl::<38>(x[2])),
+        l.or(l.shr::<26>(x[2]), l.shl::<25>(x[3])),
+        l.or(l.shr::<39>(x[3]), l.shl::<12>(x[4])),
+    ]
+}
+
+/// Adds halves of the products `a[i] · b[j]` to limbs: `add_halves!(l, limbs, mul_add_low, a, b, 0; 1: 2 3)` those of `a[1]`
+/// with `b[2]` and `b[3]`, the lower halves, which belong to limb i + j and 0 more.
+macro_rules! add_halves {
+    ($l:ident, $limbs:ident, $half:ident, $a:ident, $b:ident, $more:literal; $($i:literal: $($j:literal)*),*) => {$($(
+        $limbs[$i + $j + $more] = $l.$half($limbs[$i + $j + $more], $a[$i], $b[$j]);
+    )*)*};
+}
+
+/// A product. The upper halves are added up first, then the lower ones to twice their sums.
+#[inline(always)]
+pub(super) fn mul<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
+    let (a, b) = (&a.0, &b.0);
+    let mut x = [l.splat(0); 10];
+    add_halves!(l, x, mul_add_high, a, b, 1; 0: 0 1 2 3 4, 1: 0 1 2 3 4, 2: 0 1 2 3 4, 3: 0 1 2 3 4, 4: 0 1 2 3 4);
+    x = doubled(l, &x);
+    add_halves!(l, x, mul_add_low, a, b, 0; 0: 0 1 2 3 4, 1: 0 1 2 3 4, 2: 0 1 2 3 4, 3: 0 1 2 3 4, 4: 0 1 2 3 4);
+    fold(l, &x)
+}
+
+/// A square: products of different limbs are made once and doubled. The bounds are those of [`mul`].
+#[inline(always)]
+pub(super) fn square<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
+    let a = &a.0;
+    let mut x = [l.splat(0); 10];
+    add_halves!(l, x, mul_add_high, a, a, 1; 0: 1 2 3 4, 1: 2 3 4, 2: 3 4, 3: 4);
+    x = doubled(l, &x);
+    add_halves!(l, x, mul_add_low, a, a, 0; 0: 1 2 3 4, 1: 2 3 4, 2: 3 4, 3: 4);
+    add_halves!(l, x, mul_add_high, a, a, 1; 0: 0, 1: 1, 2: 2, 3: 3, 4: 4);
+    x = doubled(l, &x);
+    add_halves!(l, x, mul_add_low, a, a, 0; 0: 0, 1: 1, 2: 2, 3: 3, 4: 4);
+    fold(l, &x)
+}
+
+/// 2x, limb by limb.
+#[inline(always)]
+fn doubled<L: Lanes>(l: L, x: &[L::V; 10]) -> [L::V; 10] {
+    [
+        x[0],
+        l.add(x[1], x[1]),
+        l.add(x[2], x[2]),
+        l.add(x[3], x[3]),
+        l.add(x[4], x[4]),
+        l.add(x[5], x[5]),
+        l.add(x[6], x[6]),
+        l.add(x[7], x[7]),
+        l.add(x[8], x[8]),
+        l.add(x[9], x[9]),
+    ]
+}
+
+/// Puts the upper five limbs of a product to the lower ones.
+#[inline(always)]
+fn fold<L: Lanes>(l: L, x: &[L::V; 10]) -> Sum<L::V> {
+    let nineteen = l.splat(19);
+    let fold = |i: usize| l.add(x[i], l.mul(x[i + 5], nineteen));
+    Sum([fold(0), fold(1), fold(2), fold(3), fold(4)])
+}
+
+/// a + b. The caller answers for the bound.
+#[inline(always)]
+pub(super) fn add<L: Lanes>(l: L, a: &Sum<L::V>, b: &Sum<L::V>) -> Sum<L::V> {
+    let (a, b) = (&a.0, &b.0);
+    Sum([
+        l.add(a[0], b[0]),
+        l.add(a[1], b[1]),
+        l.add(a[2], b[2]),
+        l.add(a[3], b[3]),
+        l.add(a[4], b[4]),
+    ])
+}
+
+/// a − b, where no limb of b is above that of [`BIAS`]. The bias adds less than 2^61 to the bound of a.
+#[inline(always)]
+pub(super) fn sub<L: Lanes>(l: L, a: &Sum<L::V>, b: &Sum<L::V>) -> Sum<L::V> {
+    let (a, b) = (&a.0, &b.0);
+    let biased = |i: usize| l.sub(l.add(a[i], l.splat(BIAS[i])), b[i]);
+    Sum([biased(0), biased(1), biased(2), biased(3), biased(4)])
+}
+
+/// −a in the lanes of a mask, a in the others. No limb of a may be above that of [`BIAS`], and none of
+/// the result is.
+#[inline(always)]
+pub(super) fn negate_where<L: Lanes>(l: L, mask: u8, a: &Sum<L::V>) -> Sum<L::V> {
+    let a = &a.0;
+    let negated = |i: usize| l.select(mask, a[i], l.sub(l.splat(BIAS[i]), a[i]));
+    Sum([negated(0), negated(1), negated(2), negated(3), negated(4)])
+}
+
+/// Lanes of b where the mask has ones, of a where it has zeros.
+#[inline(always)]
+pub(super) fn select<L: Lanes>(l: L, mask: u8, a: &Factor<L::V>, b: &Factor<L::V>) -> Factor<L::V> {
+    let (a, b) = (&a.0, &b.0);
+    Factor([
+        l.select(mask, a[0], b[0]),
+        l.select(mask, a[1], b[1]),
+        l.select(mask, a[2], b[2]),
+        l.select(mask, a[3], b[3]),
+        l.select(mask, a[4], b[4]),
+    ])
+}
+
+/// The same number with limbs that can be multiplied. What a limb has above its 51 bits, less than 2^12,
+/// goes to the next one, and 19-fold from the last to the first: limbs come out below 2^51 + 2^17.
+#[inline(always)]
+pub(super) fn carry<L: Lanes>(l: L, a: &Sum<L::V>) -> Factor<L::V> {
+    let a = &a.0;
+    let mask = l.splat(MASK);
+    let rest = |i: usize| l.and(a[i], mask);
+    let over = |i: usize| l.shr::<51>(a[i]);
+    Factor([
+        l.mul_add_low(rest(0), over(4), l.splat(19)),
+        l.add(rest(1), over(0)),
+        l.add(rest(2), over(1)),
+        l.add(rest(3), over(2)),
+        l.add(rest(4), over(3)),
+    ])
+}
+
+/// A factor where a sum is asked for.
+#[inline(always)]
+pub(super) fn sum<V: Copy>(a: &Factor<V>) -> Sum<V> {
+    Sum(a.0)
+}
+
+/// The number's only value below p, with limbs below 2^51.
+#[inline(always)]
+pub(super) fn reduce<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
+    let a = &a.0;
+    let mask = l.splat(MASK);
+    let nineteen = l.splat(19);
+    // Once around: what is above bit 255, at most 2, goes 19-fold to the bottom. The limbs are below 2^51
+    // afterwards, but that the lowest may be up to 37 more: less than 2^255 + 38 altogether, and so less than 2p.
+    let c0 = l.shr::<51>(a[0]);
+    let b1 = l.add(a[1], c0);
+    let b2 = l.add(a[2], l.shr::<51>(b1));
+    let b3 = l.add(a[3], l.shr::<51>(b2));
+    let b4 = l.add(a[4], l.shr::<51>(b3));
+    let b0 = l.mul_add_low(l.and(a[0], mask), l.shr::<51>(b4), nineteen);
+    let b = [
+        b0,
+        l.and(b1, mask),
+        l.and(b2, mask),
+        l.and(b3, mask),
+        l.and(b4, mask),
+    ];
+    // p is in it if adding 19 carries out of bit 255; and then that sum without bit 255 is what remains.
+    let mut c = l.shr::<51>(l.add(b[0], nineteen));
+    c = l.shr::<51>(l.add(b[1], c));
+    c = l.shr::<51>(l.add(b[2], c));
+    c = l.shr::<51>(l.add(b[3], c));
+    c = l.shr::<51>(l.add(b[4], c));
+    let r0 = l.mul_add_low(b[0], c, nineteen);
+    let r1 = l.add(b[1], l.shr::<51>(r0));
+    let r2 = l.add(b[2], l.shr::<51>(r1));
+    let r3 = l.add(b[3], l.shr::<51>(r2));
+    let r4 = l.add(b[4], l.shr::<51>(r3));
+    [
+        l.and(r0, mask),
+        l.and(r1, mask),
+        l.and(r2, mask),
+        l.and(r3, mask),
+        l.and(r4, mask),
+    ]
+}
+
+/// 1/a: a^(p − 2). The inverse of zero is zero.
+#[inline(always)]
+pub(super) fn invert<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
+    let times = |a: &Factor<L::V>, b: &Factor<L::V>| carry(l, &mul(l, a, b));
+    let a2 = carry(l, &square(l, a));
+    let a4 = carry(l, &square(l, &a2));
+    let a9 = times(&carry(l, &square(l, &a4)), a);
+    let a11 = times(&a9, &a2);
+    // a^(2^n − 1) for the n that begins each row: so many squarings of it, times which earlier one.
+    // p − 2 = 2^255 − 21 = (2^250 − 1) · 2^5 + 11.
+    let mut power = times(&carry(l, &square(l, &a11)), &a9);
+    let mut kept = [power, power, power, power, a11];
+    const STEPS: [(usize, usize, usize); 8] = [
+        // From 5: to 10, kept as 1; to 20, as 2; to 40; to 50, as 3; to 100, as 2; to 200; to 250; the end.
+        (5, 0, 1),
+        (10, 1, 2),
+        (20, 2, 0),
+        (10, 1, 3),
+        (50, 3, 2),
+        (100, 2, 0),
+        (50, 3, 0),
+        (5, 4, 0),
+    ];
+    for (squarings, with, keep) in STEPS {
+        for _ in 0..squarings {
+            power = carry(l, &square(l, &power));
+        }
+        power = times(&power, &kept[with]);
+        kept[keep] = power;
+    }
+    power
+}
+
+impl<V> Factor<V> {
+    /// The limbs.
+    #[inline(always)]
+    pub(super) fn limbs(&self) -> &[V; 5] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Eight signatures side by side, each lane with a key of its own.
+
+use std::sync::OnceLock;
+
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
+use sha2::{Digest, Sha512};
+
+use super::field;
+use super::point::{self, Projective, Running, Table, WINDOWS};
+use super::scalar;
+use super::sha512;
+use super::{Claim, halves, words};
+use crate::kernel::{Ifma, Job, Lanes, Row, prefetch};
+
+/// A claim and the multiples of its key, negated.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) claim: Claim<'a>,
+    pub(super) negated: &'a Table,
+}
+
+/// How many groups of eight share an inversion.
+const GROUPS: usize = 32;
+
+/// How many additions ahead the multiples are asked for.
+const AHEAD: usize = 4;
+
+/// The order of the basepoint: words, lowest first.
+const ORDER: [u64; 4] = [0x5812_631a_5cf5_d3ed, 0x14de_f9de_a2f7_9cd6, 0, 1 << 60];
+
+/// The verification of many claims.
+pub(super) struct Verify<'a> {
+    /// The multiples of the basepoint.
+    pub(super) base: &'a Table,
+    pub(super) cases: &'a [Case<'a>],
+}
+
+/// Digits of eight bits, −128 to 127, each with 128 added to it, lowest first: they are the bytes of the
+/// scalar and of 128 in every place together. For scalars below 2^255 − 2^254, which is above the order.
+fn digits(scalar: [u64; 4]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    let mut carry = false;
+    for (word, to) in scalar.into_iter().zip(digits.as_chunks_mut::<8>().0) {
+        let (sum, over) = word.overflowing_add(0x8080_8080_8080_8080);
+        let (sum, over_again) = sum.overflowing_add(carry.into());
+        carry = over || over_again;
+        *to = sum.to_le_bytes();
+    }
+    digits
+}
+
+/// Whether a scalar is below the order of the basepoint.
+fn is_canonical(s: [u64; 4]) -> bool {
+    s.iter().rev().lt(ORDER.iter().rev())
+}
+
+/// A message that fits into one block with R, the key, a byte and the length.
+const SHORT: usize = 128 - 32 - 32 - 17;
+
+/// SHA-512 of R, key and message, modulo the order.
+#[inline(always)]
+fn challenges<L: Lanes>(l: L, group: &[Case<'_>; 8]) -> [[u64; 4]; 8] {
+    // The hashes' words, which are read from bytes with the lowest first: eight columns of lanes.
+    let mut hashes = [[0; 8]; 8];
+    if group.iter().all(|case| case.claim.message.len() <= SHORT) {
+        let mut rows = [Row([0; 16]); 8];
+        for (row, Case { claim, .. }) in rows.iter_mut().zip(group) {
+            let mut block = [0; 128];
+            let len = 64 + claim.message.len();
+            block[..32].copy_from_slice(halves(claim.signature).0);
+            block[32..64].copy_from_slice(claim.key.key().as_bytes());
+            block[64..len].copy_from_slice(claim.message);
+            block[len] = 0x80;
+            for (word, bytes) in row.0.iter_mut().zip(block.as_chunks::<8>().0) {
+                *word = u64::from_be_bytes(*bytes);
+            }
+            row.0[15] = 8 * len as u64;
+        }
+        let block = l.columns([
+            &rows[0], &rows[1], &rows[2], &rows[3], &rows[4], &rows[5], &rows[6], &rows[7],
+        ]);
+        for (column, word) in hashes.iter_mut().zip(sha512::one_block(l, &block)) {
+            *column = l.store(word).map(u64::swap_bytes);
+        }
+    } else {
+        for (lane, Case { claim, .. }) in group.iter().enumerate() {
+            let hash = Sha512::new_with_prefix(halves(claim.signature).0)
+                .chain_update(claim.key.key().as_bytes())
+                .chain_update(claim.message)
+                .finalize();
+            for (column, word) in hashes.iter_mut().zip(hash.as_chunks::<8>().0) {
+                column[lane] = u64::from_le_bytes(*word);
+            }
+        }
+    }
+    let mut columns = [l.splat(0); 8];
+    for (column, lanes) in columns.iter_mut().zip(&hashes) {
+        *column = l.load(lanes);
+    }
+    let mut challenges = [[0; 4]; 8];
+    for (i, word) in scalar::reduce(l, &columns).into_iter().enumerate() {
+        for (challenge, word) in challenges.iter_mut().zip(l.store(word)) {
+            challenge[i] = word;
+        }
+    }
+    challenges
+}
+
+/// s·B − k·A of each case.
+#[inline(always)]
+fn expected_r<L: Lanes>(l: L, base: &Table, group: &[Case<'_>; 8]) -> Projective<L::V> {
+    let k = challenges(l, group);
+    // Which multiple, and whether it is subtracted, by windows: those of s and of k in turn.
+    let mut chosen = [[&base.multiples(0)[0]; 8]; 2 * WINDOWS];
+    let mut negative = [0; 2 * WINDOWS];
+    for (lane, (Case { claim, negated }, k)) in group.iter().zip(k).enumerate() {
+        let s = digits(words(halves(claim.signature).1));
+        let k = digits(k);
+        for window in 0..WINDOWS {
+            for (i, (table, digits)) in [(base, &s), (*negated, &k)].into_iter().enumerate() {
+                let digit = i16::from(digits[window]) - 128;
+                chosen[2 * window + i][lane] = &table.multiples(window)[usize::from(digit.unsigned_abs())];
+                negative[2 * window + i] |= u8::from(digit < 0) << lane;
+            }
+        }
+    }
+    for row in chosen[..AHEAD].as_flattened() {
+        prefetch(*row);
+    }
+    let mut sum = Running::identity(l);
+    let last = chosen.len() - 1;
+    for (at, (rows, negative)) in chosen[..last].iter().zip(negative).enumerate() {
+        if let Some(later) = chosen.get(at + AHEAD) {
+            for row in later {
+                prefetch(*row);
+            }
+        }
+        sum = sum.plus(l, &l.columns(*rows), negative);
+    }
+    sum.finally_plus(l, &l.columns(chosen[last]), negative[last])
+}
+
+impl Job for Verify<'_> {
+    type Output = Vec<bool>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) -> Vec<bool> {
+        let mut verdicts = Vec::with_capacity(self.cases.len());
+        for cases in self.cases.chunks(8 * GROUPS) {
+            let groups = cases.len().div_ceil(8);
+            let mut points = Vec::with_capacity(groups);
+            let mut z = Vec::with_capacity(groups);
+            for group in cases.chunks(8) {
+                // Lanes that stay empty repeat the first case.
+                let mut eight = [group[0]; 8];
+                eight[..group.len()].copy_from_slice(group);
+                let point = expected_r(l, self.base, &eight);
+                points.push((point.x, point.y));
+                z.push(point.z);
+            }
+            let inverses = point::invert_all(l, &z);
+            for ((group, (x, y)), inverse) in cases.chunks(8).zip(&points).zip(&inverses) {
+                let x = field::reduce(l, &field::carry(l, &field::mul(l, x, inverse)));
+                let y = field::reduce(l, &field::carry(l, &field::mul(l, y, inverse)));
+                // The encoding: y, and in its uppermost bit whether x is odd.
+                let mut encoded = field::to_words(l, &y);
+                encoded[3] = l.or(encoded[3], l.shl::<63>(x[0]));
+                let mut r = [[0; 8]; 4];
+                for (lane, case) in group.iter().enumerate() {
+                    for (i, word) in words(halves(case.claim.signature).0).into_iter().enumerate() {
+                        r[i][lane] = word;
+                    }
+                }
+                let mut equal = 0xff;
+                for (encoded, r) in encoded.into_iter().zip(&r) {
+                    equal &= l.equal(encoded, l.load(r));
+                }
+                verdicts.extend(group.iter().enumerate().map(|(lane, case)| {
+                    equal >> lane & 1 == 1 && is_canonical(words(halves(case.claim.signature).1))
+                }));
+            }
+        }
+        verdicts
+    }
+}
+
+/// Whether each of these signatures holds.
+pub(super) fn verify(ifma: Ifma, cases: &[Case<'_>]) -> Vec<bool> {
+    static BASEPOINT: OnceLock<Table> = OnceLock::new();
+    let base = BASEPOINT.get_or_init(|| ifma.run(Table::job(ED25519_BASEPOINT_POINT)));
+    ifma.run(Verify { base, cases })
+}
+
+#[cfg(test)]
+mod tests;
