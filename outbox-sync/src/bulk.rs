@@ -1,7 +1,8 @@
 //! Reading a whole outbox once, by several threads, straight into lines of an export.
 //!
 //! The file is read where it lies if that is safe (see `in_place`), else from a private copy. Several
-//! connections read stretches of row numbers side by side; their lines are handed over in the order of the rows.
+//! connections read stretches of row numbers side by side; their lines are handed over in the order of the rows. In place,
+//! ordinary rows are taken from the file's pages (see `leaves`), from the first that is not on the stretch is read by SQLite.
 //!
 //! [`Outbox::open`] has SQLite check the whole file first (`quick_check`), which reads it twice. Here the reading itself is
 //! the check, of what is read: SQLite refuses pages and cells that do not fit, row numbers must rise, and in the end
@@ -24,6 +25,7 @@ use rusqlite::{Connection, Statement};
 use crate::error::{OutboxError, OutboxErrorKind};
 use crate::export::{ExportFormat, Filter, Lines, before_line, behind_line};
 use crate::in_place::InPlace;
+use crate::leaves::{Layout, Leaves, Took, Values};
 use crate::outbox::{self, Outbox, table_sql};
 use crate::plain_line::{Done, PlainLines};
 use crate::private_copy;
@@ -92,7 +94,7 @@ struct Place {
 
 #[derive(Debug)]
 enum Lies {
-    InPlace(InPlace),
+    InPlace(Box<InPlace>),
     Copied(PathBuf),
 }
 
@@ -101,6 +103,16 @@ impl Place {
         match &self.lies {
             Lies::InPlace(held) => held.connect(),
             Lies::Copied(copy) => outbox::open_private(copy),
+        }
+    }
+
+    fn leaves(&self, connection: &Connection, table: Table) -> Option<Leaves<'_>> {
+        match &self.lies {
+            Lies::InPlace(held) => {
+                let (file, header) = held.pages();
+                Some(Leaves::new(file, Layout::of(connection, header, table)?))
+            }
+            Lies::Copied(_) => None,
         }
     }
 
@@ -144,7 +156,7 @@ impl BulkOutbox {
         let (lies, connection, dir) = match InPlace::hold(path)? {
             Some(held) => {
                 let connection = held.connect()?;
-                (Lies::InPlace(held), connection, None)
+                (Lies::InPlace(Box::new(held)), connection, None)
             }
             None => {
                 let dir = outbox::private_dir()?;
@@ -423,6 +435,7 @@ impl Work<'_> {
             table,
             statement,
             plain: PlainLines::new(&reader, table, &file, self.filter),
+            leaves: self.place.leaves(connection, table),
             reader,
         })
     }
@@ -438,12 +451,39 @@ impl Work<'_> {
             statement,
             reader,
             plain,
+            leaves,
             ..
         } = reading;
-        let mut rows = statement.query([stretch.first]).map_err(in_words)?;
         let mut piece = PieceInMaking::new(self);
         let mut before = None;
         let mut count = 0;
+        let mut enough = false;
+        // Ordinary rows from their pages, as far as that goes.
+        if let (Some(pages), Some(plain)) = (leaves.as_mut(), plain.as_mut()) {
+            let all = pages.rows(stretch.first, stretch.last, &mut |number, record| {
+                enough = piece.is_full() && !self.hand_over(&mut piece, pieces);
+                if enough || piece.add_line(self.format, record, number, plain).is_none() {
+                    return Took::Nothing;
+                }
+                before = Some(number);
+                count += 1;
+                Took::Row
+            });
+            if enough {
+                return Ok(());
+            }
+            if all || before == Some(stretch.last) {
+                self.end(stretch.table, count, piece, pieces);
+                return Ok(());
+            }
+            if before.is_none() {
+                // Probably there are more like that.
+                *leaves = None;
+            }
+        }
+        // All others by SQLite.
+        let first = before.map_or(stretch.first, |before| before + 1);
+        let mut rows = statement.query([first]).map_err(in_words)?;
         while let Some(row) = rows.next().map_err(in_words)? {
             let number: i64 = row.get(0).map_err(in_words)?;
             if number > stretch.last {
@@ -458,21 +498,29 @@ impl Work<'_> {
             if size > LONG_ROW {
                 return Err(format!("{} has very long rows", stretch.table.name()));
             }
-            if piece.is_full()
-                && (self.stop.load(Ordering::Relaxed) || pieces.send(Ok(piece.take())).is_err())
-            {
+            if piece.is_full() && !self.hand_over(&mut piece, pieces) {
                 return Ok(());
             }
         }
+        self.end(stretch.table, count, piece, pieces);
+        Ok(())
+    }
+
+    /// Whether anybody wants more.
+    fn hand_over(&self, piece: &mut PieceInMaking<'_>, pieces: &SyncSender<Piece>) -> bool {
+        !self.stop.load(Ordering::Relaxed) && pieces.send(Ok(piece.take())).is_ok()
+    }
+
+    /// A stretch was read to its end.
+    fn end(&self, table: Table, count: u64, mut piece: PieceInMaking<'_>, pieces: &SyncSender<Piece>) {
         *self
             .read
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .entry(stretch.table)
+            .entry(table)
             .or_default() += count;
         // Nobody may be left who wants it.
         let _ = pieces.send(Ok(piece.take()));
-        Ok(())
     }
 }
 
@@ -488,6 +536,8 @@ struct Reading<'w> {
     statement: Statement<'w>,
     reader: RowReader,
     plain: Option<PlainLines<'w>>,
+    /// Its pages, where they can be read without SQLite.
+    leaves: Option<Leaves<'w>>,
 }
 
 struct PieceInMaking<'w> {
@@ -518,27 +568,41 @@ impl<'w> PieceInMaking<'w> {
         reader: &RowReader,
         plain: Option<&mut PlainLines<'_>>,
     ) -> usize {
+        if let Some(size) = plain.and_then(|plain| self.add_line(format, row, number, plain)) {
+            return size;
+        }
+        self.end_lines();
+        let row = reader.read(row);
+        let size = row.as_ref().map_or(0, HeldRow::payload_bytes);
+        self.parts.push(Made::Row(Box::new(row)));
+        self.parts_bytes += size;
+        size
+    }
+
+    /// Adds an ordinary row, and says how long its line is. `None` if it is none.
+    fn add_line(
+        &mut self,
+        format: ExportFormat,
+        row: &impl Values,
+        number: i64,
+        plain: &mut PlainLines<'_>,
+    ) -> Option<usize> {
         let Lines { text, tally } = &mut self.lines;
         if text.capacity() == 0 && self.parts.is_empty() {
             *text = self.work.memory();
         }
         let begun = text.len();
         text.extend_from_slice(before_line(format));
-        match plain.and_then(|plain| plain.append(row, number, text, tally)) {
+        match plain.append(row, number, text, tally) {
             Some(Done::Written) => text.extend_from_slice(behind_line(format)),
             Some(Done::PassedOver) => text.truncate(begun),
             None => {
                 text.truncate(begun);
-                self.end_lines();
-                let row = reader.read(row);
-                let size = row.as_ref().map_or(0, HeldRow::payload_bytes);
-                self.parts.push(Made::Row(Box::new(row)));
-                self.parts_bytes += size;
-                return size;
+                return None;
             }
         }
         self.rows += 1;
-        self.lines.text.len() - begun
+        Some(self.lines.text.len() - begun)
     }
 
     fn is_full(&self) -> bool {

@@ -57,6 +57,7 @@ mod in_place;
 pub mod inputs;
 pub mod keys;
 pub mod known;
+mod leaves;
 mod lines;
 pub mod outbox;
 mod plain_line;

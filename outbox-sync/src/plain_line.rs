@@ -11,6 +11,7 @@ use uuid::Uuid;
 use ves::{StreamKey, Timestamp};
 
 use crate::export::{Facts, Filter, Tally, json_text};
+use crate::leaves::Values;
 use crate::row::{MAX_FIELD_BYTES, OutboxStatus, RowReader, Table};
 use crate::skim::is_json_line;
 use crate::verify::status_name;
@@ -130,7 +131,7 @@ impl<'a> PlainLines<'a> {
     /// `out` is as it was then.
     pub(crate) fn append(
         &mut self,
-        row: &rusqlite::Row<'_>,
+        row: &impl Values,
         number: i64,
         out: &mut Vec<u8>,
         tally: &mut Tally,
@@ -145,7 +146,7 @@ impl<'a> PlainLines<'a> {
 
     fn try_append(
         &mut self,
-        row: &rusqlite::Row<'_>,
+        row: &impl Values,
         number: i64,
         out: &mut Vec<u8>,
         tally: &mut Tally,
@@ -225,7 +226,7 @@ impl<'a> PlainLines<'a> {
         out.extend_from_slice(b"\",\"created_at\":\"");
         out.extend_from_slice(created_at.as_bytes());
         let (kind, payload): (&[u8], _) =
-            match (integer(row, c.payload_kind)??, value(row, c.payload_encrypted)?) {
+            match (integer(row, c.payload_kind)??, row.value(c.payload_encrypted)?) {
                 (0, ValueRef::Null) => (b"\",\"payload_kind\":0,\"payload\":", text(row, c.payload)?),
                 (1, ValueRef::Text(encrypted)) => {
                     (b"\",\"payload_kind\":1,\"payload_encrypted\":", encrypted)
@@ -250,7 +251,7 @@ impl<'a> PlainLines<'a> {
         }
         out.push(b'"');
         if let Some(column) = c.command_id {
-            match value(row, column)? {
+            match row.value(column)? {
                 ValueRef::Null | ValueRef::Text(b"") => {}
                 ValueRef::Text(id) => {
                     out.extend_from_slice(b",\"command_id\":\"");
@@ -273,7 +274,7 @@ impl<'a> PlainLines<'a> {
             decimal(out, i16::try_from(scheme).ok()?.into());
         }
         if let Some(column) = c.bundle
-            && value(row, column)? != ValueRef::Null
+            && row.value(column)? != ValueRef::Null
         {
             return None;
         }
@@ -294,19 +295,15 @@ impl<'a> PlainLines<'a> {
     }
 }
 
-fn value<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Option<ValueRef<'r>> {
-    row.get_ref(column).ok()
-}
-
-fn text<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Option<&'r [u8]> {
-    match value(row, column)? {
+fn text(row: &impl Values, column: usize) -> Option<&[u8]> {
+    match row.value(column)? {
         ValueRef::Text(text) => Some(text),
         _ => None,
     }
 }
 
 /// Text that stands in JSON as it is, quotes aside.
-fn name<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Option<&'r str> {
+fn name(row: &impl Values, column: usize) -> Option<&str> {
     let text = text(row, column)?;
     let mut special = false;
     for &byte in text {
@@ -319,8 +316,8 @@ fn name<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Option<&'r str> {
 }
 
 /// `Some(None)` for NULL.
-fn integer(row: &rusqlite::Row<'_>, column: usize) -> Option<Option<i64>> {
-    match value(row, column)? {
+fn integer(row: &impl Values, column: usize) -> Option<Option<i64>> {
+    match row.value(column)? {
         ValueRef::Null => Some(None),
         ValueRef::Integer(number) => Some(Some(number)),
         _ => None,

@@ -26,7 +26,8 @@ fn files_that_are_no_outboxes_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     assert!(matches!(open_error(&at("missing.db")), Kind::Io(_)));
-    assert!(matches!(open_error(dir.path()), Kind::NotAFile));
+    fs::create_dir(at("folder")).unwrap();
+    assert!(matches!(open_error(&at("folder")), Kind::NotAFile));
     for (bytes, matches) in [
         (&b""[..], (|k| matches!(k, Kind::Empty)) as fn(&Kind) -> bool),
         (b"x", |k| matches!(k, Kind::NotSqlite)),
