@@ -25,7 +25,7 @@ use rusqlite::{Connection, Statement};
 use crate::error::{OutboxError, OutboxErrorKind};
 use crate::export::{ExportFormat, Filter, Lines, before_line, behind_line};
 use crate::in_place::InPlace;
-use crate::leaves::{Layout, Leaves, Took, Values};
+use crate::leaves::{Layout, Leaves, Values};
 use crate::outbox::{self, Outbox, table_sql};
 use crate::plain_line::{Done, PlainLines};
 use crate::private_copy;
@@ -463,11 +463,11 @@ impl Work<'_> {
             let all = pages.rows(stretch.first, stretch.last, &mut |number, record| {
                 enough = piece.is_full() && !self.hand_over(&mut piece, pieces);
                 if enough || piece.add_line(self.format, record, number, plain).is_none() {
-                    return Took::Nothing;
+                    return ControlFlow::Break(());
                 }
                 before = Some(number);
                 count += 1;
-                Took::Row
+                ControlFlow::Continue(())
             });
             if enough {
                 return Ok(());

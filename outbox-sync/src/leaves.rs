@@ -10,7 +10,7 @@
 //! and besides that the rows of a page are those that the pages above it promise.
 
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -88,15 +88,6 @@ impl Layout {
     }
 }
 
-/// What becomes of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Took {
-    /// It was taken.
-    Row,
-    /// It was not, and the reading ends before it.
-    Nothing,
-}
-
 /// Reads rows of one table.
 pub(crate) struct Leaves<'f> {
     file: &'f File,
@@ -131,8 +122,12 @@ struct Child {
     high: i64,
 }
 
-/// The reading is over.
-struct Over;
+/// Which rows are wanted, and who takes them.
+struct Scan<'e> {
+    first: i64,
+    last: i64,
+    each: &'e mut dyn FnMut(i64, &Record<'_>) -> ControlFlow<()>,
+}
 
 impl<'f> Leaves<'f> {
     pub(crate) fn new(file: &'f File, layout: Layout) -> Self {
@@ -146,89 +141,78 @@ impl<'f> Leaves<'f> {
         }
     }
 
-    /// Hands over the rows with numbers from `first` to `last` in their order, until one is not as expected or is not taken.
+    /// Hands over the rows with numbers from `first` to `last` in their order, until one is not as expected or `each` breaks.
     /// Whether that was all of them.
     pub(crate) fn rows(
         &mut self,
         first: i64,
         last: i64,
-        each: &mut dyn FnMut(i64, &Record<'_>) -> Took,
+        each: &mut dyn FnMut(i64, &Record<'_>) -> ControlFlow<()>,
     ) -> bool {
         let root = Child {
             page: self.layout.root,
             low: None,
             high: i64::MAX,
         };
-        self.below(&[root], (first, last), 0, each).is_ok()
+        self.below(&[root], 0, &mut Scan { first, last, each }).is_some()
     }
 
-    /// Rows of neighbouring subtrees. Whether one behind `last` was seen: until then there may be more, as for SQLite, and that
-    /// a page above says otherwise is not enough.
-    fn below(
-        &mut self,
-        children: &[Child],
-        (first, last): (i64, i64),
-        depth: usize,
-        each: &mut dyn FnMut(i64, &Record<'_>) -> Took,
-    ) -> Result<bool, Over> {
+    /// Rows of neighbouring subtrees. Whether one behind the last was seen: until then there may be more, as for SQLite, and
+    /// that a page above says otherwise is not enough. `None` if the reading is over.
+    fn below(&mut self, children: &[Child], depth: usize, scan: &mut Scan<'_>) -> Option<bool> {
         if depth >= MAX_DEPTH {
-            return Err(Over);
+            return None;
         }
         for (n, child) in children.iter().enumerate() {
-            if child.high < first {
+            if child.high < scan.first {
                 continue;
             }
             if !self.window.pages.contains(&child.page) {
-                self.read_ahead(&children[n..], last)?;
+                self.read_ahead(&children[n..], scan.last)?;
             }
-            // Pages below may be read into the window meanwhile.
-            let window = std::mem::take(&mut self.window);
-            let page = window.page(child.page, self.layout.page_size);
-            let (window, done) = match page.and_then(|page| Some((page, page.first()?))) {
-                Some((page, 0x0d)) => {
-                    let done = self.leaf(page, &window, *child, (first, last), each);
-                    (window, done)
+            let page = self.window.page(child.page, self.layout.page_size)?;
+            let behind = match page.first()? {
+                0x05 => {
+                    let below = inner(page, *child)?;
+                    self.below(&below, depth + 1, scan)?
                 }
-                Some((page, 0x05)) => match inner(page, *child) {
-                    Some(below) => {
-                        self.window = window;
-                        let done = self.below(&below, (first, last), depth + 1, each);
-                        (std::mem::take(&mut self.window), done)
-                    }
-                    None => (window, Err(Over)),
-                },
-                _ => (window, Err(Over)),
+                0x0d => {
+                    let window = std::mem::take(&mut self.window);
+                    let behind = self.leaf(&window, *child, scan);
+                    self.window = window;
+                    behind?
+                }
+                _ => return None,
             };
-            self.window = window;
-            if done? {
-                return Ok(true);
+            if behind {
+                return Some(true);
             }
         }
-        Ok(false)
+        Some(false)
     }
 
     /// Reads the first of these pages, and with it those that follow soon.
-    fn read_ahead(&mut self, children: &[Child], last: i64) -> Result<(), Over> {
-        let first = children.first().ok_or(Over)?.page;
-        let pages = |bytes: usize| (bytes / self.layout.page_size) as u32;
-        let (most, passed_over) = (pages(WINDOW).max(1), pages(PASSED_OVER));
+    fn read_ahead(&mut self, children: &[Child], last: i64) -> Option<()> {
+        let size = self.layout.page_size;
+        let first = children.first()?.page;
+        let most = (WINDOW / size).max(1) as u32;
         let mut end = first;
         for child in children {
             let wanted = child.page == first || child.low.is_none_or(|low| low < last);
-            let near = child.page >= end && child.page - end <= passed_over && child.page - first < most;
-            if !(wanted && near && self.is_there(child.page)) {
+            let near = child.page >= end && (child.page - end) as usize * size <= PASSED_OVER;
+            if !(wanted && near && child.page - first < most && self.is_there(child.page)) {
                 break;
             }
             end = child.page + 1;
         }
         let Window { bytes, pages } = &mut self.window;
         *pages = 0..0;
-        bytes.resize((end - first) as usize * self.layout.page_size, 0);
-        if bytes.is_empty() || !read_at(self.file, bytes, offset(first, self.layout.page_size)) {
-            return Err(Over);
+        bytes.resize((end - first) as usize * size, 0);
+        if !bytes.is_empty() {
+            read_at(self.file, bytes, first, size)?;
         }
         *pages = first..end;
-        Ok(())
+        Some(())
     }
 
     /// Whether it is a page that a tree below the schema's may have.
@@ -237,52 +221,47 @@ impl<'f> Leaves<'f> {
         (2..=self.layout.pages).contains(&page) && page != locked
     }
 
-    fn leaf(
-        &mut self,
-        page: &[u8],
-        window: &Window,
-        child: Child,
-        (first, last): (i64, i64),
-        each: &mut dyn FnMut(i64, &Record<'_>) -> Took,
-    ) -> Result<bool, Over> {
-        let cells = usize::from(short(page, 3).ok_or(Over)?);
+    /// Rows of a leaf. What it gives is that of [`Leaves::below`].
+    fn leaf(&mut self, window: &Window, child: Child, scan: &mut Scan<'_>) -> Option<bool> {
+        let page = window.page(child.page, self.layout.page_size)?;
+        let cells = usize::from(short(page, 3)?);
         // SQLite looks at all of them first, too.
         for n in 0..cells {
-            Cell::of(page, cells, n).ok_or(Over)?;
+            Cell::of(page, cells, n)?;
         }
         let mut before = child.low;
         for n in 0..cells {
-            let cell = Cell::of(page, cells, n).ok_or(Over)?;
+            let cell = Cell::of(page, cells, n)?;
             if before.is_some_and(|before| cell.row <= before) || cell.row > child.high {
-                return Err(Over);
+                return None;
             }
             before = Some(cell.row);
-            if cell.row < first {
+            if cell.row < scan.first {
                 continue;
             }
-            if cell.row > last {
-                return Ok(true);
+            if cell.row > scan.last {
+                return Some(true);
             }
             let payload = match cell.overflow {
                 None => cell.here,
                 Some(overflow) => {
-                    self.gather(&cell, overflow, window).ok_or(Over)?;
+                    self.gather(&cell, overflow, window)?;
                     &self.payload
                 }
             };
-            fields(payload, self.layout.columns, &mut self.fields).ok_or(Over)?;
+            fields(payload, self.layout.columns, &mut self.fields)?;
             let record = Record {
                 number: cell.row,
                 row_number: self.layout.row_number,
                 payload,
                 fields: &self.fields,
             };
-            if each(cell.row, &record) == Took::Nothing {
-                return Err(Over);
+            if (scan.each)(cell.row, &record).is_break() {
+                return None;
             }
         }
         // An empty page is a table's only one, or damaged.
-        if cells == 0 { Err(Over) } else { Ok(false) }
+        (cells > 0).then_some(false)
     }
 
     /// Puts a record together that begins in a cell and goes on in a chain of pages.
@@ -301,9 +280,7 @@ impl<'f> Leaves<'f> {
                 Some(page) => page,
                 None => {
                     self.page.resize(size, 0);
-                    if !read_at(self.file, &mut self.page, offset(next, size)) {
-                        return None;
-                    }
+                    read_at(self.file, &mut self.page, next, size)?;
                     &self.page
                 }
             };
@@ -341,24 +318,19 @@ impl<'p> Cell<'p> {
         let (row, at) = varint(page, at)?;
         let length = usize::try_from(length).ok()?;
         let (most, least) = (page.len() - 35, (page.len() - 12) * 32 / 255 - 23);
-        let cell = if length <= most {
-            Self {
-                row: row as i64,
-                length,
-                here: page.get(at..at + length)?,
-                overflow: None,
-            }
+        let (here, overflow) = if length <= most {
+            (length, None)
         } else {
             let fitting = least + (length - least) % (page.len() - 4);
             let here = if fitting <= most { fitting } else { least };
-            Self {
-                row: row as i64,
-                length,
-                here: page.get(at..at + here)?,
-                overflow: Some(number(page, at + here)?),
-            }
+            (here, Some(number(page, at + here)?))
         };
-        Some(cell)
+        Some(Self {
+            row: row as i64,
+            length,
+            here: page.get(at..at + here)?,
+            overflow,
+        })
     }
 }
 
@@ -492,19 +464,17 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_be_bytes)
 }
 
-fn offset(page: u32, size: usize) -> u64 {
-    u64::from(page - 1) * size as u64
-}
-
+/// Reads pages from this one on.
 #[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> bool {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset).is_ok()
+fn read_at(file: &File, bytes: &mut [u8], page: u32, size: usize) -> Option<()> {
+    let offset = u64::from(page - 1) * size as u64;
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset).ok()
 }
 
 // Elsewhere files are not read in place.
 #[cfg(not(unix))]
-fn read_at(_: &File, _: &mut [u8], _: u64) -> bool {
-    false
+fn read_at(_: &File, _: &mut [u8], _: u32, _: usize) -> Option<()> {
+    None
 }
 
 #[cfg(test)]
@@ -571,7 +541,7 @@ mod tests {
         let mut found = Rows::new();
         let all = Leaves::new(&file, layout).rows(first, last, &mut |number, record| {
             found.push((number, values(record, layout.columns + 1)));
-            Took::Row
+            ControlFlow::Continue(())
         });
         Some((found, all))
     }
