@@ -62,6 +62,7 @@ mod lines;
 pub mod outbox;
 mod plain_line;
 mod private_copy;
+mod private_dir;
 pub mod push;
 pub mod receipts;
 pub mod reconcile;
