@@ -44,6 +44,8 @@ const PIECE_ROWS: usize = 256;
 const PIECE_MEMORY: usize = PIECE_BYTES + PIECE_BYTES / 8;
 /// A row that is longer than any that a sequencer takes: such files are read row by row, in less memory.
 const LONG_ROW: usize = 3 << 20;
+/// After so many stretches in a row that do not begin with an ordinary row, pages are no longer looked at.
+const MAX_MISSED: u32 = 4;
 /// How many pieces of one stretch wait to be taken.
 const WAITING: usize = 4;
 /// More threads than this read no faster than one thread can hash.
@@ -436,6 +438,7 @@ impl Work<'_> {
             statement,
             plain: PlainLines::new(&reader, table, &file, self.filter),
             leaves: self.place.leaves(connection, table),
+            missed: 0,
             reader,
         })
     }
@@ -452,6 +455,7 @@ impl Work<'_> {
             reader,
             plain,
             leaves,
+            missed,
             ..
         } = reading;
         let mut piece = PieceInMaking::new(self);
@@ -476,8 +480,8 @@ impl Work<'_> {
                 self.end(stretch.table, count, piece, pieces);
                 return Ok(());
             }
-            if before.is_none() {
-                // Probably there are more like that.
+            *missed = if before.is_none() { *missed + 1 } else { 0 };
+            if *missed == MAX_MISSED {
                 *leaves = None;
             }
         }
@@ -538,6 +542,8 @@ struct Reading<'w> {
     plain: Option<PlainLines<'w>>,
     /// Its pages, where they can be read without SQLite.
     leaves: Option<Leaves<'w>>,
+    /// How many of the last stretches did not even begin with an ordinary row.
+    missed: u32,
 }
 
 struct PieceInMaking<'w> {
