@@ -638,7 +638,10 @@ mod tests {
             let header = std::fs::read(&path).unwrap()[..HEADER].try_into().unwrap();
             Layout::of(&open(&path).unwrap(), &header, of)
         };
-        let v3 = include_str!("../tests/common/outbox_v3.sql");
+        let v3 = concat!(
+            include_str!("../../fixtures/sql/outbox_v2.sql"),
+            include_str!("../../fixtures/sql/outbox_v3_add.sql"),
+        );
         for (table, row_number) in [
             (Table::Outbox, Some(0)),
             (Table::Pulled, Some(0)),

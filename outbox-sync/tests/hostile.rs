@@ -147,7 +147,7 @@ fn bad_rows_are_named_and_do_not_stop_the_rest() {
         .execute_batch(
             "UPDATE _ves_outbox SET local_seq = -9223372036854775808 WHERE local_seq = 30; \
         UPDATE _ves_outbox SET local_seq = 9223372036854775807 WHERE local_seq = 29; \
-        INSERT INTO _ves_sync_state VALUES ('agent_id', 'nobody'), ('head_sequence', '-1'), ('later', 'x')",
+        INSERT INTO _ves_sync_state (key, value) VALUES ('agent_id', 'nobody'), ('head_sequence', '-1'), ('later', 'x')",
         )
         .unwrap();
     drop(connection);
