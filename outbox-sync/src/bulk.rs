@@ -25,9 +25,9 @@ use rusqlite::{Connection, Statement};
 use crate::error::{OutboxError, OutboxErrorKind};
 use crate::export::{ExportFormat, Filter, Lines, before_line, behind_line};
 use crate::in_place::InPlace;
-use crate::leaves::{Layout, Leaves, Values};
+use crate::leaves::{Layout, Leaves};
 use crate::outbox::{self, Outbox, table_sql};
-use crate::plain_line::{Done, PlainLines};
+use crate::plain_line::{Done, PlainLines, Values};
 use crate::private_copy;
 use crate::row::{HeldRow, RowError, RowReader, Table};
 

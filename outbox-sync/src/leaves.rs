@@ -12,9 +12,10 @@
 use std::fs::File;
 use std::ops::{ControlFlow, Range};
 
+use rusqlite::Connection;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _};
 
+use crate::plain_line::Values;
 use crate::private_copy::HEADER;
 use crate::row::Table;
 
@@ -32,28 +33,17 @@ const INNER_HEADER: usize = 12;
 /// The page with this byte of the file is never used: it is there to be locked.
 const LOCK_BYTE: u32 = 0x4000_0000;
 
-/// A row's values by the columns of a statement that begins with the row number.
-pub(crate) trait Values {
-    /// `None` if there is no such column.
-    fn value(&self, column: usize) -> Option<ValueRef<'_>>;
-}
-
-impl Values for rusqlite::Row<'_> {
-    fn value(&self, column: usize) -> Option<ValueRef<'_>> {
-        self.get_ref(column).ok()
-    }
-}
-
 /// Where the rows of a table lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
     page_size: usize,
     /// How many pages the file has.
     pages: u32,
     root: u32,
-    columns: usize,
     /// The column that is the row number; records have NULL there.
     row_number: Option<usize>,
+    /// For each column the serial type of what stands for it in records that are older.
+    columns: Vec<Option<u32>>,
 }
 
 impl Layout {
@@ -69,22 +59,27 @@ impl Layout {
         if header[20] != 0 || number(24) != number(92) || number(56) != Some(1) {
             return None;
         }
-        let pages = number(28)?;
+        let mut layout = Self {
+            page_size,
+            pages: number(28)?,
+            root: 0,
+            row_number: None,
+            columns: Vec::new(),
+        };
         let sql = include_str!("../../sql/outbox-sync/layout.sql");
-        let found = connection.query_row(sql, [table.name()], |row| {
-            let layout = Self {
-                page_size,
-                pages,
-                root: row.get(0)?,
-                columns: row.get::<_, u32>(1)? as usize,
-                row_number: row.get::<_, Option<u32>>(2)?.map(|column| column as usize),
-            };
-            Ok((layout, row.get::<_, bool>(3)?))
-        });
-        match found.optional() {
-            Ok(Some((layout, false))) => Some(layout),
-            _ => None,
+        let mut statement = connection.prepare(sql).ok()?;
+        let mut columns = statement.query([table.name()]).ok()?;
+        while let Some(column) = columns.next().ok()? {
+            layout.root = column.get(0).ok()?;
+            if column.get(1).ok()? {
+                layout.row_number = Some(layout.columns.len());
+            }
+            if column.get(2).ok()? {
+                return None;
+            }
+            layout.columns.push(column.get(3).ok()?);
         }
+        (!layout.columns.is_empty()).then_some(layout)
     }
 }
 
@@ -200,7 +195,7 @@ impl<'f> Leaves<'f> {
         for child in children {
             let wanted = child.page == first || child.low.is_none_or(|low| low < last);
             let near = child.page >= end && (child.page - end) as usize * size <= PASSED_OVER;
-            if !(wanted && near && child.page - first < most && self.is_there(child.page)) {
+            if !(wanted && near && child.page - first < most && self.is_there(child.page).is_some()) {
                 break;
             }
             end = child.page + 1;
@@ -216,9 +211,9 @@ impl<'f> Leaves<'f> {
     }
 
     /// Whether it is a page that a tree below the schema's may have.
-    fn is_there(&self, page: u32) -> bool {
+    fn is_there(&self, page: u32) -> Option<()> {
         let locked = LOCK_BYTE / self.layout.page_size as u32 + 1;
-        (2..=self.layout.pages).contains(&page) && page != locked
+        ((2..=self.layout.pages).contains(&page) && page != locked).then_some(())
     }
 
     /// Rows of a leaf. What it gives is that of [`Leaves::below`].
@@ -249,7 +244,7 @@ impl<'f> Leaves<'f> {
                     &self.payload
                 }
             };
-            fields(payload, self.layout.columns, &mut self.fields)?;
+            fields(payload, &self.layout.columns, &mut self.fields)?;
             let record = Record {
                 number: cell.row,
                 row_number: self.layout.row_number,
@@ -273,9 +268,7 @@ impl<'f> Leaves<'f> {
         self.payload.clear();
         self.payload.extend_from_slice(cell.here);
         while self.payload.len() < cell.length {
-            if !self.is_there(next) {
-                return None;
-            }
+            self.is_there(next)?;
             let page = match window.page(next, size) {
                 Some(page) => page,
                 None => {
@@ -364,9 +357,9 @@ fn cell_at(page: &[u8], header: usize, cells: usize, n: usize) -> Option<usize> 
     (at >= header + 2 * cells && at + 4 <= page.len()).then_some(at)
 }
 
-/// Takes a record's header apart. `None` if it is not exactly for so many columns and so many bytes.
+/// Takes a record's header apart. `None` if it is not exactly for these columns, or the first of them, and for so many bytes.
 #[inline]
-fn fields(payload: &[u8], columns: usize, fields: &mut Vec<Field>) -> Option<()> {
+fn fields(payload: &[u8], columns: &[Option<u32>], fields: &mut Vec<Field>) -> Option<()> {
     fields.clear();
     let (header, mut from) = varint(payload, 0)?;
     let header = usize::try_from(header).ok()?;
@@ -385,7 +378,16 @@ fn fields(payload: &[u8], columns: usize, fields: &mut Vec<Field>) -> Option<()>
         at = at.checked_add(usize::try_from(length).ok()?)?;
         from = behind;
     }
-    (from == header && at == payload.len() && fields.len() == columns).then_some(())
+    if from != header || at != payload.len() || fields.len() > columns.len() {
+        return None;
+    }
+    for later in &columns[fields.len()..] {
+        fields.push(Field {
+            kind: u64::from((*later)?),
+            at,
+        });
+    }
+    Some(())
 }
 
 /// A row as it lies in the file.
@@ -538,9 +540,10 @@ mod tests {
         let mut header = [0; HEADER];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut header, 0).ok()?;
         let layout = Layout::of(connection, &header, TABLE)?;
+        let columns = layout.columns.len();
         let mut found = Rows::new();
         let all = Leaves::new(&file, layout).rows(first, last, &mut |number, record| {
-            found.push((number, values(record, layout.columns + 1)));
+            found.push((number, values(record, columns + 1)));
             ControlFlow::Continue(())
         });
         Some((found, all))
@@ -681,19 +684,47 @@ mod tests {
     }
 
     #[test]
-    fn records_without_the_columns_that_came_later_are_left_to_sqlite() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
-        make(&path, "", "CREATE TABLE _ves_outbox (a)", |connection| {
-            let more = "INSERT INTO _ves_outbox VALUES (1), (2); ALTER TABLE _ves_outbox ADD COLUMN b DEFAULT 5; \
-                INSERT INTO _ves_outbox VALUES (3, 4)";
-            connection.execute_batch(more).unwrap();
-        });
-        let connection = open(&path).unwrap();
-        assert_eq!(by_pages(&connection, &path, 1, 9), Some((Rows::new(), false)));
-        let expected = by_sqlite(&connection, 3, 9);
-        assert_eq!(expected.0.len(), 1);
-        assert_eq!(by_pages(&connection, &path, 3, 9), Some(expected));
+    fn records_older_than_a_column_have_its_default_if_that_is_simple() {
+        for (more, simple) in [
+            ("b", true),
+            ("b TEXT DEFAULT NULL", false),
+            ("b INTEGER NOT NULL DEFAULT 0", true),
+            ("b INTEGER DEFAULT 1", true),
+            ("b DEFAULT 0", false),
+            ("b TEXT DEFAULT 0", false),
+            ("b INTEGER DEFAULT '0'", false),
+            ("b INTEGER DEFAULT 2", false),
+            ("b TEXT DEFAULT 'x'", false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("db");
+            make(
+                &path,
+                "",
+                "CREATE TABLE _ves_outbox (a, i INTEGER PRIMARY KEY)",
+                |connection| {
+                    let sql = format!(
+                        "INSERT INTO _ves_outbox (a) VALUES (1), ('x'); \
+                     ALTER TABLE _ves_outbox ADD COLUMN {more}; ALTER TABLE _ves_outbox ADD COLUMN c; \
+                     INSERT INTO _ves_outbox VALUES (3, 3, 4, 5)"
+                    );
+                    connection.execute_batch(&sql).unwrap();
+                },
+            );
+            let connection = open(&path).unwrap();
+            let expected = by_sqlite(&connection, 1, 9);
+            assert_eq!(expected.0.len(), 3);
+            let found = by_pages(&connection, &path, 1, 9).unwrap();
+            assert_eq!(
+                found,
+                if simple { expected } else { (Rows::new(), false) },
+                "{more}"
+            );
+            assert_eq!(
+                by_pages(&connection, &path, 3, 9),
+                Some(by_sqlite(&connection, 3, 9))
+            );
+        }
     }
 
     #[test]

@@ -11,10 +11,21 @@ use uuid::Uuid;
 use ves::{StreamKey, Timestamp};
 
 use crate::export::{Facts, Filter, Tally, json_text};
-use crate::leaves::Values;
 use crate::row::{MAX_FIELD_BYTES, OutboxStatus, RowReader, Table};
 use crate::skim::is_json_line;
 use crate::verify::status_name;
+
+/// A row's values by the columns of a statement that begins with the row number.
+pub(crate) trait Values {
+    /// `None` if there is no such column.
+    fn value(&self, column: usize) -> Option<ValueRef<'_>>;
+}
+
+impl Values for rusqlite::Row<'_> {
+    fn value(&self, column: usize) -> Option<ValueRef<'_>> {
+        self.get_ref(column).ok()
+    }
+}
 
 /// The columns of an ordinary row; of those that a table may lack, the place in the statement.
 #[derive(Debug, Clone, Copy)]
