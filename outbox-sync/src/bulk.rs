@@ -1,7 +1,8 @@
 //! Reading a whole outbox once, by several threads, straight into lines of an export.
 //!
 //! The file is read where it lies if that is safe (see `in_place`), else from a private copy. Several
-//! connections read stretches of row numbers side by side; their lines are handed over in the order of the rows.
+//! connections read stretches of row numbers side by side; their lines are handed over in the order of the rows. In place,
+//! ordinary rows are taken from the file's pages (see `leaves`), from the first that is not on the stretch is read by SQLite.
 //!
 //! [`Outbox::open`] has SQLite check the whole file first (`quick_check`), which reads it twice. Here the reading itself is
 //! the check, of what is read: SQLite refuses pages and cells that do not fit, row numbers must rise, and in the end
@@ -16,29 +17,35 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Statement};
 
 use crate::error::{OutboxError, OutboxErrorKind};
 use crate::export::{ExportFormat, Filter, Lines, before_line, behind_line};
 use crate::in_place::InPlace;
+use crate::leaves::{Layout, Leaves};
 use crate::outbox::{self, Outbox, table_sql};
-use crate::plain_line::{Done, PlainLines};
+use crate::plain_line::{Done, PlainLines, Values};
 use crate::private_copy;
 use crate::row::{HeldRow, RowError, RowReader, Table};
 
-/// Row numbers that one thread takes at a time.
-const STRETCH: u64 = 4096;
+/// Row numbers that one thread takes at a time: so few that mostly all their pieces may wait to be taken. Of a longer stretch
+/// only the beginning could be read ahead of its turn, and the threads would read one after the other.
+const STRETCH: u64 = 512;
 /// If row numbers are far apart, stretches are longer: there are about so many at most.
 const STRETCHES: u64 = 1 << 16;
 /// A piece of a stretch is handed over when its text is about so long …
 const PIECE_BYTES: usize = 1 << 18;
 /// … or when so many of its rows are not ordinary.
 const PIECE_ROWS: usize = 256;
+/// What the text of a piece takes with a last row that passes the mark.
+const PIECE_MEMORY: usize = PIECE_BYTES + PIECE_BYTES / 8;
 /// A row that is longer than any that a sequencer takes: such files are read row by row, in less memory.
 const LONG_ROW: usize = 3 << 20;
+/// After so many stretches in a row that do not begin with an ordinary row, pages are no longer looked at.
+const MAX_MISSED: u32 = 4;
 /// How many pieces of one stretch wait to be taken.
 const WAITING: usize = 4;
 /// More threads than this read no faster than one thread can hash.
@@ -46,11 +53,11 @@ const MAX_THREADS: usize = 4;
 
 /// What is handed over, in the order of the rows.
 #[derive(Debug)]
-pub enum Part {
+pub enum Part<'a> {
     /// Rows as lines: those that were asked for.
     Lines {
         /// The lines.
-        lines: Lines,
+        lines: &'a Lines,
         /// How many rows were read for them.
         rows: u64,
     },
@@ -89,7 +96,7 @@ struct Place {
 
 #[derive(Debug)]
 enum Lies {
-    InPlace(InPlace),
+    InPlace(Box<InPlace>),
     Copied(PathBuf),
 }
 
@@ -98,6 +105,16 @@ impl Place {
         match &self.lies {
             Lies::InPlace(held) => held.connect(),
             Lies::Copied(copy) => outbox::open_private(copy),
+        }
+    }
+
+    fn leaves(&self, connection: &Connection, table: Table) -> Option<Leaves<'_>> {
+        match &self.lies {
+            Lies::InPlace(held) => {
+                let (file, header) = held.pages();
+                Some(Leaves::new(file, Layout::of(connection, header, table)?))
+            }
+            Lies::Copied(_) => None,
         }
     }
 
@@ -119,7 +136,14 @@ struct Stretch {
     last: i64,
 }
 
-type Piece = Result<Vec<Part>, String>;
+/// Parts, with lines of their own.
+#[derive(Debug)]
+enum Made {
+    Lines { lines: Lines, rows: u64 },
+    Row(Box<Result<HeldRow, RowError>>),
+}
+
+type Piece = Result<Vec<Made>, String>;
 
 impl BulkOutbox {
     /// Opens the outbox at `path`, in place or as a private copy, and does not check yet whether it is sound.
@@ -134,7 +158,7 @@ impl BulkOutbox {
         let (lies, connection, dir) = match InPlace::hold(path)? {
             Some(held) => {
                 let connection = held.connect()?;
-                (Lies::InPlace(held), connection, None)
+                (Lies::InPlace(Box::new(held)), connection, None)
             }
             None => {
                 let dir = outbox::private_dir()?;
@@ -197,7 +221,7 @@ impl BulkOutbox {
         &self,
         format: ExportFormat,
         filter: &Filter,
-        each: &mut dyn FnMut(Part) -> ControlFlow<()>,
+        each: &mut dyn FnMut(Part<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, OutboxError> {
         let failed = |error: rusqlite::Error| OutboxErrorKind::from(error).of(&self.outbox.meta().path);
         let work = Work {
@@ -206,6 +230,7 @@ impl BulkOutbox {
             filter,
             todo: Mutex::new(Todo::new(self.stretches().map_err(failed)?)),
             read: Mutex::default(),
+            spare: Mutex::default(),
             stop: AtomicBool::new(false),
         };
         let threads = thread::available_parallelism()
@@ -219,7 +244,7 @@ impl BulkOutbox {
                 scope.spawn(move || work.run(&in_order));
             }
             drop(in_order);
-            let outcome = take_in_order(stretches, each);
+            let outcome = work.take_in_order(stretches, each);
             work.stop.store(true, Ordering::Relaxed);
             outcome
         });
@@ -253,28 +278,6 @@ impl BulkOutbox {
         }
         None
     }
-}
-
-/// Takes the pieces of one stretch after the other.
-fn take_in_order(
-    stretches: Receiver<Receiver<Piece>>,
-    each: &mut dyn FnMut(Part) -> ControlFlow<()>,
-) -> Outcome {
-    for pieces in stretches {
-        for piece in pieces {
-            match piece {
-                Ok(parts) => {
-                    for part in parts {
-                        if each(part).is_break() {
-                            return Outcome::Stopped;
-                        }
-                    }
-                }
-                Err(why) => return Outcome::Doubtful(why),
-            }
-        }
-    }
-    Outcome::Whole
 }
 
 /// Stretches that are still to be read.
@@ -317,66 +320,174 @@ struct Work<'a> {
     todo: Mutex<Todo>,
     /// How many rows were read.
     read: Mutex<BTreeMap<Table, u64>>,
+    /// Memory of pieces that were taken, for others.
+    spare: Mutex<Vec<Vec<u8>>>,
     stop: AtomicBool,
 }
 
 impl Work<'_> {
+    /// Takes the pieces of one stretch after the other.
+    fn take_in_order(
+        &self,
+        stretches: Receiver<Receiver<Piece>>,
+        each: &mut dyn FnMut(Part<'_>) -> ControlFlow<()>,
+    ) -> Outcome {
+        for piece in stretches.into_iter().flatten() {
+            let parts = match piece {
+                Ok(parts) => parts,
+                Err(why) => return Outcome::Doubtful(why),
+            };
+            for part in parts {
+                let next = match part {
+                    Made::Row(row) => each(Part::Row(row)),
+                    Made::Lines { lines, rows } => {
+                        let next = each(Part::Lines { lines: &lines, rows });
+                        self.keep(lines.text);
+                        next
+                    }
+                };
+                if next.is_break() {
+                    return Outcome::Stopped;
+                }
+            }
+        }
+        Outcome::Whole
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory for the text of a piece.
+    fn memory(&self) -> Vec<u8> {
+        let spare = self.spare().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(PIECE_MEMORY))
+    }
+
+    /// Keeps memory as [`Work::memory`] gives it; pieces with long rows have more, parts of pieces less.
+    fn keep(&self, mut memory: Vec<u8>) {
+        if memory.capacity() == PIECE_MEMORY {
+            memory.clear();
+            self.spare().push(memory);
+        }
+    }
+
     /// Reads stretches until there are no more.
     fn run(&self, in_order: &SyncSender<Receiver<Piece>>) {
-        let mut connection = None;
-        loop {
-            let (stretch, pieces) = {
-                // Whoever takes a stretch announces it before the next one is taken.
-                let mut todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
-                if self.stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let Some(stretch) = todo.next() else { break };
-                let (pieces, taken) = sync_channel(WAITING);
-                if in_order.send(taken).is_err() {
-                    break;
-                }
-                (stretch, pieces)
-            };
-            let read = match connection.take().map_or_else(|| self.connect(), Ok) {
-                Ok(open) => self.read(connection.insert(open), stretch, &pieces),
+        let Some(first) = self.take(in_order) else { return };
+        match self.connect() {
+            Ok(connection) => {
+                self.read_on(&connection, first, in_order);
+                self.place.close(connection);
+            }
+            // Nobody may be left who wants to know.
+            Err(why) => drop(first.pieces.send(Err(why))),
+        }
+    }
+
+    /// Takes the next stretch, and announces it before another is taken.
+    fn take(&self, in_order: &SyncSender<Receiver<Piece>>) -> Option<Taken> {
+        let mut todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let stretch = todo.next()?;
+        let (pieces, taken) = sync_channel(WAITING);
+        in_order.send(taken).ok()?;
+        Some(Taken { stretch, pieces })
+    }
+
+    fn connect(&self) -> Result<Connection, String> {
+        let open = || {
+            let connection = self.place.connect()?;
+            outbox::limit_rows(&connection)?;
+            connection.execute_batch(include_str!("../../sql/outbox-sync/scan_settings.sql"))?;
+            Ok(connection)
+        };
+        open().map_err(|error: rusqlite::Error| error.to_string())
+    }
+
+    fn read_on(&self, connection: &Connection, first: Taken, in_order: &SyncSender<Receiver<Piece>>) {
+        let mut next = Some(first);
+        let mut reading: Option<Reading<'_>> = None;
+        while let Some(Taken { stretch, pieces }) = next {
+            let same = reading.take().filter(|reading| reading.table == stretch.table);
+            let read = match same.map_or_else(|| self.reading(connection, stretch.table), Ok) {
+                Ok(of_table) => self.read(reading.insert(of_table), stretch, &pieces),
                 Err(why) => Err(why),
             };
             if let Err(why) = read {
                 // Nobody may be left who wants to know.
                 let _ = pieces.send(Err(why));
-                break;
+                return;
             }
-        }
-        if let Some(connection) = connection {
-            self.place.close(connection);
+            drop(pieces);
+            next = self.take(in_order);
         }
     }
 
-    fn connect(&self) -> Result<Connection, String> {
-        let connection = self.place.connect().map_err(|error| error.to_string())?;
-        outbox::limit_rows(&connection).map_err(|error| error.to_string())?;
-        Ok(connection)
+    fn reading<'w>(&'w self, connection: &'w Connection, table: Table) -> Result<Reading<'w>, String> {
+        let statement = connection
+            .prepare(table_sql(table).rows)
+            .map_err(|error| error.to_string())?;
+        let names = statement.column_names().into_iter().map(str::to_owned).collect();
+        let reader = RowReader::new(Arc::clone(&self.place.path), table, names);
+        let file = self.place.path.display().to_string();
+        Ok(Reading {
+            table,
+            statement,
+            plain: PlainLines::new(&reader, table, &file, self.filter),
+            leaves: self.place.leaves(connection, table),
+            missed: 0,
+            reader,
+        })
     }
 
     fn read(
         &self,
-        connection: &Connection,
+        reading: &mut Reading<'_>,
         stretch: Stretch,
         pieces: &SyncSender<Piece>,
     ) -> Result<(), String> {
         let in_words = |error: rusqlite::Error| error.to_string();
-        let mut statement = connection
-            .prepare(table_sql(stretch.table).rows)
-            .map_err(in_words)?;
-        let names = statement.column_names().into_iter().map(str::to_owned).collect();
-        let reader = RowReader::new(Arc::clone(&self.place.path), stretch.table, names);
-        let file = self.place.path.display().to_string();
-        let mut plain = PlainLines::new(&reader, stretch.table, &file, self.filter);
-        let mut rows = statement.query([stretch.first]).map_err(in_words)?;
-        let mut piece = PieceInMaking::default();
+        let Reading {
+            statement,
+            reader,
+            plain,
+            leaves,
+            missed,
+            ..
+        } = reading;
+        let mut piece = PieceInMaking::new(self);
         let mut before = None;
         let mut count = 0;
+        let mut enough = false;
+        // Ordinary rows from their pages, as far as that goes.
+        if let (Some(pages), Some(plain)) = (leaves.as_mut(), plain.as_mut()) {
+            let all = pages.rows(stretch.first, stretch.last, &mut |number, record| {
+                enough = piece.is_full() && !self.hand_over(&mut piece, pieces);
+                if enough || piece.add_line(self.format, record, number, plain).is_none() {
+                    return ControlFlow::Break(());
+                }
+                before = Some(number);
+                count += 1;
+                ControlFlow::Continue(())
+            });
+            if enough {
+                return Ok(());
+            }
+            if all || before == Some(stretch.last) {
+                self.end(stretch.table, count, piece, pieces);
+                return Ok(());
+            }
+            *missed = if before.is_none() { *missed + 1 } else { 0 };
+            if *missed == MAX_MISSED {
+                *leaves = None;
+            }
+        }
+        // All others by SQLite.
+        let first = before.map_or(stretch.first, |before| before + 1);
+        let mut rows = statement.query([first]).map_err(in_words)?;
         while let Some(row) = rows.next().map_err(in_words)? {
             let number: i64 = row.get(0).map_err(in_words)?;
             if number > stretch.last {
@@ -387,37 +498,73 @@ impl Work<'_> {
             }
             before = Some(number);
             count += 1;
-            let size = piece.add(self.format, row, number, &reader, plain.as_mut());
+            let size = piece.add(self.format, row, number, reader, plain.as_mut());
             if size > LONG_ROW {
                 return Err(format!("{} has very long rows", stretch.table.name()));
             }
-            if piece.is_full()
-                && (self.stop.load(Ordering::Relaxed) || pieces.send(Ok(piece.take())).is_err())
-            {
+            if piece.is_full() && !self.hand_over(&mut piece, pieces) {
                 return Ok(());
             }
         }
+        self.end(stretch.table, count, piece, pieces);
+        Ok(())
+    }
+
+    /// Whether anybody wants more.
+    fn hand_over(&self, piece: &mut PieceInMaking<'_>, pieces: &SyncSender<Piece>) -> bool {
+        !self.stop.load(Ordering::Relaxed) && pieces.send(Ok(piece.take())).is_ok()
+    }
+
+    /// A stretch was read to its end.
+    fn end(&self, table: Table, count: u64, mut piece: PieceInMaking<'_>, pieces: &SyncSender<Piece>) {
         *self
             .read
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .entry(stretch.table)
+            .entry(table)
             .or_default() += count;
         // Nobody may be left who wants it.
         let _ = pieces.send(Ok(piece.take()));
-        Ok(())
     }
 }
 
-#[derive(Default)]
-struct PieceInMaking {
-    parts: Vec<Part>,
+/// A stretch, and where its pieces go.
+struct Taken {
+    stretch: Stretch,
+    pieces: SyncSender<Piece>,
+}
+
+/// One table as one connection reads it.
+struct Reading<'w> {
+    table: Table,
+    statement: Statement<'w>,
+    reader: RowReader,
+    plain: Option<PlainLines<'w>>,
+    /// Its pages, where they can be read without SQLite.
+    leaves: Option<Leaves<'w>>,
+    /// How many of the last stretches did not even begin with an ordinary row.
+    missed: u32,
+}
+
+struct PieceInMaking<'w> {
+    work: &'w Work<'w>,
+    parts: Vec<Made>,
     parts_bytes: usize,
     lines: Lines,
     rows: u64,
 }
 
-impl PieceInMaking {
+impl<'w> PieceInMaking<'w> {
+    fn new(work: &'w Work<'w>) -> Self {
+        Self {
+            work,
+            parts: Vec::new(),
+            parts_bytes: 0,
+            lines: Lines::default(),
+            rows: 0,
+        }
+    }
+
     /// Adds a row, and says about how long it is.
     fn add(
         &mut self,
@@ -427,24 +574,41 @@ impl PieceInMaking {
         reader: &RowReader,
         plain: Option<&mut PlainLines<'_>>,
     ) -> usize {
+        if let Some(size) = plain.and_then(|plain| self.add_line(format, row, number, plain)) {
+            return size;
+        }
+        self.end_lines();
+        let row = reader.read(row);
+        let size = row.as_ref().map_or(0, HeldRow::payload_bytes);
+        self.parts.push(Made::Row(Box::new(row)));
+        self.parts_bytes += size;
+        size
+    }
+
+    /// Adds an ordinary row, and says how long its line is. `None` if it is none.
+    fn add_line(
+        &mut self,
+        format: ExportFormat,
+        row: &impl Values,
+        number: i64,
+        plain: &mut PlainLines<'_>,
+    ) -> Option<usize> {
         let Lines { text, tally } = &mut self.lines;
+        if text.capacity() == 0 && self.parts.is_empty() {
+            *text = self.work.memory();
+        }
         let begun = text.len();
         text.extend_from_slice(before_line(format));
-        match plain.and_then(|plain| plain.append(row, number, text, tally)) {
+        match plain.append(row, number, text, tally) {
             Some(Done::Written) => text.extend_from_slice(behind_line(format)),
             Some(Done::PassedOver) => text.truncate(begun),
             None => {
                 text.truncate(begun);
-                self.end_lines();
-                let row = reader.read(row);
-                let size = row.as_ref().map_or(0, HeldRow::payload_bytes);
-                self.parts.push(Part::Row(Box::new(row)));
-                self.parts_bytes += size;
-                return size;
+                return None;
             }
         }
         self.rows += 1;
-        self.lines.text.len() - begun
+        Some(self.lines.text.len() - begun)
     }
 
     fn is_full(&self) -> bool {
@@ -454,16 +618,15 @@ impl PieceInMaking {
     fn end_lines(&mut self) {
         if self.rows > 0 {
             self.parts_bytes += self.lines.text.len();
-            self.parts.push(Part::Lines {
+            self.parts.push(Made::Lines {
                 lines: std::mem::take(&mut self.lines),
                 rows: std::mem::take(&mut self.rows),
             });
         }
     }
 
-    fn take(&mut self) -> Vec<Part> {
+    fn take(&mut self) -> Vec<Made> {
         self.end_lines();
-        self.lines.text.reserve(PIECE_BYTES + PIECE_BYTES / 8);
         self.parts_bytes = 0;
         std::mem::take(&mut self.parts)
     }

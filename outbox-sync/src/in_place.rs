@@ -34,6 +34,9 @@ use crate::private_copy::{self, HEADER};
 pub(crate) struct InPlace {
     source: PathBuf,
     stamp: Stamp,
+    /// The file and its first bytes, as they are while it is held. Closed with what holds it, never before.
+    file: File,
+    header: [u8; HEADER],
     held: Held,
 }
 
@@ -41,8 +44,8 @@ pub(crate) struct InPlace {
 enum Held {
     /// In rollback mode, by a transaction of this connection.
     Transaction { _connection: Mutex<Connection> },
-    /// In WAL mode, by a shared lock on this handle.
-    Lock { _file: File },
+    /// In WAL mode, by a shared lock on the file's handle.
+    Lock,
 }
 
 /// What changes with every change of a file.
@@ -63,8 +66,11 @@ impl InPlace {
         if exists(&source, "-wal") || !has_one_name(&source) {
             return Ok(None);
         }
+        let Ok(file) = File::open(&source) else {
+            return Ok(None);
+        };
         let held = if private_copy::is_wal_mode(&header) {
-            lock(&source, &header).map(|file| Held::Lock { _file: file })
+            lock(&file, &header).map(|()| Held::Lock)
         } else {
             begin(&source).map(|connection| Held::Transaction {
                 _connection: Mutex::new(connection),
@@ -72,11 +78,22 @@ impl InPlace {
         };
         let Some(held) = held else { return Ok(None) };
         // From here on it is held: what is seen now is what is read.
-        let Some(stamp) = stamp(&source) else {
+        let (Some(stamp), Some(header)) = (stamp(&source, &file), first_bytes(&file)) else {
             return Ok(None);
         };
-        let held = Self { source, stamp, held };
+        let held = Self {
+            source,
+            stamp,
+            file,
+            header,
+            held,
+        };
         Ok(held.still_alone().then_some(held))
+    }
+
+    /// The file and its header, for reading its pages.
+    pub(crate) fn pages(&self) -> (&File, &[u8; HEADER]) {
+        (&self.file, &self.header)
     }
 
     /// Another connection, which sees what all of them see.
@@ -84,7 +101,7 @@ impl InPlace {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self.held {
             Held::Transaction { .. } => Connection::open_with_flags(&self.source, flags)?,
-            Held::Lock { .. } => {
+            Held::Lock => {
                 Connection::open_with_flags(immutable(&self.source), flags | OpenFlags::SQLITE_OPEN_URI)?
             }
         };
@@ -95,7 +112,7 @@ impl InPlace {
 
     /// Whether the file is as it was when it was held. Only then does what was read of it count.
     pub(crate) fn unchanged(&self) -> bool {
-        self.still_alone() && stamp(&self.source).as_ref() == Some(&self.stamp)
+        self.still_alone() && stamp(&self.source, &self.file).as_ref() == Some(&self.stamp)
     }
 
     fn still_alone(&self) -> bool {
@@ -103,7 +120,7 @@ impl InPlace {
         match self.held {
             // A writer that waits for us has a journal already.
             Held::Transaction { .. } => free("-wal"),
-            Held::Lock { .. } => free("-wal") && free("-journal"),
+            Held::Lock => free("-wal") && free("-journal"),
         }
     }
 }
@@ -131,15 +148,19 @@ fn exists(source: &Path, suffix: &str) -> bool {
 
 /// A shared lock on the bytes that SQLite locks (and all others).
 #[cfg(unix)]
-fn lock(source: &Path, header: &[u8; HEADER]) -> Option<File> {
+fn lock(file: &File, header: &[u8; HEADER]) -> Option<()> {
+    rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::NonBlockingLockShared).ok()?;
+    // The mode may have changed before the lock.
+    (first_bytes(file)?[18..20] == header[18..20]).then_some(())
+}
+
+#[cfg(unix)]
+fn first_bytes(file: &File) -> Option<[u8; HEADER]> {
     use std::os::unix::fs::FileExt as _;
 
-    let file = File::open(source).ok()?;
-    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).ok()?;
-    // The mode may have changed before the lock.
-    let mut again = [0; HEADER];
-    file.read_exact_at(&mut again, 0).ok()?;
-    (again[18..20] == header[18..20]).then_some(file)
+    let mut header = [0; HEADER];
+    file.read_exact_at(&mut header, 0).ok()?;
+    Some(header)
 }
 
 #[cfg(unix)]
@@ -149,12 +170,14 @@ fn has_one_name(source: &Path) -> bool {
     source.metadata().is_ok_and(|meta| meta.nlink() == 1)
 }
 
+/// Of the file by its name, if that is the one that is open.
 #[cfg(unix)]
-fn stamp(source: &Path) -> Option<Stamp> {
+fn stamp(source: &Path, file: &File) -> Option<Stamp> {
     use std::os::unix::fs::MetadataExt as _;
 
-    let meta = source.metadata().ok()?;
-    Some(Stamp {
+    let (meta, open) = (source.metadata().ok()?, file.metadata().ok()?);
+    let same = (meta.dev(), meta.ino()) == (open.dev(), open.ino());
+    same.then(|| Stamp {
         identity: (meta.dev(), meta.ino()),
         length: meta.size(),
         modified: (meta.mtime(), meta.mtime_nsec()),
@@ -164,7 +187,12 @@ fn stamp(source: &Path) -> Option<Stamp> {
 
 // Elsewhere files are copied.
 #[cfg(not(unix))]
-fn lock(_: &Path, _: &[u8; HEADER]) -> Option<File> {
+fn lock(_: &File, _: &[u8; HEADER]) -> Option<()> {
+    None
+}
+
+#[cfg(not(unix))]
+fn first_bytes(_: &File) -> Option<[u8; HEADER]> {
     None
 }
 
@@ -174,7 +202,7 @@ fn has_one_name(_: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn stamp(_: &Path) -> Option<Stamp> {
+fn stamp(_: &Path, _: &File) -> Option<Stamp> {
     None
 }
 

@@ -8,11 +8,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement};
 use serde::Serialize;
-use tempfile::TempDir;
 use ves::{AgentId, SigningKey, StoreId, TenantId};
 
 use crate::error::{OutboxError, OutboxErrorKind};
 use crate::private_copy;
+use crate::private_dir::PrivateDir;
 use crate::row::{HeldRow, Origin, OutboxStatus, RowError, RowReader, Table};
 
 mod sql {
@@ -186,7 +186,7 @@ pub struct Outbox {
     meta: OutboxMeta,
     tables: Vec<Table>,
     has_peer_keys: bool,
-    _dir: Option<TempDir>,
+    _dir: Option<PrivateDir>,
 }
 
 /// So many keys of other agents are read at most.
@@ -235,7 +235,7 @@ impl Outbox {
     fn of_copy(
         path: &Path,
         copy: &Path,
-        dir: TempDir,
+        dir: PrivateDir,
         damage: Option<String>,
     ) -> Result<Self, OutboxErrorKind> {
         let connection = open_private(copy)?;
@@ -250,7 +250,7 @@ impl Outbox {
     pub(crate) fn of_connection(
         path: &Path,
         connection: Connection,
-        dir: Option<TempDir>,
+        dir: Option<PrivateDir>,
         damage: Option<String>,
         counted: bool,
     ) -> Result<Self, OutboxErrorKind> {
@@ -494,11 +494,8 @@ impl Outbox {
     }
 }
 
-pub(crate) fn private_dir() -> Result<TempDir, OutboxErrorKind> {
-    tempfile::Builder::new()
-        .prefix("outbox-")
-        .tempdir()
-        .map_err(OutboxErrorKind::Copy)
+pub(crate) fn private_dir() -> Result<PrivateDir, OutboxErrorKind> {
+    PrivateDir::new().map_err(OutboxErrorKind::Copy)
 }
 
 /// Opens a private copy so that nothing in it can run.

@@ -15,6 +15,18 @@ use crate::row::{MAX_FIELD_BYTES, OutboxStatus, RowReader, Table};
 use crate::skim::is_json_line;
 use crate::verify::status_name;
 
+/// A row's values by the columns of a statement that begins with the row number.
+pub(crate) trait Values {
+    /// `None` if there is no such column.
+    fn value(&self, column: usize) -> Option<ValueRef<'_>>;
+}
+
+impl Values for rusqlite::Row<'_> {
+    fn value(&self, column: usize) -> Option<ValueRef<'_>> {
+        self.get_ref(column).ok()
+    }
+}
+
 /// The columns of an ordinary row; of those that a table may lack, the place in the statement.
 #[derive(Debug, Clone, Copy)]
 struct Columns {
@@ -54,10 +66,11 @@ pub(crate) struct PlainLines<'a> {
     known: [Known; 3],
 }
 
-/// A UUID's text as it was last met.
+/// A UUID as it was last met, and as it is written.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    text: [u8; 36],
+    met: [u8; 36],
+    written: [u8; 36],
     id: Uuid,
 }
 
@@ -116,16 +129,12 @@ impl<'a> PlainLines<'a> {
         start.extend_from_slice(b",\"table\":");
         start.extend_from_slice(json_text(table.name()).as_bytes());
         start.extend_from_slice(b",\"row\":");
-        let none = Known {
-            text: [0; 36],
-            id: Uuid::nil(),
-        };
         Some(Self {
             columns,
             table,
             start,
             filter,
-            known: [none; 3],
+            known: [Known::NIL; 3],
         })
     }
 
@@ -133,7 +142,7 @@ impl<'a> PlainLines<'a> {
     /// `out` is as it was then.
     pub(crate) fn append(
         &mut self,
-        row: &rusqlite::Row<'_>,
+        row: &impl Values,
         number: i64,
         out: &mut Vec<u8>,
         tally: &mut Tally,
@@ -148,17 +157,17 @@ impl<'a> PlainLines<'a> {
 
     fn try_append(
         &mut self,
-        row: &rusqlite::Row<'_>,
+        row: &impl Values,
         number: i64,
         out: &mut Vec<u8>,
         tally: &mut Tally,
     ) -> Option<Done> {
         let c = self.columns;
-        let [tenant_known, store_known, agent_known] = &mut self.known;
-        let stream = StreamKey::new(
-            again(tenant_known, text(row, c.tenant_id)?)?.into(),
-            again(store_known, text(row, c.store_id)?)?.into(),
-        );
+        let [tenant, store, agent] = &mut self.known;
+        tenant.meet(text(row, c.tenant_id)?)?;
+        store.meet(text(row, c.store_id)?)?;
+        agent.meet(text(row, c.source_agent)?)?;
+        let stream = StreamKey::new(tenant.id.into(), store.id.into());
         let claimed = match integer(row, c.number)? {
             Some(number) if number >= 1 => Some(number),
             Some(_) => return None,
@@ -206,13 +215,13 @@ impl<'a> PlainLines<'a> {
         out.extend_from_slice(b"},\"event\":{\"ves_version\":");
         decimal(out, u32::try_from(integer(row, c.ves_version)??).ok()?.into());
         out.extend_from_slice(b",\"event_id\":\"");
-        uuid(out, parse(text(row, c.event_id)?)?);
+        out.extend_from_slice(&uuid(text(row, c.event_id)?)?);
         out.extend_from_slice(b"\",\"tenant_id\":\"");
-        uuid(out, stream.tenant_id.0);
+        out.extend_from_slice(&tenant.written);
         out.extend_from_slice(b"\",\"store_id\":\"");
-        uuid(out, stream.store_id.0);
+        out.extend_from_slice(&store.written);
         out.extend_from_slice(b"\",\"source_agent_id\":\"");
-        uuid(out, again(agent_known, text(row, c.source_agent)?)?);
+        out.extend_from_slice(&agent.written);
         out.extend_from_slice(b"\",\"agent_key_id\":");
         match u32::try_from(integer(row, c.agent_key_id)??) {
             // No key has number 0: nobody signed.
@@ -228,7 +237,7 @@ impl<'a> PlainLines<'a> {
         out.extend_from_slice(b"\",\"created_at\":\"");
         out.extend_from_slice(created_at.as_bytes());
         let (kind, payload): (&[u8], _) =
-            match (integer(row, c.payload_kind)??, value(row, c.payload_encrypted)?) {
+            match (integer(row, c.payload_kind)??, row.value(c.payload_encrypted)?) {
                 (0, ValueRef::Null) => (b"\",\"payload_kind\":0,\"payload\":", text(row, c.payload)?),
                 (1, ValueRef::Text(encrypted)) => {
                     (b"\",\"payload_kind\":1,\"payload_encrypted\":", encrypted)
@@ -253,11 +262,11 @@ impl<'a> PlainLines<'a> {
         }
         out.push(b'"');
         if let Some(column) = c.command_id {
-            match value(row, column)? {
+            match row.value(column)? {
                 ValueRef::Null | ValueRef::Text(b"") => {}
                 ValueRef::Text(id) => {
                     out.extend_from_slice(b",\"command_id\":\"");
-                    uuid(out, parse(id)?);
+                    out.extend_from_slice(&uuid(id)?);
                     out.push(b'"');
                 }
                 _ => return None,
@@ -276,7 +285,7 @@ impl<'a> PlainLines<'a> {
             decimal(out, i16::try_from(scheme).ok()?.into());
         }
         if let Some(column) = c.bundle
-            && value(row, column)? != ValueRef::Null
+            && row.value(column)? != ValueRef::Null
         {
             return None;
         }
@@ -297,56 +306,85 @@ impl<'a> PlainLines<'a> {
     }
 }
 
-fn value<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Option<ValueRef<'r>> {
-    row.get_ref(column).ok()
-}
-
-fn text<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Option<&'r [u8]> {
-    match value(row, column)? {
+fn text(row: &impl Values, column: usize) -> Option<&[u8]> {
+    match row.value(column)? {
         ValueRef::Text(text) => Some(text),
         _ => None,
     }
 }
 
 /// Text that stands in JSON as it is, quotes aside.
-fn name<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Option<&'r str> {
+fn name(row: &impl Values, column: usize) -> Option<&str> {
     let text = text(row, column)?;
-    let special = |special, byte: &u8| special | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
-    if text.len() > MAX_FIELD_BYTES || text.iter().fold(false, special) {
+    let mut special = false;
+    for &byte in text {
+        special |= (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    }
+    if special || text.len() > MAX_FIELD_BYTES {
         return None;
     }
     std::str::from_utf8(text).ok()
 }
 
 /// `Some(None)` for NULL.
-fn integer(row: &rusqlite::Row<'_>, column: usize) -> Option<Option<i64>> {
-    match value(row, column)? {
+fn integer(row: &impl Values, column: usize) -> Option<Option<i64>> {
+    match row.value(column)? {
         ValueRef::Null => Some(None),
         ValueRef::Integer(number) => Some(Some(number)),
         _ => None,
     }
 }
 
-/// A UUID in its usual form of 36 characters.
-fn parse(text: &[u8]) -> Option<Uuid> {
-    (text.len() == 36).then(|| Uuid::try_parse_ascii(text).ok())?
-}
+impl Known {
+    const NIL: Self = Self {
+        met: *b"00000000-0000-0000-0000-000000000000",
+        written: *b"00000000-0000-0000-0000-000000000000",
+        id: Uuid::nil(),
+    };
 
-/// As [`parse`], of one that is mostly the last one again.
-fn again(known: &mut Known, text: &[u8]) -> Option<Uuid> {
-    let text: &[u8; 36] = text.try_into().ok()?;
-    if known.text != *text {
-        *known = Known {
-            text: *text,
-            id: parse(text)?,
-        };
+    /// Takes note of a UUID, which is mostly the last one again.
+    fn meet(&mut self, text: &[u8]) -> Option<()> {
+        let text: &[u8; 36] = text.try_into().ok()?;
+        if self.met != *text {
+            let written = uuid(text)?;
+            *self = Self {
+                met: *text,
+                id: Uuid::try_parse_ascii(&written).ok()?,
+                written,
+            };
+        }
+        Some(())
     }
-    Some(known.id)
 }
 
-fn uuid(out: &mut Vec<u8>, id: Uuid) {
-    let mut buffer = Uuid::encode_buffer();
-    out.extend_from_slice(id.hyphenated().encode_lower(&mut buffer).as_bytes());
+/// A UUID in its usual form of 36 characters, with small letters.
+fn uuid(text: &[u8]) -> Option<[u8; 36]> {
+    const HYPHENS: [bool; 36] = {
+        let mut hyphens = [false; 36];
+        hyphens[8] = true;
+        hyphens[13] = true;
+        hyphens[18] = true;
+        hyphens[23] = true;
+        hyphens
+    };
+    let text: &[u8; 36] = text.try_into().ok()?;
+    let mut written = *text;
+    let mut fine = true;
+    for (byte, hyphen) in written.iter_mut().zip(HYPHENS) {
+        fine &= ((*byte == b'-') & hyphen) | (is_digit(byte) & !hyphen);
+    }
+    fine.then_some(written)
+}
+
+/// Whether it is a hexadecimal digit; letters become small.
+#[inline]
+fn is_digit(byte: &mut u8) -> bool {
+    // In ASCII the digits (and the hyphen) have the bit already that makes letters small. What has not is a control character or a
+    // capital letter, and of those only letters become digits.
+    let lower = *byte | 0x20;
+    let digit = (byte.wrapping_sub(b'0') < 10) | (lower.wrapping_sub(b'a') < 6);
+    *byte = lower;
+    digit
 }
 
 /// So many digits in lower case; `0x` may stand before them.
@@ -355,11 +393,8 @@ fn hex<const DIGITS: usize>(out: &mut Vec<u8>, text: &[u8]) -> Option<()> {
     let begun = out.len();
     out.extend_from_slice(digits);
     let mut fine = true;
-    for digit in &mut out[begun..] {
-        // In ASCII the digits have the bit already that makes letters small.
-        let lower = *digit | 0x20;
-        fine &= (digit.wrapping_sub(b'0') < 10) | (lower.wrapping_sub(b'a') < 6);
-        *digit = lower;
+    for byte in &mut out[begun..] {
+        fine &= is_digit(byte);
     }
     fine.then_some(())
 }
@@ -385,6 +420,44 @@ fn decimal(out: &mut Vec<u8>, number: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uuids_are_what_the_library_takes_in_their_usual_form() {
+        let text = b"0189aBcD-eF01-4321-8765-fedcba987654";
+        let mut tried = vec![
+            text.to_vec(),
+            Vec::new(),
+            text[1..].to_vec(),
+            [&text[..], b"0"].concat(),
+        ];
+        for at in 0..text.len() {
+            for byte in 0..=u8::MAX {
+                let mut changed = text.to_vec();
+                changed[at] = byte;
+                tried.push(changed);
+            }
+        }
+        for text in tried {
+            let expected = (text.len() == 36)
+                .then(|| Uuid::try_parse_ascii(&text).ok())
+                .flatten();
+            let found = uuid(&text).map(|text| String::from_utf8(text.to_vec()).unwrap());
+            assert_eq!(
+                found,
+                expected.map(|id| id.to_string()),
+                "{:?}",
+                text.escape_ascii().to_string()
+            );
+        }
+        let mut known = Known::NIL;
+        assert_eq!(known.meet(&[0; 36]), None);
+        for text in [*text, *text, text.map(|b| b.to_ascii_uppercase()), [b'0'; 36]] {
+            let met = known.meet(&text);
+            assert_eq!(met.is_some(), text != [b'0'; 36]);
+            assert_eq!(&known.written, b"0189abcd-ef01-4321-8765-fedcba987654");
+            assert_eq!(known.id.to_string().as_bytes(), known.written);
+        }
+    }
 
     #[test]
     fn numbers_and_digits_are_written_as_they_are_everywhere() {

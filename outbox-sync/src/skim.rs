@@ -94,11 +94,11 @@ fn string(text: &[u8], mut at: usize) -> Option<usize> {
         // marked is one; those above it may be marked for nothing.
         while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
             let word = u64::from_le_bytes(*eight);
-            let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-            let quote = zero(word ^ (ONES * u64::from(b'"')));
-            let backslash = zero(word ^ (ONES * u64::from(b'\\')));
-            let control = word.wrapping_sub(ONES * 0x20) & !word;
-            let found = (quote | backslash | control) & HIGHS;
+            let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
+            // With this bit turned over, the quote comes right behind the control characters, which stay what they are.
+            let control_or_quote = below(word ^ (ONES * 0x02), 0x21);
+            let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+            let found = (control_or_quote | backslash) & HIGHS;
             at += found.trailing_zeros() as usize / 8;
             if found != 0 {
                 break;

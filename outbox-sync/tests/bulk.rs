@@ -71,7 +71,7 @@ fn at_once(path: &Path, out: &Path, format: ExportFormat, filter: &Filter) -> (E
             Part::Lines { lines, rows } => {
                 assert!(lines.events() <= rows);
                 fast += rows;
-                writer.add_lines(&lines).unwrap();
+                writer.add_lines(lines).unwrap();
             }
             Part::Row(row) => write(&mut writer, filter, *row, &mut left),
         }

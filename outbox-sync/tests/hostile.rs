@@ -26,7 +26,8 @@ fn files_that_are_no_outboxes_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     assert!(matches!(open_error(&at("missing.db")), Kind::Io(_)));
-    assert!(matches!(open_error(dir.path()), Kind::NotAFile));
+    fs::create_dir(at("folder")).unwrap();
+    assert!(matches!(open_error(&at("folder")), Kind::NotAFile));
     for (bytes, matches) in [
         (&b""[..], (|k| matches!(k, Kind::Empty)) as fn(&Kind) -> bool),
         (b"x", |k| matches!(k, Kind::NotSqlite)),
@@ -146,7 +147,7 @@ fn bad_rows_are_named_and_do_not_stop_the_rest() {
         .execute_batch(
             "UPDATE _ves_outbox SET local_seq = -9223372036854775808 WHERE local_seq = 30; \
         UPDATE _ves_outbox SET local_seq = 9223372036854775807 WHERE local_seq = 29; \
-        INSERT INTO _ves_sync_state VALUES ('agent_id', 'nobody'), ('head_sequence', '-1'), ('later', 'x')",
+        INSERT INTO _ves_sync_state (key, value) VALUES ('agent_id', 'nobody'), ('head_sequence', '-1'), ('later', 'x')",
         )
         .unwrap();
     drop(connection);

@@ -296,7 +296,7 @@ impl Work<'_> {
                 Part::Lines { lines, rows } => {
                     heard.rows += rows;
                     progress.advance(rows);
-                    writer.add_lines(&lines).map_err(|e| CliError::io(e.to_string()))
+                    writer.add_lines(lines).map_err(|e| CliError::io(e.to_string()))
                 }
                 Part::Row(row) => {
                     heard.rows += 1;

@@ -13,9 +13,14 @@ use outbox_sync::{HeldRow, Outbox, RowError};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
-/// Shapes of outboxes as agents create them.
-pub const OUTBOX_V1: &str = include_str!("outbox_v1.sql");
-pub const OUTBOX_V3: &str = include_str!("outbox_v3.sql");
+/// An outbox of version 1 as agents create it.
+pub const OUTBOX_V1: &str = include_str!("../../../fixtures/sql/outbox_v1.sql");
+/// An outbox that was upgraded from version 1 to version 3.
+pub const OUTBOX_V3: &str = concat!(
+    include_str!("../../../fixtures/sql/outbox_v1.sql"),
+    include_str!("../../../fixtures/sql/outbox_v1_add_schemes.sql"),
+    include_str!("../../../fixtures/sql/outbox_v3_add.sql"),
+);
 
 /// An outbox with `rows` signed-looking rows (nobody checks them here).
 pub fn create(path: &Path, schema: &str, rows: i64) -> Connection {
