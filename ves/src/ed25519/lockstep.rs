@@ -36,7 +36,8 @@ pub(super) struct Verify<'a> {
 }
 
 /// Digits of eight bits, −128 to 127, each with 128 added to it, lowest first: they are the bytes of the
-/// scalar and of 128 in every place together. For scalars below 2^255 − 2^254, which is above the order.
+/// scalar and of 128 in every place together. For scalars below 2^254, as all below the order
+/// are; others get digits too, but not theirs.
 fn digits(scalar: [u64; 4]) -> [u8; 32] {
     let mut digits = [0; 32];
     let mut carry = false;

@@ -29,7 +29,7 @@ const MINUS_I: [u64; 5] = [
     0x5_47cd_b7fb_03e2,
 ];
 
-/// How many bits of a scalar make a window.
+/// Windows of a scalar: 32 digits of eight bits.
 pub(super) const WINDOWS: usize = 32;
 /// Digits are −128 to 127, so each window has multiples up to 128, and none.
 pub(super) const MULTIPLES: usize = 129;

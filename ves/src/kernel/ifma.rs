@@ -1,6 +1,9 @@
 //! Eight lanes of 64 bits, with the multiplications of AVX-512 IFMA, for arithmetic written in plain
 //! code over [`Lanes`].
 
+// On other processors only the tests run the arithmetic in lanes.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 use std::fmt;
 
 /// What arithmetic in eight lanes is made of. Each operation is that of `u64` in every lane, modulo 2^64
