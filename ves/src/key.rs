@@ -474,6 +474,43 @@ mod tests {
         assert_eq!(registry.prepared.load(Ordering::Relaxed), 3);
     }
 
+    #[test]
+    fn so_many_keys_are_prepared_and_no_more() {
+        let mut registry = KeyRegistry::default();
+        let mut events = Vec::new();
+        for n in 0..MAX_PREPARED + 3 {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&n.to_le_bytes());
+            let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+            let (mut event, row) = signed_event(&key);
+            let agent_id = AgentId(Uuid::from_u128(n as u128));
+            registry.insert(SigningKey { agent_id, ..row });
+            event.source_agent_id = agent_id;
+            event.agent_signature = SignatureBytes(key.sign(&event.signing_hash().0).to_bytes());
+            events.push(event);
+        }
+        let uses = ed25519::worth_preparing_from();
+        let signatures: Vec<EventSignature<'_>> = (events.iter())
+            .flat_map(|event| std::iter::repeat_n(event, uses))
+            .map(|event| EventSignature {
+                event,
+                signing_hash: event.signing_hash(),
+                at: at(100),
+            })
+            .collect();
+        let verdicts = registry.check_many(&signatures);
+        assert_eq!(verdicts.len(), events.len() * uses);
+        assert!(
+            verdicts.iter().all(|verdict| *verdict == SignatureCheck::Valid),
+            "{verdicts:?}"
+        );
+        let prepared = registry
+            .keys
+            .values()
+            .filter_map(|(_, used)| used.as_ref()?.prepared.get()?.as_ref());
+        assert_eq!(prepared.count(), MAX_PREPARED);
+    }
+
     fn registry_row(registry: &KeyRegistry, agent: AgentId) -> SigningKey {
         registry
             .get(TenantId(Uuid::from_u128(1)), agent, 1)

@@ -4,7 +4,7 @@
 //! than 51 bits; how much is a matter of the type:
 //!
 //! - [`Factor`]: every limb is below 2^52, which is what the multiplier reads. More bits would be cut off
-//!   without a sign, so only [`carry`] and constants make one.
+//!   without a sign, so a sum becomes one by [`carry`] alone; constants, words and reduced limbs are smaller anyway.
 //! - [`Sum`]: every limb is below 2^63. Products are, and so are sums and differences of few of them.
 //!
 //! Neither is reduced: the value of a `Factor` may be p and more. [`reduce`] gives the one value below p.
