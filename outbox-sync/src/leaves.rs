@@ -22,7 +22,7 @@ use crate::row::Table;
 /// How much is read at once: what stays in the processor's nearest cache until it is used.
 const WINDOW: usize = 1 << 15;
 /// So much of others' pages is read in vain rather than reading once more.
-const PASSED_OVER: usize = 1 << 13;
+const PASSED_OVER: u64 = 1 << 13;
 /// Longer rows are left to SQLite.
 const MAX_PAYLOAD: usize = 1 << 20;
 /// SQLite's own limit for the depth of a tree.
@@ -61,7 +61,8 @@ impl Layout {
         }
         let mut layout = Self {
             page_size,
-            pages: number(28)?,
+            // SQLite has no more, and the number behind the last is a number.
+            pages: number(28)?.min(u32::MAX - 1),
             root: 0,
             row_number: None,
             columns: Vec::new(),
@@ -162,6 +163,7 @@ impl<'f> Leaves<'f> {
             if child.high < scan.first {
                 continue;
             }
+            self.is_there(child.page)?;
             if !self.window.pages.contains(&child.page) {
                 self.read_ahead(&children[n..], scan.last)?;
             }
@@ -194,7 +196,7 @@ impl<'f> Leaves<'f> {
         let mut end = first;
         for child in children {
             let wanted = child.page == first || child.low.is_none_or(|low| low < last);
-            let near = child.page >= end && (child.page - end) as usize * size <= PASSED_OVER;
+            let near = child.page >= end && u64::from(child.page - end) * size as u64 <= PASSED_OVER;
             if !(wanted && near && child.page - first < most && self.is_there(child.page).is_some()) {
                 break;
             }
@@ -203,9 +205,7 @@ impl<'f> Leaves<'f> {
         let Window { bytes, pages } = &mut self.window;
         *pages = 0..0;
         bytes.resize((end - first) as usize * size, 0);
-        if !bytes.is_empty() {
-            read_at(self.file, bytes, first, size)?;
-        }
+        read_at(self.file, bytes, first, size)?;
         *pages = first..end;
         Some(())
     }
@@ -287,8 +287,11 @@ impl<'f> Leaves<'f> {
 
 impl Window {
     fn page(&self, page: u32, size: usize) -> Option<&[u8]> {
-        let at = page.checked_sub(self.pages.start)? as usize * size;
-        self.bytes.get(at..at + size).filter(|_| page < self.pages.end)
+        if !self.pages.contains(&page) {
+            return None;
+        }
+        let at = (page - self.pages.start) as usize * size;
+        self.bytes.get(at..at + size)
     }
 }
 
