@@ -96,7 +96,8 @@ pub fn table(runs: &[Run]) -> String {
         };
         let cell = |run: Option<&Run>| {
             run.map_or("–".into(), |run| {
-                format!("{:.1} s, {:.0}k/s", run.seconds, run.rate() / 1000.0)
+                let digits = if run.seconds < 1.0 { 2 } else { 1 };
+                format!("{:.digits$} s, {:.0}k/s", run.seconds, run.rate() / 1000.0)
             })
         };
         let memory = |run: Option<&Run>| run.map_or("–".into(), |run| format!("{:.0}", run.peak_mib));
