@@ -78,16 +78,7 @@ pub(super) async fn read_log(
     }
     let proofs = proofs::missing(view, &mut other, filter, &name).await?;
     collected.findings.extend(proofs);
-    if heard.refused > 0 {
-        let message = format!(
-            "{name}: {} row(s) do not verify; they are not used",
-            heard.refused
-        );
-        collected
-            .findings
-            .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
-    }
-    collected.heard.push(heard);
+    collected.take(heard, "row(s) do not verify; they are not used");
     Ok(())
 }
 
@@ -161,15 +152,7 @@ pub(super) async fn read_export(
     if let Err(panic) = parser.await {
         std::panic::resume_unwind(panic.into_panic());
     }
-    if heard.refused > 0 {
-        let message = format!(
-            "{name}: {} row(s) do not verify; they are not used",
-            heard.refused
-        );
-        let finding = Finding::new(Code::WitnessRefused, message);
-        collected.findings.push(finding.count(heard.refused));
-    }
-    collected.heard.push(heard);
+    collected.take(heard, "row(s) do not verify; they are not used");
     Ok(())
 }
 

@@ -191,6 +191,16 @@ impl Heard {
 }
 
 impl Collected {
+    /// Takes what was heard of a witness to its end; what is said of its rows that were refused.
+    fn take(&mut self, heard: Heard, of_refused: &str) {
+        if heard.refused > 0 {
+            let message = format!("{}: {} {of_refused}", heard.path, heard.refused);
+            self.findings
+                .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
+        }
+        self.heard.push(heard);
+    }
+
     fn unreadable(&mut self, mut heard: Heard, message: String) {
         self.not_checked
             .push(format!("{}: could not be read", heard.path));

@@ -125,17 +125,7 @@ pub(super) async fn read_outbox(
         push.close(evidence.pushes.entry(source.holder).or_default());
     }
     heard.renderings_found = source.search.found();
-    if heard.refused > 0 {
-        let message = format!(
-            "{}: {} row(s) do not verify or cannot be read; they are not used",
-            path.display(),
-            heard.refused
-        );
-        collected
-            .findings
-            .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
-    }
-    collected.heard.push(heard);
+    collected.take(heard, "row(s) do not verify or cannot be read; they are not used");
     Ok(())
 }
 

@@ -7,7 +7,6 @@ use event_log::StreamFilter;
 use ves::{EventId, SignatureCheck, StreamKey};
 
 use crate::evidence::HeldReceipt;
-use crate::finding::{Code, Finding};
 use crate::floor::Witness;
 use crate::grade::Grade;
 use crate::survey::admits;
@@ -100,11 +99,5 @@ pub(super) fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs,
             path.display()
         ));
     }
-    if heard.refused > 0 {
-        let message = format!("{}: {} receipt(s) are not used", path.display(), heard.refused);
-        collected
-            .findings
-            .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
-    }
-    collected.heard.push(heard);
+    collected.take(heard, "receipt(s) are not used");
 }
