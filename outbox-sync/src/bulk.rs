@@ -2,7 +2,7 @@
 //!
 //! The file is read where it lies if that is safe (see `in_place`), else from a private copy. Several
 //! connections read stretches of row numbers side by side; their lines are handed over in the order of the rows. In place,
-//! ordinary rows are taken from the file's pages (see `leaves`), from the first that is not on the stretch is read by SQLite.
+//! ordinary rows are taken from the file's pages (see `leaves`); from the first that is not, SQLite reads the stretch.
 //!
 //! [`Outbox::open`] has SQLite check the whole file first (`quick_check`), which reads it twice. Here the reading itself is
 //! the check, of what is read: SQLite refuses pages and cells that do not fit, row numbers must rise, and in the end
