@@ -22,6 +22,30 @@ pub struct DbArg {
         value_parser = OsStringValueParser::new().map(RawDb)
     )]
     raw: Option<RawDb>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
+}
+
+/// The argument `--schema`, for commands that name a log in their own way; flatten it into the command's own.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SchemaArg {
+    /// The schema of the database that the log is in; needed if several that are searched hold one
+    #[arg(long = "schema", value_name = "NAME")]
+    schema: Option<String>,
+}
+
+impl SchemaArg {
+    /// The log as it was named, in this schema, if one is given.
+    ///
+    /// # Errors
+    /// A usage error if a schema is given for a snapshot, which has none.
+    pub fn apply(&self, target: DbTarget) -> Result<DbTarget, CliError> {
+        match &self.schema {
+            None => Ok(target),
+            Some(schema) => target.in_schema(schema),
+        }
+    }
 }
 
 /// The argument as it was given; not shown in debug output.
@@ -43,21 +67,30 @@ pub enum DbTarget {
     Snapshot(PathBuf),
 }
 
-/// A PostgreSQL URL. It may hold a password, so it is shown redacted.
+/// A PostgreSQL URL, and the schema in its database. The URL may hold a password, so it is shown redacted.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PostgresUrl(String);
+pub struct PostgresUrl {
+    url: String,
+    schema: Option<String>,
+}
 
 impl PostgresUrl {
     /// The URL with its secrets, to connect with; not to be printed.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.url
+    }
+
+    /// The schema that the log is in, if one is named.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 }
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact_url(&self.0))
+        f.write_str(&redact_url(&self.url))
     }
 }
 
@@ -94,13 +127,33 @@ impl DbArg {
     /// As [`DbTarget::parse`].
     pub fn optional_target(&self) -> Result<Option<DbTarget>, CliError> {
         match &self.raw {
-            Some(raw) if !raw.0.is_empty() => DbTarget::parse(&raw.0).map(Some),
+            Some(raw) if !raw.0.is_empty() => {
+                let target = DbTarget::parse(&raw.0)?;
+                self.schema.apply(target).map(Some)
+            }
             _ => Ok(None),
         }
     }
 }
 
 impl DbTarget {
+    /// The log in this schema of its database.
+    ///
+    /// # Errors
+    /// A usage error if it is a snapshot, which has none.
+    pub fn in_schema(self, schema: &str) -> Result<Self, CliError> {
+        match self {
+            Self::Postgres(url) => Ok(Self::Postgres(PostgresUrl {
+                schema: Some(schema.to_owned()),
+                ..url
+            })),
+            Self::Snapshot(path) => Err(CliError::usage(format!(
+                "--schema is for a PostgreSQL database, and {} is a file",
+                path.display()
+            ))),
+        }
+    }
+
     /// Reads the name of a log: `postgres://…` or `postgresql://…` is PostgreSQL; a path, with `sqlite:` before it
     /// or without, is a snapshot file. Whether it exists is not asked here.
     ///
@@ -114,7 +167,10 @@ impl DbTarget {
         };
         let lower = text.to_ascii_lowercase();
         if lower.starts_with("postgres://") || lower.starts_with("postgresql://") {
-            return Ok(Self::Postgres(PostgresUrl(text.to_owned())));
+            return Ok(Self::Postgres(PostgresUrl {
+                url: text.to_owned(),
+                schema: None,
+            }));
         }
         if lower.starts_with("sqlite:") {
             let path = &text["sqlite:".len()..];
@@ -220,7 +276,8 @@ mod tests {
     #[test]
     fn no_name_is_a_usage_error() {
         for raw in [None, Some(RawDb(OsString::new()))] {
-            let error = DbArg { raw }.target().unwrap_err();
+            let schema = SchemaArg::default();
+            let error = DbArg { raw, schema }.target().unwrap_err();
             assert_eq!(error.exit_status(), ExitStatus::USAGE);
             assert!(error.hint().unwrap().contains("DATABASE_URL"));
         }
@@ -239,6 +296,17 @@ mod tests {
         let error =
             Tool::try_parse_from(["tool", "--db", "postgres://me:s3cret@h/d", "--other"]).unwrap_err();
         assert!(!error.to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn a_schema_goes_with_a_database_and_not_with_a_file() {
+        let tool = Tool::parse_from(["tool", "--db", "postgres://h/d", "--schema", "tenant_a"]);
+        let Ok(DbTarget::Postgres(url)) = tool.db.target() else {
+            panic!("a database")
+        };
+        assert_eq!(url.schema(), Some("tenant_a"));
+        let tool = Tool::parse_from(["tool", "--db", "log.db", "--schema", "tenant_a"]);
+        assert_eq!(tool.db.target().unwrap_err().exit_status(), ExitStatus::USAGE);
     }
 
     #[cfg(unix)]

@@ -51,7 +51,7 @@ mod table;
 
 pub use args::{Format, GlobalArgs, init_threads, parse_or_exit};
 pub use cancel::{Cancel, Cancelled};
-pub use db::{DbArg, DbTarget, PostgresUrl};
+pub use db::{DbArg, DbTarget, PostgresUrl, SchemaArg};
 pub use environment::apply_environment;
 pub use error::{CliError, ErrorKind, finish};
 pub use exit::ExitStatus;

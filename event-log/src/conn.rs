@@ -1,9 +1,11 @@
 //! A connection to either database, and the few things that differ between them: how a query runs, how rows are
 //! written, how a transaction begins.
 
+use std::borrow::Cow;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -11,13 +13,17 @@ use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement};
 use sqlx::postgres::{PgArguments, PgConnectOptions};
-use sqlx::{Arguments as _, ConnectOptions as _, Executor as _, PgConnection, Row as _, ValueRef as _};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _,
+    SqlSafeStr as _, SqlStr, ValueRef as _,
+};
 use tempfile::TempDir;
 
 use crate::entry::LogEntry;
 use crate::entry_rows::{ChunkSize, entry_rows};
 use crate::error::LogError;
 use crate::jsonb;
+use crate::layout::{Layout, set_schema};
 use crate::raw::RawRows;
 use crate::schema::Table;
 use crate::sql::{both, postgres, snapshot};
@@ -42,12 +48,28 @@ const INSERT_BYTES: usize = 8 << 20;
 const LONG_COLUMNS: [usize; 4] = [12, 13, 21, 30];
 
 pub(crate) enum Conn {
-    Postgres(Box<PgConnection>),
+    Postgres(Box<Server>),
     Snapshot {
         connection: Connection,
         /// The folder of a private copy, if that is what is read: it goes after the connection.
         _copy: Option<TempDir>,
     },
+}
+
+/// A connection to PostgreSQL, and how the tables of the log are there.
+pub(crate) struct Server {
+    pub(crate) connection: PgConnection,
+    pub(crate) layout: Arc<Layout>,
+}
+
+impl Server {
+    /// A statement as it is to be run here. It is made of statements and names of this crate.
+    fn statement(&self, sql: &'static str) -> SqlStr {
+        match self.layout.statement(sql) {
+            Cow::Borrowed(sql) => sql.into_sql_str(),
+            Cow::Owned(sql) => AssertSqlSafe(sql).into_sql_str(),
+        }
+    }
 }
 
 /// The URL parameters that sqlx knows. It logs any other with its value, which may be a secret (`sslpassword`, say).
@@ -97,7 +119,10 @@ pub(crate) async fn connect(options: &PgConnectOptions, target: &str) -> Result<
         source,
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
-        Ok(Ok(connection)) => Ok(Conn::Postgres(Box::new(connection))),
+        Ok(Ok(connection)) => Ok(Conn::Postgres(Box::new(Server {
+            connection,
+            layout: Arc::default(),
+        }))),
         Ok(Err(error)) => Err(failed(Box::new(error))),
         Err(_) => Err(failed(
             format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()).into(),
@@ -187,9 +212,10 @@ impl Conn {
         each: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
         match self {
-            Conn::Postgres(connection) => {
+            Conn::Postgres(server) => {
                 let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
-                let mut rows = sqlx::query_with(sql, arguments).fetch(&mut **connection);
+                let sql = server.statement(sql);
+                let mut rows = sqlx::query_with(sql, arguments).fetch(&mut server.connection);
                 while let Some(row) = rows.try_next().await.map_err(|e| LogError::postgres(doing, e))? {
                     if each(Row::Postgres(&row)).is_break() {
                         break;
@@ -211,8 +237,8 @@ impl Conn {
         size: ChunkSize,
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
-        let connection = match self {
-            Conn::Postgres(connection) => connection,
+        let server = match self {
+            Conn::Postgres(server) => server,
             Conn::Snapshot { connection, .. } => {
                 let each = &mut |table| each(RawRows::Snapshot(table));
                 return entry_rows(connection, parameters, size, each)
@@ -220,7 +246,8 @@ impl Conn {
             }
         };
         let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
-        let mut rows = sqlx::query_with(both!("entries"), arguments).fetch(&mut **connection);
+        let sql = server.statement(both!("entries"));
+        let mut rows = sqlx::query_with(sql, arguments).fetch(&mut server.connection);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await.map_err(|e| LogError::postgres(doing, e))? {
             let long = LONG_COLUMNS.map(|column| {
@@ -273,9 +300,9 @@ impl Conn {
         parameters: &[Value],
     ) -> Result<u64, LogError> {
         match self {
-            Conn::Postgres(connection) => {
+            Conn::Postgres(server) => {
                 let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
-                let done = connection.execute(sqlx::query_with(sql, arguments)).await;
+                let done = server.connection.execute(sqlx::query_with(sql, arguments)).await;
                 Ok(done.map_err(|e| LogError::postgres(doing, e))?.rows_affected())
             }
             Conn::Snapshot { connection, .. } => {
@@ -290,8 +317,8 @@ impl Conn {
     /// Runs statements without parameters.
     pub(crate) async fn run(&mut self, doing: &'static str, sql: &'static str) -> Result<(), LogError> {
         match self {
-            Conn::Postgres(connection) => {
-                let done = connection.execute(sqlx::raw_sql(sql)).await;
+            Conn::Postgres(server) => {
+                let done = server.connection.execute(sqlx::raw_sql(sql)).await;
                 done.map(drop).map_err(|e| LogError::postgres(doing, e))
             }
             Conn::Snapshot { connection, .. } => connection
@@ -308,8 +335,10 @@ impl Conn {
         lock_timeout: Duration,
     ) -> Result<(), LogError> {
         match self {
-            Conn::Postgres(_) => {
+            Conn::Postgres(server) => {
+                let layout = server.layout.clone();
                 self.run(doing, postgres!("begin_repair")).await?;
+                set_schema(self, postgres!("set_schema_to_write"), &layout.schema).await?;
                 let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
                 let timeout = Value::Text(format!("{millis}ms"));
                 self.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
@@ -321,6 +350,18 @@ impl Conn {
                     .map_err(|e| LogError::sqlite(doing, e))?;
                 self.run(doing, snapshot!("begin_repair")).await
             }
+        }
+    }
+
+    /// Begins a view: a transaction that only reads, of one moment.
+    pub(crate) async fn begin_reading(&mut self, doing: &'static str) -> Result<(), LogError> {
+        match self {
+            Conn::Postgres(server) => {
+                let layout = server.layout.clone();
+                self.run(doing, postgres!("begin_view")).await?;
+                set_schema(self, postgres!("set_schema"), &layout.schema).await
+            }
+            Conn::Snapshot { .. } => self.run(doing, snapshot!("begin_view")).await,
         }
     }
 
@@ -340,7 +381,7 @@ impl Conn {
             Conn::Snapshot { connection, .. } => {
                 insert_snapshot(connection, doing, table, rows.into_iter().map(Ok)).map_err(|e| *e.error)
             }
-            Conn::Postgres(connection) => {
+            Conn::Postgres(server) => {
                 let refused = || LogError::Refused {
                     doing,
                     what: format!("{} is not written", table.name),
@@ -357,7 +398,7 @@ impl Conn {
                     }
                     let arguments =
                         array_arguments(table, batch).map_err(|e| LogError::postgres(doing, e))?;
-                    let done = connection.execute(sqlx::query_with(sql, arguments)).await;
+                    let done = server.connection.execute(sqlx::query_with(sql, arguments)).await;
                     inserted += done.map_err(|e| LogError::postgres(doing, e))?.rows_affected();
                 }
                 Ok(inserted)

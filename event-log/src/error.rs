@@ -40,6 +40,20 @@ pub enum LogError {
         /// Each thing that is missing or different.
         problems: Vec<String>,
     },
+    /// Several schemas that are searched hold a log, and none is named.
+    #[error("{target} holds a sequencer's log in each of the schemas {}: name one with --schema", schemas.join(", "))]
+    Ambiguous {
+        /// The database, without secrets.
+        target: String,
+        /// The schemas, in the order in which they are searched.
+        schemas: Vec<String>,
+    },
+    /// The database is of a level that cannot be written to.
+    #[error("{refusal}")]
+    Level {
+        /// Which migrations to run first.
+        refusal: String,
+    },
     /// A row cannot be understood.
     #[error(transparent)]
     Row(#[from] RowError),

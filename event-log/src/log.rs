@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cli_common::DbTarget;
@@ -14,10 +15,12 @@ use ves::{StreamKey, Timestamp};
 use crate::conn::{Conn, connect, journal_of, open_snapshot, postgres_options};
 use crate::error::LogError;
 use crate::family::{self, Family};
+use crate::layout::{self, Layout};
+use crate::level::Level;
 use crate::repair::Repair;
 use crate::schema::{Need, TABLES, Table};
 use crate::sql::{postgres, snapshot};
-use crate::value::{Columns, Value};
+use crate::value::Columns;
 use crate::view::View;
 
 /// A log that was found to be one. It holds no connection: each view and each repair has its own.
@@ -29,7 +32,7 @@ pub struct Log {
 
 #[derive(Debug, Clone)]
 enum Backend {
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Box<PgConnectOptions>, Arc<Layout>),
     Snapshot(PathBuf, SnapshotInfo),
 }
 
@@ -40,6 +43,10 @@ pub struct SnapshotInfo {
     pub taken_at: Option<Timestamp>,
     /// What it was taken from, without secrets.
     pub source: Option<String>,
+    /// The schema that the log was in there.
+    pub schema: Option<String>,
+    /// The level that it had there.
+    pub level: Option<Level>,
 }
 
 impl Log {
@@ -57,8 +64,9 @@ impl Log {
                     source: Box::new(e),
                 })?;
                 let mut conn = connect(&options, &target.to_string()).await?;
-                check_postgres(&mut conn, target).await?;
-                Backend::Postgres(Box::new(options))
+                conn.run("looking at the schema", postgres!("begin_view")).await?;
+                let layout = layout::find(&mut conn, &target.to_string(), url.schema()).await?;
+                Backend::Postgres(Box::new(options), Arc::new(layout))
             }
             DbTarget::Snapshot(path) => {
                 check_header(path)?;
@@ -81,8 +89,36 @@ impl Log {
     /// What the file says of itself, if the log is a snapshot.
     pub fn snapshot_info(&self) -> Option<&SnapshotInfo> {
         match &self.backend {
-            Backend::Postgres(_) => None,
+            Backend::Postgres(..) => None,
             Backend::Snapshot(_, info) => Some(info),
+        }
+    }
+
+    /// The schema that the log is in. Of a snapshot that of the database that it was taken from, as far as it says so.
+    pub fn schema(&self) -> Option<&str> {
+        match &self.backend {
+            Backend::Postgres(_, layout) => Some(&layout.schema),
+            Backend::Snapshot(_, info) => info.schema.as_deref(),
+        }
+    }
+
+    /// How far the sequencer had migrated the database. Of a snapshot that of the database that it was taken from, as
+    /// far as it says so.
+    pub fn level(&self) -> Option<Level> {
+        match &self.backend {
+            Backend::Postgres(_, layout) => layout.level,
+            Backend::Snapshot(_, info) => info.level,
+        }
+    }
+
+    /// Makes sure that the log can be repaired at all.
+    ///
+    /// # Errors
+    /// [`LogError::Level`] if migrations of the sequencer must be run first, with their names.
+    pub fn check_writable(&self) -> Result<(), LogError> {
+        match self.level().and_then(|level| level.refusal()) {
+            None => Ok(()),
+            Some(refusal) => Err(LogError::Level { refusal }),
         }
     }
 
@@ -92,15 +128,12 @@ impl Log {
     /// # Errors
     /// As [`Log::open`].
     pub async fn view(&self) -> Result<View, LogError> {
-        let doing = "beginning to read";
-        let (mut conn, begin) = match &self.backend {
-            Backend::Postgres(options) => (
-                connect(options, &self.target.to_string()).await?,
-                postgres!("begin_view"),
-            ),
-            Backend::Snapshot(path, _) => (read_only(path)?, snapshot!("begin_view")),
+        let mut conn = match &self.backend {
+            Backend::Postgres(options, layout) => self.connect(options, layout).await?,
+            Backend::Snapshot(path, _) => read_only(path)?,
         };
-        conn.run(doing, begin).await.map_err(|e| self.placed(e))?;
+        let begun = conn.begin_reading("beginning to read").await;
+        begun.map_err(|e| self.placed(e))?;
         Ok(View { conn })
     }
 
@@ -134,9 +167,18 @@ impl Log {
             .map_err(|e| self.placed(e))
     }
 
+    async fn connect(&self, options: &PgConnectOptions, layout: &Arc<Layout>) -> Result<Conn, LogError> {
+        let mut conn = connect(options, &self.target.to_string()).await?;
+        if let Conn::Postgres(server) = &mut conn {
+            server.layout = layout.clone();
+        }
+        Ok(conn)
+    }
+
     async fn writable(&self) -> Result<Conn, LogError> {
+        self.check_writable()?;
         match &self.backend {
-            Backend::Postgres(options) => connect(options, &self.target.to_string()).await,
+            Backend::Postgres(options, layout) => self.connect(options, layout).await,
             Backend::Snapshot(path, _) => {
                 check_header(path)?;
                 open_snapshot(path, true).map_err(|e| of_file(path, e))
@@ -146,7 +188,7 @@ impl Log {
 
     fn placed(&self, error: LogError) -> LogError {
         match &self.backend {
-            Backend::Postgres(_) => error,
+            Backend::Postgres(..) => error,
             Backend::Snapshot(path, _) => of_file(path, error),
         }
     }
@@ -229,41 +271,6 @@ fn check_header(path: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-async fn check_postgres(conn: &mut Conn, target: &DbTarget) -> Result<(), LogError> {
-    let names = TABLES.iter().map(|table| table.name.to_owned()).collect();
-    let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
-    let mut problems = Vec::new();
-    conn.query(
-        "looking at the schema",
-        postgres!("schema"),
-        &[Value::Texts(names)],
-        &mut |row| {
-            let mut c = Columns::new(row);
-            match (c.text("table"), c.text("column"), c.text("type")) {
-                (Ok(table), Ok(column), Ok(kind)) => {
-                    found
-                        .entry(table.into())
-                        .or_default()
-                        .insert(column.into(), kind.into());
-                }
-                _ => problems.push("the catalogue cannot be read".into()),
-            }
-            ControlFlow::Continue(())
-        },
-    )
-    .await?;
-    for table in TABLES.iter().filter(|table| table.need != Need::IfReadable) {
-        let columns = found.get(table.name);
-        table_problems(
-            table,
-            columns,
-            |kind, found| kind.postgres_types().contains(&found),
-            &mut problems,
-        );
-    }
-    schema_result(target, problems)
-}
-
 fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogError> {
     if problems.is_empty() {
         Ok(())
@@ -275,7 +282,7 @@ fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogErro
     }
 }
 
-pub(crate) fn table_problems(
+fn table_problems(
     table: &Table,
     columns: Option<&BTreeMap<String, String>>,
     fits: impl Fn(crate::value::Kind, &str) -> bool,
@@ -374,5 +381,7 @@ async fn check_snapshot(mut conn: Conn, target: &DbTarget) -> Result<SnapshotInf
     Ok(SnapshotInfo {
         taken_at: meta.get("taken_at").and_then(|text| text.parse().ok()),
         source: meta.remove("source"),
+        schema: meta.remove("schema"),
+        level: meta.get("level").and_then(|json| serde_json::from_str(json).ok()),
     })
 }

@@ -281,11 +281,11 @@ struct CopyIn<'a> {
 
 impl<'a> CopyIn<'a> {
     async fn begin(conn: &'a mut Conn, doing: &'static str, sql: &'static str) -> Result<Self, LogError> {
-        let Conn::Postgres(connection) = conn else {
+        let Conn::Postgres(server) = conn else {
             let what = "a snapshot has no COPY".into();
             return Err(LogError::Refused { doing, what });
         };
-        let copy = connection.copy_in_raw(sql).await;
+        let copy = server.connection.copy_in_raw(sql).await;
         let mut piece = Vec::with_capacity(2 * PIECE);
         piece.extend_from_slice(HEADER);
         Ok(Self {

@@ -143,7 +143,11 @@ impl From<RecoveryError> for CliError {
 /// What a log's error means for the user of a command.
 pub fn log_error(error: &LogError) -> CliError {
     let kind = match error {
-        LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
+        LogError::NotASnapshot { .. }
+        | LogError::Schema { .. }
+        | LogError::Level { .. }
+        | LogError::Row(_) => ErrorKind::Input,
+        LogError::Ambiguous { .. } => ErrorKind::Usage,
         LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
         _ => ErrorKind::Io,
     };
@@ -153,7 +157,14 @@ pub fn log_error(error: &LogError) -> CliError {
         LogError::NotASnapshot { .. } => {
             "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
         }
-        LogError::Schema { .. } => "is this the sequencer's own database, migrated to v0.2.7?",
+        LogError::Schema { .. } => {
+            "is this the sequencer's own database, and the schema that it is in (--schema)? docs/compatibility.md says \
+             what is read"
+        }
+        LogError::Ambiguous { .. } => "give --schema with the one that the sequencer works in",
+        LogError::Level { .. } => {
+            "nothing was changed; audit, snapshot and export read it as it is (docs/compatibility.md)"
+        }
         LogError::Journal { .. } => {
             "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
         }

@@ -19,6 +19,7 @@
 
 mod evm;
 mod faulty_node;
+pub mod level;
 mod postgres;
 mod psql;
 mod tls;
