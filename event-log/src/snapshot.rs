@@ -17,6 +17,7 @@ use crate::entry::{
 use crate::error::{LogError, RowError};
 use crate::journal;
 use crate::log::table_problems;
+use crate::place::Place;
 use crate::repair::rows;
 use crate::schema::{
     AGENT_SIGNING_KEYS, ENTITY_VERSIONS, Need, TABLES, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS,
@@ -67,6 +68,7 @@ pub async fn write_snapshot(
     }
     target.copy_journal(view).await?;
     target.describe(taken_at, &source.to_string())?;
+    target.describe_place(view.place())?;
     target.finish()?;
     Ok(counts)
 }
@@ -183,6 +185,20 @@ impl Snapshot {
         };
         let done = set("taken_at", taken_at.to_string()).and_then(|_| set("source", source.to_owned()));
         done.map(drop).map_err(|e| LogError::sqlite(DOING, e))
+    }
+
+    /// Says where that was looked at.
+    fn describe_place(&mut self, place: &Place) -> Result<(), LogError> {
+        let refused = |e: serde_json::Error| LogError::Refused {
+            doing: DOING,
+            what: e.to_string(),
+        };
+        let place = serde_json::to_string(place).map_err(refused)?;
+        let set = || {
+            let mut statement = self.connection.prepare(snapshot!("set_meta"))?;
+            snapshot_execute(&mut statement, &["place".into(), place.into()])
+        };
+        set().map(drop).map_err(|e| LogError::sqlite(DOING, e))
     }
 
     /// Inserts agents' keys.
