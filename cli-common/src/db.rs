@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::connection::ConnectionSettings;
 use crate::{CliError, redact_url};
 
 /// The argument `--db`, for every command that works on a log; flatten it into the command's own.
@@ -67,18 +68,19 @@ pub enum DbTarget {
     Snapshot(PathBuf),
 }
 
-/// A PostgreSQL URL, and the schema in its database. The URL may hold a password, so it is shown redacted.
+/// A PostgreSQL URL, or a connection string of libpq. It may hold a password, so it is shown redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    url: String,
+    text: String,
+    settings: Box<ConnectionSettings>,
     schema: Option<String>,
 }
 
 impl PostgresUrl {
-    /// The URL with its secrets, to connect with; not to be printed.
+    /// The URL with its secrets; not to be printed.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.url
+        &self.text
     }
 
     /// The schema that the log is in, if one is named.
@@ -86,11 +88,40 @@ impl PostgresUrl {
     pub fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
+
+    /// What the URL, the environment and libpq's files say of how to connect.
+    #[must_use]
+    pub fn settings(&self) -> &ConnectionSettings {
+        &self.settings
+    }
 }
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact_url(&self.url))
+        if self.text.contains("://") {
+            return f.write_str(&redact_url(&self.text));
+        }
+        // A connection string: what it says, without its password.
+        let hosts: Vec<&str> = self
+            .settings
+            .hosts
+            .iter()
+            .map(|host| host.host.as_str())
+            .collect();
+        let ports: Vec<String> = self
+            .settings
+            .hosts
+            .iter()
+            .map(|host| host.port.to_string())
+            .collect();
+        write!(f, "host={} port={}", hosts.join(","), ports.join(","))?;
+        if let Some(database) = &self.settings.database {
+            write!(f, " dbname={database}")?;
+        }
+        match &self.settings.user {
+            Some(user) => write!(f, " user={user}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -154,23 +185,34 @@ impl DbTarget {
         }
     }
 
-    /// Reads the name of a log: `postgres://…` or `postgresql://…` is PostgreSQL; a path, with `sqlite:` before it
-    /// or without, is a snapshot file. Whether it exists is not asked here.
+    /// Reads the name of a log: `postgres://…`, `postgresql://…` or a connection string of libpq (`host=… dbname=…`) is
+    /// PostgreSQL; a path, with `sqlite:` before it or without, is a snapshot file. Whether it exists is not asked here.
+    ///
+    /// What a URL does not say comes from where libpq has it: the environment (`PGHOST` and the like), a file of
+    /// services, a file of passwords.
     ///
     /// # Errors
-    /// A usage error for the URL of anything else, and for a connection string that is not a URL
-    /// (`host=… password=…`). The value is repeated only as far as it holds no secret.
+    /// A usage error for the URL of anything else, and for one that cannot be read. The value is repeated only as far as
+    /// it holds no secret.
     pub fn parse(value: &OsStr) -> Result<Self, CliError> {
+        Self::parse_in(value, &|name| std::env::var_os(name))
+    }
+
+    fn parse_in(value: &OsStr, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, CliError> {
         const HINT: &str = "give postgres://user@host/database or the path of a snapshot file";
         let Some(text) = value.to_str() else {
             return Ok(Self::Snapshot(value.into()));
         };
+        let postgres = |settings: ConnectionSettings| {
+            Self::Postgres(PostgresUrl {
+                text: text.to_owned(),
+                settings: Box::new(settings),
+                schema: None,
+            })
+        };
         let lower = text.to_ascii_lowercase();
         if lower.starts_with("postgres://") || lower.starts_with("postgresql://") {
-            return Ok(Self::Postgres(PostgresUrl {
-                url: text.to_owned(),
-                schema: None,
-            }));
+            return ConnectionSettings::of_url(text, environment).map(postgres);
         }
         if lower.starts_with("sqlite:") {
             let path = &text["sqlite:".len()..];
@@ -191,26 +233,27 @@ impl DbTarget {
         if lower.starts_with("postgres:") || lower.starts_with("postgresql:") {
             return Err(CliError::usage("a PostgreSQL URL begins with postgres://").with_hint(HINT));
         }
-        let keywords = [
-            "host=",
-            "hostaddr=",
-            "port=",
-            "dbname=",
-            "user=",
-            "password=",
-            "service=",
-            "passfile=",
-        ];
-        if lower
-            .split_whitespace()
-            .any(|word| keywords.iter().any(|keyword| word.starts_with(keyword)))
-        {
-            return Err(
-                CliError::usage("the log is named by a connection string, not by a URL").with_hint(HINT),
-            );
+        if is_connection_string(&lower) {
+            return ConnectionSettings::of_keywords(text, environment).map(postgres);
         }
         Ok(Self::Snapshot(text.into()))
     }
+}
+
+/// Whether a text is a connection string rather than a path.
+fn is_connection_string(lower: &str) -> bool {
+    const KEYWORDS: [&str; 9] = [
+        "host", "hostaddr", "port", "user", "dbname", "password", "sslmode", "service", "passfile",
+    ];
+    lower
+        .split_once('=')
+        .is_some_and(|(name, _)| KEYWORDS.contains(&name.trim()))
+        || lower.split_whitespace().skip(1).any(|word| {
+            KEYWORDS.iter().any(|keyword| {
+                word.strip_prefix(keyword)
+                    .is_some_and(|rest| rest.starts_with('='))
+            })
+        })
 }
 
 #[cfg(test)]
@@ -261,8 +304,10 @@ mod tests {
             "mysql://u:s3cret@h/d",
             "https://h/s3cret",
             "postgres:u:s3cret@h/d",
-            "host=h password=s3cret",
-            "user=u password = s3cret",
+            "host=h user password=s3cret",
+            "user=u password = 's3cret",
+            "postgres://u:p/s3cret@h/d",
+            "postgres://u:s3cret@t@h/d",
             "sqlite:",
             "sqlite://",
         ] {
@@ -270,6 +315,16 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Usage, "{value}");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{value}");
             assert!(error.hint().is_some(), "{value}");
+        }
+    }
+
+    #[test]
+    fn connection_strings_are_shown_without_their_password() {
+        let target =
+            DbTarget::parse_in("host=h password = s3cret user=me dbname=log".as_ref(), &|_| None).unwrap();
+        for shown in [format!("{target}"), format!("{target:?}")] {
+            assert!(shown.contains("host=h port=5432 dbname=log user=me"), "{shown}");
+            assert!(!shown.contains("s3cret"), "{shown}");
         }
     }
 

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::progress::with_bars_hidden;
-use crate::{Cancelled, ExitStatus, GlobalArgs, escape_controls, redact_text};
+use crate::{Cancel, Cancelled, ExitStatus, GlobalArgs, escape_controls, redact_text};
 
 /// What kind of thing went wrong; it decides the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub struct CliError {
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
+    may_pass: bool,
 }
 
 impl CliError {
@@ -54,6 +56,7 @@ impl CliError {
             message: message.into(),
             hint: None,
             source: None,
+            may_pass: false,
         }
     }
 
@@ -94,10 +97,27 @@ impl CliError {
         self
     }
 
+    /// Says that the same work may succeed when it is begun again.
+    #[must_use]
+    pub fn that_may_pass(mut self) -> Self {
+        self.may_pass = true;
+        self
+    }
+
     /// Adds the error that caused it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Says what is done for good although the work was stopped.
+    #[must_use]
+    pub(crate) fn with_standing(mut self, standing: &str) -> Self {
+        self.message = format!("{}; {standing}", self.message);
+        if self.kind == ErrorKind::Cancelled {
+            self.hint = Some("run the command again: it goes on with the rest".into());
+        }
         self
     }
 
@@ -159,6 +179,31 @@ impl CliError {
     }
 }
 
+/// How long to wait before work that may pass is begun again, and how often.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+
+/// Does work, and begins it again a few times if it fails with an error that may pass ([`CliError::that_may_pass`]).
+///
+/// # Errors
+/// What the last attempt says; or that the user stopped it.
+pub fn again<T>(cancel: &Cancel, mut work: impl FnMut() -> Result<T, CliError>) -> Result<T, CliError> {
+    for pause in PAUSES {
+        match work() {
+            Err(error) if error.may_pass => {
+                tracing::warn!("{error}: beginning again");
+                cancel.sleep(pause)?;
+            }
+            done => return done,
+        }
+    }
+    work()
+}
+
 /// Text that is safe to show: no secrets, and no control characters out of the input. Line breaks stay, indented.
 fn clean(text: &str) -> String {
     let text = redact_text(text);
@@ -194,10 +239,15 @@ impl From<Cancelled> for CliError {
     }
 }
 
-/// Ends a command: tells the user of the error, if there is one, and gives the exit status.
+/// Ends a command: tells the user of the error, if there is one, and gives the exit status. Of work that the user
+/// stopped it says what is committed.
 #[must_use]
 pub fn finish(result: Result<ExitStatus, CliError>, global: &GlobalArgs) -> ExitCode {
     let status = result.unwrap_or_else(|error| {
+        let error = match Cancel::of_signals() {
+            Some(cancel) => cancel.explain(error),
+            None => error,
+        };
         error.report(global);
         error.exit_status()
     });
@@ -269,6 +319,29 @@ mod tests {
         assert_eq!(
             finish(Err(CliError::drift("the counter moved")), &global),
             ExitCode::from(8)
+        );
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        let cancel = Cancel::new();
+        let mut attempts = 0;
+        let done = again(&cancel, || {
+            attempts += 1;
+            if attempts == 1 {
+                Err(CliError::io("once").that_may_pass())
+            } else {
+                Ok(attempts)
+            }
+        });
+        assert_eq!(done.unwrap(), 2);
+        let failed = again(&cancel, || -> Result<(), _> {
+            attempts += 1;
+            Err(CliError::io("for good"))
+        });
+        assert_eq!(
+            (failed.unwrap_err().to_string().as_str(), attempts),
+            ("for good", 3)
         );
     }
 

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+
 use crate::conn::Conn;
 use crate::error::LogError;
 use crate::level::{Level, LevelSource, MARKERS, Marker, OLDEST};
@@ -43,8 +45,15 @@ impl Layout {
         self.readable.contains(table.name)
     }
 
-    /// A statement as it is to be run here.
-    pub(crate) fn statement(&self, sql: &'static str) -> Cow<'static, str> {
+    /// A statement as it is to be run here. It is made of statements and names of this crate.
+    pub(crate) fn statement(&self, sql: &'static str) -> SqlStr {
+        match self.as_here(sql) {
+            Cow::Borrowed(sql) => sql.into_sql_str(),
+            Cow::Owned(sql) => AssertSqlSafe(sql).into_sql_str(),
+        }
+    }
+
+    fn as_here(&self, sql: &'static str) -> Cow<'static, str> {
         if self.shadows.is_empty() {
             return Cow::Borrowed(sql);
         }
@@ -115,7 +124,8 @@ pub(crate) async fn find(conn: &mut Conn, target: &str, schema: Option<&str>) ->
     catalogue
         .check_access(&schema)
         .map_err(|problem| refused(vec![problem]))?;
-    set_schema(conn, postgres!("set_schema"), &schema).await?;
+    conn.query_one(DOING, postgres!("set_schema"), &[schema.as_str().into()], |_| ())
+        .await?;
     let level = match catalogue.migrations(conn).await? {
         Some(level) => level,
         None => Level {
@@ -139,13 +149,6 @@ pub(crate) async fn find(conn: &mut Conn, target: &str, schema: Option<&str>) ->
         problems.push(format!("it is in schema {:?}, of {level}", layout.schema));
         Err(refused(problems))
     }
-}
-
-/// Sets the schema for the transaction.
-pub(crate) async fn set_schema(conn: &mut Conn, sql: &'static str, schema: &str) -> Result<(), LogError> {
-    conn.query_one(DOING, sql, &[schema.into()], |_| ())
-        .await
-        .map(drop)
 }
 
 /// The one schema of the search path that holds a log.
@@ -433,14 +436,14 @@ mod tests {
     fn what_differs_stands_before_a_statement_that_reads() {
         let mut layout = Layout::default();
         let as_is = "-- Of ves_events.\nSELECT 1 FROM ves_events";
-        assert_eq!(layout.statement(as_is), as_is);
+        assert_eq!(layout.as_here(as_is), as_is);
         layout
             .shadows
             .insert("ves_events", "ves_events AS (SELECT 2)".into());
         layout.shadows.insert("events", "events AS (SELECT 3)".into());
         let text = |sql| {
             layout
-                .statement(sql)
+                .as_here(sql)
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ")
@@ -462,7 +465,7 @@ mod tests {
             "DELETE FROM ves_events",
             "-- ves_events\nSELECT 1",
         ] {
-            assert_eq!(layout.statement(untouched), untouched);
+            assert_eq!(layout.as_here(untouched), untouched);
         }
     }
 }

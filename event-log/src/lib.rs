@@ -36,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blame;
 mod check;
 mod conn;
 mod entry;
@@ -51,18 +52,21 @@ mod level;
 mod log;
 mod outline;
 mod pipeline;
+mod place;
 mod presence;
 mod proofs;
 mod raw;
 mod renumber;
 mod repair;
 mod schema;
+mod server;
 mod snapshot;
 mod sql;
 mod staging;
 mod undo;
 mod value;
 mod view;
+mod waiting;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
 pub use entry::{
@@ -74,9 +78,10 @@ pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, Exporte
 pub use family::{Family, FamilyState, FamilyStreams};
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use level::{Level, LevelSource};
-pub use log::{Log, SnapshotInfo};
+pub use log::{Log, OpenOptions, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
 pub use pipeline::Pipeline;
+pub use place::{Place, Replay, ServerMode, ServerPlace, SnapshotPlace};
 pub use presence::StreamPresence;
 pub use proofs::{ProofKind, ProofRow};
 pub use raw::RawEntries;

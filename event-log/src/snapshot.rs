@@ -15,13 +15,14 @@ use crate::entry::{
 };
 use crate::error::{LogError, RowError};
 use crate::journal;
+use crate::place::Place;
 use crate::repair::rows;
 use crate::schema::{
     AGENT_SIGNING_KEYS, ENTITY_VERSIONS, TABLES, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS, VES_EVENTS,
     VES_SEQUENCE_COUNTERS, VES_SEQUENCER_RECEIPTS,
 };
 use crate::sql::{SNAPSHOT_SCHEMA, both, snapshot};
-use crate::value::{Cell, Columns, Kind, Row, Value};
+use crate::value::{Cell, Kind, Row, Value};
 use crate::view::{StreamFilter, View};
 
 /// How many rows are copied between two reports of progress.
@@ -65,7 +66,7 @@ pub async fn write_snapshot(
     }
     target.copy_journal(view).await?;
     target.describe(taken_at, &source.to_string())?;
-    target.describe_origin(view).await?;
+    target.describe_place(view.place())?;
     target.finish()?;
     Ok(counts)
 }
@@ -184,33 +185,18 @@ impl Snapshot {
         done.map(drop).map_err(|e| LogError::sqlite(DOING, e))
     }
 
-    /// Says in which schema the log was, and of which level.
-    async fn describe_origin(&mut self, view: &mut View) -> Result<(), LogError> {
-        let mut origin = Vec::new();
-        if let Conn::Postgres(server) = &view.conn {
-            origin.push(("schema".to_owned(), server.layout.schema.clone()));
-            let level = server
-                .layout
-                .level
-                .and_then(|level| serde_json::to_string(&level).ok());
-            origin.extend(level.map(|level| ("level".to_owned(), level)));
-        } else {
-            view.conn
-                .query(DOING, snapshot!("meta"), &[], &mut |row| {
-                    let mut c = Columns::new(row);
-                    if let (Ok(key @ ("schema" | "level")), Ok(value)) = (c.text("key"), c.text("value")) {
-                        origin.push((key.to_owned(), value.to_owned()));
-                    }
-                    ControlFlow::Continue(())
-                })
-                .await?;
-        }
-        let failed = |e| LogError::sqlite(DOING, e);
-        let mut statement = self.connection.prepare(snapshot!("set_meta")).map_err(failed)?;
-        for (key, value) in origin {
-            snapshot_execute(&mut statement, &[key.into(), value.into()]).map_err(failed)?;
-        }
-        Ok(())
+    /// Says where that was looked at.
+    fn describe_place(&mut self, place: &Place) -> Result<(), LogError> {
+        let refused = |e: serde_json::Error| LogError::Refused {
+            doing: DOING,
+            what: e.to_string(),
+        };
+        let place = serde_json::to_string(place).map_err(refused)?;
+        let set = || {
+            let mut statement = self.connection.prepare(snapshot!("set_meta"))?;
+            snapshot_execute(&mut statement, &["place".into(), place.into()])
+        };
+        set().map(drop).map_err(|e| LogError::sqlite(DOING, e))
     }
 
     /// Inserts agents' keys.
@@ -382,7 +368,7 @@ impl Conn {
                 .map_err(|e| LogError::sqlite(DOING, e))?;
                 Ok(found)
             }
-            Conn::Postgres(server) => Ok(server.layout.has(table)),
+            Conn::Postgres(session) => Ok(session.layout.has(table)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
+use cli_common::DbTarget;
 use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::conn::Conn;
@@ -12,6 +13,8 @@ use crate::entry::{
 };
 use crate::entry_rows::ChunkSize;
 use crate::error::{LogError, RowError, Rows};
+use crate::log::{Log, OpenOptions};
+use crate::place::Place;
 use crate::raw::RawEntries;
 use crate::sql::{both, postgres, snapshot};
 use crate::value::{Columns, Row, Value};
@@ -44,6 +47,8 @@ impl From<&StreamKey> for StreamFilter {
 /// Values come back as stored, not verified. Methods take `&mut self` since they share one connection.
 pub struct View {
     pub(crate) conn: Conn,
+    pub(crate) place: Place,
+    pub(crate) options: OpenOptions,
 }
 
 /// Receives rows in chunks, in order; breaks off by returning [`ControlFlow::Break`].
@@ -54,6 +59,19 @@ fn of(stream: &StreamKey) -> [Value; 2] {
 }
 
 impl View {
+    /// Where this is: the server, the database, the role; for every report.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Opens another log with the options of this one: stopped by the same word.
+    ///
+    /// # Errors
+    /// As [`Log::open_with`].
+    pub async fn open_beside(&self, target: &DbTarget) -> Result<Log, LogError> {
+        Log::open_with(target, &self.options).await
+    }
+
     /// The streams that events, counters or commitments tell of, in order.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Log, View};
+use event_log::{Log, Place, View};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -56,6 +56,8 @@ pub struct CountersReport {
     pub schema: &'static str,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The floor that was chosen.
     pub choice: String,
     /// The streams, by tenant and store.
@@ -120,9 +122,11 @@ pub async fn counters(
         }
     }
     not_checked.extend(input.families.not_asked_for());
+    not_checked.extend(view.place().reservation());
     Ok(CountersReport {
         schema: "recovery-counters/1",
         db,
+        place: view.place().clone(),
         choice: choice.unwrap_or_default().to_string(),
         streams,
         not_checked,

@@ -14,7 +14,7 @@ use crate::plan_file::PlanError;
 pub enum RecoveryError {
     /// The log cannot be read or written.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
     /// A plan cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -102,11 +102,20 @@ pub enum RecoveryError {
     Cancelled(#[from] Cancelled),
 }
 
+impl From<LogError> for RecoveryError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Cancelled { .. } => RecoveryError::Cancelled(Cancelled),
+            error => RecoveryError::Log(error),
+        }
+    }
+}
+
 impl From<RecoveryError> for CliError {
     fn from(error: RecoveryError) -> Self {
         let message = error.to_string();
         match error {
-            RecoveryError::Log(error) => log_error(&error),
+            RecoveryError::Log(error) => error.into(),
             RecoveryError::Plan(error) => plan_error(&error),
             RecoveryError::Bundle(error) => bundle_error(&error),
             RecoveryError::NotAsLeft { .. } => CliError::drift(message).with_hint(
@@ -138,42 +147,6 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Cancelled(cancelled) => cancelled.into(),
         }
     }
-}
-
-/// What a log's error means for the user of a command.
-pub fn log_error(error: &LogError) -> CliError {
-    let kind = match error {
-        LogError::NotASnapshot { .. }
-        | LogError::Schema { .. }
-        | LogError::Level { .. }
-        | LogError::Row(_) => ErrorKind::Input,
-        LogError::Ambiguous { .. } => ErrorKind::Usage,
-        LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
-        _ => ErrorKind::Io,
-    };
-    let hint = match error {
-        LogError::Connect { .. } => "is the server up, and is the URL right (user, host, port, database)?",
-        LogError::Io { .. } => "is the path right, and may you read it?",
-        LogError::NotASnapshot { .. } => {
-            "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
-        }
-        LogError::Schema { .. } => {
-            "is this the sequencer's own database, and the schema that it is in (--schema)? docs/compatibility.md says \
-             what is read"
-        }
-        LogError::Ambiguous { .. } => "give --schema with the one that the sequencer works in",
-        LogError::Level { .. } => {
-            "nothing was changed; audit, snapshot and export read it as it is (docs/compatibility.md)"
-        }
-        LogError::Journal { .. } => {
-            "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
-        }
-        LogError::Locked { .. } => {
-            "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
-        }
-        _ => "run `sequencer-recovery audit` to see where the log stands",
-    };
-    CliError::new(kind, error.to_string()).with_hint(hint)
 }
 
 fn plan_error(error: &PlanError) -> CliError {

@@ -2,7 +2,7 @@
 //! look after a recovery; [`crate::audit`] is the thorough one.
 
 use cli_common::Cancel;
-use event_log::{StreamFilter, StreamPresence, View};
+use event_log::{Place, StreamFilter, StreamPresence, View};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -19,6 +19,8 @@ pub struct GapsReport {
     pub schema: &'static str,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The streams, by tenant and store.
     pub streams: Vec<StreamGaps>,
     /// What was not checked, and why.
@@ -104,9 +106,11 @@ pub async fn gaps(
     not_checked.push("the events themselves, their receipts, the commitments' roots (audit does)".into());
     not_checked
         .push("numbers that only agents, the chain or other copies of the log know (audit asks them)".into());
+    not_checked.extend(view.place().reservation());
     Ok(GapsReport {
         schema: SCHEMA,
         db,
+        place: view.place().clone(),
         streams: found.rows.iter().map(StreamGaps::of).collect(),
         not_checked,
     })

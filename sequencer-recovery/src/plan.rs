@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
-use event_log::View;
+use event_log::{Place, View};
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
@@ -58,6 +58,8 @@ pub struct PlanSummary {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The weakest grade used.
     pub accept: String,
     /// The floor that was chosen.
@@ -263,6 +265,7 @@ pub async fn plan(
         made_at,
         tool: tool.into(),
         db: db.clone(),
+        place: Some(view.place().clone()),
         accept: options.accept.to_string(),
         floor: options.floor.unwrap_or_default().to_string(),
         witnesses: survey
@@ -282,6 +285,7 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    not_checked.extend(view.place().reservation());
     let mut skipped = Skipped::default();
     let budget = Budget {
         until: options
@@ -390,6 +394,7 @@ pub async fn plan(
         schema: "recovery-plan-summary/1",
         plan_id,
         db,
+        place: view.place().clone(),
         accept: header.accept,
         floor: header.floor,
         totals,

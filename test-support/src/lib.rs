@@ -20,8 +20,10 @@
 mod evm;
 mod faulty_node;
 pub mod level;
+mod pgbouncer;
 mod postgres;
 mod psql;
+mod standby;
 mod tls;
 
 use std::env;
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 pub use evm::{Anvil, compile_contracts, evm_available};
 pub use faulty_node::FaultyNode;
+pub use pgbouncer::{PgBouncer, pgbouncer_available};
 pub use postgres::ScratchPostgres;
 pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
 pub use tls::{TestAuthority, TlsFront};

@@ -172,7 +172,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         }
         _ => None,
     };
-    let mut log = args.db.open()?;
+    let mut log = args.db.open(&cancel)?;
     let keys = args.keys.book(log.as_mut())?;
     drop(log);
 

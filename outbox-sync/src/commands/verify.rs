@@ -68,7 +68,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
     let paths = expand(&args.inputs, &mut not_read, global)?;
-    let mut log = args.db.open()?;
+    let mut log = args.db.open(&cancel)?;
     let mut keys = args.keys.book(log.as_mut())?;
     drop(log);
 

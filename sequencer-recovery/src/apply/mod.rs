@@ -75,6 +75,7 @@ pub async fn apply(
         schema: "recovery-apply/1",
         plan_id: plan.id(),
         db,
+        place: log.place().clone(),
         dry_run: options.dry_run,
         journal: options.journal,
         streams: Vec::new(),

@@ -3,12 +3,11 @@
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::counters::{CounterState, CountersReport, counters, raise};
-use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 
 use super::{
     FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked,
-    write_lines, write_not_checked,
+    print_place, read_on, write_lines, write_not_checked, write_place,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
@@ -42,22 +41,21 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     input.families = args.family.families();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let report = block_on(async {
-        let (log, db) = open(&args.survey.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
-        let mut report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
-        // A snapshot file cannot be written while a view of it is open.
-        drop(view);
-        if args.apply {
-            raise(&log, &mut report, args.lock.timeout(), &cancel).await?;
-        }
-        Ok(report)
+    let (log, mut report) = read_on(&cancel, async || {
+        let (log, db) = open(&args.survey.db, &cancel).await?;
+        let mut view = log.view().await?;
+        let report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
+        Ok((log, report))
     })?;
+    if args.apply {
+        block_on(async { Ok(raise(&log, &mut report, args.lock.timeout(), &cancel).await?) })?;
+    }
     drop(progress);
     let mut out = Output::stdout();
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => {
+            write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "counter", &report.streams)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
         }
@@ -75,6 +73,7 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     let mut table = Table::new(&[
         "FAMILY",
         "STREAM (TENANT/STORE)",

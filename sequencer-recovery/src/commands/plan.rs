@@ -1,6 +1,6 @@
 //! `sequencer-recovery plan`: what goes back where, on what evidence, written to a file.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Seek as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
 use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
-use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
@@ -20,8 +19,8 @@ use sequencer_recovery::tombstone::TombstoneOptions;
 use ves::AgentId;
 
 use super::{
-    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, read_signing_key, write_lines,
-    write_not_checked,
+    ReplayingArg, SurveyArgs, cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on,
+    read_signing_key, write_lines, write_not_checked, write_place,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
@@ -33,6 +32,9 @@ use super::{
 pub struct PlanArgs {
     #[command(flatten)]
     survey: SurveyArgs,
+
+    #[command(flatten)]
+    replaying: ReplayingArg,
 
     /// The plan file to write; it must not exist
     #[arg(long, value_name = "PLAN")]
@@ -203,9 +205,13 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         .map_err(|e| CliError::io(format!("cannot write to {}", folder.display())).with_source(e))?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let summary = block_on(async {
-        let (log, db) = open(&args.survey.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+    let summary = read_on(&cancel, async || {
+        // What an attempt that had to be given up has written.
+        let begun = file.as_file().set_len(0).and_then(|()| file.as_file().rewind());
+        begun.map_err(|e| CliError::io(format!("cannot write to {}", folder.display())).with_source(e))?;
+        let (log, db) = open(&args.survey.db, &cancel).await?;
+        args.replaying.check(Some(log.place()), "the log")?;
+        let mut view = log.view().await?;
         let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
         let out = BufWriter::new(file.as_file());
         Ok(plan(
@@ -229,6 +235,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     match global.format {
         Format::Json => out.json(&summary)?,
         Format::Ndjson => {
+            write_place(&mut out, summary.schema, &summary.place)?;
             write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
             write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
             #[derive(serde::Serialize)]
@@ -274,6 +281,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 
 /// The plan in numbers, for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    print_place(out, &summary.place)?;
     let t = &summary.totals;
     if summary.streams.is_empty() {
         out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
