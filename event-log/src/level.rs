@@ -25,13 +25,13 @@ const MIGRATIONS: [&str; 16] = [
 ];
 
 /// The newest level that this program knows.
-pub const NEWEST: u32 = 16;
+const NEWEST: u32 = 16;
 
 /// The first level that has the tables of the VES log.
-pub const OLDEST: u32 = 2;
+pub(crate) const OLDEST: u32 = 2;
 
 /// The first level that has every table and column that a repair writes.
-pub const WRITABLE: u32 = 15;
+const WRITABLE: u32 = 15;
 
 /// What a table, a column or an index says about the level: it is there from that level on, and not before.
 pub(crate) struct Marker {
@@ -94,6 +94,9 @@ pub struct Level {
 }
 
 impl Level {
+    /// The newest level that this program knows.
+    pub const NEWEST: u32 = NEWEST;
+
     /// `ves_events.entity_type` is at least so wide…
     pub(crate) const WIDE: i64 = 128;
 

@@ -45,6 +45,7 @@ mod error;
 mod export;
 mod family;
 mod grow;
+mod hindrance;
 mod journal;
 mod jsonb;
 mod layout;
@@ -76,6 +77,7 @@ pub use entry::{
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use family::{Family, FamilyState, FamilyStreams};
+pub use hindrance::{Hindrance, HindranceKind};
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use level::{Level, LevelSource};
 pub use log::{Log, OpenOptions, SnapshotInfo};

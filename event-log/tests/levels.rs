@@ -205,19 +205,19 @@ async fn a_log_in_two_schemas_is_a_question() {
     let truth = server.data(TRUTH);
     let url = server.create("two");
     load_level_into(&url, 9, "older");
-    load_level_into(&url, 16, "newer log");
-    test_support::level::load_copy_file_into(&url, 16, "newer log", &truth);
-    let both = format!("{url}?options=-c%20search_path%3Dolder,%22newer%20log%22");
+    load_level_into(&url, 16, "Newer-Log");
+    test_support::level::load_copy_file_into(&url, 16, "Newer-Log", &truth);
+    let both = format!("{url}?options=-c%20search_path%3Dolder,%22Newer-Log%22");
     let question = message(Log::open(&target(&both)).await);
     assert!(
-        question.contains("older") && question.contains("newer log"),
+        question.contains("older") && question.contains("Newer-Log"),
         "{question}"
     );
     assert!(question.contains("--schema"), "{question}");
 
     let of = |schema: &str| target(&both).in_schema(schema).unwrap();
-    let log = open(&of("newer log")).await;
-    assert_eq!(log.schema(), Some("newer log"));
+    let log = open(&of("Newer-Log")).await;
+    assert_eq!(log.schema(), Some("Newer-Log"));
     assert_eq!(log.level().unwrap().number, 16);
     let streams = |log: Log| async move {
         let mut view = log.view().await.unwrap();
