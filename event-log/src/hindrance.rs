@@ -208,7 +208,7 @@ fn read(mut c: Columns<'_>, schema: &str) -> Result<Hindrance, String> {
 }
 
 /// A name as SQL wants it.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && name.chars().all(plain) {
         name.to_owned()

@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::conn::Conn;
 use crate::error::LogError;
+use crate::hindrance::quoted;
 use crate::level::{Level, LevelSource, MARKERS, Marker, OLDEST};
 use crate::schema::{Need, TABLES, Table, VES_EVENTS};
 use crate::sql::postgres;
@@ -146,7 +147,7 @@ pub(crate) async fn find(conn: &mut Conn, target: &str, schema: Option<&str>) ->
     if problems.is_empty() {
         Ok(layout)
     } else {
-        problems.push(format!("it is in schema {:?}, of {level}", layout.schema));
+        problems.push(format!("it is in schema {}, of {level}", quoted(&layout.schema)));
         Err(refused(problems))
     }
 }
@@ -211,8 +212,8 @@ async fn no_log(conn: &mut Conn, elsewhere: &[String]) -> Result<String, LogErro
 }
 
 fn list(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    quoted.join(" and ")
+    let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+    names.join(" and ")
 }
 
 impl Catalogue {
@@ -246,7 +247,7 @@ impl Catalogue {
             (Some(what), _) | (None, Some(Err(what))) => Err(LogError::Refused { doing: DOING, what }),
             (None, None) => Err(LogError::Refused {
                 doing: DOING,
-                what: format!("there is no schema {schema:?}"),
+                what: format!("there is no schema {}", quoted(schema)),
             }),
         }
     }
@@ -270,21 +271,22 @@ impl Catalogue {
 
     /// Whether this role may read what is there, and what to grant if not.
     fn check_access(&self, schema: &str) -> Result<(), String> {
-        let Self { role, forbidden, .. } = self;
+        let forbidden = &self.forbidden;
+        let (role, schema) = (quoted(&self.role), quoted(schema));
         if !self.may_use {
             return Err(format!(
-                "role {role:?} may not use schema {schema:?}: GRANT USAGE ON SCHEMA {schema:?} TO {role:?}"
+                "role {role} may not use schema {schema}: GRANT USAGE ON SCHEMA {schema} TO {role}"
             ));
         }
         let wanted = |table: &&&Table| table.need != Need::IfReadable && forbidden.contains(table.name);
         let tables = TABLES.iter().filter(wanted);
-        let tables: Vec<String> = tables.map(|table| format!("{schema:?}.{}", table.name)).collect();
+        let tables: Vec<String> = tables.map(|table| format!("{schema}.{}", table.name)).collect();
         if tables.is_empty() {
             return Ok(());
         }
         let tables = tables.join(", ");
         Err(format!(
-            "role {role:?} may not read {tables}: GRANT SELECT ON {tables} TO {role:?}"
+            "role {role} may not read {tables}: GRANT SELECT ON {tables} TO {role}"
         ))
     }
 
