@@ -186,7 +186,12 @@ impl Standing {
     fn sentences(&self) -> Option<String> {
         let mut sentences = Vec::new();
         if !self.done.is_empty() {
-            let named = self.done.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>();
+            let named = self
+                .done
+                .iter()
+                .take(NAMED)
+                .map(String::as_str)
+                .collect::<Vec<_>>();
             let more = match self.done.len() - named.len() {
                 0 => String::new(),
                 more => format!(" and {more} more"),
@@ -234,8 +239,14 @@ mod tests {
         cancel.note_done("stream b");
         cancel.note_in_doubt("stream c");
         let told = format!("{:?}", cancel.explain(error()));
-        assert!(told.contains("committed and staying so: stream a, stream b;"), "{told}");
-        assert!(told.contains("not known whether it is committed: stream c"), "{told}");
+        assert!(
+            told.contains("committed and staying so: stream a, stream b;"),
+            "{told}"
+        );
+        assert!(
+            told.contains("not known whether it is committed: stream c"),
+            "{told}"
+        );
         cancel.note_certain();
         (0..30).for_each(|n| cancel.note_done(format!("stream {n}")));
         let told = cancel.where_it_stands().unwrap();

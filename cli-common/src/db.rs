@@ -71,8 +71,18 @@ impl fmt::Display for PostgresUrl {
             return f.write_str(&redact_url(&self.text));
         }
         // A connection string: what it says, without its password.
-        let hosts: Vec<&str> = self.settings.hosts.iter().map(|host| host.host.as_str()).collect();
-        let ports: Vec<String> = self.settings.hosts.iter().map(|host| host.port.to_string()).collect();
+        let hosts: Vec<&str> = self
+            .settings
+            .hosts
+            .iter()
+            .map(|host| host.host.as_str())
+            .collect();
+        let ports: Vec<String> = self
+            .settings
+            .hosts
+            .iter()
+            .map(|host| host.port.to_string())
+            .collect();
         write!(f, "host={} port={}", hosts.join(","), ports.join(","))?;
         if let Some(database) = &self.settings.database {
             write!(f, " dbname={database}")?;
@@ -183,11 +193,14 @@ fn is_connection_string(lower: &str) -> bool {
     const KEYWORDS: [&str; 9] = [
         "host", "hostaddr", "port", "user", "dbname", "password", "sslmode", "service", "passfile",
     ];
-    lower.split_once('=').is_some_and(|(name, _)| KEYWORDS.contains(&name.trim()))
+    lower
+        .split_once('=')
+        .is_some_and(|(name, _)| KEYWORDS.contains(&name.trim()))
         || lower.split_whitespace().skip(1).any(|word| {
-            KEYWORDS
-                .iter()
-                .any(|keyword| word.strip_prefix(keyword).is_some_and(|rest| rest.starts_with('=')))
+            KEYWORDS.iter().any(|keyword| {
+                word.strip_prefix(keyword)
+                    .is_some_and(|rest| rest.starts_with('='))
+            })
         })
 }
 
@@ -255,7 +268,8 @@ mod tests {
 
     #[test]
     fn connection_strings_are_shown_without_their_password() {
-        let target = DbTarget::parse_in("host=h password = s3cret user=me dbname=log".as_ref(), &|_| None).unwrap();
+        let target =
+            DbTarget::parse_in("host=h password = s3cret user=me dbname=log".as_ref(), &|_| None).unwrap();
         for shown in [format!("{target}"), format!("{target:?}")] {
             assert!(shown.contains("host=h port=5432 dbname=log user=me"), "{shown}");
             assert!(!shown.contains("s3cret"), "{shown}");

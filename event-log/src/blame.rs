@@ -17,14 +17,18 @@ impl Server {
         };
         let what = || told(said);
         match said.code() {
+            "40001" | "40P01" if said.message().contains("recovery") => {
+                LogError::RecoveryConflict { doing, what: what() }
+            }
             // lock_not_available, deadlock_detected
             "55P03" | "40P01" => LogError::Locked {
                 doing,
                 what: said.message().to_owned(),
             },
-            "40001" if said.message().contains("recovery") => LogError::RecoveryConflict { doing, what: what() },
             // Classes 22 (data exception: \u0000 in jsonb, say) and 23 (integrity constraint violation).
-            code if code.starts_with("22") || code.starts_with("23") => LogError::Refused { doing, what: what() },
+            code if code.starts_with("22") || code.starts_with("23") => {
+                LogError::Refused { doing, what: what() }
+            }
             _ => LogError::Postgres {
                 doing,
                 what: what(),
@@ -56,7 +60,10 @@ impl Server {
                 format!("{} answered what PostgreSQL does not: {what}", self.name()),
                 "is a PostgreSQL server there, or something between that changes what it says?",
             ),
-            other => (other.to_string(), "run the command again; if it fails again, this is a fault of the tool"),
+            other => (
+                other.to_string(),
+                "run the command again; if it fails again, this is a fault of the tool",
+            ),
         };
         LogError::Postgres {
             doing,
@@ -159,11 +166,15 @@ impl Server {
                         format!("is the server up, and does it listen at {at} (listen_addresses, port)?")
                     }
                     ErrorKind::NotFound if host.is_socket() => {
-                        format!("no server listens on a socket at {at}: is the folder right (unix_socket_directories), and the port?")
+                        format!(
+                            "no server listens on a socket at {at}: is the folder right (unix_socket_directories), and the port?"
+                        )
                     }
                     ErrorKind::PermissionDenied => format!("you may not use the socket at {at}"),
                     ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => {
-                        format!("{at} hung up without a word: is a PostgreSQL server there, and does it take TLS (sslmode)?")
+                        format!(
+                            "{at} hung up without a word: is a PostgreSQL server there, and does it take TLS (sslmode)?"
+                        )
                     }
                     _ if io.to_string().contains("lookup") => format!("is the name of the host right: {at}?"),
                     _ => format!("is the server up, and {at} the right place?"),
@@ -180,7 +191,10 @@ impl Server {
                 what.clone(),
                 format!("what answers at {at} is no PostgreSQL server: are host and port right?"),
             ),
-            other => (other.to_string(), format!("is the server up, and {at} the right place?")),
+            other => (
+                other.to_string(),
+                format!("is the server up, and {at} the right place?"),
+            ),
         }
     }
 }
@@ -203,7 +217,9 @@ fn told(said: &PgDatabaseError) -> String {
 }
 
 fn is_about_recovery(said: &PgDatabaseError) -> bool {
-    said.message().contains("recovery") || said.message().contains("read-only transaction") || said.message().contains("standby")
+    said.message().contains("recovery")
+        || said.message().contains("read-only transaction")
+        || said.message().contains("standby")
 }
 
 fn recovery() -> String {
@@ -213,7 +229,9 @@ fn recovery() -> String {
 }
 
 fn no_password(user: &str) -> String {
-    format!("no password was given for {user}: put it into ~/.pgpass, PGPASSFILE or PGPASSWORD, or into the URL")
+    format!(
+        "no password was given for {user}: put it into ~/.pgpass, PGPASSFILE or PGPASSWORD, or into the URL"
+    )
 }
 
 fn hba(message: &str, user: &str, database: &str) -> String {
@@ -240,18 +258,28 @@ fn rights(role: &str, sql: &str, said: &PgDatabaseError) -> String {
         );
     }
     let object = |kind: &str| message.strip_prefix(&format!("permission denied for {kind} "));
-    if let Some(table) = object("table").or_else(|| object("relation")).or_else(|| object("view")) {
+    if let Some(table) = object("table")
+        .or_else(|| object("relation"))
+        .or_else(|| object("view"))
+    {
         return format!("GRANT {} ON {table} TO {role}", privileges(sql));
     }
     if let Some(schema) = object("schema") {
-        let right = if sql.contains("CREATE ") { "USAGE, CREATE" } else { "USAGE" };
+        let right = if sql.contains("CREATE ") {
+            "USAGE, CREATE"
+        } else {
+            "USAGE"
+        };
         return format!("GRANT {right} ON SCHEMA {schema} TO {role}");
     }
     if let Some(database) = object("database") {
         return format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO {role}");
     }
     if message.contains("temporary tables") {
-        return format!("GRANT TEMPORARY ON DATABASE {} TO {role}", quoted(message).unwrap_or("of the log"));
+        return format!(
+            "GRANT TEMPORARY ON DATABASE {} TO {role}",
+            quoted(message).unwrap_or("of the log")
+        );
     }
     if let Some(function) = object("function") {
         return format!("GRANT EXECUTE ON FUNCTION {function} TO {role}");

@@ -111,7 +111,9 @@ fn run_when_free(
                     return Err(LogError::Cancelled { doing, what });
                 }
                 if wait.is_due() {
-                    wait.say(&format!("for another program to let go of the snapshot file ({doing})"));
+                    wait.say(&format!(
+                        "for another program to let go of the snapshot file ({doing})"
+                    ));
                 }
             }
             done => {
@@ -137,11 +139,23 @@ fn open_copy(path: &Path, cancel: &Cancel) -> Result<Conn, LogError> {
         let (file, journal) = (fs::metadata(path)?, fs::metadata(&journal)?);
         Ok((file.len(), file.modified()?, journal.len(), journal.modified()?))
     };
-    let folder = tempfile::tempdir().map_err(io)?;
+    let temporary = std::env::temp_dir();
+    let folder = tempfile::tempdir().map_err(|source| LogError::Io {
+        path: temporary,
+        source,
+    })?;
     let copy = folder.path().join("snapshot");
+    // Of a disk that is full it counts which: that of the copy.
+    let copying = |source: std::io::Error| LogError::Io {
+        path: match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => copy.clone(),
+            _ => path.to_owned(),
+        },
+        source,
+    };
     let before = state().map_err(io)?;
-    fs::copy(path, &copy).map_err(io)?;
-    fs::copy(&journal, journal_of(&copy)).map_err(io)?;
+    fs::copy(path, &copy).map_err(copying)?;
+    fs::copy(&journal, journal_of(&copy)).map_err(copying)?;
     if state().map_err(io)? != before {
         return Err(LogError::Locked {
             doing: "opening the snapshot",
@@ -177,7 +191,9 @@ impl Conn {
                 let Session { connection, watcher } = &mut **session;
                 let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
                 // Without a name for the statement: behind a pooler a connection may have one of that name already.
-                let mut rows = sqlx::query_with(sql, arguments).persistent(false).fetch(connection);
+                let mut rows = sqlx::query_with(sql, arguments)
+                    .persistent(false)
+                    .fetch(connection);
                 while let Some(row) = watcher.watch(doing, sql, rows.try_next()).await? {
                     if each(Row::Postgres(&row)).is_break() {
                         break;
@@ -210,7 +226,9 @@ impl Conn {
         let Session { connection, watcher } = &mut **session;
         let sql = both!("entries");
         let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
-        let mut rows = sqlx::query_with(sql, arguments).persistent(false).fetch(connection);
+        let mut rows = sqlx::query_with(sql, arguments)
+            .persistent(false)
+            .fetch(connection);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while let Some(row) = watcher.watch(doing, sql, rows.try_next()).await? {
             let long = LONG_COLUMNS.map(|column| {
@@ -327,7 +345,9 @@ impl Conn {
     async fn begin(&mut self, doing: &'static str, begin: &'static str) -> Result<(), LogError> {
         self.run(doing, begin).await?;
         let backend = self
-            .query_one(doing, postgres!("backend"), &[], |row| Columns::new(row).int("pid"))
+            .query_one(doing, postgres!("backend"), &[], |row| {
+                Columns::new(row).int("pid")
+            })
             .await?;
         let mut settings = Vec::new();
         if let Conn::Postgres(session) = self {
@@ -335,8 +355,13 @@ impl Conn {
             settings.clone_from(&session.watcher.server.settings().session);
         }
         for (name, value) in settings {
-            self.query_one(doing, postgres!("set_option"), &[name.into(), value.into()], |_| ())
-                .await?;
+            self.query_one(
+                doing,
+                postgres!("set_option"),
+                &[name.into(), value.into()],
+                |_| (),
+            )
+            .await?;
         }
         self.run(doing, postgres!("session")).await
     }

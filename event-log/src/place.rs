@@ -116,7 +116,10 @@ impl Place {
         Some(if replay.paused {
             format!(
                 "what WAL has beyond {}: {whose} in recovery and its replay paused{pending}",
-                replay.replayed_lsn.as_deref().unwrap_or("the last replayed record")
+                replay
+                    .replayed_lsn
+                    .as_deref()
+                    .unwrap_or("the last replayed record")
             )
         } else {
             format!(
@@ -239,7 +242,9 @@ pub(crate) async fn server_place(conn: &mut Conn) -> Result<ServerPlace, LogErro
                 })
             })
             .await?;
-        let replay = replay.unwrap_or_else(|| Err("no answer".into())).map_err(not_understood)?;
+        let replay = replay
+            .unwrap_or_else(|| Err("no answer".into()))
+            .map_err(not_understood)?;
         place.mode = match replay.received_lsn {
             Some(_) => ServerMode::Standby,
             None => ServerMode::Recovery,

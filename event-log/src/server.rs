@@ -51,7 +51,9 @@ impl Host {
             Some(_) => options.socket(&settings.host),
             None => options.host(&settings.host),
         };
-        options = options.port(settings.port).password(settings.password.as_deref().unwrap_or(""));
+        options = options
+            .port(settings.port)
+            .password(settings.password.as_deref().unwrap_or(""));
         if let Some(user) = &all.user {
             options = options.username(user);
         }
@@ -116,7 +118,11 @@ impl Server {
         let settings = Arc::new(url.settings().clone());
         Self {
             target: url.to_string(),
-            hosts: settings.hosts.iter().map(|host| Host::new(host, &settings)).collect(),
+            hosts: settings
+                .hosts
+                .iter()
+                .map(|host| Host::new(host, &settings))
+                .collect(),
             settings,
         }
     }
@@ -237,7 +243,10 @@ impl Server {
             .await
             .map_err(|e| failed(&e))?;
         // Text, as all that comes without being prepared.
-        let of = |column: usize| row.try_get_unchecked::<String, _>(column).is_ok_and(|text| text == "1");
+        let of = |column: usize| {
+            row.try_get_unchecked::<String, _>(column)
+                .is_ok_and(|text| text == "1")
+        };
         let (in_recovery, read_only) = (of(0), of(1));
         let is_wanted = match wanted {
             TargetServer::Any | TargetServer::PreferStandby => true,

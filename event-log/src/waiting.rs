@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cli_common::{Cancel, Wait};
+use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 
 use crate::error::LogError;
@@ -77,7 +78,7 @@ impl Watcher {
             return answer.map_err(|e| self.server.blame(doing, sql, e));
         }
         let mut wait = Wait::begin();
-        let mut asking: Option<Pin<Box<dyn Future<Output = Result<Waiting, LogError>> + '_>>> = None;
+        let mut asking: Option<LocalBoxFuture<'_, Result<Waiting, LogError>>> = None;
         loop {
             if self.cancel.is_cancelled() {
                 return self.interrupt(doing, sql, answer).await;
@@ -137,7 +138,11 @@ impl Watcher {
     async fn ask_about(&self, backend: i64) -> Result<Waiting, LogError> {
         let rows = self
             .server
-            .ask("asking what is waited for", postgres!("waiting"), &[Value::Int(backend)])
+            .ask(
+                "asking what is waited for",
+                postgres!("waiting"),
+                &[Value::Int(backend)],
+            )
             .await?;
         let (mut waiting, mut holders) = (Waiting::Unknown, Vec::new());
         for row in &rows {
@@ -176,7 +181,9 @@ impl Watcher {
         }
         let asked = async {
             match self.backend {
-                Some(backend) => tokio::time::timeout(CANCELLING, self.cancel_backend(backend)).await.ok(),
+                Some(backend) => tokio::time::timeout(CANCELLING, self.cancel_backend(backend))
+                    .await
+                    .ok(),
                 None => None,
             }
         };
@@ -201,7 +208,11 @@ impl Watcher {
     async fn cancel_backend(&self, backend: i64) -> Result<(), LogError> {
         let rows = self
             .server
-            .ask("cancelling the statement", postgres!("cancel_backend"), &[Value::Int(backend)])
+            .ask(
+                "cancelling the statement",
+                postgres!("cancel_backend"),
+                &[Value::Int(backend)],
+            )
             .await?;
         for row in &rows {
             if let Ok(Some("SyncRep")) = Columns::new(Row::Postgres(row)).optional_text("wait_event") {
@@ -219,7 +230,10 @@ impl Watcher {
 
 fn read_waiting(row: Row<'_>) -> Result<(Waiting, Option<String>), String> {
     let mut c = Columns::new(row);
-    let event = (c.optional_text("wait_event_type")?, c.optional_text("wait_event")?);
+    let event = (
+        c.optional_text("wait_event_type")?,
+        c.optional_text("wait_event")?,
+    );
     let standbys = c.text("standbys")?;
     let waiting = match event {
         (_, Some("SyncRep")) => Waiting::SyncRep(format!("'{standbys}'")),

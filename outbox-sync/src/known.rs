@@ -20,10 +20,7 @@ pub struct KnownLog {
 }
 
 enum Inner {
-    Database {
-        runtime: Runtime,
-        view: Box<View>,
-    },
+    Database { runtime: Runtime, view: Box<View> },
     Export(ExportedLog),
 }
 

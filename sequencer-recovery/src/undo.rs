@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
 use event_log::{
-    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Place, Renumbered, Repair,
+    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Place, Renumbered,
+    Repair,
 };
 use serde::Serialize;
 use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};

@@ -62,6 +62,15 @@ impl Running {
         }
     }
 
+    /// What was said until now.
+    fn hear(&mut self) -> &str {
+        for line in self.lines.try_iter() {
+            self.heard.push_str(&line);
+            self.heard.push('\n');
+        }
+        &self.heard
+    }
+
     fn signal(&self, name: &str) {
         signal(name, i64::from(self.child.id()));
     }
@@ -87,7 +96,9 @@ impl Running {
 }
 
 fn signal(name: &str, pid: i64) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
     assert!(status.unwrap().success());
 }
 
@@ -155,7 +166,9 @@ fn rows_that_a_policy_hides_are_an_error_and_never_missing() {
     run(["gaps", "--db", &url]).expect(8).says(&words);
     let out = data.path("hidden");
     for command in ["snapshot", "plan", "export"] {
-        run([command, "--db", &url, "--out", &text(&out)]).expect(8).says(&words);
+        run([command, "--db", &url, "--out", &text(&out)])
+            .expect(8)
+            .says(&words);
         assert!(!out.exists(), "{command}");
     }
     db.execute("ALTER ROLE operator BYPASSRLS");
@@ -174,7 +187,7 @@ fn defaults_of_role_and_database_change_nothing() {
     };
     let (db, path) = planned(&server, &data, "defaults");
     let before = content(&audit(&db.arg(), &data).expect(4));
-    for setting in [
+    let settings = [
         "default_transaction_isolation = 'serializable'",
         "default_transaction_read_only = on",
         "default_transaction_deferrable = on",
@@ -190,13 +203,14 @@ fn defaults_of_role_and_database_change_nothing() {
         "standard_conforming_strings = off",
         "transform_null_equals = on",
         "synchronous_commit = off",
-    ] {
-        db.execute(&format!("ALTER ROLE postgres SET {setting}"));
-    }
+    ];
+    // At once: the next session could not write any more.
+    let all = settings.map(|setting| format!("ALTER ROLE postgres SET {setting}"));
+    db.execute(&all.join("; "));
     assert_eq!(content(&audit(&db.arg(), &data).expect(4)), before);
     apply(&db, &path, &[]).expect(5);
     let repaired = audit(&db.arg(), &data).json();
-    assert_eq!(repaired["totals"]["events"], 704 - 0 * 1);
+    assert_eq!(repaired["totals"]["events"], 704);
 }
 
 #[test]
@@ -207,8 +221,14 @@ fn every_report_says_where_it_was() {
     let db = server.load("places", &data.dir.join("recovered.copy.sql"));
     let place = audit(&db.arg(), &data).json()["place"].clone();
     assert_eq!(place["kind"], "postgres");
-    assert_eq!((&place["database"], &place["role"]), (&"places".into(), &"postgres".into()));
-    assert_eq!((&place["mode"], &place["schema"]), (&"primary".into(), &"public".into()));
+    assert_eq!(
+        (&place["database"], &place["role"]),
+        (&"places".into(), &"postgres".into())
+    );
+    assert_eq!(
+        (&place["mode"], &place["schema"]),
+        (&"primary".into(), &"public".into())
+    );
     let identifier = query(&db.arg(), "SELECT system_identifier FROM pg_control_system()");
     assert_eq!(place["system_identifier"], identifier);
     assert_eq!(place["timeline"], 1);
@@ -224,7 +244,9 @@ fn every_report_says_where_it_was() {
         let table = run([command, "--db", &db.arg()]).stdout;
         let first = table.lines().next().unwrap();
         assert!(
-            first.starts_with("Log: PostgreSQL ") && first.contains(&identifier) && first.contains("primary, timeline 1"),
+            first.starts_with("Log: PostgreSQL ")
+                && first.contains(&identifier)
+                && first.contains("primary, timeline 1"),
             "{first}"
         );
         let lines = run([command, "--db", &file.arg(), "--format", "ndjson"]).stdout;
@@ -249,21 +271,30 @@ fn on_a_server_that_still_replays_nothing_is_called_lost_for_good() {
     assert_eq!(report["place"]["recovery"]["paused"], false);
     let reserved = |report: &serde_json::Value, words: &str| {
         let all = report["not_checked"].as_array().unwrap();
-        assert!(all.iter().any(|what| what.as_str().unwrap().contains(words)), "{all:?}");
+        assert!(
+            all.iter().any(|what| what.as_str().unwrap().contains(words)),
+            "{all:?}"
+        );
     };
     reserved(&report, "still replaying");
     let followed = Db::Postgres(url.clone());
     let early = data.path("early.plan");
-    plan(&followed, &early, &data.witnesses())
-        .expect(8)
-        .says(&["still replays WAL", "pg_promote", "--while-replaying"]);
+    plan(&followed, &early, &data.witnesses()).expect(8).says(&[
+        "still replays WAL",
+        "pg_promote",
+        "--while-replaying",
+    ]);
     assert!(!early.exists());
     let mut more = data.witnesses();
     more.push("--while-replaying".into());
     plan(&followed, &early, &more).expect(4);
     // Such a plan is applied only when told, wherever that is; and a server in recovery takes no writes.
-    apply(&db, &early, &[]).expect(8).says(&["still", "--while-replaying"]);
-    apply(&followed, &path, &[]).expect(8).says(&["still replays WAL"]);
+    apply(&db, &early, &[])
+        .expect(8)
+        .says(&["still", "--while-replaying"]);
+    apply(&followed, &path, &[])
+        .expect(8)
+        .says(&["still replays WAL"]);
 
     // A snapshot of it says the same.
     let file = followed.snapshot(data.path("replaying.db"));
@@ -271,7 +302,7 @@ fn on_a_server_that_still_replays_nothing_is_called_lost_for_good() {
     reserved(&report, "still replaying");
     plan(&file, &data.path("file.plan"), &data.witnesses()).expect(8);
 
-    let _ = query(&url, "SELECT pg_wal_replay_pause()");
+    let _ = query(&standby.url(), "SELECT pg_wal_replay_pause()");
     let deadline = Instant::now() + PATIENCE;
     while audit(&url, &data).json()["place"]["recovery"]["paused"] == false {
         assert!(Instant::now() < deadline);
@@ -282,7 +313,8 @@ fn on_a_server_that_still_replays_nothing_is_called_lost_for_good() {
         .expect(8)
         .says(&["in recovery", "promote"]);
     // Once it is promoted the plan is applied there.
-    let _ = query(&url, "SELECT pg_wal_replay_resume(); SELECT pg_promote()");
+    let _ = query(&standby.url(), "SELECT pg_wal_replay_resume()");
+    let _ = query(&standby.url(), "SELECT pg_promote()");
     apply(&followed, &path, &[]).expect(5);
     assert_eq!(audit(&url, &data).json()["place"]["mode"], "primary");
 }
@@ -293,19 +325,29 @@ fn a_conflict_with_recovery_is_tried_again() {
         return;
     };
     let db = server.load("conflicts", &data.dir.join("recovered.copy.sql"));
-    let standby = server.0.standby(&["max_standby_streaming_delay=0", "max_standby_archive_delay=0"]);
+    let standby = server
+        .0
+        .standby(&["max_standby_streaming_delay=0", "max_standby_archive_delay=0"]);
     let url = standby.database_url("conflicts");
-    // The audit's own lock on a table is what replaying meets: a session in the way of it is cancelled.
-    let mut running = Running::start(&args(["audit", "--db", &url], &data.witnesses()));
-    let deadline = Instant::now() + PATIENCE;
-    while running.child.try_wait().unwrap().is_none() && Instant::now() < deadline {
-        db.execute("ALTER TABLE ves_events SET (fillfactor = 90); ALTER TABLE ves_events RESET (fillfactor)");
-        if running.lines.try_iter().any(|line| line.contains("beginning again")) {
-            break;
+    // What the primary does to a table that a reading transaction has looked at must be replayed at once: the standby
+    // cancels the reading.
+    for _ in 0..50 {
+        let mut running = Running::start(&args(["audit", "--db", &url], &data.witnesses()));
+        let mut again = false;
+        while !again && running.child.try_wait().unwrap().is_none() {
+            db.execute(
+                "ALTER TABLE ves_events SET (fillfactor = 90); ALTER TABLE ves_events RESET (fillfactor)",
+            );
+            again = running.hear().contains("beginning again");
+        }
+        let (code, heard) = running.end();
+        if heard.contains("beginning again") {
+            assert!(heard.contains("recovery"), "{heard}");
+            assert_eq!(code, 4, "{heard}");
+            return;
         }
     }
-    let (code, heard) = running.end();
-    assert_eq!(code, 4, "{heard}");
+    panic!("no conflict in fifty attempts");
 }
 
 #[test]
@@ -323,7 +365,7 @@ fn through_a_pooler_that_gives_each_transaction_another_connection_everything_wo
         let pooler = PgBouncer::start(&server.0, mode);
         let pooled = Db::Postgres(pooler.database_url(&name));
         assert_eq!(content(&audit(&pooled.arg(), &data).expect(4)), direct);
-        run(["gaps", "--db", &pooled.arg()]).expect(4);
+        run(["gaps", "--db", &pooled.arg()]).expect(0);
         run(["counters", "--db", &pooled.arg()]).expect(0);
         let export = data.path(&format!("{name}.ndjson"));
         run(["export", "--db", &pooled.arg(), "--out", &text(&export)]).expect(0);
@@ -335,7 +377,10 @@ fn through_a_pooler_that_gives_each_transaction_another_connection_everything_wo
         let with_options = Db::Postgres(format!("{}{options}", pooled.arg()));
         apply(&with_options, &path, &["--undo", &text(&bundle)]).expect(5);
         run(["undo", &text(&bundle), "--db", &pooled.arg()]).expect(1);
-        assert_eq!(content(&audit(&pooled.arg(), &data)).get("streams"), direct.get("streams"));
+        assert_eq!(
+            content(&audit(&pooled.arg(), &data)).get("streams"),
+            direct.get("streams")
+        );
     }
 }
 
@@ -353,8 +398,12 @@ fn a_pooler_that_pools_by_statement_is_named() {
         .expect(8)
         .says(&["pooler", "pool_mode", "connect to the server itself"]);
     // One that has no such user says so itself.
-    let stranger = pooler.database_url("statements").replace("postgres@", "stranger@");
-    run(["gaps", "--db", &stranger]).expect(8).says(&["pooler", "stranger"]);
+    let stranger = pooler
+        .database_url("statements")
+        .replace("postgres@", "stranger@");
+    run(["gaps", "--db", &stranger])
+        .expect(8)
+        .says(&["pooler", "stranger"]);
 }
 
 #[test]
@@ -371,14 +420,22 @@ fn a_lock_is_told_and_the_first_interrupt_ends_the_wait() {
         &db.arg(),
         &format!("SELECT 1 FROM ves_sequence_counters WHERE store_id = '{last}' FOR UPDATE"),
     );
-    let arguments = args(["apply", &text(&path), "--db", &db.arg(), "--lock-timeout", "600"], &[]);
+    let arguments = args(
+        ["apply", &text(&path), "--db", &db.arg(), "--lock-timeout", "600"],
+        &[],
+    );
     let mut running = Running::start(&arguments);
     let line = running.wait_for("for a lock");
     let pid = query(
         &db.arg(),
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'somebody-else'",
     );
-    for words in [&format!("pid {pid}"), "somebody-else", "user postgres", "in a transaction since 20"] {
+    for words in [
+        &format!("pid {pid}"),
+        "somebody-else",
+        "user postgres",
+        "in a transaction since 20",
+    ] {
         assert!(line.contains(words), "{line}");
     }
     // And again, later.
@@ -387,11 +444,15 @@ fn a_lock_is_told_and_the_first_interrupt_ends_the_wait() {
     let (code, heard) = running.end();
     assert_eq!(code, 32, "{heard}");
     assert!(heard.contains("committed and staying so: stream"), "{heard}");
-    let told = heard.lines().find(|line| line.contains("committed and staying so")).unwrap();
+    let told = heard
+        .lines()
+        .find(|line| line.contains("committed and staying so"))
+        .unwrap();
     assert_eq!(told.matches("stream ").count(), 3, "{told}");
     assert!(!told.contains(&last), "{told}");
     // Nobody works on for us on the server, and nothing of the last stream is there.
-    let still = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ves-toolkit' AND state = 'active'";
+    let still =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ves-toolkit' AND state = 'active'";
     assert_eq!(query(&db.arg(), still), "0");
     drop(holder);
     apply(&db, &path, &[]).expect(5);
@@ -404,23 +465,26 @@ fn an_absent_synchronous_standby_is_told_and_a_commit_is_called_committed() {
     };
     let (db, path) = planned(&server, &data, "synchronous");
     db.execute("ALTER ROLE postgres SET synchronous_commit = on");
-    let _ = query(&server.0.url(), "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    let _ = query(
+        &server.0.url(),
+        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+    );
     let _ = query(&server.0.url(), "SELECT pg_reload_conf()");
     let mut running = Running::start(&args(["apply", &text(&path), "--db", &db.arg()], &[]));
     let line = running.wait_for("synchronous standby");
-    assert!(line.contains("'nobody'") && line.contains("committed on this server already"), "{line}");
+    assert!(
+        line.contains("'nobody'") && line.contains("committed on this server already"),
+        "{line}"
+    );
     running.signal("INT");
     let (code, heard) = running.end();
     assert_eq!(code, 32, "{heard}");
     assert!(
-        heard.contains("committed and staying so: stream") && heard.contains("standbys have not confirmed it"),
+        heard.contains("committed and staying so: stream")
+            && heard.contains("standbys have not confirmed it"),
         "{heard}"
     );
     // It is there, as was said.
-    let _ = query(
-        &server.0.url(),
-        "SET synchronous_commit = local; SELECT 1",
-    );
     let journal = query(&db.arg(), "SELECT count(*) FROM sequencer_recovery.journal");
     assert_eq!(journal, "1");
 }
@@ -439,7 +503,10 @@ fn a_second_interrupt_ends_at_once_and_says_where_things_stand() {
         &db.arg(),
         &format!("SELECT 1 FROM ves_sequence_counters WHERE store_id = '{last}' FOR UPDATE"),
     );
-    let arguments = args(["apply", &text(&path), "--db", &db.arg(), "--lock-timeout", "600"], &[]);
+    let arguments = args(
+        ["apply", &text(&path), "--db", &db.arg(), "--lock-timeout", "600"],
+        &[],
+    );
     let mut running = Running::start(&arguments);
     running.wait_for("for a lock");
     // A server that does nothing any more, not even cancel.
@@ -455,5 +522,8 @@ fn a_second_interrupt_ends_at_once_and_says_where_things_stand() {
     let (code, heard) = running.end();
     signal("CONT", backend);
     assert_eq!(code, 32, "{heard}");
-    assert!(heard.contains("ended at once") && heard.contains("committed and staying so: stream"), "{heard}");
+    assert!(
+        heard.contains("ended at once") && heard.contains("committed and staying so: stream"),
+        "{heard}"
+    );
 }

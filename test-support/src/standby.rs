@@ -10,10 +10,21 @@ impl ScratchPostgres {
     /// If it cannot be made or does not start.
     #[must_use]
     pub fn standby(&self, settings: &[&'static str]) -> Self {
-        let mut cluster = Self::prepare(["fsync=off", "hot_standby=on"].iter().chain(settings).copied().collect());
+        let mut cluster = Self::prepare(
+            ["fsync=off", "hot_standby=on"]
+                .iter()
+                .chain(settings)
+                .copied()
+                .collect(),
+        );
         let output = cluster
             .program("pg_basebackup")
-            .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf", "--wal-method=stream"])
+            .args([
+                "--host=127.0.0.1",
+                "--username=postgres",
+                "--write-recovery-conf",
+                "--wal-method=stream",
+            ])
             .args(["--checkpoint=fast", "--no-sync", "--port"])
             .arg(self.port().to_string())
             .arg("--pgdata")

@@ -78,7 +78,9 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let (cut, counts, place) = again(&cancel, || {
         let mut source = open_db(&target, &scope, &cancel)?;
         let cut = match (&args.streams[..], &args.range) {
-            ([stream], Some(range)) => cut_batches(&mut source, stream, range, &anchors).map_err(cli_error)?,
+            ([stream], Some(range)) => {
+                cut_batches(&mut source, stream, range, &anchors).map_err(cli_error)?
+            }
             _ => CutBatches::default(),
         };
         let counts = write_bundle(
@@ -124,7 +126,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         let path = args.out.display().to_string();
         out.line(&format!(
             "{}: {} stream(s), {} event(s), {} commitment(s), {} key(s), {size} bytes{}",
-            cli_common::escape_controls(&path),
+            path,
             counts.streams,
             counts.events,
             counts.commitments,

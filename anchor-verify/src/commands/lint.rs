@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use anchor_verify::AnchorsFile;
 use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
-use cli_common::{
-    Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again, escape_controls,
-};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again};
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
 
@@ -90,7 +88,9 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         None => None,
     };
     let mut report = lint(&file, log.as_ref());
-    report.not_checked.extend(place.as_ref().and_then(Place::reservation));
+    report
+        .not_checked
+        .extend(place.as_ref().and_then(Place::reservation));
     for row in &unreadable {
         CliError::input(row.clone()).report(global);
         status |= ExitStatus::FAILED;
@@ -160,20 +160,14 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 }
 
 /// The commitments of a log, and the rows that could not be read.
-fn commitments(
-    target: &DbTarget,
-    cancel: &Cancel,
-) -> Result<(LogCommitments, Vec<String>, Place), LogError> {
+fn commitments(target: &DbTarget, cancel: &Cancel) -> Result<(LogCommitments, Vec<String>, Place), LogError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| LogError::Io {
         path: target.to_string().into(),
         source,
     })?;
     runtime.block_on(async {
-        let options = OpenOptions {
-            cancel: cancel.clone(),
-            ..OpenOptions::default()
-        };
+        let options = OpenOptions::stopped_by(cancel);
         let log = Log::open_with(target, &options).await?;
         let mut view = log.view().await?;
         let streams = view.streams(&StreamFilter::default()).await?;
@@ -222,7 +216,7 @@ fn print_table(
         report.anchors, report.batches, report.streams, report.chained
     ))?;
     for what in &report.not_checked {
-        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+        out.line(&format!("NOT CHECKED: {what}"))?;
     }
     Ok(())
 }

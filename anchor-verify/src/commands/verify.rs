@@ -10,16 +10,15 @@ use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
 use anchor_verify::{AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport};
 use clap::Args;
 use cli_common::{
-    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, escape_controls,
-    stderr_progress,
+    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
 };
 use event_log::Scope;
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
 use super::{
-    cancel_on_signals, chain, cli_error, merge_anchors, open_db, print_not_checked, print_place, read_anchors,
-    read_public_key, write_lines,
+    cancel_on_signals, chain, cli_error, merge_anchors, open_db, print_not_checked, print_place,
+    read_anchors, read_public_key, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -124,9 +123,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     };
     let progress = stderr_progress(global);
     let mut report = again(&cancel, || match (&mut source, &log) {
-        (Some(source), _) => {
-            verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error)
-        }
+        (Some(source), _) => verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error),
         (None, Some((target, scope))) => {
             let mut source = open_db(target, scope, &cancel)?;
             verify(&mut source, &input, progress.as_ref(), &cancel).map_err(cli_error)
@@ -223,7 +220,12 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
     struct Where<'a> {
         place: &'a event_log::Place,
     }
-    write_lines(out, SCHEMA, "place", report.place.as_ref().map(|place| Where { place }))?;
+    write_lines(
+        out,
+        SCHEMA,
+        "place",
+        report.place.as_ref().map(|place| Where { place }),
+    )?;
     write_lines(out, SCHEMA, "stream", &report.streams)?;
     write_lines(out, SCHEMA, "unit", &report.units)?;
     write_lines(out, SCHEMA, "problem", &report.problems)?;
@@ -300,11 +302,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
         out.line("")?;
         out.line("PROBLEMS OF THE INPUT")?;
         for problem in report.problems.iter().take(SHOWN) {
-            out.line(&format!(
-                "  {:<20} {}",
-                problem.code,
-                escape_controls(&problem.what)
-            ))?;
+            out.line(&format!("  {:<20} {}", problem.code, problem.what))?;
         }
         if report.problems.len() > SHOWN {
             out.line(&format!("  and {} more", report.problems.len() - SHOWN))?;
@@ -348,11 +346,7 @@ fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Resu
     for failure in &unit.failures {
         let place = failure.sequence.map_or(String::new(), |n| format!("event {n}: "));
         let id = failure.event_id.map_or(String::new(), |id| format!(" ({id})"));
-        out.line(&format!(
-            "    {:<20} {place}{}{id}",
-            failure.code,
-            escape_controls(&failure.what)
-        ))?;
+        out.line(&format!("    {:<20} {place}{}{id}", failure.code, failure.what))?;
     }
     let more = unit.failure_count - unit.failures.len() as u64;
     if more > 0 {
@@ -366,7 +360,7 @@ fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Resu
             } else {
                 format!(" (event {})", places.join(", "))
             };
-            out.line(&format!("    {}{places}", escape_controls(&skipped.what)))?;
+            out.line(&format!("    {}{places}", skipped.what))?;
         }
     }
     Ok(())

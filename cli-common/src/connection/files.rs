@@ -25,7 +25,11 @@ pub(super) fn service(
     environment: Environment<'_>,
 ) -> Result<Vec<(String, String)>, CliError> {
     let own = given
-        .or_else(|| environment("PGSERVICEFILE").filter(|path| !path.is_empty()).map(PathBuf::from))
+        .or_else(|| {
+            environment("PGSERVICEFILE")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        })
         .or_else(|| home(environment, ".pg_service.conf"));
     let system = environment("PGSYSCONFDIR").map(|folder| PathBuf::from(folder).join("pg_service.conf"));
     let files: Vec<PathBuf> = own
@@ -35,7 +39,8 @@ pub(super) fn service(
         .collect();
     for path in files.iter().filter(|path| path.exists()) {
         let text = read(path).map_err(|e| {
-            CliError::input(format!("{}: {e}", path.display())).with_hint("is it a file of services that you may read?")
+            CliError::input(format!("{}: {e}", path.display()))
+                .with_hint("is it a file of services that you may read?")
         })?;
         if let Some(found) = section(&text, name) {
             return found.map_err(|line| {
@@ -46,8 +51,10 @@ pub(super) fn service(
     }
     let looked: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
     Err(
-        CliError::usage(format!("no file of services has the service {name:?}"))
-            .with_hint(format!("looked for in {}; PGSERVICEFILE names another", looked.join(", "))),
+        CliError::usage(format!("no file of services has the service {name:?}")).with_hint(format!(
+            "looked for in {}; PGSERVICEFILE names another",
+            looked.join(", ")
+        )),
     )
 }
 
@@ -79,7 +86,12 @@ fn section(text: &str, name: &str) -> Option<Result<Vec<(String, String)>, usize
 }
 
 /// The password for a server, as the first line of a password file that fits says.
-pub(super) fn password(path: &Path, host: &HostSettings, database: Option<&str>, user: &str) -> Option<String> {
+pub(super) fn password(
+    path: &Path,
+    host: &HostSettings,
+    database: Option<&str>,
+    user: &str,
+) -> Option<String> {
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() {
         return None;
@@ -99,15 +111,17 @@ pub(super) fn password(path: &Path, host: &HostSettings, database: Option<&str>,
     let port = host.port.to_string();
     let fits = |field: &str, value: &str| field == "*" || field == value;
     let is_socket = host.host.starts_with('/');
-    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let [at, its_port, its_database, its_user, password] = fields(line)?;
-        let host = fits(&at, &host.host) || (is_socket && at == "localhost");
-        let fits = host
-            && fits(&its_port, &port)
-            && fits(&its_database, database.unwrap_or(user))
-            && fits(&its_user, user);
-        fits.then_some(password).filter(|password| !password.is_empty())
-    })
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| {
+            let [at, its_port, its_database, its_user, password] = fields(line)?;
+            let host = fits(&at, &host.host) || (is_socket && at == "localhost");
+            let fits = host
+                && fits(&its_port, &port)
+                && fits(&its_database, database.unwrap_or(user))
+                && fits(&its_user, user);
+            fits.then_some(password).filter(|password| !password.is_empty())
+        })
 }
 
 /// The five fields of a line: between colons, of which one after a backslash counts as itself.

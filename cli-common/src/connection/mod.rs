@@ -266,12 +266,12 @@ impl ConnectionSettings {
             }
         }
         note_password(&all, &mut password_from, "PGPASSWORD");
-        Self::resolve(&all, password_from, raw_character, environment)
+        Self::resolve(&all, password_from.as_deref(), raw_character, environment)
     }
 
     fn resolve(
         all: &Parameters,
-        password_from: Option<String>,
+        password_from: Option<&str>,
         raw_character: Option<char>,
         environment: Environment<'_>,
     ) -> Result<Self, CliError> {
@@ -284,10 +284,12 @@ impl ConnectionSettings {
         });
         let database = of("dbname").or_else(|| user.clone());
         let mut hosts = hosts(all)?;
-        let passfile = of("passfile").map(PathBuf::from).or_else(|| files::home(environment, ".pgpass"));
+        let passfile = of("passfile")
+            .map(PathBuf::from)
+            .or_else(|| files::home(environment, ".pgpass"));
         for host in &mut hosts {
             host.password = of("password");
-            host.password_from.clone_from(&password_from);
+            host.password_from = password_from.map(str::to_owned);
             if host.password.is_none()
                 && let (Some(path), Some(user)) = (&passfile, &user)
                 && let Some(password) = files::password(path, host, database.as_deref(), user)
@@ -313,12 +315,23 @@ impl ConnectionSettings {
                     .parse()
                     .map_err(|_| usage("connect_timeout is not a number of seconds", "give whole seconds"))?;
                 // Libpq never waits less than two seconds, and for ever if there is nothing to count.
-                u64::try_from(seconds).ok().filter(|s| *s > 0).map(|s| Duration::from_secs(s.max(2)))
+                u64::try_from(seconds)
+                    .ok()
+                    .filter(|s| *s > 0)
+                    .map(|s| Duration::from_secs(s.max(2)))
             }
         };
         let ssl_mode = of("sslmode");
         if let Some(mode) = &ssl_mode
-            && !["disable", "allow", "prefer", "require", "verify-ca", "verify-full"].contains(&mode.as_str())
+            && ![
+                "disable",
+                "allow",
+                "prefer",
+                "require",
+                "verify-ca",
+                "verify-full",
+            ]
+            .contains(&mode.as_str())
         {
             return Err(usage(
                 "sslmode is none of the modes",
@@ -365,9 +378,15 @@ fn take(all: &mut Parameters, name: String, value: String) {
         Some((_, name)) => (*name).to_owned(),
         None => name,
     };
-    if let Some(setting) = name.strip_prefix("options[").and_then(|rest| rest.strip_suffix(']')) {
+    if let Some(setting) = name
+        .strip_prefix("options[")
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
         let options = all.entry("options".into()).or_default();
-        options.push_str(&format!(" -c {setting}={}", value.replace('\\', "\\\\").replace(' ', "\\ ")));
+        options.push_str(&format!(
+            " -c {setting}={}",
+            value.replace('\\', "\\\\").replace(' ', "\\ ")
+        ));
     } else if name == "ssl" {
         if value == "true" {
             all.insert("sslmode".into(), "require".into());

@@ -18,10 +18,18 @@ fn places(settings: &ConnectionSettings) -> Vec<String> {
 
 #[test]
 fn a_url_is_read_as_libpq_reads_it() {
-    let all = url("postgresql://me:p%40ss%2F@a:1,[::1]:2,c/log?target_session_attrs=read-write&connect_timeout=7");
+    let all =
+        url("postgresql://me:p%40ss%2F@a:1,[::1]:2,c/log?target_session_attrs=read-write&connect_timeout=7");
     assert_eq!(places(&all), ["a:1", "::1:2", "c:5432"]);
-    assert_eq!((all.user.as_deref(), all.database.as_deref()), (Some("me"), Some("log")));
-    assert!(all.hosts.iter().all(|host| host.password.as_deref() == Some("p@ss/")));
+    assert_eq!(
+        (all.user.as_deref(), all.database.as_deref()),
+        (Some("me"), Some("log"))
+    );
+    assert!(
+        all.hosts
+            .iter()
+            .all(|host| host.password.as_deref() == Some("p@ss/"))
+    );
     assert_eq!(all.target, TargetServer::ReadWrite);
     assert_eq!(all.connect_timeout, Some(Duration::from_secs(7)));
     assert_eq!(url("postgres://h/d?connect_timeout=0").connect_timeout, None);
@@ -43,15 +51,27 @@ fn a_url_is_read_as_libpq_reads_it() {
     let of_system = ConnectionSettings::of_url("postgres://h", &environment).unwrap();
     assert_eq!(of_system.database.as_deref(), Some("os"));
     // What other programs write.
-    assert_eq!(url("postgres://h/d?ssl-mode=require").ssl_mode.as_deref(), Some("require"));
-    assert_eq!(url("postgres://h/d?ssl=true").ssl_mode.as_deref(), Some("require"));
+    assert_eq!(
+        url("postgres://h/d?ssl-mode=require").ssl_mode.as_deref(),
+        Some("require")
+    );
+    assert_eq!(
+        url("postgres://h/d?ssl=true").ssl_mode.as_deref(),
+        Some("require")
+    );
 }
 
 #[test]
 fn options_become_settings_of_the_session() {
-    let both = "postgres://h/d?options=-csearch_path%3Dx%5C%20y%20--work-mem%3D1MB%20-c%20a.b%3Dc&options[role]=z";
+    let both =
+        "postgres://h/d?options=-csearch_path%3Dx%5C%20y%20--work-mem%3D1MB%20-c%20a.b%3Dc&options[role]=z";
     let settings = url(both).session;
-    let expected = [("search_path", "x y"), ("work_mem", "1MB"), ("a.b", "c"), ("role", "z")];
+    let expected = [
+        ("search_path", "x y"),
+        ("work_mem", "1MB"),
+        ("a.b", "c"),
+        ("role", "z"),
+    ];
     let shown: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     assert_eq!(shown, expected);
     assert!(ConnectionSettings::of_url("postgres://h/d?options=-d%205", &nothing).is_err());
@@ -59,11 +79,27 @@ fn options_become_settings_of_the_session() {
 
 #[test]
 fn an_unescaped_character_is_answered_without_the_password() {
-    for secret in ["s3@cret", "s3/cret", "12/s3cret", "s3?cret", "s3cret%zz", "s3cret%", "s3@/?#cret", "s3cret%00"] {
-        let error = ConnectionSettings::of_url(&format!("postgres://me:{secret}@db/log"), &nothing).unwrap_err();
+    for secret in [
+        "s3@cret",
+        "s3/cret",
+        "12/s3cret",
+        "s3?cret",
+        "s3cret%zz",
+        "s3cret%",
+        "s3@/?#cret",
+        "s3cret%00",
+    ] {
+        let error =
+            ConnectionSettings::of_url(&format!("postgres://me:{secret}@db/log"), &nothing).unwrap_err();
         let shown = format!("{error:?}");
-        assert!(error.hint().unwrap().contains("percent-encode"), "{secret}: {shown}");
-        assert!(!shown.contains("s3") && !shown.contains("cret"), "{secret}: {shown}");
+        assert!(
+            error.hint().unwrap().contains("percent-encode"),
+            "{secret}: {shown}"
+        );
+        assert!(
+            !shown.contains("s3") && !shown.contains("cret"),
+            "{secret}: {shown}"
+        );
         assert_eq!(error.kind(), crate::ErrorKind::Usage);
     }
     // Libpq reads these as they are, others do not.
@@ -72,7 +108,12 @@ fn an_unescaped_character_is_answered_without_the_password() {
         assert_eq!(settings.hosts[0].password.as_deref(), Some(secret));
         assert_eq!(settings.raw_character, Some(character));
     }
-    for broken in ["postgres://h:port/d", "postgres://h:70000/d", "postgres://[::1/d", "postgres://a:1,b/d?port=1,2,3"] {
+    for broken in [
+        "postgres://h:port/d",
+        "postgres://h:70000/d",
+        "postgres://[::1/d",
+        "postgres://a:1,b/d?port=1,2,3",
+    ] {
         assert!(ConnectionSettings::of_url(broken, &nothing).is_err(), "{broken}");
     }
 }
@@ -111,7 +152,10 @@ fn services_and_the_environment_fill_in_what_is_not_given() {
     let of = |url: &str| ConnectionSettings::of_url(url, &environment).unwrap();
     let all = of("postgres:///?service=log&port=8");
     assert_eq!(places(&all), ["db.example:8"]);
-    assert_eq!((all.user.as_deref(), all.database.as_deref()), (Some("svc"), Some("env")));
+    assert_eq!(
+        (all.user.as_deref(), all.database.as_deref()),
+        (Some("svc"), Some("env"))
+    );
     assert_eq!(all.hosts[0].password_from.as_deref(), Some("the service file"));
     assert_eq!(places(&of("postgres://")), ["env.example:5432"]);
     assert_eq!(places(&of("postgres://given")), ["given:5432"]);
@@ -149,7 +193,10 @@ fn passwords_come_out_of_a_file_that_nobody_else_may_read() {
     assert_eq!(passwords("postgres://me@a:1/log"), [None]);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let some = |text: &str| Some(text.to_owned());
-    assert_eq!(passwords("postgres://me@a:1,b:2/log"), [some("first:one"), some("second")]);
+    assert_eq!(
+        passwords("postgres://me@a:1,b:2/log"),
+        [some("first:one"), some("second")]
+    );
     assert_eq!(passwords("postgres://you@a:1/log"), [None]);
     assert_eq!(passwords("postgres://you@%2Frun%2Fpg/x"), [some("socket")]);
     assert_eq!(passwords("postgres://me:given@a:1/log"), [some("given")]);

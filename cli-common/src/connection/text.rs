@@ -51,7 +51,12 @@ fn parts(url: &str) -> Result<Parts<'_>, String> {
     if path.contains('@') {
         return Err("there is a / before the @ that ends the password".into());
     }
-    if credentials.is_none() && query.split('&').next().is_some_and(|first| first.contains('@') && !first.contains('=')) {
+    if credentials.is_none()
+        && query
+            .split('&')
+            .next()
+            .is_some_and(|first| first.contains('@') && !first.contains('='))
+    {
         return Err("there is a ? before the @ that ends the password".into());
     }
     Ok(Parts {
@@ -74,7 +79,9 @@ pub(super) fn read_url(url: &str) -> Result<Parameters, String> {
     let parts = parts(url)?;
     let mut all = Parameters::new();
     let mut set = |name: &str, value: &str, what: &str| -> Result<(), String> {
-        let value = decode(value).ok_or_else(|| format!("{what} has a % that is not followed by two hex digits, or is no UTF-8"))?;
+        let value = decode(value).ok_or_else(|| {
+            format!("{what} has a % that is not followed by two hex digits, or is no UTF-8")
+        })?;
         if !value.is_empty() {
             all.insert(name.to_owned(), value);
         }
@@ -94,7 +101,9 @@ pub(super) fn read_url(url: &str) -> Result<Parameters, String> {
         set("port", &ports.join(","), "the port")?;
     }
     for parameter in parts.query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').ok_or("a parameter after the ? has no =")?;
+        let (name, value) = parameter
+            .split_once('=')
+            .ok_or("a parameter after the ? has no =")?;
         let name = decode(name).ok_or("the name of a parameter after the ? cannot be decoded")?;
         let value = decode(value).ok_or("the value of a parameter after the ? cannot be decoded")?;
         // Several hosts may be named there too.
@@ -105,7 +114,9 @@ pub(super) fn read_url(url: &str) -> Result<Parameters, String> {
 
 fn host_and_port(text: &str) -> Result<(&str, &str), String> {
     let (host, rest) = match text.strip_prefix('[') {
-        Some(inner) => inner.split_once(']').ok_or("a [ without ] where the host should be")?,
+        Some(inner) => inner
+            .split_once(']')
+            .ok_or("a [ without ] where the host should be")?,
         None => match text.split_once(':') {
             Some((host, _)) => (host, &text[host.len()..]),
             None => (text, ""),
@@ -208,7 +219,9 @@ pub(super) fn read_options(options: &str) -> Result<Vec<(String, String)>, Strin
             Some(setting) => setting.to_owned(),
             None => return Err("options hold more than settings".into()),
         };
-        let (name, value) = setting.split_once('=').ok_or("a setting in options has no value")?;
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or("a setting in options has no value")?;
         settings.push((name.trim().replace('-', "_"), value.to_owned()));
     }
     Ok(settings)

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use cli_common::{Cancel, DbTarget};
 use event_log::{
-    ExportError, ExportReader, ExportedEntry, LeafInput, LogEntry, RowError as RowFault, StreamFilter,
-    View,
+    ExportError, ExportReader, ExportedEntry, LeafInput, LogEntry, RowError as RowFault, StreamFilter, View,
 };
 use ves::{EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
 

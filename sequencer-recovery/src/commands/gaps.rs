@@ -7,8 +7,8 @@ use sequencer_recovery::gaps::{GapsReport, SCHEMA, gaps};
 use ves::{StoreId, TenantId};
 
 use super::{
-    cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on, write_lines, write_not_checked,
-    write_place,
+    cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on, write_lines,
+    write_not_checked, write_place,
 };
 
 /// So many gaps of a stream are shown to people.

@@ -8,7 +8,8 @@ use event_log::Place;
 use serde::Serialize;
 
 use super::{
-    cancel_on_signals, open, print_not_checked, print_place, read_on, write_lines, write_not_checked, write_place,
+    cancel_on_signals, open, print_not_checked, print_place, read_on, write_lines, write_not_checked,
+    write_place,
 };
 
 /// Copy the log into a snapshot file, in one consistent view: to plan and rehearse without touching production
