@@ -344,16 +344,10 @@ impl Conn {
     /// the URL asks for comes first, so that it cannot undo them.
     async fn begin(&mut self, doing: &'static str, begin: &'static str) -> Result<(), LogError> {
         self.run(doing, begin).await?;
-        let backend = self
-            .query_one(doing, postgres!("backend"), &[], |row| {
-                Columns::new(row).int("pid")
-            })
-            .await?;
-        let mut settings = Vec::new();
-        if let Conn::Postgres(session) = self {
-            session.watcher.backend = backend.and_then(Result::ok);
-            settings.clone_from(&session.watcher.server.settings().session);
-        }
+        let settings = match self {
+            Conn::Postgres(session) => session.watcher.server.settings().session.clone(),
+            Conn::Snapshot { .. } => Vec::new(),
+        };
         for (name, value) in settings {
             self.query_one(
                 doing,
@@ -363,7 +357,16 @@ impl Conn {
             )
             .await?;
         }
-        self.run(doing, postgres!("session")).await
+        self.run(doing, postgres!("session")).await?;
+        let backend = self
+            .query_one(doing, postgres!("backend"), &[], |row| {
+                Columns::new(row).int("pid")
+            })
+            .await?;
+        if let Conn::Postgres(session) = self {
+            session.watcher.backend = backend.and_then(Result::ok);
+        }
+        Ok(())
     }
 
     /// Ends a transaction and keeps what it wrote. `what` says what that is; whoever interrupts the work is told.

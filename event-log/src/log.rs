@@ -40,7 +40,9 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// The usual options, stopped by this token.
     pub fn stopped_by(cancel: &Cancel) -> Self {
-        Self { cancel: cancel.clone() }
+        Self {
+            cancel: cancel.clone(),
+        }
     }
 }
 

@@ -120,7 +120,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         made_at: header.made_at,
         tool: header.tool.clone(),
         db: header.db.clone(),
-        place: header.place.clone(),
+        place: header.place.as_deref().cloned(),
         accept: header.accept.clone(),
         evidence_searched: header.witnesses.clone(),
         lost: 0,

@@ -527,3 +527,51 @@ fn a_second_interrupt_ends_at_once_and_says_where_things_stand() {
         "{heard}"
     );
 }
+
+#[test]
+fn a_snapshot_file_that_another_program_holds_is_told_and_can_be_left() {
+    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
+        return;
+    };
+    let (db, path) = planned(&server, &data, "held");
+    let file = db.snapshot(data.path("held.db"));
+    let holder = rusqlite::Connection::open(file.arg()).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let arguments = args(
+        [
+            "apply",
+            &text(&path),
+            "--db",
+            &file.arg(),
+            "--lock-timeout",
+            "600",
+        ],
+        &[],
+    );
+    let mut running = Running::start(&arguments);
+    running.wait_for("let go of the snapshot file");
+    running.signal("INT");
+    let (code, heard) = running.end();
+    assert_eq!(code, 32, "{heard}");
+    holder.execute_batch("ROLLBACK; BEGIN EXCLUSIVE").unwrap();
+    run(["gaps", "--db", &file.arg()])
+        .expect(8)
+        .says(&["waiting", "let go of the snapshot file", "locked"]);
+    drop(holder);
+    apply(&file, &path, &[]).expect(5);
+}
+
+#[test]
+fn functions_that_stand_in_for_the_servers_own_are_not_called() {
+    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
+        return;
+    };
+    let db = server.load("shadowed", &data.dir.join("recovered.copy.sql"));
+    let before = content(&audit(&db.arg(), &data).expect(4));
+    db.execute(
+        "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not the clock''; END';
+         ALTER ROLE postgres SET search_path = public, pg_catalog",
+    );
+    assert_eq!(content(&audit(&db.arg(), &data).expect(4)), before);
+    plan(&db, &data.path("shadowed.plan"), &data.witnesses()).expect(4);
+}

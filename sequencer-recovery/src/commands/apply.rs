@@ -85,8 +85,10 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let epoch_key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
     let mut report = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;
-        args.replaying
-            .check(plan.header().place.as_ref(), "the log that the plan was made for")?;
+        args.replaying.check(
+            plan.header().place.as_deref(),
+            "the log that the plan was made for",
+        )?;
         check_takes_writes(log.place())?;
         args.replaying.check(Some(log.place()), "the log")?;
         let report = apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?;

@@ -16,6 +16,9 @@ SET LOCAL transform_null_equals = off;
 SET LOCAL array_nulls = on;
 -- Estimates of millions of rows would have each statement compiled first, which takes longer than most of them.
 SET LOCAL jit = off;
+-- Nobody's function may stand in for one of the server's own.
+SELECT set_config('search_path', 'pg_catalog, ' || current_setting('search_path'), true)
+WHERE current_setting('search_path') ~ ',[[:space:]]*"?pg_catalog"?[[:space:]]*(,|$)';
 -- What newer servers have. A server notices within seconds that we are gone, where its system can tell, and lets go of our
 -- locks.
 SELECT set_config(name, value, true)
