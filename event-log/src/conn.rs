@@ -43,6 +43,9 @@ const INSERT_BYTES: usize = 8 << 20;
 /// The columns of `entries.sql` that may be long: payloads and bundles of signatures.
 const LONG_COLUMNS: [usize; 4] = [12, 13, 21, 30];
 
+/// What is being done when a transaction ends.
+pub(crate) const COMMITTING: &str = "committing";
+
 pub(crate) enum Conn {
     Postgres(Box<Session>),
     Snapshot {
@@ -108,7 +111,11 @@ fn run_when_free(
             Err(LogError::Locked { .. }) if wait.elapsed() < limit => {
                 if cancel.is_cancelled() {
                     let what = "nothing was begun".into();
-                    return Err(LogError::Cancelled { doing, what });
+                    return Err(LogError::Cancelled {
+                        doing,
+                        what,
+                        is_known: true,
+                    });
                 }
                 if wait.is_due() {
                     wait.say(&format!(
@@ -371,12 +378,11 @@ impl Conn {
 
     /// Ends a transaction and keeps what it wrote. `what` says what that is; whoever interrupts the work is told.
     pub(crate) async fn commit(&mut self, what: &str) -> Result<(), LogError> {
-        const DOING: &str = "committing";
         let session = match self {
             Conn::Postgres(session) => session,
             Conn::Snapshot { cancel, .. } => {
                 let cancel = cancel.clone();
-                self.run(DOING, both!("commit")).await?;
+                self.run(COMMITTING, both!("commit")).await?;
                 cancel.note_done(what);
                 return Ok(());
             }
@@ -384,12 +390,13 @@ impl Conn {
         let watcher = session.watcher.clone();
         if watcher.cancel.is_cancelled() {
             return Err(LogError::Cancelled {
-                doing: DOING,
+                doing: COMMITTING,
                 what: "nothing was sent yet, and the transaction is rolled back".into(),
+                is_known: true,
             });
         }
         watcher.cancel.note_in_doubt(what);
-        let done = self.run(DOING, both!("commit")).await;
+        let done = self.run(COMMITTING, both!("commit")).await;
         match &done {
             Ok(()) => {
                 watcher.cancel.note_certain();

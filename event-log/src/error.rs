@@ -26,6 +26,8 @@ pub enum LogError {
         doing: &'static str,
         /// What became of it.
         what: String,
+        /// Whether that is known for certain: the server said so, or was not asked for anything.
+        is_known: bool,
     },
     /// A server in recovery had to replay what a reading transaction stood in the way of. Reading again may help.
     #[error("{doing}: {what}")]
@@ -154,7 +156,8 @@ impl LogError {
     pub(crate) fn is_of_the_server(&self) -> bool {
         match self {
             LogError::Postgres { error, .. } => error.as_database_error().is_some(),
-            LogError::Cancelled { .. } | LogError::Connect { .. } => false,
+            LogError::Cancelled { is_known, .. } => *is_known,
+            LogError::Connect { .. } => false,
             _ => true,
         }
     }

@@ -211,7 +211,11 @@ impl Watcher {
         };
         let what = format!("{what}; it may go on with the statement until it notices that nobody waits");
         tracing::warn!("{doing}: {what}");
-        Err(LogError::Cancelled { doing, what })
+        Err(LogError::Cancelled {
+            doing,
+            what,
+            is_known: false,
+        })
     }
 
     async fn cancel_backend(&self, backend: i64) -> Result<(), LogError> {
