@@ -34,7 +34,7 @@ struct Shared {
 #[derive(Clone, Debug, Default)]
 struct Standing {
     done: Vec<String>,
-    in_doubt: Option<String>,
+    in_doubt: Vec<String>,
 }
 
 /// The work was stopped because the user asked for it.
@@ -128,12 +128,12 @@ impl Cancel {
 
     /// Notes what is being made permanent right now: if the process ended here, nobody could say whether it is.
     pub fn note_in_doubt(&self, what: impl Into<String>) {
-        self.standing().in_doubt = Some(what.into());
+        self.standing().in_doubt.push(what.into());
     }
 
-    /// Notes that what was in doubt no longer is.
+    /// Notes that what was in doubt last no longer is.
     pub fn note_certain(&self) {
-        self.standing().in_doubt = None;
+        self.standing().in_doubt.pop();
     }
 
     /// What is done for good and what is in doubt, in one sentence each; `None` if nothing was noted.
@@ -198,9 +198,10 @@ impl Standing {
             };
             sentences.push(format!("committed and staying so: {}{more}", named.join(", ")));
         }
-        if let Some(what) = &self.in_doubt {
+        if !self.in_doubt.is_empty() {
             sentences.push(format!(
-                "not known whether it is committed: {what} (its COMMIT was sent, and no answer came)"
+                "not known whether it is committed: {} (its COMMIT was sent, and no answer came)",
+                self.in_doubt.join(", ")
             ));
         }
         (!sentences.is_empty()).then(|| sentences.join("; "))

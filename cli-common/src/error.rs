@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -88,6 +89,14 @@ impl CliError {
     #[must_use]
     pub fn cancelled(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Cancelled, message)
+    }
+
+    /// A file cannot be written; with what to do about it.
+    #[must_use]
+    pub fn cannot_write(path: &Path, error: io::Error) -> Self {
+        Self::io(format!("cannot write {}", path.display()))
+            .with_hint(file_hint(path, &error))
+            .with_source(error)
     }
 
     /// Adds what to do about it, as a sentence without a full stop.
@@ -179,6 +188,30 @@ impl CliError {
     }
 }
 
+/// What to do about a file that the system refuses.
+#[must_use]
+pub fn file_hint(path: &Path, error: &io::Error) -> String {
+    use io::ErrorKind;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = folder.display();
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            format!(
+                "free space on the file system of {folder} (and of the temporary folder, which TMPDIR names), or name another folder"
+            )
+        }
+        ErrorKind::AlreadyExists => "give another name, or move what is there away".into(),
+        ErrorKind::ReadOnlyFilesystem => {
+            format!("the file system of {folder} is read-only: name another folder")
+        }
+        ErrorKind::PermissionDenied => format!("may you use {folder}, and what is in it?"),
+        _ => "is the path right, and may you use it?".into(),
+    }
+}
+
 /// How long to wait before work that may pass is begun again, and how often.
 const PAUSES: [Duration; 4] = [
     Duration::from_millis(200),
@@ -204,11 +237,10 @@ pub fn again<T>(cancel: &Cancel, mut work: impl FnMut() -> Result<T, CliError>) 
     work()
 }
 
-/// Text that is safe to show: no secrets, and no control characters out of the input. Line breaks stay, indented.
+/// Text that is safe to show: no secrets, and no control characters out of the input. Line breaks are escaped too: one
+/// in a name could forge a cause or a hint.
 fn clean(text: &str) -> String {
-    let text = redact_text(text);
-    let lines: Vec<_> = text.trim_end().lines().map(escape_controls).collect();
-    lines.join("\n  ")
+    escape_controls(redact_text(text).trim_end()).into_owned()
 }
 
 impl fmt::Display for CliError {
@@ -353,6 +385,9 @@ mod tests {
         for shown in [report(&error), format!("{error}"), format!("{error:?}")] {
             assert!(!shown.contains("s3cret") && !shown.contains('\x1b'), "{shown}");
         }
-        assert_eq!(report(&CliError::io("one\ntwo")), "error: one\n  two\n");
+        assert_eq!(
+            report(&CliError::io("one\nhint: two\n")),
+            "error: one\\nhint: two\n"
+        );
     }
 }

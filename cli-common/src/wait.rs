@@ -53,7 +53,7 @@ impl Wait {
 
     /// Says what is waited for (`for …`), as a warning in the log on stderr.
     pub fn say(&self, what: &str) {
-        tracing::warn!(target: "waiting", "{} s {}", self.elapsed().as_secs(), crate::escape_controls(what));
+        tracing::warn!(target: "waiting", "{} s {what}", self.elapsed().as_secs());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use sqlx::postgres::PgDatabaseError;
 
+use crate::conn::COMMITTING;
 use crate::error::LogError;
 use crate::server::{Host, Server};
 
@@ -17,14 +18,14 @@ impl Server {
         };
         let what = || told(said);
         match said.code() {
+            "40001" | "40P01" if said.message().contains("recovery") => {
+                LogError::RecoveryConflict { doing, what: what() }
+            }
             // lock_not_available, deadlock_detected
             "55P03" | "40P01" => LogError::Locked {
                 doing,
                 what: said.message().to_owned(),
             },
-            "40001" if said.message().contains("recovery") => {
-                LogError::RecoveryConflict { doing, what: what() }
-            }
             // Classes 22 (data exception: \u0000 in jsonb, say) and 23 (integrity constraint violation).
             code if code.starts_with("22") || code.starts_with("23") => {
                 LogError::Refused { doing, what: what() }
@@ -40,20 +41,31 @@ impl Server {
 
     /// What an error of a statement means that the user stopped.
     pub(crate) fn blame_cancelled(&self, doing: &'static str, sql: &str, error: sqlx::Error) -> LogError {
-        // query_canceled, and what a broken connection gives after the server has gone.
-        match database_error(&error).map(PgDatabaseError::code) {
-            Some("57014") | None => LogError::Cancelled {
-                doing,
-                what: "the server stopped it and rolled it back".into(),
-            },
-            Some(_) => self.blame(doing, sql, error),
+        let (what, is_known) = match database_error(&error).map(PgDatabaseError::code) {
+            // query_canceled
+            Some("57014") => ("the server stopped it and rolled it back".into(), true),
+            Some(_) => return self.blame(doing, sql, error),
+            None => (format!("the connection broke: {error}"), false),
+        };
+        LogError::Cancelled {
+            doing,
+            what,
+            is_known,
         }
     }
 
     fn not_of_the_database(&self, doing: &'static str, error: sqlx::Error) -> LogError {
         let (what, hint) = match &error {
             sqlx::Error::Io(io) => (
-                format!("the connection to {} broke: {io}", self.name()),
+                format!(
+                    "the connection to {} broke: {io}{}",
+                    self.name(),
+                    if doing == COMMITTING {
+                        "; whether it is committed is not known, and running the command again finds out"
+                    } else {
+                        ""
+                    }
+                ),
                 "look at the server's log (did it crash, or was the session ended?), then run the command again",
             ),
             sqlx::Error::Protocol(what) => (

@@ -45,6 +45,9 @@ const INSERT_BYTES: usize = 8 << 20;
 /// The columns of `entries.sql` that may be long: payloads and bundles of signatures.
 const LONG_COLUMNS: [usize; 4] = [12, 13, 21, 30];
 
+/// What is being done when a transaction ends.
+pub(crate) const COMMITTING: &str = "committing";
+
 pub(crate) enum Conn {
     Postgres(Box<Session>),
     Snapshot {
@@ -112,7 +115,11 @@ fn run_when_free(
             Err(LogError::Locked { .. }) if wait.elapsed() < limit => {
                 if cancel.is_cancelled() {
                     let what = "nothing was begun".into();
-                    return Err(LogError::Cancelled { doing, what });
+                    return Err(LogError::Cancelled {
+                        doing,
+                        what,
+                        is_known: true,
+                    });
                 }
                 if wait.is_due() {
                     wait.say(&format!(
@@ -143,11 +150,23 @@ fn open_copy(path: &Path, cancel: &Cancel) -> Result<Conn, LogError> {
         let (file, journal) = (fs::metadata(path)?, fs::metadata(&journal)?);
         Ok((file.len(), file.modified()?, journal.len(), journal.modified()?))
     };
-    let folder = tempfile::tempdir().map_err(io)?;
+    let temporary = std::env::temp_dir();
+    let folder = tempfile::tempdir().map_err(|source| LogError::Io {
+        path: temporary,
+        source,
+    })?;
     let copy = folder.path().join("snapshot");
+    // Of a disk that is full it counts which: that of the copy.
+    let copying = |source: std::io::Error| LogError::Io {
+        path: match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => copy.clone(),
+            _ => path.to_owned(),
+        },
+        source,
+    };
     let before = state().map_err(io)?;
-    fs::copy(path, &copy).map_err(io)?;
-    fs::copy(&journal, journal_of(&copy)).map_err(io)?;
+    fs::copy(path, &copy).map_err(copying)?;
+    fs::copy(&journal, journal_of(&copy)).map_err(copying)?;
     if state().map_err(io)? != before {
         return Err(LogError::Locked {
             doing: "opening the snapshot",
@@ -350,16 +369,10 @@ impl Conn {
     /// the URL asks for comes first, so that it cannot undo them.
     async fn begin(&mut self, doing: &'static str, begin: &'static str) -> Result<(), LogError> {
         self.run(doing, begin).await?;
-        let backend = self
-            .query_one(doing, postgres!("backend"), &[], |row| {
-                Columns::new(row).int("pid")
-            })
-            .await?;
-        let mut settings = Vec::new();
-        if let Conn::Postgres(session) = self {
-            session.watcher.backend = backend.and_then(Result::ok);
-            settings.clone_from(&session.watcher.server.settings().session);
-        }
+        let settings = match self {
+            Conn::Postgres(session) => session.watcher.server.settings().session.clone(),
+            Conn::Snapshot { .. } => Vec::new(),
+        };
         for (name, value) in settings {
             self.query_one(
                 doing,
@@ -369,7 +382,16 @@ impl Conn {
             )
             .await?;
         }
-        self.run(doing, postgres!("session")).await
+        self.run(doing, postgres!("session")).await?;
+        let backend = self
+            .query_one(doing, postgres!("backend"), &[], |row| {
+                Columns::new(row).int("pid")
+            })
+            .await?;
+        if let Conn::Postgres(session) = self {
+            session.watcher.backend = backend.and_then(Result::ok);
+        }
+        Ok(())
     }
 
     /// Has the transaction look for tables in the schema of the log, once that is known.
@@ -385,12 +407,11 @@ impl Conn {
 
     /// Ends a transaction and keeps what it wrote. `what` says what that is; whoever interrupts the work is told.
     pub(crate) async fn commit(&mut self, what: &str) -> Result<(), LogError> {
-        const DOING: &str = "committing";
         let session = match self {
             Conn::Postgres(session) => session,
             Conn::Snapshot { cancel, .. } => {
                 let cancel = cancel.clone();
-                self.run(DOING, both!("commit")).await?;
+                self.run(COMMITTING, both!("commit")).await?;
                 cancel.note_done(what);
                 return Ok(());
             }
@@ -398,12 +419,13 @@ impl Conn {
         let watcher = session.watcher.clone();
         if watcher.cancel.is_cancelled() {
             return Err(LogError::Cancelled {
-                doing: DOING,
+                doing: COMMITTING,
                 what: "nothing was sent yet, and the transaction is rolled back".into(),
+                is_known: true,
             });
         }
         watcher.cancel.note_in_doubt(what);
-        let done = self.run(DOING, both!("commit")).await;
+        let done = self.run(COMMITTING, both!("commit")).await;
         match &done {
             Ok(()) => {
                 watcher.cancel.note_certain();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cli_common::{CliError, ErrorKind};
+use cli_common::{CliError, ErrorKind, file_hint};
 use ves::StreamKey;
 
 /// Why a log could not be opened, read or written.
@@ -26,6 +26,8 @@ pub enum LogError {
         doing: &'static str,
         /// What became of it.
         what: String,
+        /// Whether that is known for certain: the server said so, or was not asked for anything.
+        is_known: bool,
     },
     /// A server in recovery had to replay what a reading transaction stood in the way of. Reading again may help.
     #[error("{doing}: {what}")]
@@ -168,7 +170,8 @@ impl LogError {
     pub(crate) fn is_of_the_server(&self) -> bool {
         match self {
             LogError::Postgres { error, .. } => error.as_database_error().is_some(),
-            LogError::Cancelled { .. } | LogError::Connect { .. } => false,
+            LogError::Cancelled { is_known, .. } => *is_known,
+            LogError::Connect { .. } => false,
             _ => true,
         }
     }
@@ -189,7 +192,7 @@ impl LogError {
             LogError::Connect { hint, .. } => return Some(hint.clone()),
             LogError::Postgres { hint, .. } => return hint.clone(),
             LogError::Sqlite { doing, source } => return sqlite_hint(doing, source),
-            LogError::Io { path, source } => return io_hint(path, source),
+            LogError::Io { path, source } => return Some(file_hint(path, source)),
             LogError::Cancelled { .. } => "nothing is half done: run the command again",
             LogError::RecoveryConflict { .. } => {
                 "the server in recovery replays what this reading needed: read again, or let it wait \
@@ -248,33 +251,17 @@ fn sqlite_hint(doing: &str, source: &rusqlite::Error) -> Option<String> {
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
             "may you write the snapshot file, and the folder that it is in?".into()
         }
-        ErrorCode::SystemIoFailure => {
-            format!("the disk failed ({doing}): is the file's disk sound, and not full?")
-        }
+        ErrorCode::SystemIoFailure => format!(
+            "the disk failed ({doing}): are the disk of the file and that of the temporary files, {} (TMPDIR names another), \
+             sound and not full?",
+            temporary.display()
+        ),
         ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
             "the file is damaged: is there a sound copy, or can a new snapshot be taken?".into()
         }
         _ => return None,
     };
     Some(hint)
-}
-
-/// What to do about a file that cannot be used.
-fn io_hint(path: &std::path::Path, source: &std::io::Error) -> Option<String> {
-    use std::io::ErrorKind;
-    let folder = path.parent().unwrap_or(path).display();
-    Some(match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            format!(
-                "free space on the file system of {folder}, or name another folder (TMPDIR, for temporary files)"
-            )
-        }
-        ErrorKind::AlreadyExists => "give another name, or move what is there away".into(),
-        ErrorKind::ReadOnlyFilesystem => {
-            format!("the file system of {folder} is read-only: name another folder")
-        }
-        _ => "is the path right, and may you read it?".into(),
-    })
 }
 
 /// Rows of a table, and those among them that could not be understood.

@@ -40,6 +40,15 @@ pub struct OpenOptions {
     pub cancel: Cancel,
 }
 
+impl OpenOptions {
+    /// The usual options, stopped by this token.
+    pub fn stopped_by(cancel: &Cancel) -> Self {
+        Self {
+            cancel: cancel.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Backend {
     Postgres(Box<Server>, Arc<Layout>),

@@ -222,7 +222,11 @@ impl Server {
             }
             if cancel.is_cancelled() {
                 let what = "nothing was begun".into();
-                return Err(LogError::Cancelled { doing, what });
+                return Err(LogError::Cancelled {
+                    doing,
+                    what,
+                    is_known: true,
+                });
             }
             if wait.is_due() {
                 wait.say(&format!("for {} to let us in", host.name()));

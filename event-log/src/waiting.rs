@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cli_common::{Cancel, Wait};
+use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 
 use crate::error::LogError;
@@ -77,7 +78,7 @@ impl Watcher {
             return answer.map_err(|e| self.server.blame(doing, sql, e));
         }
         let mut wait = Wait::begin();
-        let mut asking: Option<Pin<Box<dyn Future<Output = Result<Waiting, LogError>> + '_>>> = None;
+        let mut asking: Option<LocalBoxFuture<'_, Result<Waiting, LogError>>> = None;
         loop {
             if self.cancel.is_cancelled() {
                 return self.interrupt(doing, sql, answer).await;
@@ -182,26 +183,39 @@ impl Watcher {
             match self.backend {
                 Some(backend) => tokio::time::timeout(CANCELLING, self.cancel_backend(backend))
                     .await
-                    .ok(),
-                None => None,
+                    .unwrap_or_else(|_| Err(self.server.no_answer(CANCELLING))),
+                None => Ok(()),
             }
         };
-        let asked = pin!(asked);
         // The answer is awaited all the while: it may come first.
-        let ended = tokio::time::timeout(CANCELLING * 2, async {
-            let (_, answer) = tokio::join!(asked, answer);
-            answer
-        });
-        match ended.await {
-            Ok(answer) => answer.map_err(|e| self.server.blame_cancelled(doing, sql, e)),
-            Err(_) => Err(LogError::Cancelled {
-                doing,
-                what: format!(
-                    "{} did not confirm it in time: it may go on with the statement until it notices that nobody waits",
-                    self.server.name()
+        let mut asked = pin!(asked);
+        let asked = tokio::select! {
+            biased;
+            answer = &mut answer => {
+                // What it was waiting for is still to be heard.
+                let _ = tokio::time::timeout(TICK * 20, asked).await;
+                return answer.map_err(|e| self.server.blame_cancelled(doing, sql, e));
+            }
+            asked = &mut asked => asked,
+        };
+        let what = match asked {
+            Ok(()) => match tokio::time::timeout(CANCELLING, answer).await {
+                Ok(answer) => return answer.map_err(|e| self.server.blame_cancelled(doing, sql, e)),
+                Err(_) => format!(
+                    "{} did not stop it within {} s",
+                    self.server.name(),
+                    CANCELLING.as_secs()
                 ),
-            }),
-        }
+            },
+            Err(error) => format!("{} could not be asked to stop it: {error}", self.server.name()),
+        };
+        let what = format!("{what}; it may go on with the statement until it notices that nobody waits");
+        tracing::warn!("{doing}: {what}");
+        Err(LogError::Cancelled {
+            doing,
+            what,
+            is_known: false,
+        })
     }
 
     async fn cancel_backend(&self, backend: i64) -> Result<(), LogError> {

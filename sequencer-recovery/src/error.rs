@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cli_common::{Cancelled, CliError, ErrorKind};
+use cli_common::{Cancelled, CliError, ErrorKind, file_hint};
 use event_log::LogError;
 use ves::StreamKey;
 
@@ -129,7 +129,7 @@ impl From<RecoveryError> for CliError {
             RecoveryError::NotAsLeft { .. } => CliError::drift(message).with_hint(
                 "nothing was changed in this stream; an apply is taken back only before anything else was written to it",
             ),
-            RecoveryError::Io { .. } => CliError::io(message),
+            RecoveryError::Io { path, source } => CliError::io(message).with_hint(file_hint(&path, &source)),
             RecoveryError::Hindered { remedies, .. } => CliError::input(message)
                 .with_hint(format!("nothing was changed; {}", remedies.join("; "))),
             RecoveryError::Anchors { .. } => CliError::input(message)

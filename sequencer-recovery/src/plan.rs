@@ -273,7 +273,7 @@ pub async fn plan(
         made_at,
         tool: tool.into(),
         db: db.clone(),
-        place: Some(view.place().clone()),
+        place: Some(Box::new(view.place().clone())),
         accept: options.accept.to_string(),
         floor: options.floor.unwrap_or_default().to_string(),
         witnesses: survey

@@ -42,7 +42,7 @@ pub struct PlanHeader {
     pub db: String,
     /// Where it was looked at; older plans do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// The weakest grade used.
     pub accept: String,
     /// The floor that was chosen.

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use anchor_verify::AnchorsFile;
 use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
-use cli_common::{
-    Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again, escape_controls,
-};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again};
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
 
@@ -169,10 +167,7 @@ fn commitments(target: &DbTarget, cancel: &Cancel) -> Result<(LogCommitments, Ve
         source,
     })?;
     runtime.block_on(async {
-        let options = OpenOptions {
-            cancel: cancel.clone(),
-            ..OpenOptions::default()
-        };
+        let options = OpenOptions::stopped_by(cancel);
         let log = Log::open_with(target, &options).await?;
         let mut view = log.view().await?;
         let streams = view.streams(&StreamFilter::default()).await?;
@@ -221,7 +216,7 @@ fn print_table(
         report.anchors, report.batches, report.streams, report.chained
     ))?;
     for what in &report.not_checked {
-        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+        out.line(&format!("NOT CHECKED: {what}"))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anchor_verify::verify::{DbSource, VerifyError};
 use anchor_verify::{AnchorsFile, ChainReport};
-use cli_common::{Cancel, CliError, DbTarget, Output, escape_controls};
+use cli_common::{Cancel, CliError, DbTarget, Output};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{LogError, OpenOptions, Place, Scope};
 use serde::Serialize;
@@ -48,17 +48,14 @@ fn cancel_on_signals() -> Result<Cancel, CliError> {
 
 /// Opens a log.
 fn open_db(target: &DbTarget, scope: &Scope, cancel: &Cancel) -> Result<DbSource, CliError> {
-    let options = OpenOptions {
-        cancel: cancel.clone(),
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::stopped_by(cancel);
     DbSource::open_with(target, scope.clone(), &options).map_err(cli_error)
 }
 
 /// Where a log is, for people: the first line of every table.
 fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
     match place {
-        Some(place) => out.line(&format!("Log: {}", escape_controls(&place.to_string()))),
+        Some(place) => out.line(&format!("Log: {place}")),
         None => Ok(()),
     }
 }
@@ -173,7 +170,7 @@ fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> 
     }
     out.line("NOT CHECKED")?;
     for what in all {
-        out.line(&format!("  {}", escape_controls(what)))?;
+        out.line(&format!("  {what}"))?;
     }
     Ok(())
 }

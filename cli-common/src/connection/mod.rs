@@ -266,12 +266,12 @@ impl ConnectionSettings {
             }
         }
         note_password(&all, &mut password_from, "PGPASSWORD");
-        Self::resolve(&all, password_from, raw_character, environment)
+        Self::resolve(&all, password_from.as_deref(), raw_character, environment)
     }
 
     fn resolve(
         all: &Parameters,
-        password_from: Option<String>,
+        password_from: Option<&str>,
         raw_character: Option<char>,
         environment: Environment<'_>,
     ) -> Result<Self, CliError> {
@@ -289,7 +289,7 @@ impl ConnectionSettings {
             .or_else(|| files::home(environment, ".pgpass"));
         for host in &mut hosts {
             host.password = of("password");
-            host.password_from.clone_from(&password_from);
+            host.password_from = password_from.map(str::to_owned);
             if host.password.is_none()
                 && let (Some(path), Some(user)) = (&passfile, &user)
                 && let Some(password) = files::password(path, host, database.as_deref(), user)
@@ -298,46 +298,9 @@ impl ConnectionSettings {
                 host.password_from = Some(path.display().to_string());
             }
         }
-        let target = match of("target_session_attrs") {
-            None => TargetServer::Any,
-            Some(text) => TargetServer::parse(&text).ok_or_else(|| {
-                usage(
-                    "target_session_attrs is none of the kinds of servers",
-                    "give any, read-write, read-only, primary, standby or prefer-standby",
-                )
-            })?,
-        };
-        let connect_timeout = match of("connect_timeout") {
-            None => None,
-            Some(text) => {
-                let seconds: i64 = text
-                    .trim()
-                    .parse()
-                    .map_err(|_| usage("connect_timeout is not a number of seconds", "give whole seconds"))?;
-                // Libpq never waits less than two seconds, and for ever if there is nothing to count.
-                u64::try_from(seconds)
-                    .ok()
-                    .filter(|s| *s > 0)
-                    .map(|s| Duration::from_secs(s.max(2)))
-            }
-        };
-        let ssl_mode = of("sslmode");
-        if let Some(mode) = &ssl_mode
-            && ![
-                "disable",
-                "allow",
-                "prefer",
-                "require",
-                "verify-ca",
-                "verify-full",
-            ]
-            .contains(&mode.as_str())
-        {
-            return Err(usage(
-                "sslmode is none of the modes",
-                "give disable, allow, prefer, require, verify-ca or verify-full",
-            ));
-        }
+        let target = target_server(of("target_session_attrs"))?;
+        let connect_timeout = connect_timeout(of("connect_timeout"))?;
+        let ssl_mode = ssl_mode(of("sslmode"))?;
         let ssl_root_cert = of("sslrootcert").filter(|path| path != "system").or_else(|| {
             let default = files::home(environment, ".postgresql/root.crt").filter(|path| path.exists())?;
             let verified = ssl_mode.as_deref().is_some_and(|mode| mode.starts_with("verify"));
@@ -358,6 +321,49 @@ impl ConnectionSettings {
                 .map_err(|what| usage(&what, "write options as `-c name=value`"))?,
             raw_character,
         })
+    }
+}
+
+fn target_server(text: Option<String>) -> Result<TargetServer, CliError> {
+    let Some(text) = text else {
+        return Ok(TargetServer::Any);
+    };
+    TargetServer::parse(&text).ok_or_else(|| {
+        usage(
+            "target_session_attrs is none of the kinds of servers",
+            "give any, read-write, read-only, primary, standby or prefer-standby",
+        )
+    })
+}
+
+fn connect_timeout(text: Option<String>) -> Result<Option<Duration>, CliError> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let seconds: i64 = text
+        .trim()
+        .parse()
+        .map_err(|_| usage("connect_timeout is not a number of seconds", "give whole seconds"))?;
+    // Libpq never waits less than two seconds.
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+    Ok(seconds.map(|seconds| Duration::from_secs(seconds.max(2))))
+}
+
+fn ssl_mode(text: Option<String>) -> Result<Option<String>, CliError> {
+    const MODES: [&str; 6] = [
+        "disable",
+        "allow",
+        "prefer",
+        "require",
+        "verify-ca",
+        "verify-full",
+    ];
+    match text {
+        Some(mode) if !MODES.contains(&mode.as_str()) => Err(usage(
+            "sslmode is none of the modes",
+            "give disable, allow, prefer, require, verify-ca or verify-full",
+        )),
+        mode => Ok(mode),
     }
 }
 

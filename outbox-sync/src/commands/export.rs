@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use cli_common::{
     Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, SchemaArg, Table, again,
-    escape_controls, stderr_progress,
+    stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::bulk::{BulkOutbox, Outcome as Read, Part};
@@ -449,8 +449,9 @@ impl Work<'_> {
             let mut log = open_target(target, &self.cancel)?;
             let keys = self.args.keys.book(Some(&mut log))?;
             let holdings = Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel);
+            let holdings = holdings.map_err(holdings_error)?;
             let keys = self.args.keys.book(Some(&mut log))?;
-            Ok((holdings.map_err(holdings_error)?, keys, log.place().cloned()))
+            Ok((holdings, keys, log.place().cloned()))
         })?;
         self.place = place;
         self.key_flaws = holdings.key_flaws.clone();
@@ -597,21 +598,16 @@ fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<
             }
             out.line(&format!(
                 "{}: {} bytes, SHA-256 {}",
-                escape_controls(&document.out),
-                m.bytes,
-                m.sha256
+                document.out, m.bytes, m.sha256
             ))?;
-            out.line(&format!(
-                "manifest: {}",
-                escape_controls(&shown(&manifest_path(&args.out)))
-            ))?;
+            out.line(&format!("manifest: {}", shown(&manifest_path(&args.out))))?;
             for heard in &document.heard {
                 for refusal in &heard.refusals {
-                    out.line(&format!("not used: {}", escape_controls(refusal)))?;
+                    out.line(&format!("not used: {refusal}"))?;
                 }
             }
             for what in &document.left_out_first {
-                out.line(&format!("left out: {}", escape_controls(what)))?;
+                out.line(&format!("left out: {what}"))?;
             }
             if document.two_contents > 0 {
                 let n = document.two_contents;

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg, escape_controls};
+use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg};
 use ed25519_dalek::VerifyingKey;
 use event_log::{OpenOptions, Place};
 use outbox_sync::expand_inputs;
@@ -91,10 +91,7 @@ impl From<OsString> for SecretUrl {
 
 /// Opens a log.
 pub fn open_target(target: &DbTarget, cancel: &Cancel) -> Result<KnownLog, CliError> {
-    let options = OpenOptions {
-        cancel: cancel.clone(),
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::stopped_by(cancel);
     KnownLog::open_with(target, &options).map_err(log_error)
 }
 
@@ -106,7 +103,7 @@ pub fn reservation(log: Option<&KnownLog>) -> Option<String> {
 /// Where the log is, for people: the first line of every table.
 pub fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
     match place {
-        Some(place) => out.line(&format!("Log: {}", escape_controls(&place.to_string()))),
+        Some(place) => out.line(&format!("Log: {place}")),
         None => Ok(()),
     }
 }
@@ -263,7 +260,7 @@ pub fn write_not_checked<W: std::io::Write>(
 /// What was not checked, for people. Every report ends with it.
 pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
     for what in all {
-        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+        out.line(&format!("NOT CHECKED: {what}"))?;
     }
     if all.is_empty() {
         out.line("NOT CHECKED: nothing was left out")?;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use ves::SequencerId;
 
 use super::{
-    LockArgs, ReplayingArg, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked,
-    print_place, read_signing_key, write_lines, write_not_checked, write_place,
+    LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, open, or_dash, print_journal,
+    print_not_checked, print_place, read_signing_key, write_lines, write_not_checked, write_place,
 };
 
 /// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
@@ -91,8 +91,11 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let epoch_key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
     let mut report = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;
-        args.replaying
-            .check(plan.header().place.as_ref(), "the log that the plan was made for")?;
+        args.replaying.check(
+            plan.header().place.as_deref(),
+            "the log that the plan was made for",
+        )?;
+        check_takes_writes(log.place())?;
         args.replaying.check(Some(log.place()), "the log")?;
         let report = apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?;
         if let Some(path) = &args.epoch {

@@ -6,8 +6,8 @@ use sequencer_recovery::counters::{CounterState, CountersReport, counters, raise
 use sequencer_recovery::floor::FloorChoice;
 
 use super::{
-    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked,
-    print_place, read_on, write_lines, write_not_checked, write_place,
+    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash,
+    print_not_checked, print_place, read_on, write_lines, write_not_checked, write_place,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
@@ -43,6 +43,9 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     let cancel = cancel_on_signals()?;
     let (log, mut report) = read_on(&cancel, async || {
         let (log, db) = open(&args.survey.db, &cancel).await?;
+        if args.apply {
+            check_takes_writes(log.place())?;
+        }
         let mut view = log.view().await?;
         let report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
         Ok((log, report))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
-use event_log::{Place, Scope, write_export};
+use event_log::{LogError, Place, Scope, write_export};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -45,7 +45,7 @@ struct Report {
 /// Runs the command.
 pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let path = args.out.as_path();
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -64,7 +64,12 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         let (log, db) = open(&args.db, &cancel).await?;
         let mut view = log.view().await?;
         let mut out = BufWriter::new(file.as_file());
-        let counts = write_export(&mut view, &scope, args.redact, &mut out, progress.as_ref()).await?;
+        let counts = write_export(&mut view, &scope, args.redact, &mut out, progress.as_ref()).await;
+        // Of what is written to, the library knows no name.
+        let counts = counts.map_err(|error| match error {
+            LogError::Io { path, source } if path.as_os_str().is_empty() => failed(source),
+            error => error.into(),
+        })?;
         out.flush().map_err(failed)?;
         Ok((db, log.place().clone(), counts))
     })?;

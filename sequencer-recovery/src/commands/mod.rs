@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use cli_common::{Cancel, CliError, DbArg, DbTarget, Output, Table, escape_controls};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, Output, Table};
 use ed25519_dalek::VerifyingKey;
 use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
 use sequencer_recovery::collect::Inputs;
@@ -204,10 +204,7 @@ fn cancel_on_signals() -> Result<Cancel, CliError> {
 
 async fn open(db: &DbArg, cancel: &Cancel) -> Result<(Log, String), CliError> {
     let target = db.target()?;
-    let options = OpenOptions {
-        cancel: cancel.clone(),
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions::stopped_by(cancel);
     let log = Log::open_with(&target, &options).await?;
     Ok((log, target.to_string()))
 }
@@ -239,9 +236,28 @@ impl ReplayingArg {
     }
 }
 
+/// Refuses to write to a server in recovery, which would refuse each statement.
+fn check_takes_writes(place: &Place) -> Result<(), CliError> {
+    let Some(server) = place.server().filter(|server| server.recovery.is_some()) else {
+        return Ok(());
+    };
+    let replays = match place.still_replaying() {
+        Some(_) => "still replays WAL",
+        None => "its replay is paused",
+    };
+    Err(CliError::drift(format!(
+        "the server of database {} is in recovery ({replays}) and takes no writes",
+        server.database
+    ))
+    .with_hint(
+        "wait until it has replayed what it should, then promote it (SELECT pg_promote()), or give the primary's URL; nothing \
+         was changed",
+    ))
+}
+
 /// Where the log is, for people: the first line of every table.
 fn print_place<W: std::io::Write>(out: &mut Output<W>, place: &Place) -> Result<(), CliError> {
-    out.line(&format!("Log: {}", escape_controls(&place.to_string())))?;
+    out.line(&format!("Log: {place}"))?;
     out.line("")
 }
 

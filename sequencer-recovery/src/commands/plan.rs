@@ -8,6 +8,7 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
 use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
+use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
@@ -201,21 +202,21 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or_else(|| ".".as_ref());
-    let file = tempfile::NamedTempFile::new_in(folder)
-        .map_err(|e| CliError::io(format!("cannot write to {}", folder.display())).with_source(e))?;
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let summary = read_on(&cancel, async || {
         // What an attempt that had to be given up has written.
         let begun = file.as_file().set_len(0).and_then(|()| file.as_file().rewind());
-        begun.map_err(|e| CliError::io(format!("cannot write to {}", folder.display())).with_source(e))?;
+        begun.map_err(failed)?;
         let (log, db) = open(&args.survey.db, &cancel).await?;
         args.replaying.check(Some(log.place()), "the log")?;
         log.check_writable()?;
         let mut view = log.view().await?;
         let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
         let out = BufWriter::new(file.as_file());
-        Ok(plan(
+        let summary = plan(
             &mut view,
             db,
             tool,
@@ -224,11 +225,14 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             out,
             progress.as_ref(),
             &cancel,
-        )
-        .await?)
+        );
+        // Of what is written to, the library knows no name.
+        summary.await.map_err(|error| match error {
+            RecoveryError::Io { source, .. } => failed(source),
+            error => error.into(),
+        })
     })?;
     drop(progress);
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
 

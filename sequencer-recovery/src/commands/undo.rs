@@ -10,8 +10,8 @@ use sequencer_recovery::undo_file::UndoFile;
 use serde::Serialize;
 
 use super::{
-    LockArgs, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked, print_place,
-    write_lines, write_not_checked, write_place,
+    LockArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash, print_journal,
+    print_not_checked, print_place, write_lines, write_not_checked, write_place,
 };
 
 /// Take an apply back, with the bundle that `apply --undo` wrote: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
@@ -47,6 +47,7 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     let cancel = cancel_on_signals()?;
     let mut report = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;
+        check_takes_writes(log.place())?;
         Ok(undo(&log, db, &bundle, args.lock.timeout(), progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);

@@ -16,8 +16,16 @@ SET LOCAL transform_null_equals = off;
 SET LOCAL array_nulls = on;
 -- Estimates of millions of rows would have each statement compiled first, which takes longer than most of them.
 SET LOCAL jit = off;
--- What newer servers have. And what is told as committed must survive a crash.
+-- Nobody's function may stand in for one of the server's own.
+SELECT set_config('search_path', 'pg_catalog, ' || current_setting('search_path'), true)
+WHERE current_setting('search_path') ~ ',[[:space:]]*"?pg_catalog"?[[:space:]]*(,|$)';
+-- What newer servers have. A server notices within seconds that we are gone, where its system can tell, and lets go of our
+-- locks.
 SELECT set_config(name, value, true)
-FROM (VALUES ('transaction_timeout', '0'), ('idle_session_timeout', '0')) AS newer (name, value)
-WHERE current_setting(name, true) IS NOT NULL;
+FROM (VALUES
+    ('transaction_timeout', '0', true),
+    ('idle_session_timeout', '0', true),
+    ('client_connection_check_interval', '2s', version() LIKE '%linux%')) AS newer (name, value, possible)
+WHERE possible AND current_setting(name, true) IS NOT NULL;
+-- What is told as committed must survive a crash.
 SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'

@@ -1,2 +1,2 @@
--- Until the transaction ends this schema is searched first: the triggers of others find what they are used to find.
-SELECT set_config('search_path', quote_ident($1) || ', ' || current_setting('search_path'), true)
+-- Until the transaction ends this schema is searched before others (and PostgreSQL's own first, which nobody may stand in for):
+SELECT set_config('search_path', 'pg_catalog, ' || quote_ident($1) || ', ' || current_setting('search_path'), true)
