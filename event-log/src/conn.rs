@@ -137,6 +137,11 @@ fn open_file(path: &Path, mode: OpenFlags) -> Result<Connection, LogError> {
     open().map_err(|e| LogError::sqlite("opening the snapshot", e))
 }
 
+/// Opens a private copy of a snapshot, which may be changed.
+pub(crate) fn open_writable_copy(path: &Path) -> Result<Connection, LogError> {
+    open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
 fn needs_rollback(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
@@ -222,7 +227,13 @@ impl Conn {
         let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
         let mut rows = sqlx::query_with(both!("entries"), arguments).fetch(&mut **connection);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = rows.try_next().await.map_err(|e| LogError::postgres(doing, e))? {
+        let done = loop {
+            let row = match rows.try_next().await {
+                Ok(Some(row)) => row,
+                Ok(None) => break Ok(()),
+                // What came before is sound, and is handed over first.
+                Err(error) => break Err(LogError::postgres(doing, error)),
+            };
             let long = LONG_COLUMNS.map(|column| {
                 let value = row.try_get_raw(column).and_then(|value| {
                     if value.is_null() {
@@ -241,11 +252,11 @@ impl Conn {
                     return Ok(());
                 }
             }
-        }
+        };
         if !chunk.is_empty() {
             let _ = each(RawRows::Postgres(chunk));
         }
-        Ok(())
+        done
     }
 
     /// Runs a query that has one row or none.
@@ -369,12 +380,12 @@ impl Conn {
 fn size(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
+        Value::Bytes(bytes) | Value::TextBytes(bytes) => bytes.len(),
         _ => 16,
     }
 }
 
-fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
+pub(crate) fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
     let mut arguments = PgArguments::default();
     for parameter in parameters {
         match parameter {
@@ -383,7 +394,7 @@ fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> 
             Value::Uuid(v) => arguments.add(v),
             Value::Int(v) => arguments.add(v),
             Value::Text(v) => arguments.add(v),
-            Value::Bytes(v) => arguments.add(v),
+            Value::Bytes(v) | Value::TextBytes(v) => arguments.add(v),
             Value::Time(v) => arguments.add(v.to_string()),
             Value::Uuids(v) => arguments.add(v),
             Value::Texts(v) => arguments.add(v),
@@ -458,6 +469,7 @@ pub(crate) fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusql
             Value::Int(v) => ValueRef::Integer(*v),
             Value::Text(v) => ValueRef::Text(v.as_bytes()),
             Value::Bytes(v) => ValueRef::Blob(v),
+            Value::TextBytes(v) => ValueRef::Text(v),
             Value::Uuid(v) => {
                 text = v.hyphenated().to_string();
                 ValueRef::Text(text.as_bytes())

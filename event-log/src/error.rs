@@ -67,6 +67,14 @@ pub enum LogError {
         /// Which row, and why not.
         row: RowError,
     },
+    /// The server cannot give out what is stored: a value that is gone, bytes that are no text, a page that is torn.
+    #[error("{doing}: the server cannot read what is stored: {what}")]
+    Damaged {
+        /// What was being done.
+        doing: &'static str,
+        /// What the server says.
+        what: String,
+    },
     /// The journal of repairs cannot be made or written.
     #[error("the journal of repairs cannot be kept: {what}")]
     Journal {
@@ -122,6 +130,20 @@ impl LogError {
         matches!(self, LogError::Locked { .. })
     }
 
+    /// What is damaged, if that is why nothing could be read: also bytes that are no text or have no form in UTF-8, and
+    /// values too large to be given out, which are other errors where something is written.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        match self {
+            LogError::Damaged { what, .. } | LogError::Refused { what, .. } => Some(what),
+            LogError::Postgres { source, .. } => {
+                let error = source.as_database_error()?;
+                let too_large = error.code().is_some_and(|code| code.starts_with("54"));
+                too_large.then(|| error.message())
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn postgres(doing: &'static str, source: sqlx::Error) -> Self {
         let Some(error) = source.as_database_error() else {
             return LogError::Postgres {
@@ -133,6 +155,11 @@ impl LogError {
         match error.code().as_deref() {
             // lock_not_available, deadlock_detected
             Some("55P03" | "40P01") => LogError::Locked {
+                doing,
+                what: error.message().to_owned(),
+            },
+            // data_corrupted, index_corrupted and what older servers say instead; a file that is gone or cannot be read.
+            Some(code) if code.starts_with("XX") || code.starts_with("58") => LogError::Damaged {
                 doing,
                 what: error.message().to_owned(),
             },

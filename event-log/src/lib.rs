@@ -38,12 +38,15 @@
 
 mod check;
 mod conn;
+mod damage;
+mod duplicate;
 mod entry;
 mod entry_rows;
 mod error;
 mod export;
 mod family;
 mod grow;
+mod index_check;
 mod journal;
 mod jsonb;
 mod log;
@@ -56,6 +59,7 @@ mod renumber;
 mod repair;
 mod schema;
 mod snapshot;
+mod snapshot_damage;
 mod sql;
 mod staging;
 mod undo;
@@ -63,13 +67,15 @@ mod value;
 mod view;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
+pub use duplicate::{Duplicate, DuplicateRow};
 pub use entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
-    ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
+    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
+    OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableKey, VersionDrift,
 };
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use family::{Family, FamilyState, FamilyStreams};
+pub use index_check::{Damage, HiddenRows, IndexFault, IndexFaultKind, Reach};
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use log::{Log, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
@@ -79,5 +85,6 @@ pub use proofs::{ProofKind, ProofRow};
 pub use raw::RawEntries;
 pub use renumber::Renumbered;
 pub use repair::Repair;
-pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
+pub use snapshot::{CopiedLog, CopiedRows, Snapshot, write_snapshot};
+pub use snapshot_damage::{AllLeftOut, LeftOut};
 pub use view::{EachChunk, StreamFilter, View};

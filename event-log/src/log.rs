@@ -101,7 +101,7 @@ impl Log {
             Backend::Snapshot(path, _) => (read_only(path)?, snapshot!("begin_view")),
         };
         conn.run(doing, begin).await.map_err(|e| self.placed(e))?;
-        Ok(View { conn })
+        Ok(View::new(conn))
     }
 
     /// Begins to repair one stream, holding what the sequencer holds while it writes to it (see [`Repair`]).

@@ -63,7 +63,7 @@ impl Repair {
         })?;
         let counter_before = if missing { None } else { Some(counter) };
         Ok(Self {
-            view: View { conn },
+            view: View::new(conn),
             stream,
             counter_before,
             counter,

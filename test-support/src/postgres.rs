@@ -294,7 +294,9 @@ impl ScratchPostgres {
         }
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// The cluster's folder: for tests that damage files while the server is stopped.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

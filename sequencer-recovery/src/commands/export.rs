@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
 use event_log::{Scope, write_export};
+use sequencer_recovery::damage;
 use sequencer_recovery::error::log_error;
+use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{block_on, open, write_lines};
+use super::{block_on, open, print_not_checked, write_lines};
 
 /// Write the log as lines of JSON (docs/log-export.md), in one consistent view: for auditors, and for
 /// `outbox-sync export --missing-from`
+///
+/// Ends with 8 if a row could not be read (the export names it), and with 4 if the database is damaged otherwise.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
@@ -40,6 +44,11 @@ struct Report {
     db: String,
     out: String,
     events: u64,
+    /// How many rows could not be read; the export names them.
+    unreadable: u64,
+    /// What is damaged in the log.
+    findings: Vec<Finding>,
+    not_checked: Vec<String>,
 }
 
 /// Runs the command.
@@ -56,15 +65,16 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         streams: args.streams.clone(),
         range: None,
     };
-    let (db, counts) = block_on(async {
+    let (db, counts, damage) = block_on(async {
         let (log, db) = open(&args.db).await?;
         let mut view = log.view().await.map_err(|e| log_error(&e))?;
+        let damage = view.look_for_damage().await.map_err(|e| log_error(&e))?;
         let mut out = BufWriter::new(file.as_file());
         let counts = write_export(&mut view, &scope, args.redact, &mut out, progress.as_ref())
             .await
             .map_err(|e| log_error(&e))?;
         out.flush().map_err(failed)?;
-        Ok((db, counts))
+        Ok((db, counts, damage))
     })?;
     drop(progress);
     file.as_file().sync_all().map_err(failed)?;
@@ -74,16 +84,38 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         db,
         out: path.display().to_string(),
         events: counts.events,
+        unreadable: counts.unreadable,
+        findings: damage::findings(&damage),
+        not_checked: damage::not_checked(&damage).collect(),
     };
     let mut out = Output::stdout();
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => write_lines(&mut out, SCHEMA, "export", [&report])?,
-        Format::Table => out.line(&format!(
-            "{} event(s) of {} are in {}.",
-            report.events, report.db, report.out
-        ))?,
+        Format::Table => {
+            for finding in &report.findings {
+                out.line(&format!("{}: {}", finding.code, finding.message))?;
+            }
+            out.line(&format!(
+                "{} event(s) of {} are in {}.",
+                report.events, report.db, report.out
+            ))?;
+            if report.unreadable > 0 {
+                out.line(&format!(
+                    "{} row(s) could not be read and are missing in it; it names each.",
+                    report.unreadable
+                ))?;
+            }
+            print_not_checked(&mut out, &report.not_checked)?;
+        }
     }
     out.finish()?;
-    Ok(ExitStatus::OK)
+    let mut status = ExitStatus::OK;
+    if report.findings.iter().any(|f| f.severity == Severity::Problem) {
+        status |= ExitStatus::PROBLEMS;
+    }
+    if report.unreadable > 0 {
+        status |= ExitStatus::FAILED;
+    }
+    Ok(status)
 }

@@ -230,6 +230,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         Format::Json => out.json(&summary)?,
         Format::Ndjson => {
             write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
+            write_lines(&mut out, summary.schema, "not_planned", &summary.not_planned)?;
             write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
             #[derive(serde::Serialize)]
             struct Summary<'a> {
@@ -263,7 +264,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     out.finish()?;
     let mut status = ExitStatus::OK;
-    if summary.totals.open > 0 || summary.totals.reissued_left > 0 {
+    if summary.totals.open > 0 || summary.totals.reissued_left > 0 || !summary.not_planned.is_empty() {
         status |= ExitStatus::PROBLEMS;
     }
     if summary.witness_unreadable {
@@ -275,6 +276,18 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 /// The plan in numbers, for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
     let t = &summary.totals;
+    if !summary.not_planned.is_empty() {
+        out.line("NOT PLANNED")?;
+        for left in &summary.not_planned {
+            out.line(&format!("  {}: {}", left.stream, left.why))?;
+        }
+        out.line("")?;
+    }
+    if summary.streams.is_empty() && !summary.not_planned.is_empty() {
+        out.line("Of the other streams nothing is missing, and every counter is at its floor.")?;
+        print_not_checked(out, &summary.not_checked)?;
+        return out.line("");
+    }
     if summary.streams.is_empty() {
         out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
         print_not_checked(out, &summary.not_checked)?;
