@@ -26,6 +26,10 @@ impl Server {
                 doing,
                 what: said.message().to_owned(),
             },
+            // data_corrupted, index_corrupted and what older servers say instead; a file that is gone or cannot be read.
+            code if code.starts_with("XX") || code.starts_with("58") => {
+                LogError::Damaged { doing, what: what() }
+            }
             // Classes 22 (data exception: \u0000 in jsonb, say) and 23 (integrity constraint violation).
             code if code.starts_with("22") || code.starts_with("23") => {
                 LogError::Refused { doing, what: what() }

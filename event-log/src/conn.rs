@@ -135,6 +135,11 @@ fn run_when_free(
     }
 }
 
+/// Opens a private copy of a snapshot, which may be changed.
+pub(crate) fn open_writable_copy(path: &Path, cancel: &Cancel) -> Result<Connection, LogError> {
+    open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE, cancel)
+}
+
 fn needs_rollback(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
@@ -247,7 +252,13 @@ impl Conn {
             .persistent(false)
             .fetch(connection);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = watcher.watch(doing, sql, rows.try_next()).await? {
+        let done = loop {
+            let row = match watcher.watch(doing, sql, rows.try_next()).await {
+                Ok(Some(row)) => row,
+                Ok(None) => break Ok(()),
+                // What came before is sound, and is handed over first.
+                Err(error) => break Err(error),
+            };
             let long = LONG_COLUMNS.map(|column| {
                 let value = row.try_get_raw(column).and_then(|value| {
                     if value.is_null() {
@@ -266,11 +277,11 @@ impl Conn {
                     return Ok(());
                 }
             }
-        }
+        };
         if !chunk.is_empty() {
             let _ = each(RawRows::Postgres(chunk));
         }
-        Ok(())
+        done
     }
 
     /// Runs a query that has one row or none.
@@ -484,7 +495,7 @@ impl Conn {
 fn size(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
+        Value::Bytes(bytes) | Value::TextBytes(bytes) => bytes.len(),
         _ => 16,
     }
 }
@@ -498,7 +509,7 @@ pub(crate) fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sq
             Value::Uuid(v) => arguments.add(v),
             Value::Int(v) => arguments.add(v),
             Value::Text(v) => arguments.add(v),
-            Value::Bytes(v) => arguments.add(v),
+            Value::Bytes(v) | Value::TextBytes(v) => arguments.add(v),
             Value::Time(v) => arguments.add(v.to_string()),
             Value::Uuids(v) => arguments.add(v),
             Value::Texts(v) => arguments.add(v),
@@ -573,6 +584,7 @@ pub(crate) fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusql
             Value::Int(v) => ValueRef::Integer(*v),
             Value::Text(v) => ValueRef::Text(v.as_bytes()),
             Value::Bytes(v) => ValueRef::Blob(v),
+            Value::TextBytes(v) => ValueRef::Text(v),
             Value::Uuid(v) => {
                 text = v.hyphenated().to_string();
                 ValueRef::Text(text.as_bytes())

@@ -102,6 +102,14 @@ pub enum LogError {
         /// Which row, and why not.
         row: RowError,
     },
+    /// The server cannot give out what is stored: a value that is gone, bytes that are no text, a page that is torn.
+    #[error("{doing}: the server cannot read what is stored: {what}")]
+    Damaged {
+        /// What was being done.
+        doing: &'static str,
+        /// What the server says.
+        what: String,
+    },
     /// The journal of repairs cannot be made or written.
     #[error("the journal of repairs cannot be kept: {what}")]
     Journal {
@@ -176,6 +184,20 @@ impl LogError {
         }
     }
 
+    /// What is damaged, if that is why nothing could be read: also bytes that are no text or have no form in UTF-8, and
+    /// values too large to be given out, which are other errors where something is written.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        match self {
+            LogError::Damaged { what, .. } | LogError::Refused { what, .. } => Some(what),
+            LogError::Postgres { error, .. } => {
+                let error = error.as_database_error()?;
+                let too_large = error.code().is_some_and(|code| code.starts_with("54"));
+                too_large.then(|| error.message())
+            }
+            _ => None,
+        }
+    }
+
     /// An error that arose before anything was sent.
     pub(crate) fn made(doing: &'static str, error: sqlx::Error) -> Self {
         LogError::Postgres {
@@ -214,6 +236,9 @@ impl LogError {
             }
             LogError::Locked { .. } => {
                 "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
+            }
+            LogError::Damaged { .. } => {
+                "look at the server's log, and at pg_amcheck, before anything is repaired; is there a sound copy?"
             }
             LogError::Row(_) | LogError::Refused { .. } | LogError::RefusedRow { .. } => return None,
         };

@@ -49,12 +49,17 @@ impl Layout {
     /// A statement as it is to be run here. It is made of statements and names of this crate.
     pub(crate) fn statement(&self, sql: &'static str) -> SqlStr {
         match self.as_here(sql) {
-            Cow::Borrowed(sql) => sql.into_sql_str(),
+            Cow::Borrowed(_) => sql.into_sql_str(),
             Cow::Owned(sql) => AssertSqlSafe(sql).into_sql_str(),
         }
     }
 
-    fn as_here(&self, sql: &'static str) -> Cow<'static, str> {
+    /// As [`Layout::statement`], for one that is put together from statements of this crate.
+    pub(crate) fn composed(&self, sql: &str) -> SqlStr {
+        AssertSqlSafe(self.as_here(sql).into_owned()).into_sql_str()
+    }
+
+    fn as_here<'a>(&self, sql: &'a str) -> Cow<'a, str> {
         if self.shadows.is_empty() {
             return Cow::Borrowed(sql);
         }

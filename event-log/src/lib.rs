@@ -39,6 +39,8 @@
 mod blame;
 mod check;
 mod conn;
+mod damage;
+mod duplicate;
 mod entry;
 mod entry_rows;
 mod error;
@@ -46,6 +48,7 @@ mod export;
 mod family;
 mod grow;
 mod hindrance;
+mod index_check;
 mod journal;
 mod jsonb;
 mod layout;
@@ -62,6 +65,7 @@ mod repair;
 mod schema;
 mod server;
 mod snapshot;
+mod snapshot_damage;
 mod sql;
 mod staging;
 mod undo;
@@ -70,14 +74,16 @@ mod view;
 mod waiting;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
+pub use duplicate::{Duplicate, DuplicateRow};
 pub use entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
-    ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
+    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
+    OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableKey, VersionDrift,
 };
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use family::{Family, FamilyState, FamilyStreams};
 pub use hindrance::{Hindrance, HindranceKind};
+pub use index_check::{Damage, HiddenRows, IndexFault, IndexFaultKind, Reach};
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use level::{Level, LevelSource};
 pub use log::{Log, OpenOptions, SnapshotInfo};
@@ -89,5 +95,6 @@ pub use proofs::{ProofKind, ProofRow};
 pub use raw::RawEntries;
 pub use renumber::Renumbered;
 pub use repair::Repair;
-pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
+pub use snapshot::{CopiedLog, CopiedRows, Snapshot, write_snapshot};
+pub use snapshot_damage::{AllLeftOut, LeftOut};
 pub use view::{EachChunk, StreamFilter, View};

@@ -169,6 +169,7 @@ impl Log {
             conn,
             place: self.place.clone(),
             options: self.options.clone(),
+            heap_only: false,
         })
     }
 
@@ -181,6 +182,7 @@ impl Log {
             conn: self.writable().await?,
             place: self.place.clone(),
             options: self.options.clone(),
+            heap_only: false,
         };
         Repair::begin(view, *stream, lock_timeout)
             .await

@@ -1,11 +1,11 @@
 //! What a log has: asked of PostgreSQL, of a snapshot, or of an export of the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::DbTarget;
-use event_log::{LeafInput, Log, LogError, OpenOptions, Place, RowError, StreamFilter, StreamState, View};
+use event_log::{LeafInput, Log, LogError, OpenOptions, Place, RowError, Rows, StreamFilter, StreamState, View};
 use tokio::runtime::Runtime;
 use ves::{EventId, Hash32, SigningKey, StreamKey};
 
@@ -17,6 +17,8 @@ use crate::source::{Source, SourceError, looks_like_export};
 pub struct KnownLog {
     inner: Inner,
     name: String,
+    not_checked: Vec<String>,
+    left_out: BTreeSet<StreamKey>,
 }
 
 enum Inner {
@@ -84,14 +86,45 @@ impl KnownLog {
             .enable_all()
             .build()
             .map_err(KnownLogError::Runtime)?;
-        let view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
+        let mut view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
+        // An event that an index lacks would be called missing, and its agent told to push it again; after this, no
+        // damaged index is asked.
+        let damage = runtime.block_on(view.look_for_damage())?;
+        for fault in &damage.indexes {
+            tracing::warn!("index {}: {}; {}", fault.index, fault.what, fault.remedy);
+        }
+        let mut not_checked = damage.not_checked;
+        if damage.left_out.count > 0 {
+            not_checked.push(format!(
+                "{} row(s) that the snapshot of the log does not have, or not whole",
+                damage.left_out.count
+            ));
+        }
+        let left_out = damage
+            .left_out
+            .rows
+            .iter()
+            .filter(|row| row.table == "ves_events" && !row.in_part);
+        let left_out: BTreeSet<StreamKey> = left_out.filter_map(event_log::LeftOut::stream).collect();
         Ok(Self {
             inner: Inner::Database {
                 runtime,
                 view: Box::new(view),
             },
             name: target.to_string(),
+            not_checked,
+            left_out,
         })
+    }
+
+    /// What of the log could not be read or compared, for the end of a report.
+    pub fn not_checked(&self) -> &[String] {
+        &self.not_checked
+    }
+
+    /// Whether the log is a snapshot that had to leave events of a stream out: what it lacks may be in the log itself.
+    pub fn leaves_out(&self, stream: &StreamKey) -> bool {
+        self.left_out.contains(stream)
     }
 
     fn of_export(path: &Path) -> Result<Self, KnownLogError> {
@@ -130,6 +163,8 @@ impl KnownLog {
             None => Ok(Self {
                 inner: Inner::Export(log),
                 name: path.display().to_string(),
+                not_checked: Vec::new(),
+                left_out: BTreeSet::new(),
             }),
         }
     }
@@ -163,7 +198,8 @@ impl KnownLog {
                 let found = found.into_iter().map(|f| {
                     let found = Found {
                         stream: f.stream,
-                        sequence: Some(f.sequence_number),
+                        // A row with a number that no event can have is there all the same.
+                        sequence: Some(f.sequence_number).filter(|number| *number > 0),
                         signing_hash: None,
                     };
                     (f.event_id, found)
@@ -177,51 +213,53 @@ impl KnownLog {
         }
     }
 
-    /// The signing hashes that the log stores at these positions of a stream.
+    /// The signing hashes that the log stores at these positions of a stream; `None` where the row cannot be read.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn signing_hashes(
         &mut self,
         stream: &StreamKey,
         numbers: &[u64],
-    ) -> Result<HashMap<u64, (EventId, Hash32)>, KnownLogError> {
+    ) -> Result<HashMap<u64, Option<(EventId, Hash32)>>, KnownLogError> {
         let mut hashes = HashMap::new();
         let Inner::Database { runtime, view } = &mut self.inner else {
             return Ok(hashes);
         };
         let mut numbers = numbers.to_vec();
         numbers.sort_unstable();
-        let mut failed = None;
         for range in runs(&numbers) {
             let mut each = |chunk: Vec<Result<LeafInput, RowError>>| {
                 for leaf in chunk {
                     match leaf {
                         Ok(leaf) if numbers.binary_search(&leaf.sequence_number).is_ok() => {
-                            hashes.insert(leaf.sequence_number, (leaf.event_id, leaf.event_signing_hash));
+                            let stored = (leaf.event_id, leaf.event_signing_hash);
+                            hashes.insert(leaf.sequence_number, Some(stored));
                         }
                         Ok(_) => {}
-                        Err(error) => failed = Some(LogError::from(error)),
+                        Err(row) => {
+                            if let Some(number) = row.sequence {
+                                hashes.insert(number, None);
+                            }
+                        }
                     }
                 }
                 ControlFlow::Continue(())
             };
             runtime.block_on(view.for_each_leaf_input(stream, range, &mut each))?;
         }
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(hashes),
-        }
+        Ok(hashes)
     }
 
-    /// The streams of the log.
+    /// The streams of the log. A counter or commitment that cannot be read is left out.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn streams(&mut self) -> Result<Vec<StreamState>, KnownLogError> {
         match &mut self.inner {
             Inner::Database { runtime, view } => {
-                Ok(runtime.block_on(view.streams(&StreamFilter::default()))?.all()?)
+                let found = runtime.block_on(view.streams(&StreamFilter::default()))?;
+                Ok(self.told(found))
             }
             Inner::Export(log) => Ok(log
                 .numbers
@@ -241,16 +279,25 @@ impl KnownLog {
         }
     }
 
+    /// The rows that can be read; of the others it is said that they were not looked at.
+    fn told<T>(&mut self, found: Rows<T>) -> Vec<T> {
+        for row in found.unreadable {
+            tracing::warn!("{}: {row}", self.name);
+            self.not_checked.push(row.to_string());
+        }
+        found.rows
+    }
+
     /// The highest number that a receipt of the log gives, by stream; nothing for an export, whose lines are judged one
     /// by one.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn highest_receipts(&mut self) -> Result<BTreeMap<StreamKey, u64>, KnownLogError> {
         match &mut self.inner {
             Inner::Database { runtime, view } => {
                 let found = runtime.block_on(view.highest_receipts(&StreamFilter::default()))?;
-                Ok(found.all()?.into_iter().collect())
+                Ok(self.told(found).into_iter().collect())
             }
             Inner::Export(_) => Ok(BTreeMap::new()),
         }
@@ -285,10 +332,13 @@ impl KnownLog {
     /// The agents' keys that the log knows; none, if it is an export.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn keys(&mut self) -> Result<Vec<SigningKey>, KnownLogError> {
         match &mut self.inner {
-            Inner::Database { runtime, view } => Ok(runtime.block_on(view.keys(None))?.all()?),
+            Inner::Database { runtime, view } => {
+                let found = runtime.block_on(view.keys(None))?;
+                Ok(self.told(found))
+            }
             Inner::Export(_) => Ok(Vec::new()),
         }
     }

@@ -161,6 +161,9 @@ pub enum ReconcileError {
     },
 }
 
+/// The event that a log stores at a position, and its signing hash; `None` if the row cannot be read.
+type Stored = Option<(EventId, Hash32)>;
+
 /// What is known of one event.
 enum Fact {
     At(u64, String),
@@ -280,7 +283,7 @@ struct Planning {
 impl Planning {
     fn take_group(&mut self, rows: Vec<HeldRow>, facts: &mut Facts<'_>) -> Result<(), KnownLogError> {
         let mut found = HashMap::new();
-        let mut hashes: HashMap<(StreamKey, u64), (EventId, Hash32)> = HashMap::new();
+        let mut hashes: HashMap<(StreamKey, u64), Stored> = HashMap::new();
         let mut asks_log = false;
         if let Some(log) = facts.log.as_deref_mut() {
             asks_log = true;
@@ -303,7 +306,8 @@ impl Planning {
         }
         for row in rows {
             let fact = if asks_log {
-                self.log_fact(&row, found.get(&row.event_id), &hashes)
+                let leaves_out = (facts.log.as_deref()).is_some_and(|log| log.leaves_out(&row.stream));
+                self.log_fact(&row, found.get(&row.event_id), &hashes, leaves_out)
             } else {
                 self.told_fact(&row, facts)
             };
@@ -316,9 +320,13 @@ impl Planning {
         &self,
         row: &HeldRow,
         found: Option<&crate::known::Found>,
-        hashes: &HashMap<(StreamKey, u64), (EventId, Hash32)>,
+        hashes: &HashMap<(StreamKey, u64), Stored>,
+        leaves_out: bool,
     ) -> Fact {
         let Some(found) = found else {
+            if leaves_out {
+                return Fact::Unknown("the snapshot of the log had to leave events of their stream out");
+            }
             if !self.heads.contains_key(&row.stream) {
                 return Fact::Unknown("the log knows nothing of their stream");
             }
@@ -329,7 +337,8 @@ impl Planning {
         };
         let stored = hashes.get(&(found.stream, number));
         let differs = match (row.content.event(), stored) {
-            (Some(event), Some((_, hash))) => event.signing_hash() != *hash,
+            (_, Some(None)) => return Fact::Unknown("the log has a row of them that cannot be read"),
+            (Some(event), Some(Some((_, hash)))) => event.signing_hash() != *hash,
             _ => false,
         };
         if differs || found.stream != row.stream {

@@ -34,6 +34,9 @@ pub struct CounterReport {
     pub witness: Option<Witness>,
     /// The other choices, and what each costs.
     pub options: Vec<FloorOption>,
+    /// Why the counter is not raised: the database under the stream is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_raised: Option<String>,
     /// `holds` (it is the floor or above), `behind`, `raised`.
     pub state: CounterState,
 }
@@ -103,7 +106,9 @@ pub async fn counters(
                 &survey.anchored(&stream),
                 survey.evidence(&stream),
             );
-            streams.push(compare(stream, None, state.counter, &all, choice)?);
+            let mut compared = compare(stream, None, state.counter, &all, choice)?;
+            compared.not_raised = survey.damage.refusal(&stream);
+            streams.push(compared);
         }
         not_checked.extend(survey.not_checked());
         not_checked.extend(preflight::reservations(view));
@@ -155,6 +160,7 @@ fn compare(
         counter,
         floor: wanted,
         witness: floor.as_ref().map(|f| f.witness.clone()),
+        not_raised: None,
         options: floor.map(|f| f.options).unwrap_or_default(),
         state: if behind {
             CounterState::Behind
@@ -165,7 +171,7 @@ fn compare(
 }
 
 /// Raises every counter of the report that is behind, each in a transaction of its own under the sequencer's
-/// locks. A counter that has moved above its floor meanwhile is left alone.
+/// locks, but for those of streams whose database is damaged. A counter that has moved above its floor meanwhile is left alone.
 ///
 /// # Errors
 /// What the log's database says; counters raised before that stay so.
@@ -178,7 +184,7 @@ pub async fn raise(
     for stream in report
         .streams
         .iter_mut()
-        .filter(|s| s.state == CounterState::Behind)
+        .filter(|s| s.state == CounterState::Behind && s.not_raised.is_none())
     {
         cancel.check()?;
         // An empty stream without a counter row starts at 0.

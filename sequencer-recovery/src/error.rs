@@ -95,6 +95,14 @@ pub enum RecoveryError {
         /// What does not verify.
         what: String,
     },
+    /// The database under the stream is damaged: what a repair writes would rest on wrong answers.
+    #[error("stream {stream} is not written to: {what}")]
+    Damaged {
+        /// The stream.
+        stream: StreamKey,
+        /// What is damaged, and what puts it right.
+        what: String,
+    },
     /// The outcome is not what the plan promised; the stream's transaction was rolled back.
     #[error(
         "stream {stream}: the outcome was checked before the commit and is wrong: {what}. Nothing was changed"
@@ -150,6 +158,9 @@ impl From<RecoveryError> for CliError {
             ),
             RecoveryError::Refused { .. } => CliError::input(message).with_hint(
                 "nothing was changed in this stream; make a new plan with `sequencer-recovery plan`",
+            ),
+            RecoveryError::Damaged { .. } => CliError::drift(message).with_hint(
+                "nothing was changed in this stream; put that right first, then make a new plan with `sequencer-recovery plan`",
             ),
             RecoveryError::Outcome { .. } => {
                 CliError::drift(message).with_hint("run `sequencer-recovery audit`, then make a new plan")

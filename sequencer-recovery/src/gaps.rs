@@ -104,6 +104,8 @@ pub async fn gaps(
     let found = view.presence(filter).await?;
     cancel.check()?;
     let mut not_checked: Vec<String> = found.unreadable.iter().map(ToString::to_string).collect();
+    not_checked
+        .push("whether the indexes, which alone were asked, have what the tables have (audit does)".into());
     not_checked.push("the events themselves, their receipts, the commitments' roots (audit does)".into());
     not_checked
         .push("numbers that only agents, the chain or other copies of the log know (audit asks them)".into());

@@ -29,6 +29,7 @@ pub mod apply;
 pub mod audit;
 pub mod collect;
 pub mod counters;
+pub mod damage;
 pub mod drill;
 pub mod epoch;
 pub mod error;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use ves::digest::Preimage;
 use ves::{AgentId, Hash32, SignatureBytes, StreamKey, Timestamp, jcs};
 
+use crate::damage::NotPlanned;
 use crate::grade::Grade;
 use crate::plan_file::{PlanError, PlanFile, PlanLine, PlannedOpen};
 
@@ -45,6 +46,9 @@ pub struct LossCertificate {
     pub filled: u64,
     /// The streams concerned.
     pub streams: Vec<StreamLoss>,
+    /// Streams of which nothing is certified: the plan left them alone, since the database under them is damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_planned: Vec<NotPlanned>,
 }
 
 /// One stream's open positions.
@@ -127,6 +131,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         undecided: 0,
         filled: 0,
         streams: Vec::new(),
+        not_planned: header.not_planned.clone(),
     };
     plan.read(|line| {
         match line {
@@ -257,6 +262,14 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
     if c.evidence_searched.is_empty() {
         let _ = writeln!(text, "- nowhere but in the log itself");
     }
+    for left in &c.not_planned {
+        let _ = writeln!(text, "\n## Stream {}\n", left.stream);
+        let _ = writeln!(
+            text,
+            "Nothing is certified of it: {}.",
+            left.why.replace('\n', " ")
+        );
+    }
     for stream in &c.streams {
         let _ = writeln!(text, "\n## Stream {}\n", stream.stream);
         let counter = stream
@@ -345,6 +358,7 @@ mod tests {
                 ],
                 loss_hash: None,
             }],
+            not_planned: Vec::new(),
         }
     }
 

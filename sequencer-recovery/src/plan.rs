@@ -13,6 +13,7 @@ use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
 use crate::accept_keys::{self, Accepted, KeySources, PlannedKey, RefusedKey, Vouched};
 use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
+use crate::damage::NotPlanned;
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
@@ -78,6 +79,9 @@ pub struct PlanSummary {
     /// That the log has no stream, or none that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub empty: Option<String>,
+    /// Streams that the plan leaves alone, since the database under them is damaged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_planned: Vec<NotPlanned>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -284,6 +288,13 @@ pub async fn plan(
             .chain(input.anchors.iter().map(|path| path.display().to_string()))
             .collect(),
         append: options.append.map(|append| describe_append(&append)),
+        not_planned: (survey.streams.iter())
+            .filter_map(|state| {
+                let why = survey.damage.refusal(&state.stream)?;
+                let stream = state.stream;
+                Some(NotPlanned { stream, why })
+            })
+            .collect(),
     };
     let io = |source| RecoveryError::Io {
         path: "the plan".into(),
@@ -306,6 +317,14 @@ pub async fn plan(
         Some(survey.streams.iter().map(|s| s.event_count).sum()),
     );
     for state in survey.streams.clone() {
+        if header.not_planned.iter().any(|left| left.stream == state.stream) {
+            not_checked.push(format!(
+                "{}: it is not planned, so nothing of it was checked",
+                state.stream
+            ));
+            progress.advance(state.event_count);
+            continue;
+        }
         let examined = survey.examine(view, &state, input, progress, cancel).await?;
         not_checked.extend(examined.not_checked.iter().cloned());
         skipped.extend(examined.skipped.clone());
@@ -410,6 +429,7 @@ pub async fn plan(
         witness_unreadable: survey.collected.heard.iter().any(|h| h.error.is_some()),
         hindrances: preflight::look(view).await?,
         empty: survey.nothing(view, &input.filter).map(|finding| finding.message),
+        not_planned: header.not_planned,
         not_checked,
     })
 }

@@ -19,6 +19,7 @@ use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKe
 
 use crate::accept_keys::PlannedKey;
 use crate::append::{LeftOut, PlannedAppend};
+use crate::damage::NotPlanned;
 use crate::floor::Floor;
 use crate::grade::Grade;
 use crate::tombstone::PlannedTombstone;
@@ -52,6 +53,9 @@ pub struct PlanHeader {
     /// Whether events that were never sequenced are appended, and how their keys are judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append: Option<String>,
+    /// Streams that the plan leaves alone, since the database under them is damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_planned: Vec<NotPlanned>,
 }
 
 /// What is to be done in one stream; opens its section.
@@ -809,6 +813,7 @@ mod tests {
             floor: "claimed".into(),
             witnesses: vec![],
             append: None,
+            not_planned: Vec::new(),
         }
     }
 

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use anchor_verify::{AnchorView, AnchoredBatch, AnchorsFile, ConflictKind};
 use cli_common::{Cancel, Progress};
-use event_log::{StreamFilter, StreamState, View};
+use event_log::{Damage, StreamFilter, StreamState, View};
 use ves::{AgentId, KeyRegistry, StreamKey, TenantId};
 
 use crate::collect::{Collected, Inputs, collect};
+use crate::damage;
 use crate::error::RecoveryError;
 use crate::evidence::{Holders, StreamEvidence};
 use crate::examine::{ExamineInput, Examined, examine};
@@ -43,6 +44,8 @@ pub struct Survey {
     pub chain_id: Option<u64>,
     /// What is wrong with the inputs as such.
     pub findings: Vec<Finding>,
+    /// What is damaged in the database under the log.
+    pub damage: Damage,
     empty: StreamEvidence,
 }
 
@@ -59,14 +62,21 @@ impl Survey {
     ) -> Result<Self, RecoveryError> {
         // Before the long work: a wrong anchors file should not cost an hour.
         let file = read_anchors(&input.anchors)?;
+        // Before anything is asked: an index that lacks rows is not asked any more after this.
+        progress.start("comparing indexes with their tables", None);
+        let damage = view.look_for_damage().await?;
+        progress.finish();
+        cancel.check()?;
         let streams = view.streams(&input.filter).await?;
-        let keys = view.keys(input.filter.tenant).await?;
-        let unreadable = streams.unreadable.iter().chain(&keys.unreadable);
-        let mut findings: Vec<Finding> = unreadable
-            .map(|e| Finding::new(Code::EventUnreadable, e.to_string()))
-            .collect();
+        let keys = view.log_keys(input.filter.tenant).await?;
+        let mut findings = damage::findings(&damage);
+        let of_keys = keys.unreadable.iter().map(|key| &key.error);
+        findings.extend(
+            (streams.unreadable.iter().chain(of_keys))
+                .map(|e| Finding::new(Code::EventUnreadable, e.to_string())),
+        );
         let mut streams = streams.rows;
-        let keys = KeyRegistry::new(keys.rows);
+        let keys = keys.registry();
         let collected = collect(view, &keys, &input.filter, &input.witnesses, progress, cancel).await?;
         let mut known: BTreeSet<StreamKey> = streams.iter().map(|s| s.stream).collect();
         let heard: Vec<StreamKey> = collected.streams.keys().copied().collect();
@@ -108,6 +118,7 @@ impl Survey {
             anchors,
             chain_id,
             findings,
+            damage,
             empty: StreamEvidence::default(),
         })
     }
@@ -181,6 +192,7 @@ impl Survey {
     /// What was not looked at at all.
     pub fn not_checked(&self) -> Vec<String> {
         let mut all = self.collected.not_checked.clone();
+        all.extend(damage::not_checked(&self.damage));
         if self.anchors.is_none() {
             all.push("the chain: no anchors file was given (--anchors)".into());
         } else {

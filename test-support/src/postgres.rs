@@ -304,8 +304,9 @@ impl ScratchPostgres {
         }
     }
 
-    /// The folder of the cluster's files.
-    pub(crate) fn data_dir(&self) -> PathBuf {
+    /// The cluster's folder: for tests that damage files while the server is stopped.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use cli_common::{Cancel, Cancelled, Progress};
 use ed25519_dalek::VerifyingKey;
 use event_log::{Checker, ExportError, LogError, Pipeline, Place};
-use ves::{Hash32, KeyRegistry};
+use ves::Hash32;
 
 use crate::anchors::AnchorsFile;
 use crate::standing::{ChainReport, Standing};
@@ -156,7 +156,7 @@ pub fn verify(
     cancel: &Cancel,
 ) -> Result<VerifyReport, VerifyError> {
     let outline = source.outline()?;
-    let keys = KeyRegistry::new(outline.keys.iter().cloned());
+    let keys = outline.registry();
     let plan = Plan::new(outline, input, source.partial())?;
     let units = plan.units_of(input.shard);
     let wanted = plan.wanted(&units);

@@ -92,7 +92,14 @@ impl DbSource {
     /// What the log says.
     pub fn open_with(target: &DbTarget, scope: Scope, options: &OpenOptions) -> Result<Self, VerifyError> {
         let runtime = runtime(target).map_err(VerifyError::io("the runtime"))?;
-        let view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
+        let mut view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
+        if matches!(target, DbTarget::Postgres(_)) {
+            // Events that an index lacks would be called missing; after this, no damaged index is asked.
+            let damage = runtime.block_on(view.look_for_damage())?;
+            for fault in &damage.indexes {
+                tracing::warn!("index {}: {}; {}", fault.index, fault.what, fault.remedy);
+            }
+        }
         Ok(Self { runtime, view, scope })
     }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use cli_common::Progress;
 use serde::Serialize;
-use ves::SigningKey;
+use ves::{AgentId, SigningKey, TenantId};
 
 use super::EXPORT_SCHEMA;
 use super::lines::{
@@ -65,14 +65,16 @@ impl Lines<'_> {
         self.out.write_all(b"\n")
     }
 
-    fn unreadable(&mut self, row: &RowError) -> io::Result<()> {
+    fn unreadable(&mut self, row: &RowError, key: Option<(TenantId, AgentId, u32)>) -> io::Result<()> {
         self.counts.unreadable += 1;
         self.put(&UnreadableLine {
             kind: "unreadable".into(),
             table: row.table.into(),
-            tenant_id: row.stream.map(|s| s.tenant_id),
+            tenant_id: (row.stream.map(|s| s.tenant_id)).or(key.map(|(tenant, ..)| tenant)),
             store_id: row.stream.map(|s| s.store_id),
             sequence_number: row.sequence,
+            agent_id: key.map(|(_, agent, _)| agent),
+            key_id: key.map(|(.., id)| id),
             what: row.what.as_str().into(),
         })
     }
@@ -124,7 +126,7 @@ pub async fn write_export(
                     lines.counts.events += 1;
                     lines.put(&EventLine::of(&entry, redact))
                 }
-                Err(row) => lines.unreadable(&row),
+                Err(row) => lines.unreadable(&row, None),
             });
             match written {
                 Ok(()) => ControlFlow::Continue(()),
@@ -177,7 +179,10 @@ fn write_outline(lines: &mut Lines<'_>, outline: &Outline, redact: bool) -> io::
         }
     }
     for row in &outline.unreadable {
-        lines.unreadable(row)?;
+        lines.unreadable(row, None)?;
+    }
+    for key in &outline.unreadable_keys {
+        lines.unreadable(&key.error, key.name)?;
     }
     Ok(())
 }

@@ -48,10 +48,20 @@ impl Found {
         };
         let public = sequencer_key.map(ed25519_dalek::SigningKey::verifying_key);
         view.for_each_entry(stream, 1..=i64::MAX as u64, &mut |chunk| {
-            // A row that cannot be read is not in the fingerprint of the audit either.
-            for entry in chunk.into_iter().flatten() {
+            for row in chunk {
+                let entry = match row {
+                    Ok(entry) => entry,
+                    // A row that cannot be read is not in the fingerprint of the audit either, but it is there.
+                    Err(row) => {
+                        if let Some(number) = row.sequence.filter(|number| *number > before.head) {
+                            before.events += 1;
+                            before.head = number;
+                        }
+                        continue;
+                    }
+                };
                 fingerprint.entry(&entry);
-                before.events += 1;
+                before.events += u64::from(entry.sequence_number > before.head);
                 before.head = entry.sequence_number;
                 if let Some(receipt) = entry.receipt.filter(|r| r.sequencer_signature.is_some())
                     && before.first_signed.is_none()

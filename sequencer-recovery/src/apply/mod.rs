@@ -123,13 +123,21 @@ async fn apply_all(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
+    // Whether the plan was made before an index was damaged or after: a repair asks the indexes, too.
+    progress.start("comparing indexes with their tables", None);
+    let damage = log.view().await?.look_for_damage().await?;
+    progress.finish();
     let mut lines = Sections::new(plan.lines()?);
     let mut unsigned_receipts = Skipped::default();
     progress.start("applying", None);
     while let Some(header) = lines.next_stream()? {
         cancel.check()?;
         let mut applied = AppliedStream::new(&header);
-        let result = {
+        let refusal = damage.refusal(&header.stream);
+        let result = if let Some(what) = refusal {
+            let stream = header.stream;
+            Err(RecoveryError::Damaged { stream, what })
+        } else {
             let mut job = Job {
                 plan_id: plan.id(),
                 header: &header,
@@ -212,7 +220,7 @@ impl Job<'_> {
         self.applied.counter_before = counter;
         self.applied.counter_after = counter;
         self.applied.journal = repair.view().journal_of(&self.plan_id, &stream).await?.rows;
-        let mut keys = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
+        let mut keys = repair.view().log_keys(Some(stream.tenant_id)).await?.registry();
         let sequencer_key = self.options.sequencer_key.as_ref();
         let before = Found::read(repair.view(), &stream, counter, sequencer_key).await?;
         if before.fingerprint != header.fingerprint {
@@ -485,7 +493,7 @@ impl Job<'_> {
         // An undo bundle needs to know which; and one that is raised for what is appended, too, is counted once.
         let by_name = self.undo.is_some() || self.header.appended > 0 || self.options.with_triggers;
         if by_name && !entities.is_empty() {
-            for drift in repair.view().version_drift(&stream).await?.all()? {
+            for drift in repair.view().version_drift(&stream).await?.rows {
                 let after = i64::try_from(drift.events).unwrap_or(i64::MAX);
                 if drift.version.is_none_or(|version| version < after) && entities.contains(&drift.entity) {
                     raised.push((drift.entity, (drift.version, after)));

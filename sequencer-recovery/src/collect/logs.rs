@@ -12,6 +12,7 @@ use event_log::{
 };
 use ves::{EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
 
+use crate::damage;
 use crate::error::RecoveryError;
 use crate::evidence::{Candidate, Claim, HeldReceipt, HolderId, Saying};
 use crate::finding::{Code, Finding};
@@ -45,6 +46,14 @@ pub(super) async fn read_log(
             return Ok(());
         }
     };
+    // A witness may be damaged, too: an index of it that lacks rows is not asked.
+    let damage = other.look_for_damage().await?;
+    for finding in damage::findings(&damage) {
+        let message = format!("{name}: {}: {}", finding.code, finding.message);
+        collected
+            .findings
+            .push(Finding::new(Code::WitnessRefused, message));
+    }
     let holder = collected.holders.add(name.clone(), name.clone());
     for state in other.streams(filter).await?.rows {
         let (stream, Some(last)) = (state.stream, state.last) else {

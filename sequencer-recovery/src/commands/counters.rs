@@ -107,6 +107,11 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) 
         ]);
     }
     out.table(&table)?;
+    for s in &report.streams {
+        if let Some(why) = &s.not_raised {
+            out.line(&format!("{}: not raised: {why}", s.stream))?;
+        }
+    }
     for s in report.streams.iter().filter(|s| s.options.len() > 1) {
         out.line("")?;
         let beside = s.beside.map_or(String::new(), |family| format!(" ({family})"));

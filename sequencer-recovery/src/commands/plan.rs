@@ -243,6 +243,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             write_place(&mut out, summary.schema, &summary.place)?;
             write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
             write_lines(&mut out, summary.schema, "finding", &summary.hindrances)?;
+            write_lines(&mut out, summary.schema, "not_planned", &summary.not_planned)?;
             write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
             #[derive(serde::Serialize)]
             struct Summary<'a> {
@@ -276,7 +277,11 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     out.finish()?;
     let mut status = ExitStatus::OK;
-    if summary.totals.open > 0 || summary.totals.reissued_left > 0 || summary.empty.is_some() {
+    if summary.totals.open > 0
+        || summary.totals.reissued_left > 0
+        || summary.empty.is_some()
+        || !summary.not_planned.is_empty()
+    {
         status |= ExitStatus::PROBLEMS;
     }
     if summary.witness_unreadable {
@@ -312,6 +317,18 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
     if let Some(empty) = &summary.empty {
         out.line(&format!("Nothing was planned: {empty}"))?;
         return print_not_checked(out, &summary.not_checked);
+    }
+    if !summary.not_planned.is_empty() {
+        out.line("NOT PLANNED")?;
+        for left in &summary.not_planned {
+            out.line(&format!("  {}: {}", left.stream, left.why))?;
+        }
+        out.line("")?;
+    }
+    if summary.streams.is_empty() && !summary.not_planned.is_empty() {
+        out.line("Of the other streams nothing is missing, and every counter is at its floor.")?;
+        print_not_checked(out, &summary.not_checked)?;
+        return out.line("");
     }
     if summary.streams.is_empty() {
         out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;

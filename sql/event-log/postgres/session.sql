@@ -5,7 +5,11 @@ SET LOCAL row_security = off;
 SET LOCAL statement_timeout = 0;
 SET LOCAL lock_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0;
-SET LOCAL client_encoding = 'UTF8';
+-- A database without an encoding holds bytes. As they are, a row with some that are no text can be told by its place; asked
+-- for UTF-8, the server would refuse the whole answer.
+SELECT set_config(
+    'client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true
+);
 SET LOCAL DateStyle = 'ISO, MDY';
 SET LOCAL IntervalStyle = 'iso_8601';
 SET LOCAL TimeZone = 'UTC';
