@@ -23,6 +23,30 @@ pub struct DbArg {
         value_parser = OsStringValueParser::new().map(RawDb)
     )]
     raw: Option<RawDb>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
+}
+
+/// The argument `--schema`, for commands that name a log in their own way; flatten it into the command's own.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SchemaArg {
+    /// The schema of the database that the log is in; needed if several that are searched hold one
+    #[arg(long = "schema", value_name = "NAME")]
+    schema: Option<String>,
+}
+
+impl SchemaArg {
+    /// The log as it was named, in this schema, if one is given.
+    ///
+    /// # Errors
+    /// A usage error if a schema is given for a snapshot, which has none.
+    pub fn apply(&self, target: DbTarget) -> Result<DbTarget, CliError> {
+        match &self.schema {
+            None => Ok(target),
+            Some(schema) => target.in_schema(schema),
+        }
+    }
 }
 
 /// The argument as it was given; not shown in debug output.
@@ -49,6 +73,7 @@ pub enum DbTarget {
 pub struct PostgresUrl {
     text: String,
     settings: Box<ConnectionSettings>,
+    schema: Option<String>,
 }
 
 impl PostgresUrl {
@@ -56,6 +81,12 @@ impl PostgresUrl {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
+    }
+
+    /// The schema that the log is in, if one is named.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 
     /// What the URL, the environment and libpq's files say of how to connect.
@@ -127,13 +158,33 @@ impl DbArg {
     /// As [`DbTarget::parse`].
     pub fn optional_target(&self) -> Result<Option<DbTarget>, CliError> {
         match &self.raw {
-            Some(raw) if !raw.0.is_empty() => DbTarget::parse(&raw.0).map(Some),
+            Some(raw) if !raw.0.is_empty() => {
+                let target = DbTarget::parse(&raw.0)?;
+                self.schema.apply(target).map(Some)
+            }
             _ => Ok(None),
         }
     }
 }
 
 impl DbTarget {
+    /// The log in this schema of its database.
+    ///
+    /// # Errors
+    /// A usage error if it is a snapshot, which has none.
+    pub fn in_schema(self, schema: &str) -> Result<Self, CliError> {
+        match self {
+            Self::Postgres(url) => Ok(Self::Postgres(PostgresUrl {
+                schema: Some(schema.to_owned()),
+                ..url
+            })),
+            Self::Snapshot(path) => Err(CliError::usage(format!(
+                "--schema is for a PostgreSQL database, and {} is a file",
+                path.display()
+            ))),
+        }
+    }
+
     /// Reads the name of a log: `postgres://…`, `postgresql://…` or a connection string of libpq (`host=… dbname=…`) is
     /// PostgreSQL; a path, with `sqlite:` before it or without, is a snapshot file. Whether it exists is not asked here.
     ///
@@ -156,6 +207,7 @@ impl DbTarget {
             Self::Postgres(PostgresUrl {
                 text: text.to_owned(),
                 settings: Box::new(settings),
+                schema: None,
             })
         };
         let lower = text.to_ascii_lowercase();
@@ -279,7 +331,8 @@ mod tests {
     #[test]
     fn no_name_is_a_usage_error() {
         for raw in [None, Some(RawDb(OsString::new()))] {
-            let error = DbArg { raw }.target().unwrap_err();
+            let schema = SchemaArg::default();
+            let error = DbArg { raw, schema }.target().unwrap_err();
             assert_eq!(error.exit_status(), ExitStatus::USAGE);
             assert!(error.hint().unwrap().contains("DATABASE_URL"));
         }
@@ -298,6 +351,17 @@ mod tests {
         let error =
             Tool::try_parse_from(["tool", "--db", "postgres://me:s3cret@h/d", "--other"]).unwrap_err();
         assert!(!error.to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn a_schema_goes_with_a_database_and_not_with_a_file() {
+        let tool = Tool::parse_from(["tool", "--db", "postgres://h/d", "--schema", "tenant_a"]);
+        let Ok(DbTarget::Postgres(url)) = tool.db.target() else {
+            panic!("a database")
+        };
+        assert_eq!(url.schema(), Some("tenant_a"));
+        let tool = Tool::parse_from(["tool", "--db", "log.db", "--schema", "tenant_a"]);
+        assert_eq!(tool.db.target().unwrap_err().exit_status(), ExitStatus::USAGE);
     }
 
     #[cfg(unix)]

@@ -55,7 +55,7 @@ mod wait;
 pub use args::{Format, GlobalArgs, init_threads, parse_or_exit};
 pub use cancel::{Cancel, Cancelled};
 pub use connection::{ConnectionSettings, HostSettings, TargetServer};
-pub use db::{DbArg, DbTarget, PostgresUrl};
+pub use db::{DbArg, DbTarget, PostgresUrl, SchemaArg};
 pub use environment::apply_environment;
 pub use error::{CliError, ErrorKind, again, file_hint, finish};
 pub use escape::{escape_controls, escape_controls_in_lines};

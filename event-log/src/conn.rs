@@ -4,6 +4,7 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cli_common::{Cancel, Wait};
@@ -19,6 +20,7 @@ use crate::entry::LogEntry;
 use crate::entry_rows::{ChunkSize, entry_rows};
 use crate::error::LogError;
 use crate::jsonb;
+use crate::layout::Layout;
 use crate::raw::RawRows;
 use crate::schema::Table;
 use crate::sql::{both, postgres, snapshot};
@@ -56,9 +58,11 @@ pub(crate) enum Conn {
     },
 }
 
-/// A connection to PostgreSQL, and who looks after what is awaited on it.
+/// A connection to PostgreSQL, who looks after what is awaited on it, and how the log's tables are there.
 pub(crate) struct Session {
     pub(crate) connection: PgConnection,
+    /// How the log's tables are there; empty until that is known.
+    pub(crate) layout: Arc<Layout>,
     pub(crate) watcher: Watcher,
 }
 
@@ -195,10 +199,13 @@ impl Conn {
     ) -> Result<(), LogError> {
         match self {
             Conn::Postgres(session) => {
-                let Session { connection, watcher } = &mut **session;
+                let as_here = session.layout.statement(sql);
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
                 let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
                 // Without a name for the statement: behind a pooler a connection may have one of that name already.
-                let mut rows = sqlx::query_with(sql, arguments)
+                let mut rows = sqlx::query_with(as_here, arguments)
                     .persistent(false)
                     .fetch(connection);
                 while let Some(row) = watcher.watch(doing, sql, rows.try_next()).await? {
@@ -230,10 +237,13 @@ impl Conn {
                     .map_err(|e| LogError::sqlite(doing, e));
             }
         };
-        let Session { connection, watcher } = &mut **session;
         let sql = both!("entries");
+        let as_here = session.layout.statement(sql);
+        let Session {
+            connection, watcher, ..
+        } = &mut **session;
         let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
-        let mut rows = sqlx::query_with(sql, arguments)
+        let mut rows = sqlx::query_with(as_here, arguments)
             .persistent(false)
             .fetch(connection);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
@@ -289,7 +299,9 @@ impl Conn {
     ) -> Result<u64, LogError> {
         match self {
             Conn::Postgres(session) => {
-                let Session { connection, watcher } = &mut **session;
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
                 let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
                 let done = connection.execute(sqlx::query_with(sql, arguments).persistent(false));
                 Ok(watcher.watch(doing, sql, done).await?.rows_affected())
@@ -307,7 +319,9 @@ impl Conn {
     pub(crate) async fn run(&mut self, doing: &'static str, sql: &'static str) -> Result<(), LogError> {
         match self {
             Conn::Postgres(session) => {
-                let Session { connection, watcher } = &mut **session;
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
                 let done = connection.execute(sqlx::raw_sql(sql));
                 watcher.watch(doing, sql, done).await.map(drop)
             }
@@ -320,7 +334,10 @@ impl Conn {
     /// Begins one consistent view, in which nothing can be written.
     pub(crate) async fn begin_reading(&mut self, doing: &'static str) -> Result<(), LogError> {
         match self {
-            Conn::Postgres(_) => self.begin(doing, postgres!("begin_view")).await,
+            Conn::Postgres(_) => {
+                self.begin(doing, postgres!("begin_view")).await?;
+                self.search_only(doing, postgres!("set_schema")).await
+            }
             Conn::Snapshot { .. } => self.run(doing, snapshot!("begin_view")).await,
         }
     }
@@ -335,6 +352,7 @@ impl Conn {
         match self {
             Conn::Postgres(_) => {
                 self.begin(doing, postgres!("begin_repair")).await?;
+                self.search_only(doing, postgres!("set_schema_to_write")).await?;
                 let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
                 let timeout = Value::Text(format!("{millis}ms"));
                 self.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
@@ -374,6 +392,17 @@ impl Conn {
             session.watcher.backend = backend.and_then(Result::ok);
         }
         Ok(())
+    }
+
+    /// Has the transaction look for tables in the schema of the log, once that is known.
+    async fn search_only(&mut self, doing: &'static str, sql: &'static str) -> Result<(), LogError> {
+        match self {
+            Conn::Postgres(session) if !session.layout.schema.is_empty() => {
+                let schema = session.layout.schema.as_str().into();
+                self.query_one(doing, sql, &[schema], |_| ()).await.map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a transaction and keeps what it wrote. `what` says what that is; whoever interrupts the work is told.
@@ -425,7 +454,9 @@ impl Conn {
                 insert_snapshot(connection, doing, table, rows.into_iter().map(Ok)).map_err(|e| *e.error)
             }
             Conn::Postgres(session) => {
-                let Session { connection, watcher } = &mut **session;
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
                 let refused = || LogError::Refused {
                     doing,
                     what: format!("{} is not written", table.name),

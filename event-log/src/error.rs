@@ -61,6 +61,20 @@ pub enum LogError {
         /// Each thing that is missing or different.
         problems: Vec<String>,
     },
+    /// Several schemas that are searched hold a log, and none is named.
+    #[error("{target} holds a sequencer's log in each of the schemas {}: name one with --schema", schemas.join(", "))]
+    Ambiguous {
+        /// The database, without secrets.
+        target: String,
+        /// The schemas, in the order in which they are searched.
+        schemas: Vec<String>,
+    },
+    /// The database is of a level that cannot be written to.
+    #[error("{refusal}")]
+    Level {
+        /// Which migrations to run first.
+        refusal: String,
+    },
     /// A row cannot be understood.
     #[error(transparent)]
     Row(#[from] RowError),
@@ -187,7 +201,14 @@ impl LogError {
             LogError::NotASnapshot { .. } => {
                 "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
             }
-            LogError::Schema { .. } => "is this the sequencer's own database, migrated to v0.2.7?",
+            LogError::Schema { .. } => {
+                "is this the sequencer's own database, and the schema that it works in (--schema)? docs/compatibility.md \
+                 says what is read"
+            }
+            LogError::Ambiguous { .. } => "give --schema with the one that the sequencer works in",
+            LogError::Level { .. } => {
+                "nothing was changed; audit, snapshot and export read it as it is (docs/compatibility.md)"
+            }
             LogError::Journal { .. } => {
                 "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
             }
@@ -285,7 +306,11 @@ impl<T> Default for Rows<T> {
 impl From<LogError> for CliError {
     fn from(error: LogError) -> Self {
         let kind = match &error {
-            LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
+            LogError::Ambiguous { .. } => ErrorKind::Usage,
+            LogError::NotASnapshot { .. }
+            | LogError::Schema { .. }
+            | LogError::Level { .. }
+            | LogError::Row(_) => ErrorKind::Input,
             LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
             LogError::Cancelled { .. } => ErrorKind::Cancelled,
             _ => ErrorKind::Io,

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cli_common::{Cancel, DbTarget};
@@ -13,12 +14,14 @@ use ves::{StreamKey, Timestamp};
 use crate::conn::{Conn, journal_of, open_snapshot};
 use crate::error::LogError;
 use crate::family::{self, Family};
+use crate::layout::{self, Layout};
+use crate::level::Level;
 use crate::place::{Place, SnapshotPlace, server_place};
 use crate::repair::Repair;
 use crate::schema::{Need, TABLES, Table};
 use crate::server::Server;
-use crate::sql::{both, postgres, snapshot};
-use crate::value::{Columns, Value};
+use crate::sql::{both, snapshot};
+use crate::value::Columns;
 use crate::view::View;
 
 /// A log that was found to be one. It holds no connection: each view and each repair has its own.
@@ -48,7 +51,7 @@ impl OpenOptions {
 
 #[derive(Debug, Clone)]
 enum Backend {
-    Postgres(Box<Server>),
+    Postgres(Box<Server>, Arc<Layout>),
     Snapshot(PathBuf, SnapshotInfo),
 }
 
@@ -83,10 +86,13 @@ impl Log {
                 let mut conn = server.connect(&options.cancel).await?;
                 // In one transaction: behind a pooler there is nothing between them that one could count on.
                 conn.begin_reading("beginning to read").await?;
-                let place = server_place(&mut conn).await?;
-                check_postgres(&mut conn, target).await?;
+                let mut place = server_place(&mut conn).await?;
+                let layout = layout::find(&mut conn, &target.to_string(), url.schema()).await?;
                 conn.run("looking at the schema", both!("rollback")).await?;
-                (Backend::Postgres(Box::new(server)), Place::Postgres(place))
+                place.schema = Some(layout.schema.clone());
+                place.level = layout.level;
+                let backend = Backend::Postgres(Box::new(server), Arc::new(layout));
+                (backend, Place::Postgres(place))
             }
             DbTarget::Snapshot(path) => {
                 check_header(path)?;
@@ -113,6 +119,27 @@ impl Log {
         &self.place
     }
 
+    /// The schema that the log is in, and of a snapshot the one that it was taken from.
+    pub fn schema(&self) -> Option<&str> {
+        self.place.schema()
+    }
+
+    /// How far the sequencer had migrated the database; of a snapshot the one that it was taken from.
+    pub fn level(&self) -> Option<Level> {
+        self.place.level()
+    }
+
+    /// Makes sure that the log can be repaired as far as its level goes.
+    ///
+    /// # Errors
+    /// [`LogError::Level`] if migrations of the sequencer must be run first, with their names.
+    pub fn check_writable(&self) -> Result<(), LogError> {
+        match self.level().and_then(|level| level.refusal()) {
+            None => Ok(()),
+            Some(refusal) => Err(LogError::Level { refusal }),
+        }
+    }
+
     /// Where the log is.
     pub fn target(&self) -> &DbTarget {
         &self.target
@@ -121,7 +148,7 @@ impl Log {
     /// What the file says of itself, if the log is a snapshot.
     pub fn snapshot_info(&self) -> Option<&SnapshotInfo> {
         match &self.backend {
-            Backend::Postgres(_) => None,
+            Backend::Postgres(..) => None,
             Backend::Snapshot(_, info) => Some(info),
         }
     }
@@ -133,7 +160,7 @@ impl Log {
     /// As [`Log::open`].
     pub async fn view(&self) -> Result<View, LogError> {
         let mut conn = match &self.backend {
-            Backend::Postgres(server) => server.connect(&self.options.cancel).await?,
+            Backend::Postgres(server, layout) => self.connect(server, layout).await?,
             Backend::Snapshot(path, _) => read_only(path, &self.options.cancel)?,
         };
         let begun = conn.begin_reading("beginning to read").await;
@@ -179,9 +206,20 @@ impl Log {
             .map_err(|e| self.placed(e))
     }
 
+    async fn connect(&self, server: &Server, layout: &Arc<Layout>) -> Result<Conn, LogError> {
+        let mut conn = server.connect(&self.options.cancel).await?;
+        if let Conn::Postgres(session) = &mut conn {
+            session.layout = layout.clone();
+        }
+        Ok(conn)
+    }
+
     async fn writable(&self) -> Result<Conn, LogError> {
         match &self.backend {
-            Backend::Postgres(server) => server.connect(&self.options.cancel).await,
+            Backend::Postgres(server, layout) => {
+                self.check_writable()?;
+                self.connect(server, layout).await
+            }
             Backend::Snapshot(path, _) => {
                 check_header(path)?;
                 open_snapshot(path, true, &self.options.cancel).map_err(|e| of_file(path, e))
@@ -191,7 +229,7 @@ impl Log {
 
     fn placed(&self, error: LogError) -> LogError {
         match &self.backend {
-            Backend::Postgres(_) => error,
+            Backend::Postgres(..) => error,
             Backend::Snapshot(path, _) => of_file(path, error),
         }
     }
@@ -274,41 +312,6 @@ fn check_header(path: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-async fn check_postgres(conn: &mut Conn, target: &DbTarget) -> Result<(), LogError> {
-    let names = TABLES.iter().map(|table| table.name.to_owned()).collect();
-    let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
-    let mut problems = Vec::new();
-    conn.query(
-        "looking at the schema",
-        postgres!("schema"),
-        &[Value::Texts(names)],
-        &mut |row| {
-            let mut c = Columns::new(row);
-            match (c.text("table"), c.text("column"), c.text("type")) {
-                (Ok(table), Ok(column), Ok(kind)) => {
-                    found
-                        .entry(table.into())
-                        .or_default()
-                        .insert(column.into(), kind.into());
-                }
-                _ => problems.push("the catalogue cannot be read".into()),
-            }
-            ControlFlow::Continue(())
-        },
-    )
-    .await?;
-    for table in TABLES.iter().filter(|table| table.need != Need::IfReadable) {
-        let columns = found.get(table.name);
-        table_problems(
-            table,
-            columns,
-            |kind, found| kind.postgres_types().contains(&found),
-            &mut problems,
-        );
-    }
-    schema_result(target, problems)
-}
-
 fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogError> {
     if problems.is_empty() {
         Ok(())
@@ -320,7 +323,7 @@ fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogErro
     }
 }
 
-pub(crate) fn table_problems(
+fn table_problems(
     table: &Table,
     columns: Option<&BTreeMap<String, String>>,
     fits: impl Fn(crate::value::Kind, &str) -> bool,

@@ -7,6 +7,7 @@ use ves::Timestamp;
 
 use crate::conn::Conn;
 use crate::error::LogError;
+use crate::level::Level;
 use crate::sql::postgres;
 use crate::value::Columns;
 
@@ -35,6 +36,9 @@ pub struct ServerPlace {
     pub role: String,
     /// The schema in which this session finds the log's tables.
     pub schema: Option<String>,
+    /// How far the sequencer had migrated it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// What the server does.
     pub mode: ServerMode,
     /// How far the server has replayed, if it is in recovery.
@@ -89,6 +93,24 @@ impl Place {
             Place::Postgres(server) => server.recovery.as_ref().filter(|replay| !replay.paused),
             Place::Snapshot(file) => file.there.as_deref().and_then(Place::still_replaying),
         }
+    }
+
+    /// The database that was looked at, or that a snapshot says it was taken from.
+    fn database(&self) -> Option<&ServerPlace> {
+        match self {
+            Place::Postgres(server) => Some(server),
+            Place::Snapshot(file) => file.there.as_deref().and_then(Place::database),
+        }
+    }
+
+    /// The schema that the log is in, or was in when the snapshot was taken.
+    pub fn schema(&self) -> Option<&str> {
+        self.database()?.schema.as_deref()
+    }
+
+    /// The level of the log, or of the one that the snapshot was taken from.
+    pub fn level(&self) -> Option<Level> {
+        self.database()?.level
     }
 
     /// The server, if the log was looked at there and not in a snapshot.
@@ -149,6 +171,9 @@ impl fmt::Display for ServerPlace {
         if let Some(schema) = &self.schema {
             write!(f, ", schema {schema}")?;
         }
+        if let Some(level) = &self.level {
+            write!(f, ", {level}")?;
+        }
         let mode = match self.mode {
             ServerMode::Primary => "primary",
             ServerMode::Standby => "standby, in recovery",
@@ -207,6 +232,7 @@ pub(crate) async fn server_place(conn: &mut Conn) -> Result<ServerPlace, LogErro
                 database: c.text("database")?.to_owned(),
                 role: c.text("role")?.to_owned(),
                 schema: c.optional_text("schema")?.map(str::to_owned),
+                level: None,
                 system_identifier: None,
                 timeline: None,
                 mode: ServerMode::Primary,

@@ -161,6 +161,7 @@ impl Server {
                         };
                         return Ok(Conn::Postgres(Box::new(Session {
                             connection,
+                            layout: Arc::default(),
                             watcher: Watcher::new(Arc::new(server), cancel.clone()),
                         })));
                     }

@@ -288,7 +288,9 @@ impl<'a> CopyIn<'a> {
             let what = "a snapshot has no COPY".into();
             return Err(LogError::Refused { doing, what });
         };
-        let Session { connection, watcher } = &mut **session;
+        let Session {
+            connection, watcher, ..
+        } = &mut **session;
         let copy = watcher.watch(doing, sql, connection.copy_in_raw(sql)).await?;
         let mut piece = Vec::with_capacity(2 * PIECE);
         piece.extend_from_slice(HEADER);

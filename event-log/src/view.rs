@@ -362,11 +362,28 @@ impl View {
         stream: &StreamKey,
         commands: &[CommandId],
     ) -> Result<Rows<CommandId>, LogError> {
+        let found = self.remembered_since(stream, commands).await?;
+        Ok(Rows {
+            rows: found.rows.into_iter().map(|(id, _)| id).collect(),
+            unreadable: found.unreadable,
+        })
+    }
+
+    /// Which of these commands are remembered as accepted, and since when.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remembered_since(
+        &mut self,
+        stream: &StreamKey,
+        commands: &[CommandId],
+    ) -> Result<Rows<(CommandId, Timestamp)>, LogError> {
         let doing = "looking for commands";
         let mut found = Rows::default();
         let mut each = |row: Row<'_>| {
-            let read = Columns::new(row).uuid("command_id").map(CommandId);
-            found.push(read.map_err(|what| row_error("ves_command_dedupe", stream, what)));
+            let mut c = Columns::new(row);
+            let mut read = || Ok((CommandId(c.uuid("command_id")?), c.time("created_at")?));
+            found.push(read().map_err(|what| row_error("ves_command_dedupe", stream, what)));
             ControlFlow::Continue(())
         };
         let [tenant, store] = of(stream);

@@ -14,6 +14,7 @@ use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::placement::Budget;
 use crate::plan_file::PlannedReissue;
+use crate::preflight;
 use crate::proofs;
 use crate::reissue;
 use crate::skipped::Skipped;
@@ -223,6 +224,9 @@ async fn audit_ves(
     report.totals.events = events;
     report.not_checked = survey.not_checked();
     report.findings.extend(survey.findings.iter().cloned());
+    report.findings.extend(survey.nothing(view, &input.filter));
+    report.findings.extend(preflight::look(view).await?);
+    report.not_checked.extend(preflight::reservations(view));
     report.findings.extend(survey.collected.findings.iter().cloned());
     progress.start("verifying events", Some(events));
     let mut skipped = Skipped::default();

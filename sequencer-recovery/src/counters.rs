@@ -12,6 +12,7 @@ use crate::error::RecoveryError;
 use crate::examine::witnesses;
 use crate::family::{self, Family};
 use crate::floor::{self, FloorChoice, FloorOption, Witness};
+use crate::preflight;
 use crate::survey::{Survey, SurveyInput};
 
 /// What a counter is and should be.
@@ -105,6 +106,10 @@ pub async fn counters(
             streams.push(compare(stream, None, state.counter, &all, choice)?);
         }
         not_checked.extend(survey.not_checked());
+        not_checked.extend(preflight::reservations(view));
+        if let Some(nothing) = survey.nothing(view, &input.filter) {
+            not_checked.push(nothing.message);
+        }
     }
     for &family in input.families.others() {
         cancel.check()?;

@@ -37,6 +37,14 @@ pub enum RecoveryError {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// The database holds in store what a repair cannot get past. Nothing was begun.
+    #[error("a repair cannot be written here: {}", what.join("; "))]
+    Hindered {
+        /// What stands in the way.
+        what: Vec<String>,
+        /// What to do about each.
+        remedies: Vec<String>,
+    },
     /// The anchors file cannot be used.
     #[error("{}: {what}", path.display())]
     Anchors {
@@ -122,6 +130,8 @@ impl From<RecoveryError> for CliError {
                 "nothing was changed in this stream; an apply is taken back only before anything else was written to it",
             ),
             RecoveryError::Io { path, source } => CliError::io(message).with_hint(file_hint(&path, &source)),
+            RecoveryError::Hindered { remedies, .. } => CliError::input(message)
+                .with_hint(format!("nothing was changed; {}", remedies.join("; "))),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
             RecoveryError::Keys { .. } => CliError::input(message)

@@ -16,6 +16,7 @@ use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
+use crate::finding::Finding;
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
@@ -23,6 +24,7 @@ use crate::plan_file::{
     KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
     PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
 };
+use crate::preflight;
 use crate::reissue::{self, OnReissue};
 use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
@@ -70,6 +72,12 @@ pub struct PlanSummary {
     pub streams: Vec<StreamSummary>,
     /// A witness could not be read, or not to its end.
     pub witness_unreadable: bool,
+    /// What stands in the way of applying the plan: its database's triggers, columns, rights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<Finding>,
+    /// That the log has no stream, or none that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty: Option<String>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -400,6 +408,8 @@ pub async fn plan(
         totals,
         streams,
         witness_unreadable: survey.collected.heard.iter().any(|h| h.error.is_some()),
+        hindrances: preflight::look(view).await?,
+        empty: survey.nothing(view, &input.filter).map(|finding| finding.message),
         not_checked,
     })
 }

@@ -20,6 +20,7 @@
 mod evm;
 mod faulty_node;
 mod hostile;
+pub mod level;
 mod pgbouncer;
 mod postgres;
 mod psql;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
+    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, SchemaArg, Table, again,
+    stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::bulk::{BulkOutbox, Outcome as Read, Part};
@@ -50,6 +51,9 @@ pub struct ExportArgs {
     /// Only what this log lacks: a PostgreSQL URL, a snapshot file, or an export of the log
     #[arg(long, value_name = "URL|FILE")]
     missing_from: Option<SecretUrl>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
 
     #[command(flatten)]
     keys: KeyArgs,
@@ -190,7 +194,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let missing_from = args
         .missing_from
         .as_ref()
-        .map(|name| DbTarget::parse(&name.0))
+        .map(|name| args.schema.apply(DbTarget::parse(&name.0)?))
         .transpose()?;
     match &missing_from {
         Some(target) => work.missing(&paths, target, &mut writer)?,

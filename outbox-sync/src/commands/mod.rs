@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output};
+use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg};
 use ed25519_dalek::VerifyingKey;
 use event_log::{OpenOptions, Place};
 use outbox_sync::expand_inputs;
@@ -55,13 +55,19 @@ pub struct OptionalDb {
         hide_env_values = true
     )]
     db: Option<SecretUrl>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
 }
 
 impl OptionalDb {
     /// The log, if one is named.
     pub fn open(&self, cancel: &Cancel) -> Result<Option<KnownLog>, CliError> {
         match &self.db {
-            Some(name) if !name.0.is_empty() => open_target(&DbTarget::parse(&name.0)?, cancel).map(Some),
+            Some(name) if !name.0.is_empty() => {
+                let target = self.schema.apply(DbTarget::parse(&name.0)?)?;
+                open_target(&target, cancel).map(Some)
+            }
             _ => Ok(None),
         }
     }

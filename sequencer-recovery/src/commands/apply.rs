@@ -60,6 +60,11 @@ pub struct ApplyArgs {
     #[arg(long, conflicts_with_all = ["undo", "epoch"])]
     dry_run: bool,
 
+    /// Go on although triggers or rules that are not the sequencer's act on what is written. What they change of it is
+    /// found before the commit, and the stream is rolled back
+    #[arg(long)]
+    with_triggers: bool,
+
     /// Keep no journal of repairs in the log (for a role that may not make the schema sequencer_recovery)
     #[arg(long)]
     no_journal: bool,
@@ -75,6 +80,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         undo: args.undo.clone(),
         dry_run: args.dry_run,
         journal: !args.no_journal,
+        with_triggers: args.with_triggers,
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;

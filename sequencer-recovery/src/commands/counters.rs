@@ -13,7 +13,7 @@ use super::{
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
 /// behind. A counter is never lowered
 ///
-/// Ends with 0 if every counter holds, 4 if one is behind, 1 if --apply raised one.
+/// Ends with 0 if every counter holds, 4 if one is behind or there is none, 1 if --apply raised one.
 #[derive(Debug, Args)]
 pub struct CountersArgs {
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     if report.count(CounterState::Raised) > 0 {
         status |= ExitStatus::CORRECTED;
     }
-    if report.count(CounterState::Behind) > 0 {
+    if report.count(CounterState::Behind) > 0 || report.streams.is_empty() {
         status |= ExitStatus::PROBLEMS;
     }
     Ok(status)

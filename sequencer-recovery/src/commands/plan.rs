@@ -27,7 +27,7 @@ use super::{
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
 /// stays open and why. Writes the plan file and changes nothing else
 ///
-/// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it, 8 if a witness or the log
+/// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it or the log has no stream, 8 if a witness or the log
 /// could not be read.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -212,6 +212,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         begun.map_err(failed)?;
         let (log, db) = open(&args.survey.db, &cancel).await?;
         args.replaying.check(Some(log.place()), "the log")?;
+        log.check_writable()?;
         let mut view = log.view().await?;
         let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
         let out = BufWriter::new(file.as_file());
@@ -241,6 +242,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         Format::Ndjson => {
             write_place(&mut out, summary.schema, &summary.place)?;
             write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
+            write_lines(&mut out, summary.schema, "finding", &summary.hindrances)?;
             write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
             #[derive(serde::Serialize)]
             struct Summary<'a> {
@@ -274,7 +276,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     out.finish()?;
     let mut status = ExitStatus::OK;
-    if summary.totals.open > 0 || summary.totals.reissued_left > 0 {
+    if summary.totals.open > 0 || summary.totals.reissued_left > 0 || summary.empty.is_some() {
         status |= ExitStatus::PROBLEMS;
     }
     if summary.witness_unreadable {
@@ -283,10 +285,34 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     Ok(status)
 }
 
+/// What stands in the way of applying the plan, for people.
+fn print_hindrances<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    if summary.hindrances.is_empty() {
+        return Ok(());
+    }
+    out.line("BEFORE APPLY")?;
+    for hindrance in &summary.hindrances {
+        out.line(&format!(
+            "  {:<22} {}",
+            hindrance.code.as_str(),
+            hindrance.message
+        ))?;
+        if let Some(next) = &hindrance.next {
+            out.line(&format!("    next: {next}"))?;
+        }
+    }
+    out.line("")
+}
+
 /// The plan in numbers, for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
     print_place(out, &summary.place)?;
+    print_hindrances(out, summary)?;
     let t = &summary.totals;
+    if let Some(empty) = &summary.empty {
+        out.line(&format!("Nothing was planned: {empty}"))?;
+        return print_not_checked(out, &summary.not_checked);
+    }
     if summary.streams.is_empty() {
         out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
         print_not_checked(out, &summary.not_checked)?;
