@@ -296,9 +296,9 @@ fn a_server_that_does_not_answer_is_told_and_can_be_left() {
 fn a_full_disk_is_named() {
     let Some(data) = Data::scenario() else { return };
     // Files of this process may have so many blocks of 512 bytes: the disk is full for it alone.
-    let limited = |blocks: u32, args: &str, environment: &str| {
+    let limited = |blocks: u32, args: &str| {
         let binary = env!("CARGO_BIN_EXE_sequencer-recovery");
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; {environment} {binary} {args}");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; {binary} {args}");
         let output = std::process::Command::new("sh")
             .args(["-c", &script])
             .output()
@@ -308,31 +308,13 @@ fn a_full_disk_is_named() {
     let Some(server) = Server::start() else { return };
     let db = server.load("crowded", &data.dir.join("recovered.copy.sql"));
     let folder = text(data.out.path());
-    let (code, stderr) = limited(
-        8,
-        &format!("export --db {} --out {folder}/x.ndjson", db.arg()),
-        "",
-    );
+    let (code, stderr) = limited(8, &format!("export --db {} --out {folder}/x.ndjson", db.arg()));
     assert_eq!(code, Some(8), "{stderr}");
     assert!(
         stderr.contains("x.ndjson") && stderr.contains(&folder) && stderr.contains("free space"),
         "{stderr}"
     );
-    let (code, stderr) = limited(
-        8,
-        &format!(
-            "plan --db {} --out {folder}/x.plan --outbox {}",
-            db.arg(),
-            data.outboxes()
-        ),
-        &format!("TMPDIR={folder}"),
-    );
-    assert_eq!(code, Some(8), "{stderr}");
-    assert!(
-        stderr.contains("x.plan") && stderr.contains("free space"),
-        "{stderr}"
-    );
-    let (code, stderr) = limited(8, &format!("snapshot --db {} --out {folder}/x.db", db.arg()), "");
+    let (code, stderr) = limited(8, &format!("snapshot --db {} --out {folder}/x.db", db.arg()));
     assert_eq!(code, Some(8), "{stderr}");
     assert!(
         stderr.contains("writing the snapshot") && stderr.contains("TMPDIR"),
