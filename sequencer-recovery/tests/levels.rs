@@ -94,7 +94,14 @@ fn every_level_is_audited_snapshotted_and_exported() {
     let recovered = data.dir.join("recovered.copy.sql");
     for level in 2..=16 {
         let db = at_level(&server, &format!("level_{level}"), level, &recovered);
-        let report = audit(&db, &data.witnesses()).expect(4).json();
+        // Without witnesses nothing is known to be missing.
+        let thoroughly = [2, 7, 9, 14].contains(&level);
+        let (witnesses, status) = if thoroughly {
+            (data.witnesses(), 4)
+        } else {
+            (Vec::new(), 0)
+        };
+        let report = audit(&db, &witnesses).expect(status).json();
         assert_eq!(report["place"]["level"]["number"], level);
         assert_eq!(report["totals"]["events"], 504, "{level}");
         let known = [
@@ -113,7 +120,7 @@ fn every_level_is_audited_snapshotted_and_exported() {
             );
         }
         assert_eq!(codes(&report).contains(&"hindrance.level"), level < 15, "{level}");
-        if ![2, 7, 9, 14].contains(&level) {
+        if !thoroughly {
             continue;
         }
         let gaps = run(["gaps", "--db", &db.arg()]);
