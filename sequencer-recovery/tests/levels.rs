@@ -94,7 +94,14 @@ fn every_level_is_audited_snapshotted_and_exported() {
     let recovered = data.dir.join("recovered.copy.sql");
     for level in 2..=16 {
         let db = at_level(&server, &format!("level_{level}"), level, &recovered);
-        let report = audit(&db, &data.witnesses()).expect(4).json();
+        // Without witnesses nothing is known to be missing.
+        let thoroughly = [2, 7, 9, 14].contains(&level);
+        let (witnesses, status) = if thoroughly {
+            (data.witnesses(), 4)
+        } else {
+            (Vec::new(), 0)
+        };
+        let report = audit(&db, &witnesses).expect(status).json();
         assert_eq!(report["place"]["level"]["number"], level);
         assert_eq!(report["totals"]["events"], 504, "{level}");
         let known = [
@@ -113,7 +120,7 @@ fn every_level_is_audited_snapshotted_and_exported() {
             );
         }
         assert_eq!(codes(&report).contains(&"hindrance.level"), level < 15, "{level}");
-        if ![2, 7, 9, 14].contains(&level) {
+        if !thoroughly {
             continue;
         }
         let gaps = run(["gaps", "--db", &db.arg()]);
@@ -323,20 +330,13 @@ const MEDDLERS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-#[test]
-fn what_a_trigger_changes_is_found_before_the_commit() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
-    let recovered = at_level(&server, "recovered", 16, &data.dir.join("recovered.copy.sql"));
+/// Applies a plan where a trigger does something, each on a copy of its own.
+fn meddled(data: &Data, server: &Server, name: &str, meddlers: &[(&str, &str, &str)]) {
+    let recovered = at_level(server, name, 16, &data.dir.join("recovered.copy.sql"));
     let sound = data.path("sound.plan");
     plan(&recovered, &sound, &data.witnesses()).expect(4);
-    let drop = |(table, when, _): &(&'static str, &'static str, &str)| (*table, *when, "RETURN NULL");
-    let mut drops: Vec<_> = MEDDLERS.iter().map(drop).collect();
-    drops.dedup();
-    let upper = ("ves_events", "INSERT", "NEW.entity_type = upper(NEW.entity_type)");
-    for (n, (table, when, does)) in MEDDLERS.into_iter().chain(drops).chain([upper]).enumerate() {
-        let db = server.copy(&format!("meddled_{n}"), &recovered);
+    for (n, (table, when, does)) in meddlers.iter().enumerate() {
+        let db = server.copy(&format!("{name}_{n}"), &recovered);
         db.execute(&format!(
             "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {does}; RETURN NEW; END';
              CREATE TRIGGER meddle BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION meddle()"
@@ -345,32 +345,54 @@ fn what_a_trigger_changes_is_found_before_the_commit() {
         let ran = apply(&db, &sound, &["--with-triggers"]);
         assert_eq!(ran.code & 8, 8, "{table} {does}: {} {}", ran.stdout, ran.stderr);
         // Every stream of this plan writes events; not each writes commitments, commands or versions.
-        let report = ran.json();
-        let applied = report["streams"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|s| s["status"] == "applied")
-            .count();
-        if table.starts_with("ves_events") || table.ends_with("receipts") || table.ends_with("counters") {
-            assert_eq!(applied, 0, "{table} {does}");
+        if ["ves_events", "ves_sequencer_receipts", "ves_sequence_counters"].contains(table) {
+            let report = ran.json();
+            let mut streams = report["streams"].as_array().unwrap().iter();
+            assert!(
+                streams.all(|stream| stream["status"] != "applied"),
+                "{table} {does}"
+            );
             assert_same(&before, &db.dump());
         }
     }
-    // One that only looks on is let.
-    let db = server.copy("watched", &recovered);
+}
+
+#[test]
+fn what_a_trigger_changes_is_found_before_the_commit() {
+    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
+        return;
+    };
+    meddled(&data, &server, "changed", &MEDDLERS);
+}
+
+#[test]
+fn a_row_that_a_trigger_drops_is_missed_before_the_commit() {
+    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
+        return;
+    };
+    let drop = |(table, when, _): &(&'static str, &'static str, &str)| (*table, *when, "RETURN NULL");
+    let mut drops: Vec<_> = MEDDLERS.iter().map(drop).collect();
+    drops.dedup();
+    drops.push(("ves_events", "INSERT", "NEW.entity_type = upper(NEW.entity_type)"));
+    meddled(&data, &server, "dropped", &drops);
+}
+
+#[test]
+fn a_trigger_that_only_looks_on_is_let_act() {
+    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
+        return;
+    };
+    let db = at_level(&server, "watched", 16, &data.dir.join("recovered.copy.sql"));
+    let sound = data.path("sound.plan");
+    plan(&db, &sound, &data.witnesses()).expect(4);
     db.execute(
         "CREATE TABLE seen (id uuid);
          CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO seen VALUES (NEW.event_id); RETURN NULL; END';
          CREATE TRIGGER see AFTER INSERT ON ves_events FOR EACH ROW EXECUTE FUNCTION see()",
     );
     let applied = apply(&db, &sound, &["--with-triggers"]).expect(5).json();
-    let events: u64 = applied["streams"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| s["events"].as_u64().unwrap())
-        .sum();
+    let streams = applied["streams"].as_array().unwrap().iter();
+    let events: u64 = streams.map(|stream| stream["events"].as_u64().unwrap()).sum();
     assert_eq!(query(&db.arg(), "SELECT count(*) FROM seen"), events.to_string());
 }
 
