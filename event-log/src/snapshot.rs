@@ -405,7 +405,7 @@ fn copied_row(row: Row<'_>, table: &'static Table, values: &mut Vec<Value>) -> R
 /// be read says why where it is a text, and otherwise the row's time does.
 fn marked(table: &'static Table, row: &BrokenRow) -> Vec<Value> {
     let mark = |what: &str| {
-        let mut bytes = vec![UNREADABLE];
+        let mut bytes = UNREADABLE.to_vec();
         bytes.extend_from_slice(what.as_bytes());
         Value::TextBytes(bytes)
     };

@@ -237,7 +237,7 @@ const FIRST_TIME: i64 = -62_135_596_800_000_000;
 const LAST_TIME: i64 = 253_402_207_199_999_999;
 
 /// A value of a snapshot that begins so could not be read where the snapshot was taken; why follows.
-pub(crate) const UNREADABLE: u8 = 0xff;
+pub(crate) const UNREADABLE: &[u8] = b"\xffunreadable: ";
 
 /// A time that bounds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,11 +324,11 @@ fn snapshot_cell(value: rusqlite::types::ValueRef<'_>, kind: Kind) -> Result<Opt
         (_, ValueRef::Null) => return Ok(None),
         (Kind::Int, ValueRef::Integer(number)) => Cell::Int(number),
         (Kind::Bytes, ValueRef::Blob(bytes)) => Cell::Bytes(bytes),
-        (Kind::Uuid | Kind::Text | Kind::Json | Kind::Time, ValueRef::Text([UNREADABLE, why @ ..])) => {
-            let why = String::from_utf8_lossy(why);
-            return Err(format!("it could not be read when the snapshot was taken: {why}"));
-        }
         (Kind::Uuid | Kind::Text | Kind::Json | Kind::Time, ValueRef::Text(bytes)) => {
+            if let Some(why) = bytes.strip_prefix(UNREADABLE) {
+                let why = String::from_utf8_lossy(why);
+                return Err(format!("it could not be read when the snapshot was taken: {why}"));
+            }
             let text = std::str::from_utf8(bytes).map_err(|_| "text that is not UTF-8")?;
             match kind {
                 Kind::Uuid => Cell::Uuid(canonical_uuid(text)?),
