@@ -42,6 +42,7 @@ mod db;
 mod environment;
 mod error;
 mod exit;
+pub mod files;
 pub mod finding;
 mod logging;
 mod output;

@@ -38,6 +38,7 @@
 
 mod check;
 mod conn;
+mod dump;
 mod entry;
 mod entry_rows;
 mod error;
@@ -63,6 +64,7 @@ mod value;
 mod view;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
+pub use dump::{DumpError, DumpInfo, looks_like_dump, read_dump};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
     ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,

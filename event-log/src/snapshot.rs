@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tempfile::{NamedTempFile, TempPath};
 use ves::{CommandId, Receipt, SigningKey, StreamKey, Timestamp};
 
-use crate::conn::{Conn, insert_snapshot, snapshot_execute, snapshot_query};
+use crate::conn::{Conn, MAX_VALUE, insert_snapshot, snapshot_execute, snapshot_query};
 use crate::entry::{
     Commitment, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row, key_row, receipt_row,
 };
@@ -107,6 +107,23 @@ impl Snapshot {
             file,
             path: path.to_owned(),
         })
+    }
+
+    /// Begins an empty snapshot that takes rows as they are.
+    pub(crate) fn for_copies(path: &Path) -> Result<Self, LogError> {
+        Self::begin(path, snapshot!("session_copy"))
+    }
+
+    /// The statement that inserts one row of a table.
+    pub(crate) fn prepare(&self, table: &'static Table) -> Result<rusqlite::Statement<'_>, LogError> {
+        let prepared = self.connection.prepare(table.insert_snapshot);
+        prepared.map_err(|e| LogError::sqlite(DOING, e))
+    }
+
+    /// Takes the counters of the older table for those of the log, which has none.
+    pub(crate) fn adopt_older_counters(&self) -> Result<(), LogError> {
+        let adopted = self.connection.execute_batch(snapshot!("adopt_older_counters"));
+        adopted.map_err(|e| LogError::sqlite(DOING, e))
     }
 
     async fn copy(
@@ -338,7 +355,45 @@ fn copied_row(row: Row<'_>, table: &'static Table, values: &mut Vec<Value>) -> R
         })?;
         values.push(cell.map_or(Value::Null, Cell::to_value));
     }
-    Ok(())
+    check_length(table, values)
+}
+
+/// Refuses a row that would be too long to be read again.
+fn check_length(table: &'static Table, values: &[Value]) -> Result<(), LogError> {
+    let long = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        // Ids and times, and what SQLite keeps beside each value.
+        _ => 48,
+    };
+    let length: usize = values.iter().map(long).sum();
+    if length < MAX_VALUE as usize {
+        return Ok(());
+    }
+    let value = |name: &str| {
+        let at = table.columns.iter().position(|(column, _)| *column == name)?;
+        values.get(at)
+    };
+    let uuid = |name| match value(name) {
+        Some(Value::Uuid(id)) => Some(*id),
+        _ => None,
+    };
+    let sequence = match value("sequence_number") {
+        Some(Value::Int(number)) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    let stream = uuid("tenant_id").zip(uuid("store_id"));
+    Err(RowError {
+        table: table.name,
+        stream: stream.map(|(tenant, store)| StreamKey::new(tenant.into(), store.into())),
+        sequence,
+        what: format!(
+            "the row {:?} has {length} bytes, and a snapshot holds rows of less than {} MiB",
+            values.first(),
+            MAX_VALUE >> 20
+        ),
+    }
+    .into())
 }
 
 impl Conn {

@@ -40,6 +40,15 @@ pub enum OutboxErrorKind {
         /// The columns, separated by commas.
         columns: String,
     },
+    /// The rows have no numbers.
+    #[error(
+        "has a table {table} that was made WITHOUT ROWID, whose rows cannot be named; copy it into an ordinary table \
+         (CREATE TABLE … AS SELECT) of a new file"
+    )]
+    WithoutRowid {
+        /// The table.
+        table: &'static str,
+    },
     /// The file is shorter than its own header says.
     #[error("is truncated: it has {found} bytes, its header says {expected}. Is there a complete copy?")]
     Truncated {
@@ -72,7 +81,11 @@ pub enum OutboxErrorKind {
     )]
     SuperJournal,
     /// The private copy could not be made.
-    #[error("could not be copied to a temporary folder (the file itself is not opened for writing): {0}")]
+    #[error(
+        "could not be copied to the temporary folder {folder} (TMPDIR names another; the file itself is not opened for \
+         writing): {0}",
+        folder = std::env::temp_dir().display()
+    )]
     Copy(io::Error),
     /// Any other failure of SQLite.
     #[error("SQLite: {0}")]

@@ -9,7 +9,7 @@ use ves::digest::Preimage;
 use ves::{AgentId, Hash32, SignatureBytes, StreamKey, Timestamp, jcs};
 
 use crate::grade::Grade;
-use crate::plan_file::{PlanError, PlanFile, PlanLine, PlannedOpen};
+use crate::plan_file::{Incomplete, PlanError, PlanFile, PlanLine, PlannedOpen};
 
 /// The document's name and version; described in docs/plan.md.
 pub const SCHEMA: &str = "loss-certificate/1";
@@ -31,6 +31,9 @@ pub struct LossCertificate {
     pub accept: String,
     /// Where was searched.
     pub evidence_searched: Vec<String>,
+    /// Of these, what could not be read, or not to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
     /// Positions that nobody who was heard can fill.
     pub lost: u64,
     /// Positions that somebody names an event for, without enough evidence.
@@ -117,6 +120,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         db: header.db.clone(),
         accept: header.accept.clone(),
         evidence_searched: header.witnesses.clone(),
+        incomplete: header.incomplete.clone(),
         lost: 0,
         undecided: 0,
         filled: 0,
@@ -248,6 +252,13 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
     if c.evidence_searched.is_empty() {
         let _ = writeln!(text, "- nowhere but in the log itself");
     }
+    for missing in &c.incomplete {
+        let _ = writeln!(
+            text,
+            "- NOT READ, or not to its end: `{}`: {}",
+            missing.witness, missing.reason
+        );
+    }
     for stream in &c.streams {
         let _ = writeln!(text, "\n## Stream {}\n", stream.stream);
         let counter = stream
@@ -320,6 +331,7 @@ mod tests {
             db: "log.db".into(),
             accept: "receipted".into(),
             evidence_searched: vec!["alpha.db".into()],
+            incomplete: vec![],
             lost: 2,
             undecided: 2,
             filled: 0,

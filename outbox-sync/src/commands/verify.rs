@@ -6,6 +6,7 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress};
 use outbox_sync::RenderingSearch;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
 use outbox_sync::source::Source;
 use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
 use serde::Serialize;
@@ -21,7 +22,7 @@ use super::{
 /// not be checked, 8 if a file cannot be read whole (the others are verified all the same).
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Outboxes and exports: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes and exports: files, folders (all outboxes below them) or patterns
     #[arg(required = true, value_name = "OUTBOX|EXPORT")]
     inputs: Vec<String>,
 
@@ -67,7 +68,14 @@ struct Document {
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let mut not_checked = Vec::new();
+    let paths = expand(
+        &args.inputs,
+        Purpose::Read,
+        &mut not_read,
+        &mut not_checked,
+        global,
+    );
     let mut log = args.db.open()?;
     let mut keys = args.keys.book(log.as_mut())?;
     drop(log);
@@ -100,7 +108,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_read,
         key_flaws: keys.flaws.clone(),
         totals: VerdictCounts::default(),
-        not_checked: Vec::new(),
+        not_checked,
     };
     let mut out = Output::stdout();
     let progress = stderr_progress(global);

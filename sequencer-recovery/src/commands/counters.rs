@@ -8,13 +8,14 @@ use sequencer_recovery::floor::FloorChoice;
 
 use super::{
     FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked,
-    write_lines, write_not_checked,
+    report_incomplete, write_lines, write_not_checked,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
 /// behind. A counter is never lowered
 ///
-/// Ends with 0 if every counter holds, 4 if one is behind, 1 if --apply raised one.
+/// Ends with 0 if every counter holds, 4 if one is behind, 1 if --apply raised one, 8 added if a witness could not be
+/// read: then none is raised without --although-incomplete.
 #[derive(Debug, Args)]
 pub struct CountersArgs {
     #[command(flatten)]
@@ -34,6 +35,10 @@ pub struct CountersArgs {
     /// Raise the counters that are behind
     #[arg(long)]
     apply: bool,
+
+    /// Raise them even if witnesses could not be read, which may know of higher numbers
+    #[arg(long, requires = "apply")]
+    although_incomplete: bool,
 }
 
 /// Runs the command.
@@ -48,7 +53,7 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         let mut report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
         // A snapshot file cannot be written while a view of it is open.
         drop(view);
-        if args.apply {
+        if args.apply && (report.incomplete.is_empty() || args.although_incomplete) {
             raise(&log, &mut report, args.lock.timeout(), &cancel).await?;
         }
         Ok(report)
@@ -59,12 +64,18 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         Format::Json => out.json(&report)?,
         Format::Ndjson => {
             write_lines(&mut out, report.schema, "counter", &report.streams)?;
+            write_lines(&mut out, report.schema, "incomplete", &report.incomplete)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
         }
         Format::Table => print_table(&mut out, &report)?,
     }
     out.finish()?;
-    let mut status = ExitStatus::OK;
+    let mut status = report_incomplete(&report.incomplete, global);
+    if args.apply && !report.incomplete.is_empty() && !args.although_incomplete {
+        CliError::input("no counter was raised: the floors are those of the witnesses that could be read")
+            .with_hint("give all witnesses, or say --although-incomplete if they cannot be had")
+            .report(global);
+    }
     if report.count(CounterState::Raised) > 0 {
         status |= ExitStatus::CORRECTED;
     }
