@@ -564,6 +564,19 @@ fn wal_length(path: &Path) -> Option<u64> {
         .filter(|length| *length > 0)
 }
 
+/// Groups of files whose content is the same: the first, and its copies.
+pub fn same_content(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
+    let mut by_length: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
+    for file in files {
+        if let Ok(meta) = file.metadata()
+            && meta.is_file()
+        {
+            by_length.entry(meta.len()).or_default().push(file.clone());
+        }
+    }
+    by_length.into_values().filter(|files| files.len() > 1).flat_map(alike).collect()
+}
+
 /// Groups of files of one length whose content is the same: the first, and its copies.
 fn alike(mut files: Vec<PathBuf>) -> Vec<(PathBuf, Vec<PathBuf>)> {
     files.sort();

@@ -183,16 +183,16 @@ struct Tables {
 
 fn tables(path: &Path, has_wal: bool) -> Result<Tables, Box<dyn std::error::Error>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if has_wal {
-        // The newest schema may be in the WAL, which only a copy shows without touching it.
-        let dir = PrivateDir::new()?;
-        let copy = private_copy::make(path, dir.path())?;
-        let connection = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        return Ok(list(&connection)?);
-    }
     // As `immutable` nothing is created, locked or written; a change in between costs no more than a wrong guess.
     let connection = Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)?;
-    Ok(list(&connection)?)
+    let found = list(&connection)?;
+    if found.outbox || !has_wal {
+        return Ok(found);
+    }
+    // The newest schema may be in the WAL, which only a copy shows without touching it.
+    let dir = PrivateDir::new()?;
+    let copy = private_copy::make(path, dir.path())?;
+    Ok(list(&Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?)
 }
 
 fn list(connection: &Connection) -> rusqlite::Result<Tables> {

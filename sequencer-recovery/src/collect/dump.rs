@@ -351,8 +351,17 @@ pub(super) async fn read_dump(
     heard.rows += untold;
     heard.refused += untold;
     let target = DbTarget::Snapshot(snapshot);
-    let mut other = Log::open(&target).await?.view().await?;
-    hear_log(view, keys, filter, &mut other, heard, inputs, collected).await
+    let opened = match Log::open(&target).await {
+        Ok(log) => log.view().await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(mut other) => hear_log(view, keys, filter, &mut other, heard, inputs, collected).await,
+        Err(error) => {
+            collected.unreadable(heard, format!("{name}: its copy cannot be read: {error}"));
+            Ok(())
+        }
+    }
 }
 
 /// Says if a dump is not whole. What it holds is used all the same.

@@ -74,8 +74,16 @@ impl SurveyArgs {
             CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
         })?;
         let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
-        for witness in &self.witnesses {
-            match DbTarget::parse(&witness.0)? {
+        let mut not_checked = found.not_checked;
+        let targets: Vec<DbTarget> = self
+            .witnesses
+            .iter()
+            .map(|witness| DbTarget::parse(&witness.0))
+            .collect::<Result<_, _>>()?;
+        let copies = copies_of_another(&targets, &mut not_checked);
+        for target in targets {
+            match target {
+                DbTarget::Snapshot(path) if copies.contains(&path) => {}
                 DbTarget::Snapshot(path) => match kind_of_copy(&path)? {
                     CopyKind::Snapshot => logs.push(DbTarget::Snapshot(path)),
                     CopyKind::Export(file) => exports.push(file),
@@ -93,7 +101,7 @@ impl SurveyArgs {
             witnesses: Inputs {
                 outboxes: found.files,
                 not_used: found.not_used,
-                not_checked: found.not_checked,
+                not_checked,
                 logs,
                 exports,
                 dumps,
@@ -109,6 +117,27 @@ impl SurveyArgs {
             families: Families::default(),
         })
     }
+}
+
+/// Files with the same content as another are one voice: they are read once, and that is said.
+fn copies_of_another(targets: &[DbTarget], not_checked: &mut Vec<String>) -> Vec<PathBuf> {
+    let file = |target: &DbTarget| match target {
+        DbTarget::Snapshot(path) => Some(path.clone()),
+        DbTarget::Postgres(_) => None,
+    };
+    let files: Vec<PathBuf> = targets.iter().filter_map(file).collect();
+    let mut all = Vec::new();
+    for (kept, copies) in outbox_sync::inputs::same_content(&files) {
+        for copy in copies.into_iter().filter(|copy| *copy != kept) {
+            not_checked.push(format!(
+                "{}: not used: the same content as {}, read once",
+                copy.display(),
+                kept.display()
+            ));
+            all.push(copy);
+        }
+    }
+    all
 }
 
 /// What kind of copy of a log a path names.
