@@ -454,6 +454,13 @@ impl Search {
         let mut possible = Vec::new();
         let mut certain = Vec::new();
         for file in self.found.values() {
+            let beside = private_copy::beside(&file.path, "-wal");
+            if let (true, Some((why, true))) = (
+                file.path.is_symlink() && wal_length(&file.path).is_some(),
+                lone_companion(&beside, 1),
+            ) {
+                certain.push((beside, why));
+            }
             match lost_wal::look(&file.path) {
                 LostWal::No => {}
                 LostWal::Possible => possible.push(file.path.display().to_string()),
@@ -574,7 +581,11 @@ pub fn same_content(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
             by_length.entry(meta.len()).or_default().push(file.clone());
         }
     }
-    by_length.into_values().filter(|files| files.len() > 1).flat_map(alike).collect()
+    by_length
+        .into_values()
+        .filter(|files| files.len() > 1)
+        .flat_map(alike)
+        .collect()
 }
 
 /// Groups of files of one length whose content is the same: the first, and its copies.
@@ -788,8 +799,15 @@ mod tests {
             ("self", false),
         ];
         assert_eq!(not_used, expected.map(|(name, flag)| (name.to_owned(), flag)));
-        // What is named itself is followed.
-        assert_eq!(read(&[dir.text("far.db")]).files, [dir.at("far.db")]);
+        // What is named itself is followed, and a WAL beside the link is told.
+        let found = read(&[dir.text("far.db")]);
+        assert_eq!(found.files, [dir.at("far.db")]);
+        assert!(found.not_used.is_empty());
+        fs::write(dir.at("far.db-wal"), "frames").unwrap();
+        assert_eq!(
+            dir.not_used(&read(&[dir.text("far.db")])),
+            [("far.db-wal".to_owned(), true)]
+        );
     }
 
     #[test]

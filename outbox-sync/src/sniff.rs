@@ -192,7 +192,10 @@ fn tables(path: &Path, has_wal: bool) -> Result<Tables, Box<dyn std::error::Erro
     // The newest schema may be in the WAL, which only a copy shows without touching it.
     let dir = PrivateDir::new()?;
     let copy = private_copy::make(path, dir.path())?;
-    Ok(list(&Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?)?)
+    Ok(list(&Connection::open_with_flags(
+        copy,
+        OpenFlags::SQLITE_OPEN_READ_WRITE,
+    )?)?)
 }
 
 fn list(connection: &Connection) -> rusqlite::Result<Tables> {

@@ -314,7 +314,10 @@ fn bad_files_do_not_hide_the_rest_of_the_fleet() {
     );
     // What is surely something else is no witness that is missing.
     let not_checked = document["not_checked"].to_string();
-    for (name, what) in [("foreign.db", "a PDF"), ("other.db", "database of something else")] {
+    for (name, what) in [
+        ("foreign.db", "a PDF"),
+        ("other.db", "database of something else"),
+    ] {
         assert!(not_checked.contains(name), "{name}: {not_checked}");
         assert!(not_checked.contains(what), "{name}: {not_checked}");
     }

@@ -165,11 +165,17 @@ fn dumps_in_every_format_say_what_their_database_says() {
 
     // Twice the same dump is no second voice.
     fs::copy(at("plain.sql"), at("again.sql")).unwrap();
-    let more = ["plain.sql", "again.sql"].map(|name| ["--witness".to_owned(), text(&at(name))]).concat();
+    let more = ["plain.sql", "again.sql"]
+        .map(|name| ["--witness".to_owned(), text(&at(name))])
+        .concat();
     let more = [more, vec!["--accept".into(), "corroborated".into()]].concat();
     let ran = common::plan(&world.recovered, &at("twice.plan"), &more);
     assert_eq!(ran.json()["totals"]["events"], 0, "{}", ran.stdout);
-    assert!(ran.json()["not_checked"].to_string().contains("the same content as"));
+    assert!(
+        ran.json()["not_checked"]
+            .to_string()
+            .contains("the same content as")
+    );
 
     // Another schema, other columns, another order of them, and tables of others beside the log's.
     world.truth.execute(

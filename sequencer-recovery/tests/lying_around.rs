@@ -396,7 +396,7 @@ fn an_older_copy_of_a_nameless_outbox_is_no_second_voice() {
         Connection::open(folder.join(name))
             .unwrap()
             .execute_batch(sql)
-            .unwrap()
+            .unwrap();
     };
     edit(
         "a.db",

@@ -128,7 +128,7 @@ impl<R: BufRead> Reading<'_, R> {
                 Some(Line::Whole(line)) => head(line),
                 Some(_) => continue,
             };
-            if self.lines.number() % LINES == 0 && self.cancel.is_cancelled() {
+            if self.lines.number().is_multiple_of(LINES) && self.cancel.is_cancelled() {
                 return Err(DumpError::Cancelled);
             }
             match head {
@@ -221,7 +221,7 @@ impl<R: BufRead> Reading<'_, R> {
         let mut count = 0;
         loop {
             let number = self.lines.number() + 1;
-            if number % LINES == 0 && self.cancel.is_cancelled() {
+            if number.is_multiple_of(LINES) && self.cancel.is_cancelled() {
                 return Err(DumpError::Cancelled);
             }
             let read = match self.lines.next()? {
@@ -262,7 +262,7 @@ impl<R: BufRead> Reading<'_, R> {
             if matches!(line, Line::Whole(b"\\.")) {
                 break;
             }
-            if self.lines.number() % LINES == 0 && self.cancel.is_cancelled() {
+            if self.lines.number().is_multiple_of(LINES) && self.cancel.is_cancelled() {
                 return Err(DumpError::Cancelled);
             }
         }

@@ -163,7 +163,9 @@ pub async fn collect(
     }
     for dump in &inputs.dumps {
         cancel.check()?;
+        progress.start("reading a dump", None);
         read_dump(view, keys, filter, dump, inputs, &mut collected, cancel).await?;
+        progress.finish();
     }
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);

@@ -332,7 +332,7 @@ fn report_incomplete(incomplete: &[Incomplete], global: &GlobalArgs) -> ExitStat
             format!("{}: {}", one.witness, one.reason)
         };
         CliError::input(message)
-            .with_hint("the report is made without what this witness knows")
+            .with_hint("the report is made without what could not be read of this witness")
             .report(global);
     }
     if let Some(more @ 1..) = incomplete.len().checked_sub(MAX_TOLD) {
