@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
-use event_log::View;
+use event_log::{Place, View};
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
@@ -16,6 +16,7 @@ use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
+use crate::finding::Finding;
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
@@ -24,6 +25,7 @@ use crate::plan_file::{
     PlannedCommitment, PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream,
     PlannedSuperseded, SCHEMA,
 };
+use crate::preflight;
 use crate::reissue::{self, OnReissue};
 use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
@@ -60,6 +62,8 @@ pub struct PlanSummary {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The weakest grade used.
     pub accept: String,
     /// The floor that was chosen.
@@ -76,6 +80,12 @@ pub struct PlanSummary {
     /// Agents with events or keys in the log that no outbox speaks for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_heard: Vec<Unheard>,
+    /// What stands in the way of applying the plan: its database's triggers, columns, rights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<Finding>,
+    /// That the log has no stream, or none that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty: Option<String>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -271,6 +281,7 @@ pub async fn plan(
         made_at,
         tool: tool.into(),
         db: db.clone(),
+        place: Some(Box::new(view.place().clone())),
         accept: options.accept.to_string(),
         floor: options.floor.unwrap_or_default().to_string(),
         witnesses: survey
@@ -294,6 +305,7 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    not_checked.extend(view.place().reservation());
     let mut skipped = Skipped::default();
     let budget = Budget {
         until: options
@@ -404,6 +416,7 @@ pub async fn plan(
         schema: "recovery-plan-summary/1",
         plan_id,
         db,
+        place: view.place().clone(),
         accept: header.accept,
         floor: header.floor,
         totals,
@@ -411,6 +424,8 @@ pub async fn plan(
         witness_unreadable: !header.incomplete.is_empty(),
         incomplete: header.incomplete,
         not_heard: survey.unheard(&seen, &input.filter),
+        hindrances: preflight::look(view).await?,
+        empty: survey.nothing(view, &input.filter).map(|finding| finding.message),
         not_checked,
     })
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use cli_common::files::InputFile;
 use cli_common::{Cancel, DbTarget};
-use event_log::{DumpError, DumpInfo, Log, StreamFilter, View};
+use event_log::{DumpError, DumpInfo, StreamFilter, View};
 use outbox_sync::private_dir::PrivateDir;
 use ves::KeyRegistry;
 
@@ -351,7 +351,7 @@ pub(super) async fn read_dump(
     heard.rows += untold;
     heard.refused += untold;
     let target = DbTarget::Snapshot(snapshot);
-    let opened = match Log::open(&target).await {
+    let opened = match view.open_beside(&target).await {
         Ok(log) => log.view().await,
         Err(error) => Err(error),
     };
