@@ -44,6 +44,7 @@ mod environment;
 mod error;
 mod escape;
 mod exit;
+pub mod files;
 pub mod finding;
 mod logging;
 mod output;

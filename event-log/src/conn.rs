@@ -36,7 +36,7 @@ const BUSY_SLICE: Duration = Duration::from_millis(100);
 
 /// The largest value that a snapshot may hold: far above the sequencer's limit of 1 MiB for a payload, and low enough
 /// that one hostile row cannot take the memory.
-const MAX_VALUE: i32 = 64 << 20;
+pub(crate) const MAX_VALUE: i32 = 64 << 20;
 
 /// How many rows, and about how many bytes, one INSERT carries to PostgreSQL.
 const INSERT_ROWS: usize = 1000;

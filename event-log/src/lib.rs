@@ -41,6 +41,7 @@ mod check;
 mod conn;
 mod damage;
 mod duplicate;
+mod dump;
 mod entry;
 mod entry_rows;
 mod error;
@@ -75,6 +76,7 @@ mod waiting;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
 pub use duplicate::{Duplicate, DuplicateRow};
+pub use dump::{DumpError, DumpInfo, looks_like_dump, read_dump};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
     OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableKey, VersionDrift,

@@ -273,11 +273,12 @@ fn check_header(path: &Path) -> Result<(), LogError> {
             what: what.into(),
         })
     };
-    let mut file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
+    // Before it is opened: opening a pipe waits for its writer.
+    if !path.metadata().map_err(io)?.is_file() {
         return not("not a file");
     }
+    let mut file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
     let mut header = [0; 100];
     if metadata.len() < 100 {
         return not("not an SQLite database (too short)");

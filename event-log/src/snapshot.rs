@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tempfile::{NamedTempFile, TempPath};
 use ves::{CommandId, Receipt, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
 
-use crate::conn::{Conn, insert_snapshot, snapshot_execute, snapshot_query};
+use crate::conn::{Conn, MAX_VALUE, insert_snapshot, snapshot_execute, snapshot_query};
 use crate::damage::{BrokenRow, copied_value};
 use crate::duplicate::Duplicate;
 use crate::entry::{
@@ -136,6 +136,23 @@ impl Snapshot {
             file,
             path: path.to_owned(),
         })
+    }
+
+    /// Begins an empty snapshot that takes rows as they are.
+    pub(crate) fn for_copies(path: &Path) -> Result<Self, LogError> {
+        Self::begin(path, snapshot!("session_copy"))
+    }
+
+    /// The statement that inserts one row of a table.
+    pub(crate) fn prepare(&self, table: &'static Table) -> Result<rusqlite::Statement<'_>, LogError> {
+        let prepared = self.connection.prepare(table.insert_snapshot);
+        prepared.map_err(|e| LogError::sqlite(DOING, e))
+    }
+
+    /// Takes the counters of the older table for those of the log, which has none.
+    pub(crate) fn adopt_older_counters(&self) -> Result<(), LogError> {
+        let adopted = self.connection.execute_batch(snapshot!("adopt_older_counters"));
+        adopted.map_err(|e| LogError::sqlite(DOING, e))
     }
 
     async fn copy(
@@ -398,7 +415,25 @@ fn copied_row(row: Row<'_>, table: &'static Table, values: &mut Vec<Value>) -> R
     for (index, (name, kind)) in table.columns.iter().enumerate() {
         values.push(copied_value(row, index, *kind).map_err(|what| format!("{name}: {what}"))?);
     }
-    Ok(())
+    check_length(values)
+}
+
+/// Refuses a row that would be too long to be read again.
+fn check_length(values: &[Value]) -> Result<(), String> {
+    let long = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) | Value::TextBytes(bytes) => bytes.len(),
+        // Ids and times, and what SQLite keeps beside each value.
+        _ => 48,
+    };
+    let length: usize = values.iter().map(long).sum();
+    if length < MAX_VALUE as usize {
+        return Ok(());
+    }
+    Err(format!(
+        "the row has {length} bytes, and a snapshot holds rows of less than {} MiB",
+        MAX_VALUE >> 20
+    ))
 }
 
 /// The values of a row that the database does not give out whole, marked so that no reader takes it for one: what cannot

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
@@ -219,12 +219,7 @@ impl RecoveryEpoch {
             path: path.to_owned(),
             what,
         };
-        let mut text = String::new();
-        let file = File::open(path).map_err(|e| error(e.to_string()))?;
-        let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-        if read.map_err(|e| error(e.to_string()))? as u64 > MAX_FILE_BYTES {
-            return Err(error(format!("has more than {MAX_FILE_BYTES} bytes")));
-        }
+        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| error(e.to_string()))?;
         let epoch: Self =
             serde_json::from_str(&text).map_err(|e| error(format!("is not a recovery epoch: {e}")))?;
         epoch.check().map_err(error)?;

@@ -40,6 +40,15 @@ pub enum OutboxErrorKind {
         /// The columns, separated by commas.
         columns: String,
     },
+    /// The rows have no numbers.
+    #[error(
+        "has a table {table} that was made WITHOUT ROWID, whose rows cannot be named; copy it into an ordinary table \
+         (CREATE TABLE … AS SELECT) of a new file"
+    )]
+    WithoutRowid {
+        /// The table.
+        table: &'static str,
+    },
     /// The file is shorter than its own header says.
     #[error("is truncated: it has {found} bytes, its header says {expected}. Is there a complete copy?")]
     Truncated {

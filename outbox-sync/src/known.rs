@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use ves::{EventId, Hash32, SigningKey, StreamKey};
 
 use crate::error::OutboxError;
-use crate::source::{Source, SourceError, looks_like_export};
+use crate::source::{Source, SourceError, is_pipe, looks_like_export};
 
 /// A log, opened for questions. Each of its methods blocks, so it must not be used on a thread that drives an
 /// async runtime.
@@ -78,7 +78,7 @@ impl KnownLog {
     /// As [`KnownLog::open`].
     pub fn open_with(target: &DbTarget, options: &OpenOptions) -> Result<Self, KnownLogError> {
         if let DbTarget::Snapshot(path) = target
-            && looks_like_export(path)
+            && (is_pipe(path) || looks_like_export(path))
         {
             return Self::of_export(path);
         }

@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The first 100 bytes of every SQLite file.
 pub(crate) const HEADER: usize = 100;
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+pub(crate) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// A WAL starts with 32 bytes: magic, version, page size, checkpoint number, two salts, checksum.
 const WAL_HEADER: usize = 32;
 /// The last bytes of a journal that names a super-journal.
@@ -97,6 +97,7 @@ fn attempt_copy(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
     }
     match back_up(source, copy) {
         Err(error) if needs_rollback(&error) => copy_with_journal(source, copy),
+        Err(error) if is_of_room(&error) => Err(OutboxErrorKind::Copy(io::Error::other(error))),
         Err(error) => Err(error.into()),
         Ok(StepResult::Done) => Ok(true),
         Ok(_) => Err(OutboxErrorKind::Locked),
@@ -162,6 +163,19 @@ fn needs_rollback(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|e| {
         e.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
             || e.extended_code == rusqlite::ffi::SQLITE_READONLY_RECOVERY
+    })
+}
+
+/// The copy cannot be written; the file itself is only read.
+fn is_of_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|e| {
+        e.code == rusqlite::ErrorCode::DiskFull
+            || [
+                rusqlite::ffi::SQLITE_IOERR_WRITE,
+                rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
+                rusqlite::ffi::SQLITE_IOERR_FSYNC,
+            ]
+            .contains(&e.extended_code)
     })
 }
 

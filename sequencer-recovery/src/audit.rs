@@ -13,12 +13,14 @@ use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::placement::Budget;
-use crate::plan_file::PlannedReissue;
+use crate::plan_file::{Incomplete, PlannedReissue};
 use crate::preflight;
 use crate::proofs;
 use crate::reissue;
 use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
+use crate::unheard::{Seen, Unheard};
+use outbox_sync::NotUsed;
 
 /// The report's name and version; documented in docs/audit.md.
 pub const SCHEMA: &str = "recovery-audit/1";
@@ -48,6 +50,12 @@ pub struct AuditReport {
     pub findings: Vec<Finding>,
     /// The witnesses heard.
     pub heard: Vec<Heard>,
+    /// Agents with events or keys in the log that no outbox speaks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_heard: Vec<Unheard>,
+    /// What lay among the outboxes and is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_used: Vec<NotUsed>,
     /// What the log's journal of repairs says: its newest entries, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub journal: Vec<JournalEntry>,
@@ -56,6 +64,13 @@ pub struct AuditReport {
     /// Whether the VES log was looked at.
     #[serde(skip)]
     pub ves: bool,
+}
+
+impl AuditReport {
+    /// The witnesses that could not be read, or not to their end.
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        crate::collect::incomplete(&self.heard)
+    }
 }
 
 /// Sums over all streams.
@@ -186,6 +201,8 @@ pub async fn audit(
         families: Vec::new(),
         findings: Vec::new(),
         heard: Vec::new(),
+        not_heard: Vec::new(),
+        not_used: Vec::new(),
         journal: Vec::new(),
         not_checked: Vec::new(),
         ves: input.families.ves(),
@@ -229,9 +246,11 @@ async fn audit_ves(
     report.not_checked.extend(preflight::reservations(view));
     report.findings.extend(survey.collected.findings.iter().cloned());
     progress.start("verifying events", Some(events));
+    let mut seen = Seen::new();
     let mut skipped = Skipped::default();
     for state in &survey.streams {
         let examined = survey.examine(view, state, input, progress, cancel).await?;
+        seen.insert(state.stream, examined.scan.tally.agents.clone());
         let head_sequenced_at = match state.last {
             Some(last) => {
                 view.last_sequenced_before(&state.stream, last.saturating_add(1))
@@ -268,6 +287,14 @@ async fn audit_ves(
     }
     report.not_checked.extend(skipped.lines());
     progress.finish();
+    report.not_heard = survey.unheard(&seen, &input.filter);
+    report.not_used = input
+        .witnesses
+        .not_used
+        .iter()
+        .filter(|file| !file.may_be_outbox)
+        .cloned()
+        .collect();
     report.heard = survey.collected.heard;
     proofs::orphans(view, &input.filter, &mut report.findings, &mut report.not_checked).await?;
     read_journal(view, input, report).await

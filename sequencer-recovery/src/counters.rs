@@ -12,6 +12,7 @@ use crate::error::RecoveryError;
 use crate::examine::witnesses;
 use crate::family::{self, Family};
 use crate::floor::{self, FloorChoice, FloorOption, Witness};
+use crate::plan_file::Incomplete;
 use crate::preflight;
 use crate::survey::{Survey, SurveyInput};
 
@@ -66,6 +67,9 @@ pub struct CountersReport {
     pub choice: String,
     /// The streams, by tenant and store.
     pub streams: Vec<CounterReport>,
+    /// Witnesses that could not be read, or not to their end: they may know of higher numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -91,6 +95,7 @@ pub async fn counters(
 ) -> Result<CountersReport, RecoveryError> {
     let mut streams = Vec::new();
     let mut not_checked = Vec::new();
+    let mut incomplete = Vec::new();
     if input.families.ves() {
         let survey = Survey::take(view, input, progress, cancel).await?;
         let receipts = view.highest_receipts(&input.filter).await?;
@@ -111,6 +116,7 @@ pub async fn counters(
             streams.push(compared);
         }
         not_checked.extend(survey.not_checked());
+        incomplete = survey.incomplete();
         not_checked.extend(preflight::reservations(view));
         if let Some(nothing) = survey.nothing(view, &input.filter) {
             not_checked.push(nothing.message);
@@ -139,6 +145,7 @@ pub async fn counters(
         place: view.place().clone(),
         choice: choice.unwrap_or_default().to_string(),
         streams,
+        incomplete,
         not_checked,
     })
 }

@@ -62,3 +62,4 @@ pub mod tombstone;
 pub mod trust;
 pub mod undo;
 pub mod undo_file;
+pub mod unheard;

@@ -12,7 +12,7 @@ use ves::{AgentId, Hash32, SignatureBytes, StreamKey, Timestamp, jcs};
 
 use crate::damage::NotPlanned;
 use crate::grade::Grade;
-use crate::plan_file::{PlanError, PlanFile, PlanLine, PlannedOpen};
+use crate::plan_file::{Incomplete, PlanError, PlanFile, PlanLine, PlannedOpen};
 
 /// The document's name and version; described in docs/plan.md.
 pub const SCHEMA: &str = "loss-certificate/1";
@@ -37,6 +37,9 @@ pub struct LossCertificate {
     pub accept: String,
     /// Where was searched.
     pub evidence_searched: Vec<String>,
+    /// Of these, what could not be read, or not to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
     /// Positions that nobody who was heard can fill.
     pub lost: u64,
     /// Positions that somebody names an event for, without enough evidence.
@@ -127,6 +130,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         place: header.place.as_deref().cloned(),
         accept: header.accept.clone(),
         evidence_searched: header.witnesses.clone(),
+        incomplete: header.incomplete.clone(),
         lost: 0,
         undecided: 0,
         filled: 0,
@@ -262,12 +266,20 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
     if c.evidence_searched.is_empty() {
         let _ = writeln!(text, "- nowhere but in the log itself");
     }
+    for missing in &c.incomplete {
+        let _ = writeln!(
+            text,
+            "- NOT READ, or not to its end: `{}`: {}",
+            escape_controls(&missing.witness),
+            escape_controls(&missing.reason)
+        );
+    }
     for left in &c.not_planned {
         let _ = writeln!(text, "\n## Stream {}\n", left.stream);
         let _ = writeln!(
             text,
             "Nothing is certified of it: {}.",
-            left.why.replace('\n', " ")
+            escape_controls(&left.why)
         );
     }
     for stream in &c.streams {
@@ -343,6 +355,7 @@ mod tests {
             place: None,
             accept: "receipted".into(),
             evidence_searched: vec!["alpha.db".into()],
+            incomplete: vec![],
             lost: 2,
             undecided: 2,
             filled: 0,

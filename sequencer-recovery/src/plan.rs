@@ -22,14 +22,16 @@ use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
 use crate::plan_file::{
-    KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
-    PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
+    Incomplete, KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping,
+    PlannedCommitment, PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream,
+    PlannedSuperseded, SCHEMA,
 };
 use crate::preflight;
 use crate::reissue::{self, OnReissue};
 use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
 use crate::tombstone::{self, FillInput, Filling, PlannedTombstone, RecoveryAgents, TombstoneOptions};
+use crate::unheard::{Seen, Unheard};
 
 /// What the operator decides.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +75,12 @@ pub struct PlanSummary {
     pub streams: Vec<StreamSummary>,
     /// A witness could not be read, or not to its end.
     pub witness_unreadable: bool,
+    /// Which, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
+    /// Agents with events or keys in the log that no outbox speaks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_heard: Vec<Unheard>,
     /// What stands in the way of applying the plan: its database's triggers, columns, rights.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hindrances: Vec<Finding>,
@@ -284,9 +292,13 @@ pub async fn plan(
             .collected
             .heard
             .iter()
-            .map(|h| h.path.clone())
+            .map(|h| match &h.made {
+                Some(made) => format!("{} ({made})", h.path),
+                None => h.path.clone(),
+            })
             .chain(input.anchors.iter().map(|path| path.display().to_string()))
             .collect(),
+        incomplete: survey.incomplete(),
         append: options.append.map(|append| describe_append(&append)),
         not_planned: (survey.streams.iter())
             .filter_map(|state| {
@@ -316,6 +328,7 @@ pub async fn plan(
         "planning",
         Some(survey.streams.iter().map(|s| s.event_count).sum()),
     );
+    let mut seen = Seen::new();
     for state in survey.streams.clone() {
         if header.not_planned.iter().any(|left| left.stream == state.stream) {
             not_checked.push(format!(
@@ -326,6 +339,7 @@ pub async fn plan(
             continue;
         }
         let examined = survey.examine(view, &state, input, progress, cancel).await?;
+        seen.insert(state.stream, examined.scan.tally.agents.clone());
         not_checked.extend(examined.not_checked.iter().cloned());
         skipped.extend(examined.skipped.clone());
         let evidence = survey.evidence(&state.stream);
@@ -426,7 +440,9 @@ pub async fn plan(
         floor: header.floor,
         totals,
         streams,
-        witness_unreadable: survey.collected.heard.iter().any(|h| h.error.is_some()),
+        witness_unreadable: !header.incomplete.is_empty(),
+        incomplete: header.incomplete,
+        not_heard: survey.unheard(&seen, &input.filter),
         hindrances: preflight::look(view).await?,
         empty: survey.nothing(view, &input.filter).map(|finding| finding.message),
         not_planned: header.not_planned,

@@ -3,7 +3,7 @@
 //! Rows arrive in chunks, which are verified on all threads while the next ones are read, then folded in order. Memory
 //! holds some chunks and the leaves of the batches in progress, whatever the size of the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
 use cli_common::{Cancel, Progress};
@@ -111,8 +111,8 @@ pub struct Tally {
     pub receipt_signatures_not_checked: BTreeMap<String, u64>,
     /// Encrypted events: the plaintext's hash cannot be checked without the key.
     pub encrypted: u64,
-    /// The agents that made the events.
-    pub agents: BTreeSet<AgentId>,
+    /// The agents that made the events, tombstones apart, with the last number of each.
+    pub agents: BTreeMap<AgentId, u64>,
 }
 
 /// A range whose root is wanted.
@@ -330,7 +330,10 @@ impl Fold<'_> {
         self.history.note(&entry.event, position, whole);
         let tally = &mut self.tally;
         tally.events += 1;
-        tally.agents.insert(entry.event.source_agent_id);
+        // Who fills lost places has no outbox.
+        if !tombstone::is_tombstone(&entry.event, position) {
+            tally.agents.insert(entry.event.source_agent_id, position);
+        }
         let numbered = entry.receipt.as_ref().map(|receipt| receipt.sequence_number);
         tally.last_receipt = tally.last_receipt.max(numbered);
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {

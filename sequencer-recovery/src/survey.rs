@@ -1,7 +1,7 @@
 //! The survey: the log in one consistent view, all witnesses heard, anchors grouped by stream. Everything
 //! that `audit`, `plan` and `counters` look at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anchor_verify::{AnchorView, AnchoredBatch, AnchorsFile, ConflictKind};
@@ -16,6 +16,8 @@ use crate::evidence::{Holders, StreamEvidence};
 use crate::examine::{ExamineInput, Examined, examine};
 use crate::family::Families;
 use crate::finding::{Code, Finding};
+use crate::plan_file::Incomplete;
+use crate::unheard::{self, Seen, Unheard};
 
 /// What to look at.
 #[derive(Debug, Default)]
@@ -178,15 +180,30 @@ impl Survey {
         .await
     }
 
+    /// The agents whose outboxes were heard.
+    fn heard(&self) -> BTreeSet<AgentId> {
+        let agents = self.collected.heard.iter();
+        agents.filter_map(|h| h.agent_id.as_ref()?.parse().ok()).collect()
+    }
+
     /// Which of these agents' outboxes were not heard.
-    pub fn not_heard(&self, agents: &BTreeSet<AgentId>) -> Vec<AgentId> {
-        let heard: BTreeSet<AgentId> = self
-            .collected
-            .heard
-            .iter()
-            .filter_map(|h| h.agent_id.as_ref()?.parse().ok())
-            .collect();
-        agents.difference(&heard).copied().collect()
+    pub fn not_heard(&self, agents: &BTreeMap<AgentId, u64>) -> Vec<AgentId> {
+        let heard = self.heard();
+        agents
+            .keys()
+            .filter(|agent| !heard.contains(agent))
+            .copied()
+            .collect()
+    }
+
+    /// Which agents with events or keys in the log no outbox speaks for.
+    pub fn unheard(&self, seen: &Seen, filter: &StreamFilter) -> Vec<Unheard> {
+        unheard::unheard(seen, &self.keys, &self.heard(), filter)
+    }
+
+    /// The witnesses that could not be read, or not to their end.
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        crate::collect::incomplete(&self.collected.heard)
     }
 
     /// What was not looked at at all.

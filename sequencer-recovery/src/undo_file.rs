@@ -9,13 +9,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use cli_common::files::InputFile;
+
 use event_log::{Commitment, Entity};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
-use crate::plan_file::{Lines, Mark, PlanError};
+use crate::plan_file::{Lines, Mark, PlanError, input_file};
 
 /// The format's name and version.
 pub const SCHEMA: &str = "recovery-undo/1";
@@ -287,7 +289,7 @@ fn io(path: &Path, source: std::io::Error) -> RecoveryError {
 /// A bundle whose digests hold.
 #[derive(Debug, Clone)]
 pub struct UndoFile {
-    path: PathBuf,
+    file: InputFile,
     header: UndoHeader,
     id: Hash32,
     complete: bool,
@@ -311,7 +313,8 @@ impl UndoFile {
     /// # Errors
     /// See [`PlanError`].
     pub fn open(path: &Path, interrupted: bool) -> Result<Self, PlanError> {
-        let mut lines = Lines::open(path, SCHEMA)?;
+        let input = input_file(path)?;
+        let mut lines = Lines::open(&input, SCHEMA)?;
         let Some(UndoLine::Undo(header)) = lines.next_line()? else {
             return Err(PlanError::Schema {
                 path: path.into(),
@@ -320,7 +323,7 @@ impl UndoFile {
             });
         };
         let mut file = Self {
-            path: path.into(),
+            file: input,
             header,
             id: Hash32::ZERO,
             complete: false,
@@ -410,7 +413,7 @@ impl UndoFile {
     /// If the file cannot be opened again.
     pub fn lines(&self, section: &UndoSection) -> Result<SectionLines, PlanError> {
         Ok(SectionLines {
-            lines: Lines::resume(&self.path, SCHEMA, &section.mark)?,
+            lines: Lines::resume(&self.file, SCHEMA, &section.mark)?,
             sealed: section.sealed.sha256,
             peeked: None,
             ended: false,

@@ -115,10 +115,7 @@ fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
 
 /// A key file is small; whatever else is named must not fill the memory.
 fn read_small(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(4096).read_to_string(&mut text)?;
-    Ok(text)
+    cli_common::files::read_text(path, 4096)
 }
 
 /// The largest report that is read: some millions of batches.
@@ -126,15 +123,8 @@ const MAX_REPORT: u64 = 4 << 30;
 
 /// Reads a report, or anything else that is JSON.
 fn read_text(path: &Path) -> Result<String, CliError> {
-    use std::io::Read as _;
-    let read = || {
-        let mut text = String::new();
-        std::fs::File::open(path)?
-            .take(MAX_REPORT)
-            .read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    };
-    read().map_err(|e| CliError::input(format!("{}: {e}", path.display())))
+    cli_common::files::read_text(path, MAX_REPORT)
+        .map_err(|e| CliError::input(format!("{}: {e}", path.display())))
 }
 
 /// Writes text in place of what is at `path`.

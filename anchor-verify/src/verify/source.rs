@@ -165,8 +165,8 @@ impl ExportSource<BufReader<File>> {
     /// If it cannot be read, or is not an export.
     pub fn open(path: &Path) -> Result<Self, VerifyError> {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(VerifyError::io(&name))?;
-        Self::new(&name, BufReader::with_capacity(1 << 20, file))
+        let file = cli_common::files::open_text(path).map_err(VerifyError::io(&name))?;
+        Self::new(&name, file)
     }
 }
 

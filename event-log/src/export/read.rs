@@ -17,8 +17,8 @@ use crate::error::RowError;
 use crate::outline::{Outline, StreamOutline};
 use crate::pipeline::Pipeline;
 
-/// The longest line that is read. The sequencer takes payloads of 1 MiB.
-const MAX_LINE: u64 = 32 << 20;
+/// The longest line that is read or written. The sequencer takes payloads of 1 MiB.
+pub(super) const MAX_LINE: u64 = 32 << 20;
 /// How many keys, and how many commitments and streams, are held in memory.
 const MAX_OUTLINE: usize = 8_000_000;
 /// How many events, and about how many bytes of lines, a reader is handed at once.

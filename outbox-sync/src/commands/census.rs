@@ -9,6 +9,7 @@ use cli_common::{
 use event_log::Place;
 use outbox_sync::census::{Census, CensusGrade, take};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
+use outbox_sync::inputs::Purpose;
 use serde::Serialize;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 /// Ends with 0 if nothing is missing, 4 if something is, 8 if a file cannot be read whole.
 #[derive(Debug, Args)]
 pub struct CensusArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns; exports are read too
+    /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
     #[arg(required = true, value_name = "OUTBOX")]
     inputs: Vec<String>,
 
@@ -57,7 +58,8 @@ pub fn run(args: &CensusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
 
 fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<ExitStatus, CliError> {
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let mut left_out = Vec::new();
+    let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut left_out, global);
     let already = not_read.len();
     let mut log = open_target(&args.db.target()?, cancel)?;
     let agents: BTreeSet<_> = log
@@ -87,6 +89,7 @@ fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<Ex
         status |= ExitStatus::PROBLEMS;
     }
     let mut not_checked = not_checked_of(&holdings.heard, &not_read);
+    not_checked.append(&mut left_out);
     not_checked
         .push("receipts and anchors: what is receipted or proven, sequencer-recovery audit says".into());
     if log.is_export() {

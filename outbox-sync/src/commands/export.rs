@@ -15,6 +15,7 @@ use outbox_sync::export::{
     Class, ExportError, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path,
 };
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
+use outbox_sync::inputs::Purpose;
 use outbox_sync::source::{Source, looks_like_export};
 use outbox_sync::verify::Outcome;
 use outbox_sync::{Content, HeldRow, KeyBook, Outbox, RenderingSearch};
@@ -36,7 +37,7 @@ use super::{
 /// read whole.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns; exports are read too
+    /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
     #[arg(required = true, value_name = "OUTBOX")]
     inputs: Vec<String>,
 
@@ -166,7 +167,8 @@ struct Document {
 pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let mut not_used = Vec::new();
+    let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut not_used, global);
     let already = not_read.len();
     if paths.is_empty() {
         return Err(CliError::input("there is nothing to export").with_hint("name outboxes that exist"));
@@ -212,6 +214,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         status |= ExitStatus::PROBLEMS;
     }
     let mut not_checked = not_checked_of(&work.heard, &work.not_read);
+    not_checked.append(&mut not_used);
     if args.missing_from.is_none() {
         not_checked.push("signatures and payload hashes: rows go out as they are; verify the export".into());
     }
@@ -547,7 +550,8 @@ fn not_read(path: &Path, why: &str) -> NotRead {
 fn heard_of(path: &Path, outbox: Option<&Outbox>) -> Heard {
     Heard {
         path: shown(path),
-        agent_id: outbox.and_then(|outbox| outbox.meta().agent_id),
+        agent_id: outbox.and_then(|outbox| outbox.meta().speaks_for()),
+        voice: outbox.map_or_else(String::new, |outbox| outbox.meta().voice()),
         rows: 0,
         in_log: 0,
         missing_held: 0,

@@ -15,8 +15,8 @@ use clap::Args;
 use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg};
 use ed25519_dalek::VerifyingKey;
 use event_log::{OpenOptions, Place};
-use outbox_sync::expand_inputs;
 use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
+use outbox_sync::inputs::{Purpose, describe, expand_each};
 use outbox_sync::keys::KeyBook;
 use outbox_sync::known::{KnownLog, KnownLogError};
 use serde::Serialize;
@@ -145,30 +145,42 @@ pub fn cancel_on_signals() -> Result<Cancel, CliError> {
     Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
 }
 
-/// The files that inputs name, input by input, so that one that names nothing does not hide the others: it is
-/// reported and listed.
+/// So many files that could not be read are named on stderr; the report has all of them.
+const MAX_TOLD: usize = 12;
+
+/// The files that inputs name. An input that names nothing does not hide the others: it is reported and listed, and so
+/// is what may be an outbox and cannot be read. What else is not used goes to what was not checked.
 pub fn expand(
     inputs: &[String],
+    purpose: Purpose,
     not_read: &mut Vec<NotRead>,
+    not_checked: &mut Vec<String>,
     global: &GlobalArgs,
-) -> Result<Vec<PathBuf>, CliError> {
-    let mut found: Vec<&String> = Vec::new();
-    for input in inputs {
-        match expand_inputs(std::slice::from_ref(input)) {
-            Ok(_) => found.push(input),
-            Err(error) => {
-                CliError::input(error.to_string()).report(global);
-                not_read.push(NotRead {
-                    path: error.input,
-                    why: error.what,
-                });
-            }
-        }
+) -> Vec<PathBuf> {
+    let (found, errors) = expand_each(inputs, purpose);
+    let (missing, others): (Vec<_>, Vec<_>) = found.not_used.into_iter().partition(|file| file.may_be_outbox);
+    let errors = errors.into_iter().map(|error| NotRead {
+        path: error.input,
+        why: error.what,
+    });
+    let before = not_read.len();
+    not_read.extend(errors);
+    not_read.extend(missing.into_iter().map(|file| NotRead {
+        path: file.path,
+        why: file.why,
+    }));
+    for file in not_read[before..].iter().take(MAX_TOLD) {
+        CliError::input(format!("{}: {}", file.path, file.why)).report(global);
     }
-    if found.is_empty() {
-        return Ok(Vec::new());
+    if let Some(more @ 1..) = not_read.len().checked_sub(before + MAX_TOLD) {
+        CliError::input(format!(
+            "{more} more that may be outboxes and cannot be read: the report names them"
+        ))
+        .report(global);
     }
-    expand_inputs(&found).map_err(|error| CliError::input(error.to_string()))
+    not_checked.extend(describe(&others));
+    not_checked.extend(found.not_checked);
+    found.files
 }
 
 /// Reports what could not be read, or not whole, and gives the exit status that it means.
@@ -268,11 +280,14 @@ pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String])
     Ok(())
 }
 
+/// A key file is small; whatever else is named must not fill the memory.
+pub const MAX_KEY_FILE: u64 = 4096;
+
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
 pub fn read_public_key(argument: &str, value: &str) -> Result<VerifyingKey, CliError> {
     let text = match value.parse::<Hash32>() {
         Ok(_) => value.to_owned(),
-        Err(_) => std::fs::read_to_string(value).map_err(|e| {
+        Err(_) => cli_common::files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
             CliError::input(format!("{argument}: {value}: {e}"))
                 .with_hint("give 64 hex digits, or a file that holds them")
         })?,

@@ -8,6 +8,7 @@ use cli_common::{
     Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Progress, Table, redact_url, stderr_progress,
 };
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
 use outbox_sync::push::{
     ApiKey, Evidence, HttpTransport, Options, Push, PushError, Pushed, advice, ingest_url,
 };
@@ -30,7 +31,8 @@ use super::{
 /// the sequencer or a file failed, 32 if it was stopped.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// Outboxes and exports: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes and exports: files, folders (all outboxes below them that are named as databases; copies are left alone)
+    /// or patterns
     #[arg(required = true, value_name = "OUTBOX|EXPORT")]
     inputs: Vec<String>,
 
@@ -160,8 +162,14 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         .map(|value| read_public_key("--sequencer-public-key", value))
         .transpose()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
     let mut not_checked = Vec::new();
+    let paths = expand(
+        &args.inputs,
+        Purpose::Change,
+        &mut not_read,
+        &mut not_checked,
+        global,
+    );
     let evidence = match &args.receipts {
         // A dry run creates nothing.
         Some(path) if !args.dry_run || path.exists() => {
@@ -416,7 +424,8 @@ fn sends_in_the_open(url: &str) -> bool {
 fn api_key(file: Option<&Path>) -> Result<Option<ApiKey>, CliError> {
     let text = match file {
         Some(path) => Some(
-            std::fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?,
+            cli_common::files::read_text(path, super::MAX_KEY_FILE)
+                .map_err(|e| CliError::input(format!("{}: {e}", path.display())))?,
         ),
         None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
     };

@@ -9,6 +9,7 @@ use ed25519_dalek::VerifyingKey;
 use event_log::Place;
 use outbox_sync::epoch::RecoveryEpoch;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::receipts::read_receipts;
 use outbox_sync::reconcile::{Action, Facts, ReconcileError, Reconciliation, apply, plan};
@@ -29,7 +30,7 @@ use super::{
 /// written (the others are done all the same).
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes: files, folders (all below them that are named as databases; copies are left alone) or patterns
     #[arg(required = true, value_name = "OUTBOX")]
     outboxes: Vec<String>,
 
@@ -93,13 +94,19 @@ struct Document {
 pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.outboxes, &mut not_read, global)?;
+    let mut not_checked = Vec::new();
+    let paths = expand(
+        &args.outboxes,
+        Purpose::Change,
+        &mut not_read,
+        &mut not_checked,
+        global,
+    );
     let mut status = if not_read.is_empty() {
         ExitStatus::OK
     } else {
         ExitStatus::FAILED
     };
-    let mut not_checked = Vec::new();
     let mut log = args.db.open(&cancel)?;
     let place = log.as_ref().and_then(KnownLog::place).cloned();
     not_checked.extend(reservation(log.as_ref()));

@@ -4,6 +4,7 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use event_log::Place;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::status::{OutboxFigures, Survey, Totals};
 use outbox_sync::{Outbox, OutboxError};
@@ -22,7 +23,7 @@ use super::{
 /// other or do not verify, 8 if a file cannot be read whole (the others are shown all the same).
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes: files, folders (all outboxes below them) or patterns
     #[arg(required = true, value_name = "OUTBOX")]
     outboxes: Vec<String>,
 
@@ -83,7 +84,13 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         doubled: Vec::new(),
         not_checked: Vec::new(),
     };
-    let paths = expand(&args.outboxes, &mut document.not_read, global)?;
+    let paths = expand(
+        &args.outboxes,
+        Purpose::Read,
+        &mut document.not_read,
+        &mut document.not_checked,
+        global,
+    );
     let mut log = args.db.open(&cancel)?;
     document.place = log.as_ref().and_then(KnownLog::place).cloned();
     document.not_checked.extend(reservation(log.as_ref()));

@@ -7,6 +7,7 @@ use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr
 use event_log::Place;
 use outbox_sync::RenderingSearch;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::source::Source;
 use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
@@ -24,7 +25,7 @@ use super::{
 /// not be checked, 8 if a file cannot be read whole (the others are verified all the same).
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Outboxes and exports: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes and exports: files, folders (all outboxes below them) or patterns
     #[arg(required = true, value_name = "OUTBOX|EXPORT")]
     inputs: Vec<String>,
 
@@ -72,7 +73,14 @@ struct Document {
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let mut not_checked = Vec::new();
+    let paths = expand(
+        &args.inputs,
+        Purpose::Read,
+        &mut not_read,
+        &mut not_checked,
+        global,
+    );
     let mut log = args.db.open(&cancel)?;
     let mut keys = args.keys.book(log.as_mut())?;
     let place = log.as_ref().and_then(KnownLog::place).cloned();
@@ -108,7 +116,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_read,
         key_flaws: keys.flaws.clone(),
         totals: VerdictCounts::default(),
-        not_checked: reserved.into_iter().collect(),
+        not_checked: not_checked.into_iter().chain(reserved).collect(),
     };
     let mut out = Output::stdout();
     let progress = stderr_progress(global);

@@ -60,6 +60,10 @@ pub struct ApplyArgs {
     #[arg(long, conflicts_with_all = ["undo", "epoch"])]
     dry_run: bool,
 
+    /// Carry out a plan that was made without witnesses that could not be read
+    #[arg(long)]
+    although_incomplete: bool,
+
     /// Go on although triggers or rules that are not the sequencer's act on what is written. What they change of it is
     /// found before the commit, and the stream is rolled back
     #[arg(long)]
@@ -73,6 +77,7 @@ pub struct ApplyArgs {
 /// Runs the command.
 pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let plan = PlanFile::open(&args.plan).map_err(RecoveryError::from)?;
+    refuse_incomplete(&plan, args.although_incomplete)?;
     let options = ApplyOptions {
         lock_timeout: args.lock.timeout(),
         sequencer_key: args.sequencer_key.as_deref().map(read_signing_key).transpose()?,
@@ -144,6 +149,25 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     }
     out.finish()?;
     Ok(status)
+}
+
+/// A plan that was made half blind may bring back less and put counters lower than the missing witnesses know.
+fn refuse_incomplete(plan: &PlanFile, although: bool) -> Result<(), CliError> {
+    let incomplete = &plan.header().incomplete;
+    let (Some(first), false) = (incomplete.first(), although) else {
+        return Ok(());
+    };
+    let more = match incomplete.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Err(CliError::input(format!(
+        "{}: the plan was made without {}, which could not be read: {}{more}; nothing was changed",
+        plan.path().display(),
+        first.witness,
+        first.reason
+    ))
+    .with_hint("make the plan again with all witnesses, or say --although-incomplete if they cannot be had"))
 }
 
 /// The outcome for people.

@@ -5,11 +5,12 @@ use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr
 use sequencer_recovery::audit::{AuditReport, SCHEMA, audit};
 use sequencer_recovery::family::{Family, FamilyReport, FamilyStream};
 use sequencer_recovery::finding::{Finding, Severity};
+use sequencer_recovery::unheard;
 use serde::Serialize;
 
 use super::{
     FamilyArg, SurveyArgs, cancel_on_signals, open, or_dash, print_journal, print_not_checked, print_place,
-    read_on, write_lines, write_not_checked, write_place,
+    read_on, report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Say whether the log is whole: gaps, counters, hashes, signatures, receipts, commitments, and what the
@@ -45,7 +46,7 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Format::Table => print_table(&mut out, &report)?,
     }
     out.finish()?;
-    Ok(exit_status(&report))
+    Ok(exit_status(&report) | report_incomplete(&report.incomplete(), global))
 }
 
 /// The status of an audit: problems, and witnesses that could not be heard.
@@ -84,6 +85,8 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
     write_lines(out, SCHEMA, "family_stream", families)?;
     write_lines(out, SCHEMA, "finding", &report.findings)?;
     write_lines(out, SCHEMA, "heard", &report.heard)?;
+    write_lines(out, SCHEMA, "not_heard", &report.not_heard)?;
+    write_lines(out, SCHEMA, "not_used", &report.not_used)?;
     write_lines(out, SCHEMA, "journal", &report.journal)?;
     write_not_checked(out, SCHEMA, &report.not_checked)?;
     let summary = Summary {
@@ -178,6 +181,17 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
         }
         out.line("")?;
         out.table(&table)?;
+        for heard in &report.heard {
+            if let Some(made) = &heard.made {
+                out.line(&format!("  {}: {made}", heard.path))?;
+            }
+        }
+    }
+    if !report.not_heard.is_empty() {
+        out.line("")?;
+        for line in unheard::describe(&report.not_heard) {
+            out.line(&line)?;
+        }
     }
     print_journal(out, &report.journal)?;
     print_not_checked(out, &report.not_checked)?;

@@ -7,13 +7,14 @@ use sequencer_recovery::floor::FloorChoice;
 
 use super::{
     FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash,
-    print_not_checked, print_place, read_on, write_lines, write_not_checked, write_place,
+    print_not_checked, print_place, read_on, report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
 /// behind. A counter is never lowered
 ///
-/// Ends with 0 if every counter holds, 4 if one is behind or there is none, 1 if --apply raised one.
+/// Ends with 0 if every counter holds, 4 if one is behind or there is none, 1 if --apply raised one, 8 added if a witness
+/// could not be read: then none is raised without --although-incomplete.
 #[derive(Debug, Args)]
 pub struct CountersArgs {
     #[command(flatten)]
@@ -33,6 +34,10 @@ pub struct CountersArgs {
     /// Raise the counters that are behind
     #[arg(long)]
     apply: bool,
+
+    /// Raise them even if witnesses could not be read, which may know of higher numbers
+    #[arg(long, requires = "apply")]
+    although_incomplete: bool,
 }
 
 /// Runs the command.
@@ -50,7 +55,7 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         let report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
         Ok((log, report))
     })?;
-    if args.apply {
+    if args.apply && (report.incomplete.is_empty() || args.although_incomplete) {
         block_on(async { Ok(raise(&log, &mut report, args.lock.timeout(), &cancel).await?) })?;
     }
     drop(progress);
@@ -60,12 +65,18 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         Format::Ndjson => {
             write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "counter", &report.streams)?;
+            write_lines(&mut out, report.schema, "incomplete", &report.incomplete)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
         }
         Format::Table => print_table(&mut out, &report)?,
     }
     out.finish()?;
-    let mut status = ExitStatus::OK;
+    let mut status = report_incomplete(&report.incomplete, global);
+    if args.apply && !report.incomplete.is_empty() && !args.although_incomplete {
+        CliError::input("no counter was raised: the floors are those of the witnesses that could be read")
+            .with_hint("give all witnesses, or say --although-incomplete if they cannot be had")
+            .report(global);
+    }
     if report.count(CounterState::Raised) > 0 {
         status |= ExitStatus::CORRECTED;
     }

@@ -18,11 +18,14 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use cli_common::{Cancel, CliError, DbArg, DbTarget, Output, Table};
+use cli_common::files::{self, InputFile};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, GlobalArgs, Output, Table};
 use ed25519_dalek::VerifyingKey;
 use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
-use sequencer_recovery::collect::Inputs;
+use outbox_sync::Purpose;
+use sequencer_recovery::collect::{Dump, Inputs};
 use sequencer_recovery::family::Families;
+use sequencer_recovery::plan_file::Incomplete;
 use sequencer_recovery::survey::SurveyInput;
 use serde::Serialize;
 use ves::{Hash32, StoreId, TenantId};
@@ -33,12 +36,12 @@ pub struct SurveyArgs {
     #[command(flatten)]
     pub db: DbArg,
 
-    /// Agents' outboxes: files, folders or patterns
+    /// Agents' outboxes: files, folders (all outboxes below them, whatever their names) or patterns
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
 
-    /// Other copies of the log: PostgreSQL URLs, snapshot files or log exports (a replica, the old primary, a restored
-    /// dump)
+    /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, and dumps by pg_dump in any of its formats (a
+    /// replica, the old primary, last night's dump)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
@@ -66,14 +69,26 @@ pub struct SurveyArgs {
 impl SurveyArgs {
     /// What the arguments ask to look at.
     pub fn input(&self) -> Result<SurveyInput, CliError> {
-        let outboxes = outbox_sync::expand_inputs(&self.outboxes).map_err(|e| {
+        let found = outbox_sync::expand_inputs(&self.outboxes, Purpose::Read).map_err(|e| {
             CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
         })?;
-        let (mut logs, mut exports) = (Vec::new(), Vec::new());
-        for witness in &self.witnesses {
-            match DbTarget::parse(&witness.0)? {
-                DbTarget::Snapshot(path) if is_export(&path) => exports.push(path),
-                target => logs.push(target),
+        let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
+        let mut not_checked = found.not_checked;
+        let targets: Vec<DbTarget> = self
+            .witnesses
+            .iter()
+            .map(|witness| DbTarget::parse(&witness.0))
+            .collect::<Result<_, _>>()?;
+        let copies = copies_of_another(&targets, &mut not_checked);
+        for target in targets {
+            match target {
+                DbTarget::Snapshot(path) if copies.contains(&path) => {}
+                DbTarget::Snapshot(path) => match kind_of_copy(&path)? {
+                    CopyKind::Snapshot => logs.push(DbTarget::Snapshot(path)),
+                    CopyKind::Export(file) => exports.push(file),
+                    CopyKind::Dump(dump) => dumps.push(dump),
+                },
+                target @ DbTarget::Postgres(_) => logs.push(target),
             }
         }
         let sequencer_key = self
@@ -83,9 +98,12 @@ impl SurveyArgs {
             .transpose()?;
         Ok(SurveyInput {
             witnesses: Inputs {
-                outboxes,
+                outboxes: found.files,
+                not_used: found.not_used,
+                not_checked,
                 logs,
                 exports,
+                dumps,
                 receipts: self.receipts.clone(),
                 sequencer_key,
                 peer_keys: false,
@@ -100,14 +118,58 @@ impl SurveyArgs {
     }
 }
 
-/// Whether a file is a log export rather than a snapshot: its first byte is that of a line of JSON.
-fn is_export(path: &Path) -> bool {
-    let first = || -> std::io::Result<u8> {
-        let mut byte = [0];
-        std::io::Read::read_exact(&mut std::fs::File::open(path)?, &mut byte)?;
-        Ok(byte[0])
+/// Files with the same content as another are one voice: they are read once, and that is said.
+fn copies_of_another(targets: &[DbTarget], not_checked: &mut Vec<String>) -> Vec<PathBuf> {
+    let file = |target: &DbTarget| match target {
+        DbTarget::Snapshot(path) => Some(path.clone()),
+        DbTarget::Postgres(_) => None,
     };
-    first().is_ok_and(|byte| byte == b'{')
+    let files: Vec<PathBuf> = targets.iter().filter_map(file).collect();
+    let mut all = Vec::new();
+    for (kept, copies) in outbox_sync::inputs::same_content(&files) {
+        for copy in copies.into_iter().filter(|copy| *copy != kept) {
+            not_checked.push(format!(
+                "{}: not used: the same content as {}, read once",
+                copy.display(),
+                kept.display()
+            ));
+            all.push(copy);
+        }
+    }
+    all
+}
+
+/// What kind of copy of a log a path names.
+enum CopyKind {
+    Snapshot,
+    Export(InputFile),
+    Dump(Dump),
+}
+
+/// Looks at a copy of a log that is no database. What comes from a pipe is kept first. A file that is nothing of all
+/// this is taken for a snapshot, and opening it says what is wrong.
+fn kind_of_copy(path: &Path) -> Result<CopyKind, CliError> {
+    let unreadable = |e: std::io::Error| CliError::input(format!("{}: {e}", path.display()));
+    if let Some(dump) = Dump::in_folder(path) {
+        return Ok(CopyKind::Dump(dump));
+    }
+    // That a file is missing or a folder is said by who reads it.
+    let Ok(file) = InputFile::new(path) else {
+        return Ok(CopyKind::Snapshot);
+    };
+    if let Some(dump) = Dump::recognise(&file).map_err(unreadable)? {
+        return Ok(CopyKind::Dump(dump));
+    }
+    if files::begins_with(file.path(), b"{") {
+        return Ok(CopyKind::Export(file));
+    }
+    if file.path() != path {
+        return Err(CliError::input(format!(
+            "{}: what comes from this pipe is neither a log export nor a dump",
+            path.display()
+        )));
+    }
+    Ok(CopyKind::Snapshot)
 }
 
 /// The name of a log as it was given; it may hold a password, so it is not shown.
@@ -151,11 +213,14 @@ impl LockArgs {
     }
 }
 
+/// A key file is small; whatever else is named must not fill the memory.
+const MAX_KEY_FILE: u64 = 4096;
+
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
 fn read_public_key(value: &str) -> Result<VerifyingKey, CliError> {
     let text = match value.parse::<Hash32>() {
         Ok(_) => value.to_owned(),
-        Err(_) => std::fs::read_to_string(value).map_err(|e| {
+        Err(_) => files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
             CliError::input(format!("--sequencer-public-key: {value}: {e}"))
                 .with_hint("give 64 hex digits, or a file that holds them")
         })?,
@@ -170,8 +235,8 @@ fn read_public_key(value: &str) -> Result<VerifyingKey, CliError> {
 
 /// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
 fn read_signing_key(path: &Path) -> Result<ed25519_dalek::SigningKey, CliError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+    let text = files::read_text(path, MAX_KEY_FILE)
+        .map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
     let seed: Hash32 = text.trim().parse().map_err(|_| {
         CliError::input(format!(
             "{}: not the 64 hex digits of an Ed25519 seed",
@@ -319,6 +384,35 @@ fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> 
         out.line(&format!("  {what}"))?;
     }
     Ok(())
+}
+
+/// So many witnesses that could not be read are named on stderr; the report has all of them.
+const MAX_TOLD: usize = 12;
+
+/// Says on stderr which witnesses could not be read, and gives the exit status that it means.
+fn report_incomplete(incomplete: &[Incomplete], global: &GlobalArgs) -> ExitStatus {
+    for one in incomplete.iter().take(MAX_TOLD) {
+        let told = one.reason.contains(&one.witness);
+        let message = if told {
+            one.reason.clone()
+        } else {
+            format!("{}: {}", one.witness, one.reason)
+        };
+        CliError::input(message)
+            .with_hint("the report is made without what could not be read of this witness")
+            .report(global);
+    }
+    if let Some(more @ 1..) = incomplete.len().checked_sub(MAX_TOLD) {
+        CliError::input(format!(
+            "{more} more witness(es) could not be read: the report names them"
+        ))
+        .report(global);
+    }
+    if incomplete.is_empty() {
+        ExitStatus::OK
+    } else {
+        ExitStatus::FAILED
+    }
 }
 
 /// A number or a dash.

@@ -17,11 +17,12 @@ use sequencer_recovery::plan::{PlanOptions, PlanSummary, StreamSummary, plan};
 use sequencer_recovery::plan_file::{PlannedOpen, PlannedReissue};
 use sequencer_recovery::reissue::OnReissue;
 use sequencer_recovery::tombstone::TombstoneOptions;
+use sequencer_recovery::unheard;
 use ves::AgentId;
 
 use super::{
     ReplayingArg, SurveyArgs, cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on,
-    read_signing_key, write_lines, write_not_checked, write_place,
+    read_signing_key, report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
@@ -241,7 +242,9 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         Format::Json => out.json(&summary)?,
         Format::Ndjson => {
             write_place(&mut out, summary.schema, &summary.place)?;
+            write_lines(&mut out, summary.schema, "incomplete", &summary.incomplete)?;
             write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
+            write_lines(&mut out, summary.schema, "not_heard", &summary.not_heard)?;
             write_lines(&mut out, summary.schema, "finding", &summary.hindrances)?;
             write_lines(&mut out, summary.schema, "not_planned", &summary.not_planned)?;
             write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
@@ -276,16 +279,13 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         }
     }
     out.finish()?;
-    let mut status = ExitStatus::OK;
+    let mut status = report_incomplete(&summary.incomplete, global);
     if summary.totals.open > 0
         || summary.totals.reissued_left > 0
         || summary.empty.is_some()
         || !summary.not_planned.is_empty()
     {
         status |= ExitStatus::PROBLEMS;
-    }
-    if summary.witness_unreadable {
-        status |= ExitStatus::FAILED;
     }
     Ok(status)
 }
@@ -311,9 +311,22 @@ fn print_hindrances<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummar
 
 /// The plan in numbers, for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    let t = &summary.totals;
+    if !summary.incomplete.is_empty() {
+        out.line(&format!(
+            "INCOMPLETE: {} witness(es) could not be read; apply refuses this plan without --although-incomplete",
+            summary.incomplete.len()
+        ))?;
+        for one in summary.incomplete.iter().take(SHOWN_INCOMPLETE) {
+            out.line(&format!("  {}: {}", one.witness, one.reason))?;
+        }
+        match summary.incomplete.len().saturating_sub(SHOWN_INCOMPLETE) {
+            0 => {}
+            more => out.line(&format!("  and {more} more (--format json names all)"))?,
+        }
+    }
     print_place(out, &summary.place)?;
     print_hindrances(out, summary)?;
-    let t = &summary.totals;
     if let Some(empty) = &summary.empty {
         out.line(&format!("Nothing was planned: {empty}"))?;
         return print_not_checked(out, &summary.not_checked);
@@ -332,6 +345,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
     }
     if summary.streams.is_empty() {
         out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
+        print_not_heard(out, summary)?;
         print_not_checked(out, &summary.not_checked)?;
         return out.line("");
     }
@@ -474,6 +488,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
             ))?;
         }
     }
+    print_not_heard(out, summary)?;
     print_not_checked(out, &summary.not_checked)?;
     out.line("")?;
     let by = |grades: &std::collections::BTreeMap<sequencer_recovery::grade::Grade, u64>| {
@@ -495,6 +510,19 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         t.counters,
         tombstones_and(t.tombstones, t.appended, t.left_out)
     ))
+}
+
+/// So many witnesses that could not be read are shown.
+const SHOWN_INCOMPLETE: usize = 12;
+
+fn print_not_heard<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    if !summary.not_heard.is_empty() {
+        out.line("")?;
+    }
+    for line in unheard::describe(&summary.not_heard) {
+        out.line(&line)?;
+    }
+    Ok(())
 }
 
 fn tombstones_and(tombstones: u64, appended: u64, left_out: u64) -> String {
