@@ -28,6 +28,16 @@ pub struct Cancel(Arc<Shared>);
 struct Shared {
     asked: Arc<AtomicBool>,
     standing: Mutex<Standing>,
+    teller: Mutex<Option<Teller>>,
+}
+
+/// Says where things stand, for work that knows more than what is done for good.
+struct Teller(Box<dyn Fn() -> String + Send>);
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 /// What was done when the work was stopped.
@@ -136,6 +146,12 @@ impl Cancel {
         self.standing().in_doubt.pop();
     }
 
+    /// Has this say where things stand if a second signal ends the process at once, instead of what was noted.
+    pub fn tell_with(&self, standing: impl Fn() -> String + Send + 'static) {
+        let mut teller = self.0.teller.lock().unwrap_or_else(PoisonError::into_inner);
+        *teller = Some(Teller(Box::new(standing)));
+    }
+
     /// What is done for good and what is in doubt, in one sentence each; `None` if nothing was noted.
     #[must_use]
     pub fn where_it_stands(&self) -> Option<String> {
@@ -162,7 +178,10 @@ impl Cancel {
 
     /// Ends the process, after a word about where things stand.
     fn end_at_once(&self) -> ! {
-        let standing = self.0.standing.try_lock().ok().and_then(|s| s.sentences());
+        let teller = self.0.teller.try_lock().ok();
+        let told = teller.and_then(|teller| teller.as_ref().map(|teller| (teller.0)()));
+        let noted = || self.0.standing.try_lock().ok().and_then(|s| s.sentences());
+        let standing = told.or_else(noted);
         let mut error = CliError::cancelled("ended at once, before the work was done");
         error = match standing {
             Some(standing) => error.with_standing(&standing),

@@ -9,9 +9,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use cli_common::{Access, partial_file};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use uuid::Uuid;
 use ves::digest::Preimage;
 use ves::{EventId, Hash32, SignatureBytes, SignatureCheck, StreamKey, Timestamp, jcs};
@@ -237,7 +237,7 @@ impl RecoveryEpoch {
         };
         self.check().map_err(error)?;
         let write = || -> std::io::Result<()> {
-            let mut file = NamedTempFile::new_in(folder(path))?;
+            let mut file = partial_file(path, Access::Owner)?;
             serde_json::to_writer_pretty(&mut file, self)?;
             file.write_all(b"\n")?;
             file.as_file().sync_all()?;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cli_common::files::{self, InputFile};
+use cli_common::{Access, partial_file};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -302,7 +303,7 @@ impl ExportWriter {
                 return Err(failed(&taken, "the file exists already"));
             }
         }
-        let file = NamedTempFile::new_in(folder(path)).map_err(|e| failed(path, e))?;
+        let file = partial_file(path, Access::Owner).map_err(|e| failed(path, e))?;
         let sink = Sink::new(file.as_file().try_clone().map_err(|e| failed(path, e))?);
         let mut writer = Self {
             file,
@@ -439,7 +440,7 @@ impl ExportWriter {
         self.file.persist_noclobber(&path).map_err(|e| error(e.error))?;
         let beside = manifest_path(&path);
         let write = || -> io::Result<()> {
-            let mut file = NamedTempFile::new_in(folder(&path))?;
+            let mut file = partial_file(&beside, Access::Owner)?;
             serde_json::to_writer_pretty(&mut file, &manifest)?;
             file.write_all(b"\n")?;
             file.as_file().sync_all()?;

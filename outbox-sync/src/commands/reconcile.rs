@@ -359,6 +359,10 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             for done in &document.outboxes {
                 print_details(&mut out, done)?;
             }
+            let to_do = |done: &Done| !done.applied && done.error.is_none() && !done.plan.is_empty();
+            if document.outboxes.iter().any(to_do) {
+                out.line("nothing was changed: add --apply to change the outboxes")?;
+            }
             print_not_checked(&mut out, &document.not_checked)?;
         }
     }
@@ -370,6 +374,14 @@ fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(
     let shown_path = shown(&done.plan.path);
     if let Some(backup) = &done.backup {
         line(format!("{shown_path}: backup {backup}"))?;
+    }
+    for open in &done.plan.still_open {
+        let verb = if done.applied { "are" } else { "would be" };
+        line(format!(
+            "{shown_path}: WAIT: stream {} has {} open positions, and {} events {verb} pending: sent now they get new numbers. \
+             Ask the operator whether the repair is over",
+            open.stream, open.positions, open.events
+        ))?;
     }
     for c in &done.plan.cursors {
         line(format!(

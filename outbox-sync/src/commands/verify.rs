@@ -1,5 +1,7 @@
 //! `outbox-sync verify`: does what a row holds verify.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use clap::Args;
@@ -123,6 +125,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let total: Option<u64> = sources.iter().map(|(_, rows)| *rows).sum();
     progress.start("verifying rows", total);
     let mut search = RenderingSearch::new(keys.registry());
+    let mut shown = Shown::default();
     let mut failed_write = None;
     let mut status = ExitStatus::OK;
     for (path, _) in sources {
@@ -160,7 +163,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                     if let Err(error) = write_lines(&mut out, SCHEMA, "row", [&verdict]) {
                         failed_write = Some(error);
                     }
-                } else if global.format == Format::Json || args.all || document.rows.len() <= MAX_SHOWN {
+                } else if global.format == Format::Json || args.all || shown.has_room(&verdict) {
                     document.rows.push(verdict);
                 }
             }
@@ -211,6 +214,29 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     Ok(status)
 }
 
+/// How many rows are kept to be shown, for people: no verdict may take the room of another.
+#[derive(Default)]
+struct Shown(BTreeMap<u8, usize>);
+
+impl Shown {
+    fn has_room(&mut self, verdict: &RowVerdict) -> bool {
+        let of_kind = self.0.entry(order(verdict)).or_default();
+        *of_kind += 1;
+        *of_kind <= MAX_SHOWN + 1
+    }
+}
+
+/// What fails comes first.
+fn order(verdict: &RowVerdict) -> u8 {
+    match verdict.verdict {
+        Outcome::Fails => 0,
+        Outcome::Malformed => 1,
+        Outcome::NotChecked => 2,
+        Outcome::Unsigned => 3,
+        Outcome::Holds => 4,
+    }
+}
+
 fn print(
     out: &mut Output<impl std::io::Write>,
     document: &Document,
@@ -252,7 +278,9 @@ fn print(
             .chain(counts.map(|n| n.to_string()))
             .collect::<Vec<_>>()
     };
-    for file in &document.files {
+    let mut by_failures: Vec<&FileVerdict> = document.files.iter().collect();
+    by_failures.sort_by_key(|file| (Reverse(file.counts.fails), Reverse(file.counts.malformed)));
+    for file in by_failures {
         files.row(row(file.path.clone(), &file.counts));
     }
     files.row(row(format!("{} files", document.files.len()), &document.totals));
@@ -261,7 +289,9 @@ fn print(
         out.line("")?;
         let mut rows = Table::new(&["row", "event", "verdict", "key from", "why"]);
         let shown = if args.all { document.rows.len() } else { MAX_SHOWN };
-        for row in document.rows.iter().take(shown) {
+        let mut in_order: Vec<&RowVerdict> = document.rows.iter().collect();
+        in_order.sort_by_key(|row| order(row));
+        for row in in_order.into_iter().take(shown) {
             let verdict = serde_json::to_value(row.verdict).unwrap_or_default();
             rows.row([
                 row.place.clone(),

@@ -5,19 +5,18 @@
 //! that the log does not have → set aside (kept in `_ves_set_aside_events`). First a plan, from a private copy; then a
 //! backup; then all changes in one transaction, each only if its row is still as it was planned on.
 
+mod apply;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;
 use ves::{EventId, Hash32, Receipt, StreamKey};
 
-use crate::backup::{BackedUp, BackupError, backup};
+use crate::backup::BackupError;
 use crate::epoch::RecoveryEpoch;
-use crate::error::{OutboxError, OutboxErrorKind};
+use crate::error::OutboxError;
 use crate::keys::KeyBook;
 use crate::known::{KnownLog, KnownLogError};
 use crate::outbox::{Outbox, OutboxMeta, Shape};
@@ -25,8 +24,8 @@ use crate::rendering::RenderingSearch;
 use crate::row::{Content, HeldRow, Origin, OutboxStatus, Place, Table};
 use crate::verify::state_name;
 
-/// How long to wait for the agent to finish what it is writing.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+pub use apply::apply;
+
 /// Rows are looked up in the log in groups of this many.
 const GROUP: usize = 1024;
 
@@ -95,6 +94,18 @@ pub struct CursorChange {
     pub why: String,
 }
 
+/// A stream whose log has open positions: the repair may not be over. An event that is sent again now gets a new number,
+/// and can no longer be brought back at its old one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StillOpen {
+    /// The stream.
+    pub stream: StreamKey,
+    /// How many numbers it gave out that have no event.
+    pub positions: u64,
+    /// How many events of the outbox would be sent again.
+    pub events: u64,
+}
+
 /// What is to be changed in an outbox.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reconciliation {
@@ -111,6 +122,8 @@ pub struct Reconciliation {
     pub right: u64,
     /// What contradicts itself and is left as it is.
     pub conflicts: Vec<String>,
+    /// Streams in which events would be sent again while the log has open positions.
+    pub still_open: Vec<StillOpen>,
     /// What was not judged.
     pub not_checked: Vec<String>,
 }
@@ -187,9 +200,12 @@ pub fn plan(path: &Path, facts: &mut Facts<'_>) -> Result<Reconciliation, Reconc
             cursors: Vec::new(),
             right: 0,
             conflicts: Vec::new(),
+            still_open: Vec::new(),
             not_checked: outbox.meta().not_checked.clone(),
         },
         heads: BTreeMap::new(),
+        open: BTreeMap::new(),
+        pending: BTreeMap::new(),
         restored: facts.epoch.map(RecoveryEpoch::restored).unwrap_or_default(),
         unknown: BTreeMap::new(),
         lower_to: None,
@@ -197,7 +213,13 @@ pub fn plan(path: &Path, facts: &mut Facts<'_>) -> Result<Reconciliation, Reconc
     };
     if let Some(log) = facts.log.as_deref_mut() {
         for state in log.streams()? {
-            work.heads.insert(state.stream, state.last.unwrap_or(0));
+            let last = state.last.unwrap_or(0);
+            work.heads.insert(state.stream, last);
+            let promised = last
+                .max(state.counter.unwrap_or(0))
+                .max(state.last_committed.unwrap_or(0));
+            work.open
+                .insert(state.stream, promised.saturating_sub(state.event_count));
         }
     } else if let Some(epoch) = facts.epoch {
         work.heads
@@ -255,6 +277,16 @@ pub fn plan(path: &Path, facts: &mut Facts<'_>) -> Result<Reconciliation, Reconc
     facts.keys = keys;
     work.cursors(outbox.meta(), facts.epoch);
     let mut reconciliation = work.reconciliation;
+    for (stream, events) in work.pending {
+        let positions = work.open.get(&stream).copied().unwrap_or(0);
+        if positions > 0 {
+            reconciliation.still_open.push(StillOpen {
+                stream,
+                positions,
+                events,
+            });
+        }
+    }
     for (why, rows) in work.unknown {
         reconciliation.not_checked.push(format!("{rows} rows: {why}"));
     }
@@ -273,6 +305,10 @@ fn stream_of(meta: &OutboxMeta) -> Option<StreamKey> {
 struct Planning {
     reconciliation: Reconciliation,
     heads: BTreeMap<StreamKey, u64>,
+    /// Numbers that the log gave out and has no event at.
+    open: BTreeMap<StreamKey, u64>,
+    /// Events that are to be sent again.
+    pending: BTreeMap<StreamKey, u64>,
     restored: BTreeMap<EventId, (StreamKey, u64)>,
     unknown: BTreeMap<&'static str, u64>,
     /// The lowest number of the log that the agent must pull again.
@@ -486,6 +522,9 @@ impl Planning {
     }
 
     fn change(&mut self, row: &HeldRow, action: Action, to: Option<RowState>, why: String) {
+        if action == Action::MarkPending {
+            *self.pending.entry(row.stream).or_default() += 1;
+        }
         self.reconciliation.changes.push(Change {
             action,
             place: row.place.clone(),
@@ -563,164 +602,4 @@ fn state(status: OutboxStatus, sequence: Option<u64>) -> RowState {
         status: state_name(&origin).into(),
         sequence,
     }
-}
-
-mod sql {
-    macro_rules! named {
-        ($name:literal) => {
-            include_str!(concat!("../../sql/outbox-sync/", $name, ".sql"))
-        };
-    }
-    pub(super) use named;
-}
-
-/// Applies a plan: a backup first, then all changes in one transaction, whose outcome is checked before it is
-/// committed. A process must not have the outbox open through SQLite otherwise.
-///
-/// # Errors
-/// No backup could be made, a row is no longer as it was, or SQLite fails: then nothing is changed.
-pub fn apply(plan: &Reconciliation, backup_to: &Path) -> Result<BackedUp, ReconcileError> {
-    let done = backup(&plan.path, backup_to, false)?;
-    let sqlite = |error: rusqlite::Error| ReconcileError::Outbox(OutboxErrorKind::from(error).of(&plan.path));
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = plan
-        .path
-        .canonicalize()
-        .map_err(|e| OutboxErrorKind::Io(e).of(&plan.path))?;
-    let connection = Connection::open_with_flags(source, flags).map_err(sqlite)?;
-    let prepare = || -> rusqlite::Result<()> {
-        connection.busy_timeout(LOCK_WAIT)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-        connection.execute_batch(sql::named!("write_settings"))?;
-        connection.execute_batch(sql::named!("begin_write"))
-    };
-    prepare().map_err(sqlite)?;
-    // Dropping the connection before the commit rolls everything back.
-    match write(&connection, plan).map_err(sqlite)? {
-        Some(what) => {
-            return Err(ReconcileError::Drift {
-                path: plan.path.clone(),
-                what,
-            });
-        }
-        None => connection.execute_batch(sql::named!("commit")).map_err(sqlite)?,
-    }
-    connection.close().map_err(|(_, error)| sqlite(error))?;
-    Ok(done)
-}
-
-/// Writes all changes; says which row was not as it should be.
-fn write(connection: &Connection, plan: &Reconciliation) -> rusqlite::Result<Option<String>> {
-    let older = plan.shape == Shape::Older;
-    if plan
-        .changes
-        .iter()
-        .any(|change| change.action == Action::SetAside)
-    {
-        connection.execute_batch(sql::named!("create_set_aside"))?;
-    }
-    let notes = ["synced_at", "rejection_reason", "last_error"];
-    let notes = has_columns(connection, Table::Outbox.name(), &notes)?;
-    for change in &plan.changes {
-        let row = change.place.row;
-        let event = change.event_id.to_string();
-        let from = as_i64(change.from.sequence);
-        let changed = match (&change.to, change.place.table.is_older()) {
-            (None, _) => {
-                let kept = connection
-                    .prepare(sql::named!("set_aside"))?
-                    .execute(params![row, event, from, change.why])?;
-                let dropped = connection
-                    .prepare(sql::named!("drop_pulled"))?
-                    .execute(params![row, event, from])?;
-                kept.min(dropped)
-            }
-            (Some(to), older) => {
-                let statement = match (to.status.as_str(), older) {
-                    ("synced", false) => sql::named!("set_synced"),
-                    ("synced", true) => sql::named!("set_synced_older"),
-                    (_, false) => sql::named!("set_pending"),
-                    (_, true) => sql::named!("set_pending_older"),
-                };
-                connection.prepare(statement)?.execute(params![
-                    as_i64(to.sequence),
-                    row,
-                    event,
-                    change.from.status,
-                    from
-                ])?
-            }
-        };
-        if changed != 1 {
-            return Ok(Some(change.place.to_string()));
-        }
-        if let (Some(to), Table::Outbox, true) = (&change.to, change.place.table, notes) {
-            let statement = match to.status.as_str() {
-                "synced" => sql::named!("note_synced"),
-                _ => sql::named!("note_pending"),
-            };
-            connection.execute(statement, [row])?;
-        }
-    }
-    for cursor in &plan.cursors {
-        let changed = match (&cursor.from, older) {
-            (Some(from), false) => {
-                connection.execute(sql::named!("set_cursor"), params![cursor.to, cursor.key, from])?
-            }
-            (Some(from), true) => connection.execute(
-                sql::named!("set_cursor_older"),
-                params![cursor.to, cursor.key, from],
-            )?,
-            (None, false) => {
-                connection.execute(sql::named!("insert_cursor"), params![cursor.to, cursor.key])?
-            }
-            (None, true) => {
-                connection.execute(sql::named!("insert_cursor_older"), params![cursor.to, cursor.key])?
-            }
-        };
-        if changed != 1 {
-            return Ok(Some(cursor.key.clone()));
-        }
-        let (table, note) = if older {
-            ("sync_state", sql::named!("note_cursor_older"))
-        } else {
-            ("_ves_sync_state", sql::named!("note_cursor"))
-        };
-        if has_columns(connection, table, &["updated_at"])? {
-            connection.execute(note, params![cursor.key])?;
-        }
-    }
-    // The outcome, before it counts.
-    for change in &plan.changes {
-        let Some(to) = &change.to else { continue };
-        let statement = if change.place.table.is_older() {
-            sql::named!("state_of_older")
-        } else {
-            sql::named!("state_of")
-        };
-        let now: Option<(Option<String>, Option<i64>)> = connection
-            .prepare(statement)?
-            .query_row([change.place.row], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        if now != Some((Some(to.status.clone()), as_i64(to.sequence))) {
-            return Ok(Some(change.place.to_string()));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a table has these columns.
-fn has_columns(connection: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<bool> {
-    let mut statement = connection.prepare(sql::named!("columns"))?;
-    let names = statement.query_map([table], |row| row.get::<_, String>(0))?;
-    let names: Vec<String> = names.collect::<rusqlite::Result<_>>()?;
-    let has = |column: &&str| names.iter().any(|n| n.eq_ignore_ascii_case(column));
-    Ok(columns.iter().all(has))
-}
-
-/// Numbers come out of SQLite's integers or the log's, so they fit.
-fn as_i64(number: Option<u64>) -> Option<i64> {
-    number.map(|number| i64::try_from(number).unwrap_or(i64::MAX))
 }
