@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 pub use evm::{Anvil, compile_contracts, evm_available};
 pub use faulty_node::FaultyNode;
 pub use postgres::ScratchPostgres;
-pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
+pub use psql::{load_copy_file, load_schema, postgres_program, query, run_script, try_script};
 pub use tls::{TestAuthority, TlsFront};
 
 /// The root folder of the workspace.
