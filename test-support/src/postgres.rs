@@ -221,7 +221,7 @@ impl ScratchPostgres {
                 "--encoding=UTF8",
                 "--locale=C",
             ])
-            .args(["--no-sync", "--no-instructions"])
+            .arg("--no-sync")
             // Small where a cluster is made for one test; as usual where it is made to be measured.
             .arg(if cluster.options.is_empty() {
                 "--wal-segsize=16"
