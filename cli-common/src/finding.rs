@@ -121,6 +121,20 @@ codes! {
     Reissue = "reissue", Problem;
     /// An outbox names another number for an event than the log has.
     ClaimContradicted = "claim.contradicted", Notice;
+    /// The log has no stream, or none that was asked for: nothing of it was looked at.
+    LogEmpty = "log.empty", Problem;
+    /// The log is of a level that cannot be repaired: migrations of the sequencer must be run first.
+    HindranceLevel = "hindrance.level", Notice;
+    /// A table that a repair writes is none.
+    HindranceTable = "hindrance.table", Notice;
+    /// A column that nobody knows here must be filled, or one that a repair writes cannot be.
+    HindranceColumn = "hindrance.column", Notice;
+    /// A trigger or rule of somebody's acts on what a repair writes.
+    HindranceTrigger = "hindrance.trigger", Notice;
+    /// The role lacks rights that a repair needs.
+    HindranceRight = "hindrance.right", Notice;
+    /// Row security applies to the role on a table that a repair writes.
+    HindranceRowSecurity = "hindrance.row_security", Notice;
     /// A witness's row does not verify and is not used.
     WitnessRefused = "witness.refused", Notice;
     /// A witness speaks of a stream whose tenant neither the log nor an anchor knows; it is left alone.

@@ -36,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blame;
 mod check;
 mod conn;
 mod entry;
@@ -44,23 +45,29 @@ mod error;
 mod export;
 mod family;
 mod grow;
+mod hindrance;
 mod journal;
 mod jsonb;
+mod layout;
+mod level;
 mod log;
 mod outline;
 mod pipeline;
+mod place;
 mod presence;
 mod proofs;
 mod raw;
 mod renumber;
 mod repair;
 mod schema;
+mod server;
 mod snapshot;
 mod sql;
 mod staging;
 mod undo;
 mod value;
 mod view;
+mod waiting;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
 pub use entry::{
@@ -70,10 +77,13 @@ pub use entry::{
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use family::{Family, FamilyState, FamilyStreams};
+pub use hindrance::{Hindrance, HindranceKind};
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
-pub use log::{Log, SnapshotInfo};
+pub use level::{Level, LevelSource};
+pub use log::{Log, OpenOptions, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
 pub use pipeline::Pipeline;
+pub use place::{Place, Replay, ServerMode, ServerPlace, SnapshotPlace};
 pub use presence::StreamPresence;
 pub use proofs::{ProofKind, ProofRow};
 pub use raw::RawEntries;

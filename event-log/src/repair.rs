@@ -32,10 +32,11 @@ pub struct Repair {
 
 impl Repair {
     pub(crate) async fn begin(
-        mut conn: Conn,
+        mut view: View,
         stream: StreamKey,
         lock_timeout: Duration,
     ) -> Result<Self, LogError> {
+        let conn = &mut view.conn;
         let doing = "locking the stream";
         let of = [stream.tenant_id.into(), stream.store_id.into()];
         conn.begin_writing(doing, lock_timeout).await?;
@@ -63,7 +64,7 @@ impl Repair {
         })?;
         let counter_before = if missing { None } else { Some(counter) };
         Ok(Self {
-            view: View { conn },
+            view,
             stream,
             counter_before,
             counter,
@@ -270,7 +271,7 @@ impl Repair {
     /// After any error nothing is kept.
     pub async fn commit(mut self) -> Result<(), LogError> {
         self.check_counter().await?;
-        self.view.conn.commit().await
+        self.view.conn.commit(&format!("stream {}", self.stream)).await
     }
 
     /// Finds out whether [`Repair::commit`] would succeed, and keeps nothing: the log is as it was, and the locks are let

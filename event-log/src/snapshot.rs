@@ -1,6 +1,5 @@
 //! Making snapshot files.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -16,14 +15,14 @@ use crate::entry::{
 };
 use crate::error::{LogError, RowError};
 use crate::journal;
-use crate::log::table_problems;
+use crate::place::Place;
 use crate::repair::rows;
 use crate::schema::{
-    AGENT_SIGNING_KEYS, ENTITY_VERSIONS, Need, TABLES, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS,
-    VES_EVENTS, VES_SEQUENCE_COUNTERS, VES_SEQUENCER_RECEIPTS,
+    AGENT_SIGNING_KEYS, ENTITY_VERSIONS, TABLES, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS, VES_EVENTS,
+    VES_SEQUENCE_COUNTERS, VES_SEQUENCER_RECEIPTS,
 };
 use crate::sql::{SNAPSHOT_SCHEMA, both, snapshot};
-use crate::value::{Cell, Columns, Kind, Row, Value};
+use crate::value::{Cell, Kind, Row, Value};
 use crate::view::{StreamFilter, View};
 
 /// How many rows are copied between two reports of progress.
@@ -67,6 +66,7 @@ pub async fn write_snapshot(
     }
     target.copy_journal(view).await?;
     target.describe(taken_at, &source.to_string())?;
+    target.describe_place(view.place())?;
     target.finish()?;
     Ok(counts)
 }
@@ -183,6 +183,20 @@ impl Snapshot {
         };
         let done = set("taken_at", taken_at.to_string()).and_then(|_| set("source", source.to_owned()));
         done.map(drop).map_err(|e| LogError::sqlite(DOING, e))
+    }
+
+    /// Says where that was looked at.
+    fn describe_place(&mut self, place: &Place) -> Result<(), LogError> {
+        let refused = |e: serde_json::Error| LogError::Refused {
+            doing: DOING,
+            what: e.to_string(),
+        };
+        let place = serde_json::to_string(place).map_err(refused)?;
+        let set = || {
+            let mut statement = self.connection.prepare(snapshot!("set_meta"))?;
+            snapshot_execute(&mut statement, &["place".into(), place.into()])
+        };
+        set().map(drop).map_err(|e| LogError::sqlite(DOING, e))
     }
 
     /// Inserts agents' keys.
@@ -344,9 +358,6 @@ fn copied_row(row: Row<'_>, table: &'static Table, values: &mut Vec<Value>) -> R
 impl Conn {
     /// Whether the table is there, and as expected.
     pub(crate) async fn has(&mut self, table: &Table) -> Result<bool, LogError> {
-        if table.need == Need::Always {
-            return Ok(true);
-        }
         match self {
             Conn::Snapshot { connection, .. } => {
                 let mut found = false;
@@ -357,22 +368,7 @@ impl Conn {
                 .map_err(|e| LogError::sqlite(DOING, e))?;
                 Ok(found)
             }
-            Conn::Postgres(_) => {
-                let names = Value::Texts(vec![table.name.to_owned()]);
-                let mut columns = BTreeMap::new();
-                self.query(DOING, crate::sql::postgres!("schema"), &[names], &mut |row| {
-                    let mut c = Columns::new(row);
-                    if let (Ok(_), Ok(name), Ok(kind)) = (c.text("table"), c.text("column"), c.text("type")) {
-                        columns.insert(name.to_owned(), kind.to_owned());
-                    }
-                    ControlFlow::Continue(())
-                })
-                .await?;
-                let mut problems = Vec::new();
-                let fits = |kind: Kind, found: &str| kind.postgres_types().contains(&found);
-                table_problems(table, Some(&columns), fits, &mut problems);
-                Ok(problems.is_empty())
-            }
+            Conn::Postgres(session) => Ok(session.layout.has(table)),
         }
     }
 }

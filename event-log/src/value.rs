@@ -12,28 +12,44 @@ use crate::raw::RawRow;
 pub(crate) enum Kind {
     /// `uuid`; in a snapshot lower-case hyphenated text.
     Uuid,
-    /// `int2`, `int4` or `int8`.
+    /// `int2`, `int4` or `int8`; a `numeric` without a fraction will do.
     Int,
-    /// `text` or `varchar`.
+    /// `text` or `varchar` of any length; what can be written as text will do.
     Text,
     /// `bytea`.
     Bytes,
-    /// `jsonb`; in a snapshot text as PostgreSQL renders it.
+    /// `jsonb`; in a snapshot text as PostgreSQL renders it. JSON in `json` or text will do.
     Json,
     /// `timestamptz`; in a snapshot RFC 3339 text with six digits and a `Z`.
     Time,
 }
 
+/// How a column is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadAs {
+    /// As it is.
+    Itself,
+    /// Made a value of this type.
+    Cast(&'static str),
+}
+
 impl Kind {
-    /// The types, as PostgreSQL names them, whose values can be read and written as this kind.
-    pub(crate) fn postgres_types(self) -> &'static [&'static str] {
-        match self {
-            Kind::Uuid => &["uuid"],
-            Kind::Int => &["smallint", "integer", "bigint"],
-            Kind::Text => &["text", "character varying"],
-            Kind::Bytes => &["bytea"],
-            Kind::Json => &["jsonb"],
-            Kind::Time => &["timestamp with time zone"],
+    /// How a column of a type, as PostgreSQL names it, is read as this kind: what counts is what it can hold. `None` if it
+    /// cannot be.
+    pub(crate) fn read_as(self, found: &str) -> Option<ReadAs> {
+        match (self, found) {
+            (Kind::Uuid, "uuid")
+            | (Kind::Int, "smallint" | "integer" | "bigint")
+            | (Kind::Text, "text" | "character varying")
+            | (Kind::Bytes, "bytea")
+            | (Kind::Json, "jsonb")
+            | (Kind::Time, "timestamp with time zone") => Some(ReadAs::Itself),
+            (Kind::Int, "numeric") => Some(ReadAs::Cast("int8")),
+            (Kind::Text, "character" | "citext" | "name" | "enum" | "json" | "jsonb" | "xml" | "uuid") => {
+                Some(ReadAs::Cast("text"))
+            }
+            (Kind::Json, "json" | "text" | "character varying") => Some(ReadAs::Cast("jsonb")),
+            _ => None,
         }
     }
 

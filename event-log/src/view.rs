@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
+use cli_common::DbTarget;
 use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::conn::Conn;
@@ -12,6 +13,8 @@ use crate::entry::{
 };
 use crate::entry_rows::ChunkSize;
 use crate::error::{LogError, RowError, Rows};
+use crate::log::{Log, OpenOptions};
+use crate::place::Place;
 use crate::raw::RawEntries;
 use crate::sql::{both, postgres, snapshot};
 use crate::value::{Columns, Row, Value};
@@ -44,6 +47,8 @@ impl From<&StreamKey> for StreamFilter {
 /// Values come back as stored, not verified. Methods take `&mut self` since they share one connection.
 pub struct View {
     pub(crate) conn: Conn,
+    pub(crate) place: Place,
+    pub(crate) options: OpenOptions,
 }
 
 /// Receives rows in chunks, in order; breaks off by returning [`ControlFlow::Break`].
@@ -54,6 +59,19 @@ fn of(stream: &StreamKey) -> [Value; 2] {
 }
 
 impl View {
+    /// Where this is: the server, the database, the role; for every report.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Opens another log with the options of this one: stopped by the same word.
+    ///
+    /// # Errors
+    /// As [`Log::open_with`].
+    pub async fn open_beside(&self, target: &DbTarget) -> Result<Log, LogError> {
+        Log::open_with(target, &self.options).await
+    }
+
     /// The streams that events, counters or commitments tell of, in order.
     ///
     /// # Errors
@@ -344,11 +362,28 @@ impl View {
         stream: &StreamKey,
         commands: &[CommandId],
     ) -> Result<Rows<CommandId>, LogError> {
+        let found = self.remembered_since(stream, commands).await?;
+        Ok(Rows {
+            rows: found.rows.into_iter().map(|(id, _)| id).collect(),
+            unreadable: found.unreadable,
+        })
+    }
+
+    /// Which of these commands are remembered as accepted, and since when.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remembered_since(
+        &mut self,
+        stream: &StreamKey,
+        commands: &[CommandId],
+    ) -> Result<Rows<(CommandId, Timestamp)>, LogError> {
         let doing = "looking for commands";
         let mut found = Rows::default();
         let mut each = |row: Row<'_>| {
-            let read = Columns::new(row).uuid("command_id").map(CommandId);
-            found.push(read.map_err(|what| row_error("ves_command_dedupe", stream, what)));
+            let mut c = Columns::new(row);
+            let mut read = || Ok((CommandId(c.uuid("command_id")?), c.time("created_at")?));
+            found.push(read().map_err(|what| row_error("ves_command_dedupe", stream, what)));
             ControlFlow::Continue(())
         };
         let [tenant, store] = of(stream);

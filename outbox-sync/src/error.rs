@@ -72,8 +72,19 @@ pub enum OutboxErrorKind {
     )]
     SuperJournal,
     /// The private copy could not be made.
-    #[error("could not be copied to a temporary folder (the file itself is not opened for writing): {0}")]
+    #[error(
+        "could not be copied to the temporary folder {folder} (TMPDIR names another; the file itself is not opened for \
+         writing): {0}",
+        folder = std::env::temp_dir().display()
+    )]
     Copy(io::Error),
+    /// A disk is full: mostly that of the private copy.
+    #[error(
+        "cannot be read: no space is left in the temporary folder {folder}, where it is copied to (TMPDIR names another), \
+         or on its own disk",
+        folder = std::env::temp_dir().display()
+    )]
+    Full,
     /// Any other failure of SQLite.
     #[error("SQLite: {0}")]
     Sqlite(rusqlite::Error),
@@ -96,9 +107,10 @@ impl OutboxErrorKind {
 
 impl From<rusqlite::Error> for OutboxErrorKind {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase};
         match error.sqlite_error_code() {
             Some(DatabaseBusy | DatabaseLocked) => Self::Locked,
+            Some(DiskFull) => Self::Full,
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
             _ => Self::Sqlite(error),
         }

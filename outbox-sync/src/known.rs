@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::DbTarget;
-use event_log::{LeafInput, Log, LogError, RowError, StreamFilter, StreamState, View};
+use event_log::{LeafInput, Log, LogError, OpenOptions, Place, RowError, StreamFilter, StreamState, View};
 use tokio::runtime::Runtime;
 use ves::{EventId, Hash32, SigningKey, StreamKey};
 
@@ -67,6 +67,14 @@ impl KnownLog {
     /// # Errors
     /// It cannot be reached, or is none.
     pub fn open(target: &DbTarget) -> Result<Self, KnownLogError> {
+        Self::open_with(target, &OpenOptions::default())
+    }
+
+    /// As [`KnownLog::open`], with options.
+    ///
+    /// # Errors
+    /// As [`KnownLog::open`].
+    pub fn open_with(target: &DbTarget, options: &OpenOptions) -> Result<Self, KnownLogError> {
         if let DbTarget::Snapshot(path) = target
             && looks_like_export(path)
         {
@@ -76,7 +84,7 @@ impl KnownLog {
             .enable_all()
             .build()
             .map_err(KnownLogError::Runtime)?;
-        let view = runtime.block_on(async { Log::open(target).await?.view().await })?;
+        let view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
         Ok(Self {
             inner: Inner::Database {
                 runtime,
@@ -129,6 +137,14 @@ impl KnownLog {
     /// The log's name, without secrets.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it was looked at; an export does not say.
+    pub fn place(&self) -> Option<&Place> {
+        match &self.inner {
+            Inner::Database { view, .. } => Some(view.place()),
+            Inner::Export(_) => None,
+        }
     }
 
     /// Whether it is an export, which knows neither keys nor counters.

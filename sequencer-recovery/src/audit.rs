@@ -1,7 +1,7 @@
 //! The audit: is the log whole, and if not, what exactly is missing or wrong. Reads only.
 
 use cli_common::{Cancel, Progress};
-use event_log::{JournalEntry, JournalTable, View};
+use event_log::{JournalEntry, JournalTable, Place, View};
 use serde::Serialize;
 use ves::{StreamKey, Timestamp};
 
@@ -14,6 +14,7 @@ use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::placement::Budget;
 use crate::plan_file::PlannedReissue;
+use crate::preflight;
 use crate::proofs;
 use crate::reissue;
 use crate::skipped::Skipped;
@@ -32,6 +33,8 @@ pub struct AuditReport {
     pub schema: &'static str,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// True if there is no problem among the findings. What was not checked is no problem found.
     pub no_problem_found: bool,
     /// Sums over all streams.
@@ -176,6 +179,7 @@ pub async fn audit(
     let mut report = AuditReport {
         schema: SCHEMA,
         db,
+        place: view.place().clone(),
         no_problem_found: true,
         totals: Totals::default(),
         streams: Vec::new(),
@@ -196,6 +200,7 @@ pub async fn audit(
         report.families.push(audited);
     }
     report.not_checked.extend(input.families.not_asked_for());
+    report.not_checked.extend(view.place().reservation());
     for finding in &report.findings {
         match finding.severity {
             Severity::Problem => report.totals.problems += 1,
@@ -219,6 +224,9 @@ async fn audit_ves(
     report.totals.events = events;
     report.not_checked = survey.not_checked();
     report.findings.extend(survey.findings.iter().cloned());
+    report.findings.extend(survey.nothing(view, &input.filter));
+    report.findings.extend(preflight::look(view).await?);
+    report.not_checked.extend(preflight::reservations(view));
     report.findings.extend(survey.collected.findings.iter().cloned());
     progress.start("verifying events", Some(events));
     let mut skipped = Skipped::default();

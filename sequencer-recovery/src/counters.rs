@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Log, View};
+use event_log::{Log, Place, View};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -12,6 +12,7 @@ use crate::error::RecoveryError;
 use crate::examine::witnesses;
 use crate::family::{self, Family};
 use crate::floor::{self, FloorChoice, FloorOption, Witness};
+use crate::preflight;
 use crate::survey::{Survey, SurveyInput};
 
 /// What a counter is and should be.
@@ -56,6 +57,8 @@ pub struct CountersReport {
     pub schema: &'static str,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The floor that was chosen.
     pub choice: String,
     /// The streams, by tenant and store.
@@ -103,6 +106,10 @@ pub async fn counters(
             streams.push(compare(stream, None, state.counter, &all, choice)?);
         }
         not_checked.extend(survey.not_checked());
+        not_checked.extend(preflight::reservations(view));
+        if let Some(nothing) = survey.nothing(view, &input.filter) {
+            not_checked.push(nothing.message);
+        }
     }
     for &family in input.families.others() {
         cancel.check()?;
@@ -120,9 +127,11 @@ pub async fn counters(
         }
     }
     not_checked.extend(input.families.not_asked_for());
+    not_checked.extend(view.place().reservation());
     Ok(CountersReport {
         schema: "recovery-counters/1",
         db,
+        place: view.place().clone(),
         choice: choice.unwrap_or_default().to_string(),
         streams,
         not_checked,

@@ -279,6 +279,7 @@ pub async fn drill(
         undo: None,
         dry_run: false,
         journal: true,
+        with_triggers: false,
     };
     let plan_file = PlanFile::open(&plan_path)?;
     let applied = apply(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cli_common::{Cancelled, CliError, ErrorKind};
+use cli_common::{Cancelled, CliError, ErrorKind, file_hint};
 use event_log::LogError;
 use ves::StreamKey;
 
@@ -14,7 +14,7 @@ use crate::plan_file::PlanError;
 pub enum RecoveryError {
     /// The log cannot be read or written.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
     /// A plan cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -36,6 +36,14 @@ pub enum RecoveryError {
         path: PathBuf,
         /// What went wrong.
         source: std::io::Error,
+    },
+    /// The database holds in store what a repair cannot get past. Nothing was begun.
+    #[error("a repair cannot be written here: {}", what.join("; "))]
+    Hindered {
+        /// What stands in the way.
+        what: Vec<String>,
+        /// What to do about each.
+        remedies: Vec<String>,
     },
     /// The anchors file cannot be used.
     #[error("{}: {what}", path.display())]
@@ -102,17 +110,28 @@ pub enum RecoveryError {
     Cancelled(#[from] Cancelled),
 }
 
+impl From<LogError> for RecoveryError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Cancelled { .. } => RecoveryError::Cancelled(Cancelled),
+            error => RecoveryError::Log(error),
+        }
+    }
+}
+
 impl From<RecoveryError> for CliError {
     fn from(error: RecoveryError) -> Self {
         let message = error.to_string();
         match error {
-            RecoveryError::Log(error) => log_error(&error),
+            RecoveryError::Log(error) => error.into(),
             RecoveryError::Plan(error) => plan_error(&error),
             RecoveryError::Bundle(error) => bundle_error(&error),
             RecoveryError::NotAsLeft { .. } => CliError::drift(message).with_hint(
                 "nothing was changed in this stream; an apply is taken back only before anything else was written to it",
             ),
-            RecoveryError::Io { .. } => CliError::io(message),
+            RecoveryError::Io { path, source } => CliError::io(message).with_hint(file_hint(&path, &source)),
+            RecoveryError::Hindered { remedies, .. } => CliError::input(message)
+                .with_hint(format!("nothing was changed; {}", remedies.join("; "))),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
             RecoveryError::Keys { .. } => CliError::input(message)
@@ -138,31 +157,6 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Cancelled(cancelled) => cancelled.into(),
         }
     }
-}
-
-/// What a log's error means for the user of a command.
-pub fn log_error(error: &LogError) -> CliError {
-    let kind = match error {
-        LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
-        LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
-        _ => ErrorKind::Io,
-    };
-    let hint = match error {
-        LogError::Connect { .. } => "is the server up, and is the URL right (user, host, port, database)?",
-        LogError::Io { .. } => "is the path right, and may you read it?",
-        LogError::NotASnapshot { .. } => {
-            "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
-        }
-        LogError::Schema { .. } => "is this the sequencer's own database, migrated to v0.2.7?",
-        LogError::Journal { .. } => {
-            "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
-        }
-        LogError::Locked { .. } => {
-            "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
-        }
-        _ => "run `sequencer-recovery audit` to see where the log stands",
-    };
-    CliError::new(kind, error.to_string()).with_hint(hint)
 }
 
 fn plan_error(error: &PlanError) -> CliError {

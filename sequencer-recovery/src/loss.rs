@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use cli_common::escape_controls;
 use ed25519_dalek::Signer;
+use event_log::Place;
 use serde::{Deserialize, Serialize};
 use ves::digest::Preimage;
 use ves::{AgentId, Hash32, SignatureBytes, StreamKey, Timestamp, jcs};
@@ -28,6 +29,9 @@ pub struct LossCertificate {
     pub tool: String,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at; plans of older releases do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The weakest grade that the plan uses.
     pub accept: String,
     /// Where was searched.
@@ -116,6 +120,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         made_at: header.made_at,
         tool: header.tool.clone(),
         db: header.db.clone(),
+        place: header.place.as_deref().cloned(),
         accept: header.accept.clone(),
         evidence_searched: header.witnesses.clone(),
         lost: 0,
@@ -322,6 +327,7 @@ mod tests {
             made_at: Timestamp(0),
             tool: "test".into(),
             db: "log.db".into(),
+            place: None,
             accept: "receipted".into(),
             evidence_searched: vec!["alpha.db".into()],
             lost: 2,

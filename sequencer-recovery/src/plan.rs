@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
-use event_log::View;
+use event_log::{Place, View};
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
@@ -16,6 +16,7 @@ use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
+use crate::finding::Finding;
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
@@ -23,6 +24,7 @@ use crate::plan_file::{
     KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
     PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
 };
+use crate::preflight;
 use crate::reissue::{self, OnReissue};
 use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
@@ -58,6 +60,8 @@ pub struct PlanSummary {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The weakest grade used.
     pub accept: String,
     /// The floor that was chosen.
@@ -68,6 +72,12 @@ pub struct PlanSummary {
     pub streams: Vec<StreamSummary>,
     /// A witness could not be read, or not to its end.
     pub witness_unreadable: bool,
+    /// What stands in the way of applying the plan: its database's triggers, columns, rights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<Finding>,
+    /// That the log has no stream, or none that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty: Option<String>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -263,6 +273,7 @@ pub async fn plan(
         made_at,
         tool: tool.into(),
         db: db.clone(),
+        place: Some(Box::new(view.place().clone())),
         accept: options.accept.to_string(),
         floor: options.floor.unwrap_or_default().to_string(),
         witnesses: survey
@@ -282,6 +293,7 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    not_checked.extend(view.place().reservation());
     let mut skipped = Skipped::default();
     let budget = Budget {
         until: options
@@ -390,11 +402,14 @@ pub async fn plan(
         schema: "recovery-plan-summary/1",
         plan_id,
         db,
+        place: view.place().clone(),
         accept: header.accept,
         floor: header.floor,
         totals,
         streams,
         witness_unreadable: survey.collected.heard.iter().any(|h| h.error.is_some()),
+        hindrances: preflight::look(view).await?,
+        empty: survey.nothing(view, &input.filter).map(|finding| finding.message),
         not_checked,
     })
 }

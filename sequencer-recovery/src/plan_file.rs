@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use event_log::Entity;
+use event_log::{Entity, Place};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -40,6 +40,9 @@ pub struct PlanHeader {
     pub tool: String,
     /// The log that it was made for, without secrets.
     pub db: String,
+    /// Where it was looked at; older plans do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Box<Place>>,
     /// The weakest grade used.
     pub accept: String,
     /// The floor that was chosen.
@@ -801,6 +804,7 @@ mod tests {
             made_at: Timestamp(0),
             tool: "test".into(),
             db: "log.db".into(),
+            place: None,
             accept: "receipted".into(),
             floor: "claimed".into(),
             witnesses: vec![],

@@ -112,6 +112,13 @@ impl Survey {
         })
     }
 
+    /// Says so if there is no stream at all, or none that was asked for.
+    pub fn nothing(&self, view: &View, filter: &StreamFilter) -> Option<Finding> {
+        self.streams
+            .is_empty()
+            .then(|| Finding::new(Code::LogEmpty, nothing(view, filter)))
+    }
+
     /// The evidence of a stream.
     pub fn evidence(&self, stream: &StreamKey) -> &StreamEvidence {
         self.collected.streams.get(stream).unwrap_or(&self.empty)
@@ -202,6 +209,24 @@ fn absent(stream: StreamKey) -> StreamState {
         first_committed: None,
         last_committed: None,
     }
+}
+
+/// What is to be said where nothing was found: no pass.
+pub(crate) fn nothing(view: &View, filter: &StreamFilter) -> String {
+    let asked_for = [
+        filter.tenant.map(|tenant| format!("tenant {tenant}")),
+        filter.store.map(|store| format!("store {store}")),
+    ];
+    let asked_for: Vec<String> = asked_for.into_iter().flatten().collect();
+    let what = if asked_for.is_empty() {
+        "the log is empty: it has no stream, and no witness that was given knows of one".to_owned()
+    } else {
+        format!(
+            "the log has no stream of {}, and no witness that was given knows of one",
+            asked_for.join(" and ")
+        )
+    };
+    format!("{what}. Is this the right log ({})?", view.place())
 }
 
 /// Whether a filter lets a stream through.

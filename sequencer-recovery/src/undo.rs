@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
 use event_log::{
-    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Renumbered, Repair,
+    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Place, Renumbered,
+    Repair,
 };
 use serde::Serialize;
 use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
@@ -88,6 +89,8 @@ pub struct UndoReport {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was worked on.
+    pub place: Place,
     /// The streams, in the bundle's order.
     pub streams: Vec<UndoneStream>,
     /// What the user must know, loudly.
@@ -130,6 +133,7 @@ pub async fn undo(
         schema: "recovery-undone/1",
         plan_id: bundle.header().plan_id,
         db,
+        place: log.place().clone(),
         streams: Vec::new(),
         warnings: Vec::new(),
         not_checked: vec![

@@ -124,6 +124,7 @@ impl Files {
             undo: None,
             dry_run: false,
             journal: true,
+            with_triggers: false,
         };
         let plan = PlanFile::open(plan).unwrap();
         apply(

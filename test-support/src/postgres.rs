@@ -179,7 +179,13 @@ impl ScratchPostgres {
         self.restart();
     }
 
-    fn start_with(options: Vec<&'static str>) -> Self {
+    /// The system user that owns a server's files where the test runs as root.
+    pub(crate) fn system_user() -> (u32, u32) {
+        (id("-u"), id("-g"))
+    }
+
+    /// A folder for a cluster and its watchdog, without a cluster.
+    pub(crate) fn prepare(options: Vec<&'static str>) -> Self {
         // A short name: the path of a unix socket must not be longer than 107 bytes.
         let folder = tempfile::Builder::new()
             .prefix("ves-pg-")
@@ -205,14 +211,18 @@ impl ScratchPostgres {
             .spawn()
             .expect("sh can be started");
 
-        let mut cluster = Self {
+        Self {
             folder,
             options,
             owner,
             port: 0,
             server: None,
             watchdog,
-        };
+        }
+    }
+
+    fn start_with(options: Vec<&'static str>) -> Self {
+        let mut cluster = Self::prepare(options);
         let output = cluster
             .program("initdb")
             .args([
@@ -378,7 +388,8 @@ impl ScratchPostgres {
         }
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// The folder of the cluster's files.
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -387,7 +398,7 @@ impl ScratchPostgres {
     }
 
     /// One of the server's programs, to run as the user that owns the cluster.
-    fn program(&self, name: &str) -> Command {
+    pub(crate) fn program(&self, name: &str) -> Command {
         let dir = bin_dir().expect("PostgreSQL server binaries are installed (run scripts/setup)");
         self.as_owner(Command::new(dir.join(name)))
     }

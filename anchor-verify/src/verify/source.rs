@@ -6,7 +6,9 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::DbTarget;
-use event_log::{ExportReader, ExportedEntry, Log, Outline, RawEntries, RowError, Scope, View};
+use event_log::{
+    ExportReader, ExportedEntry, Log, OpenOptions, Outline, Place, RawEntries, RowError, Scope, View,
+};
 use tokio::runtime::{Builder, Runtime};
 use ves::StreamKey;
 
@@ -46,6 +48,11 @@ pub trait LogSource {
         &[]
     }
 
+    /// Where the log was looked at, if it was a log.
+    fn place(&self) -> Option<&Place> {
+        None
+    }
+
     /// Keys, streams and commitments.
     ///
     /// # Errors
@@ -76,8 +83,16 @@ impl DbSource {
     /// # Errors
     /// What the log says.
     pub fn open(target: &DbTarget, scope: Scope) -> Result<Self, VerifyError> {
+        Self::open_with(target, scope, &OpenOptions::default())
+    }
+
+    /// As [`DbSource::open`], with options.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub fn open_with(target: &DbTarget, scope: Scope, options: &OpenOptions) -> Result<Self, VerifyError> {
         let runtime = runtime(target).map_err(VerifyError::io("the runtime"))?;
-        let view = runtime.block_on(async { Log::open(target).await?.view().await })?;
+        let view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
         Ok(Self { runtime, view, scope })
     }
 
@@ -98,6 +113,10 @@ fn runtime(target: &DbTarget) -> std::io::Result<Runtime> {
 }
 
 impl LogSource for DbSource {
+    fn place(&self) -> Option<&Place> {
+        Some(self.view.place())
+    }
+
     fn outline(&mut self) -> Result<Outline, VerifyError> {
         let Self { runtime, view, scope } = self;
         Ok(runtime.block_on(Outline::of_view(view, scope))?)

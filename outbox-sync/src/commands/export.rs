@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress,
+    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, SchemaArg, Table, again,
+    stderr_progress,
 };
+use event_log::Place;
 use outbox_sync::bulk::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::export::{
     Class, ExportError, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path,
@@ -22,7 +24,7 @@ use ves::{StoreId, TenantId, Timestamp};
 
 use super::{
     KeyArgs, SecretUrl, cancel_on_signals, expand, holdings_error, not_checked_of, open_target,
-    print_not_checked, report_heard, shown, write_lines, write_not_checked,
+    print_not_checked, print_place, report_heard, shown, write_lines, write_not_checked, write_place,
 };
 
 /// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
@@ -49,6 +51,9 @@ pub struct ExportArgs {
     /// Only what this log lacks: a PostgreSQL URL, a snapshot file, or an export of the log
     #[arg(long, value_name = "URL|FILE")]
     missing_from: Option<SecretUrl>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
 
     #[command(flatten)]
     keys: KeyArgs,
@@ -143,6 +148,8 @@ const GROUP: usize = 1024;
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
     out: String,
     manifest: Manifest,
     /// Rows that were left out since they cannot go out: unsigned, unreadable, not to be found again.
@@ -182,11 +189,12 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         key_flaws: Vec::new(),
         heard: Vec::new(),
         not_read,
+        place: None,
     };
     let missing_from = args
         .missing_from
         .as_ref()
-        .map(|name| DbTarget::parse(&name.0))
+        .map(|name| args.schema.apply(DbTarget::parse(&name.0)?))
         .transpose()?;
     match &missing_from {
         Some(target) => work.missing(&paths, target, &mut writer)?,
@@ -213,8 +221,10 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_checked.push(what.into());
     }
     not_checked.extend(work.key_flaws);
+    not_checked.extend(work.place.as_ref().and_then(Place::reservation));
     let document = Document {
         schema: SCHEMA,
+        place: work.place,
         out: shown(&args.out),
         manifest,
         left_out: work.left_out,
@@ -241,6 +251,8 @@ struct Work<'a> {
     key_flaws: Vec<String>,
     heard: Vec<Heard>,
     not_read: Vec<NotRead>,
+    /// Where the log was looked at.
+    place: Option<Place>,
 }
 
 impl Work<'_> {
@@ -432,13 +444,16 @@ impl Work<'_> {
         target: &DbTarget,
         writer: &mut ExportWriter,
     ) -> Result<(), CliError> {
-        let mut log = open_target(target)?;
-        let keys = self.args.keys.book(Some(&mut log))?;
         let progress = stderr_progress(self.global);
-        let holdings =
-            Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel).map_err(holdings_error)?;
-        let mut keys = self.args.keys.book(Some(&mut log))?;
-        drop(log);
+        let (holdings, mut keys, place) = again(&self.cancel, || {
+            let mut log = open_target(target, &self.cancel)?;
+            let keys = self.args.keys.book(Some(&mut log))?;
+            let holdings = Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel);
+            let holdings = holdings.map_err(holdings_error)?;
+            let keys = self.args.keys.book(Some(&mut log))?;
+            Ok((holdings, keys, log.place().cloned()))
+        })?;
+        self.place = place;
         self.key_flaws = holdings.key_flaws.clone();
         self.two_contents = holdings.events.values().filter(|e| e.two_contents).count() as u64;
         self.not_read.extend(holdings.not_read.iter().cloned());
@@ -561,12 +576,14 @@ fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
+            write_place(&mut out, SCHEMA, document.place.as_ref())?;
             write_lines(&mut out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
         }
         Format::Table => {
+            print_place(&mut out, document.place.as_ref())?;
             let m = &document.manifest;
             let mut table = Table::new(&["stream", "events"]);
             for stream in &m.streams {

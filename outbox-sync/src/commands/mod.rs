@@ -12,8 +12,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output};
+use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg};
 use ed25519_dalek::VerifyingKey;
+use event_log::{OpenOptions, Place};
 use outbox_sync::expand_inputs;
 use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
 use outbox_sync::keys::KeyBook;
@@ -54,13 +55,19 @@ pub struct OptionalDb {
         hide_env_values = true
     )]
     db: Option<SecretUrl>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
 }
 
 impl OptionalDb {
     /// The log, if one is named.
-    pub fn open(&self) -> Result<Option<KnownLog>, CliError> {
+    pub fn open(&self, cancel: &Cancel) -> Result<Option<KnownLog>, CliError> {
         match &self.db {
-            Some(name) if !name.0.is_empty() => open_log(&name.0).map(Some),
+            Some(name) if !name.0.is_empty() => {
+                let target = self.schema.apply(DbTarget::parse(&name.0)?)?;
+                open_target(&target, cancel).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -82,32 +89,47 @@ impl From<OsString> for SecretUrl {
     }
 }
 
-/// Opens a log by its name.
-pub fn open_log(name: &std::ffi::OsStr) -> Result<KnownLog, CliError> {
-    let target = DbTarget::parse(name)?;
-    open_target(&target)
+/// Opens a log.
+pub fn open_target(target: &DbTarget, cancel: &Cancel) -> Result<KnownLog, CliError> {
+    let options = OpenOptions::stopped_by(cancel);
+    KnownLog::open_with(target, &options).map_err(log_error)
 }
 
-/// Opens a log.
-pub fn open_target(target: &DbTarget) -> Result<KnownLog, CliError> {
-    KnownLog::open(target).map_err(log_error)
+/// What a log in recovery leaves open.
+pub fn reservation(log: Option<&KnownLog>) -> Option<String> {
+    log?.place()?.reservation()
+}
+
+/// Where the log is, for people: the first line of every table.
+pub fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
+    match place {
+        Some(place) => out.line(&format!("Log: {place}")),
+        None => Ok(()),
+    }
+}
+
+/// Where the log is, as a line of NDJSON.
+pub fn write_place<W: std::io::Write>(
+    out: &mut Output<W>,
+    schema: &str,
+    place: Option<&Place>,
+) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Where<'a> {
+        place: &'a Place,
+    }
+    write_lines(out, schema, "place", place.map(|place| Where { place }))
 }
 
 /// What the log says, as an error of the command.
 pub fn log_error(error: KnownLogError) -> CliError {
-    use event_log::LogError;
-    let input = matches!(
-        error,
-        KnownLogError::Source(_)
-            | KnownLogError::BrokenExport(_)
-            | KnownLogError::Log(LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_))
-    );
-    let made = if input {
-        CliError::input(error.to_string())
-    } else {
-        CliError::io(error.to_string())
-    };
-    made.with_source(error)
+    match error {
+        KnownLogError::Log(error) => error.into(),
+        KnownLogError::Source(_) | KnownLogError::BrokenExport(_) => {
+            CliError::input(error.to_string()).with_source(error)
+        }
+        error => CliError::io(error.to_string()).with_source(error),
+    }
 }
 
 /// What stopped the reading of a fleet.

@@ -128,6 +128,9 @@ struct Advice {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    /// Where the keys of the log were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<event_log::Place>,
     url: String,
     dry_run: bool,
     #[serde(flatten)]
@@ -171,8 +174,12 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         }
         _ => None,
     };
-    let mut log = args.db.open()?;
+    let mut log = args.db.open(&cancel)?;
     let keys = args.keys.book(log.as_mut())?;
+    let place = log
+        .as_ref()
+        .and_then(outbox_sync::known::KnownLog::place)
+        .cloned();
     drop(log);
 
     let options = Options {
@@ -247,6 +254,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     });
     let document = Document {
         schema: SCHEMA,
+        place,
         url: redact_url(&ingest_url(&args.url)),
         dry_run: args.dry_run,
         advice: advice.collect(),

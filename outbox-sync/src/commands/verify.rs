@@ -4,14 +4,17 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use event_log::Place;
 use outbox_sync::RenderingSearch;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::known::KnownLog;
 use outbox_sync::source::Source;
 use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
 use serde::Serialize;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, write_lines, write_not_checked,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, print_place, reservation, write_lines,
+    write_not_checked, write_place,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature
@@ -55,6 +58,8 @@ struct FileVerdict {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
     files: Vec<FileVerdict>,
     rows: Vec<RowVerdict>,
     not_read: Vec<NotRead>,
@@ -68,8 +73,10 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
     let paths = expand(&args.inputs, &mut not_read, global)?;
-    let mut log = args.db.open()?;
+    let mut log = args.db.open(&cancel)?;
     let mut keys = args.keys.book(log.as_mut())?;
+    let place = log.as_ref().and_then(KnownLog::place).cloned();
+    let reserved = reservation(log.as_ref());
     drop(log);
 
     let mut sources = Vec::new();
@@ -95,12 +102,13 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
 
     let mut document = Document {
         schema: SCHEMA,
+        place,
         files: Vec::new(),
         rows: Vec::new(),
         not_read,
         key_flaws: keys.flaws.clone(),
         totals: VerdictCounts::default(),
-        not_checked: Vec::new(),
+        not_checked: reserved.into_iter().collect(),
     };
     let mut out = Output::stdout();
     let progress = stderr_progress(global);
@@ -204,12 +212,13 @@ fn print(
     match global.format {
         Format::Json => return out.json(document),
         Format::Ndjson => {
+            write_place(out, SCHEMA, document.place.as_ref())?;
             write_lines(out, SCHEMA, "file", &document.files)?;
             write_lines(out, SCHEMA, "not_read", &document.not_read)?;
             write_lines(out, SCHEMA, "totals", [&document.totals])?;
             return write_not_checked(out, SCHEMA, &document.not_checked);
         }
-        Format::Table => {}
+        Format::Table => print_place(out, document.place.as_ref())?,
     }
     let mut files = Table::new(&[
         "file",

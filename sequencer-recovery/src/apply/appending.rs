@@ -125,7 +125,7 @@ impl Job<'_> {
             )
             .map_err(refused)?;
             self.applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
-            expected.add(planned.sequence, event, &signing_hash, &receipt);
+            expected.add(planned.sequence, event, &signing_hash, now, &receipt);
             events.push(RestoredEvent {
                 event: event.clone(),
                 sequence_number: planned.sequence,

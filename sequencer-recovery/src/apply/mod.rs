@@ -22,7 +22,8 @@ use crate::accept_keys::PlannedKey;
 use crate::append;
 use crate::error::RecoveryError;
 use crate::plan_file::{PlanFile, PlannedBookkeeping, PlannedEvent, PlannedStream};
-use crate::read_back::Expectation;
+use crate::preflight;
+use crate::read_back::{Expectation, check_commitments};
 use crate::skipped::Skipped;
 use crate::undo_file::{self, UndoHeader, UndoLine, UndoSealed, UndoStream, UndoWriter};
 
@@ -49,6 +50,8 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// Write an entry to the log's journal of repairs with each stream that is changed.
     pub journal: bool,
+    /// Let triggers and rules of others act on what is written; a change of it is found before the commit.
+    pub with_triggers: bool,
 }
 
 /// What writes, as undo bundles and the journal name it.
@@ -75,12 +78,15 @@ pub async fn apply(
         schema: "recovery-apply/1",
         plan_id: plan.id(),
         db,
+        place: log.place().clone(),
         dry_run: options.dry_run,
         journal: options.journal,
         streams: Vec::new(),
         not_checked: Vec::new(),
         errors: Vec::new(),
     };
+    log.check_writable()?;
+    preflight::check(&mut log.view().await?, options.with_triggers).await?;
     if options.journal {
         // Before the long work.
         log.check_journal().await?;
@@ -286,7 +292,8 @@ impl Job<'_> {
         }
         let (commitments, bookkeeping) = lines.rest()?;
         entities.extend(bookkeeping.raise_versions.iter().cloned());
-        self.keep_books(&mut repair, &bookkeeping, defaults).await?;
+        self.keep_books(&mut repair, &bookkeeping, defaults, &mut expected)
+            .await?;
         self.raise_versions(&mut repair, entities).await?;
         self.append_all(
             &mut repair,
@@ -299,6 +306,9 @@ impl Job<'_> {
         )
         .await?;
         let versions = std::mem::take(&mut self.versions);
+        if self.options.with_triggers {
+            check_versions(&mut repair, &versions).await?;
+        }
         self.record(
             versions
                 .into_iter()
@@ -318,6 +328,7 @@ impl Job<'_> {
         self.applied.roots_equal = expected
             .check(repair.view(), header, &commitments, before.events)
             .await?;
+        check_commitments(repair.view(), &stream, &rows).await?;
         moves.check(&mut repair, &moved).await?;
         cancel.check()?;
         if self.applied.changed_nothing() {
@@ -361,6 +372,14 @@ impl Job<'_> {
         for PlannedKey { key, .. } in planned {
             let now = repair.view().database_time().await?;
             if repair.insert_key(&key, now).await? {
+                let there = repair.view().keys(Some(stream.tenant_id)).await?.rows;
+                if !there.contains(&key) {
+                    let what = format!(
+                        "key {} of agent {} is not as it was registered",
+                        key.key_id, key.agent_id
+                    );
+                    return Err(RecoveryError::Outcome { stream, what });
+                }
                 self.applied.keys += 1;
                 self.record([UndoLine::Key { key: key.clone() }])?;
                 keys.insert(key);
@@ -430,7 +449,7 @@ impl Job<'_> {
         repair: &mut Repair,
         commands: &[(CommandId, Timestamp)],
     ) -> Result<(), RecoveryError> {
-        if self.undo.is_none() {
+        if self.undo.is_none() && !self.options.with_triggers {
             self.applied.commands += repair.insert_dedupe(commands).await?;
             return Ok(());
         }
@@ -443,6 +462,12 @@ impl Job<'_> {
         let inserted = repair.insert_dedupe(commands).await?;
         if inserted != new.len() as u64 {
             let what = format!("{} commands were to be remembered and {inserted} were", new.len());
+            return Err(RecoveryError::Outcome { stream, what });
+        }
+        let there = repair.view().remembered_since(&stream, &new).await?.all()?;
+        let wanted: BTreeSet<(CommandId, Timestamp)> = commands.iter().copied().collect();
+        if there.len() != new.len() || !there.iter().all(|row| wanted.contains(row)) {
+            let what = "commands are not remembered as they were inserted".to_owned();
             return Err(RecoveryError::Outcome { stream, what });
         }
         self.applied.commands += inserted;
@@ -458,7 +483,7 @@ impl Job<'_> {
         let stream = *repair.stream();
         let mut raised = Vec::new();
         // An undo bundle needs to know which; and one that is raised for what is appended, too, is counted once.
-        let by_name = self.undo.is_some() || self.header.appended > 0;
+        let by_name = self.undo.is_some() || self.header.appended > 0 || self.options.with_triggers;
         if by_name && !entities.is_empty() {
             for drift in repair.view().version_drift(&stream).await?.all()? {
                 let after = i64::try_from(drift.events).unwrap_or(i64::MAX);
@@ -486,6 +511,7 @@ impl Job<'_> {
         repair: &mut Repair,
         bookkeeping: &PlannedBookkeeping,
         defaults: Option<ReceiptDefaults>,
+        expected: &mut Expectation,
     ) -> Result<(), RecoveryError> {
         let stream = *repair.stream();
         for range in &bookkeeping.receipts {
@@ -514,6 +540,7 @@ impl Job<'_> {
                     .filter(|r| r.sequencer_signature.is_some())
                     .count() as u64;
                 self.applied.receipts += repair.insert_receipts(&receipts).await?;
+                receipts.iter().for_each(|receipt| expected.add_receipt(receipt));
                 self.record(receipts.iter().map(|r| UndoLine::Receipt {
                     sequence: r.sequence_number,
                     event_id: r.event_id,
@@ -541,6 +568,11 @@ impl Job<'_> {
         if let Some(after) = bookkeeping.projection {
             let before = repair.view().projection_checkpoint(&stream).await?;
             if repair.set_back_projection(after).await? {
+                let now = repair.view().projection_checkpoint(&stream).await?;
+                if now != Some(after) {
+                    let what = format!("the projection checkpoint is {now:?} and not {after}");
+                    return Err(RecoveryError::Outcome { stream, what });
+                }
                 self.applied.projection_set_back_to = Some(after);
                 let before = before.unwrap_or(after);
                 self.record([UndoLine::Projection { before, after }])?;
@@ -576,7 +608,13 @@ impl Job<'_> {
             if let Some(command_id) = planned.event.command_id {
                 commands.push((command_id, planned.sequenced_at));
             }
-            expected.add(planned.sequence, &planned.event, &signing_hash, &receipt);
+            expected.add(
+                planned.sequence,
+                &planned.event,
+                &signing_hash,
+                planned.sequenced_at,
+                &receipt,
+            );
             events.push(RestoredEvent {
                 event: planned.event.clone(),
                 sequence_number: planned.sequence,
@@ -595,6 +633,23 @@ impl Job<'_> {
         self.remember(repair, &commands).await?;
         Ok(inserted)
     }
+}
+
+/// Compares the versions that were raised with what stands there.
+async fn check_versions(
+    repair: &mut Repair,
+    versions: &BTreeMap<Entity, (Option<i64>, i64)>,
+) -> Result<(), RecoveryError> {
+    let stream = *repair.stream();
+    for (entity, (_, after)) in versions {
+        let now = repair.view().entity_version(&stream, entity).await?;
+        if now != Some(*after) {
+            let (kind, id) = (&entity.entity_type, &entity.entity_id);
+            let what = format!("the version of {kind} {id} is {now:?} and not {after}");
+            return Err(RecoveryError::Outcome { stream, what });
+        }
+    }
+    Ok(())
 }
 
 /// Says on which line of the plan the event stands that cannot be written.

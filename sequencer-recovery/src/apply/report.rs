@@ -1,6 +1,6 @@
 //! What an apply tells.
 
-use event_log::JournalEntry;
+use event_log::{JournalEntry, Place};
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
@@ -95,6 +95,8 @@ pub struct ApplyReport {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was worked on.
+    pub place: Place,
     /// Everything below would be so; nothing was written.
     pub dry_run: bool,
     /// Whether the log's journal of repairs has an entry for each stream that was changed.

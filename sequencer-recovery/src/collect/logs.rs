@@ -8,8 +8,7 @@ use std::path::Path;
 
 use cli_common::{Cancel, DbTarget};
 use event_log::{
-    ExportError, ExportReader, ExportedEntry, LeafInput, Log, LogEntry, RowError as RowFault, StreamFilter,
-    View,
+    ExportError, ExportReader, ExportedEntry, LeafInput, LogEntry, RowError as RowFault, StreamFilter, View,
 };
 use ves::{EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
 
@@ -35,7 +34,7 @@ pub(super) async fn read_log(
 ) -> Result<(), RecoveryError> {
     let name = target.to_string();
     let mut heard = Heard::new(Path::new(&name), "log");
-    let opened = match Log::open(target).await {
+    let opened = match view.open_beside(target).await {
         Ok(log) => log.view().await,
         Err(error) => Err(error),
     };

@@ -11,8 +11,8 @@ use serde::Serialize;
 use ves::SequencerId;
 
 use super::{
-    LockArgs, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked, read_signing_key,
-    write_lines, write_not_checked,
+    LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, open, or_dash, print_journal,
+    print_not_checked, print_place, read_signing_key, write_lines, write_not_checked, write_place,
 };
 
 /// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
@@ -31,6 +31,9 @@ pub struct ApplyArgs {
 
     #[command(flatten)]
     lock: LockArgs,
+
+    #[command(flatten)]
+    replaying: ReplayingArg,
 
     /// Sign restored receipts with this key: a file with the sequencer's Ed25519 seed in hex
     #[arg(long, value_name = "FILE")]
@@ -57,6 +60,11 @@ pub struct ApplyArgs {
     #[arg(long, conflicts_with_all = ["undo", "epoch"])]
     dry_run: bool,
 
+    /// Go on although triggers or rules that are not the sequencer's act on what is written. What they change of it is
+    /// found before the commit, and the stream is rolled back
+    #[arg(long)]
+    with_triggers: bool,
+
     /// Keep no journal of repairs in the log (for a role that may not make the schema sequencer_recovery)
     #[arg(long)]
     no_journal: bool,
@@ -72,6 +80,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         undo: args.undo.clone(),
         dry_run: args.dry_run,
         journal: !args.no_journal,
+        with_triggers: args.with_triggers,
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
@@ -81,7 +90,13 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     }
     let epoch_key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
     let mut report = block_on(async {
-        let (log, db) = open(&args.db).await?;
+        let (log, db) = open(&args.db, &cancel).await?;
+        args.replaying.check(
+            plan.header().place.as_deref(),
+            "the log that the plan was made for",
+        )?;
+        check_takes_writes(log.place())?;
+        args.replaying.check(Some(log.place()), "the log")?;
         let report = apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?;
         if let Some(path) = &args.epoch {
             let mut epoch = sequencer_recovery::epoch::epoch(&log, &plan).await?;
@@ -109,6 +124,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => {
+            write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "stream", &report.streams)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
             #[derive(Serialize)]
@@ -132,6 +148,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
 
 /// The outcome for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     if report.streams.is_empty() {
         return out.line("The plan has nothing to do.");
     }

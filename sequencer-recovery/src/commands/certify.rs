@@ -72,7 +72,7 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
 }
 
 fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())

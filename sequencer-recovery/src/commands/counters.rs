@@ -3,18 +3,17 @@
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::counters::{CounterState, CountersReport, counters, raise};
-use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 
 use super::{
-    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked,
-    write_lines, write_not_checked,
+    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash,
+    print_not_checked, print_place, read_on, write_lines, write_not_checked, write_place,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
 /// behind. A counter is never lowered
 ///
-/// Ends with 0 if every counter holds, 4 if one is behind, 1 if --apply raised one.
+/// Ends with 0 if every counter holds, 4 if one is behind or there is none, 1 if --apply raised one.
 #[derive(Debug, Args)]
 pub struct CountersArgs {
     #[command(flatten)]
@@ -42,22 +41,24 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     input.families = args.family.families();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let report = block_on(async {
-        let (log, db) = open(&args.survey.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
-        let mut report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
-        // A snapshot file cannot be written while a view of it is open.
-        drop(view);
+    let (log, mut report) = read_on(&cancel, async || {
+        let (log, db) = open(&args.survey.db, &cancel).await?;
         if args.apply {
-            raise(&log, &mut report, args.lock.timeout(), &cancel).await?;
+            check_takes_writes(log.place())?;
         }
-        Ok(report)
+        let mut view = log.view().await?;
+        let report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
+        Ok((log, report))
     })?;
+    if args.apply {
+        block_on(async { Ok(raise(&log, &mut report, args.lock.timeout(), &cancel).await?) })?;
+    }
     drop(progress);
     let mut out = Output::stdout();
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => {
+            write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "counter", &report.streams)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
         }
@@ -68,13 +69,14 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     if report.count(CounterState::Raised) > 0 {
         status |= ExitStatus::CORRECTED;
     }
-    if report.count(CounterState::Behind) > 0 {
+    if report.count(CounterState::Behind) > 0 || report.streams.is_empty() {
         status |= ExitStatus::PROBLEMS;
     }
     Ok(status)
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     let mut table = Table::new(&[
         "FAMILY",
         "STREAM (TENANT/STORE)",

@@ -116,7 +116,7 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
 
 /// Replaces the report by a complete one, or leaves the old.
 fn write_report(path: &Path, report: &DrillReport) -> Result<(), CliError> {
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())

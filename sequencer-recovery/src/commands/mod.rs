@@ -20,9 +20,8 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use cli_common::{Cancel, CliError, DbArg, DbTarget, Output, Table};
 use ed25519_dalek::VerifyingKey;
-use event_log::{JournalEntry, Log, StreamFilter};
+use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
 use sequencer_recovery::collect::Inputs;
-use sequencer_recovery::error::log_error;
 use sequencer_recovery::family::Families;
 use sequencer_recovery::survey::SurveyInput;
 use serde::Serialize;
@@ -192,15 +191,83 @@ fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, Cli
     runtime.block_on(work)
 }
 
+/// As [`block_on`], for work that only reads: it is begun again a few times where a server in recovery had to replay
+/// what it stood in the way of.
+fn read_on<T>(cancel: &Cancel, work: impl AsyncFn() -> Result<T, CliError>) -> Result<T, CliError> {
+    cli_common::again(cancel, || block_on(work()))
+}
+
 /// A token that Ctrl-C and SIGTERM set.
 fn cancel_on_signals() -> Result<Cancel, CliError> {
     Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
 }
 
-async fn open(db: &DbArg) -> Result<(Log, String), CliError> {
+async fn open(db: &DbArg, cancel: &Cancel) -> Result<(Log, String), CliError> {
     let target = db.target()?;
-    let log = Log::open(&target).await.map_err(|e| log_error(&e))?;
+    let options = OpenOptions::stopped_by(cancel);
+    let log = Log::open_with(&target, &options).await?;
     Ok((log, target.to_string()))
+}
+
+/// `--while-replaying`.
+#[derive(Debug, Args)]
+pub struct ReplayingArg {
+    /// Go on although the server is in recovery and still replays WAL: what is missing may still come by itself
+    #[arg(long)]
+    while_replaying: bool,
+}
+
+impl ReplayingArg {
+    /// Refuses a log that may still change by itself.
+    fn check(&self, place: Option<&Place>, whose: &str) -> Result<(), CliError> {
+        if self.while_replaying || place.and_then(Place::still_replaying).is_none() {
+            return Ok(());
+        }
+        let source = match place {
+            Some(Place::Snapshot(_)) => "was taken from a server that was in recovery and still replayed WAL",
+            _ => "is on a server in recovery that still replays WAL",
+        };
+        Err(
+            CliError::drift(format!("{whose} {source}: what is missing may still come by itself")).with_hint(
+                "wait until it has replayed what it should and promote it (SELECT pg_promote()) or pause it (SELECT \
+                 pg_wal_replay_pause()), or give --while-replaying to go on all the same",
+            ),
+        )
+    }
+}
+
+/// Refuses to write to a server in recovery, which would refuse each statement.
+fn check_takes_writes(place: &Place) -> Result<(), CliError> {
+    let Some(server) = place.server().filter(|server| server.recovery.is_some()) else {
+        return Ok(());
+    };
+    let replays = match place.still_replaying() {
+        Some(_) => "still replays WAL",
+        None => "its replay is paused",
+    };
+    Err(CliError::drift(format!(
+        "the server of database {} is in recovery ({replays}) and takes no writes",
+        server.database
+    ))
+    .with_hint(
+        "wait until it has replayed what it should, then promote it (SELECT pg_promote()), or give the primary's URL; nothing \
+         was changed",
+    ))
+}
+
+/// Where the log is, for people: the first line of every table.
+fn print_place<W: std::io::Write>(out: &mut Output<W>, place: &Place) -> Result<(), CliError> {
+    out.line(&format!("Log: {place}"))?;
+    out.line("")
+}
+
+/// Where the log is, as a line of NDJSON.
+fn write_place<W: std::io::Write>(out: &mut Output<W>, schema: &str, place: &Place) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Where<'a> {
+        place: &'a Place,
+    }
+    write_lines(out, schema, "place", [Where { place }])
 }
 
 /// One line of NDJSON output: what it is, and the value.

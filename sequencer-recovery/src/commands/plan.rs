@@ -1,6 +1,6 @@
 //! `sequencer-recovery plan`: what goes back where, on what evidence, written to a file.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Seek as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
 use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
-use sequencer_recovery::error::log_error;
+use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
@@ -20,19 +20,22 @@ use sequencer_recovery::tombstone::TombstoneOptions;
 use ves::AgentId;
 
 use super::{
-    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, read_signing_key, write_lines,
-    write_not_checked,
+    ReplayingArg, SurveyArgs, cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on,
+    read_signing_key, write_lines, write_not_checked, write_place,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
 /// stays open and why. Writes the plan file and changes nothing else
 ///
-/// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it, 8 if a witness or the log
+/// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it or the log has no stream, 8 if a witness or the log
 /// could not be read.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     survey: SurveyArgs,
+
+    #[command(flatten)]
+    replaying: ReplayingArg,
 
     /// The plan file to write; it must not exist
     #[arg(long, value_name = "PLAN")]
@@ -199,16 +202,21 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or_else(|| ".".as_ref());
-    let file = tempfile::NamedTempFile::new_in(folder)
-        .map_err(|e| CliError::io(format!("cannot write to {}", folder.display())).with_source(e))?;
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let summary = block_on(async {
-        let (log, db) = open(&args.survey.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+    let summary = read_on(&cancel, async || {
+        // What an attempt that had to be given up has written.
+        let begun = file.as_file().set_len(0).and_then(|()| file.as_file().rewind());
+        begun.map_err(failed)?;
+        let (log, db) = open(&args.survey.db, &cancel).await?;
+        args.replaying.check(Some(log.place()), "the log")?;
+        log.check_writable()?;
+        let mut view = log.view().await?;
         let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
         let out = BufWriter::new(file.as_file());
-        Ok(plan(
+        let summary = plan(
             &mut view,
             db,
             tool,
@@ -217,11 +225,14 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             out,
             progress.as_ref(),
             &cancel,
-        )
-        .await?)
+        );
+        // Of what is written to, the library knows no name.
+        summary.await.map_err(|error| match error {
+            RecoveryError::Io { source, .. } => failed(source),
+            error => error.into(),
+        })
     })?;
     drop(progress);
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
 
@@ -229,7 +240,9 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     match global.format {
         Format::Json => out.json(&summary)?,
         Format::Ndjson => {
+            write_place(&mut out, summary.schema, &summary.place)?;
             write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
+            write_lines(&mut out, summary.schema, "finding", &summary.hindrances)?;
             write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
             #[derive(serde::Serialize)]
             struct Summary<'a> {
@@ -263,7 +276,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     out.finish()?;
     let mut status = ExitStatus::OK;
-    if summary.totals.open > 0 || summary.totals.reissued_left > 0 {
+    if summary.totals.open > 0 || summary.totals.reissued_left > 0 || summary.empty.is_some() {
         status |= ExitStatus::PROBLEMS;
     }
     if summary.witness_unreadable {
@@ -272,9 +285,34 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     Ok(status)
 }
 
+/// What stands in the way of applying the plan, for people.
+fn print_hindrances<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    if summary.hindrances.is_empty() {
+        return Ok(());
+    }
+    out.line("BEFORE APPLY")?;
+    for hindrance in &summary.hindrances {
+        out.line(&format!(
+            "  {:<22} {}",
+            hindrance.code.as_str(),
+            hindrance.message
+        ))?;
+        if let Some(next) = &hindrance.next {
+            out.line(&format!("    next: {next}"))?;
+        }
+    }
+    out.line("")
+}
+
 /// The plan in numbers, for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    print_place(out, &summary.place)?;
+    print_hindrances(out, summary)?;
     let t = &summary.totals;
+    if let Some(empty) = &summary.empty {
+        out.line(&format!("Nothing was planned: {empty}"))?;
+        return print_not_checked(out, &summary.not_checked);
+    }
     if summary.streams.is_empty() {
         out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
         print_not_checked(out, &summary.not_checked)?;
