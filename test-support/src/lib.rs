@@ -35,7 +35,7 @@ pub use faulty_node::FaultyNode;
 pub use hostile::{HOSTILE, assert_harmless, poison_json, poison_sqlite};
 pub use pgbouncer::{PgBouncer, pgbouncer_available};
 pub use postgres::ScratchPostgres;
-pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
+pub use psql::{load_copy_file, load_schema, postgres_program, query, run_script, try_script};
 pub use tls::{TestAuthority, TlsFront};
 
 /// The root folder of the workspace.
