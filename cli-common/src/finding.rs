@@ -147,7 +147,7 @@ codes! {
     WitnessRefused = "witness.refused", Notice;
     /// A witness speaks of a stream whose tenant neither the log nor an anchor knows; it is left alone.
     WitnessForeign = "witness.foreign", Notice;
-    /// A witness could not be read.
+    /// A witness, or what may be one, could not be read, or not to its end.
     WitnessUnreadable = "witness.unreadable", Problem;
 }
 

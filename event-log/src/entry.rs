@@ -418,7 +418,7 @@ pub(crate) fn read_commitment(row: Row<'_>, stream: &StreamKey) -> Result<Commit
 }
 
 /// Reads a row of `keys.sql`. One that cannot be read is told with the key's name, as far as that can be read.
-pub(crate) fn read_key(row: Row<'_>) -> Result<SigningKey, UnreadableKey> {
+pub(crate) fn read_key(row: Row<'_>) -> Result<SigningKey, Box<UnreadableKey>> {
     let mut c = Columns::new(row);
     let tenant_id = c.uuid("tenant_id").map(TenantId);
     let agent_id = c.uuid("agent_id").map(AgentId);
@@ -452,7 +452,7 @@ pub(crate) fn read_key(row: Row<'_>) -> Result<SigningKey, UnreadableKey> {
     read().map_err(|what| {
         let agent = agent_id.as_ref().map_or("?".to_owned(), ToString::to_string);
         let key = key_id.as_ref().map_or("?".to_owned(), ToString::to_string);
-        UnreadableKey {
+        Box::new(UnreadableKey {
             name,
             error: RowError {
                 table: "agent_signing_keys",
@@ -460,7 +460,7 @@ pub(crate) fn read_key(row: Row<'_>) -> Result<SigningKey, UnreadableKey> {
                 sequence: None,
                 what: format!("key {key} of agent {agent}: {what}"),
             },
-        }
+        })
     })
 }
 

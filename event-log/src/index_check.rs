@@ -590,7 +590,7 @@ impl<'a> Looking<'a> {
         match found {
             Ok(found) => self.damage.duplicates.extend(found),
             Err(LogError::Damaged { what: why, .. }) => {
-                self.damage.not_checked.push(format!("{what}: {why}"))
+                self.damage.not_checked.push(format!("{what}: {why}"));
             }
             Err(error) => self.not_checked(&what, error)?,
         }
@@ -623,8 +623,12 @@ impl<'a> Looking<'a> {
 struct Hidden {
     count: u64,
     numbers: usize,
-    of: BTreeMap<(Option<TenantId>, Option<StoreId>), (u64, Vec<u64>, String)>,
+    /// By tenant and store as far as rows name them: how many, their numbers, and what the first is called.
+    of: BTreeMap<Stream, (u64, Vec<u64>, String)>,
 }
+
+/// A stream as far as a row names it.
+type Stream = (Option<TenantId>, Option<StoreId>);
 
 impl Hidden {
     /// Takes a row of a `heap_` statement, whose key was read.

@@ -40,8 +40,8 @@ mod blame;
 mod check;
 mod conn;
 mod damage;
-mod duplicate;
 mod dump;
+mod duplicate;
 mod entry;
 mod entry_rows;
 mod error;
@@ -75,8 +75,8 @@ mod view;
 mod waiting;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
-pub use duplicate::{Duplicate, DuplicateRow};
 pub use dump::{DumpError, DumpInfo, looks_like_dump, read_dump};
+pub use duplicate::{Duplicate, DuplicateRow};
 pub use entry::{
     Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
     OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableKey, VersionDrift,

@@ -180,7 +180,8 @@ impl Snapshot {
                 }
             };
             let mut inserted = Ok(1);
-            let kept = broken.is_ok() || values.len() == table.columns.len();
+            // A row in part is kept as far as it goes, but none that could not be read again.
+            let kept = broken.is_ok() || values.len() == table.columns.len() && check_length(&values).is_ok();
             if kept {
                 inserted = snapshot_execute(&mut insert, &values);
             }

@@ -190,7 +190,8 @@ impl View {
     async fn read_reindexed(&mut self) -> Result<(), LogError> {
         let Conn::Snapshot {
             connection, cancel, ..
-        } = &self.conn else {
+        } = &self.conn
+        else {
             return Ok(());
         };
         let path = Path::new(connection.path().unwrap_or_default()).to_owned();

@@ -321,7 +321,7 @@ impl View {
         let mut each = |row: Row<'_>| {
             match read_key(row) {
                 Ok(key) => found.keys.push(key),
-                Err(key) => found.unreadable.push(key),
+                Err(key) => found.unreadable.push(*key),
             }
             ControlFlow::Continue(())
         };

@@ -485,10 +485,8 @@ async fn what_is_no_log_is_told_apart() {
 
     let empty = Log::open(&target(&server.server.create_database("blank"))).await;
     let text = message(empty);
-    assert!(
-        text.contains("table ves_events is missing") && text.contains("table agent_signing_keys is missing")
-    );
-    assert!(!text.contains("table commitments is missing"), "{text}");
+    assert!(text.contains("table ves_events is missing"), "{text}");
+    assert!(!text.contains("commitments"), "{text}");
 
     let url = server.empty("altered");
     let _ = test_support::query(

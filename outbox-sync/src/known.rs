@@ -5,7 +5,9 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::DbTarget;
-use event_log::{LeafInput, Log, LogError, OpenOptions, Place, RowError, Rows, StreamFilter, StreamState, View};
+use event_log::{
+    LeafInput, Log, LogError, OpenOptions, Place, RowError, Rows, StreamFilter, StreamState, View,
+};
 use tokio::runtime::Runtime;
 use ves::{EventId, Hash32, SigningKey, StreamKey};
 

@@ -93,7 +93,7 @@ fn of_duplicate(duplicate: &Duplicate) -> Finding {
         duplicate.describe()
     );
     let mut finding = Finding::new(Code::EventDuplicate, message);
-    if let Some(stream) = duplicate.copies.first().and_then(|copy| copy.stream()) {
+    if let Some(stream) = duplicate.copies.first().and_then(event_log::DuplicateRow::stream) {
         finding = finding.stream(stream);
         let of_stream = duplicate
             .copies

@@ -177,7 +177,7 @@ fn rows_that_a_policy_hides_are_an_error_and_never_missing() {
     db.execute("REVOKE SELECT ON ves_commitments FROM operator");
     audit(&url, &data)
         .expect(8)
-        .says(&["GRANT SELECT ON ves_commitments TO operator"]);
+        .says(&["GRANT SELECT ON public.ves_commitments TO operator"]);
 }
 
 #[test]

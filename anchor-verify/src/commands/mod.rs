@@ -102,14 +102,13 @@ fn read_public_key(option: &str, value: &str) -> Result<VerifyingKey, CliError> 
 
 /// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
 fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
-    let text = read_small(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
-    let seed: Hash32 = text.trim().parse().map_err(|_| {
-        CliError::input(format!(
-            "{}: not the 64 hex digits of an Ed25519 seed",
-            path.display()
-        ))
-        .with_hint("a key file holds the 32-byte seed in hex and nothing else")
-    })?;
+    let failed = |what: &dyn std::fmt::Display| {
+        CliError::input(format!("{}: {what}", path.display()))
+            .with_hint("a key file holds the 32-byte seed in hex and nothing else")
+    };
+    let text = read_small(path).map_err(|e| failed(&e))?;
+    let not_a_seed = |_| failed(&"not the 64 hex digits of an Ed25519 seed");
+    let seed: Hash32 = text.trim().parse().map_err(not_a_seed)?;
     Ok(SigningKey::from_bytes(&seed.0))
 }
 

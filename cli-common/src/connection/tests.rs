@@ -83,14 +83,15 @@ fn an_unescaped_character_is_answered_without_the_password() {
         "s3@cret",
         "s3/cret",
         "12/s3cret",
-        "s3?cret",
         "s3cret%zz",
         "s3cret%",
         "s3@/?#cret",
         "s3cret%00",
     ] {
-        let error =
-            ConnectionSettings::of_url(&format!("postgres://me:{secret}@db/log"), &nothing).unwrap_err();
+        let read = ConnectionSettings::of_url(&format!("postgres://me:{secret}@db/log"), &nothing);
+        let Err(error) = read else {
+            panic!("{secret} is taken")
+        };
         let shown = format!("{error:?}");
         assert!(
             error.hint().unwrap().contains("percent-encode"),
@@ -103,7 +104,7 @@ fn an_unescaped_character_is_answered_without_the_password() {
         assert_eq!(error.kind(), crate::ErrorKind::Usage);
     }
     // Libpq reads these as they are, others do not.
-    for (secret, character) in [("s3#cret", '#'), ("s3:cret", ':')] {
+    for (secret, character) in [("s3#cret", '#'), ("s3:cret", ':'), ("s3?cret", '?')] {
         let settings = url(&format!("postgres://me:{secret}@db/log"));
         assert_eq!(settings.hosts[0].password.as_deref(), Some(secret));
         assert_eq!(settings.raw_character, Some(character));

@@ -141,11 +141,11 @@ fn read_line(number: u64, text: &[u8], redacted: bool) -> Line {
     }
 }
 
+/// The name of an agent's key.
+type KeyName = (TenantId, AgentId, u32);
+
 /// A row that could not be read, with the key's name if it is one of a key.
-fn read_unreadable(
-    number: u64,
-    text: &[u8],
-) -> Result<(RowError, Option<(TenantId, AgentId, u32)>), ExportError> {
+fn read_unreadable(number: u64, text: &[u8]) -> Result<(RowError, Option<KeyName>), ExportError> {
     let line: UnreadableLine<'_> = serde_json::from_slice(text).map_err(|e| bad(number, e))?;
     let stream = line
         .tenant_id

@@ -80,7 +80,8 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     if report.count(CounterState::Raised) > 0 {
         status |= ExitStatus::CORRECTED;
     }
-    if report.count(CounterState::Behind) > 0 || report.streams.is_empty() {
+    let nothing = input.families.ves() && report.streams.is_empty();
+    if report.count(CounterState::Behind) > 0 || nothing {
         status |= ExitStatus::PROBLEMS;
     }
     Ok(status)
