@@ -438,7 +438,10 @@ impl<'a> Round<'a> {
                 outcome = self.tick();
                 tick += 1;
             }
-            let lived: Vec<_> = lives.into_iter().map(|life| life.join()).collect();
+            let lived: Vec<_> = lives
+                .into_iter()
+                .map(std::thread::ScopedJoinHandle::join)
+                .collect();
             (outcome, lived)
         });
         outcomes.0?;

@@ -289,7 +289,7 @@ impl Search {
                         looked_at += 1;
                         self.member(&path, Some(&real_root));
                     }
-                    Err(error) => self.leave(&path, format!("cannot be read: {error}"), true),
+                    Err(error) => self.unreadable(&path, &error),
                 }
             }
         }
@@ -310,7 +310,7 @@ impl Search {
                 let why = format!("a link to {}, which cannot be read: {error}", target.display());
                 return self.leave(path, why, named || barred);
             }
-            Err(error) => return self.leave(path, format!("cannot be read: {error}"), true),
+            Err(error) => return self.unreadable(path, &error),
         };
         if let (Some(root), true) = (root, path.is_symlink())
             && let Ok(real) = path.canonicalize()
@@ -338,7 +338,7 @@ impl Search {
             return self.leave(path, why, may_be);
         }
         match sniff::look(path) {
-            Err(error) => self.leave(path, format!("cannot be read: {error}"), true),
+            Err(error) => self.unreadable(path, &error),
             Ok(Kind::Other { what, may_be_outbox }) => self.leave(path, what, may_be_outbox),
             // Who gives a pattern has the names in it.
             Ok(Kind::Outbox)
@@ -357,6 +357,15 @@ impl Search {
         self.not_used.remove(&path);
         let candidate = self.found.entry(real).or_insert(Candidate { path, meta, named });
         candidate.named |= named;
+    }
+
+    /// A file that cannot be looked at. A `-wal` or `-shm` that its agent removed since the folder was listed is nothing to
+    /// speak of: what it held is in the database.
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        if error.kind() == io::ErrorKind::NotFound && is_companion_of_present(path) {
+            return;
+        }
+        self.leave(path, format!("cannot be read: {error}"), true);
     }
 
     fn leave(&mut self, path: &Path, why: String, may_be_outbox: bool) {

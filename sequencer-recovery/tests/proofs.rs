@@ -51,6 +51,10 @@ fn proofs_about_what_the_log_has_lost_are_named() {
     let ran = audit(&whole, &[]);
     assert_eq!(findings(&ran, "proof.orphan"), [] as [Value; 0]);
     let orphaned = server.copy("orphaned", &whole);
+    // The sequencer's own triggers refuse such proofs.
+    for table in ["ves_validity_proofs", "ves_compliance_proofs"] {
+        orphaned.execute(&format!("ALTER TABLE {table} DISABLE TRIGGER USER"));
+    }
     orphaned.execute(ORPHANS);
     let file = orphaned.snapshot(data.path("orphaned.db"));
     let mut reports = Vec::new();

@@ -91,7 +91,7 @@ impl Ingest<'_> {
     fn reject(&mut self, event: &Event, reason: &str, message: String) {
         let id = event.event_id.to_string();
         self.rejections
-            .push(json!({"event_id": id, "reason": reason, "message": message}));
+            .push(json!({"event_id": id, "reason": reason, "message": Value::String(message)}));
     }
 
     /// Answers what the log has already. Says whether it did.
