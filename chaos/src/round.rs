@@ -438,10 +438,7 @@ impl<'a> Round<'a> {
                 outcome = self.tick();
                 tick += 1;
             }
-            let lived: Vec<_> = lives
-                .into_iter()
-                .map(std::thread::ScopedJoinHandle::join)
-                .collect();
+            let lived: Vec<_> = lives.into_iter().map(thread::ScopedJoinHandle::join).collect();
             (outcome, lived)
         });
         outcomes.0?;

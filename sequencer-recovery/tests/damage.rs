@@ -625,7 +625,7 @@ fn infinite_times_in_a_keys_window_are_no_bounds() {
         let streams = report["streams"].as_array().unwrap().iter();
         streams.map(|s| s["signatures_valid"].as_u64().unwrap()).sum()
     };
-    world.sql("ALTER TABLE agent_signing_keys DROP CONSTRAINT chk_grace_after_expiry, DROP CONSTRAINT chk_validity_window");
+    world.sql("ALTER TABLE agent_signing_keys DROP CONSTRAINT chk_grace_after_expiry, DROP CONSTRAINT chk_validity_window, DROP CONSTRAINT chk_revoked_consistent");
     world.sql("UPDATE agent_signing_keys SET valid_from = '-infinity', valid_to = 'infinity', expires_at = 'infinity', grace_until = '-infinity' WHERE valid_to IS NULL AND revoked_at IS NULL");
     world.sql("UPDATE agent_signing_keys SET valid_from = '0100-01-01 BC' WHERE valid_from = '-infinity' AND key_id = 1");
     let copy = world.data.path("copy.db");

@@ -16,7 +16,7 @@ const ORPHANS: &str = "
         FROM ves_commitments ORDER BY batch_id LIMIT 1;
     INSERT INTO ves_validity_proofs (proof_id, batch_id, tenant_id, store_id, proof_type, proof_version, proof, proof_hash)
         SELECT ('00000000-0000-4000-8000-0000000000b' || n)::uuid, '00000000-0000-4000-8000-00000000dead', tenant_id,
-            store_id, 'stark', 1, '\\x00', decode(repeat('00', 32), 'hex')
+            store_id, 'stark', n, '\\x00', decode(repeat('00', 32), 'hex')
         FROM generate_series(1, 5) n,
             (SELECT tenant_id, store_id FROM ves_sequence_counters ORDER BY store_id LIMIT 1) AS s;
     INSERT INTO ves_compliance_proofs (
