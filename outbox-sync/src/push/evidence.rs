@@ -16,7 +16,7 @@ use crate::receipts::for_each_receipt;
 /// The room that a receipt takes, at least: one with an Ed25519 signature has about 500 bytes.
 const RECEIPT_BYTES: u64 = 640;
 
-/// A file of receipts that grows, and beside it the notes of what was sent ([`Journal`]).
+/// A file of receipts that grows, and beside it the notes of what was sent.
 #[derive(Debug)]
 pub struct Evidence {
     file: File,
