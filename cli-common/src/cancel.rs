@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::ExitStatus;
@@ -39,6 +39,8 @@ impl Cancel {
             flag::register_conditional_shutdown(signal, status, Arc::clone(&cancel.0))?;
             flag::register(signal, Arc::clone(&cancel.0))?;
         }
+        // A file that may not grow any more is a write that failed, not the end of the process.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         Ok(cancel)
     }
 

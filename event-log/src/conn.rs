@@ -310,11 +310,7 @@ impl Conn {
         match self {
             Conn::Postgres(_) => {
                 self.run(doing, postgres!("begin_repair")).await?;
-                let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
-                let timeout = Value::Text(format!("{millis}ms"));
-                self.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
-                    .await
-                    .map(drop)
+                self.set_lock_timeout(doing, lock_timeout).await
             }
             Conn::Snapshot { connection: file, .. } => {
                 file.busy_timeout(lock_timeout)
@@ -322,6 +318,19 @@ impl Conn {
                 self.run(doing, snapshot!("begin_repair")).await
             }
         }
+    }
+
+    /// How long this transaction waits for each lock from now on.
+    pub(crate) async fn set_lock_timeout(
+        &mut self,
+        doing: &'static str,
+        lock_timeout: Duration,
+    ) -> Result<(), LogError> {
+        let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
+        let timeout = Value::Text(format!("{millis}ms"));
+        self.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
+            .await
+            .map(drop)
     }
 
     /// Ends a transaction and keeps what it wrote.

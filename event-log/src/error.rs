@@ -51,6 +51,15 @@ pub enum LogError {
         /// What the database says.
         what: String,
     },
+    /// Another transaction and this one were in each other's way (a deadlock, a serialization failure), and the database
+    /// ended this one: nothing of it is kept, and it may be begun again.
+    #[error("{doing}: another user of the log was in the way: {what}")]
+    Conflict {
+        /// What was being done.
+        doing: &'static str,
+        /// What the database says.
+        what: String,
+    },
     /// A write that would break what the log promises, or that the database refuses.
     #[error("{doing}: refused: {what}")]
     Refused {
@@ -119,7 +128,12 @@ fn place(stream: Option<&StreamKey>, sequence: Option<u64>) -> String {
 impl LogError {
     /// True if trying again later may help.
     pub fn is_locked(&self) -> bool {
-        matches!(self, LogError::Locked { .. })
+        matches!(self, LogError::Locked { .. } | LogError::Conflict { .. })
+    }
+
+    /// True if the transaction was ended since another was in its way: begun again at once it may go through.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, LogError::Conflict { .. })
     }
 
     pub(crate) fn postgres(doing: &'static str, source: sqlx::Error) -> Self {
@@ -131,8 +145,13 @@ impl LogError {
         };
         // https://www.postgresql.org/docs/15/errcodes-appendix.html
         match error.code().as_deref() {
-            // lock_not_available, deadlock_detected
-            Some("55P03" | "40P01") => LogError::Locked {
+            // lock_not_available
+            Some("55P03") => LogError::Locked {
+                doing,
+                what: error.message().to_owned(),
+            },
+            // deadlock_detected, serialization_failure
+            Some("40P01" | "40001") => LogError::Conflict {
                 doing,
                 what: error.message().to_owned(),
             },

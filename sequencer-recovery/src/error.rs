@@ -15,6 +15,14 @@ pub enum RecoveryError {
     /// The log cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log cannot be read or written, while work was done on one stream.
+    #[error("stream {stream}: {source}")]
+    OfStream {
+        /// The stream.
+        stream: StreamKey,
+        /// Why.
+        source: LogError,
+    },
     /// A plan cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -28,6 +36,18 @@ pub enum RecoveryError {
         stream: StreamKey,
         /// What differs.
         what: String,
+    },
+    /// The journal of repairs does not tell enough for an epoch.
+    #[error("no epoch can be drawn up: {what}")]
+    NoEpoch {
+        /// Why.
+        what: String,
+    },
+    /// A sequencer may run while an apply would be taken back.
+    #[error("nothing was taken back, since a sequencer may run: {signs}")]
+    Lives {
+        /// What speaks for it.
+        signs: String,
     },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
@@ -102,16 +122,38 @@ pub enum RecoveryError {
     Cancelled(#[from] Cancelled),
 }
 
+impl RecoveryError {
+    /// The error with the stream that was worked on, if it does not name it.
+    #[must_use]
+    pub fn of_stream(self, stream: &StreamKey) -> Self {
+        match self {
+            RecoveryError::Log(source) => RecoveryError::OfStream {
+                stream: *stream,
+                source,
+            },
+            other => other,
+        }
+    }
+}
+
 impl From<RecoveryError> for CliError {
     fn from(error: RecoveryError) -> Self {
         let message = error.to_string();
         match error {
             RecoveryError::Log(error) => log_error(&error),
+            RecoveryError::OfStream { source, .. } => log_error_as(&source, message),
             RecoveryError::Plan(error) => plan_error(&error),
             RecoveryError::Bundle(error) => bundle_error(&error),
             RecoveryError::NotAsLeft { .. } => CliError::drift(message).with_hint(
                 "nothing was changed in this stream; an apply is taken back only before anything else was written to it",
             ),
+            RecoveryError::Lives { .. } => CliError::drift(message).with_hint(
+                "stop the sequencer and look at what it did; --streams-that-are-still takes back the streams that are as \
+                 the apply left them, and lowers their counters",
+            ),
+            RecoveryError::NoEpoch { .. } => {
+                CliError::input(message).with_hint("give the plan that was applied: --plan FILE")
+            }
             RecoveryError::Io { .. } => CliError::io(message),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
@@ -142,6 +184,10 @@ impl From<RecoveryError> for CliError {
 
 /// What a log's error means for the user of a command.
 pub fn log_error(error: &LogError) -> CliError {
+    log_error_as(error, error.to_string())
+}
+
+fn log_error_as(error: &LogError, message: String) -> CliError {
     let kind = match error {
         LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
         LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
@@ -157,12 +203,12 @@ pub fn log_error(error: &LogError) -> CliError {
         LogError::Journal { .. } => {
             "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
         }
-        LogError::Locked { .. } => {
+        LogError::Locked { .. } | LogError::Conflict { .. } => {
             "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
         }
         _ => "run `sequencer-recovery audit` to see where the log stands",
     };
-    CliError::new(kind, error.to_string()).with_hint(hint)
+    CliError::new(kind, message).with_hint(hint)
 }
 
 fn plan_error(error: &PlanError) -> CliError {

@@ -450,6 +450,7 @@ pub struct PlanFile {
     path: PathBuf,
     header: PlanHeader,
     id: Hash32,
+    lines: u64,
 }
 
 impl PlanFile {
@@ -561,6 +562,7 @@ impl PlanFile {
             path: path.into(),
             header,
             id,
+            lines: lines.number,
         })
     }
 
@@ -572,6 +574,11 @@ impl PlanFile {
     /// The plan's id: the digest in its last line.
     pub fn id(&self) -> Hash32 {
         self.id
+    }
+
+    /// How many lines it has.
+    pub fn lines_in_all(&self) -> u64 {
+        self.lines
     }
 
     /// Where it is.
@@ -604,6 +611,15 @@ impl PlanFile {
             ended: false,
         })
     }
+
+    /// The lines from a mark on.
+    pub(crate) fn resume(&self, mark: &Mark) -> Result<PlanLines, PlanError> {
+        Ok(PlanLines {
+            lines: Lines::resume(&self.path, SCHEMA, mark)?,
+            id: self.id,
+            ended: false,
+        })
+    }
 }
 
 /// See [`PlanFile::lines`].
@@ -614,6 +630,11 @@ pub struct PlanLines {
 }
 
 impl PlanLines {
+    /// Where the next line begins.
+    pub(crate) fn mark(&self) -> Mark {
+        self.lines.mark()
+    }
+
     /// The number in the file of the line that was read last, from 1.
     pub fn number(&self) -> u64 {
         self.lines.number

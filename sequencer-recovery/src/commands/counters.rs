@@ -42,28 +42,20 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     input.families = args.family.families();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let report = block_on(async {
+    let (report, errors) = block_on(async {
         let (log, db) = open(&args.survey.db).await?;
         let mut view = log.view().await.map_err(|e| log_error(&e))?;
         let mut report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
         // A snapshot file cannot be written while a view of it is open.
         drop(view);
-        if args.apply {
-            raise(&log, &mut report, args.lock.timeout(), &cancel).await?;
-        }
-        Ok(report)
+        let errors = if args.apply {
+            raise(&log, &mut report, args.lock.timeout(), &cancel).await
+        } else {
+            Vec::new()
+        };
+        Ok((report, errors))
     })?;
     drop(progress);
-    let mut out = Output::stdout();
-    match global.format {
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => {
-            write_lines(&mut out, report.schema, "counter", &report.streams)?;
-            write_not_checked(&mut out, report.schema, &report.not_checked)?;
-        }
-        Format::Table => print_table(&mut out, &report)?,
-    }
-    out.finish()?;
     let mut status = ExitStatus::OK;
     if report.count(CounterState::Raised) > 0 {
         status |= ExitStatus::CORRECTED;
@@ -71,7 +63,25 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     if report.count(CounterState::Behind) > 0 {
         status |= ExitStatus::PROBLEMS;
     }
+    let errors = errors.into_iter().map(CliError::from);
+    for error in errors.chain(print(&report, global).err()) {
+        status |= error.exit_status();
+        error.report(global);
+    }
     Ok(status)
+}
+
+fn print(report: &CountersReport, global: &GlobalArgs) -> Result<(), CliError> {
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(report)?,
+        Format::Ndjson => {
+            write_lines(&mut out, report.schema, "counter", &report.streams)?;
+            write_not_checked(&mut out, report.schema, &report.not_checked)?;
+        }
+        Format::Table => print_table(&mut out, report)?,
+    }
+    out.finish()
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {
