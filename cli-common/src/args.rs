@@ -2,13 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, Write as _, stderr, stdout};
 use std::process::exit;
 
 use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, Parser, ValueEnum};
 
-use crate::ExitStatus;
+use crate::{ExitStatus, escape_controls_in_lines};
 
 /// How results are printed on stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -90,8 +90,12 @@ fn use_color(choice: ColorChoice, no_color: bool, terminal: bool) -> bool {
 #[must_use]
 pub fn parse_or_exit<T: Parser>() -> T {
     parse(env::args_os()).unwrap_or_else(|(error, status)| {
-        // Nobody is left to be told if this fails.
-        let _ = error.print();
+        // Nobody is left to be told if this fails. What is wrong with the arguments names them, and they may be names
+        // of files that a shell filled in: text of others.
+        let _ = match status {
+            ExitStatus::OK => error.print(),
+            _ => stderr().write_all(escape_controls_in_lines(&error.render().to_string()).as_bytes()),
+        };
         exit(i32::from(status.code()))
     })
 }

@@ -159,11 +159,10 @@ impl CliError {
     }
 }
 
-/// Text that is safe to show: no secrets, and no control characters out of the input. Line breaks stay, indented.
+/// Text that is safe to show: no secrets, and no control characters out of the input. Line breaks are escaped too: one
+/// in a name could forge a cause or a hint.
 fn clean(text: &str) -> String {
-    let text = redact_text(text);
-    let lines: Vec<_> = text.trim_end().lines().map(escape_controls).collect();
-    lines.join("\n  ")
+    escape_controls(redact_text(text).trim_end()).into_owned()
 }
 
 impl fmt::Display for CliError {
@@ -280,6 +279,9 @@ mod tests {
         for shown in [report(&error), format!("{error}"), format!("{error:?}")] {
             assert!(!shown.contains("s3cret") && !shown.contains('\x1b'), "{shown}");
         }
-        assert_eq!(report(&CliError::io("one\ntwo")), "error: one\n  two\n");
+        assert_eq!(
+            report(&CliError::io("one\nhint: two\n")),
+            "error: one\\nhint: two\n"
+        );
     }
 }

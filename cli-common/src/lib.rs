@@ -2,8 +2,8 @@
 //! progress, logging, cancelling. The binaries are thin shells over their libraries, and this is the rest of them.
 //!
 //! stdout is data ([`Output`]), stderr is talk ([`CliError`], [`Progress`], logging). Secrets are redacted in
-//! everything that is printed ([`redact_url`]), and control characters out of hostile input are escaped
-//! ([`escape_controls`]).
+//! everything that is printed ([`redact_url`]), and so are control characters out of hostile input escaped, by what
+//! prints: nobody else needs to ([`escape_controls`]).
 //!
 //! ```no_run
 //! use clap::Parser;
@@ -41,6 +41,7 @@ mod cancel;
 mod db;
 mod environment;
 mod error;
+mod escape;
 mod exit;
 pub mod finding;
 mod logging;
@@ -54,9 +55,10 @@ pub use cancel::{Cancel, Cancelled};
 pub use db::{DbArg, DbTarget, PostgresUrl};
 pub use environment::apply_environment;
 pub use error::{CliError, ErrorKind, finish};
+pub use escape::{escape_controls, escape_controls_in_lines};
 pub use exit::ExitStatus;
 pub use logging::init_logging;
 pub use output::Output;
 pub use progress::{NoProgress, Progress, stderr_progress};
 pub use redact::{redact_text, redact_url};
-pub use table::{Table, escape_controls};
+pub use table::Table;

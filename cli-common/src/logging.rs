@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::progress::with_bars_hidden;
-use crate::{GlobalArgs, redact_text};
+use crate::{GlobalArgs, escape_controls_in_lines, redact_text};
 
 /// Sends log lines to stderr, with secrets redacted. `RUST_LOG` decides what is logged; without it warnings and
 /// errors are, more with `-v`, and errors alone with `--quiet`. A second call changes nothing.
@@ -16,7 +16,8 @@ pub fn init_logging(global: &GlobalArgs) {
         .from_env_lossy();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(global.color_on_stderr())
+        // Colours are control characters, and so is much that hides in what others wrote: neither comes through.
+        .with_ansi(false)
         .with_writer(|| LogLine);
     let _ = subscriber.try_init();
 }
@@ -36,7 +37,7 @@ struct LogLine;
 
 impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = redact_text(&String::from_utf8_lossy(line));
+        let text = escape_controls_in_lines(&redact_text(&String::from_utf8_lossy(line)));
         with_bars_hidden(|| io::stderr().write_all(text.as_bytes()))?;
         Ok(line.len())
     }

@@ -4,9 +4,11 @@ use std::io::{self, BufWriter, Stdout, Write};
 
 use serde::Serialize;
 
+use crate::escape::{escape_controls, write_json_line, write_json_pretty};
 use crate::{CliError, Table};
 
-/// Where results go: stdout, or another writer in tests.
+/// Where results go: stdout, or another writer in tests. Text of others may be in all that is written: control
+/// characters are escaped here, in lines, tables and JSON alike.
 ///
 /// When the reader goes away (`… | head`), what is still to be written is dropped without an error: the command
 /// goes on to its end, and its exit status is what it would have been.
@@ -36,13 +38,13 @@ impl<W: Write> Output<W> {
         self.gone
     }
 
-    /// Writes one line. Text out of a log must be escaped before, with [`crate::escape_controls`].
+    /// Writes one line, with control characters (line breaks too) escaped.
     ///
     /// # Errors
     /// An [`crate::ErrorKind::Io`] error if it cannot be written, for another reason than that the reader has gone
     /// away.
     pub fn line(&mut self, line: &str) -> Result<(), CliError> {
-        writeln!(self, "{line}").map_err(cannot_write)
+        writeln!(Pipe(self), "{}", escape_controls(line)).map_err(cannot_write)
     }
 
     /// Writes a table.
@@ -50,7 +52,7 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// As [`Output::line`].
     pub fn table(&mut self, table: &Table) -> Result<(), CliError> {
-        write!(self, "{table}").map_err(cannot_write)
+        write!(Pipe(self), "{table}").map_err(cannot_write)
     }
 
     /// Writes one JSON document, indented, with a newline at its end.
@@ -58,7 +60,7 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// As [`Output::line`], and if the value cannot be written as JSON.
     pub fn json(&mut self, document: &impl Serialize) -> Result<(), CliError> {
-        serde_json::to_writer_pretty(&mut *self, document).map_err(cannot_write)?;
+        write_json_pretty(Pipe(self), document).map_err(cannot_write)?;
         self.line("")
     }
 
@@ -68,7 +70,7 @@ impl<W: Write> Output<W> {
     /// As [`Output::json`].
     pub fn ndjson<T: Serialize>(&mut self, documents: impl IntoIterator<Item = T>) -> Result<(), CliError> {
         for document in documents {
-            serde_json::to_writer(&mut *self, &document).map_err(cannot_write)?;
+            write_json_line(Pipe(self), &document).map_err(cannot_write)?;
             self.line("")?;
         }
         Ok(())
@@ -79,7 +81,7 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// As [`Output::line`].
     pub fn finish(mut self) -> Result<(), CliError> {
-        self.flush().map_err(cannot_write)
+        Pipe(&mut self).flush().map_err(cannot_write)
     }
 
     /// Does `write`, unless the reader has gone away; notes when it does.
@@ -101,13 +103,16 @@ fn cannot_write(error: impl Into<io::Error>) -> CliError {
     CliError::io("the results cannot be written to stdout").with_source(error.into())
 }
 
-impl<W: Write> Write for Output<W> {
+/// The bytes of an output. Not public: what is written past [`Output`]'s methods would not be escaped.
+struct Pipe<'a, W: Write>(&'a mut Output<W>);
+
+impl<W: Write> Write for Pipe<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.unless_gone(bytes.len(), |out| out.write(bytes))
+        self.0.unless_gone(bytes.len(), |out| out.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.unless_gone((), Write::flush)
+        self.0.unless_gone((), Write::flush)
     }
 }
 
@@ -143,10 +148,11 @@ mod tests {
         let mut table = Table::new(&["n"]);
         table.row([7]);
         out.table(&table).unwrap();
+        out.line("x\ny\x1b[2J").unwrap();
         out.finish().unwrap();
         assert_eq!(
             String::from_utf8(written).unwrap(),
-            "[\n  1\n]\n\"a\\n\"\n\"b\"\nn\n7\n"
+            "[\n  1\n]\n\"a\\n\"\n\"b\"\nn\n7\nx\\ny\\u{1b}[2J\n"
         );
     }
 

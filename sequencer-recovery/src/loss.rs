@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use cli_common::escape_controls;
 use ed25519_dalek::Signer;
 use serde::{Deserialize, Serialize};
 use ves::digest::Preimage;
@@ -225,7 +226,10 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
     let _ = writeln!(
         text,
         "Plan {}, made {} by {} for {}.\n",
-        c.plan_id, c.made_at, c.tool, c.db
+        c.plan_id,
+        c.made_at,
+        escape_controls(&c.tool),
+        escape_controls(&c.db)
     );
     let _ = writeln!(
         text,
@@ -243,7 +247,7 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
     }
     let _ = writeln!(text, "## Where was searched\n");
     for witness in &c.evidence_searched {
-        let _ = writeln!(text, "- `{witness}`");
+        let _ = writeln!(text, "- `{}`", escape_controls(witness));
     }
     if c.evidence_searched.is_empty() {
         let _ = writeln!(text, "- nowhere but in the log itself");
@@ -281,7 +285,7 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
                 text,
                 "| {at} | {}{filled} | {batch} | {} |",
                 open.grade,
-                open.reason.replace('|', "\\|")
+                escape_controls(&open.reason).replace('|', "\\|")
             );
         }
     }
@@ -331,7 +335,7 @@ mod tests {
                 positions: vec![
                     open(4, 4, Grade::Claimed, "claimed by alpha.db"),
                     open(5, 5, Grade::Claimed, "claimed by alpha.db"),
-                    open(6, 7, Grade::Lost, "a | b"),
+                    open(6, 7, Grade::Lost, "a | b\n# \u{1b}[2J"),
                 ],
                 loss_hash: None,
             }],
@@ -361,7 +365,10 @@ mod tests {
             text.contains("| 4-5 | claimed | none | claimed by alpha.db |"),
             "{text}"
         );
-        assert!(text.contains("| 6-7 | lost | none | a \\| b |"), "{text}");
+        assert!(
+            text.contains("| 6-7 | lost | none | a \\| b\\n# \\u{1b}[2J |"),
+            "{text}"
+        );
         assert!(text.contains("Agent 00000000-0000-0000-0000-000000000009 was not heard."));
         assert!(text.contains("**2 position(s) are lost**") && text.contains("Not signed."));
     }

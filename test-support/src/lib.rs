@@ -19,6 +19,7 @@
 
 mod evm;
 mod faulty_node;
+mod hostile;
 mod postgres;
 mod psql;
 mod tls;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use evm::{Anvil, compile_contracts, evm_available};
 pub use faulty_node::FaultyNode;
+pub use hostile::{HOSTILE, assert_harmless, poison_json, poison_sqlite};
 pub use postgres::ScratchPostgres;
 pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
 pub use tls::{TestAuthority, TlsFront};

@@ -56,8 +56,7 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         let path = args.out.display().to_string();
         out.line(&format!(
             "{}: signed with the key whose public half is {}",
-            cli_common::escape_controls(&path),
-            signed.public_key
+            path, signed.public_key
         ))?;
     } else {
         let document = json!({

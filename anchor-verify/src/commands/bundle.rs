@@ -118,7 +118,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         let path = args.out.display().to_string();
         out.line(&format!(
             "{}: {} stream(s), {} event(s), {} commitment(s), {} key(s), {size} bytes{}",
-            cli_common::escape_controls(&path),
+            path,
             counts.streams,
             counts.events,
             counts.commitments,

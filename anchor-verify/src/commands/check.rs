@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anchor_verify::Verdict;
 use anchor_verify::proof::{ProofCheck, ProofFile};
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, escape_controls};
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
@@ -74,11 +74,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
                 check.batch_id
             ))?;
             for failure in &check.failures {
-                out.line(&format!(
-                    "  {:<20} {}",
-                    failure.code,
-                    escape_controls(&failure.what)
-                ))?;
+                out.line(&format!("  {:<20} {}", failure.code, failure.what))?;
             }
             print_not_checked(&mut out, &check.not_checked)?;
         }

@@ -9,9 +9,7 @@ use anchor_verify::import::{ContractSummary, summarize};
 use anchor_verify::{AnchorsFile, ContractAddress, RefusedLog};
 use clap::{Args, ValueEnum};
 use cli_common::finding::Code;
-use cli_common::{
-    Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress,
-};
+use cli_common::{Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -256,11 +254,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
     }
     out.line(&format!(
         "{} anchors in {}, {} of them new, up to block {} {}",
-        document.anchors,
-        escape_controls(&document.out),
-        document.new,
-        document.checkpoint.number,
-        document.checkpoint.hash
+        document.anchors, document.out, document.new, document.checkpoint.number, document.checkpoint.hash
     ))?;
     let Proved {
         both,
@@ -298,17 +292,13 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         }
     }
     for refused in &document.refused {
-        out.line(&format!(
-            "{}: {}",
-            Code::AnchorRefused,
-            escape_controls(&refused.to_string())
-        ))?;
+        out.line(&format!("{}: {refused}", Code::AnchorRefused))?;
     }
     for note in &document.notes {
-        out.line(&format!("note: {}", escape_controls(note)))?;
+        out.line(&format!("note: {note}"))?;
     }
     for what in &document.not_checked {
-        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+        out.line(&format!("NOT CHECKED: {what}"))?;
     }
     Ok(())
 }

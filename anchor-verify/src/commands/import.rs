@@ -245,7 +245,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
     }
     out.table(&table)?;
     let totals = &document.totals;
-    let path = cli_common::escape_controls(&document.out);
+    let path = &document.out;
     out.line(&format!(
         "{} logs read, {} anchors in {path}",
         totals.logs, totals.anchors
@@ -303,7 +303,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         ))?;
     }
     for what in &document.not_checked {
-        out.line(&format!("NOT CHECKED: {}", cli_common::escape_controls(what)))?;
+        out.line(&format!("NOT CHECKED: {what}"))?;
     }
     Ok(())
 }

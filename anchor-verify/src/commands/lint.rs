@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anchor_verify::AnchorsFile;
 use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
-use cli_common::{CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls};
+use cli_common::{CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table};
 use event_log::{Log, LogError, StreamFilter};
 use serde::Serialize;
 
@@ -199,7 +199,7 @@ fn print_table(
         report.anchors, report.batches, report.streams, report.chained
     ))?;
     for what in &report.not_checked {
-        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+        out.line(&format!("NOT CHECKED: {what}"))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anchor_verify::verify::VerifyError;
 use anchor_verify::{AnchorsFile, ChainReport};
-use cli_common::{Cancel, CliError, ErrorKind, Output, escape_controls};
+use cli_common::{Cancel, CliError, ErrorKind, Output};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::LogError;
 use serde::Serialize;
@@ -171,7 +171,7 @@ fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> 
     }
     out.line("NOT CHECKED")?;
     for what in all {
-        out.line(&format!("  {}", escape_controls(what)))?;
+        out.line(&format!("  {what}"))?;
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         let path = args.out.display().to_string();
         out.line(&format!(
             "{}: event {} of stream {}, place {} of batch {} ({} to {}), {} steps to the anchored root",
-            cli_common::escape_controls(&path),
+            path,
             proof.sequence_number,
             proof.stream,
             batch.leaf_index,

@@ -9,9 +9,7 @@ use anchor_verify::verify::report::{SCHEMA, UnitKind};
 use anchor_verify::verify::{DbSource, ExportSource, LogSource, VerifyInput, verify};
 use anchor_verify::{AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport};
 use clap::Args;
-use cli_common::{
-    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress,
-};
+use cli_common::{Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use event_log::Scope;
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
@@ -279,11 +277,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
         out.line("")?;
         out.line("PROBLEMS OF THE INPUT")?;
         for problem in report.problems.iter().take(SHOWN) {
-            out.line(&format!(
-                "  {:<20} {}",
-                problem.code,
-                escape_controls(&problem.what)
-            ))?;
+            out.line(&format!("  {:<20} {}", problem.code, problem.what))?;
         }
         if report.problems.len() > SHOWN {
             out.line(&format!("  and {} more", report.problems.len() - SHOWN))?;
@@ -327,11 +321,7 @@ fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Resu
     for failure in &unit.failures {
         let place = failure.sequence.map_or(String::new(), |n| format!("event {n}: "));
         let id = failure.event_id.map_or(String::new(), |id| format!(" ({id})"));
-        out.line(&format!(
-            "    {:<20} {place}{}{id}",
-            failure.code,
-            escape_controls(&failure.what)
-        ))?;
+        out.line(&format!("    {:<20} {place}{}{id}", failure.code, failure.what))?;
     }
     let more = unit.failure_count - unit.failures.len() as u64;
     if more > 0 {
@@ -345,7 +335,7 @@ fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Resu
             } else {
                 format!(" (event {})", places.join(", "))
             };
-            out.line(&format!("    {}{places}", escape_controls(&skipped.what)))?;
+            out.line(&format!("    {}{places}", skipped.what))?;
         }
     }
     Ok(())

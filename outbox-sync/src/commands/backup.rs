@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, escape_controls};
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use outbox_sync::backup::{BackedUp, backup};
 use serde::Serialize;
 
@@ -44,14 +44,14 @@ pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     match global.format {
         Format::Json => out.json(&Document { schema: SCHEMA, done })?,
         Format::Ndjson => write_lines(&mut out, SCHEMA, "backup", [&done])?,
-        Format::Table => out.line(&escape_controls(&format!(
+        Format::Table => out.line(&format!(
             "{}: {} bytes, {} own events, {} pulled, {} quarantined; checked",
             done.backup.display(),
             done.bytes,
             done.counts.total(),
             done.pulled,
             done.quarantined
-        )))?,
+        ))?,
     }
     out.finish()?;
     Ok(ExitStatus::OK)

@@ -124,7 +124,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
                     s.stream,
                     or_dash(s.head),
                     s.known_to,
-                    cli_common::escape_controls(&s.known_by),
+                    s.known_by,
                     s.missing,
                     s.nowhere,
                     s.unplaced,
@@ -158,7 +158,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             }
             for heard in &document.heard {
                 for refusal in &heard.refusals {
-                    out.line(&format!("not used: {}", cli_common::escape_controls(refusal)))?;
+                    out.line(&format!("not used: {refusal}"))?;
                 }
             }
             print_not_checked(&mut out, &document.not_checked)?;

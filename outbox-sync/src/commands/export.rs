@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls,
-    stderr_progress,
+    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress,
 };
 use outbox_sync::bulk::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::export::{
@@ -582,21 +581,16 @@ fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<
             }
             out.line(&format!(
                 "{}: {} bytes, SHA-256 {}",
-                escape_controls(&document.out),
-                m.bytes,
-                m.sha256
+                document.out, m.bytes, m.sha256
             ))?;
-            out.line(&format!(
-                "manifest: {}",
-                escape_controls(&shown(&manifest_path(&args.out)))
-            ))?;
+            out.line(&format!("manifest: {}", shown(&manifest_path(&args.out))))?;
             for heard in &document.heard {
                 for refusal in &heard.refusals {
-                    out.line(&format!("not used: {}", escape_controls(refusal)))?;
+                    out.line(&format!("not used: {refusal}"))?;
                 }
             }
             for what in &document.left_out_first {
-                out.line(&format!("left out: {}", escape_controls(what)))?;
+                out.line(&format!("left out: {what}"))?;
             }
             if document.two_contents > 0 {
                 let n = document.two_contents;

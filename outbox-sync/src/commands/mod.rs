@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, escape_controls};
+use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output};
 use ed25519_dalek::VerifyingKey;
 use outbox_sync::expand_inputs;
 use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
@@ -238,7 +238,7 @@ pub fn write_not_checked<W: std::io::Write>(
 /// What was not checked, for people. Every report ends with it.
 pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
     for what in all {
-        out.line(&format!("NOT CHECKED: {}", escape_controls(what)))?;
+        out.line(&format!("NOT CHECKED: {what}"))?;
     }
     if all.is_empty() {
         out.line("NOT CHECKED: nothing was left out")?;

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Progress, Table, escape_controls, redact_url,
-    stderr_progress,
+    Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Progress, Table, redact_url, stderr_progress,
 };
 use outbox_sync::holdings::NotRead;
 use outbox_sync::push::{
@@ -459,10 +458,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
                 p.retries
             ))?;
             for a in &document.advice {
-                out.line(&escape_controls(&format!(
-                    "{} rejected, {}: {}",
-                    a.events, a.reason, a.advice
-                )))?;
+                out.line(&format!("{} rejected, {}: {}", a.events, a.reason, a.advice))?;
             }
             let lists = [
                 ("rejected", &p.rejections),
@@ -473,7 +469,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             for (word, list) in lists {
                 for noted in list.iter().take(MAX_SHOWN) {
                     let line = format!("{word}: {} event {}: {}", noted.place, noted.event_id, noted.what);
-                    out.line(&escape_controls(&line))?;
+                    out.line(&line)?;
                 }
                 if list.len() > MAX_SHOWN {
                     out.line(&format!(
@@ -483,10 +479,10 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
                 }
             }
             for what in &document.left_out_first {
-                out.line(&format!("left out: {}", escape_controls(what)))?;
+                out.line(&format!("left out: {what}"))?;
             }
             if let Some(why) = &p.stopped {
-                out.line(&format!("STOPPED: {}", escape_controls(why)))?;
+                out.line(&format!("STOPPED: {why}"))?;
             }
             print_not_checked(&mut out, &document.not_checked)?;
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress};
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use ed25519_dalek::VerifyingKey;
 use outbox_sync::epoch::RecoveryEpoch;
 use outbox_sync::holdings::NotRead;
@@ -344,7 +344,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
 }
 
 fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(), CliError> {
-    let mut line = |text: String| out.line(&escape_controls(&text));
+    let mut line = |text: String| out.line(&text);
     let shown_path = shown(&done.plan.path);
     if let Some(backup) = &done.backup {
         line(format!("{shown_path}: backup {backup}"))?;

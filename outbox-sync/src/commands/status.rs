@@ -253,7 +253,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             .iter()
             .map(|flaw| format!("{}: {flaw}", o.meta.path.display()));
         for fault in o.faults.iter().cloned().chain(state) {
-            out.line(&format!("fault: {}", cli_common::escape_controls(&fault)))?;
+            out.line(&format!("fault: {fault}"))?;
         }
     }
     print_not_checked(out, &document.not_checked)

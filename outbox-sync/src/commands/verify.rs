@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, escape_controls, stderr_progress};
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use outbox_sync::RenderingSearch;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::source::Source;
@@ -261,11 +261,11 @@ fn print(
     }
     for file in &document.files {
         for what in &file.unreadable {
-            out.line(&format!("unreadable: {}", escape_controls(what)))?;
+            out.line(&format!("unreadable: {what}"))?;
         }
     }
     for flaw in &document.key_flaws {
-        out.line(&format!("keys: {}", escape_controls(flaw)))?;
+        out.line(&format!("keys: {flaw}"))?;
     }
     print_not_checked(out, &document.not_checked)
 }
