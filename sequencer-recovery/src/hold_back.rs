@@ -17,7 +17,8 @@ pub struct HoldBack {
     pub why: String,
 }
 
-const PREVENT: &str = "wait for agents that were not heard, or fill what is lost (--fill-losses tombstone), then commit";
+const PREVENT: &str =
+    "wait for agents that were not heard, or fill what is lost (--fill-losses tombstone), then commit";
 
 /// What must not be committed in a stream: `open` is what the plan leaves open, `committed` the last number that is
 /// committed once the plan is applied, `moves` the events that get other numbers.

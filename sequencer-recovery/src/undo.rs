@@ -382,6 +382,8 @@ impl Undoing<'_> {
             .take_back_counter(section.sealed.counter_after, was)
             .await?;
         let counter = repair.view().counter(&stream).await?;
+        // What was reserved for it is remembered again, as it was before.
+        self.back.retain(|(of, _)| *of != stream);
         if let Some(what) = self.compare(section, counter).await?.from_before {
             return Err(RecoveryError::Outcome { stream, what });
         }

@@ -95,9 +95,8 @@ fn beside_living_agents_nobodys_transaction_is_ended() {
             let mut writers = Vec::new();
             for (n, events) in lost.iter().enumerate() {
                 let mut events = events.clone();
-                let (url, done, plan) = (&url, &done, &stage.plan);
+                let (url, done) = (&url, &done);
                 writers.push(scope.spawn(move || {
-                    let _ = plan;
                     let mut writer = Writer::connect(url, 10 + n as u8);
                     let other = other_stream(&events[0].stream);
                     // Commands in the opposite order of the repair's, and in none.

@@ -124,7 +124,7 @@ fn a_report_that_cannot_be_written_does_not_hide_what_was_done() {
 }
 
 #[test]
-fn a_way_back_that_has_no_room_is_known_before_anything_is_changed() {
+fn a_stream_whose_way_back_cannot_be_written_is_not_changed_and_the_rest_is_told() {
     let Some(server) = Server::start() else { return };
     let small = Small::new();
     let world = World::generate(&WorldSpec {
@@ -132,22 +132,30 @@ fn a_way_back_that_has_no_room_is_known_before_anything_is_changed() {
         ..WorldSpec::default()
     });
     world.write_recovered_copy(&small.path("recovered.sql")).unwrap();
-    let db = server.load("recovered", &small.path("recovered.sql"));
-    let before = db.dump();
-    let undo = text(&small.path("undo"));
-    // No file may grow beyond 1 KiB: what the bundle needs is asked for first.
-    let ran = shell(&format!(
-        "ulimit -f 1; $BIN apply {} --db '{}' --undo {undo} --format json",
-        text(&small.plan),
-        db.arg()
-    ));
-    let ran = ran.expect(8);
-    assert!(ran.stderr.contains(&undo), "{}", ran.stderr);
-    assert_same(&before, &db.dump());
-    assert!(!Path::new(&undo).exists());
-    // With room it goes, and says where the way back is.
-    let ran = apply(&db, &small.plan, &["--undo", &undo]);
-    assert_eq!(ran.code & 9, 1, "{}", ran.stderr);
+    let recovered = server.load("recovered", &small.path("recovered.sql"));
+    // No file may grow beyond so many KiB.
+    for limit in [1, 8] {
+        let db = server.copy(&format!("limit_{limit}"), &recovered);
+        let before = db.dump();
+        let undo = text(&small.path(&format!("undo-{limit}")));
+        let ran = shell(&format!(
+            "ulimit -f {limit}; $BIN apply {} --db '{}' --undo {undo} --format json --no-journal",
+            text(&small.plan),
+            db.arg()
+        ));
+        assert_eq!(ran.code & 8, 8, "{}", ran.stderr);
+        assert!(ran.stderr.contains(&undo), "{}", ran.stderr);
+        let report = ran.json();
+        let streams = report["streams"].as_array().unwrap();
+        let applied = streams.iter().filter(|s| s["status"] == "applied").count();
+        assert_eq!(ran.code & 1, i32::from(applied > 0), "{}", ran.stderr);
+        assert!(applied < streams.len(), "{report}");
+        if applied == 0 {
+            assert_same(&before, &db.dump());
+        }
+        let back = run(["undo", &undo, "--interrupted", "--db", &db.arg()]);
+        assert_eq!(back.code, i32::from(applied > 0), "{}", back.stderr);
+    }
 }
 
 #[test]
