@@ -1,12 +1,12 @@
 //! The anchors file: see `docs/anchors-file.md` for its form.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use alloy::primitives::keccak256;
+use cli_common::files;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ves::{BatchId, Hash32, StreamKey};
 
@@ -495,7 +495,7 @@ fn write_lines<T: Serialize>(out: &mut impl Write, name: &str, items: &[T], alwa
 /// All bytes of a file; `None` if there are more than `limit`.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    files::open_text(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::connection::ConnectionSettings;
 use crate::{CliError, redact_url};
 
 /// The argument `--db`, for every command that works on a log; flatten it into the command's own.
@@ -22,6 +23,30 @@ pub struct DbArg {
         value_parser = OsStringValueParser::new().map(RawDb)
     )]
     raw: Option<RawDb>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
+}
+
+/// The argument `--schema`, for commands that name a log in their own way; flatten it into the command's own.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SchemaArg {
+    /// The schema of the database that the log is in; needed if several that are searched hold one
+    #[arg(long = "schema", value_name = "NAME")]
+    schema: Option<String>,
+}
+
+impl SchemaArg {
+    /// The log as it was named, in this schema, if one is given.
+    ///
+    /// # Errors
+    /// A usage error if a schema is given for a snapshot, which has none.
+    pub fn apply(&self, target: DbTarget) -> Result<DbTarget, CliError> {
+        match &self.schema {
+            None => Ok(target),
+            Some(schema) => target.in_schema(schema),
+        }
+    }
 }
 
 /// The argument as it was given; not shown in debug output.
@@ -43,21 +68,60 @@ pub enum DbTarget {
     Snapshot(PathBuf),
 }
 
-/// A PostgreSQL URL. It may hold a password, so it is shown redacted.
+/// A PostgreSQL URL, or a connection string of libpq. It may hold a password, so it is shown redacted.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PostgresUrl(String);
+pub struct PostgresUrl {
+    text: String,
+    settings: Box<ConnectionSettings>,
+    schema: Option<String>,
+}
 
 impl PostgresUrl {
-    /// The URL with its secrets, to connect with; not to be printed.
+    /// The URL with its secrets; not to be printed.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The schema that the log is in, if one is named.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// What the URL, the environment and libpq's files say of how to connect.
+    #[must_use]
+    pub fn settings(&self) -> &ConnectionSettings {
+        &self.settings
     }
 }
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact_url(&self.0))
+        if self.text.contains("://") {
+            return f.write_str(&redact_url(&self.text));
+        }
+        // A connection string: what it says, without its password.
+        let hosts: Vec<&str> = self
+            .settings
+            .hosts
+            .iter()
+            .map(|host| host.host.as_str())
+            .collect();
+        let ports: Vec<String> = self
+            .settings
+            .hosts
+            .iter()
+            .map(|host| host.port.to_string())
+            .collect();
+        write!(f, "host={} port={}", hosts.join(","), ports.join(","))?;
+        if let Some(database) = &self.settings.database {
+            write!(f, " dbname={database}")?;
+        }
+        match &self.settings.user {
+            Some(user) => write!(f, " user={user}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -94,27 +158,61 @@ impl DbArg {
     /// As [`DbTarget::parse`].
     pub fn optional_target(&self) -> Result<Option<DbTarget>, CliError> {
         match &self.raw {
-            Some(raw) if !raw.0.is_empty() => DbTarget::parse(&raw.0).map(Some),
+            Some(raw) if !raw.0.is_empty() => {
+                let target = DbTarget::parse(&raw.0)?;
+                self.schema.apply(target).map(Some)
+            }
             _ => Ok(None),
         }
     }
 }
 
 impl DbTarget {
-    /// Reads the name of a log: `postgres://…` or `postgresql://…` is PostgreSQL; a path, with `sqlite:` before it
-    /// or without, is a snapshot file. Whether it exists is not asked here.
+    /// The log in this schema of its database.
     ///
     /// # Errors
-    /// A usage error for the URL of anything else, and for a connection string that is not a URL
-    /// (`host=… password=…`). The value is repeated only as far as it holds no secret.
+    /// A usage error if it is a snapshot, which has none.
+    pub fn in_schema(self, schema: &str) -> Result<Self, CliError> {
+        match self {
+            Self::Postgres(url) => Ok(Self::Postgres(PostgresUrl {
+                schema: Some(schema.to_owned()),
+                ..url
+            })),
+            Self::Snapshot(path) => Err(CliError::usage(format!(
+                "--schema is for a PostgreSQL database, and {} is a file",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Reads the name of a log: `postgres://…`, `postgresql://…` or a connection string of libpq (`host=… dbname=…`) is
+    /// PostgreSQL; a path, with `sqlite:` before it or without, is a snapshot file. Whether it exists is not asked here.
+    ///
+    /// What a URL does not say comes from where libpq has it: the environment (`PGHOST` and the like), a file of
+    /// services, a file of passwords.
+    ///
+    /// # Errors
+    /// A usage error for the URL of anything else, and for one that cannot be read. The value is repeated only as far as
+    /// it holds no secret.
     pub fn parse(value: &OsStr) -> Result<Self, CliError> {
+        Self::parse_in(value, &|name| std::env::var_os(name))
+    }
+
+    fn parse_in(value: &OsStr, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, CliError> {
         const HINT: &str = "give postgres://user@host/database or the path of a snapshot file";
         let Some(text) = value.to_str() else {
             return Ok(Self::Snapshot(value.into()));
         };
+        let postgres = |settings: ConnectionSettings| {
+            Self::Postgres(PostgresUrl {
+                text: text.to_owned(),
+                settings: Box::new(settings),
+                schema: None,
+            })
+        };
         let lower = text.to_ascii_lowercase();
         if lower.starts_with("postgres://") || lower.starts_with("postgresql://") {
-            return Ok(Self::Postgres(PostgresUrl(text.to_owned())));
+            return ConnectionSettings::of_url(text, environment).map(postgres);
         }
         if lower.starts_with("sqlite:") {
             let path = &text["sqlite:".len()..];
@@ -135,26 +233,27 @@ impl DbTarget {
         if lower.starts_with("postgres:") || lower.starts_with("postgresql:") {
             return Err(CliError::usage("a PostgreSQL URL begins with postgres://").with_hint(HINT));
         }
-        let keywords = [
-            "host=",
-            "hostaddr=",
-            "port=",
-            "dbname=",
-            "user=",
-            "password=",
-            "service=",
-            "passfile=",
-        ];
-        if lower
-            .split_whitespace()
-            .any(|word| keywords.iter().any(|keyword| word.starts_with(keyword)))
-        {
-            return Err(
-                CliError::usage("the log is named by a connection string, not by a URL").with_hint(HINT),
-            );
+        if is_connection_string(&lower) {
+            return ConnectionSettings::of_keywords(text, environment).map(postgres);
         }
         Ok(Self::Snapshot(text.into()))
     }
+}
+
+/// Whether a text is a connection string rather than a path.
+fn is_connection_string(lower: &str) -> bool {
+    const KEYWORDS: [&str; 9] = [
+        "host", "hostaddr", "port", "user", "dbname", "password", "sslmode", "service", "passfile",
+    ];
+    lower
+        .split_once('=')
+        .is_some_and(|(name, _)| KEYWORDS.contains(&name.trim()))
+        || lower.split_whitespace().skip(1).any(|word| {
+            KEYWORDS.iter().any(|keyword| {
+                word.strip_prefix(keyword)
+                    .is_some_and(|rest| rest.starts_with('='))
+            })
+        })
 }
 
 #[cfg(test)]
@@ -205,8 +304,10 @@ mod tests {
             "mysql://u:s3cret@h/d",
             "https://h/s3cret",
             "postgres:u:s3cret@h/d",
-            "host=h password=s3cret",
-            "user=u password = s3cret",
+            "host=h user password=s3cret",
+            "user=u password = 's3cret",
+            "postgres://u:p/s3cret@h/d",
+            "postgres://u:s3cret@t@h/d",
             "sqlite:",
             "sqlite://",
         ] {
@@ -218,9 +319,20 @@ mod tests {
     }
 
     #[test]
+    fn connection_strings_are_shown_without_their_password() {
+        let target =
+            DbTarget::parse_in("host=h password = s3cret user=me dbname=log".as_ref(), &|_| None).unwrap();
+        for shown in [format!("{target}"), format!("{target:?}")] {
+            assert!(shown.contains("host=h port=5432 dbname=log user=me"), "{shown}");
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+
+    #[test]
     fn no_name_is_a_usage_error() {
         for raw in [None, Some(RawDb(OsString::new()))] {
-            let error = DbArg { raw }.target().unwrap_err();
+            let schema = SchemaArg::default();
+            let error = DbArg { raw, schema }.target().unwrap_err();
             assert_eq!(error.exit_status(), ExitStatus::USAGE);
             assert!(error.hint().unwrap().contains("DATABASE_URL"));
         }
@@ -239,6 +351,17 @@ mod tests {
         let error =
             Tool::try_parse_from(["tool", "--db", "postgres://me:s3cret@h/d", "--other"]).unwrap_err();
         assert!(!error.to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn a_schema_goes_with_a_database_and_not_with_a_file() {
+        let tool = Tool::parse_from(["tool", "--db", "postgres://h/d", "--schema", "tenant_a"]);
+        let Ok(DbTarget::Postgres(url)) = tool.db.target() else {
+            panic!("a database")
+        };
+        assert_eq!(url.schema(), Some("tenant_a"));
+        let tool = Tool::parse_from(["tool", "--db", "log.db", "--schema", "tenant_a"]);
+        assert_eq!(tool.db.target().unwrap_err().exit_status(), ExitStatus::USAGE);
     }
 
     #[cfg(unix)]

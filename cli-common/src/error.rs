@@ -3,10 +3,12 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::progress::with_bars_hidden;
-use crate::{Cancelled, ExitStatus, GlobalArgs, escape_controls, redact_text};
+use crate::{Cancel, Cancelled, ExitStatus, GlobalArgs, escape_controls, redact_text};
 
 /// What kind of thing went wrong; it decides the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub struct CliError {
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
+    may_pass: bool,
 }
 
 impl CliError {
@@ -54,6 +57,7 @@ impl CliError {
             message: message.into(),
             hint: None,
             source: None,
+            may_pass: false,
         }
     }
 
@@ -87,6 +91,14 @@ impl CliError {
         Self::new(ErrorKind::Cancelled, message)
     }
 
+    /// A file cannot be written; with what to do about it.
+    #[must_use]
+    pub fn cannot_write(path: &Path, error: io::Error) -> Self {
+        Self::io(format!("cannot write {}", path.display()))
+            .with_hint(file_hint(path, &error))
+            .with_source(error)
+    }
+
     /// Adds what to do about it, as a sentence without a full stop.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -94,10 +106,27 @@ impl CliError {
         self
     }
 
+    /// Says that the same work may succeed when it is begun again.
+    #[must_use]
+    pub fn that_may_pass(mut self) -> Self {
+        self.may_pass = true;
+        self
+    }
+
     /// Adds the error that caused it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Says what is done for good although the work was stopped.
+    #[must_use]
+    pub(crate) fn with_standing(mut self, standing: &str) -> Self {
+        self.message = format!("{}; {standing}", self.message);
+        if self.kind == ErrorKind::Cancelled {
+            self.hint = Some("run the command again: it goes on with the rest".into());
+        }
         self
     }
 
@@ -159,6 +188,55 @@ impl CliError {
     }
 }
 
+/// What to do about a file that the system refuses.
+#[must_use]
+pub fn file_hint(path: &Path, error: &io::Error) -> String {
+    use io::ErrorKind;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = folder.display();
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            format!(
+                "free space on the file system of {folder} (and of the temporary folder, which TMPDIR names), or name another folder"
+            )
+        }
+        ErrorKind::AlreadyExists => "give another name, or move what is there away".into(),
+        ErrorKind::ReadOnlyFilesystem => {
+            format!("the file system of {folder} is read-only: name another folder")
+        }
+        ErrorKind::PermissionDenied => format!("may you use {folder}, and what is in it?"),
+        _ => "is the path right, and may you use it?".into(),
+    }
+}
+
+/// How long to wait before work that may pass is begun again, and how often.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+
+/// Does work, and begins it again a few times if it fails with an error that may pass ([`CliError::that_may_pass`]).
+///
+/// # Errors
+/// What the last attempt says; or that the user stopped it.
+pub fn again<T>(cancel: &Cancel, mut work: impl FnMut() -> Result<T, CliError>) -> Result<T, CliError> {
+    for pause in PAUSES {
+        match work() {
+            Err(error) if error.may_pass => {
+                tracing::warn!("{error}: beginning again");
+                cancel.sleep(pause)?;
+            }
+            done => return done,
+        }
+    }
+    work()
+}
+
 /// Text that is safe to show: no secrets, and no control characters out of the input. Line breaks are escaped too: one
 /// in a name could forge a cause or a hint.
 fn clean(text: &str) -> String {
@@ -193,10 +271,15 @@ impl From<Cancelled> for CliError {
     }
 }
 
-/// Ends a command: tells the user of the error, if there is one, and gives the exit status.
+/// Ends a command: tells the user of the error, if there is one, and gives the exit status. Of work that the user
+/// stopped it says what is committed.
 #[must_use]
 pub fn finish(result: Result<ExitStatus, CliError>, global: &GlobalArgs) -> ExitCode {
     let status = result.unwrap_or_else(|error| {
+        let error = match Cancel::of_signals() {
+            Some(cancel) => cancel.explain(error),
+            None => error,
+        };
         error.report(global);
         error.exit_status()
     });
@@ -268,6 +351,29 @@ mod tests {
         assert_eq!(
             finish(Err(CliError::drift("the counter moved")), &global),
             ExitCode::from(8)
+        );
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        let cancel = Cancel::new();
+        let mut attempts = 0;
+        let done = again(&cancel, || {
+            attempts += 1;
+            if attempts == 1 {
+                Err(CliError::io("once").that_may_pass())
+            } else {
+                Ok(attempts)
+            }
+        });
+        assert_eq!(done.unwrap(), 2);
+        let failed = again(&cancel, || -> Result<(), _> {
+            attempts += 1;
+            Err(CliError::io("for good"))
+        });
+        assert_eq!(
+            (failed.unwrap_err().to_string().as_str(), attempts),
+            ("for good", 3)
         );
     }
 

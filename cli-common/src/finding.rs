@@ -67,6 +67,8 @@ codes! {
     EventKey = "event.key", Problem;
     /// A stored row cannot be read as an event.
     EventUnreadable = "event.unreadable", Problem;
+    /// Rows that must differ in something are there more than once: a constraint was lost.
+    EventDuplicate = "event.duplicate", Problem;
     /// A position is filled with a tombstone: what stood there is lost.
     EventTombstone = "event.tombstone", Notice;
     /// An event has no receipt: pushed again, it is refused for good.
@@ -113,6 +115,12 @@ codes! {
     VersionDrift = "version.drift", Problem;
     /// A projection has run past the log: it will skip what is refilled.
     ProjectionAhead = "projection.ahead", Problem;
+    /// An index does not have what its table has: whoever asks it takes rows for lost that are there.
+    IndexIncomplete = "index.incomplete", Problem;
+    /// A table lacks a unique index that the sequencer relies on: nothing keeps a number from being there twice.
+    IndexMissing = "index.missing", Problem;
+    /// An index is marked as unfinished, so that nobody reads it.
+    IndexUnused = "index.unused", Notice;
     /// A row of the proofs tables is about a batch or an event that the log does not have.
     ProofOrphan = "proof.orphan", Problem;
     /// Another copy of the log has a proof that the log does not have.
@@ -121,6 +129,20 @@ codes! {
     Reissue = "reissue", Problem;
     /// An outbox names another number for an event than the log has.
     ClaimContradicted = "claim.contradicted", Notice;
+    /// The log has no stream, or none that was asked for: nothing of it was looked at.
+    LogEmpty = "log.empty", Problem;
+    /// The log is of a level that cannot be repaired: migrations of the sequencer must be run first.
+    HindranceLevel = "hindrance.level", Notice;
+    /// A table that a repair writes is none.
+    HindranceTable = "hindrance.table", Notice;
+    /// A column that nobody knows here must be filled, or one that a repair writes cannot be.
+    HindranceColumn = "hindrance.column", Notice;
+    /// A trigger or rule of somebody's acts on what a repair writes.
+    HindranceTrigger = "hindrance.trigger", Notice;
+    /// The role lacks rights that a repair needs.
+    HindranceRight = "hindrance.right", Notice;
+    /// Row security applies to the role on a table that a repair writes.
+    HindranceRowSecurity = "hindrance.row_security", Notice;
     /// A witness's row does not verify and is not used.
     WitnessRefused = "witness.refused", Notice;
     /// A witness speaks of a stream whose tenant neither the log nor an anchor knows; it is left alone.

@@ -38,27 +38,34 @@
 
 mod args;
 mod cancel;
+mod connection;
 mod db;
 mod environment;
 mod error;
 mod escape;
 mod exit;
+pub mod files;
 pub mod finding;
 mod logging;
 mod output;
+mod partial;
 mod progress;
 mod redact;
 mod table;
+mod wait;
 
 pub use args::{Format, GlobalArgs, init_threads, parse_or_exit};
 pub use cancel::{Cancel, Cancelled};
-pub use db::{DbArg, DbTarget, PostgresUrl};
+pub use connection::{ConnectionSettings, HostSettings, TargetServer};
+pub use db::{DbArg, DbTarget, PostgresUrl, SchemaArg};
 pub use environment::apply_environment;
-pub use error::{CliError, ErrorKind, finish};
+pub use error::{CliError, ErrorKind, again, file_hint, finish};
 pub use escape::{escape_controls, escape_controls_in_lines};
 pub use exit::ExitStatus;
 pub use logging::init_logging;
 pub use output::Output;
+pub use partial::{Access, partial_file};
 pub use progress::{NoProgress, Progress, stderr_progress};
 pub use redact::{redact_text, redact_url};
 pub use table::Table;
+pub use wait::Wait;

@@ -4,35 +4,39 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use cli_common::{Cancel, Wait};
 use futures_util::TryStreamExt as _;
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement};
-use sqlx::postgres::{PgArguments, PgConnectOptions};
-use sqlx::{Arguments as _, ConnectOptions as _, Executor as _, PgConnection, Row as _, ValueRef as _};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, Executor as _, PgConnection, Row as _, ValueRef as _};
 use tempfile::TempDir;
 
 use crate::entry::LogEntry;
 use crate::entry_rows::{ChunkSize, entry_rows};
 use crate::error::LogError;
 use crate::jsonb;
+use crate::layout::Layout;
 use crate::raw::RawRows;
 use crate::schema::Table;
 use crate::sql::{both, postgres, snapshot};
 use crate::staging::NotInserted;
-use crate::value::{Kind, Row, Value};
-
-/// How long connecting to PostgreSQL may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+use crate::value::{Columns, Kind, Row, Value};
+use crate::waiting::Watcher;
 
 /// How long a reader of a snapshot waits for a writer to finish.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long SQLite waits for a locked file before it is looked whether the user still wants it.
+const BUSY_SLICE: Duration = Duration::from_millis(100);
+
 /// The largest value that a snapshot may hold: far above the sequencer's limit of 1 MiB for a payload, and low enough
 /// that one hostile row cannot take the memory.
-const MAX_VALUE: i32 = 64 << 20;
+pub(crate) const MAX_VALUE: i32 = 64 << 20;
 
 /// How many rows, and about how many bytes, one INSERT carries to PostgreSQL.
 const INSERT_ROWS: usize = 1000;
@@ -41,100 +45,99 @@ const INSERT_BYTES: usize = 8 << 20;
 /// The columns of `entries.sql` that may be long: payloads and bundles of signatures.
 const LONG_COLUMNS: [usize; 4] = [12, 13, 21, 30];
 
+/// What is being done when a transaction ends.
+pub(crate) const COMMITTING: &str = "committing";
+
 pub(crate) enum Conn {
-    Postgres(Box<PgConnection>),
+    Postgres(Box<Session>),
     Snapshot {
         connection: Connection,
         /// The folder of a private copy, if that is what is read: it goes after the connection.
         _copy: Option<TempDir>,
+        cancel: Cancel,
     },
 }
 
-/// The URL parameters that sqlx knows. It logs any other with its value, which may be a secret (`sslpassword`, say).
-const URL_PARAMETERS: [&str; 18] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
-
-/// Parses the URL and sets what this crate needs. A parameter that is not known is left out, with a warning.
-pub(crate) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    let (before, query) = url.split_once('?').unwrap_or((url, ""));
-    let known = |parameter: &&str| {
-        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
-        let known = URL_PARAMETERS.contains(&name) || name.starts_with("options[") || name.is_empty();
-        if !known {
-            // Not by its name: that may be the end of a password with a `?` in it.
-            tracing::warn!("ignoring a parameter of the database URL that is not known");
-        }
-        known
-    };
-    let query: Vec<&str> = query.split('&').filter(known).collect();
-    let options: PgConnectOptions = format!("{before}?{}", query.join("&")).parse()?;
-    Ok(options
-        .application_name("ves-toolkit")
-        .disable_statement_logging())
-}
-
-pub(crate) async fn connect(options: &PgConnectOptions, target: &str) -> Result<Conn, LogError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| LogError::Connect {
-        target: target.to_owned(),
-        source,
-    };
-    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
-        Ok(Ok(connection)) => Ok(Conn::Postgres(Box::new(connection))),
-        Ok(Err(error)) => Err(failed(Box::new(error))),
-        Err(_) => Err(failed(
-            format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()).into(),
-        )),
-    }
+/// A connection to PostgreSQL, who looks after what is awaited on it, and how the log's tables are there.
+pub(crate) struct Session {
+    pub(crate) connection: PgConnection,
+    /// How the log's tables are there; empty until that is known.
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) watcher: Watcher,
 }
 
 /// Opens an existing snapshot file.
 ///
 /// A file whose last writer was killed in the middle has a journal beside it, and the next one to open it for writing
 /// undoes what was half done. Who only reads must not: it reads a copy of both, in which that is undone.
-pub(crate) fn open_snapshot(path: &Path, writable: bool) -> Result<Conn, LogError> {
+pub(crate) fn open_snapshot(path: &Path, writable: bool, cancel: &Cancel) -> Result<Conn, LogError> {
+    let conn = |connection| Conn::Snapshot {
+        connection,
+        _copy: None,
+        cancel: cancel.clone(),
+    };
     if writable {
-        return open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map(|connection| Conn::Snapshot {
-            connection,
-            _copy: None,
-        });
+        return open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE, cancel).map(conn);
     }
-    match open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
-        Err(LogError::Sqlite { source, .. }) if needs_rollback(&source) => open_copy(path),
-        opened => opened.map(|connection| Conn::Snapshot {
-            connection,
-            _copy: None,
-        }),
+    match open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY, cancel) {
+        Err(LogError::Sqlite { source, .. }) if needs_rollback(&source) => open_copy(path, cancel),
+        opened => opened.map(conn),
     }
 }
 
-fn open_file(path: &Path, mode: OpenFlags) -> Result<Connection, LogError> {
+fn open_file(path: &Path, mode: OpenFlags, cancel: &Cancel) -> Result<Connection, LogError> {
+    let doing = "opening the snapshot";
     let open = || {
         // Without SQLITE_OPEN_URI: a path is a path, whatever characters it has.
         let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-        connection.busy_timeout(READ_TIMEOUT)?;
-        connection.execute_batch(snapshot!("session"))?;
         Ok(connection)
     };
-    open().map_err(|e| LogError::sqlite("opening the snapshot", e))
+    let connection = open().map_err(|e| LogError::sqlite(doing, e))?;
+    run_when_free(doing, &connection, snapshot!("session"), READ_TIMEOUT, cancel)?;
+    Ok(connection)
+}
+
+/// Runs the statements that find out whether another program has the file locked: again and again, telling that they
+/// wait. Later ones wait as long, in silence.
+fn run_when_free(
+    doing: &'static str,
+    file: &Connection,
+    sql: &'static str,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<(), LogError> {
+    let patience = |limit| file.busy_timeout(limit).map_err(|e| LogError::sqlite(doing, e));
+    let mut wait = Wait::begin();
+    loop {
+        patience(BUSY_SLICE.min(limit))?;
+        match file.execute_batch(sql).map_err(|e| LogError::sqlite(doing, e)) {
+            Err(LogError::Locked { .. }) if wait.elapsed() < limit => {
+                if cancel.is_cancelled() {
+                    let what = "nothing was begun".into();
+                    return Err(LogError::Cancelled {
+                        doing,
+                        what,
+                        is_known: true,
+                    });
+                }
+                if wait.is_due() {
+                    wait.say(&format!(
+                        "for another program to let go of the snapshot file ({doing})"
+                    ));
+                }
+            }
+            done => {
+                patience(limit)?;
+                return done;
+            }
+        }
+    }
+}
+
+/// Opens a private copy of a snapshot, which may be changed.
+pub(crate) fn open_writable_copy(path: &Path, cancel: &Cancel) -> Result<Connection, LogError> {
+    open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE, cancel)
 }
 
 fn needs_rollback(error: &rusqlite::Error) -> bool {
@@ -142,7 +145,7 @@ fn needs_rollback(error: &rusqlite::Error) -> bool {
     code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
-fn open_copy(path: &Path) -> Result<Conn, LogError> {
+fn open_copy(path: &Path, cancel: &Cancel) -> Result<Conn, LogError> {
     let io = |source| LogError::Io {
         path: path.to_owned(),
         source,
@@ -152,21 +155,34 @@ fn open_copy(path: &Path) -> Result<Conn, LogError> {
         let (file, journal) = (fs::metadata(path)?, fs::metadata(&journal)?);
         Ok((file.len(), file.modified()?, journal.len(), journal.modified()?))
     };
-    let folder = tempfile::tempdir().map_err(io)?;
+    let temporary = std::env::temp_dir();
+    let folder = tempfile::tempdir().map_err(|source| LogError::Io {
+        path: temporary,
+        source,
+    })?;
     let copy = folder.path().join("snapshot");
+    // Of a disk that is full it counts which: that of the copy.
+    let copying = |source: std::io::Error| LogError::Io {
+        path: match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => copy.clone(),
+            _ => path.to_owned(),
+        },
+        source,
+    };
     let before = state().map_err(io)?;
-    fs::copy(path, &copy).map_err(io)?;
-    fs::copy(&journal, journal_of(&copy)).map_err(io)?;
+    fs::copy(path, &copy).map_err(copying)?;
+    fs::copy(&journal, journal_of(&copy)).map_err(copying)?;
     if state().map_err(io)? != before {
         return Err(LogError::Locked {
             doing: "opening the snapshot",
             what: "it is being repaired from an interrupted write".into(),
         });
     }
-    let connection = open_file(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = open_file(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE, cancel)?;
     Ok(Conn::Snapshot {
         connection,
         _copy: Some(folder),
+        cancel: cancel.clone(),
     })
 }
 
@@ -187,10 +203,17 @@ impl Conn {
         each: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
         match self {
-            Conn::Postgres(connection) => {
-                let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
-                let mut rows = sqlx::query_with(sql, arguments).fetch(&mut **connection);
-                while let Some(row) = rows.try_next().await.map_err(|e| LogError::postgres(doing, e))? {
+            Conn::Postgres(session) => {
+                let as_here = session.layout.statement(sql);
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
+                let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
+                // Without a name for the statement: behind a pooler a connection may have one of that name already.
+                let mut rows = sqlx::query_with(as_here, arguments)
+                    .persistent(false)
+                    .fetch(connection);
+                while let Some(row) = watcher.watch(doing, sql, rows.try_next()).await? {
                     if each(Row::Postgres(&row)).is_break() {
                         break;
                     }
@@ -211,18 +234,31 @@ impl Conn {
         size: ChunkSize,
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
-        let connection = match self {
-            Conn::Postgres(connection) => connection,
+        let session = match self {
+            Conn::Postgres(session) => session,
             Conn::Snapshot { connection, .. } => {
                 let each = &mut |table| each(RawRows::Snapshot(table));
                 return entry_rows(connection, parameters, size, each)
                     .map_err(|e| LogError::sqlite(doing, e));
             }
         };
-        let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
-        let mut rows = sqlx::query_with(both!("entries"), arguments).fetch(&mut **connection);
+        let sql = both!("entries");
+        let as_here = session.layout.statement(sql);
+        let Session {
+            connection, watcher, ..
+        } = &mut **session;
+        let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
+        let mut rows = sqlx::query_with(as_here, arguments)
+            .persistent(false)
+            .fetch(connection);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = rows.try_next().await.map_err(|e| LogError::postgres(doing, e))? {
+        let done = loop {
+            let row = match watcher.watch(doing, sql, rows.try_next()).await {
+                Ok(Some(row)) => row,
+                Ok(None) => break Ok(()),
+                // What came before is sound, and is handed over first.
+                Err(error) => break Err(error),
+            };
             let long = LONG_COLUMNS.map(|column| {
                 let value = row.try_get_raw(column).and_then(|value| {
                     if value.is_null() {
@@ -241,11 +277,11 @@ impl Conn {
                     return Ok(());
                 }
             }
-        }
+        };
         if !chunk.is_empty() {
             let _ = each(RawRows::Postgres(chunk));
         }
-        Ok(())
+        done
     }
 
     /// Runs a query that has one row or none.
@@ -273,10 +309,13 @@ impl Conn {
         parameters: &[Value],
     ) -> Result<u64, LogError> {
         match self {
-            Conn::Postgres(connection) => {
-                let arguments = postgres_arguments(parameters).map_err(|e| LogError::postgres(doing, e))?;
-                let done = connection.execute(sqlx::query_with(sql, arguments)).await;
-                Ok(done.map_err(|e| LogError::postgres(doing, e))?.rows_affected())
+            Conn::Postgres(session) => {
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
+                let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
+                let done = connection.execute(sqlx::query_with(sql, arguments).persistent(false));
+                Ok(watcher.watch(doing, sql, done).await?.rows_affected())
             }
             Conn::Snapshot { connection, .. } => {
                 let changed = connection
@@ -290,13 +329,27 @@ impl Conn {
     /// Runs statements without parameters.
     pub(crate) async fn run(&mut self, doing: &'static str, sql: &'static str) -> Result<(), LogError> {
         match self {
-            Conn::Postgres(connection) => {
-                let done = connection.execute(sqlx::raw_sql(sql)).await;
-                done.map(drop).map_err(|e| LogError::postgres(doing, e))
+            Conn::Postgres(session) => {
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
+                let done = connection.execute(sqlx::raw_sql(sql));
+                watcher.watch(doing, sql, done).await.map(drop)
             }
             Conn::Snapshot { connection, .. } => connection
                 .execute_batch(sql)
                 .map_err(|e| LogError::sqlite(doing, e)),
+        }
+    }
+
+    /// Begins one consistent view, in which nothing can be written.
+    pub(crate) async fn begin_reading(&mut self, doing: &'static str) -> Result<(), LogError> {
+        match self {
+            Conn::Postgres(_) => {
+                self.begin(doing, postgres!("begin_view")).await?;
+                self.search_only(doing, postgres!("set_schema")).await
+            }
+            Conn::Snapshot { .. } => self.run(doing, snapshot!("begin_view")).await,
         }
     }
 
@@ -309,14 +362,53 @@ impl Conn {
     ) -> Result<(), LogError> {
         match self {
             Conn::Postgres(_) => {
-                self.run(doing, postgres!("begin_repair")).await?;
+                self.begin(doing, postgres!("begin_repair")).await?;
+                self.search_only(doing, postgres!("set_schema_to_write")).await?;
                 self.set_lock_timeout(doing, lock_timeout).await
             }
-            Conn::Snapshot { connection: file, .. } => {
-                file.busy_timeout(lock_timeout)
-                    .map_err(|e| LogError::sqlite(doing, e))?;
-                self.run(doing, snapshot!("begin_repair")).await
+            Conn::Snapshot {
+                connection, cancel, ..
+            } => run_when_free(doing, connection, snapshot!("begin_repair"), lock_timeout, cancel),
+        }
+    }
+
+    /// Begins a transaction on PostgreSQL with the settings that this crate needs, from its first statement on. What
+    /// the URL asks for comes first, so that it cannot undo them.
+    async fn begin(&mut self, doing: &'static str, begin: &'static str) -> Result<(), LogError> {
+        self.run(doing, begin).await?;
+        let settings = match self {
+            Conn::Postgres(session) => session.watcher.server.settings().session.clone(),
+            Conn::Snapshot { .. } => Vec::new(),
+        };
+        for (name, value) in settings {
+            self.query_one(
+                doing,
+                postgres!("set_option"),
+                &[name.into(), value.into()],
+                |_| (),
+            )
+            .await?;
+        }
+        self.run(doing, postgres!("session")).await?;
+        let backend = self
+            .query_one(doing, postgres!("backend"), &[], |row| {
+                Columns::new(row).int("pid")
+            })
+            .await?;
+        if let Conn::Postgres(session) = self {
+            session.watcher.backend = backend.and_then(Result::ok);
+        }
+        Ok(())
+    }
+
+    /// Has the transaction look for tables in the schema of the log, once that is known.
+    async fn search_only(&mut self, doing: &'static str, sql: &'static str) -> Result<(), LogError> {
+        match self {
+            Conn::Postgres(session) if !session.layout.schema.is_empty() => {
+                let schema = session.layout.schema.as_str().into();
+                self.query_one(doing, sql, &[schema], |_| ()).await.map(drop)
             }
+            _ => Ok(()),
         }
     }
 
@@ -333,9 +425,41 @@ impl Conn {
             .map(drop)
     }
 
-    /// Ends a transaction and keeps what it wrote.
-    pub(crate) async fn commit(&mut self) -> Result<(), LogError> {
-        self.run("committing", both!("commit")).await
+    /// Ends a transaction and keeps what it wrote. `what` says what that is; whoever interrupts the work is told.
+    pub(crate) async fn commit(&mut self, what: &str) -> Result<(), LogError> {
+        let session = match self {
+            Conn::Postgres(session) => session,
+            Conn::Snapshot { cancel, .. } => {
+                let cancel = cancel.clone();
+                self.run(COMMITTING, both!("commit")).await?;
+                cancel.note_done(what);
+                return Ok(());
+            }
+        };
+        let watcher = session.watcher.clone();
+        if watcher.cancel.is_cancelled() {
+            return Err(LogError::Cancelled {
+                doing: COMMITTING,
+                what: "nothing was sent yet, and the transaction is rolled back".into(),
+                is_known: true,
+            });
+        }
+        watcher.cancel.note_in_doubt(what);
+        let done = self.run(COMMITTING, both!("commit")).await;
+        match &done {
+            Ok(()) => {
+                watcher.cancel.note_certain();
+                watcher.cancel.note_done(if watcher.gave_up_standbys() {
+                    format!("{what} (on this server; its synchronous standbys have not confirmed it)")
+                } else {
+                    what.to_owned()
+                });
+            }
+            // The server said that it did not commit; after a broken connection nobody knows.
+            Err(error) if error.is_of_the_server() => watcher.cancel.note_certain(),
+            Err(_) => {}
+        }
+        done
     }
 
     /// Inserts rows, each with a value for every column of the table; says how many are new.
@@ -349,7 +473,10 @@ impl Conn {
             Conn::Snapshot { connection, .. } => {
                 insert_snapshot(connection, doing, table, rows.into_iter().map(Ok)).map_err(|e| *e.error)
             }
-            Conn::Postgres(connection) => {
+            Conn::Postgres(session) => {
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
                 let refused = || LogError::Refused {
                     doing,
                     what: format!("{} is not written", table.name),
@@ -364,10 +491,9 @@ impl Conn {
                         bytes += row.iter().map(size).sum::<usize>();
                         batch.push(row);
                     }
-                    let arguments =
-                        array_arguments(table, batch).map_err(|e| LogError::postgres(doing, e))?;
-                    let done = connection.execute(sqlx::query_with(sql, arguments)).await;
-                    inserted += done.map_err(|e| LogError::postgres(doing, e))?.rows_affected();
+                    let arguments = array_arguments(table, batch).map_err(|e| LogError::made(doing, e))?;
+                    let done = connection.execute(sqlx::query_with(sql, arguments).persistent(false));
+                    inserted += watcher.watch(doing, sql, done).await?.rows_affected();
                 }
                 Ok(inserted)
             }
@@ -378,12 +504,12 @@ impl Conn {
 fn size(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
+        Value::Bytes(bytes) | Value::TextBytes(bytes) => bytes.len(),
         _ => 16,
     }
 }
 
-fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
+pub(crate) fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
     let mut arguments = PgArguments::default();
     for parameter in parameters {
         match parameter {
@@ -392,7 +518,7 @@ fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> 
             Value::Uuid(v) => arguments.add(v),
             Value::Int(v) => arguments.add(v),
             Value::Text(v) => arguments.add(v),
-            Value::Bytes(v) => arguments.add(v),
+            Value::Bytes(v) | Value::TextBytes(v) => arguments.add(v),
             Value::Time(v) => arguments.add(v.to_string()),
             Value::Uuids(v) => arguments.add(v),
             Value::Texts(v) => arguments.add(v),
@@ -467,6 +593,7 @@ pub(crate) fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusql
             Value::Int(v) => ValueRef::Integer(*v),
             Value::Text(v) => ValueRef::Text(v.as_bytes()),
             Value::Bytes(v) => ValueRef::Blob(v),
+            Value::TextBytes(v) => ValueRef::Text(v),
             Value::Uuid(v) => {
                 text = v.hyphenated().to_string();
                 ValueRef::Text(text.as_bytes())
@@ -549,26 +676,4 @@ pub(crate) fn insert_snapshot(
         })?;
     }
     Ok(inserted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_read_with_the_parameters_that_are_known() {
-        let url =
-            "postgres://me@h:5433/log?sslmode=require&sslpassword=s3cret&options[search_path]=x&port=5434";
-        let options = postgres_options(url).unwrap();
-        assert_eq!((options.get_host(), options.get_port()), ("h", 5434));
-        assert_eq!(options.get_database(), Some("log"));
-        assert_eq!(options.get_options(), Some("-c search_path=x"));
-        assert!(matches!(
-            options.get_ssl_mode(),
-            sqlx::postgres::PgSslMode::Require
-        ));
-        let socket = postgres_options("postgresql:///log?host=/run/pg").unwrap();
-        assert_eq!(socket.get_socket().unwrap().to_str(), Some("/run/pg"));
-        assert!(postgres_options("postgres://h:port/log").is_err());
-    }
 }

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use ves::{
-    AgentId, BatchId, CommandId, Event, EventId, Hash32, Payload, Receipt, SequencerId, SignatureBytes,
-    SignatureScheme, SigningKey, StoreId, StreamKey, TenantId, Timestamp,
+    AgentId, BatchId, CommandId, Event, EventId, Hash32, KeyRegistry, Payload, Receipt, SequencerId,
+    SignatureBytes, SignatureScheme, SigningKey, StoreId, StreamKey, TenantId, Timestamp,
 };
 
 use crate::error::RowError;
-use crate::value::{Columns, Kind, Row, Value};
+use crate::value::{Bound, Columns, Kind, Row, Value};
 
 /// An event with its place in the log, as stored. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +209,35 @@ pub struct OrphanReceipts {
     pub highest: Option<i64>,
 }
 
+/// A row of `agent_signing_keys` that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableKey {
+    /// Tenant, agent and number, if these can be read.
+    pub name: Option<(TenantId, AgentId, u32)>,
+    /// What cannot, and why.
+    pub error: RowError,
+}
+
+/// The keys of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogKeys {
+    /// Those that can be read.
+    pub keys: Vec<SigningKey>,
+    /// Those that cannot: they are registered all the same.
+    pub unreadable: Vec<UnreadableKey>,
+}
+
+impl LogKeys {
+    /// The keys to check signatures with; a signature by one that cannot be read is not checked.
+    pub fn registry(&self) -> KeyRegistry {
+        let mut registry = KeyRegistry::new(self.keys.iter().cloned());
+        for name in self.unreadable.iter().filter_map(|key| key.name) {
+            registry.insert_unreadable(name);
+        }
+        registry
+    }
+}
+
 /// Where an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoundEvent {
@@ -216,12 +245,12 @@ pub struct FoundEvent {
     pub event_id: EventId,
     /// The stream that it is in.
     pub stream: StreamKey,
-    /// Its number there.
+    /// Its number there; 0 if that is none that an event can have.
     pub sequence_number: u64,
 }
 
 /// The column of `sequence_number` in `entries.sql`.
-const ENTRY_SEQUENCE: usize = 18;
+pub(crate) const ENTRY_SEQUENCE: usize = 18;
 
 /// Reads a row of `entries.sql`.
 pub(crate) fn read_entry(row: Row<'_>, stream: &StreamKey) -> Result<LogEntry, RowError> {
@@ -253,8 +282,13 @@ pub(crate) fn read_leaf_input(row: Row<'_>, stream: &StreamKey) -> Result<LeafIn
 }
 
 fn sequence_at(row: Row<'_>, column: usize) -> Option<u64> {
+    number_of(row, column)?.try_into().ok()
+}
+
+/// A number of a row, whatever else can be read of it.
+pub(crate) fn number_of(row: Row<'_>, column: usize) -> Option<i64> {
     match row.get(column, Kind::Int).ok()?? {
-        crate::value::Cell::Int(number) => number.try_into().ok(),
+        crate::value::Cell::Int(number) => Some(number),
         _ => None,
     }
 }
@@ -383,26 +417,50 @@ pub(crate) fn read_commitment(row: Row<'_>, stream: &StreamKey) -> Result<Commit
     })
 }
 
-pub(crate) fn read_key(row: Row<'_>) -> Result<SigningKey, RowError> {
+/// Reads a row of `keys.sql`. One that cannot be read is told with the key's name, as far as that can be read.
+pub(crate) fn read_key(row: Row<'_>) -> Result<SigningKey, UnreadableKey> {
     let mut c = Columns::new(row);
+    let tenant_id = c.uuid("tenant_id").map(TenantId);
+    let agent_id = c.uuid("agent_id").map(AgentId);
+    let key_id = c.number::<u32>("key_id");
+    let name = match (&tenant_id, &agent_id, &key_id) {
+        (Ok(tenant), Ok(agent), Ok(key)) => Some((*tenant, *agent, *key)),
+        _ => None,
+    };
     let mut read = || -> Result<SigningKey, String> {
         Ok(SigningKey {
-            tenant_id: TenantId(c.uuid("tenant_id")?),
-            agent_id: AgentId(c.uuid("agent_id")?),
-            key_id: c.number("key_id")?,
+            tenant_id: tenant_id.clone()?,
+            agent_id: agent_id.clone()?,
+            key_id: key_id.clone()?,
             public_key: c.fixed("public_key")?,
             status: c.text("status")?.to_owned(),
-            valid_from: c.optional_time("valid_from")?,
-            valid_to: c.optional_time("valid_to")?,
-            revoked_at: c.optional_time("revoked_at")?,
+            // What begins before all times, or ends after them, has no bound there. What never begins, has ended before
+            // all times or was revoked before them, is never valid, and what is revoked after all times never is: as the
+            // comparisons of the sequencer come out.
+            valid_from: c
+                .optional_bound("valid_from")?
+                .filter(|bound| *bound != Bound::Always)
+                .map(Bound::time),
+            valid_to: c
+                .optional_bound("valid_to")?
+                .filter(|bound| *bound != Bound::Never)
+                .map(Bound::time),
+            revoked_at: c.optional_bound("revoked_at")?.map(Bound::time),
             key_algorithm: c.number("key_algorithm")?,
         })
     };
-    read().map_err(|what| RowError {
-        table: "agent_signing_keys",
-        stream: None,
-        sequence: None,
-        what,
+    read().map_err(|what| {
+        let agent = agent_id.as_ref().map_or("?".to_owned(), ToString::to_string);
+        let key = key_id.as_ref().map_or("?".to_owned(), ToString::to_string);
+        UnreadableKey {
+            name,
+            error: RowError {
+                table: "agent_signing_keys",
+                stream: None,
+                sequence: None,
+                what: format!("key {key} of agent {agent}: {what}"),
+            },
+        }
     })
 }
 

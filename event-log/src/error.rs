@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cli_common::{CliError, ErrorKind, file_hint};
 use ves::StreamKey;
 
 /// Why a log could not be opened, read or written.
@@ -9,12 +10,32 @@ use ves::StreamKey;
 #[non_exhaustive]
 pub enum LogError {
     /// The database cannot be reached, or does not let us in.
-    #[error("cannot connect to {target}: {source}")]
+    #[error("cannot connect to {target}: {what}")]
     Connect {
         /// The database, without secrets.
         target: String,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The user stopped the work, and the server its statement.
+    #[error("cancelled at {doing}: {what}")]
+    Cancelled {
+        /// What was being done.
+        doing: &'static str,
+        /// What became of it.
+        what: String,
+        /// Whether that is known for certain: the server said so, or was not asked for anything.
+        is_known: bool,
+    },
+    /// A server in recovery had to replay what a reading transaction stood in the way of. Reading again may help.
+    #[error("{doing}: {what}")]
+    RecoveryConflict {
+        /// What was being done.
+        doing: &'static str,
+        /// What the server says.
+        what: String,
     },
     /// A file cannot be opened, read, written or renamed.
     #[error("{path}: {source}", path = path.display())]
@@ -39,6 +60,20 @@ pub enum LogError {
         target: String,
         /// Each thing that is missing or different.
         problems: Vec<String>,
+    },
+    /// Several schemas that are searched hold a log, and none is named.
+    #[error("{target} holds a sequencer's log in each of the schemas {}: name one with --schema", schemas.join(", "))]
+    Ambiguous {
+        /// The database, without secrets.
+        target: String,
+        /// The schemas, in the order in which they are searched.
+        schemas: Vec<String>,
+    },
+    /// The database is of a level that cannot be written to.
+    #[error("{refusal}")]
+    Level {
+        /// Which migrations to run first.
+        refusal: String,
     },
     /// A row cannot be understood.
     #[error(transparent)]
@@ -76,6 +111,14 @@ pub enum LogError {
         /// Which row, and why not.
         row: RowError,
     },
+    /// The server cannot give out what is stored: a value that is gone, bytes that are no text, a page that is torn.
+    #[error("{doing}: the server cannot read what is stored: {what}")]
+    Damaged {
+        /// What was being done.
+        doing: &'static str,
+        /// What the server says.
+        what: String,
+    },
     /// The journal of repairs cannot be made or written.
     #[error("the journal of repairs cannot be kept: {what}")]
     Journal {
@@ -83,12 +126,16 @@ pub enum LogError {
         what: String,
     },
     /// PostgreSQL failed in another way, or the connection broke.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {what}")]
     Postgres {
         /// What was being done.
         doing: &'static str,
         /// What happened.
-        source: Box<sqlx::Error>,
+        what: String,
+        /// What to do about it, if that is known.
+        hint: Option<String>,
+        /// As the driver has it. Not as a source: its text has lines of PostgreSQL's own code.
+        error: Box<sqlx::Error>,
     },
     /// SQLite failed in another way.
     #[error("{doing}: {source}")]
@@ -136,43 +183,80 @@ impl LogError {
         matches!(self, LogError::Conflict { .. })
     }
 
-    pub(crate) fn postgres(doing: &'static str, source: sqlx::Error) -> Self {
-        let Some(error) = source.as_database_error() else {
-            return LogError::Postgres {
-                doing,
-                source: Box::new(source),
-            };
-        };
-        // https://www.postgresql.org/docs/15/errcodes-appendix.html
-        match error.code().as_deref() {
-            // lock_not_available
-            Some("55P03") => LogError::Locked {
-                doing,
-                what: error.message().to_owned(),
-            },
-            // deadlock_detected, serialization_failure
-            Some("40P01" | "40001") => LogError::Conflict {
-                doing,
-                what: error.message().to_owned(),
-            },
-            // Classes 22 (data exception: \u0000 in jsonb, say) and 23 (integrity constraint violation).
-            Some(code) if code.starts_with("22") || code.starts_with("23") => {
-                let detail = source.as_database_error().and_then(|error| {
-                    error
-                        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-                        .and_then(|e| e.detail())
-                });
-                let what = match detail {
-                    Some(detail) => format!("{} ({detail})", error.message()),
-                    None => error.message().to_owned(),
-                };
-                LogError::Refused { doing, what }
-            }
-            _ => LogError::Postgres {
-                doing,
-                source: Box::new(source),
-            },
+    /// True if the same reading may succeed when it is begun again.
+    pub fn is_recovery_conflict(&self) -> bool {
+        matches!(self, LogError::RecoveryConflict { .. })
+    }
+
+    /// True if a server said it, so that it is known what became of the statement.
+    pub(crate) fn is_of_the_server(&self) -> bool {
+        match self {
+            LogError::Postgres { error, .. } => error.as_database_error().is_some(),
+            LogError::Cancelled { is_known, .. } => *is_known,
+            LogError::Connect { .. } => false,
+            _ => true,
         }
+    }
+
+    /// What is damaged, if that is why nothing could be read: also bytes that are no text or have no form in UTF-8, and
+    /// values too large to be given out, which are other errors where something is written.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        match self {
+            LogError::Damaged { what, .. } | LogError::Refused { what, .. } => Some(what),
+            LogError::Postgres { error, .. } => {
+                let error = error.as_database_error()?;
+                let too_large = error.code().is_some_and(|code| code.starts_with("54"));
+                too_large.then(|| error.message())
+            }
+            _ => None,
+        }
+    }
+
+    /// An error that arose before anything was sent.
+    pub(crate) fn made(doing: &'static str, error: sqlx::Error) -> Self {
+        LogError::Postgres {
+            doing,
+            what: error.to_string(),
+            hint: None,
+            error: Box::new(error),
+        }
+    }
+
+    /// What to do about exactly this, as a sentence without a full stop; `None` if there is nothing to say.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            LogError::Connect { hint, .. } => return Some(hint.clone()),
+            LogError::Postgres { hint, .. } => return hint.clone(),
+            LogError::Sqlite { doing, source } => return sqlite_hint(doing, source),
+            LogError::Io { path, source } => return Some(file_hint(path, source)),
+            LogError::Cancelled { .. } => "nothing is half done: run the command again",
+            LogError::RecoveryConflict { .. } => {
+                "the server in recovery replays what this reading needed: read again, or let it wait \
+                 (max_standby_streaming_delay, hot_standby_feedback), or read while its replay is paused"
+            }
+            LogError::NotASnapshot { .. } => {
+                "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
+            }
+            LogError::Schema { .. } => {
+                "is this the sequencer's own database, and the schema that it works in (--schema)? docs/compatibility.md \
+                 says what is read"
+            }
+            LogError::Ambiguous { .. } => "give --schema with the one that the sequencer works in",
+            LogError::Level { .. } => {
+                "nothing was changed; audit, snapshot and export read it as it is (docs/compatibility.md)"
+            }
+            LogError::Journal { .. } => {
+                "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
+            }
+            LogError::Locked { .. } | LogError::Conflict { .. } => {
+                "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
+            }
+            LogError::Damaged { .. } => {
+                "look at the server's log, and at pg_amcheck, before anything is repaired; is there a sound copy?"
+            }
+            LogError::Row(_) | LogError::Refused { .. } | LogError::RefusedRow { .. } => return None,
+        };
+        Some(hint.into())
     }
 
     pub(crate) fn sqlite(doing: &'static str, source: rusqlite::Error) -> Self {
@@ -192,6 +276,31 @@ impl LogError {
             },
         }
     }
+}
+
+/// What to do about an error of SQLite.
+fn sqlite_hint(doing: &str, source: &rusqlite::Error) -> Option<String> {
+    use rusqlite::ErrorCode;
+    let temporary = std::env::temp_dir();
+    let hint = match source.sqlite_error_code()? {
+        ErrorCode::DiskFull => format!(
+            "no space is left where the snapshot is, or in the folder of temporary files, {} (TMPDIR names another)",
+            temporary.display()
+        ),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+            "may you write the snapshot file, and the folder that it is in?".into()
+        }
+        ErrorCode::SystemIoFailure => format!(
+            "the disk failed ({doing}): are the disk of the file and that of the temporary files, {} (TMPDIR names another), \
+             sound and not full?",
+            temporary.display()
+        ),
+        ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
+            "the file is damaged: is there a sound copy, or can a new snapshot be taken?".into()
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 /// Rows of a table, and those among them that could not be understood.
@@ -228,6 +337,30 @@ impl<T> Default for Rows<T> {
         Self {
             rows: Vec::new(),
             unreadable: Vec::new(),
+        }
+    }
+}
+
+/// What an error of a log means for the user of a command.
+impl From<LogError> for CliError {
+    fn from(error: LogError) -> Self {
+        let kind = match &error {
+            LogError::Ambiguous { .. } => ErrorKind::Usage,
+            LogError::NotASnapshot { .. }
+            | LogError::Schema { .. }
+            | LogError::Level { .. }
+            | LogError::Row(_) => ErrorKind::Input,
+            LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
+            LogError::Cancelled { .. } => ErrorKind::Cancelled,
+            _ => ErrorKind::Io,
+        };
+        let mut made = CliError::new(kind, error.to_string());
+        if error.is_recovery_conflict() {
+            made = made.that_may_pass();
+        }
+        match error.hint() {
+            Some(hint) => made.with_hint(hint),
+            None => made,
         }
     }
 }

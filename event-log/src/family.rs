@@ -288,6 +288,7 @@ pub(crate) async fn raise_counter(
 ) -> Result<(Option<u64>, u64), LogError> {
     let doing = "raising the counter";
     let refused = |what| LogError::Refused { doing, what };
+    conn.begin_writing(doing, lock_timeout).await?;
     for table in family.tables() {
         if !conn.has(table).await? {
             return Err(refused(format!(
@@ -296,7 +297,6 @@ pub(crate) async fn raise_counter(
             )));
         }
     }
-    conn.begin_writing(doing, lock_timeout).await?;
     let statements = Raise::of(family, &conn);
     let of: [Value; 2] = [stream.tenant_id.into(), stream.store_id.into()];
     let missing = conn.execute(doing, statements.create, &of).await? == 1;
@@ -328,7 +328,10 @@ pub(crate) async fn raise_counter(
         .execute(doing, statements.raise, &[value.into(), tenant, store])
         .await?
     {
-        1 => conn.commit().await.map(|()| (before, after)),
+        1 => {
+            let what = format!("counter of stream {stream} in {}", family.counter_table());
+            conn.commit(&what).await.map(|()| (before, after))
+        }
         changed => Err(refused(format!("{changed} rows would change instead of 1"))),
     }
 }

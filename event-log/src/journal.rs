@@ -14,7 +14,7 @@ use crate::error::{LogError, RowError, Rows};
 use crate::log::Log;
 use crate::repair::Repair;
 use crate::sql::{postgres, snapshot};
-use crate::value::{Columns, Kind, Row, Value};
+use crate::value::{Columns, Kind, ReadAs, Row, Value};
 use crate::view::{StreamFilter, View};
 
 /// What an entry tells of.
@@ -181,7 +181,7 @@ impl View {
         let fits = |(column, kind): &(&str, Kind)| {
             found.iter().any(|(found, its)| {
                 let right = if is_postgres {
-                    kind.postgres_types().contains(&its.as_str())
+                    kind.read_as(its) == Some(ReadAs::Itself)
                 } else {
                     kind.snapshot_type() == its
                 };

@@ -36,50 +36,69 @@
 
 #![forbid(unsafe_code)]
 
+mod blame;
 mod check;
 mod conn;
+mod damage;
+mod dump;
+mod duplicate;
 mod entry;
 mod entry_rows;
 mod error;
 mod export;
 mod family;
 mod grow;
+mod hindrance;
+mod index_check;
 mod journal;
 mod jsonb;
+mod layout;
+mod level;
 mod log;
 mod outline;
 mod pipeline;
+mod place;
 mod presence;
 mod proofs;
 mod raw;
 mod renumber;
 mod repair;
 mod schema;
+mod server;
 mod sessions;
 mod snapshot;
+mod snapshot_damage;
 mod sql;
 mod staging;
 mod undo;
 mod value;
 mod view;
+mod waiting;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
+pub use dump::{DumpError, DumpInfo, looks_like_dump, read_dump};
+pub use duplicate::{Duplicate, DuplicateRow};
 pub use entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
-    ReceiptDefaults, RestoredEvent, StreamState, VersionDrift,
+    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
+    OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableKey, VersionDrift,
 };
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};
 pub use family::{Family, FamilyState, FamilyStreams};
+pub use hindrance::{Hindrance, HindranceKind};
+pub use index_check::{Damage, HiddenRows, IndexFault, IndexFaultKind, Reach};
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
-pub use log::{Log, SnapshotInfo};
+pub use level::{Level, LevelSource};
+pub use log::{Log, OpenOptions, SnapshotInfo};
 pub use outline::{Outline, Scope, StreamOutline};
 pub use pipeline::Pipeline;
+pub use place::{Place, Replay, ServerMode, ServerPlace, SnapshotPlace};
 pub use presence::StreamPresence;
 pub use proofs::{ProofKind, ProofRow};
 pub use raw::RawEntries;
 pub use renumber::Renumbered;
 pub use repair::{RaisedVersion, Repair, Reserved, Written};
 pub use sessions::{ChangedCounter, Session};
-pub use snapshot::{CopiedRows, Snapshot, write_snapshot};
+pub use snapshot::{CopiedLog, CopiedRows, Snapshot, write_snapshot};
+pub use snapshot_damage::{AllLeftOut, LeftOut};
 pub use view::{EachChunk, StreamFilter, View};

@@ -5,19 +5,23 @@ use std::fs::File;
 use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cli_common::DbTarget;
-use sqlx::postgres::PgConnectOptions;
+use cli_common::{Cancel, DbTarget};
 use ves::{StreamKey, Timestamp};
 
-use crate::conn::{Conn, connect, journal_of, open_snapshot, postgres_options};
+use crate::conn::{Conn, journal_of, open_snapshot};
 use crate::error::LogError;
 use crate::family::{self, Family};
+use crate::layout::{self, Layout};
+use crate::level::Level;
+use crate::place::{Place, SnapshotPlace, server_place};
 use crate::repair::Repair;
 use crate::schema::{Need, TABLES, Table};
-use crate::sql::{postgres, snapshot};
-use crate::value::{Columns, Value};
+use crate::server::Server;
+use crate::sql::{both, snapshot};
+use crate::value::Columns;
 use crate::view::View;
 
 /// A log that was found to be one. It holds no connection: each view and each repair has its own.
@@ -25,11 +29,29 @@ use crate::view::View;
 pub struct Log {
     target: DbTarget,
     backend: Backend,
+    place: Place,
+    options: OpenOptions,
+}
+
+/// How a log is opened.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Stops what is awaited of the server, and hears what is committed.
+    pub cancel: Cancel,
+}
+
+impl OpenOptions {
+    /// The usual options, stopped by this token.
+    pub fn stopped_by(cancel: &Cancel) -> Self {
+        Self {
+            cancel: cancel.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 enum Backend {
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Box<Server>, Arc<Layout>),
     Snapshot(PathBuf, SnapshotInfo),
 }
 
@@ -50,27 +72,72 @@ impl Log {
     /// [`LogError::NotASnapshot`] if it is none, [`LogError::Schema`] if tables or columns are missing or different,
     /// [`LogError::Locked`] if another process is writing the file.
     pub async fn open(target: &DbTarget) -> Result<Self, LogError> {
-        let backend = match target {
+        Self::open_with(target, &OpenOptions::default()).await
+    }
+
+    /// As [`Log::open`], with options.
+    ///
+    /// # Errors
+    /// As [`Log::open`], and [`LogError::Cancelled`].
+    pub async fn open_with(target: &DbTarget, options: &OpenOptions) -> Result<Self, LogError> {
+        let (backend, place) = match target {
             DbTarget::Postgres(url) => {
-                let options = postgres_options(url.expose()).map_err(|e| LogError::Connect {
-                    target: target.to_string(),
-                    source: Box::new(e),
-                })?;
-                let mut conn = connect(&options, &target.to_string()).await?;
-                check_postgres(&mut conn, target).await?;
-                Backend::Postgres(Box::new(options))
+                let server = Server::new(url);
+                let mut conn = server.connect(&options.cancel).await?;
+                // In one transaction: behind a pooler there is nothing between them that one could count on.
+                conn.begin_reading("beginning to read").await?;
+                let mut place = server_place(&mut conn).await?;
+                let layout = layout::find(&mut conn, &target.to_string(), url.schema()).await?;
+                conn.run("looking at the schema", both!("rollback")).await?;
+                place.schema = Some(layout.schema.clone());
+                place.level = layout.level;
+                let backend = Backend::Postgres(Box::new(server), Arc::new(layout));
+                (backend, Place::Postgres(place))
             }
             DbTarget::Snapshot(path) => {
                 check_header(path)?;
-                let conn = read_only(path)?;
-                let info = check_snapshot(conn, target).await.map_err(|e| of_file(path, e))?;
-                Backend::Snapshot(path.clone(), info)
+                let conn = read_only(path, &options.cancel)?;
+                let (info, there) = check_snapshot(conn, target).await.map_err(|e| of_file(path, e))?;
+                let place = Place::Snapshot(SnapshotPlace {
+                    taken_at: info.taken_at,
+                    taken_from: info.source.clone(),
+                    there,
+                });
+                (Backend::Snapshot(path.clone(), info), place)
             }
         };
         Ok(Self {
             target: target.clone(),
             backend,
+            place,
+            options: options.clone(),
         })
+    }
+
+    /// Where the log was when it was opened: the server, the database, the role; for every report.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The schema that the log is in, and of a snapshot the one that it was taken from.
+    pub fn schema(&self) -> Option<&str> {
+        self.place.schema()
+    }
+
+    /// How far the sequencer had migrated the database; of a snapshot the one that it was taken from.
+    pub fn level(&self) -> Option<Level> {
+        self.place.level()
+    }
+
+    /// Makes sure that the log can be repaired as far as its level goes.
+    ///
+    /// # Errors
+    /// [`LogError::Level`] if migrations of the sequencer must be run first, with their names.
+    pub fn check_writable(&self) -> Result<(), LogError> {
+        match self.level().and_then(|level| level.refusal()) {
+            None => Ok(()),
+            Some(refusal) => Err(LogError::Level { refusal }),
+        }
     }
 
     /// Where the log is.
@@ -81,7 +148,7 @@ impl Log {
     /// What the file says of itself, if the log is a snapshot.
     pub fn snapshot_info(&self) -> Option<&SnapshotInfo> {
         match &self.backend {
-            Backend::Postgres(_) => None,
+            Backend::Postgres(..) => None,
             Backend::Snapshot(_, info) => Some(info),
         }
     }
@@ -92,16 +159,18 @@ impl Log {
     /// # Errors
     /// As [`Log::open`].
     pub async fn view(&self) -> Result<View, LogError> {
-        let doing = "beginning to read";
-        let (mut conn, begin) = match &self.backend {
-            Backend::Postgres(options) => (
-                connect(options, &self.target.to_string()).await?,
-                postgres!("begin_view"),
-            ),
-            Backend::Snapshot(path, _) => (read_only(path)?, snapshot!("begin_view")),
+        let mut conn = match &self.backend {
+            Backend::Postgres(server, layout) => self.connect(server, layout).await?,
+            Backend::Snapshot(path, _) => read_only(path, &self.options.cancel)?,
         };
-        conn.run(doing, begin).await.map_err(|e| self.placed(e))?;
-        Ok(View { conn })
+        let begun = conn.begin_reading("beginning to read").await;
+        begun.map_err(|e| self.placed(e))?;
+        Ok(View {
+            conn,
+            place: self.place.clone(),
+            options: self.options.clone(),
+            heap_only: false,
+        })
     }
 
     /// Begins to repair one stream, holding what the sequencer holds while it writes to it (see [`Repair`]).
@@ -125,8 +194,13 @@ impl Log {
         stream: &StreamKey,
         lock_timeout: Duration,
     ) -> Result<Repair, LogError> {
-        let conn = self.writable().await?;
-        let prepared = Repair::prepare(conn, *stream, lock_timeout).await;
+        let view = View {
+            conn: self.writable().await?,
+            place: self.place.clone(),
+            options: self.options.clone(),
+            heap_only: false,
+        };
+        let prepared = Repair::prepare(view, *stream, lock_timeout).await;
         prepared.map_err(|e| self.placed(e))
     }
 
@@ -149,19 +223,30 @@ impl Log {
             .map_err(|e| self.placed(e))
     }
 
+    async fn connect(&self, server: &Server, layout: &Arc<Layout>) -> Result<Conn, LogError> {
+        let mut conn = server.connect(&self.options.cancel).await?;
+        if let Conn::Postgres(session) = &mut conn {
+            session.layout = layout.clone();
+        }
+        Ok(conn)
+    }
+
     async fn writable(&self) -> Result<Conn, LogError> {
         match &self.backend {
-            Backend::Postgres(options) => connect(options, &self.target.to_string()).await,
+            Backend::Postgres(server, layout) => {
+                self.check_writable()?;
+                self.connect(server, layout).await
+            }
             Backend::Snapshot(path, _) => {
                 check_header(path)?;
-                open_snapshot(path, true).map_err(|e| of_file(path, e))
+                open_snapshot(path, true, &self.options.cancel).map_err(|e| of_file(path, e))
             }
         }
     }
 
     fn placed(&self, error: LogError) -> LogError {
         match &self.backend {
-            Backend::Postgres(_) => error,
+            Backend::Postgres(..) => error,
             Backend::Snapshot(path, _) => of_file(path, error),
         }
     }
@@ -183,8 +268,8 @@ fn of_file(path: &Path, error: LogError) -> LogError {
     }
 }
 
-fn read_only(path: &Path) -> Result<Conn, LogError> {
-    open_snapshot(path, false).map_err(|e| of_file(path, e))
+fn read_only(path: &Path, cancel: &Cancel) -> Result<Conn, LogError> {
+    open_snapshot(path, false, cancel).map_err(|e| of_file(path, e))
 }
 
 /// `application_id` of snapshots: 'VESL'.
@@ -203,11 +288,12 @@ fn check_header(path: &Path) -> Result<(), LogError> {
             what: what.into(),
         })
     };
-    let mut file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
+    // Before it is opened: opening a pipe waits for its writer.
+    if !path.metadata().map_err(io)?.is_file() {
         return not("not a file");
     }
+    let mut file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
     let mut header = [0; 100];
     if metadata.len() < 100 {
         return not("not an SQLite database (too short)");
@@ -244,41 +330,6 @@ fn check_header(path: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-async fn check_postgres(conn: &mut Conn, target: &DbTarget) -> Result<(), LogError> {
-    let names = TABLES.iter().map(|table| table.name.to_owned()).collect();
-    let mut found = BTreeMap::<String, BTreeMap<String, String>>::new();
-    let mut problems = Vec::new();
-    conn.query(
-        "looking at the schema",
-        postgres!("schema"),
-        &[Value::Texts(names)],
-        &mut |row| {
-            let mut c = Columns::new(row);
-            match (c.text("table"), c.text("column"), c.text("type")) {
-                (Ok(table), Ok(column), Ok(kind)) => {
-                    found
-                        .entry(table.into())
-                        .or_default()
-                        .insert(column.into(), kind.into());
-                }
-                _ => problems.push("the catalogue cannot be read".into()),
-            }
-            ControlFlow::Continue(())
-        },
-    )
-    .await?;
-    for table in TABLES.iter().filter(|table| table.need != Need::IfReadable) {
-        let columns = found.get(table.name);
-        table_problems(
-            table,
-            columns,
-            |kind, found| kind.postgres_types().contains(&found),
-            &mut problems,
-        );
-    }
-    schema_result(target, problems)
-}
-
 fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogError> {
     if problems.is_empty() {
         Ok(())
@@ -290,7 +341,7 @@ fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogErro
     }
 }
 
-pub(crate) fn table_problems(
+fn table_problems(
     table: &Table,
     columns: Option<&BTreeMap<String, String>>,
     fits: impl Fn(crate::value::Kind, &str) -> bool,
@@ -313,7 +364,10 @@ pub(crate) fn table_problems(
     }
 }
 
-async fn check_snapshot(mut conn: Conn, target: &DbTarget) -> Result<SnapshotInfo, LogError> {
+async fn check_snapshot(
+    mut conn: Conn,
+    target: &DbTarget,
+) -> Result<(SnapshotInfo, Option<Box<Place>>), LogError> {
     let doing = "looking at the schema";
     conn.run(doing, snapshot!("begin_view")).await?;
     let mut problems = Vec::new();
@@ -386,8 +440,11 @@ async fn check_snapshot(mut conn: Conn, target: &DbTarget) -> Result<SnapshotInf
             problems: vec![problem],
         });
     }
-    Ok(SnapshotInfo {
+    // Older snapshots do not say where that was; and one that says it otherwise says nothing.
+    let there = meta.get("place").and_then(|text| serde_json::from_str(text).ok());
+    let info = SnapshotInfo {
         taken_at: meta.get("taken_at").and_then(|text| text.parse().ok()),
         source: meta.remove("source"),
-    })
+    };
+    Ok((info, there))
 }

@@ -2,9 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use ves::{SigningKey, StreamKey, TenantId};
+use ves::{KeyRegistry, SigningKey, StreamKey, TenantId};
 
-use crate::entry::Commitment;
+use crate::entry::{Commitment, UnreadableKey};
 use crate::error::{LogError, RowError};
 use crate::view::{StreamFilter, View};
 
@@ -50,13 +50,24 @@ pub struct Outline {
     pub whole: bool,
     /// The agents' keys, by tenant, agent and number.
     pub keys: Vec<SigningKey>,
+    /// Keys whose rows cannot be read.
+    pub unreadable_keys: Vec<UnreadableKey>,
     /// The streams by key.
     pub streams: Vec<StreamOutline>,
-    /// What could not be read.
+    /// What else could not be read.
     pub unreadable: Vec<RowError>,
 }
 
 impl Outline {
+    /// The keys to check signatures with; a signature by one that cannot be read is not checked.
+    pub fn registry(&self) -> KeyRegistry {
+        let mut registry = KeyRegistry::new(self.keys.iter().cloned());
+        for name in self.unreadable_keys.iter().filter_map(|key| key.name) {
+            registry.insert_unreadable(name);
+        }
+        registry
+    }
+
     /// The outline of a part of a log.
     ///
     /// # Errors
@@ -123,9 +134,9 @@ impl Outline {
         tenants.sort_unstable();
         tenants.dedup();
         for tenant in tenants {
-            let keys = view.keys(tenant).await?;
-            outline.keys.extend(keys.rows);
-            outline.unreadable.extend(keys.unreadable);
+            let keys = view.log_keys(tenant).await?;
+            outline.keys.extend(keys.keys);
+            outline.unreadable_keys.extend(keys.unreadable);
         }
         outline
             .keys

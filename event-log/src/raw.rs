@@ -5,7 +5,7 @@ use rusqlite::types::ValueRef;
 use sqlx::postgres::PgRow;
 use ves::StreamKey;
 
-use crate::entry::{LogEntry, read_entry};
+use crate::entry::{ENTRY_SEQUENCE, LogEntry, number_of, read_entry};
 use crate::error::RowError;
 use crate::value::Row;
 
@@ -18,6 +18,25 @@ pub struct RawEntries {
 pub(crate) enum RawRows {
     Postgres(Vec<PgRow>),
     Snapshot(RawTable),
+    /// What stands in place of rows that the server does not give out.
+    Unreadable(Vec<RowError>),
+}
+
+impl RawRows {
+    /// The last number among the rows of PostgreSQL, and how many rows with it there are, those `before` included.
+    pub(crate) fn last_number(&self, before: Option<(i64, u64)>) -> Option<(i64, u64)> {
+        let RawRows::Postgres(rows) = self else {
+            return before;
+        };
+        let mut numbers = rows
+            .iter()
+            .rev()
+            .map_while(|row| number_of(Row::Postgres(row), ENTRY_SEQUENCE));
+        let last = numbers.next()?;
+        let same = 1 + numbers.take_while(|number| *number == last).count();
+        let handed_over = before.filter(|(number, _)| *number == last && same == rows.len());
+        Some((last, same as u64 + handed_over.map_or(0, |(_, count)| count)))
+    }
 }
 
 impl RawEntries {
@@ -30,6 +49,7 @@ impl RawEntries {
         match &self.rows {
             RawRows::Postgres(rows) => rows.len(),
             RawRows::Snapshot(table) => table.len(),
+            RawRows::Unreadable(rows) => rows.len(),
         }
     }
 
@@ -49,6 +69,7 @@ impl RawEntries {
             RawRows::Snapshot(table) => (0..table.len())
                 .map(|at| read_entry(Row::Raw(table.row(at)), &stream))
                 .collect(),
+            RawRows::Unreadable(rows) => rows.into_iter().map(Err).collect(),
         }
     }
 }

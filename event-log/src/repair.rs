@@ -49,8 +49,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// row in `ves_sequence_counters` FOR UPDATE, under which numbers are given out, at READ COMMITTED; of a snapshot the
 /// whole file. Nothing is kept unless [`Repair::commit`] is called: dropping it rolls back.
 ///
-/// Before [`Repair::lock`] it is being prepared: in PostgreSQL nothing of the log is locked, [`Repair::view`] is one
-/// consistent view, and events and receipts arrive where [`Repair::write_staged`] takes them from. Of a snapshot the
+/// Before [`Repair::lock`] it is being prepared: in PostgreSQL nothing of the log is locked, [`Repair::view`] shows what
+/// is committed (so that what was read must be looked at again under the locks), and events and receipts arrive where [`Repair::write_staged`] takes them from. Of a snapshot the
 /// whole file is locked from the beginning, and they are written at once.
 pub struct Repair {
     pub(crate) view: View,
@@ -106,19 +106,15 @@ pub struct RaisedVersion {
 
 impl Repair {
     pub(crate) async fn prepare(
-        mut conn: Conn,
+        mut view: View,
         stream: StreamKey,
         lock_timeout: Duration,
     ) -> Result<Self, LogError> {
-        match conn {
-            Conn::Postgres(_) => {
-                conn.run("preparing a repair", postgres!("begin_preparation"))
-                    .await?
-            }
-            Conn::Snapshot { .. } => conn.begin_writing("locking the stream", lock_timeout).await?,
-        }
+        view.conn
+            .begin_writing("preparing a repair", lock_timeout)
+            .await?;
         let mut repair = Self {
-            view: View { conn },
+            view,
             stream,
             locked: BTreeMap::new(),
             staging: Staging::default(),
@@ -159,7 +155,8 @@ impl Repair {
         Ok(new)
     }
 
-    /// Ends the preparation and reserves commands; `lock_timeout` holds for all that follows.
+    /// Ends the preparation and reserves commands, in the same transaction: behind a pooler the next may be on another
+    /// connection, where nothing waits. `lock_timeout` holds for all that follows.
     async fn reserve(
         &mut self,
         commands: &[Reserved],
@@ -176,20 +173,19 @@ impl Repair {
                 .await;
             lines = staged.map_err(|e| *e.error)?;
         }
-        // What was staged stays with the session.
-        conn.commit().await?;
         let deadline = Instant::now() + lock_timeout;
         let mut attempts = 0;
+        conn.set_lock_timeout(doing, lock_timeout.min(SLICE)).await?;
         let new = loop {
-            conn.begin_writing("locking the stream", lock_timeout.min(SLICE))
-                .await?;
             if commands.is_empty() {
                 break BTreeSet::new();
             }
+            // Going back to it lets go of what was locked since.
+            conn.run(doing, postgres!("reserve_savepoint")).await?;
             match reserve_lines(conn, doing, *lines.start(), *lines.end()).await {
                 Ok(new) => break new,
                 Err(error) if error.is_locked() && Instant::now() < deadline => {
-                    conn.run(doing, both!("rollback")).await?;
+                    conn.run(doing, postgres!("reserve_rollback")).await?;
                     attempts = (attempts + 1).min(10);
                     tokio::time::sleep(PAUSE * attempts).await;
                 }
@@ -636,7 +632,7 @@ impl Repair {
     /// After any error nothing is kept.
     pub async fn commit(mut self) -> Result<(), LogError> {
         self.check_counter().await?;
-        self.view.conn.commit().await
+        self.view.conn.commit(&format!("stream {}", self.stream)).await
     }
 
     /// Finds out whether [`Repair::commit`] would succeed, and keeps nothing: the log is as it was, and the locks are let

@@ -14,11 +14,31 @@ pub(crate) enum Need {
     IfReadable,
 }
 
+/// A column that a log can be without.
+pub(crate) struct Absent {
+    pub(crate) column: &'static str,
+    /// The level from which on it is always there; [`NEVER_NEEDED`] if a log of any level can be without it.
+    pub(crate) since: u32,
+    /// The value that every row has where it is not.
+    pub(crate) means: &'static str,
+}
+
+/// No judgement needs the column: it is only copied.
+const NEVER_NEEDED: u32 = u32::MAX;
+
+const fn absent(column: &'static str, since: u32, means: &'static str) -> Absent {
+    Absent { column, since, means }
+}
+
 /// A table that a log has.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) need: Need,
     pub(crate) columns: &'static [(&'static str, Kind)],
+    /// The columns that a database can be without.
+    pub(crate) absent: &'static [Absent],
+    /// The level from which on the table is always there, and what it meant before: a part of a `WITH`.
+    pub(crate) before: Option<(u32, &'static str)>,
     /// Selects every row, the columns in the order above.
     pub(crate) copy: &'static str,
     /// Inserts one row, the columns in the order above.
@@ -57,6 +77,11 @@ pub(crate) static VES_EVENTS: Table = Table {
         ("agent_signature_scheme", Int),
         ("agent_signature_bundle", Bytes),
     ],
+    absent: &[
+        absent("agent_signature_scheme", 15, "0::int2"),
+        absent("agent_signature_bundle", 15, "NULL::bytea"),
+    ],
+    before: None,
     copy: both!("copy_ves_events"),
     insert_snapshot: snapshot!("insert_ves_events"),
     insert_postgres: None,
@@ -77,6 +102,12 @@ pub(crate) static VES_SEQUENCER_RECEIPTS: Table = Table {
         ("receipt_signature_scheme", Int),
         ("receipt_signature_bundle", Bytes),
     ],
+    absent: &[
+        absent("sequencer_key_version", 13, "0::int4"),
+        absent("receipt_signature_scheme", 15, "0::int2"),
+        absent("receipt_signature_bundle", 15, "NULL::bytea"),
+    ],
+    before: None,
     copy: both!("copy_ves_sequencer_receipts"),
     insert_snapshot: snapshot!("insert_ves_sequencer_receipts"),
     insert_postgres: None,
@@ -92,6 +123,8 @@ pub(crate) static VES_SEQUENCE_COUNTERS: Table = Table {
         ("current_sequence", Int),
         ("updated_at", Time),
     ],
+    absent: &[],
+    before: Some((10, postgres!("before_ves_sequence_counters"))),
     copy: both!("copy_ves_sequence_counters"),
     insert_snapshot: snapshot!("insert_ves_sequence_counters"),
     insert_postgres: None,
@@ -107,6 +140,8 @@ pub(crate) static VES_COMMAND_DEDUPE: Table = Table {
         ("command_id", Uuid),
         ("created_at", Time),
     ],
+    absent: &[],
+    before: Some((8, postgres!("before_ves_command_dedupe"))),
     copy: both!("copy_ves_command_dedupe"),
     insert_snapshot: snapshot!("insert_ves_command_dedupe"),
     insert_postgres: None,
@@ -124,6 +159,8 @@ pub(crate) static ENTITY_VERSIONS: Table = Table {
         ("version", Int),
         ("updated_at", Time),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_entity_versions"),
     insert_snapshot: snapshot!("insert_entity_versions"),
     insert_postgres: None,
@@ -152,6 +189,8 @@ pub(crate) static VES_COMMITMENTS: Table = Table {
         ("chain_block_number", Int),
         ("anchored_at", Time),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_ves_commitments"),
     insert_snapshot: snapshot!("insert_ves_commitments"),
     insert_postgres: Some(postgres!("insert_ves_commitments")),
@@ -173,6 +212,8 @@ pub(crate) static VES_VALIDITY_PROOFS: Table = Table {
         ("public_inputs", Json),
         ("submitted_at", Time),
     ],
+    absent: &[absent("public_inputs", NEVER_NEEDED, "NULL::jsonb")],
+    before: None,
     copy: both!("copy_ves_validity_proofs"),
     insert_snapshot: snapshot!("insert_ves_validity_proofs"),
     insert_postgres: None,
@@ -198,6 +239,11 @@ pub(crate) static VES_COMPLIANCE_PROOFS: Table = Table {
         ("submitted_at", Time),
         ("witness_commitment", Bytes),
     ],
+    absent: &[
+        absent("public_inputs", NEVER_NEEDED, "NULL::jsonb"),
+        absent("witness_commitment", NEVER_NEEDED, "NULL::bytea"),
+    ],
+    before: None,
     copy: both!("copy_ves_compliance_proofs"),
     insert_snapshot: snapshot!("insert_ves_compliance_proofs"),
     insert_postgres: None,
@@ -216,7 +262,7 @@ pub(crate) static AGENT_SIGNING_KEYS: Table = Table {
         ("valid_from", Time),
         ("valid_to", Time),
         ("revoked_at", Time),
-        ("metadata", Json),
+        ("metadata", Text),
         ("created_at", Time),
         ("expires_at", Time),
         ("grace_until", Time),
@@ -226,6 +272,17 @@ pub(crate) static AGENT_SIGNING_KEYS: Table = Table {
         ("proof_of_possession", Bytes),
         ("proof_of_possession_bundle", Bytes),
     ],
+    absent: &[
+        absent("metadata", NEVER_NEEDED, "NULL::text"),
+        absent("expires_at", NEVER_NEEDED, "NULL::timestamptz"),
+        absent("grace_until", NEVER_NEEDED, "NULL::timestamptz"),
+        absent("rotation_reason", NEVER_NEEDED, "NULL::text"),
+        absent("key_algorithm", 15, "1::int2"),
+        absent("public_key_bundle", 15, "NULL::bytea"),
+        absent("proof_of_possession", NEVER_NEEDED, "NULL::bytea"),
+        absent("proof_of_possession_bundle", NEVER_NEEDED, "NULL::bytea"),
+    ],
+    before: None,
     copy: both!("copy_agent_signing_keys"),
     insert_snapshot: snapshot!("insert_agent_signing_keys"),
     insert_postgres: None,
@@ -241,6 +298,8 @@ pub(crate) static PROJECTION_CHECKPOINTS: Table = Table {
         ("last_projected_sequence", Int),
         ("updated_at", Time),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_projection_checkpoints"),
     insert_snapshot: snapshot!("insert_projection_checkpoints"),
     insert_postgres: None,
@@ -267,6 +326,8 @@ pub(crate) static EVENTS: Table = Table {
         ("created_at", Time),
         ("sequenced_at", Time),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_events"),
     insert_snapshot: snapshot!("insert_events"),
     insert_postgres: None,
@@ -282,6 +343,8 @@ pub(crate) static SEQUENCE_COUNTERS: Table = Table {
         ("current_sequence", Int),
         ("updated_at", Time),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_sequence_counters"),
     insert_snapshot: snapshot!("insert_sequence_counters"),
     insert_postgres: None,
@@ -304,6 +367,8 @@ pub(crate) static COMMITMENTS: Table = Table {
         ("committed_at", Time),
         ("chain_tx_hash", Bytes),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_commitments"),
     insert_snapshot: snapshot!("insert_commitments"),
     insert_postgres: None,
@@ -319,6 +384,8 @@ pub(crate) static EVENT_COMMAND_DEDUPE: Table = Table {
         ("command_id", Uuid),
         ("created_at", Time),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_event_command_dedupe"),
     insert_snapshot: snapshot!("insert_event_command_dedupe"),
     insert_postgres: None,
@@ -334,6 +401,8 @@ pub(crate) static X402_SEQUENCE_COUNTERS: Table = Table {
         ("current_sequence", Int),
         ("updated_at", Time),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_x402_sequence_counters"),
     insert_snapshot: snapshot!("insert_x402_sequence_counters"),
     insert_postgres: None,
@@ -349,6 +418,8 @@ pub(crate) static X402_PAYMENT_INTENTS: Table = Table {
         ("store_id", Uuid),
         ("sequence_number", Int),
     ],
+    absent: &[],
+    before: None,
     copy: both!("copy_x402_payment_intents"),
     insert_snapshot: snapshot!("insert_x402_payment_intents"),
     insert_postgres: None,

@@ -19,11 +19,12 @@ use sqlx::postgres::PgCopyIn;
 use uuid::Uuid;
 use ves::Timestamp;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Session};
 use crate::error::LogError;
 use crate::schema::{Table, VES_COMMAND_DEDUPE, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
 use crate::sql::postgres;
 use crate::value::{Kind, POSTGRES_EPOCH, Value};
+use crate::waiting::Watcher;
 
 /// So many rows, or about so many bytes, make a group: few enough for the temporary table to stay in memory
 /// (`temp_buffers` is 8 MiB by default), enough for the messages around it not to count.
@@ -415,7 +416,7 @@ fn may_be_of_a_row(error: &LogError) -> bool {
     match error {
         LogError::Refused { .. } => true,
         // Limits (an index row that is too large, say), and what a trigger raises.
-        LogError::Postgres { source, .. } => source
+        LogError::Postgres { error, .. } => error
             .as_database_error()
             .and_then(DatabaseError::code)
             .is_some_and(|code| ["44", "54", "P0"].iter().any(|class| code.starts_with(class))),
@@ -452,6 +453,8 @@ const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// A COPY into a table that is under way.
 struct CopyIn<'a> {
     copy: PgCopyIn<&'a mut PgConnection>,
+    watcher: &'a Watcher,
+    sql: &'static str,
     doing: &'static str,
     piece: Vec<u8>,
     /// How many were sent or are about to be.
@@ -460,15 +463,20 @@ struct CopyIn<'a> {
 
 impl<'a> CopyIn<'a> {
     async fn begin(conn: &'a mut Conn, doing: &'static str, sql: &'static str) -> Result<Self, LogError> {
-        let Conn::Postgres(connection) = conn else {
+        let Conn::Postgres(session) = conn else {
             let what = "a snapshot has no COPY".into();
             return Err(LogError::Refused { doing, what });
         };
-        let copy = connection.copy_in_raw(sql).await;
+        let Session {
+            connection, watcher, ..
+        } = &mut **session;
+        let copy = watcher.watch(doing, sql, connection.copy_in_raw(sql)).await?;
         let mut piece = Vec::with_capacity(2 * PIECE);
         piece.extend_from_slice(HEADER);
         Ok(Self {
-            copy: copy.map_err(|e| LogError::postgres(doing, e))?,
+            copy,
+            watcher,
+            sql,
             doing,
             piece,
             bytes: 0,
@@ -498,8 +506,8 @@ impl<'a> CopyIn<'a> {
     }
 
     async fn send(&mut self) -> Result<(), LogError> {
-        let sent = self.copy.send(self.piece.as_slice()).await;
-        sent.map_err(|e| LogError::postgres(self.doing, e))?;
+        let sent = self.copy.send(self.piece.as_slice());
+        self.watcher.watch(self.doing, self.sql, sent).await?;
         self.piece.clear();
         Ok(())
     }
@@ -507,13 +515,12 @@ impl<'a> CopyIn<'a> {
     async fn finish(mut self) -> Result<u64, LogError> {
         self.piece.extend_from_slice(&TRAILER);
         self.send().await?;
-        let done = self.copy.finish().await;
-        done.map_err(|e| LogError::postgres(self.doing, e))
+        self.watcher.watch(self.doing, self.sql, self.copy.finish()).await
     }
 
     async fn give_up(self) -> Result<(), LogError> {
-        let done = self.copy.abort("a row cannot be written").await;
-        done.map_err(|e| LogError::postgres(self.doing, e))
+        let done = self.copy.abort("a row cannot be written");
+        self.watcher.watch(self.doing, self.sql, done).await
     }
 }
 

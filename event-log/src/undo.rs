@@ -216,7 +216,8 @@ impl Repair {
     /// # Errors
     /// If the database fails.
     pub async fn commit_as_it_was(mut self) -> Result<(), LogError> {
-        self.view.conn.commit().await
+        let what = format!("stream {}", self.stream());
+        self.view.conn.commit(&what).await
     }
 
     fn of(&self) -> [Value; 2] {

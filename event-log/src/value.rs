@@ -12,28 +12,44 @@ use crate::raw::RawRow;
 pub(crate) enum Kind {
     /// `uuid`; in a snapshot lower-case hyphenated text.
     Uuid,
-    /// `int2`, `int4` or `int8`.
+    /// `int2`, `int4` or `int8`; a `numeric` without a fraction will do.
     Int,
-    /// `text` or `varchar`.
+    /// `text` or `varchar` of any length; what can be written as text will do.
     Text,
     /// `bytea`.
     Bytes,
-    /// `jsonb`; in a snapshot text as PostgreSQL renders it.
+    /// `jsonb`; in a snapshot text as PostgreSQL renders it. JSON in `json` or text will do.
     Json,
     /// `timestamptz`; in a snapshot RFC 3339 text with six digits and a `Z`.
     Time,
 }
 
+/// How a column is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadAs {
+    /// As it is.
+    Itself,
+    /// Made a value of this type.
+    Cast(&'static str),
+}
+
 impl Kind {
-    /// The types, as PostgreSQL names them, whose values can be read and written as this kind.
-    pub(crate) fn postgres_types(self) -> &'static [&'static str] {
-        match self {
-            Kind::Uuid => &["uuid"],
-            Kind::Int => &["smallint", "integer", "bigint"],
-            Kind::Text => &["text", "character varying"],
-            Kind::Bytes => &["bytea"],
-            Kind::Json => &["jsonb"],
-            Kind::Time => &["timestamp with time zone"],
+    /// How a column of a type, as PostgreSQL names it, is read as this kind: what counts is what it can hold. `None` if it
+    /// cannot be.
+    pub(crate) fn read_as(self, found: &str) -> Option<ReadAs> {
+        match (self, found) {
+            (Kind::Uuid, "uuid")
+            | (Kind::Int, "smallint" | "integer" | "bigint")
+            | (Kind::Text, "text" | "character varying")
+            | (Kind::Bytes, "bytea")
+            | (Kind::Json, "jsonb")
+            | (Kind::Time, "timestamp with time zone") => Some(ReadAs::Itself),
+            (Kind::Int, "numeric") => Some(ReadAs::Cast("int8")),
+            (Kind::Text, "character" | "citext" | "name" | "enum" | "json" | "jsonb" | "xml" | "uuid") => {
+                Some(ReadAs::Cast("text"))
+            }
+            (Kind::Json, "json" | "text" | "character varying") => Some(ReadAs::Cast("jsonb")),
+            _ => None,
         }
     }
 
@@ -56,6 +72,8 @@ pub(crate) enum Value {
     Text(String),
     Bytes(Vec<u8>),
     Time(Timestamp),
+    /// What stands where a text should be and is none, or a time that has no form in a snapshot: for snapshots only.
+    TextBytes(Vec<u8>),
     /// A list, for PostgreSQL only.
     Uuids(Vec<Uuid>),
     /// A list, for PostgreSQL only.
@@ -152,6 +170,95 @@ impl<'a> Row<'a> {
             Row::Raw(row) => snapshot_cell(row.value(index), kind),
         }
     }
+
+    /// A value that cannot be understood, to be copied into a snapshot as it is: there it cannot be understood either.
+    /// `None` if a snapshot has no place for it.
+    pub(crate) fn as_it_is(&self, index: usize, kind: Kind) -> Option<Value> {
+        use rusqlite::types::ValueRef;
+        let snapshot = |value: ValueRef<'_>| match value {
+            ValueRef::Text(bytes) if kind.snapshot_type() == "TEXT" => Some(Value::TextBytes(bytes.to_vec())),
+            _ => None,
+        };
+        match self {
+            Row::Postgres(row) => {
+                let value = row.try_get_raw(index).ok()?;
+                let bytes = value.as_bytes().ok()?;
+                match kind {
+                    Kind::Text => Some(Value::TextBytes(bytes.to_vec())),
+                    Kind::Json => Some(Value::TextBytes(bytes.get(1..)?.to_vec())),
+                    Kind::Time => Some(Value::Text(match postgres_int(bytes)? {
+                        i64::MAX => INFINITY.to_owned(),
+                        i64::MIN => MINUS_INFINITY.to_owned(),
+                        micros => format!("@{}", i128::from(micros) + i128::from(POSTGRES_EPOCH)),
+                    })),
+                    Kind::Uuid | Kind::Int | Kind::Bytes => None,
+                }
+            }
+            Row::Snapshot(row) => snapshot(row.get_ref(index).ok()?),
+            Row::Raw(row) => snapshot(row.value(index)),
+        }
+    }
+
+    /// A time that bounds something, `None` if it is NULL. Beyond the years that a time can be of, and for PostgreSQL's
+    /// infinite times, there is no bound on that side.
+    fn bound(&self, index: usize) -> Result<Option<Bound>, String> {
+        let failed = match self.get(index, Kind::Time) {
+            Ok(None) => return Ok(None),
+            Ok(Some(Cell::Time(time))) => return Ok(Some(Bound::At(time))),
+            Ok(Some(_)) => return Err("a value of another kind".into()),
+            Err(what) => what,
+        };
+        let text = match self.as_it_is(index, Kind::Time) {
+            Some(Value::Text(text)) => text,
+            Some(Value::TextBytes(bytes)) => String::from_utf8(bytes).map_err(|_| failed.clone())?,
+            _ => return Err(failed),
+        };
+        match text.as_str() {
+            INFINITY => Ok(Some(Bound::Never)),
+            MINUS_INFINITY => Ok(Some(Bound::Always)),
+            text => match text
+                .strip_prefix('@')
+                .and_then(|micros| micros.parse::<i128>().ok())
+            {
+                Some(micros) if micros < i128::from(FIRST_TIME) => Ok(Some(Bound::Always)),
+                Some(micros) if micros > i128::from(LAST_TIME) => Ok(Some(Bound::Never)),
+                _ => Err(failed),
+            },
+        }
+    }
+}
+
+/// PostgreSQL's times that come after and before all others, as it writes them.
+const INFINITY: &str = "infinity";
+const MINUS_INFINITY: &str = "-infinity";
+
+/// The first moment of the year 1, and the last one that can be written in every zone with four digits of a year.
+const FIRST_TIME: i64 = -62_135_596_800_000_000;
+const LAST_TIME: i64 = 253_402_207_199_999_999;
+
+/// A value of a snapshot that begins so could not be read where the snapshot was taken; why follows.
+pub(crate) const UNREADABLE: &[u8] = b"\xffunreadable: ";
+
+/// A time that bounds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// Before all times: what begins then has always been, what ends then never was.
+    Always,
+    /// This one.
+    At(Timestamp),
+    /// After all times.
+    Never,
+}
+
+impl Bound {
+    /// The bound as a time that compares with all that an event can have as the bound itself does.
+    pub(crate) fn time(self) -> Timestamp {
+        match self {
+            Bound::Always => Timestamp(FIRST_TIME),
+            Bound::At(time) => time,
+            Bound::Never => Timestamp(LAST_TIME),
+        }
+    }
 }
 
 /// Microseconds between 1970 and 2000, where PostgreSQL's time begins.
@@ -182,9 +289,20 @@ fn postgres_cell(bytes: &[u8], kind: Kind) -> Result<Cell<'_>, String> {
             if micros == i64::MAX || micros == i64::MIN {
                 return Err("an infinite time".into());
             }
-            let micros = micros.checked_add(POSTGRES_EPOCH).ok_or("a time out of range")?;
-            Ok(Cell::Time(Timestamp(micros)))
+            let micros = micros
+                .checked_add(POSTGRES_EPOCH)
+                .ok_or("a time far beyond the year 9999")?;
+            in_range(Timestamp(micros)).map(Cell::Time)
         }
+    }
+}
+
+/// A time that can be written with four digits of a year, after Christ.
+fn in_range(time: Timestamp) -> Result<Timestamp, String> {
+    match time.0 {
+        ..FIRST_TIME => Err(format!("a time before Christ: {time}")),
+        FIRST_TIME..=LAST_TIME => Ok(time),
+        _ => Err(format!("a time beyond the year 9999: {time}")),
     }
 }
 
@@ -207,6 +325,10 @@ fn snapshot_cell(value: rusqlite::types::ValueRef<'_>, kind: Kind) -> Result<Opt
         (Kind::Int, ValueRef::Integer(number)) => Cell::Int(number),
         (Kind::Bytes, ValueRef::Blob(bytes)) => Cell::Bytes(bytes),
         (Kind::Uuid | Kind::Text | Kind::Json | Kind::Time, ValueRef::Text(bytes)) => {
+            if let Some(why) = bytes.strip_prefix(UNREADABLE) {
+                let why = String::from_utf8_lossy(why);
+                return Err(format!("it could not be read when the snapshot was taken: {why}"));
+            }
             let text = std::str::from_utf8(bytes).map_err(|_| "text that is not UTF-8")?;
             match kind {
                 Kind::Uuid => Cell::Uuid(canonical_uuid(text)?),
@@ -235,12 +357,19 @@ fn canonical_uuid(text: &str) -> Result<Uuid, String> {
 fn canonical_time(text: &str) -> Result<Timestamp, String> {
     let not = || format!("not a time as 2026-01-31T00:00:00.000000Z: {:?}", clip(text));
     if let Some(time) = Timestamp::from_canonical(text) {
-        return Ok(time);
+        return in_range(time);
+    }
+    match text {
+        INFINITY | MINUS_INFINITY => return Err("an infinite time".into()),
+        _ if text.starts_with('@') => {
+            return Err(format!("a time that no calendar has: {} us", clip(&text[1..])));
+        }
+        _ => {}
     }
     // What the fast path leaves open: the last year there is, and those before the first.
     let time: Timestamp = text.parse().map_err(|_| not())?;
     if time.to_string() == text {
-        Ok(time)
+        in_range(time)
     } else {
         Err(not())
     }
@@ -291,6 +420,13 @@ impl<'a> Columns<'a> {
     column!(int, optional_int, Kind::Int, Int -> i64);
     column!(text, optional_text, Kind::Text, Text -> &'a str);
     column!(time, optional_time, Kind::Time, Time -> Timestamp);
+
+    /// A time that bounds something, if there is one.
+    pub(crate) fn optional_bound(&mut self, name: &str) -> Result<Option<Bound>, String> {
+        let index = self.next;
+        self.next += 1;
+        self.row.bound(index).map_err(|what| format!("{name}: {what}"))
+    }
 
     pub(crate) fn optional_json(&mut self, name: &str) -> Result<Option<&'a str>, String> {
         match self.cell(name, Kind::Json)? {
@@ -379,6 +515,21 @@ mod tests {
         assert!(postgres_cell(&i64::MAX.to_be_bytes(), Kind::Time).is_err());
         assert!(postgres_cell(&i64::MIN.to_be_bytes(), Kind::Time).is_err());
         assert!(postgres_cell(&(i64::MAX - 1).to_be_bytes(), Kind::Time).is_err());
+        for (micros, words) in [
+            (FIRST_TIME - 1, "before Christ"),
+            (LAST_TIME + 1, "beyond the year 9999"),
+        ] {
+            let bytes = (micros - POSTGRES_EPOCH).to_be_bytes();
+            let what = postgres_cell(&bytes, Kind::Time).unwrap_err();
+            assert!(what.contains(words), "{what}");
+        }
+        for edge in [FIRST_TIME, LAST_TIME] {
+            let bytes = (edge - POSTGRES_EPOCH).to_be_bytes();
+            assert_eq!(postgres_cell(&bytes, Kind::Time), Ok(Cell::Time(Timestamp(edge))));
+            let text = Timestamp(edge).to_string();
+            let read = snapshot_cell(ValueRef::Text(text.as_bytes()), Kind::Time);
+            assert_eq!(read, Ok(Some(Cell::Time(Timestamp(edge)))), "{text}");
+        }
     }
 
     #[test]

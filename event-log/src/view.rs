@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
+use cli_common::DbTarget;
 use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::conn::Conn;
 use crate::entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, MissingDedupe, OrphanReceipts,
-    ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_key, read_leaf_input, read_stream,
+    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
+    OrphanReceipts, ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_key, read_leaf_input,
+    read_stream,
 };
 use crate::entry_rows::ChunkSize;
 use crate::error::{LogError, RowError, Rows};
+use crate::log::{Log, OpenOptions};
+use crate::place::Place;
 use crate::raw::RawEntries;
 use crate::sql::{both, postgres, snapshot};
 use crate::value::{Columns, Row, Value};
@@ -19,6 +23,9 @@ use crate::value::{Columns, Row, Value};
 /// How many rows, and about how many bytes, a reader is handed at once.
 const CHUNK_ROWS: usize = 1024;
 const CHUNK_BYTES: usize = 8 << 20;
+
+/// So many rows without a time that can be read are passed over, at most.
+const MOST_TIMES: usize = 1000;
 
 /// Which streams to look at: those of a tenant, of a store, or all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +51,10 @@ impl From<&StreamKey> for StreamFilter {
 /// Values come back as stored, not verified. Methods take `&mut self` since they share one connection.
 pub struct View {
     pub(crate) conn: Conn,
+    pub(crate) place: Place,
+    pub(crate) options: OpenOptions,
+    /// An index was found that lacks rows of its table: none is asked any more, see [`View::look_for_damage`].
+    pub(crate) heap_only: bool,
 }
 
 /// Receives rows in chunks, in order; breaks off by returning [`ControlFlow::Break`].
@@ -54,6 +65,19 @@ fn of(stream: &StreamKey) -> [Value; 2] {
 }
 
 impl View {
+    /// Where this is: the server, the database, the role; for every report.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Opens another log with the options of this one: stopped by the same word.
+    ///
+    /// # Errors
+    /// As [`Log::open_with`].
+    pub async fn open_beside(&self, target: &DbTarget) -> Result<Log, LogError> {
+        Log::open_with(target, &self.options).await
+    }
+
     /// The streams that events, counters or commitments tell of, in order.
     ///
     /// # Errors
@@ -197,18 +221,14 @@ impl View {
             return Ok(());
         };
         let end = i64::try_from(*range.end()).unwrap_or(i64::MAX);
-        let [tenant, store] = of(stream);
         let size = ChunkSize {
             rows: CHUNK_ROWS,
             bytes: CHUNK_BYTES,
         };
         self.conn
-            .query_entries(
-                "reading events",
-                &[tenant, store, start.into(), end.into()],
-                size,
-                &mut |rows| each(RawEntries::new(*stream, rows)),
-            )
+            .entries_around("reading events", stream, (start, end), size, &mut |rows| {
+                each(RawEntries::new(*stream, rows))
+            })
             .await
     }
 
@@ -285,8 +305,31 @@ impl View {
     /// # Errors
     /// If the database fails.
     pub async fn keys(&mut self, tenant: Option<TenantId>) -> Result<Rows<SigningKey>, LogError> {
-        self.rows("reading agents' keys", both!("keys"), &[tenant.into()], read_key)
-            .await
+        let LogKeys { keys, unreadable } = self.log_keys(tenant).await?;
+        Ok(Rows {
+            rows: keys,
+            unreadable: unreadable.into_iter().map(|key| key.error).collect(),
+        })
+    }
+
+    /// As [`View::keys`], with the names of those that cannot be read.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn log_keys(&mut self, tenant: Option<TenantId>) -> Result<LogKeys, LogError> {
+        let mut found = LogKeys::default();
+        let mut each = |row: Row<'_>| {
+            match read_key(row) {
+                Ok(key) => found.keys.push(key),
+                Err(key) => found.unreadable.push(key),
+            }
+            ControlFlow::Continue(())
+        };
+        let doing = "reading agents' keys";
+        self.conn
+            .query(doing, both!("keys"), &[tenant.into()], &mut each)
+            .await?;
+        Ok(found)
     }
 
     /// Which of these events are in the log, and where, in whatever stream.
@@ -306,7 +349,8 @@ impl View {
                 Ok(FoundEvent {
                     event_id,
                     stream: key,
-                    sequence_number: c.number("sequence_number")?,
+                    // A number below 1 is none, and the event is there all the same.
+                    sequence_number: u64::try_from(c.int("sequence_number")?).unwrap_or(0),
                 })
             };
             let read = read();
@@ -344,11 +388,28 @@ impl View {
         stream: &StreamKey,
         commands: &[CommandId],
     ) -> Result<Rows<CommandId>, LogError> {
+        let found = self.remembered_since(stream, commands).await?;
+        Ok(Rows {
+            rows: found.rows.into_iter().map(|(id, _)| id).collect(),
+            unreadable: found.unreadable,
+        })
+    }
+
+    /// Which of these commands are remembered as accepted, and since when.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn remembered_since(
+        &mut self,
+        stream: &StreamKey,
+        commands: &[CommandId],
+    ) -> Result<Rows<(CommandId, Timestamp)>, LogError> {
         let doing = "looking for commands";
         let mut found = Rows::default();
         let mut each = |row: Row<'_>| {
-            let read = Columns::new(row).uuid("command_id").map(CommandId);
-            found.push(read.map_err(|what| row_error("ves_command_dedupe", stream, what)));
+            let mut c = Columns::new(row);
+            let mut read = || Ok((CommandId(c.uuid("command_id")?), c.time("created_at")?));
+            found.push(read().map_err(|what| row_error("ves_command_dedupe", stream, what)));
             ControlFlow::Continue(())
         };
         let [tenant, store] = of(stream);
@@ -563,27 +624,39 @@ impl View {
         located("projection_checkpoints", Some(stream), found)
     }
 
-    /// When the nearest event below a number was sequenced.
+    /// When the nearest event below a number was sequenced, of those whose time can be read.
     ///
     /// # Errors
-    /// If the database fails, or the time cannot be understood.
+    /// If the database fails.
     pub async fn last_sequenced_before(
         &mut self,
         stream: &StreamKey,
         sequence: u64,
     ) -> Result<Option<Timestamp>, LogError> {
         let [tenant, store] = of(stream);
-        let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
-        let found = self
-            .conn
-            .query_one(
-                "reading a time of sequencing",
-                both!("last_sequenced_before"),
-                &[tenant, store, sequence.into()],
-                |row| Columns::new(row).time("sequenced_at"),
-            )
-            .await?;
-        located("ves_events", Some(stream), found)
+        let mut sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+        // A row whose time is none says nothing; that it cannot be read is told where rows are read.
+        for _ in 0..MOST_TIMES {
+            let parameters = [tenant.clone(), store.clone(), sequence.into()];
+            let found = self
+                .conn
+                .query_one(
+                    "reading a time of sequencing",
+                    both!("last_sequenced_before"),
+                    &parameters,
+                    |row| {
+                        let mut c = Columns::new(row);
+                        (c.time("sequenced_at"), c.int("sequence_number"))
+                    },
+                )
+                .await?;
+            match found {
+                Some((Ok(time), _)) => return Ok(Some(time)),
+                Some((Err(_), Ok(number))) => sequence = number,
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// The counter of a stream; `None` if the row is missing.

@@ -3,15 +3,16 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use cli_common::{Access, partial_file};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::error::OutboxErrorKind;
 use crate::export::folder;
 use crate::outbox::{Outbox, StatusCounts};
 use crate::private_copy;
+use crate::private_dir::PrivateDir;
 
 const INTEGRITY_CHECK: &str = include_str!("../../sql/outbox-sync/integrity_check.sql");
 
@@ -66,9 +67,9 @@ pub fn backup(outbox: &Path, out: &Path, replace: bool) -> Result<BackedUp, Back
     {
         return Err(of_out("is the outbox itself".into()));
     }
-    let dir = tempfile::tempdir().map_err(|e| of_source(OutboxErrorKind::Copy(e)))?;
+    let dir = PrivateDir::new().map_err(|e| of_source(OutboxErrorKind::Copy(e)))?;
     let copy = private_copy::make(outbox, dir.path()).map_err(of_source)?;
-    let file = NamedTempFile::new_in(folder(out)).map_err(|e| of_out(e.to_string()))?;
+    let file = partial_file(out, Access::Owner).map_err(|e| of_out(e.to_string()))?;
     let sqlite = |e: rusqlite::Error| of_source(e.into());
     let from = Connection::open(&copy).map_err(sqlite)?;
     let mut to = Connection::open(file.path()).map_err(|e| of_out(e.to_string()))?;

@@ -219,15 +219,8 @@ fn judge(number: u64, claims: &[Claim], holdings: &Holdings, placed: &mut BTreeS
     let naming = claims.iter().filter(|c| events.contains(&c.event_id));
     let naming: BTreeSet<usize> = naming.map(|c| c.file).collect();
     // Two copies of one agent's outbox are one voice.
-    let voices: BTreeSet<String> = naming
-        .iter()
-        .map(|file| {
-            let heard = &holdings.heard[*file];
-            heard
-                .agent_id
-                .map_or_else(|| heard.path.clone(), |id| id.to_string())
-        })
-        .collect();
+    let voices = naming.iter().map(|file| holdings.heard[*file].voice.as_str());
+    let voices: BTreeSet<&str> = voices.filter(|voice| !voice.is_empty()).collect();
     if grade == CensusGrade::Claimed && voices.len() > 1 {
         grade = CensusGrade::Corroborated;
     }

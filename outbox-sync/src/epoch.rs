@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use cli_common::{Access, partial_file};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use uuid::Uuid;
 use ves::digest::Preimage;
 use ves::{EventId, Hash32, SignatureBytes, SignatureCheck, StreamKey, Timestamp, jcs};
@@ -219,12 +219,7 @@ impl RecoveryEpoch {
             path: path.to_owned(),
             what,
         };
-        let mut text = String::new();
-        let file = File::open(path).map_err(|e| error(e.to_string()))?;
-        let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-        if read.map_err(|e| error(e.to_string()))? as u64 > MAX_FILE_BYTES {
-            return Err(error(format!("has more than {MAX_FILE_BYTES} bytes")));
-        }
+        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| error(e.to_string()))?;
         let epoch: Self =
             serde_json::from_str(&text).map_err(|e| error(format!("is not a recovery epoch: {e}")))?;
         epoch.check().map_err(error)?;
@@ -253,7 +248,7 @@ impl RecoveryEpoch {
         };
         let json = self.to_json().map_err(error)?;
         let write = || -> std::io::Result<()> {
-            let mut file = NamedTempFile::new_in(folder(path))?;
+            let mut file = partial_file(path, Access::Owner)?;
             file.write_all(&json)?;
             file.as_file().sync_all()?;
             file.persist_noclobber(path).map_err(|e| e.error)?;

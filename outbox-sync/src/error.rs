@@ -40,6 +40,15 @@ pub enum OutboxErrorKind {
         /// The columns, separated by commas.
         columns: String,
     },
+    /// The rows have no numbers.
+    #[error(
+        "has a table {table} that was made WITHOUT ROWID, whose rows cannot be named; copy it into an ordinary table \
+         (CREATE TABLE … AS SELECT) of a new file"
+    )]
+    WithoutRowid {
+        /// The table.
+        table: &'static str,
+    },
     /// The file is shorter than its own header says.
     #[error("is truncated: it has {found} bytes, its header says {expected}. Is there a complete copy?")]
     Truncated {
@@ -72,8 +81,19 @@ pub enum OutboxErrorKind {
     )]
     SuperJournal,
     /// The private copy could not be made.
-    #[error("could not be copied to a temporary folder (the file itself is not opened for writing): {0}")]
+    #[error(
+        "could not be copied to the temporary folder {folder} (TMPDIR names another; the file itself is not opened for \
+         writing): {0}",
+        folder = std::env::temp_dir().display()
+    )]
     Copy(io::Error),
+    /// A disk is full: mostly that of the private copy.
+    #[error(
+        "cannot be read: no space is left in the temporary folder {folder}, where it is copied to (TMPDIR names another), \
+         or on its own disk",
+        folder = std::env::temp_dir().display()
+    )]
+    Full,
     /// Any other failure of SQLite.
     #[error("SQLite: {0}")]
     Sqlite(rusqlite::Error),
@@ -96,9 +116,10 @@ impl OutboxErrorKind {
 
 impl From<rusqlite::Error> for OutboxErrorKind {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase};
         match error.sqlite_error_code() {
             Some(DatabaseBusy | DatabaseLocked) => Self::Locked,
+            Some(DiskFull) => Self::Full,
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
             _ => Self::Sqlite(error),
         }

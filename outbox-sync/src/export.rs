@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cli_common::files::{self, InputFile};
+use cli_common::{Access, partial_file};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -301,7 +303,7 @@ impl ExportWriter {
                 return Err(failed(&taken, "the file exists already"));
             }
         }
-        let file = NamedTempFile::new_in(folder(path)).map_err(|e| failed(path, e))?;
+        let file = partial_file(path, Access::Owner).map_err(|e| failed(path, e))?;
         let sink = Sink::new(file.as_file().try_clone().map_err(|e| failed(path, e))?);
         let mut writer = Self {
             file,
@@ -438,7 +440,7 @@ impl ExportWriter {
         self.file.persist_noclobber(&path).map_err(|e| error(e.error))?;
         let beside = manifest_path(&path);
         let write = || -> io::Result<()> {
-            let mut file = NamedTempFile::new_in(folder(&path))?;
+            let mut file = partial_file(&beside, Access::Owner)?;
             serde_json::to_writer_pretty(&mut file, &manifest)?;
             file.write_all(b"\n")?;
             file.as_file().sync_all()?;
@@ -491,6 +493,8 @@ pub(crate) fn folder(path: &Path) -> &Path {
 #[derive(Debug)]
 pub struct Export {
     path: PathBuf,
+    /// Where it can be read: kept, if it came from a pipe.
+    input: InputFile,
     format: ExportFormat,
     manifest: Option<Manifest>,
     flaw: Option<String>,
@@ -502,26 +506,34 @@ impl Export {
     /// # Errors
     /// It cannot be read, or is no export.
     pub fn open(path: &Path) -> Result<Self, ExportError> {
-        let meta = path.metadata().map_err(|e| failed(path, e))?;
-        if !meta.is_file() {
-            return Err(failed(path, "is not a regular file"));
-        }
-        let format = recognise(path)?;
+        let input = InputFile::new(path).map_err(|e| failed(path, e))?;
+        Self::of_input(input)
+    }
+
+    /// As [`Export::open`], of a file that was looked at already.
+    ///
+    /// # Errors
+    /// As [`Export::open`].
+    pub fn of_input(input: InputFile) -> Result<Self, ExportError> {
+        let path = input.shown();
+        let meta = input.path().metadata().map_err(|e| failed(path, e))?;
+        let format = recognise(&input)?;
         if format == ExportFormat::Json && meta.len() > MAX_DOCUMENT_BYTES {
             let what = format!("has more than {MAX_DOCUMENT_BYTES} bytes as one document; export as NDJSON");
             return Err(failed(path, what));
         }
+        let beside = manifest_path(path);
         let mut export = Self {
             path: path.to_owned(),
+            input,
             format,
             manifest: None,
             flaw: None,
         };
-        let beside = manifest_path(path);
         if beside.exists() {
             match read_manifest(&beside) {
                 Ok(manifest) => {
-                    export.flaw = differs(path, &manifest)?;
+                    export.flaw = differs(export.input.path(), &manifest)?;
                     export.manifest = Some(manifest);
                 }
                 Err(what) => export.flaw = Some(what.to_string()),
@@ -559,8 +571,7 @@ impl Export {
         &self,
         each: &mut dyn FnMut(Result<Item, String>) -> ControlFlow<()>,
     ) -> Result<(), ExportError> {
-        let file = File::open(&self.path).map_err(|e| failed(&self.path, e))?;
-        let input = BufReader::with_capacity(1 << 16, file);
+        let input = files::open_text(self.input.path()).map_err(|e| failed(&self.path, e))?;
         let shown = self.path.display();
         match self.format {
             ExportFormat::Ndjson => for_each_line(input, MAX_LINE_BYTES, &mut |number, line| {
@@ -595,8 +606,9 @@ impl Export {
     }
 }
 
-fn recognise(path: &Path) -> Result<ExportFormat, ExportError> {
-    let file = File::open(path).map_err(|e| failed(path, e))?;
+fn recognise(input: &InputFile) -> Result<ExportFormat, ExportError> {
+    let path = input.shown();
+    let file = files::open_text(input.path()).map_err(|e| failed(path, e))?;
     let mut start = Vec::new();
     file.take(4096)
         .read_to_end(&mut start)
@@ -664,8 +676,8 @@ fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
-    let file = File::open(path).map_err(|e| failed(path, e))?;
-    let manifest: Manifest = serde_json::from_reader(BufReader::new(file.take(1 << 30)))
+    let file = files::open_text(path).map_err(|e| failed(path, e))?;
+    let manifest: Manifest = serde_json::from_reader(file.take(1 << 30))
         .map_err(|e| failed(path, format!("is not a manifest: {e}")))?;
     if manifest.schema != MANIFEST_SCHEMA {
         let what = format!(

@@ -28,6 +28,10 @@ pub struct Heard {
     pub path: String,
     /// The agent whose outbox it is.
     pub agent_id: Option<AgentId>,
+    /// What makes the holder itself: files of one holder are one voice. An export has none: what it holds is
+    /// another's word.
+    #[serde(skip)]
+    pub voice: String,
     /// Rows read.
     pub rows: u64,
     /// Rows whose event the log has.
@@ -204,12 +208,14 @@ impl Holdings {
         if let Some(Err(error)) = outbox.map(|outbox| keys.add_peers(outbox)) {
             keys.flaws.push(error.to_string());
         }
-        let agent_id = outbox.and_then(|outbox| outbox.meta().agent_id);
+        let agent_id = outbox.and_then(|outbox| outbox.meta().speaks_for());
+        let voice = outbox.map_or_else(String::new, |outbox| outbox.meta().voice());
         self.agents.extend(agent_id);
         let file = self.heard.len();
         self.heard.push(Heard {
             path: path.display().to_string(),
             agent_id,
+            voice,
             rows: 0,
             in_log: 0,
             missing_held: 0,

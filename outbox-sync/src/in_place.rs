@@ -207,7 +207,7 @@ fn stamp(_: &Path, _: &File) -> Option<Stamp> {
 }
 
 /// The path as a URI of SQLite that promises that the file does not change.
-fn immutable(source: &Path) -> String {
+pub(crate) fn immutable(source: &Path) -> String {
     use std::fmt::Write as _;
 
     let mut uri = String::from("file:");

@@ -132,11 +132,7 @@ impl KeyBook {
             path: path.to_owned(),
             what,
         };
-        let size = std::fs::metadata(path).map_err(|e| error(e.to_string()))?.len();
-        if size > MAX_FILE_BYTES {
-            return Err(error(format!("has {size} bytes, more than a key file can have")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| error(e.to_string()))?;
         let bare = text.trim_start().starts_with('[');
         let keys = if bare {
             serde_json::from_str::<Vec<KeyJson>>(&text)

@@ -1,22 +1,26 @@
 //! What a log has: asked of PostgreSQL, of a snapshot, or of an export of the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::DbTarget;
-use event_log::{LeafInput, Log, LogError, RowError, StreamFilter, StreamState, View};
+use event_log::{
+    LeafInput, Log, LogError, OpenOptions, Place, RowError, Rows, StreamFilter, StreamState, View,
+};
 use tokio::runtime::Runtime;
 use ves::{EventId, Hash32, SigningKey, StreamKey};
 
 use crate::error::OutboxError;
-use crate::source::{Source, SourceError, looks_like_export};
+use crate::source::{Source, SourceError, is_pipe, looks_like_export};
 
 /// A log, opened for questions. Each of its methods blocks, so it must not be used on a thread that drives an
 /// async runtime.
 pub struct KnownLog {
     inner: Inner,
     name: String,
+    not_checked: Vec<String>,
+    left_out: BTreeSet<StreamKey>,
 }
 
 enum Inner {
@@ -67,8 +71,16 @@ impl KnownLog {
     /// # Errors
     /// It cannot be reached, or is none.
     pub fn open(target: &DbTarget) -> Result<Self, KnownLogError> {
+        Self::open_with(target, &OpenOptions::default())
+    }
+
+    /// As [`KnownLog::open`], with options.
+    ///
+    /// # Errors
+    /// As [`KnownLog::open`].
+    pub fn open_with(target: &DbTarget, options: &OpenOptions) -> Result<Self, KnownLogError> {
         if let DbTarget::Snapshot(path) = target
-            && looks_like_export(path)
+            && (is_pipe(path) || looks_like_export(path))
         {
             return Self::of_export(path);
         }
@@ -76,14 +88,45 @@ impl KnownLog {
             .enable_all()
             .build()
             .map_err(KnownLogError::Runtime)?;
-        let view = runtime.block_on(async { Log::open(target).await?.view().await })?;
+        let mut view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
+        // An event that an index lacks would be called missing, and its agent told to push it again; after this, no
+        // damaged index is asked.
+        let damage = runtime.block_on(view.look_for_damage())?;
+        for fault in &damage.indexes {
+            tracing::warn!("index {}: {}; {}", fault.index, fault.what, fault.remedy);
+        }
+        let mut not_checked = damage.not_checked;
+        if damage.left_out.count > 0 {
+            not_checked.push(format!(
+                "{} row(s) that the snapshot of the log does not have, or not whole",
+                damage.left_out.count
+            ));
+        }
+        let left_out = damage
+            .left_out
+            .rows
+            .iter()
+            .filter(|row| row.table == "ves_events" && !row.in_part);
+        let left_out: BTreeSet<StreamKey> = left_out.filter_map(event_log::LeftOut::stream).collect();
         Ok(Self {
             inner: Inner::Database {
                 runtime,
                 view: Box::new(view),
             },
             name: target.to_string(),
+            not_checked,
+            left_out,
         })
+    }
+
+    /// What of the log could not be read or compared, for the end of a report.
+    pub fn not_checked(&self) -> &[String] {
+        &self.not_checked
+    }
+
+    /// Whether the log is a snapshot that had to leave events of a stream out: what it lacks may be in the log itself.
+    pub fn leaves_out(&self, stream: &StreamKey) -> bool {
+        self.left_out.contains(stream)
     }
 
     fn of_export(path: &Path) -> Result<Self, KnownLogError> {
@@ -122,6 +165,8 @@ impl KnownLog {
             None => Ok(Self {
                 inner: Inner::Export(log),
                 name: path.display().to_string(),
+                not_checked: Vec::new(),
+                left_out: BTreeSet::new(),
             }),
         }
     }
@@ -129,6 +174,14 @@ impl KnownLog {
     /// The log's name, without secrets.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it was looked at; an export does not say.
+    pub fn place(&self) -> Option<&Place> {
+        match &self.inner {
+            Inner::Database { view, .. } => Some(view.place()),
+            Inner::Export(_) => None,
+        }
     }
 
     /// Whether it is an export, which knows neither keys nor counters.
@@ -147,7 +200,8 @@ impl KnownLog {
                 let found = found.into_iter().map(|f| {
                     let found = Found {
                         stream: f.stream,
-                        sequence: Some(f.sequence_number),
+                        // A row with a number that no event can have is there all the same.
+                        sequence: Some(f.sequence_number).filter(|number| *number > 0),
                         signing_hash: None,
                     };
                     (f.event_id, found)
@@ -161,51 +215,53 @@ impl KnownLog {
         }
     }
 
-    /// The signing hashes that the log stores at these positions of a stream.
+    /// The signing hashes that the log stores at these positions of a stream; `None` where the row cannot be read.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn signing_hashes(
         &mut self,
         stream: &StreamKey,
         numbers: &[u64],
-    ) -> Result<HashMap<u64, (EventId, Hash32)>, KnownLogError> {
+    ) -> Result<HashMap<u64, Option<(EventId, Hash32)>>, KnownLogError> {
         let mut hashes = HashMap::new();
         let Inner::Database { runtime, view } = &mut self.inner else {
             return Ok(hashes);
         };
         let mut numbers = numbers.to_vec();
         numbers.sort_unstable();
-        let mut failed = None;
         for range in runs(&numbers) {
             let mut each = |chunk: Vec<Result<LeafInput, RowError>>| {
                 for leaf in chunk {
                     match leaf {
                         Ok(leaf) if numbers.binary_search(&leaf.sequence_number).is_ok() => {
-                            hashes.insert(leaf.sequence_number, (leaf.event_id, leaf.event_signing_hash));
+                            let stored = (leaf.event_id, leaf.event_signing_hash);
+                            hashes.insert(leaf.sequence_number, Some(stored));
                         }
                         Ok(_) => {}
-                        Err(error) => failed = Some(LogError::from(error)),
+                        Err(row) => {
+                            if let Some(number) = row.sequence {
+                                hashes.insert(number, None);
+                            }
+                        }
                     }
                 }
                 ControlFlow::Continue(())
             };
             runtime.block_on(view.for_each_leaf_input(stream, range, &mut each))?;
         }
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(hashes),
-        }
+        Ok(hashes)
     }
 
-    /// The streams of the log.
+    /// The streams of the log. A counter or commitment that cannot be read is left out.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn streams(&mut self) -> Result<Vec<StreamState>, KnownLogError> {
         match &mut self.inner {
             Inner::Database { runtime, view } => {
-                Ok(runtime.block_on(view.streams(&StreamFilter::default()))?.all()?)
+                let found = runtime.block_on(view.streams(&StreamFilter::default()))?;
+                Ok(self.told(found))
             }
             Inner::Export(log) => Ok(log
                 .numbers
@@ -225,16 +281,25 @@ impl KnownLog {
         }
     }
 
+    /// The rows that can be read; of the others it is said that they were not looked at.
+    fn told<T>(&mut self, found: Rows<T>) -> Vec<T> {
+        for row in found.unreadable {
+            tracing::warn!("{}: {row}", self.name);
+            self.not_checked.push(row.to_string());
+        }
+        found.rows
+    }
+
     /// The highest number that a receipt of the log gives, by stream; nothing for an export, whose lines are judged one
     /// by one.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn highest_receipts(&mut self) -> Result<BTreeMap<StreamKey, u64>, KnownLogError> {
         match &mut self.inner {
             Inner::Database { runtime, view } => {
                 let found = runtime.block_on(view.highest_receipts(&StreamFilter::default()))?;
-                Ok(found.all()?.into_iter().collect())
+                Ok(self.told(found).into_iter().collect())
             }
             Inner::Export(_) => Ok(BTreeMap::new()),
         }
@@ -269,10 +334,13 @@ impl KnownLog {
     /// The agents' keys that the log knows; none, if it is an export.
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
+    /// The database fails.
     pub fn keys(&mut self) -> Result<Vec<SigningKey>, KnownLogError> {
         match &mut self.inner {
-            Inner::Database { runtime, view } => Ok(runtime.block_on(view.keys(None))?.all()?),
+            Inner::Database { runtime, view } => {
+                let found = runtime.block_on(view.keys(None))?;
+                Ok(self.told(found))
+            }
             Inner::Export(_) => Ok(Vec::new()),
         }
     }

@@ -28,6 +28,7 @@
 //! | [`push`] | hand events over to the sequencer, once |
 //! | [`wire`] | events as JSON in the form of the sequencer's ingest |
 //! | [`status`] | an outbox in figures |
+//! | [`private_dir`] | a folder for private copies, which does not stay behind |
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
@@ -59,10 +60,11 @@ pub mod keys;
 pub mod known;
 mod leaves;
 mod lines;
+mod lost_wal;
 pub mod outbox;
 mod plain_line;
 mod private_copy;
-mod private_dir;
+pub mod private_dir;
 pub mod push;
 pub mod receipts;
 pub mod reconcile;
@@ -70,6 +72,7 @@ pub mod rendering;
 pub mod row;
 mod sink;
 mod skim;
+mod sniff;
 pub mod source;
 pub mod status;
 pub mod verify;
@@ -77,7 +80,7 @@ pub mod wire;
 
 pub use check::{RowCheck, check};
 pub use error::{OutboxError, OutboxErrorKind};
-pub use inputs::{InputError, expand_inputs};
+pub use inputs::{InputError, Inputs, NotUsed, Purpose, expand_inputs};
 pub use keys::{KeyBook, KeySource};
 pub use outbox::{Outbox, OutboxMeta, Shape, StatusCounts};
 pub use rendering::RenderingSearch;

@@ -169,10 +169,32 @@ pub struct OutboxMeta {
     /// What is wrong with the file, if its rows are salvage (see [`Outbox::salvage`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+    /// The agent that made all of its own events, where it does not say whose it is.
+    #[serde(skip)]
+    pub made_by: Option<AgentId>,
+    /// Its first own event, where neither of both is known.
+    #[serde(skip)]
+    pub first_event: Option<String>,
     /// Values of the sync state that could not be read.
     pub flaws: Vec<String>,
     /// Tables with rows that this version does not read: their content is not checked.
     pub not_checked: Vec<String>,
+}
+
+impl OutboxMeta {
+    /// The agent that the outbox speaks for: it says so, or all of its own events are of that agent.
+    pub fn speaks_for(&self) -> Option<AgentId> {
+        self.agent_id.or(self.made_by)
+    }
+
+    /// What makes the holder itself: two files of one agent, a backup or an older copy say, are one voice.
+    pub fn voice(&self) -> String {
+        match (self.speaks_for(), &self.first_event) {
+            (Some(agent), _) => agent.to_string(),
+            (None, Some(event)) => format!("the outbox that begins with event {event}"),
+            (None, None) => self.path.display().to_string(),
+        }
+    }
 }
 
 /// An opened outbox: a private copy, which is removed with this value. (Bulk reading does without one where it can.)
@@ -296,6 +318,11 @@ impl Outbox {
         if let Some(misfit) = misfit {
             return Err(misfit);
         }
+        for table in &tables {
+            if lacks_rowid(&connection, *table)? {
+                return Err(OutboxErrorKind::WithoutRowid { table: table.name() });
+            }
+        }
         let shape = match (has_scheme, tables.contains(&Table::Quarantined)) {
             _ if !of_ves => Shape::Older,
             (_, true) => Shape::V3,
@@ -319,6 +346,8 @@ impl Outbox {
             pulled: 0,
             quarantined: 0,
             damage,
+            made_by: None,
+            first_event: None,
             flaws: Vec::new(),
             not_checked,
         };
@@ -337,6 +366,9 @@ impl Outbox {
                 read_sync_state(&connection, sql::named!("sync_state"), &mut meta)?;
             } else if !of_ves && has("sync_state") {
                 read_sync_state(&connection, sql::named!("older_sync_state"), &mut meta)?;
+            }
+            if meta.agent_id.is_none() && counted {
+                find_owner(&connection, of_ves, &tables, &mut meta)?;
             }
             Ok(())
         };
@@ -526,6 +558,35 @@ fn missing_columns(connection: &Connection, table: Table) -> rusqlite::Result<(V
     let there = |name: &str| columns.iter().any(|c| c.eq_ignore_ascii_case(name));
     let missing = table.required_columns().into_iter().filter(|c| !there(c));
     Ok((missing.collect(), there("agent_signature_scheme")))
+}
+
+/// Whether a table has no row numbers. It is looked at before rows are: they are read by those.
+fn lacks_rowid(connection: &Connection, table: Table) -> rusqlite::Result<bool> {
+    connection.query_row(sql::named!("without_rowid"), [table.name()], |row| row.get(0))
+}
+
+/// Looks whose events an outbox holds that does not say whose it is.
+fn find_owner(
+    connection: &Connection,
+    of_ves: bool,
+    tables: &[Table],
+    meta: &mut OutboxMeta,
+) -> rusqlite::Result<()> {
+    let sql = match of_ves {
+        true => sql::named!("owner_outbox"),
+        false if tables.contains(&Table::OlderOutbox) => sql::named!("owner_older_outbox"),
+        false => return Ok(()),
+    };
+    connection.query_row(sql, [], |row| {
+        // What is no text names nobody.
+        let text = |index| row.get::<_, Option<String>>(index).ok().flatten();
+        let (first, last) = (text(0), text(1));
+        if first == last {
+            meta.made_by = first.and_then(|agent| agent.parse().ok());
+        }
+        meta.first_event = text(2).map(|event| event.chars().take(64).collect());
+        Ok(())
+    })
 }
 
 fn count_rows(connection: &Connection, tables: &[Table], meta: &mut OutboxMeta) -> rusqlite::Result<()> {

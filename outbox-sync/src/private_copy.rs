@@ -9,8 +9,10 @@
 //!   into the file meanwhile is also in the WAL, which comes later and wins, unless the WAL was started
 //!   anew meanwhile; then its header (the salts) changed, and the copy is made again. A writer that only
 //!   appends does not disturb.
-//! - **Rollback mode**: SQLite's own backup, from a read-only connection that holds the lock of a
-//!   reader. It touches no file. A writer that excludes readers is waited for, then reported.
+//! - **Rollback mode**: the bytes are copied without any lock, so that the agent does not wait even if this program is
+//!   halted meanwhile. Whether somebody committed is asked before and after, by a read-only connection that takes the lock of a
+//!   reader for that moment alone. If a writer never rests for long enough, SQLite's own backup, which keeps that lock.
+//!   Neither touches a file. A writer that excludes readers is waited for, then reported.
 //! - **Rollback mode with a journal of a crashed writer, or WAL mode without a `-wal`**: nobody writes, so the bytes
 //!   are copied and then compared with the file once more. If they are equal, then at the moment between
 //!   the two passes the files were exactly the copy.
@@ -32,12 +34,15 @@ use crate::error::OutboxErrorKind;
 const ATTEMPTS: u32 = 5;
 /// How long to wait for a writer that excludes readers.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How often a copy is tried without a lock.
+const UNLOCKED_ATTEMPTS: u32 = 3;
+const DATA_VERSION: &str = include_str!("../../sql/outbox-sync/data_version.sql");
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The first 100 bytes of every SQLite file.
 pub(crate) const HEADER: usize = 100;
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+pub(crate) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// A WAL starts with 32 bytes: magic, version, page size, checkpoint number, two salts, checksum.
 const WAL_HEADER: usize = 32;
 /// The last bytes of a journal that names a super-journal.
@@ -95,8 +100,19 @@ fn attempt_copy(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
     if wal_mode {
         return Ok(copy_twice(source, copy)? && read_start::<WAL_HEADER>(&wal)?.is_none());
     }
+    for _ in 0..UNLOCKED_ATTEMPTS {
+        match copy_between_commits(source, copy) {
+            Err(OutboxErrorKind::Sqlite(error)) if needs_rollback(&error) => {
+                return copy_with_journal(source, copy);
+            }
+            Err(error) => return Err(error),
+            Ok(true) => return Ok(true),
+            Ok(false) => remove(copy)?,
+        }
+    }
     match back_up(source, copy) {
         Err(error) if needs_rollback(&error) => copy_with_journal(source, copy),
+        Err(error) if is_of_room(&error) => Err(OutboxErrorKind::Copy(io::Error::other(error))),
         Err(error) => Err(error.into()),
         Ok(StepResult::Done) => Ok(true),
         Ok(_) => Err(OutboxErrorKind::Locked),
@@ -145,6 +161,26 @@ pub(crate) fn check_length(source: &Path, header: &[u8; HEADER]) -> Result<(), O
     Ok(())
 }
 
+/// Copies the bytes without a lock; `false` if somebody wrote meanwhile. A commit changes what SQLite calls the version of
+/// the data, and a writer that is still at it keeps readers from asking. One that took everything back again leaves the
+/// time of the last change.
+fn copy_between_commits(source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+    let connection = Connection::open_with_flags(
+        source,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(LOCK_WAIT)?;
+    let version = || connection.query_row(DATA_VERSION, [], |row| row.get::<_, i64>(0));
+    let changed = || {
+        let meta = source.metadata()?;
+        Ok((meta.len(), meta.modified()?))
+    };
+    let before = (version()?, changed().map_err(OutboxErrorKind::Io)?);
+    copy_bytes(source, copy)?;
+    let after = (version()?, changed().map_err(OutboxErrorKind::Io)?);
+    Ok(before == after)
+}
+
 /// SQLite's backup, as one reading transaction. No file is opened for writing or created: in rollback
 /// mode a reader needs none.
 fn back_up(source: &Path, copy: &Path) -> rusqlite::Result<StepResult> {
@@ -162,6 +198,19 @@ fn needs_rollback(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|e| {
         e.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
             || e.extended_code == rusqlite::ffi::SQLITE_READONLY_RECOVERY
+    })
+}
+
+/// The copy cannot be written; the file itself is only read.
+fn is_of_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|e| {
+        e.code == rusqlite::ErrorCode::DiskFull
+            || [
+                rusqlite::ffi::SQLITE_IOERR_WRITE,
+                rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
+                rusqlite::ffi::SQLITE_IOERR_FSYNC,
+            ]
+            .contains(&e.extended_code)
     })
 }
 

@@ -17,7 +17,7 @@ const OWNER: &str = "outbox-sync.owner";
 
 /// A folder that only its owner may enter.
 #[derive(Debug)]
-pub(crate) struct PrivateDir {
+pub struct PrivateDir {
     // Removed before the lock is free.
     dir: TempDir,
     _lock: Option<File>,
@@ -25,7 +25,10 @@ pub(crate) struct PrivateDir {
 
 impl PrivateDir {
     /// Makes a folder in the system's temporary folder.
-    pub(crate) fn new() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// There is no room, or no right to.
+    pub fn new() -> io::Result<Self> {
         static FIRST: Once = Once::new();
 
         let dir = Self::new_in(&std::env::temp_dir())?;
@@ -43,7 +46,7 @@ impl PrivateDir {
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 }

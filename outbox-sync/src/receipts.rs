@@ -5,8 +5,7 @@
 //! {"sequencerId":"…","eventId":"…","sequenceNumber":7,"sequencedAt":"2026-11-20T05:34:20.758654466+00:00","receiptHash":"…","signatureAlg":"ed25519","sequencerSignature":"…","sequencerKeyVersion":0,"receiptSignatureScheme":1}
 //! ```
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -105,7 +104,7 @@ pub fn for_each_receipt(
 /// The file cannot be read.
 pub fn read_receipts(path: &Path) -> io::Result<SavedReceipts> {
     let mut saved = SavedReceipts::default();
-    for_each_receipt(BufReader::new(File::open(path)?), &mut |outcome| {
+    for_each_receipt(cli_common::files::open_text(path)?, &mut |outcome| {
         match outcome {
             Ok(receipt) => saved.receipts.push(receipt),
             Err(error) => saved.errors.push(error),

@@ -1,7 +1,5 @@
 //! Where rows come from: an outbox, or an export of one.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -46,7 +44,8 @@ impl Source {
     /// # Errors
     /// It is neither.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        if looks_like_export(path) {
+        // An outbox is no pipe; what comes from one can be an export.
+        if is_pipe(path) || looks_like_export(path) {
             return Ok(Self::Export(Box::new(Export::open(path)?)));
         }
         Ok(Self::Outbox(Box::new(Outbox::salvage(path)?)))
@@ -152,10 +151,13 @@ impl Source {
 /// A group holds no more than about this.
 const MAX_GROUP_BYTES: usize = 16 << 20;
 
-/// Whether a file begins like JSON.
+/// Whether a file begins like JSON. A pipe is not opened.
 pub fn looks_like_export(path: &Path) -> bool {
-    let mut start = [0; 64];
-    let read = File::open(path).and_then(|mut file| file.read(&mut start));
-    let read = read.unwrap_or(0);
-    start[..read].trim_ascii_start().starts_with(b"{")
+    cli_common::files::begins_with(path, b"{")
+}
+
+/// Whether it is neither a file nor a folder.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }

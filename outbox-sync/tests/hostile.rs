@@ -257,3 +257,29 @@ fn a_post_quantum_signature_is_in_the_bundle() {
     assert_eq!(event.agent_signature_bundle.as_deref(), Some(&b"{}"[..]));
     assert_eq!(event.agent_signature_scheme.0, 2);
 }
+
+#[test]
+fn tables_without_row_numbers_are_refused_in_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.db");
+    let connection = common::create(&path, common::OUTBOX_V3, 3);
+    let columns: String = connection
+        .query_row(
+            "SELECT group_concat(name, ', ') FROM pragma_table_info('_ves_outbox')",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let sql = format!(
+        "CREATE TABLE t ({columns}, PRIMARY KEY (event_id)) WITHOUT ROWID; INSERT INTO t SELECT {columns} FROM _ves_outbox; \
+         DROP TABLE _ves_outbox; ALTER TABLE t RENAME TO _ves_outbox;"
+    );
+    connection.execute_batch(&sql).unwrap();
+    drop(connection);
+    let kind = open_error(&path);
+    assert!(
+        matches!(kind, OutboxErrorKind::WithoutRowid { table: "_ves_outbox" }),
+        "{kind}"
+    );
+    assert!(kind.to_string().contains("CREATE TABLE"));
+}

@@ -9,164 +9,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::agents::{agent, command, command_to, event, events, log, outbox, push, registry, sign, uuid};
 use common::sequencer::{API_KEY, Fault, Sequencer};
-use ed25519_dalek::Signer;
 use outbox_sync::Outbox;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde_json::Value;
 use test_support::{TestAuthority, TlsFront};
-use ves::{
-    AgentId, Event, EventId, Hash32, KeyRegistry, Payload, SignatureBytes, SignatureScheme, SigningKey,
-    StreamKey,
-};
-
-fn uuid(n: u128) -> uuid::Uuid {
-    uuid::Uuid::from_u128(n)
-}
-
-fn agent(n: u8) -> (AgentId, ed25519_dalek::SigningKey, SigningKey) {
-    let key = ed25519_dalek::SigningKey::from_bytes(&[n; 32]);
-    let id = AgentId(uuid(1000 + u128::from(n)));
-    let registered = SigningKey {
-        tenant_id: uuid(1).into(),
-        agent_id: id,
-        key_id: 1,
-        public_key: Hash32(key.verifying_key().to_bytes()),
-        status: "active".into(),
-        valid_from: None,
-        valid_to: None,
-        revoked_at: None,
-        key_algorithm: 1,
-    };
-    (id, key, registered)
-}
-
-fn registry() -> KeyRegistry {
-    KeyRegistry::new([agent(1).2, agent(2).2])
-}
-
-/// A signed event of an agent.
-fn event(by: u8, n: u128, payload: &str) -> Event {
-    let (id, key, _) = agent(by);
-    let mut event = Event {
-        event_id: EventId(uuid((u128::from(by) << 64) + n)),
-        stream: StreamKey::new(uuid(1).into(), uuid(2).into()),
-        ves_version: 1,
-        source_agent_id: id,
-        agent_key_id: 1,
-        entity_type: "order".into(),
-        entity_id: format!("O-{}", n % 7),
-        event_type: "order.created".into(),
-        created_at: "2026-01-01T00:00:00.123Z".into(),
-        payload: Payload::Plain(payload.into()),
-        payload_plain_hash: ves::payload::plain_hash(payload).unwrap(),
-        payload_cipher_hash: Hash32::ZERO,
-        agent_signature: SignatureBytes::ZERO,
-        agent_signature_scheme: SignatureScheme::ED25519,
-        agent_signature_bundle: None,
-        command_id: None,
-        base_version: None,
-    };
-    sign(&mut event, &key);
-    event
-}
-
-fn sign(event: &mut Event, key: &ed25519_dalek::SigningKey) {
-    event.agent_signature = SignatureBytes(key.sign(&event.signing_hash().0).to_bytes());
-}
-
-/// An outbox with these events, all pending.
-fn outbox(path: &Path, events: &[Event]) {
-    let mut connection = common::create(path, common::OUTBOX_V3, 0);
-    let transaction = connection.transaction().unwrap();
-    for e in events {
-        transaction
-            .execute(
-                "INSERT INTO _ves_outbox (event_id, tenant_id, store_id, entity_type, entity_id, event_type, payload, \
-                 payload_plain_hash, payload_cipher_hash, agent_key_id, agent_signature, source_agent, created_at, \
-                 sync_status, command_id, base_version) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'pending', ?14, ?15)",
-                params![
-                    e.event_id.to_string(),
-                    e.stream.tenant_id.to_string(),
-                    e.stream.store_id.to_string(),
-                    e.entity_type,
-                    e.entity_id,
-                    e.event_type,
-                    e.payload.json(),
-                    format!("0x{}", e.payload_plain_hash),
-                    format!("0x{}", e.payload_cipher_hash),
-                    e.agent_key_id,
-                    format!("0x{}", e.agent_signature),
-                    e.source_agent_id.to_string(),
-                    e.created_at,
-                    e.command_id.map(|c| c.to_string()),
-                    e.base_version,
-                ],
-            )
-            .unwrap();
-    }
-    transaction.commit().unwrap();
-}
-
-fn command(folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> Command {
-    command_to(&sequencer.url, folder, sequencer, arguments)
-}
-
-/// As [`command`], to the sequencer at another URL.
-fn command_to(url: &str, folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outbox-sync"));
-    command
-        .current_dir(folder)
-        .env_remove("DATABASE_URL")
-        .env("SEQUENCER_API_KEY", API_KEY)
-        // A run that is killed leaves its private copy.
-        .env("TMPDIR", folder)
-        .args([
-            "push",
-            "--format",
-            "json",
-            "--url",
-            url,
-            "--receipts",
-            "receipts.ndjson",
-        ])
-        .args(["--sequencer-public-key", &sequencer.public_key()])
-        .args(arguments);
-    command
-}
-
-fn push(folder: &Path, sequencer: &Sequencer, arguments: &[&str]) -> (i32, Value, String) {
-    let output = command(folder, sequencer, arguments).output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    let out = String::from_utf8(output.stdout).unwrap();
-    let value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out} {err}"));
-    (output.status.code().unwrap(), value, err)
-}
-
-fn events(by: u8, count: u128) -> Vec<Event> {
-    (0..count)
-        .map(|n| event(by, n, &format!("{{\"n\":{n}}}")))
-        .collect()
-}
-
-/// The event ids of the sequencer's log, in its order; each at most once.
-fn log(sequencer: &Sequencer) -> Vec<EventId> {
-    let ids: Vec<EventId> = sequencer
-        .state
-        .lock()
-        .unwrap()
-        .log
-        .iter()
-        .map(|e| e.event_id)
-        .collect();
-    assert_eq!(
-        ids.iter().collect::<BTreeSet<_>>().len(),
-        ids.len(),
-        "each event once"
-    );
-    ids
-}
+use ves::{Event, EventId, Hash32, SignatureBytes};
 
 #[test]
 fn everything_arrives_once_in_the_agents_order_with_receipts() {
@@ -197,7 +46,8 @@ fn everything_arrives_once_in_the_agents_order_with_receipts() {
     );
 
     let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
-    assert_eq!((code, err.as_str()), (0, ""), "{report}");
+    // On a busy machine it may say that it waits.
+    assert!(code == 0 && !err.contains("error"), "{report} {err}");
     assert_eq!(
         (&report["accepted"], &report["replayed"]),
         (&Value::from(2500), &Value::from(0))
@@ -263,7 +113,7 @@ fn outages_and_lost_answers_are_waited_out() {
     ]);
     let started = std::time::Instant::now();
     let (code, report, err) = push(dir.path(), &sequencer, &["a.db"]);
-    assert_eq!((code, err.as_str()), (0, ""), "{report}");
+    assert!(code == 0 && !err.contains("error"), "{report} {err}");
     // The answer that was lost was that of the acceptance.
     assert_eq!(
         (&report["replayed"], &report["retries"]),
@@ -284,11 +134,20 @@ fn outages_and_lost_answers_are_waited_out() {
         .faults
         .extend([Fault::Before, Fault::Before]);
     let (code, report, err) = push(dir.path(), &sequencer, &["b.db", "--attempts", "2"]);
-    assert!(code == 8 && err.contains("given up after attempt 2"), "{err}");
+    assert!(
+        code == 12 && err.contains("given up after attempt 2"),
+        "{code} {err}"
+    );
     assert!(report["stopped"].is_string());
-    sequencer.state.lock().unwrap().faults.push_back(Fault::Garbage);
-    let (code, _, err) = push(dir.path(), &sequencer, &["b.db"]);
-    assert!(code == 8 && err.contains("not one of an ingest"), "{err}");
+    sequencer
+        .state
+        .lock()
+        .unwrap()
+        .faults
+        .extend([Fault::Garbage, Fault::Garbage]);
+    let (code, report, err) = push(dir.path(), &sequencer, &["b.db", "--attempts", "2"]);
+    assert!(code == 12 && err.contains("not one of an ingest"), "{code} {err}");
+    assert_eq!(report["unanswered_count"], 5, "{report}");
     let (code, report, _) = push(
         dir.path(),
         &sequencer,
@@ -431,26 +290,29 @@ fn rejections_are_reported_by_reason_with_advice() {
 
 #[test]
 fn answers_that_do_not_hold_are_not_believed() {
-    let dir = tempfile::tempdir().unwrap();
-    let sequencer = Sequencer::start(registry());
-    outbox(&dir.path().join("a.db"), &events(1, 10));
     for (fault, field, count) in [
-        (Fault::Silent, "unanswered_count", 5),
-        (Fault::Forged, "bad_receipts_count", 5),
+        // Each answer that names some is progress; the last event is never named.
+        (Fault::Silent, "unanswered_count", 1),
+        (Fault::Forged, "bad_receipts_count", 10),
         (Fault::Swapped, "bad_receipts_count", 2),
     ] {
-        sequencer.state.lock().unwrap().faults.push_back(fault.clone());
-        let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+        let dir = tempfile::tempdir().unwrap();
+        let sequencer = Sequencer::start(registry());
+        outbox(&dir.path().join("a.db"), &events(1, 10));
+        sequencer.state.lock().unwrap().faults = vec![fault.clone(); 8].into();
+        let (code, report, err) = push(dir.path(), &sequencer, &["a.db", "--attempts", "1"]);
         assert_eq!(
             (code, &report[field]),
-            (4, &Value::from(count)),
+            (12, &Value::from(count)),
             "{fault:?} {report}"
         );
+        assert!(err.contains("an answer is refused"), "{err}");
+        // What was not believed is asked for again.
+        sequencer.state.lock().unwrap().faults.clear();
+        let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
+        assert_eq!((code, &report["accepted"]), (0, &Value::from(0)), "{report}");
+        assert_eq!(log(&sequencer).len(), 10);
     }
-    // What was not believed is asked for again.
-    let (code, report, _) = push(dir.path(), &sequencer, &["a.db"]);
-    assert_eq!((code, &report["accepted"]), (0, &Value::from(0)), "{report}");
-    assert_eq!(log(&sequencer).len(), 10);
 }
 
 #[test]

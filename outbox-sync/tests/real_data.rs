@@ -9,7 +9,8 @@ use std::path::Path;
 
 use outbox_sync::check::Verdict;
 use outbox_sync::{
-    Content, Origin, Outbox, OutboxErrorKind, OutboxStatus, RenderingSearch, Shape, check, expand_inputs,
+    Content, Origin, Outbox, OutboxErrorKind, OutboxStatus, Purpose, RenderingSearch, Shape, check,
+    expand_inputs,
 };
 use serde_json::Value;
 use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, SigningKey, TenantId, Timestamp};
@@ -97,7 +98,7 @@ fn every_row_is_what_the_truth_says() {
     let at: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
 
     let folder = dir.path().to_str().unwrap();
-    let paths = expand_inputs(&[folder]).unwrap();
+    let paths = expand_inputs(&[folder], Purpose::Read).unwrap().files;
     assert_eq!(paths.len(), 7);
     let mut shapes = BTreeMap::new();
     let mut encrypted = 0;

@@ -47,7 +47,9 @@ fn pulled_rows(path: &Path) -> BTreeMap<u64, String> {
 }
 
 fn outboxes(scenario: &Scenario) -> Vec<std::path::PathBuf> {
-    outbox_sync::expand_inputs(&[scenario.path().join("outboxes").to_str().unwrap()]).unwrap()
+    let folder = scenario.path().join("outboxes");
+    let found = outbox_sync::expand_inputs(&[folder.to_str().unwrap()], outbox_sync::Purpose::Change);
+    found.unwrap().files
 }
 
 #[test]

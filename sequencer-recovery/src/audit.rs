@@ -1,7 +1,7 @@
 //! The audit: is the log whole, and if not, what exactly is missing or wrong. Reads only.
 
 use cli_common::{Cancel, Progress};
-use event_log::{JournalEntry, JournalTable, View};
+use event_log::{JournalEntry, JournalTable, Place, View};
 use serde::Serialize;
 use ves::{StreamKey, Timestamp};
 
@@ -13,11 +13,14 @@ use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::placement::Budget;
-use crate::plan_file::PlannedReissue;
+use crate::plan_file::{Incomplete, PlannedReissue};
+use crate::preflight;
 use crate::proofs;
 use crate::reissue;
 use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
+use crate::unheard::{Seen, Unheard};
+use outbox_sync::NotUsed;
 
 /// The report's name and version; documented in docs/audit.md.
 pub const SCHEMA: &str = "recovery-audit/1";
@@ -32,6 +35,8 @@ pub struct AuditReport {
     pub schema: &'static str,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// True if there is no problem among the findings. What was not checked is no problem found.
     pub no_problem_found: bool,
     /// Sums over all streams.
@@ -45,6 +50,12 @@ pub struct AuditReport {
     pub findings: Vec<Finding>,
     /// The witnesses heard.
     pub heard: Vec<Heard>,
+    /// Agents with events or keys in the log that no outbox speaks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_heard: Vec<Unheard>,
+    /// What lay among the outboxes and is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_used: Vec<NotUsed>,
     /// What the log's journal of repairs says: its newest entries, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub journal: Vec<JournalEntry>,
@@ -53,6 +64,13 @@ pub struct AuditReport {
     /// Whether the VES log was looked at.
     #[serde(skip)]
     pub ves: bool,
+}
+
+impl AuditReport {
+    /// The witnesses that could not be read, or not to their end.
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        crate::collect::incomplete(&self.heard)
+    }
 }
 
 /// Sums over all streams.
@@ -176,12 +194,15 @@ pub async fn audit(
     let mut report = AuditReport {
         schema: SCHEMA,
         db,
+        place: view.place().clone(),
         no_problem_found: true,
         totals: Totals::default(),
         streams: Vec::new(),
         families: Vec::new(),
         findings: Vec::new(),
         heard: Vec::new(),
+        not_heard: Vec::new(),
+        not_used: Vec::new(),
         journal: Vec::new(),
         not_checked: Vec::new(),
         ves: input.families.ves(),
@@ -196,6 +217,7 @@ pub async fn audit(
         report.families.push(audited);
     }
     report.not_checked.extend(input.families.not_asked_for());
+    report.not_checked.extend(view.place().reservation());
     for finding in &report.findings {
         match finding.severity {
             Severity::Problem => report.totals.problems += 1,
@@ -219,11 +241,16 @@ async fn audit_ves(
     report.totals.events = events;
     report.not_checked = survey.not_checked();
     report.findings.extend(survey.findings.iter().cloned());
+    report.findings.extend(survey.nothing(view, &input.filter));
+    report.findings.extend(preflight::look(view).await?);
+    report.not_checked.extend(preflight::reservations(view));
     report.findings.extend(survey.collected.findings.iter().cloned());
     progress.start("verifying events", Some(events));
+    let mut seen = Seen::new();
     let mut skipped = Skipped::default();
     for state in &survey.streams {
         let examined = survey.examine(view, state, input, progress, cancel).await?;
+        seen.insert(state.stream, examined.scan.tally.agents.clone());
         let head_sequenced_at = match state.last {
             Some(last) => {
                 view.last_sequenced_before(&state.stream, last.saturating_add(1))
@@ -260,6 +287,14 @@ async fn audit_ves(
     }
     report.not_checked.extend(skipped.lines());
     progress.finish();
+    report.not_heard = survey.unheard(&seen, &input.filter);
+    report.not_used = input
+        .witnesses
+        .not_used
+        .iter()
+        .filter(|file| !file.may_be_outbox)
+        .cloned()
+        .collect();
     report.heard = survey.collected.heard;
     proofs::orphans(view, &input.filter, &mut report.findings, &mut report.not_checked).await?;
     read_journal(view, input, report).await

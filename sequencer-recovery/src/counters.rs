@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Log, LogError, View};
+use event_log::{Log, LogError, Place, View};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -12,6 +12,8 @@ use crate::error::RecoveryError;
 use crate::examine::witnesses;
 use crate::family::{self, Family};
 use crate::floor::{self, FloorChoice, FloorOption, Witness};
+use crate::plan_file::Incomplete;
+use crate::preflight;
 use crate::survey::{Survey, SurveyInput};
 
 /// What a counter is and should be.
@@ -33,6 +35,9 @@ pub struct CounterReport {
     pub witness: Option<Witness>,
     /// The other choices, and what each costs.
     pub options: Vec<FloorOption>,
+    /// Why the counter is not raised: the database under the stream is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_raised: Option<String>,
     /// `holds` (it is the floor or above), `behind`, `raised`.
     pub state: CounterState,
 }
@@ -56,10 +61,15 @@ pub struct CountersReport {
     pub schema: &'static str,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The floor that was chosen.
     pub choice: String,
     /// The streams, by tenant and store.
     pub streams: Vec<CounterReport>,
+    /// Witnesses that could not be read, or not to their end: they may know of higher numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -85,6 +95,7 @@ pub async fn counters(
 ) -> Result<CountersReport, RecoveryError> {
     let mut streams = Vec::new();
     let mut not_checked = Vec::new();
+    let mut incomplete = Vec::new();
     if input.families.ves() {
         let survey = Survey::take(view, input, progress, cancel).await?;
         let receipts = view.highest_receipts(&input.filter).await?;
@@ -100,9 +111,16 @@ pub async fn counters(
                 &survey.anchored(&stream),
                 survey.evidence(&stream),
             );
-            streams.push(compare(stream, None, state.counter, &all, choice)?);
+            let mut compared = compare(stream, None, state.counter, &all, choice)?;
+            compared.not_raised = survey.damage.refusal(&stream);
+            streams.push(compared);
         }
         not_checked.extend(survey.not_checked());
+        incomplete = survey.incomplete();
+        not_checked.extend(preflight::reservations(view));
+        if let Some(nothing) = survey.nothing(view, &input.filter) {
+            not_checked.push(nothing.message);
+        }
     }
     for &family in input.families.others() {
         cancel.check()?;
@@ -120,11 +138,14 @@ pub async fn counters(
         }
     }
     not_checked.extend(input.families.not_asked_for());
+    not_checked.extend(view.place().reservation());
     Ok(CountersReport {
         schema: "recovery-counters/1",
         db,
+        place: view.place().clone(),
         choice: choice.unwrap_or_default().to_string(),
         streams,
+        incomplete,
         not_checked,
     })
 }
@@ -146,6 +167,7 @@ fn compare(
         counter,
         floor: wanted,
         witness: floor.as_ref().map(|f| f.witness.clone()),
+        not_raised: None,
         options: floor.map(|f| f.options).unwrap_or_default(),
         state: if behind {
             CounterState::Behind
@@ -156,8 +178,8 @@ fn compare(
 }
 
 /// Raises every counter of the report that is behind, each in a transaction of its own under the sequencer's
-/// locks. A counter that has moved above its floor meanwhile is left alone. One that cannot be raised stays behind and
-/// does not stop the others. Says what went wrong.
+/// locks, but for those of streams whose database is damaged. A counter that has moved above its floor meanwhile is left
+/// alone. One that cannot be raised stays behind and does not stop the others. Says what went wrong.
 pub async fn raise(
     log: &Log,
     report: &mut CountersReport,
@@ -168,7 +190,7 @@ pub async fn raise(
     for stream in report
         .streams
         .iter_mut()
-        .filter(|s| s.state == CounterState::Behind)
+        .filter(|s| s.state == CounterState::Behind && s.not_raised.is_none())
     {
         if let Err(cancelled) = cancel.check() {
             errors.push(cancelled.into());

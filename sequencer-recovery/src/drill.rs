@@ -225,9 +225,12 @@ pub async fn drill(
 
     let input = SurveyInput {
         witnesses: Inputs {
+            not_used: Vec::new(),
+            not_checked: Vec::new(),
             outboxes: outbox_files,
             logs: Vec::new(),
             exports: Vec::new(),
+            dumps: Vec::new(),
             receipts: Vec::new(),
             sequencer_key: Some(world.sequencer_public_key()),
             peer_keys: false,
@@ -279,6 +282,7 @@ pub async fn drill(
         undo: None,
         dry_run: false,
         journal: true,
+        with_triggers: false,
     };
     let plan_file = PlanFile::open(&plan_path)?;
     let applied = apply(

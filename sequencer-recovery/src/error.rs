@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cli_common::{Cancelled, CliError, ErrorKind};
+use cli_common::{Cancelled, CliError, ErrorKind, file_hint};
 use event_log::LogError;
 use ves::StreamKey;
 
@@ -14,7 +14,7 @@ use crate::plan_file::PlanError;
 pub enum RecoveryError {
     /// The log cannot be read or written.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
     /// The log cannot be read or written, while work was done on one stream.
     #[error("stream {stream}: {source}")]
     OfStream {
@@ -56,6 +56,14 @@ pub enum RecoveryError {
         path: PathBuf,
         /// What went wrong.
         source: std::io::Error,
+    },
+    /// The database holds in store what a repair cannot get past. Nothing was begun.
+    #[error("a repair cannot be written here: {}", what.join("; "))]
+    Hindered {
+        /// What stands in the way.
+        what: Vec<String>,
+        /// What to do about each.
+        remedies: Vec<String>,
     },
     /// The anchors file cannot be used.
     #[error("{}: {what}", path.display())]
@@ -107,6 +115,14 @@ pub enum RecoveryError {
         /// What does not verify.
         what: String,
     },
+    /// The database under the stream is damaged: what a repair writes would rest on wrong answers.
+    #[error("stream {stream} is not written to: {what}")]
+    Damaged {
+        /// The stream.
+        stream: StreamKey,
+        /// What is damaged, and what puts it right.
+        what: String,
+    },
     /// The outcome is not what the plan promised; the stream's transaction was rolled back.
     #[error(
         "stream {stream}: the outcome was checked before the commit and is wrong: {what}. Nothing was changed"
@@ -136,12 +152,28 @@ impl RecoveryError {
     }
 }
 
+impl From<LogError> for RecoveryError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Cancelled { .. } => RecoveryError::Cancelled(Cancelled),
+            error => RecoveryError::Log(error),
+        }
+    }
+}
+
 impl From<RecoveryError> for CliError {
     fn from(error: RecoveryError) -> Self {
         let message = error.to_string();
         match error {
-            RecoveryError::Log(error) => log_error(&error),
-            RecoveryError::OfStream { source, .. } => log_error_as(&source, message),
+            RecoveryError::Log(error) => error.into(),
+            RecoveryError::OfStream { source, .. } => {
+                let error = CliError::from(source);
+                let named = CliError::new(error.kind(), message);
+                match error.hint() {
+                    Some(hint) => named.with_hint(hint),
+                    None => named,
+                }
+            }
             RecoveryError::Plan(error) => plan_error(&error),
             RecoveryError::Bundle(error) => bundle_error(&error),
             RecoveryError::NotAsLeft { .. } => CliError::drift(message).with_hint(
@@ -154,7 +186,9 @@ impl From<RecoveryError> for CliError {
             RecoveryError::NoEpoch { .. } => {
                 CliError::input(message).with_hint("give the plan that was applied: --plan FILE")
             }
-            RecoveryError::Io { .. } => CliError::io(message),
+            RecoveryError::Io { path, source } => CliError::io(message).with_hint(file_hint(&path, &source)),
+            RecoveryError::Hindered { remedies, .. } => CliError::input(message)
+                .with_hint(format!("nothing was changed; {}", remedies.join("; "))),
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
             RecoveryError::Keys { .. } => CliError::input(message)
@@ -174,41 +208,15 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Refused { .. } => CliError::input(message).with_hint(
                 "nothing was changed in this stream; make a new plan with `sequencer-recovery plan`",
             ),
+            RecoveryError::Damaged { .. } => CliError::drift(message).with_hint(
+                "nothing was changed in this stream; put that right first, then make a new plan with `sequencer-recovery plan`",
+            ),
             RecoveryError::Outcome { .. } => {
                 CliError::drift(message).with_hint("run `sequencer-recovery audit`, then make a new plan")
             }
             RecoveryError::Cancelled(cancelled) => cancelled.into(),
         }
     }
-}
-
-/// What a log's error means for the user of a command.
-pub fn log_error(error: &LogError) -> CliError {
-    log_error_as(error, error.to_string())
-}
-
-fn log_error_as(error: &LogError, message: String) -> CliError {
-    let kind = match error {
-        LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_) => ErrorKind::Input,
-        LogError::Refused { .. } | LogError::RefusedRow { .. } => ErrorKind::Drift,
-        _ => ErrorKind::Io,
-    };
-    let hint = match error {
-        LogError::Connect { .. } => "is the server up, and is the URL right (user, host, port, database)?",
-        LogError::Io { .. } => "is the path right, and may you read it?",
-        LogError::NotASnapshot { .. } => {
-            "give a file that `sequencer-recovery snapshot` of this release wrote; is there a sound copy?"
-        }
-        LogError::Schema { .. } => "is this the sequencer's own database, migrated to v0.2.7?",
-        LogError::Journal { .. } => {
-            "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
-        }
-        LogError::Locked { .. } | LogError::Conflict { .. } => {
-            "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
-        }
-        _ => "run `sequencer-recovery audit` to see where the log stands",
-    };
-    CliError::new(kind, message).with_hint(hint)
 }
 
 fn plan_error(error: &PlanError) -> CliError {

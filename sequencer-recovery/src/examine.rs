@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Commitment, StreamState, View};
+use event_log::{Commitment, LogError, Rows, StreamState, View};
 use serde::Serialize;
 use ves::{BatchId, Hash32, KeyRegistry, StreamKey, stream};
 
@@ -378,16 +378,11 @@ impl Examined {
 
     fn judge_events(&mut self) {
         let tally = &self.scan.tally;
-        let kinds: [(Code, &Places, &str); 9] = [
+        let kinds: [(Code, &Places, &str); 8] = [
             (
                 Code::EventTombstone,
                 &tally.tombstones,
                 "position(s) are filled with tombstones",
-            ),
-            (
-                Code::EventUnreadable,
-                &tally.unreadable,
-                "row(s) cannot be read as events",
             ),
             (
                 Code::EventSigningHash,
@@ -425,7 +420,7 @@ impl Examined {
                 "receipt signature(s) do not hold",
             ),
         ];
-        let mut findings = Vec::new();
+        let mut findings = self.unreadable();
         for (code, places, what) in kinds {
             let (Some(first), Some(last)) = (places.positions.first(), places.positions.last()) else {
                 continue;
@@ -462,6 +457,57 @@ impl Examined {
         self.findings.extend(findings);
     }
 
+    /// Each row that cannot be read, with its place. It is there, and nothing of it is lost or to be filled.
+    fn unreadable(&self) -> Vec<Finding> {
+        let tally = &self.scan.tally;
+        let row = |(position, what): &(u64, String)| {
+            let message = format!("the row is there and cannot be read: {what}");
+            let finding = self.finding(Code::EventUnreadable, message);
+            if *position == 0 {
+                finding
+            } else {
+                finding.range(*position, *position)
+            }
+        };
+        let mut findings: Vec<Finding> = tally.unreadable_rows.iter().map(row).collect();
+        let more = tally.unreadable.count - tally.unreadable_rows.len() as u64;
+        if more > 0 {
+            let message = format!("{more} more rows are there and cannot be read");
+            findings.push(self.finding(Code::EventUnreadable, message).count(more));
+        }
+        for (position, what) in &tally.unreadable_payloads {
+            let message = format!("the payload cannot be read: {what}");
+            findings.push(
+                self.finding(Code::EventUnreadable, message)
+                    .range(*position, *position),
+            );
+        }
+        if tally.repeated.count > 0 {
+            let message = format!(
+                "{} row(s) of the stream come with a number that another row has, at {}: only the first of each was looked at",
+                tally.repeated.count,
+                tally.repeated.describe()
+            );
+            findings.push(
+                self.finding(Code::EventDuplicate, message)
+                    .count(tally.repeated.count),
+            );
+        }
+        findings
+    }
+
+    /// How many positions of a range have a row that cannot be read.
+    pub(crate) fn unreadable_in(&self, start: u64, end: u64) -> u64 {
+        let positions = &self.scan.tally.unreadable.positions;
+        let mut inside: Vec<u64> = positions
+            .iter()
+            .copied()
+            .filter(|p| (start..=end).contains(p))
+            .collect();
+        inside.dedup();
+        inside.len() as u64
+    }
+
     /// Judges each batch by the root of the stored events, and remembers those whose root can decide
     /// about missing ones.
     fn judge_batches(&mut self, input: &ExamineInput<'_>) {
@@ -482,15 +528,17 @@ impl Examined {
                         .range(c.sequence_start, c.sequence_end),
                 );
             }
+            let unreadable = self.unreadable_in(c.sequence_start, c.sequence_end);
+            let missing = width.saturating_sub(scanned.present).saturating_sub(unreadable);
             let verdict = match scanned.root {
                 None => {
+                    let cannot = match unreadable {
+                        0 => String::new(),
+                        count => format!(", {count} cannot be read"),
+                    };
                     self.not_checked.push(format!(
-                        "{}: root of commitment {} ({}-{}): {} of its events are missing",
-                        c.stream,
-                        c.batch_id,
-                        c.sequence_start,
-                        c.sequence_end,
-                        width.saturating_sub(scanned.present)
+                        "{}: root of commitment {} ({}-{}): {missing} of its events are missing{cannot}",
+                        c.stream, c.batch_id, c.sequence_start, c.sequence_end,
                     ));
                     BatchVerdict::NotChecked
                 }
@@ -508,14 +556,16 @@ impl Examined {
                 }
             };
             let range = (c.sequence_start, c.sequence_end);
-            add_target(
-                &mut targets,
-                scanned,
-                c.batch_id,
-                range,
-                c.merkle_root,
-                Grade::Committed,
-            );
+            if unreadable == 0 {
+                add_target(
+                    &mut targets,
+                    scanned,
+                    c.batch_id,
+                    range,
+                    c.merkle_root,
+                    Grade::Committed,
+                );
+            }
             batches.insert(
                 (c.sequence_start, c.sequence_end, c.batch_id),
                 Batch {
@@ -524,13 +574,15 @@ impl Examined {
                     sequence_end: c.sequence_end,
                     committed: true,
                     anchored: false,
-                    missing: width.saturating_sub(scanned.present),
+                    missing,
                     verdict,
                 },
             );
         }
         for (a, scanned) in self.anchored.iter().zip(of_anchors) {
             let width = width(a.sequence_start, a.sequence_end);
+            // What cannot be read is there, and no root can tell which event it is.
+            let unreadable = self.unreadable_in(a.sequence_start, a.sequence_end);
             let commitment = self.commitments.iter().find(|c| {
                 c.batch_id == a.batch_id
                     || (c.sequence_start == a.sequence_start && c.sequence_end == a.sequence_end)
@@ -577,7 +629,7 @@ impl Examined {
                 }
             };
             // Anchors that contradict each other prove nothing until somebody has decided between them.
-            if !a.contested {
+            if !a.contested && unreadable == 0 {
                 let range = (a.sequence_start, a.sequence_end);
                 add_target(
                     &mut targets,
@@ -596,7 +648,7 @@ impl Examined {
                     sequence_end: a.sequence_end,
                     committed: commitment.is_some(),
                     anchored: true,
-                    missing: width.saturating_sub(scanned.present),
+                    missing: width.saturating_sub(scanned.present).saturating_sub(unreadable),
                     verdict,
                 });
             batch.anchored = true;
@@ -685,12 +737,23 @@ impl Examined {
     }
 
     /// The tables beside the log that follow from it.
+    /// The rows that can be read; each of the others is a finding.
+    fn readable<T>(&mut self, found: Rows<T>) -> Vec<T> {
+        for row in found.unreadable {
+            let message = format!("{}: {}", row.table, row.what);
+            let finding = self.finding(Code::EventUnreadable, message);
+            self.findings.push(finding);
+        }
+        found.rows
+    }
+
     async fn judge_bookkeeping(&mut self, view: &mut View) -> Result<(), RecoveryError> {
         let stream = self.stream();
         self.bookkeeping
             .receipts
             .clone_from(&self.scan.tally.receipts_to_make);
-        let orphans = view.dedupe_orphans(&stream).await?.all()?;
+        let orphans = view.dedupe_orphans(&stream).await?;
+        let orphans = self.readable(orphans);
         self.bookkeeping.forget = orphans.iter().map(|o| o.command_id).collect();
         if let Some(first) = orphans.first() {
             let message = format!(
@@ -704,7 +767,8 @@ impl Examined {
                 .count(orphans.len() as u64);
             self.findings.push(finding);
         }
-        let missing = view.dedupe_missing(&stream).await?.all()?;
+        let missing = view.dedupe_missing(&stream).await?;
+        let missing = self.readable(missing);
         self.bookkeeping.remember = missing
             .iter()
             .map(|m| (m.command_id, m.sequence_number))
@@ -721,7 +785,8 @@ impl Examined {
                 .count(missing.len() as u64);
             self.findings.push(finding);
         }
-        let drift = view.version_drift(&stream).await?.all()?;
+        let drift = view.version_drift(&stream).await?;
+        let drift = self.readable(drift);
         self.bookkeeping.raise_versions = drift
             .iter()
             .filter(|d| {
@@ -744,7 +809,14 @@ impl Examined {
                 .count(drift.len() as u64);
             self.findings.push(finding);
         }
-        if let Some(checkpoint) = view.projection_checkpoint(&stream).await? {
+        let checkpoint = match view.projection_checkpoint(&stream).await {
+            Err(LogError::Row(row)) => self.readable(Rows {
+                rows: Vec::new(),
+                unreadable: vec![row],
+            }),
+            checkpoint => checkpoint?.into_iter().collect(),
+        };
+        if let Some(checkpoint) = checkpoint.first().copied() {
             let last = self.state.last.unwrap_or(0);
             let first_gap = self.gaps.first().map(|g| g.from);
             if checkpoint > last || first_gap.is_some_and(|gap| gap <= checkpoint) {

@@ -2,12 +2,13 @@
 //! look after a recovery; [`crate::audit`] is the thorough one.
 
 use cli_common::Cancel;
-use event_log::{StreamFilter, StreamPresence, View};
+use event_log::{Place, StreamFilter, StreamPresence, View};
 use serde::Serialize;
 use ves::StreamKey;
 
 use crate::error::RecoveryError;
 use crate::gap::{self, Gap};
+use crate::{preflight, survey};
 
 /// The report's name and version; documented in docs/audit.md.
 pub const SCHEMA: &str = "recovery-gaps/1";
@@ -19,6 +20,8 @@ pub struct GapsReport {
     pub schema: &'static str,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The streams, by tenant and store.
     pub streams: Vec<StreamGaps>,
     /// What was not checked, and why.
@@ -82,9 +85,9 @@ impl GapsReport {
             .fold(0, u64::saturating_add)
     }
 
-    /// Whether something is wrong: a number missing, or a row that no sequencer writes.
+    /// Whether nothing is wrong: no number missing, no row that no sequencer writes, and something there to look at.
     pub fn is_whole(&self) -> bool {
-        self.streams.iter().all(|s| s.missing == 0 && s.odd == 0)
+        !self.streams.is_empty() && self.streams.iter().all(|s| s.missing == 0 && s.odd == 0)
     }
 }
 
@@ -101,12 +104,20 @@ pub async fn gaps(
     let found = view.presence(filter).await?;
     cancel.check()?;
     let mut not_checked: Vec<String> = found.unreadable.iter().map(ToString::to_string).collect();
+    not_checked
+        .push("whether the indexes, which alone were asked, have what the tables have (audit does)".into());
     not_checked.push("the events themselves, their receipts, the commitments' roots (audit does)".into());
     not_checked
         .push("numbers that only agents, the chain or other copies of the log know (audit asks them)".into());
+    not_checked.extend(view.place().reservation());
+    not_checked.extend(preflight::reservations(view));
+    if found.rows.is_empty() {
+        not_checked.push(survey::nothing(view, filter));
+    }
     Ok(GapsReport {
         schema: SCHEMA,
         db,
+        place: view.place().clone(),
         streams: found.rows.iter().map(StreamGaps::of).collect(),
         not_checked,
     })

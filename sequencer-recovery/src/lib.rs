@@ -11,7 +11,7 @@
 //! 4. [`placement`] judges which event belongs to which missing position, and how sure that is ([`grade`]);
 //!    [`plan`] makes it a file ([`plan_file`]).
 //! 5. [`apply`] carries the file out, one transaction for each stream under the sequencer's own locks, and reads
-//!    everything back before it commits. [`fingerprint`] tells it whether the log has moved on.
+//!    everything back before it commits. [`preflight`] looks at what the database holds in store, [`fingerprint`] tells it whether the log has moved on.
 //!
 //! [`reissue`] finds numbers that were given out twice, and plans the way back.
 //!
@@ -29,6 +29,7 @@ pub mod apply;
 pub mod audit;
 pub mod collect;
 pub mod counters;
+pub mod damage;
 pub mod drill;
 pub mod epoch;
 pub mod error;
@@ -52,6 +53,7 @@ mod orders;
 pub mod placement;
 pub mod plan;
 pub mod plan_file;
+pub mod preflight;
 pub mod proofs;
 mod read_back;
 pub mod reissue;
@@ -64,3 +66,4 @@ pub mod tombstone;
 pub mod trust;
 pub mod undo;
 pub mod undo_file;
+pub mod unheard;

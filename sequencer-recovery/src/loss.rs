@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 
 use cli_common::escape_controls;
 use ed25519_dalek::Signer;
+use event_log::Place;
 use serde::{Deserialize, Serialize};
 use ves::digest::Preimage;
 use ves::{AgentId, Hash32, SignatureBytes, StreamKey, Timestamp, jcs};
 
+use crate::damage::NotPlanned;
 use crate::grade::Grade;
-use crate::plan_file::{PlanError, PlanFile, PlanLine, PlannedOpen};
+use crate::plan_file::{Incomplete, PlanError, PlanFile, PlanLine, PlannedOpen};
 
 /// The document's name and version; described in docs/plan.md.
 pub const SCHEMA: &str = "loss-certificate/1";
@@ -28,10 +30,16 @@ pub struct LossCertificate {
     pub tool: String,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at; plans of older releases do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The weakest grade that the plan uses.
     pub accept: String,
     /// Where was searched.
     pub evidence_searched: Vec<String>,
+    /// Of these, what could not be read, or not to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
     /// Positions that nobody who was heard can fill.
     pub lost: u64,
     /// Positions that somebody names an event for, without enough evidence.
@@ -41,6 +49,9 @@ pub struct LossCertificate {
     pub filled: u64,
     /// The streams concerned.
     pub streams: Vec<StreamLoss>,
+    /// Streams of which nothing is certified: the plan left them alone, since the database under them is damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_planned: Vec<NotPlanned>,
 }
 
 /// One stream's open positions.
@@ -116,12 +127,15 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, PlanError> {
         made_at: header.made_at,
         tool: header.tool.clone(),
         db: header.db.clone(),
+        place: header.place.as_deref().cloned(),
         accept: header.accept.clone(),
         evidence_searched: header.witnesses.clone(),
+        incomplete: header.incomplete.clone(),
         lost: 0,
         undecided: 0,
         filled: 0,
         streams: Vec::new(),
+        not_planned: header.not_planned.clone(),
     };
     plan.read(|line| {
         match line {
@@ -252,6 +266,22 @@ pub fn markdown(signed: &SignedLossCertificate) -> String {
     if c.evidence_searched.is_empty() {
         let _ = writeln!(text, "- nowhere but in the log itself");
     }
+    for missing in &c.incomplete {
+        let _ = writeln!(
+            text,
+            "- NOT READ, or not to its end: `{}`: {}",
+            escape_controls(&missing.witness),
+            escape_controls(&missing.reason)
+        );
+    }
+    for left in &c.not_planned {
+        let _ = writeln!(text, "\n## Stream {}\n", left.stream);
+        let _ = writeln!(
+            text,
+            "Nothing is certified of it: {}.",
+            escape_controls(&left.why)
+        );
+    }
     for stream in &c.streams {
         let _ = writeln!(text, "\n## Stream {}\n", stream.stream);
         let counter = stream
@@ -322,8 +352,10 @@ mod tests {
             made_at: Timestamp(0),
             tool: "test".into(),
             db: "log.db".into(),
+            place: None,
             accept: "receipted".into(),
             evidence_searched: vec!["alpha.db".into()],
+            incomplete: vec![],
             lost: 2,
             undecided: 2,
             filled: 0,
@@ -339,6 +371,7 @@ mod tests {
                 ],
                 loss_hash: None,
             }],
+            not_planned: Vec::new(),
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Moves {
 #[derive(Debug, Default)]
 pub struct Moved {
     /// The receipts that the moved events have now, by event.
-    receipts: BTreeMap<EventId, Hash32>,
+    receipts: BTreeMap<EventId, Receipt>,
     /// How many receipts were replaced.
     pub superseded_receipts: u64,
     /// How many of the new ones are signed.
@@ -79,7 +79,7 @@ impl Moves {
                 .ok_or_else(|| refused(format!("event {} is not there", planned.event_id)))?;
             let receipt = check_move(&stream, planned, entry, made).map_err(refused)?;
             moved.signed += u64::from(receipt.sequencer_signature.is_some());
-            moved.receipts.insert(planned.event_id, receipt.receipt_hash);
+            moved.receipts.insert(planned.event_id, receipt.clone());
             if entry.receipt.is_some() {
                 old.push(planned.event_id);
             }
@@ -192,18 +192,17 @@ impl Moves {
         let wrong = |what: String| RecoveryError::Outcome { stream, what };
         let mut to: Vec<u64> = self.moves.iter().map(|m| m.to).collect();
         to.sort_unstable();
-        let mut there: BTreeMap<u64, (EventId, Hash32, Option<Hash32>)> = BTreeMap::new();
+        let mut there: BTreeMap<u64, (EventId, Hash32, Timestamp, Option<Receipt>)> = BTreeMap::new();
         for range in crate::gap::ranges(to) {
             repair
                 .view()
                 .for_each_entry(&stream, range, &mut |chunk| {
                     for entry in chunk.into_iter().flatten() {
-                        let receipt = entry.receipt.as_ref();
-                        let own = receipt.filter(|r| r.sequence_number == entry.sequence_number);
                         let what = (
                             entry.event.event_id,
                             leaf_of(&stream, &entry, entry.sequence_number),
-                            own.map(|r| r.receipt_hash),
+                            entry.sequenced_at,
+                            entry.receipt,
                         );
                         there.insert(entry.sequence_number, what);
                     }
@@ -212,12 +211,14 @@ impl Moves {
                 .await?;
         }
         for planned in &self.moves {
-            let expected = (
-                planned.event_id,
-                planned.leaf,
-                moved.receipts.get(&planned.event_id).copied(),
-            );
-            if there.get(&planned.to) != Some(&expected) {
+            let receipt = moved.receipts.get(&planned.event_id);
+            let as_planned =
+                |(event_id, leaf, sequenced_at, its): &(EventId, Hash32, Timestamp, Option<Receipt>)| {
+                    (event_id, leaf) == (&planned.event_id, &planned.leaf)
+                        && its.as_ref() == receipt
+                        && receipt.is_some_and(|receipt| receipt.sequenced_at == *sequenced_at)
+                };
+            if !there.get(&planned.to).is_some_and(as_planned) {
                 return Err(wrong(format!(
                     "what stands at {} is not event {} with its new receipt",
                     planned.to, planned.event_id

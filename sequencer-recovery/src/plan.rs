@@ -7,27 +7,32 @@ use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
-use event_log::{Commitment, View};
+use event_log::{Commitment, Place, View};
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
 use crate::accept_keys::{self, Accepted, KeySources, PlannedKey, RefusedKey, Vouched};
 use crate::append::{self, AppendInput, AppendOptions, Appending, LeftOut};
+use crate::damage::NotPlanned;
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
 use crate::examine::{Batch, BatchVerdict, Examined};
+use crate::finding::Finding;
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
 use crate::hold_back::{HoldBack, hold_back};
 use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
 use crate::plan_file::{
-    KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping, PlannedCommitment,
-    PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream, PlannedSuperseded, SCHEMA,
+    Incomplete, KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping,
+    PlannedCommitment, PlannedEvent, PlannedMove, PlannedOpen, PlannedReissue, PlannedStream,
+    PlannedSuperseded, SCHEMA,
 };
+use crate::preflight;
 use crate::reissue::{self, OnReissue};
 use crate::skipped::Skipped;
 use crate::survey::{Survey, SurveyInput};
 use crate::tombstone::{self, FillInput, Filling, PlannedTombstone, RecoveryAgents, TombstoneOptions};
+use crate::unheard::{Seen, Unheard};
 
 /// What the operator decides.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +64,8 @@ pub struct PlanSummary {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was looked at.
+    pub place: Place,
     /// The weakest grade used.
     pub accept: String,
     /// The floor that was chosen.
@@ -69,6 +76,21 @@ pub struct PlanSummary {
     pub streams: Vec<StreamSummary>,
     /// A witness could not be read, or not to its end.
     pub witness_unreadable: bool,
+    /// Which, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
+    /// Agents with events or keys in the log that no outbox speaks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_heard: Vec<Unheard>,
+    /// What stands in the way of applying the plan: its database's triggers, columns, rights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hindrances: Vec<Finding>,
+    /// That the log has no stream, or none that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty: Option<String>,
+    /// Streams that the plan leaves alone, since the database under them is damaged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_planned: Vec<NotPlanned>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -267,16 +289,28 @@ pub async fn plan(
         made_at,
         tool: tool.into(),
         db: db.clone(),
+        place: Some(Box::new(view.place().clone())),
         accept: options.accept.to_string(),
         floor: options.floor.unwrap_or_default().to_string(),
         witnesses: survey
             .collected
             .heard
             .iter()
-            .map(|h| h.path.clone())
+            .map(|h| match &h.made {
+                Some(made) => format!("{} ({made})", h.path),
+                None => h.path.clone(),
+            })
             .chain(input.anchors.iter().map(|path| path.display().to_string()))
             .collect(),
+        incomplete: survey.incomplete(),
         append: options.append.map(|append| describe_append(&append)),
+        not_planned: (survey.streams.iter())
+            .filter_map(|state| {
+                let why = survey.damage.refusal(&state.stream)?;
+                let stream = state.stream;
+                Some(NotPlanned { stream, why })
+            })
+            .collect(),
     };
     let io = |source| RecoveryError::Io {
         path: "the plan".into(),
@@ -286,6 +320,7 @@ pub async fn plan(
     let mut totals = PlanTotals::default();
     let mut streams = Vec::new();
     let mut not_checked = survey.not_checked();
+    not_checked.extend(view.place().reservation());
     let mut skipped = Skipped::default();
     let budget = Budget {
         until: options
@@ -297,8 +332,18 @@ pub async fn plan(
         "planning",
         Some(survey.streams.iter().map(|s| s.event_count).sum()),
     );
+    let mut seen = Seen::new();
     for state in survey.streams.clone() {
+        if header.not_planned.iter().any(|left| left.stream == state.stream) {
+            not_checked.push(format!(
+                "{}: it is not planned, so nothing of it was checked",
+                state.stream
+            ));
+            progress.advance(state.event_count);
+            continue;
+        }
         let examined = survey.examine(view, &state, input, progress, cancel).await?;
+        seen.insert(state.stream, examined.scan.tally.agents.clone());
         not_checked.extend(examined.not_checked.iter().cloned());
         skipped.extend(examined.skipped.clone());
         let evidence = survey.evidence(&state.stream);
@@ -404,11 +449,17 @@ pub async fn plan(
         schema: "recovery-plan-summary/1",
         plan_id,
         db,
+        place: view.place().clone(),
         accept: header.accept,
         floor: header.floor,
         totals,
         streams,
-        witness_unreadable: survey.collected.heard.iter().any(|h| h.error.is_some()),
+        witness_unreadable: !header.incomplete.is_empty(),
+        incomplete: header.incomplete,
+        not_heard: survey.unheard(&seen, &input.filter),
+        hindrances: preflight::look(view).await?,
+        empty: survey.nothing(view, &input.filter).map(|finding| finding.message),
+        not_planned: header.not_planned,
         not_checked,
     })
 }

@@ -11,7 +11,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use event_log::Entity;
+use cli_common::files::{self, InputFile};
+use event_log::{Entity, Place};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,7 @@ use ves::{AgentId, BatchId, CommandId, Event, EventId, Hash32, Receipt, StreamKe
 
 use crate::accept_keys::PlannedKey;
 use crate::append::{LeftOut, PlannedAppend};
+use crate::damage::NotPlanned;
 use crate::floor::Floor;
 use crate::grade::Grade;
 use crate::tombstone::PlannedTombstone;
@@ -26,8 +28,8 @@ use crate::tombstone::PlannedTombstone;
 /// The format's name and version.
 pub const SCHEMA: &str = "recovery-plan/1";
 
-/// A longer line than this is not read: the sequencer takes no event larger than 10 MiB.
-const MAX_LINE: u64 = 32 * 1024 * 1024;
+/// A longer line than this is neither read nor written: the sequencer takes no event larger than 10 MiB.
+const MAX_LINE: u64 = 128 * 1024 * 1024;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,15 +42,33 @@ pub struct PlanHeader {
     pub tool: String,
     /// The log that it was made for, without secrets.
     pub db: String,
+    /// Where it was looked at; older plans do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Box<Place>>,
     /// The weakest grade used.
     pub accept: String,
     /// The floor that was chosen.
     pub floor: String,
     /// The witnesses heard.
     pub witnesses: Vec<String>,
+    /// Witnesses that could not be read, or not to their end: with them the plan might be another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
     /// Whether events that were never sequenced are appended, and how their keys are judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append: Option<String>,
+    /// Streams that the plan leaves alone, since the database under them is damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_planned: Vec<NotPlanned>,
+}
+
+/// A witness that was not heard, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomplete {
+    /// The witness.
+    pub witness: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What is to be done in one stream; opens its section.
@@ -341,6 +361,19 @@ pub enum PlanLine {
     },
 }
 
+impl PlanLine {
+    /// What it is about, for messages.
+    fn named(&self) -> String {
+        match self {
+            Self::Event(line) => format!("event {} at {}", line.event.event_id, line.sequence),
+            Self::Append(line) => format!("event {} to append at {}", line.event.event_id, line.sequence),
+            Self::Open(line) => format!("the line of the open positions {}-{}", line.from, line.to),
+            Self::Stream(line) => format!("the line of stream {}", line.stream),
+            _ => "a line".to_owned(),
+        }
+    }
+}
+
 /// Why a plan, or another file that ends in its own digest, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -421,6 +454,14 @@ impl<W: Write> PlanWriter<W> {
     pub fn line(&mut self, line: &PlanLine) -> std::io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
+        if text.len() as u64 >= MAX_LINE {
+            return Err(std::io::Error::other(format!(
+                "{} takes {} bytes; a plan has no lines of more than {} MiB",
+                line.named(),
+                text.len(),
+                MAX_LINE >> 20
+            )));
+        }
         self.digest.update(&text);
         self.lines += 1;
         self.out.write_all(&text)
@@ -444,10 +485,18 @@ impl<W: Write> PlanWriter<W> {
     }
 }
 
+/// A file that is read more than once.
+pub(crate) fn input_file(path: &Path) -> Result<InputFile, PlanError> {
+    InputFile::new(path).map_err(|source| PlanError::Io {
+        path: path.into(),
+        source,
+    })
+}
+
 /// A plan file whose digest holds.
 #[derive(Debug, Clone)]
 pub struct PlanFile {
-    path: PathBuf,
+    file: InputFile,
     header: PlanHeader,
     id: Hash32,
     lines: u64,
@@ -459,7 +508,8 @@ impl PlanFile {
     /// # Errors
     /// See [`PlanError`].
     pub fn open(path: &Path) -> Result<Self, PlanError> {
-        let mut lines = Lines::open(path, SCHEMA)?;
+        let file = input_file(path)?;
+        let mut lines = Lines::open(&file, SCHEMA)?;
         let Some(PlanLine::Plan(header)) = lines.next_line()? else {
             return Err(PlanError::Schema {
                 path: path.into(),
@@ -559,7 +609,7 @@ impl PlanFile {
             });
         }
         Ok(Self {
-            path: path.into(),
+            file,
             header,
             id,
             lines: lines.number,
@@ -583,7 +633,7 @@ impl PlanFile {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.shown()
     }
 
     /// Reads the lines between header and end, in order.
@@ -603,7 +653,7 @@ impl PlanFile {
     /// # Errors
     /// If the file cannot be opened again.
     pub fn lines(&self) -> Result<PlanLines, PlanError> {
-        let mut lines = Lines::open(&self.path, SCHEMA)?;
+        let mut lines = Lines::open(&self.file, SCHEMA)?;
         lines.next_line::<PlanLine>()?;
         Ok(PlanLines {
             lines,
@@ -615,7 +665,7 @@ impl PlanFile {
     /// The lines from a mark on.
     pub(crate) fn resume(&self, mark: &Mark) -> Result<PlanLines, PlanError> {
         Ok(PlanLines {
-            lines: Lines::resume(&self.path, SCHEMA, mark)?,
+            lines: Lines::resume(&self.file, SCHEMA, mark)?,
             id: self.id,
             ended: false,
         })
@@ -696,15 +746,15 @@ pub(crate) struct Mark {
 }
 
 impl Lines {
-    pub(crate) fn open(path: &Path, schema: &'static str) -> Result<Self, PlanError> {
-        let file = File::open(path).map_err(|source| PlanError::Io {
-            path: path.into(),
+    pub(crate) fn open(file: &InputFile, schema: &'static str) -> Result<Self, PlanError> {
+        let reader = files::open_text(file.path()).map_err(|source| PlanError::Io {
+            path: file.shown().into(),
             source,
         })?;
         Ok(Self {
-            path: path.into(),
+            path: file.shown().into(),
             schema,
-            reader: BufReader::new(file),
+            reader,
             digest: Sha256::new(),
             digest_before_last: Hash32::ZERO,
             number: 0,
@@ -722,14 +772,15 @@ impl Lines {
     }
 
     /// Opens a file again where it was marked.
-    pub(crate) fn resume(path: &Path, schema: &'static str, mark: &Mark) -> Result<Self, PlanError> {
-        use std::io::Seek as _;
-        let mut lines = Self::open(path, schema)?;
+    pub(crate) fn resume(file: &InputFile, schema: &'static str, mark: &Mark) -> Result<Self, PlanError> {
+        let mut lines = Self::open(file, schema)?;
+        // Counted from the first line on, behind a mark of the encoding.
+        let offset = i64::try_from(mark.offset).unwrap_or(i64::MAX);
         lines
             .reader
-            .seek(std::io::SeekFrom::Start(mark.offset))
+            .seek_relative(offset)
             .map_err(|source| PlanError::Io {
-                path: path.into(),
+                path: file.shown().into(),
                 source,
             })?;
         lines.digest = mark.digest.clone();
@@ -766,6 +817,11 @@ impl Lines {
                 path: self.path.clone(),
                 line: self.number,
             });
+        }
+        // Line ends of Windows, from a way that took the file for text. The digest is of the lines as they were written.
+        if line.ends_with(b"\r\n") {
+            line.truncate(line.len() - 2);
+            line.push(b'\n');
         }
         self.digest_before_last = Hash32(self.digest.clone().finalize().into());
         self.digest.update(&line);
@@ -822,10 +878,13 @@ mod tests {
             made_at: Timestamp(0),
             tool: "test".into(),
             db: "log.db".into(),
+            place: None,
             accept: "receipted".into(),
             floor: "claimed".into(),
             witnesses: vec![],
+            incomplete: vec![],
             append: None,
+            not_planned: Vec::new(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Reading back: before a transaction is committed, what it wrote is read again and compared with what it was to
-//! write, and the roots of the batches that it made whole are recomputed from the stored rows.
+//! write, in every column, and the roots of the batches that it made whole are recomputed from the stored rows. A
+//! trigger of somebody's may have changed any of it. `updated_at` alone is left out: it says when a row was touched.
 
 use std::ops::{ControlFlow, RangeInclusive};
 
-use event_log::{LogEntry, LogError, View};
+use event_log::{Commitment, LogEntry, LogError, View};
 use ves::digest::Preimage;
 use ves::merkle::{RootBuilder, leaf_hash};
-use ves::{EventCheck, Hash32, Receipt, StreamKey};
+use ves::{EventCheck, Hash32, Payload, Receipt, StreamKey, Timestamp, jcs};
 
 use crate::error::RecoveryError;
 use crate::gap;
@@ -18,15 +19,20 @@ pub(crate) struct Expectation {
     digest: Preimage,
     positions: Vec<RangeInclusive<u64>>,
     inserted: u64,
+    /// Of receipts that were made for events that were there.
+    receipts: Preimage,
+    receipts_at: Vec<RangeInclusive<u64>>,
 }
 
 impl Expectation {
     pub(crate) fn new(header: &PlannedStream) -> Self {
         let digest = Self::start(&header.stream);
         Self {
+            receipts: digest.clone(),
             digest,
             positions: Vec::new(),
             inserted: 0,
+            receipts_at: Vec::new(),
         }
     }
 
@@ -36,30 +42,84 @@ impl Expectation {
             .bytes(stream.store_id.as_bytes())
     }
 
-    fn extend(
-        digest: &Preimage,
+    /// Extends the digest by an event and its receipt, in every column that is written.
+    fn extend(digest: &Preimage, row: &Inserted<'_>) -> Preimage {
+        let event = row.event;
+        // What the signing hash does not bind: the rest is checked against it, the payload against its hash.
+        let payload = match &event.payload {
+            Payload::Plain(_) => String::new(),
+            // Nothing binds the form of what is encrypted, nor what stands beside it.
+            Payload::Encrypted(json) => jcs::canonicalize(json).unwrap_or_else(|_| json.clone()),
+        };
+        let digest = digest
+            .clone()
+            .u64(row.sequence)
+            .bytes(event.event_id.as_bytes())
+            .bytes(&row.signing_hash.0)
+            .bytes(&event.agent_signature.0)
+            .bytes(&row.created_at.0.to_be_bytes())
+            .bytes(&row.sequenced_at.0.to_be_bytes())
+            .enc_str(&payload)
+            .bytes(&event.agent_signature_scheme.0.to_be_bytes());
+        let digest = optional(digest, event.agent_signature_bundle.as_deref());
+        let digest = optional(
+            digest,
+            event.command_id.as_ref().map(|id| id.as_bytes().as_slice()),
+        );
+        let base = event.base_version.map(i64::to_be_bytes);
+        let digest = optional(digest, base.as_ref().map(<[u8; 8]>::as_slice));
+        extend_receipt(digest, row.receipt)
+    }
+
+    /// Adds an event that was inserted with its receipt.
+    pub(crate) fn add(
+        &mut self,
         sequence: u64,
         event: &ves::Event,
         hash: &Hash32,
+        sequenced_at: Timestamp,
         receipt: &Receipt,
-    ) -> Preimage {
-        digest
-            .clone()
-            .u64(sequence)
-            .bytes(event.event_id.as_bytes())
-            .bytes(&hash.0)
-            .bytes(&event.agent_signature.0)
-            .bytes(&receipt.receipt_hash.0)
-            .u64(receipt.sequence_number)
+    ) {
+        let row = Inserted {
+            sequence,
+            event,
+            signing_hash: hash,
+            // One that is no time was refused before it was sent.
+            created_at: event.created_at.parse().unwrap_or(Timestamp(0)),
+            sequenced_at,
+            receipt,
+        };
+        self.digest = Self::extend(&self.digest, &row);
+        self.inserted += 1;
+        note(&mut self.positions, sequence);
     }
 
-    pub(crate) fn add(&mut self, sequence: u64, event: &ves::Event, hash: &Hash32, receipt: &Receipt) {
-        self.digest = Self::extend(&self.digest, sequence, event, hash, receipt);
-        self.inserted += 1;
-        match self.positions.last_mut() {
-            Some(last) if last.end() + 1 == sequence => *last = *last.start()..=sequence,
-            _ => self.positions.push(sequence..=sequence),
+    /// Adds a receipt that was made for an event that was there.
+    pub(crate) fn add_receipt(&mut self, receipt: &Receipt) {
+        self.receipts = extend_receipt(self.receipts.clone(), receipt);
+        note(&mut self.receipts_at, receipt.sequence_number);
+    }
+
+    /// Reads the receipts back that were made for events that were there.
+    async fn check_receipts(&self, view: &mut View, stream: &StreamKey) -> Result<(), RecoveryError> {
+        let mut digest = Self::start(stream);
+        for range in &self.receipts_at {
+            view.for_each_entry(stream, range.clone(), &mut |chunk| {
+                for receipt in chunk.into_iter().flatten().filter_map(|entry| entry.receipt) {
+                    digest = extend_receipt(digest.clone(), &receipt);
+                }
+                ControlFlow::Continue(())
+            })
+            .await?;
         }
+        if digest.finish() == self.receipts.clone().finish() {
+            return Ok(());
+        }
+        let at = gap::describe(&self.receipts_at);
+        Err(RecoveryError::Outcome {
+            stream: *stream,
+            what: format!("the receipts at {at} are not what was inserted"),
+        })
     }
 
     /// Reads everything back inside the transaction and compares. Says how many roots came out equal.
@@ -96,6 +156,7 @@ impl Expectation {
                 return Err(wrong(what));
             }
         }
+        self.check_receipts(view, &stream).await?;
         if digest.finish() != self.digest.finish() {
             let at = gap::describe(&self.positions);
             return Err(wrong(format!("what stands at {at} is not what was inserted")));
@@ -113,8 +174,11 @@ impl Expectation {
             )));
         }
         let counter = view.counter(&stream).await?;
-        if counter < header.counter_after {
-            return Err(wrong(format!("the counter is {counter:?}")));
+        if header.counter_after.is_some_and(|after| counter != Some(after)) {
+            return Err(wrong(format!(
+                "the counter is {counter:?} and not {}",
+                header.counter_after.unwrap_or(0)
+            )));
         }
         let mut roots = 0;
         let planned = commitments.iter().map(|c| PlannedBatch {
@@ -142,6 +206,67 @@ impl Expectation {
     }
 }
 
+/// An event as it was inserted, or as it was read back.
+struct Inserted<'a> {
+    sequence: u64,
+    event: &'a ves::Event,
+    signing_hash: &'a Hash32,
+    created_at: Timestamp,
+    sequenced_at: Timestamp,
+    receipt: &'a Receipt,
+}
+
+/// Adds a position; they come in order.
+fn note(positions: &mut Vec<RangeInclusive<u64>>, sequence: u64) {
+    match positions.last_mut() {
+        Some(last) if last.end() + 1 == sequence => *last = *last.start()..=sequence,
+        _ => positions.push(sequence..=sequence),
+    }
+}
+
+fn optional(digest: Preimage, value: Option<&[u8]>) -> Preimage {
+    match value {
+        None => digest.bytes(&[0]),
+        Some(value) => digest.bytes(&[1]).len_bytes(value),
+    }
+}
+
+fn extend_receipt(digest: Preimage, receipt: &Receipt) -> Preimage {
+    let digest = digest
+        .bytes(receipt.event_id.as_bytes())
+        .bytes(receipt.sequencer_id.as_bytes())
+        .u64(receipt.sequence_number)
+        .bytes(&receipt.sequenced_at.0.to_be_bytes())
+        .bytes(&receipt.receipt_hash.0)
+        .bytes(&receipt.sequencer_key_version.to_be_bytes())
+        .bytes(&receipt.receipt_signature_scheme.to_be_bytes());
+    let signature = receipt.sequencer_signature.as_ref();
+    let digest = optional(digest, signature.map(|signature| signature.0.as_slice()));
+    optional(digest, receipt.receipt_signature_bundle.as_deref())
+}
+
+/// Compares the commitments that were inserted with what stands there.
+pub(crate) async fn check_commitments(
+    view: &mut View,
+    stream: &StreamKey,
+    inserted: &[Commitment],
+) -> Result<(), RecoveryError> {
+    if inserted.is_empty() {
+        return Ok(());
+    }
+    let there = view.commitments(stream).await?.rows;
+    match inserted.iter().find(|commitment| !there.contains(commitment)) {
+        None => Ok(()),
+        Some(commitment) => Err(RecoveryError::Outcome {
+            stream: *stream,
+            what: format!(
+                "the commitment of batch {} is not as it was inserted",
+                commitment.batch_id
+            ),
+        }),
+    }
+}
+
 /// Extends the digest by an entry that was read back, after checking that its payload survived the database.
 fn read_back(digest: &Preimage, entry: &LogEntry) -> Result<Preimage, String> {
     let at = entry.sequence_number;
@@ -154,13 +279,15 @@ fn read_back(digest: &Preimage, entry: &LogEntry) -> Result<Preimage, String> {
     let Some(receipt) = &entry.receipt else {
         return Err(format!("the receipt at {at} is missing"));
     };
-    Ok(Expectation::extend(
-        digest,
-        at,
-        &entry.event,
-        &entry.event_signing_hash,
+    let row = Inserted {
+        sequence: at,
+        event: &entry.event,
+        signing_hash: &entry.event_signing_hash,
+        created_at: entry.created_at_column,
+        sequenced_at: entry.sequenced_at,
         receipt,
-    ))
+    };
+    Ok(Expectation::extend(digest, &row))
 }
 
 /// The root of a range as stored; `None` if an event of it is missing.

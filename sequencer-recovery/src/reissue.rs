@@ -245,7 +245,9 @@ async fn suspects<'a>(
         // A tombstone was put there on purpose, under a root that it was known never to match.
         let range = anchor.sequence_start..=anchor.sequence_end;
         let tombstones = &examined.scan.tally.tombstones.positions;
-        if anchor.contested || tombstones.iter().any(|at| range.contains(at)) {
+        let unreadable = examined.unreadable_in(*range.start(), *range.end());
+        // And which event it is that stands there and cannot be read, no root can tell.
+        if anchor.contested || unreadable > 0 || tombstones.iter().any(|at| range.contains(at)) {
             continue;
         }
         let anchored_at = anchor

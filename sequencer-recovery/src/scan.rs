@@ -3,7 +3,7 @@
 //! Rows arrive in chunks, which are verified on all threads while the next ones are read, then folded in order. Memory
 //! holds some chunks and the leaves of the batches in progress, whatever the size of the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
 use cli_common::{Cancel, Progress};
@@ -59,6 +59,9 @@ impl Places {
     }
 }
 
+/// So many rows that cannot be read are told one by one.
+pub const UNREADABLE_ROWS: usize = 200;
+
 /// What the pass found, by what was checked.
 #[derive(Debug, Default, Clone)]
 pub struct Tally {
@@ -66,6 +69,14 @@ pub struct Tally {
     pub events: u64,
     /// Rows that cannot be read as events.
     pub unreadable: Places,
+    /// The first of them, each with its place and why.
+    pub unreadable_rows: Vec<(u64, String)>,
+    /// The first payloads that no parser of the sequencer's reads, and why.
+    pub unreadable_payloads: Vec<(u64, String)>,
+    /// Numbers that come a second time: only the first of their rows is looked at.
+    pub repeated: Places,
+    /// The last number that was looked at.
+    last: Option<u64>,
     /// Stored signing hash ≠ recomputed.
     pub signing_hash: Places,
     /// Stored payload hash ≠ recomputed.
@@ -100,8 +111,8 @@ pub struct Tally {
     pub receipt_signatures_not_checked: BTreeMap<String, u64>,
     /// Encrypted events: the plaintext's hash cannot be checked without the key.
     pub encrypted: u64,
-    /// The agents that made the events.
-    pub agents: BTreeSet<AgentId>,
+    /// The agents that made the events, tombstones apart, with the last number of each.
+    pub agents: BTreeMap<AgentId, u64>,
 }
 
 /// A range whose root is wanted.
@@ -118,7 +129,7 @@ pub struct BatchRange {
 /// What the pass made of a range.
 #[derive(Debug, Clone)]
 pub struct BatchScan {
-    /// Positions that the log has.
+    /// Positions that the log has, those not counted that cannot be read.
     pub present: u64,
     /// The root, if all positions are there.
     pub root: Option<Hash32>,
@@ -297,21 +308,32 @@ impl Fold<'_> {
         let (entry, checked) = match row {
             Ok(row) => row,
             Err(error) => {
-                self.tally
-                    .unreadable
-                    .add(error.sequence.unwrap_or(0), || error.to_string());
+                let position = error.sequence.unwrap_or(0);
+                self.tally.unreadable.add(position, || error.to_string());
+                if self.tally.unreadable_rows.len() < UNREADABLE_ROWS {
+                    let what = format!("{}: {}", error.table, error.what);
+                    self.tally.unreadable_rows.push((position, what));
+                }
                 return;
             }
         };
         debug_assert_eq!(entry.event.stream, self.stream);
         let position = entry.sequence_number;
         self.fingerprint.entry(&entry);
+        if self.tally.last.replace(position) == Some(position) {
+            let event = entry.event.event_id;
+            self.tally.repeated.add(position, || format!("event {event}"));
+            return;
+        }
         self.batches.leaf(position, checked.leaf, entry.sequenced_at);
         let whole = self.tally.events + 1 == position;
         self.history.note(&entry.event, position, whole);
         let tally = &mut self.tally;
         tally.events += 1;
-        tally.agents.insert(entry.event.source_agent_id);
+        // Who fills lost places has no outbox.
+        if !tombstone::is_tombstone(&entry.event, position) {
+            tally.agents.insert(entry.event.source_agent_id, position);
+        }
         let numbered = entry.receipt.as_ref().map(|receipt| receipt.sequence_number);
         tally.last_receipt = tally.last_receipt.max(numbered);
         if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
@@ -332,7 +354,14 @@ impl Fold<'_> {
             });
         }
         if let EventCheck::Mismatch(what) = checked.payload {
-            tally.payload_hash.add(position, || what);
+            let (ves::Payload::Plain(json) | ves::Payload::Encrypted(json)) = &entry.event.payload;
+            match ves::jcs::canonicalize(json) {
+                // Too deep, say: no hash of it can be wrong.
+                Err(error) if tally.unreadable_payloads.len() < UNREADABLE_ROWS => {
+                    tally.unreadable_payloads.push((position, error.to_string()));
+                }
+                _ => tally.payload_hash.add(position, || what),
+            }
         }
         match checked.signature {
             SignatureCheck::Valid => tally.signatures_valid += 1,

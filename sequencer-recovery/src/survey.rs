@@ -1,20 +1,23 @@
 //! The survey: the log in one consistent view, all witnesses heard, anchors grouped by stream. Everything
 //! that `audit`, `plan` and `counters` look at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anchor_verify::{AnchorView, AnchoredBatch, AnchorsFile, ConflictKind};
 use cli_common::{Cancel, Progress};
-use event_log::{StreamFilter, StreamState, View};
+use event_log::{Damage, StreamFilter, StreamState, View};
 use ves::{AgentId, KeyRegistry, StreamKey, TenantId};
 
 use crate::collect::{Collected, Inputs, collect};
+use crate::damage;
 use crate::error::RecoveryError;
 use crate::evidence::{Holders, StreamEvidence};
 use crate::examine::{ExamineInput, Examined, examine};
 use crate::family::Families;
 use crate::finding::{Code, Finding};
+use crate::plan_file::Incomplete;
+use crate::unheard::{self, Seen, Unheard};
 
 /// What to look at.
 #[derive(Debug, Default)]
@@ -43,6 +46,8 @@ pub struct Survey {
     pub chain_id: Option<u64>,
     /// What is wrong with the inputs as such.
     pub findings: Vec<Finding>,
+    /// What is damaged in the database under the log.
+    pub damage: Damage,
     empty: StreamEvidence,
 }
 
@@ -59,14 +64,21 @@ impl Survey {
     ) -> Result<Self, RecoveryError> {
         // Before the long work: a wrong anchors file should not cost an hour.
         let file = read_anchors(&input.anchors)?;
+        // Before anything is asked: an index that lacks rows is not asked any more after this.
+        progress.start("comparing indexes with their tables", None);
+        let damage = view.look_for_damage().await?;
+        progress.finish();
+        cancel.check()?;
         let streams = view.streams(&input.filter).await?;
-        let keys = view.keys(input.filter.tenant).await?;
-        let unreadable = streams.unreadable.iter().chain(&keys.unreadable);
-        let mut findings: Vec<Finding> = unreadable
-            .map(|e| Finding::new(Code::EventUnreadable, e.to_string()))
-            .collect();
+        let keys = view.log_keys(input.filter.tenant).await?;
+        let mut findings = damage::findings(&damage);
+        let of_keys = keys.unreadable.iter().map(|key| &key.error);
+        findings.extend(
+            (streams.unreadable.iter().chain(of_keys))
+                .map(|e| Finding::new(Code::EventUnreadable, e.to_string())),
+        );
         let mut streams = streams.rows;
-        let keys = KeyRegistry::new(keys.rows);
+        let keys = keys.registry();
         let collected = collect(view, &keys, &input.filter, &input.witnesses, progress, cancel).await?;
         let mut known: BTreeSet<StreamKey> = streams.iter().map(|s| s.stream).collect();
         let heard: Vec<StreamKey> = collected.streams.keys().copied().collect();
@@ -108,8 +120,16 @@ impl Survey {
             anchors,
             chain_id,
             findings,
+            damage,
             empty: StreamEvidence::default(),
         })
+    }
+
+    /// Says so if there is no stream at all, or none that was asked for.
+    pub fn nothing(&self, view: &View, filter: &StreamFilter) -> Option<Finding> {
+        self.streams
+            .is_empty()
+            .then(|| Finding::new(Code::LogEmpty, nothing(view, filter)))
     }
 
     /// The evidence of a stream.
@@ -160,20 +180,36 @@ impl Survey {
         .await
     }
 
+    /// The agents whose outboxes were heard.
+    fn heard(&self) -> BTreeSet<AgentId> {
+        let agents = self.collected.heard.iter();
+        agents.filter_map(|h| h.agent_id.as_ref()?.parse().ok()).collect()
+    }
+
     /// Which of these agents' outboxes were not heard.
-    pub fn not_heard(&self, agents: &BTreeSet<AgentId>) -> Vec<AgentId> {
-        let heard: BTreeSet<AgentId> = self
-            .collected
-            .heard
-            .iter()
-            .filter_map(|h| h.agent_id.as_ref()?.parse().ok())
-            .collect();
-        agents.difference(&heard).copied().collect()
+    pub fn not_heard(&self, agents: &BTreeMap<AgentId, u64>) -> Vec<AgentId> {
+        let heard = self.heard();
+        agents
+            .keys()
+            .filter(|agent| !heard.contains(agent))
+            .copied()
+            .collect()
+    }
+
+    /// Which agents with events or keys in the log no outbox speaks for.
+    pub fn unheard(&self, seen: &Seen, filter: &StreamFilter) -> Vec<Unheard> {
+        unheard::unheard(seen, &self.keys, &self.heard(), filter)
+    }
+
+    /// The witnesses that could not be read, or not to their end.
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        crate::collect::incomplete(&self.collected.heard)
     }
 
     /// What was not looked at at all.
     pub fn not_checked(&self) -> Vec<String> {
         let mut all = self.collected.not_checked.clone();
+        all.extend(damage::not_checked(&self.damage));
         if self.anchors.is_none() {
             all.push("the chain: no anchors file was given (--anchors)".into());
         } else {
@@ -202,6 +238,24 @@ fn absent(stream: StreamKey) -> StreamState {
         first_committed: None,
         last_committed: None,
     }
+}
+
+/// What is to be said where nothing was found: no pass.
+pub(crate) fn nothing(view: &View, filter: &StreamFilter) -> String {
+    let asked_for = [
+        filter.tenant.map(|tenant| format!("tenant {tenant}")),
+        filter.store.map(|store| format!("store {store}")),
+    ];
+    let asked_for: Vec<String> = asked_for.into_iter().flatten().collect();
+    let what = if asked_for.is_empty() {
+        "the log is empty: it has no stream, and no witness that was given knows of one".to_owned()
+    } else {
+        format!(
+            "the log has no stream of {}, and no witness that was given knows of one",
+            asked_for.join(" and ")
+        )
+    };
+    format!("{what}. Is this the right log ({})?", view.place())
 }
 
 /// Whether a filter lets a stream through.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
 use event_log::{
-    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Renumbered, Repair,
-    Reserved,
+    Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Place, Renumbered,
+    Repair, Reserved,
 };
 use serde::Serialize;
 use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
@@ -97,6 +97,8 @@ pub struct UndoReport {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was worked on.
+    pub place: Place,
     /// The streams, in the bundle's order.
     pub streams: Vec<UndoneStream>,
     /// What the user must know, loudly.
@@ -150,7 +152,7 @@ pub async fn undo(
 ) -> Result<UndoReport, RecoveryError> {
     let mut attempt = 1;
     loop {
-        let mut report = UndoReport::new(bundle, db.clone());
+        let mut report = UndoReport::new(bundle, db.clone(), log.place().clone());
         progress.start("undoing", Some(bundle.sections().len() as u64));
         let done = undo_all(log, bundle, options, &mut report, progress, cancel).await;
         progress.finish();
@@ -272,11 +274,12 @@ fn forgotten(bundle: &UndoFile) -> Result<Vec<Reserved>, RecoveryError> {
 }
 
 impl UndoReport {
-    fn new(bundle: &UndoFile, db: String) -> Self {
+    fn new(bundle: &UndoFile, db: String, place: Place) -> Self {
         let mut report = Self {
             schema: "recovery-undone/1",
             plan_id: bundle.header().plan_id,
             db,
+            place,
             streams: Vec::new(),
             warnings: Vec::new(),
             signs: Vec::new(),

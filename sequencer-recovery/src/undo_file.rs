@@ -6,7 +6,9 @@
 //! ends earlier was cut off, or the apply that wrote it was killed. Documented in docs/plan.md.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use cli_common::files::InputFile;
 
 use event_log::{Commitment, Entity};
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, T
 
 use crate::error::RecoveryError;
 use crate::new_file::{NewFile, io_error};
-use crate::plan_file::{Lines, Mark, PlanError};
+use crate::plan_file::{Lines, Mark, PlanError, input_file};
 
 /// The format's name and version.
 pub const SCHEMA: &str = "recovery-undo/1";
@@ -357,7 +359,7 @@ impl UndoWriter {
 /// A bundle whose digests hold.
 #[derive(Debug, Clone)]
 pub struct UndoFile {
-    path: PathBuf,
+    file: InputFile,
     header: UndoHeader,
     id: Hash32,
     complete: bool,
@@ -381,7 +383,8 @@ impl UndoFile {
     /// # Errors
     /// See [`PlanError`].
     pub fn open(path: &Path, interrupted: bool) -> Result<Self, PlanError> {
-        let mut lines = Lines::open(path, SCHEMA)?;
+        let input = input_file(path)?;
+        let mut lines = Lines::open(&input, SCHEMA)?;
         let Some(UndoLine::Undo(header)) = lines.next_line()? else {
             return Err(PlanError::Schema {
                 path: path.into(),
@@ -390,7 +393,7 @@ impl UndoFile {
             });
         };
         let mut file = Self {
-            path: path.into(),
+            file: input,
             header,
             id: Hash32::ZERO,
             complete: false,
@@ -480,7 +483,7 @@ impl UndoFile {
     /// If the file cannot be opened again.
     pub fn lines(&self, section: &UndoSection) -> Result<SectionLines, PlanError> {
         Ok(SectionLines {
-            lines: Lines::resume(&self.path, SCHEMA, &section.mark)?,
+            lines: Lines::resume(&self.file, SCHEMA, &section.mark)?,
             sealed: section.sealed.sha256,
             peeked: None,
             ended: false,

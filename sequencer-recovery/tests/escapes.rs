@@ -67,7 +67,7 @@ fn read_all(folder: &Path, log: &str, plan: &Path) -> usize {
     let witnesses: Vec<&str> = witnesses.iter().map(String::as_str).collect();
     let mut said = 0;
     let mut count = |ran: &Ran| {
-        said += ran.stdout.matches("\\u{1b}[2J").count() + ran.stderr.matches("\\u{1b}[2J").count()
+        said += ran.stdout.matches("\\u{1b}[2J").count() + ran.stderr.matches("\\u{1b}[2J").count();
     };
     count(&harmless(&[&["audit"][..], &witnesses].concat()));
     count(&harmless(&["gaps", "--db", &log]));

@@ -1,2 +1,2 @@
--- Takes a pulled row away that was set aside.
-DELETE FROM _ves_pulled_events WHERE rowid = ?1 AND lower(event_id) = ?2 AND sequence_number IS ?3;
+-- Takes the pulled rows away that were set aside.
+DELETE FROM _ves_pulled_events WHERE rowid IN (SELECT row FROM temp.planned_aside);

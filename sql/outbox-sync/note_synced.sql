@@ -1,4 +1,4 @@
--- The agent's notes on a row that is synced now, in outboxes that have them.
+-- The agent's notes on rows that are synced now, in outboxes that have them.
 UPDATE _ves_outbox
    SET synced_at = coalesce(synced_at, datetime('now')), rejection_reason = NULL, last_error = NULL
- WHERE rowid = ?1;
+ WHERE rowid IN (SELECT row FROM temp.planned_own WHERE to_status = 'synced');

@@ -1,4 +1,4 @@
--- Keeps a pulled row aside. Only if it is still as it was.
+-- Keeps pulled rows aside.
 INSERT INTO _ves_set_aside_events
-SELECT *, datetime('now'), ?4 FROM _ves_pulled_events
- WHERE rowid = ?1 AND lower(event_id) = ?2 AND sequence_number IS ?3;
+SELECT e.*, datetime('now'), p.why
+  FROM temp.planned_aside AS p CROSS JOIN _ves_pulled_events AS e ON e.rowid = p.row;

@@ -20,8 +20,11 @@
 mod evm;
 mod faulty_node;
 mod hostile;
+pub mod level;
+mod pgbouncer;
 mod postgres;
 mod psql;
+mod standby;
 mod tls;
 
 use std::env;
@@ -30,8 +33,9 @@ use std::path::{Path, PathBuf};
 pub use evm::{Anvil, compile_contracts, evm_available};
 pub use faulty_node::FaultyNode;
 pub use hostile::{HOSTILE, assert_harmless, poison_json, poison_sqlite};
+pub use pgbouncer::{PgBouncer, pgbouncer_available};
 pub use postgres::ScratchPostgres;
-pub use psql::{load_copy_file, load_schema, query, run_script, try_script};
+pub use psql::{load_copy_file, load_schema, postgres_program, query, run_script, try_script};
 pub use tls::{TestAuthority, TlsFront};
 
 /// The root folder of the workspace.

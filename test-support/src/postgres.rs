@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -74,6 +75,89 @@ impl ScratchPostgres {
         Self::start_with(Vec::new())
     }
 
+    /// As [`ScratchPostgres::start_durable`], with every segment of the WAL archived: for real point-in-time recoveries by
+    /// [`ScratchPostgres::base_backup`] and [`ScratchPostgres::recover_to`].
+    ///
+    /// # Panics
+    /// As [`ScratchPostgres::start`].
+    #[must_use]
+    pub fn start_archiving() -> Self {
+        let mut cluster = Self::start_with(Vec::new());
+        let archive = cluster.folder.path().join("archive");
+        fs::create_dir(&archive).expect("own folder");
+        if let Some(owner) = cluster.owner {
+            chown(&archive, Some(owner.uid), Some(owner.gid)).expect("root can give its folder away");
+        }
+        let archive = archive.display();
+        cluster.configure(&format!(
+            "archive_mode = on\narchive_command = 'cp %p {archive}/%f'\nrestore_command = 'cp {archive}/%f %p'\n"
+        ));
+        cluster.restart();
+        cluster
+    }
+
+    /// Takes a base backup while the server runs, in place of the one before.
+    ///
+    /// # Errors
+    /// What `pg_basebackup` says: the server was killed meanwhile, for one.
+    ///
+    /// # Panics
+    /// If `pg_basebackup` cannot be started.
+    pub fn base_backup(&self) -> Result<(), String> {
+        let base = self.folder.path().join("base");
+        if base.exists() {
+            fs::remove_dir_all(&base).expect("own folder");
+        }
+        let program = crate::psql::postgres_program("pg_basebackup");
+        let output = self
+            .as_owner(program)
+            .args(["--checkpoint=fast", "--wal-method=none", "--no-sync", "--pgdata"])
+            .arg(&base)
+            .args(["--dbname", &self.url()])
+            .output()
+            .expect("pg_basebackup can be started");
+        let told = String::from_utf8_lossy(&output.stderr);
+        output
+            .status
+            .success()
+            .then_some(())
+            .ok_or_else(|| told.into_owned())
+    }
+
+    /// A point-in-time recovery: the whole cluster becomes what it was at a restore point that was made (by
+    /// `pg_create_restore_point`) after the last base backup. The server runs on from there, on a timeline of its own.
+    ///
+    /// # Panics
+    /// If the server does not get there.
+    pub fn recover_to(&mut self, restore_point: &str) {
+        // In order, so that what is left of the WAL is archived.
+        self.stop();
+        fs::remove_dir_all(self.data_dir()).expect("own folder");
+        fs::rename(self.folder.path().join("base"), self.data_dir()).expect("a base backup was taken");
+        self.configure(&format!(
+            "recovery_target_name = '{restore_point}'\nrecovery_target_action = 'promote'\n"
+        ));
+        let signal = self.data_dir().join("recovery.signal");
+        File::create(&signal).expect("own folder");
+        if let Some(owner) = self.owner {
+            chown(&signal, Some(owner.uid), Some(owner.gid)).expect("root can give its file away");
+        }
+        self.restart();
+        // It lets readers in before it has come to the end.
+        let deadline = Instant::now() + PATIENCE;
+        while query(&self.url(), "SELECT pg_is_in_recovery()") != "f" {
+            assert!(Instant::now() < deadline, "the recovery does not end");
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Adds settings; the last one of a name counts.
+    fn configure(&self, settings: &str) {
+        let path = self.data_dir().join("postgresql.conf");
+        let mut file = File::options().append(true).open(path).expect("own cluster");
+        file.write_all(settings.as_bytes()).expect("own file");
+    }
+
     /// Makes the server speak TLS too, with the authority's certificate, and starts it again.
     ///
     /// # Panics
@@ -95,7 +179,13 @@ impl ScratchPostgres {
         self.restart();
     }
 
-    fn start_with(options: Vec<&'static str>) -> Self {
+    /// The system user that owns a server's files where the test runs as root.
+    pub(crate) fn system_user() -> (u32, u32) {
+        (id("-u"), id("-g"))
+    }
+
+    /// A folder for a cluster and its watchdog, without a cluster.
+    pub(crate) fn prepare(options: Vec<&'static str>) -> Self {
         // A short name: the path of a unix socket must not be longer than 107 bytes.
         let folder = tempfile::Builder::new()
             .prefix("ves-pg-")
@@ -121,14 +211,18 @@ impl ScratchPostgres {
             .spawn()
             .expect("sh can be started");
 
-        let mut cluster = Self {
+        Self {
             folder,
             options,
             owner,
             port: 0,
             server: None,
             watchdog,
-        };
+        }
+    }
+
+    fn start_with(options: Vec<&'static str>) -> Self {
+        let mut cluster = Self::prepare(options);
         let output = cluster
             .program("initdb")
             .args([
@@ -137,7 +231,7 @@ impl ScratchPostgres {
                 "--encoding=UTF8",
                 "--locale=C",
             ])
-            .args(["--no-sync", "--no-instructions"])
+            .arg("--no-sync")
             // Small where a cluster is made for one test; as usual where it is made to be measured.
             .arg(if cluster.options.is_empty() {
                 "--wal-segsize=16"
@@ -294,7 +388,9 @@ impl ScratchPostgres {
         }
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// The cluster's folder: for tests that damage files while the server is stopped.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -303,9 +399,13 @@ impl ScratchPostgres {
     }
 
     /// One of the server's programs, to run as the user that owns the cluster.
-    fn program(&self, name: &str) -> Command {
+    pub(crate) fn program(&self, name: &str) -> Command {
         let dir = bin_dir().expect("PostgreSQL server binaries are installed (run scripts/setup)");
-        let mut command = Command::new(dir.join(name));
+        self.as_owner(Command::new(dir.join(name)))
+    }
+
+    /// The command, to be run as the user that owns the cluster.
+    fn as_owner(&self, mut command: Command) -> Command {
         command.current_dir(self.folder.path()).env("LC_ALL", "C");
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("PG") {
@@ -335,9 +435,22 @@ fn id(option: &str) -> u32 {
     number.expect("there is a system user `postgres`: the server refuses to run as root")
 }
 
-/// The folder of the server's binaries: where `initdb` on the `PATH` really lies, or the newest under
-/// `/usr/lib/postgresql`.
+/// The folder of the server's binaries: the environment variable `VES_PG_BIN`, or where `initdb` on the `PATH` really
+/// lies, or the newest under `/usr/lib/postgresql`.
+///
+/// # Panics
+/// If `VES_PG_BIN` names a folder without a server: another server would be tested than the one that was asked for.
 pub(crate) fn bin_dir() -> Option<PathBuf> {
+    let whole = |dir: &PathBuf| dir.join("initdb").exists() && dir.join("postgres").exists();
+    if let Some(dir) = env::var_os("VES_PG_BIN").filter(|dir| !dir.is_empty()) {
+        let dir = PathBuf::from(dir);
+        assert!(
+            whole(&dir),
+            "VES_PG_BIN: no initdb and postgres in {}",
+            dir.display()
+        );
+        return Some(dir);
+    }
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path).filter_map(|dir| {
         let program = dir.join("initdb").canonicalize().ok()?;
@@ -350,7 +463,5 @@ pub(crate) fn bin_dir() -> Option<PathBuf> {
     };
     packaged.sort_by_key(version);
     let packaged = packaged.into_iter().rev().map(|dir| dir.join("bin"));
-    on_path
-        .chain(packaged)
-        .find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists())
+    on_path.chain(packaged).find(whole)
 }

@@ -68,14 +68,23 @@ pub fn try_script(url: &str, script: &Path, variables: &[&str]) -> Output {
         .expect("psql can be started")
 }
 
-fn psql(url: &str) -> Command {
+/// One of PostgreSQL's programs: that of the server of the tests, or where that has none, the one on the `PATH`.
+///
+/// # Panics
+/// If there is no server.
+#[must_use]
+pub fn postgres_program(name: &str) -> Command {
     let dir = postgres::bin_dir().expect("PostgreSQL binaries are installed");
-    let beside_server = dir.join("psql");
-    let mut command = Command::new(if beside_server.exists() {
+    let beside_server = dir.join(name);
+    Command::new(if beside_server.exists() {
         beside_server
     } else {
-        "psql".into()
-    });
+        name.into()
+    })
+}
+
+fn psql(url: &str) -> Command {
+    let mut command = postgres_program("psql");
     command.args([
         "--no-psqlrc",
         "--quiet",

@@ -85,7 +85,7 @@ fn the_schema_refuses_what_the_real_database_refuses() {
     let refused = [
         (insert(1, 2, 0, 32), "ves_events_pkey"),
         (insert(2, 1, 0, 32), "uq_ves_events_sequence"),
-        (insert(2, 2, 1, 32), "ck_ves_events_payload"),
+        (insert(2, 2, 1, 32), "chk_payload_kind_encrypted"),
         (insert(2, 2, 0, 31), "payload_plain_hash"),
     ];
     for ((accepted, message), constraint) in refused {

@@ -3,7 +3,7 @@
 //! A signature is accepted exactly where `ed25519-dalek`'s (non-strict) `verify` accepts it, because
 //! that is what the sequencer calls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -136,6 +136,8 @@ type Registered = (SigningKey, Option<Arc<UsedKey>>);
 pub struct KeyRegistry {
     /// Shared by copies, so that each thread or task may have one.
     keys: Arc<HashMap<KeyName, Registered>>,
+    /// Keys that are registered, and of which no more is known.
+    unreadable: Arc<HashSet<KeyName>>,
     prepared: Arc<AtomicUsize>,
 }
 
@@ -160,6 +162,16 @@ impl KeyRegistry {
             })
         });
         Arc::make_mut(&mut self.keys).insert((key.tenant_id, key.agent_id, key.key_id), (key, used));
+    }
+
+    /// Adds the name of a key that is registered and that cannot be read: signatures by it are not checked.
+    pub fn insert_unreadable(&mut self, name: (TenantId, AgentId, u32)) {
+        Arc::make_mut(&mut self.unreadable).insert(name);
+    }
+
+    /// Whether a key is registered and cannot be read.
+    pub fn is_unreadable(&self, tenant_id: TenantId, agent_id: AgentId, key_id: u32) -> bool {
+        self.unreadable.contains(&(tenant_id, agent_id, key_id))
     }
 
     /// How many keys there are.
@@ -196,6 +208,10 @@ impl KeyRegistry {
             Some((_, None)) => Err(SignatureCheck::NotChecked(
                 "the registered public key is not an Ed25519 point".into(),
             )),
+            None if self.unreadable.contains(&id) => {
+                let what = format!("the row of key {} of agent {} cannot be read", id.2, id.1);
+                Err(SignatureCheck::NotChecked(what))
+            }
             None => Err(SignatureCheck::KeyUnknown),
         }
     }

@@ -4,14 +4,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anchor_verify::bundle::{CutBatches, cut_batches, write_bundle};
-use anchor_verify::verify::DbSource;
+use anchor_verify::verify::LogSource as _;
 use clap::{Args, ValueEnum};
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
-use event_log::Scope;
+use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, again, stderr_progress};
+use event_log::{Place, Scope};
 use serde_json::json;
 use ves::StreamKey;
 
-use super::{cli_error, read_anchors};
+use super::{cancel_on_signals, cli_error, open_db, print_place, read_anchors};
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
 ///
@@ -72,22 +72,28 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         range: args.range.clone(),
     };
     let progress = stderr_progress(global);
-    let mut source = DbSource::open(&args.db.target()?, scope.clone()).map_err(cli_error)?;
-    let cut = match (&args.streams[..], &args.range) {
-        ([stream], Some(range)) => cut_batches(&mut source, stream, range, &anchors).map_err(cli_error)?,
-        _ => CutBatches::default(),
-    };
+    let target = args.db.target()?;
+    let cancel = cancel_on_signals()?;
     let redact = args.redact.contains(&Redact::Payload);
-    let counts = write_bundle(
-        &mut source,
-        &scope,
-        &anchors,
-        &cut.partial,
-        redact,
-        &args.out,
-        progress.as_ref(),
-    )
-    .map_err(cli_error)?;
+    let (cut, counts, place) = again(&cancel, || {
+        let mut source = open_db(&target, &scope, &cancel)?;
+        let cut = match (&args.streams[..], &args.range) {
+            ([stream], Some(range)) => {
+                cut_batches(&mut source, stream, range, &anchors).map_err(cli_error)?
+            }
+            _ => CutBatches::default(),
+        };
+        let counts = write_bundle(
+            &mut source,
+            &scope,
+            &anchors,
+            &cut.partial,
+            redact,
+            &args.out,
+            progress.as_ref(),
+        );
+        Ok((cut, counts.map_err(cli_error)?, source.place().cloned()))
+    })?;
     drop(progress);
     let size = std::fs::metadata(&args.out).map_or(0, |m| m.len());
     let mut not_checked = vec!["what is in the bundle: `anchor-verify verify` does that".to_owned()];
@@ -113,8 +119,10 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             ranges(&cut.unverifiable)
         ));
     }
+    not_checked.extend(place.as_ref().and_then(Place::reservation));
     let mut out = Output::stdout();
     if global.format == Format::Table {
+        print_place(&mut out, place.as_ref())?;
         let path = args.out.display().to_string();
         out.line(&format!(
             "{}: {} stream(s), {} event(s), {} commitment(s), {} key(s), {size} bytes{}",
@@ -137,6 +145,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     } else {
         let document = json!({
             "schema": "bundle-report/1",
+            "place": place,
             "out": args.out.display().to_string(),
             "bytes": size,
             "redacted": redact,

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anchor_verify::AnchorsFile;
 use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
-use cli_common::{CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table};
-use event_log::{Log, LogError, StreamFilter};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again};
+use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
+
+use super::{cancel_on_signals, print_place};
 
 /// Judge anchors among themselves, and against the commitments of a log
 ///
@@ -32,6 +34,8 @@ struct Document<'a> {
     schema: &'static str,
     anchors_files: Vec<String>,
     db: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'a Place>,
     #[serde(flatten)]
     report: &'a LintReport,
     problems: usize,
@@ -57,6 +61,8 @@ struct Totals<'a> {
     problems: usize,
     notices: usize,
     not_checked: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'a Place>,
 }
 
 /// Runs the command.
@@ -69,17 +75,22 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     let file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
     let mut status = ExitStatus::OK;
+    let cancel = cancel_on_signals()?;
     let mut unreadable = Vec::new();
+    let mut place = None;
     let log = match &target {
         Some(target) => {
-            let (log, rows) =
-                commitments(target).map_err(|e| CliError::io(format!("{target}")).with_source(e))?;
+            let (log, rows, of_log) = again(&cancel, || Ok(commitments(target, &cancel)?))?;
             unreadable = rows;
+            place = Some(of_log);
             Some(log)
         }
         None => None,
     };
     let mut report = lint(&file, log.as_ref());
+    report
+        .not_checked
+        .extend(place.as_ref().and_then(Place::reservation));
     for row in &unreadable {
         CliError::input(row.clone()).report(global);
         status |= ExitStatus::FAILED;
@@ -96,7 +107,10 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     let mut out = Output::stdout();
     match global.format {
-        Format::Table => print_table(&mut out, &report, problems, notices)?,
+        Format::Table => {
+            print_place(&mut out, place.as_ref())?;
+            print_table(&mut out, &report, problems, notices)?;
+        }
         Format::Json => out.json(&Document {
             schema: SCHEMA,
             anchors_files: args
@@ -105,6 +119,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
                 .map(|path| path.display().to_string())
                 .collect(),
             db: target.as_ref().map(ToString::to_string),
+            place: place.as_ref(),
             report: &report,
             problems,
             notices,
@@ -131,6 +146,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
                 problems,
                 notices,
                 not_checked,
+                place: place.as_ref(),
             };
             out.ndjson([Line {
                 schema: SCHEMA,
@@ -144,14 +160,15 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 }
 
 /// The commitments of a log, and the rows that could not be read.
-fn commitments(target: &DbTarget) -> Result<(LogCommitments, Vec<String>), LogError> {
+fn commitments(target: &DbTarget, cancel: &Cancel) -> Result<(LogCommitments, Vec<String>, Place), LogError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| LogError::Io {
         path: target.to_string().into(),
         source,
     })?;
     runtime.block_on(async {
-        let log = Log::open(target).await?;
+        let options = OpenOptions::stopped_by(cancel);
+        let log = Log::open_with(target, &options).await?;
         let mut view = log.view().await?;
         let streams = view.streams(&StreamFilter::default()).await?;
         let mut unreadable: Vec<String> = streams.unreadable.iter().map(ToString::to_string).collect();
@@ -162,7 +179,7 @@ fn commitments(target: &DbTarget) -> Result<(LogCommitments, Vec<String>), LogEr
             unreadable.extend(rows.unreadable.iter().map(ToString::to_string));
             known.commitments.extend(rows.rows);
         }
-        Ok((known, unreadable))
+        Ok((known, unreadable, log.place().clone()))
     })
 }
 

@@ -12,11 +12,11 @@ pub mod verify;
 
 use std::path::{Path, PathBuf};
 
-use anchor_verify::verify::VerifyError;
+use anchor_verify::verify::{DbSource, VerifyError};
 use anchor_verify::{AnchorsFile, ChainReport};
-use cli_common::{Cancel, CliError, ErrorKind, Output};
+use cli_common::{Cancel, CliError, DbTarget, Output};
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use event_log::LogError;
+use event_log::{LogError, OpenOptions, Place, Scope};
 use serde::Serialize;
 use ves::Hash32;
 
@@ -24,25 +24,10 @@ use ves::Hash32;
 fn cli_error(error: VerifyError) -> CliError {
     let message = error.to_string();
     match error {
-        VerifyError::Log(error) => {
-            let (kind, hint) = match &error {
-                LogError::Connect { .. } => (
-                    ErrorKind::Io,
-                    "is the server up, and is the URL right (user, host, port, database)?",
-                ),
-                LogError::NotASnapshot { .. } => (
-                    ErrorKind::Input,
-                    "give a file that `sequencer-recovery snapshot` of this release wrote",
-                ),
-                LogError::Schema { .. } => (
-                    ErrorKind::Input,
-                    "is this the sequencer's own database, migrated to v0.2.7?",
-                ),
-                LogError::Refused { .. } => (ErrorKind::Input, "is the stream's name right (tenant/store)?"),
-                _ => (ErrorKind::Io, "is the log there, and may you read it?"),
-            };
-            CliError::new(kind, message).with_hint(hint)
+        VerifyError::Log(error @ LogError::Refused { .. }) => {
+            CliError::input(error.to_string()).with_hint("is the stream's name right (tenant/store)?")
         }
+        VerifyError::Log(error) => error.into(),
         VerifyError::Io { name, source } => CliError::io(name).with_source(source),
         VerifyError::Export { .. } => CliError::input(message)
             .with_hint("nothing was verified; docs/log-export.md describes the form. Is there a sound copy?"),
@@ -59,6 +44,20 @@ fn cli_error(error: VerifyError) -> CliError {
 /// A token that Ctrl-C and SIGTERM set.
 fn cancel_on_signals() -> Result<Cancel, CliError> {
     Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
+}
+
+/// Opens a log.
+fn open_db(target: &DbTarget, scope: &Scope, cancel: &Cancel) -> Result<DbSource, CliError> {
+    let options = OpenOptions::stopped_by(cancel);
+    DbSource::open_with(target, scope.clone(), &options).map_err(cli_error)
+}
+
+/// Where a log is, for people: the first line of every table.
+fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
+    match place {
+        Some(place) => out.line(&format!("Log: {place}")),
+        None => Ok(()),
+    }
 }
 
 /// Reads anchors files as one; `None` if none are named.
@@ -116,10 +115,7 @@ fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
 
 /// A key file is small; whatever else is named must not fill the memory.
 fn read_small(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(4096).read_to_string(&mut text)?;
-    Ok(text)
+    cli_common::files::read_text(path, 4096)
 }
 
 /// The largest report that is read: some millions of batches.
@@ -127,15 +123,8 @@ const MAX_REPORT: u64 = 4 << 30;
 
 /// Reads a report, or anything else that is JSON.
 fn read_text(path: &Path) -> Result<String, CliError> {
-    use std::io::Read as _;
-    let read = || {
-        let mut text = String::new();
-        std::fs::File::open(path)?
-            .take(MAX_REPORT)
-            .read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    };
-    read().map_err(|e| CliError::input(format!("{}: {e}", path.display())))
+    cli_common::files::read_text(path, MAX_REPORT)
+        .map_err(|e| CliError::input(format!("{}: {e}", path.display())))
 }
 
 /// Writes text in place of what is at `path`.

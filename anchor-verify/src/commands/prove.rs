@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use anchor_verify::proof::{Detail, Proved, Wanted, prove};
-use anchor_verify::verify::DbSource;
+use anchor_verify::verify::LogSource as _;
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
+use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, again, stderr_progress};
 use event_log::Scope;
 use serde_json::json;
 use ves::{EventId, StreamKey};
 
-use super::{cancel_on_signals, cli_error, read_anchors};
+use super::{cancel_on_signals, cli_error, open_db, print_place, read_anchors};
 
 /// Write a small file that proves one event to be at its place in an anchored batch
 ///
@@ -70,9 +70,12 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let anchors = read_anchors(&args.anchors)?.unwrap_or_default();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let mut source = DbSource::open(&args.db.target()?, Scope::default()).map_err(cli_error)?;
-    let proved =
-        prove(&mut source, wanted, detail, &anchors, progress.as_ref(), &cancel).map_err(cli_error)?;
+    let target = args.db.target()?;
+    let (proved, place) = again(&cancel, || {
+        let mut source = open_db(&target, &Scope::default(), &cancel)?;
+        let proved = prove(&mut source, wanted, detail, &anchors, progress.as_ref(), &cancel);
+        Ok((proved.map_err(cli_error)?, source.place().cloned()))
+    })?;
     drop(progress);
     let proof = match proved {
         Proved::Yes(proof) => proof,
@@ -89,6 +92,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let mut out = Output::stdout();
     let batch = &proof.batch;
     if global.format == Format::Table {
+        print_place(&mut out, place.as_ref())?;
         let path = args.out.display().to_string();
         out.line(&format!(
             "{}: event {} of stream {}, place {} of batch {} ({} to {}), {} steps to the anchored root",
@@ -105,6 +109,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     } else {
         let document = json!({
             "schema": "prove-report/1",
+            "place": place,
             "out": args.out.display().to_string(),
             "stream": proof.stream,
             "sequence_number": proof.sequence_number,

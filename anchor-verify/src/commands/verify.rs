@@ -6,17 +6,19 @@ use anchor_verify::bundle::Bundle;
 use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::verify::report::{SCHEMA, UnitKind};
-use anchor_verify::verify::{DbSource, ExportSource, LogSource, VerifyInput, verify};
+use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
 use anchor_verify::{AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport};
 use clap::Args;
-use cli_common::{Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{
+    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
+};
 use event_log::Scope;
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
 use super::{
-    cancel_on_signals, chain, cli_error, merge_anchors, print_not_checked, read_anchors, read_public_key,
-    write_lines,
+    cancel_on_signals, chain, cli_error, merge_anchors, open_db, print_not_checked, print_place,
+    read_anchors, read_public_key, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -76,17 +78,22 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         .as_deref()
         .map(|value| read_public_key("--sequencer-public-key", value))
         .transpose()?;
-    let (mut source, kind, name): (Box<dyn LogSource>, _, _) = match (&args.bundle, &args.events) {
+    let cancel = cancel_on_signals()?;
+    // A log is opened where it is verified, since that may have to be begun again.
+    let mut source: Option<Box<dyn LogSource>> = None;
+    let mut log = None;
+    let (kind, name) = match (&args.bundle, &args.events) {
         (Some(path), _) => {
             let bundle = Bundle::open(path).map_err(cli_error)?;
             let mut files = vec![(path.clone(), bundle.anchors)];
             files.extend(anchors.take().map(|file| ("--anchors".into(), file)));
             anchors = Some(merge_anchors(files)?);
-            (Box::new(bundle.log), "bundle", path.display().to_string())
+            source = Some(Box::new(bundle.log));
+            ("bundle", path.display().to_string())
         }
         (None, Some(path)) => {
-            let source = ExportSource::open(path).map_err(cli_error)?;
-            (Box::new(source), "export", path.display().to_string())
+            source = Some(Box::new(ExportSource::open(path).map_err(cli_error)?));
+            ("export", path.display().to_string())
         }
         (None, None) => {
             let target = args.db.target().map_err(|e| {
@@ -97,11 +104,11 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                 streams: args.streams.clone(),
                 range: None,
             };
-            let source = DbSource::open(&target, scope).map_err(cli_error)?;
-            (Box::new(source), "db", target.to_string())
+            let name = target.to_string();
+            log = Some((target, scope));
+            ("db", name)
         }
     };
-    let cancel = cancel_on_signals()?;
     let mut notes = Vec::new();
     if let Some(url) = &args.rpc {
         anchors = Some(ask_node(url, args, anchors, &cancel, &mut notes, global)?);
@@ -115,7 +122,14 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         shard: args.shard,
     };
     let progress = stderr_progress(global);
-    let mut report = verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error)?;
+    let mut report = again(&cancel, || match (&mut source, &log) {
+        (Some(source), _) => verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error),
+        (None, Some((target, scope))) => {
+            let mut source = open_db(target, scope, &cancel)?;
+            verify(&mut source, &input, progress.as_ref(), &cancel).map_err(cli_error)
+        }
+        (None, None) => Err(CliError::usage("there is nothing to verify")),
+    })?;
     drop(progress);
     report.not_checked.extend(notes);
     print(&report, global)?;
@@ -202,6 +216,16 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
         verdict: Verdict,
         totals: &'a anchor_verify::verify::report::Totals,
     }
+    #[derive(Serialize)]
+    struct Where<'a> {
+        place: &'a event_log::Place,
+    }
+    write_lines(
+        out,
+        SCHEMA,
+        "place",
+        report.place.as_ref().map(|place| Where { place }),
+    )?;
     write_lines(out, SCHEMA, "stream", &report.streams)?;
     write_lines(out, SCHEMA, "unit", &report.units)?;
     write_lines(out, SCHEMA, "problem", &report.problems)?;
@@ -221,6 +245,7 @@ const SHOWN: usize = 100;
 
 /// The report for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
+    print_place(out, report.place.as_ref())?;
     let mut table = Table::new(&[
         "STREAM (TENANT/STORE)",
         "EVENTS",

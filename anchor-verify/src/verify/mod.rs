@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use cli_common::{Cancel, Cancelled, Progress};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Checker, ExportError, LogError, Pipeline};
-use ves::{Hash32, KeyRegistry};
+use event_log::{Checker, ExportError, LogError, Pipeline, Place};
+use ves::Hash32;
 
 use crate::anchors::AnchorsFile;
 use crate::standing::{ChainReport, Standing};
@@ -156,7 +156,7 @@ pub fn verify(
     cancel: &Cancel,
 ) -> Result<VerifyReport, VerifyError> {
     let outline = source.outline()?;
-    let keys = KeyRegistry::new(outline.keys.iter().cloned());
+    let keys = outline.registry();
     let plan = Plan::new(outline, input, source.partial())?;
     let units = plan.units_of(input.shard);
     let wanted = plan.wanted(&units);
@@ -190,6 +190,7 @@ pub fn verify(
     let mut report = VerifyReport {
         schema: report::SCHEMA.to_owned(),
         input: input_info(input, &plan),
+        place: source.place().cloned(),
         plan: PlanInfo {
             digest: plan.digest,
             units: plan.units.len() as u64,
@@ -200,7 +201,10 @@ pub fn verify(
         streams: plan.outline.streams.iter().map(stream_summary).collect(),
         units,
         problems,
-        input_not_checked: plan.not_checked.clone(),
+        input_not_checked: {
+            let reservation = source.place().and_then(Place::reservation);
+            plan.not_checked.iter().cloned().chain(reservation).collect()
+        },
         not_checked: Vec::new(),
     };
     report.summarize();

@@ -153,9 +153,8 @@ impl Plan {
     ) -> Result<Self, VerifyError> {
         let mut plan = Self {
             digest: digest(&outline, input, partial),
-            problems: outline
-                .unreadable
-                .iter()
+            problems: (outline.unreadable.iter())
+                .chain(outline.unreadable_keys.iter().map(|key| &key.error))
                 .map(|row| Failure::new(code::UNREADABLE, row.to_string()))
                 .collect(),
             outline,

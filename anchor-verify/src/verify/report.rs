@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cli_common::ExitStatus;
+use event_log::Place;
 use serde::{Deserialize, Serialize};
 use ves::{BatchId, EventId, Hash32, StreamKey};
 
@@ -324,6 +325,9 @@ pub struct VerifyReport {
     pub schema: String,
     /// What was verified.
     pub input: InputInfo,
+    /// Where a log was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// What this report is a part of.
     pub plan: PlanInfo,
     /// Which part, if it is not all.

@@ -6,7 +6,9 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::DbTarget;
-use event_log::{ExportReader, ExportedEntry, Log, Outline, RawEntries, RowError, Scope, View};
+use event_log::{
+    ExportReader, ExportedEntry, Log, OpenOptions, Outline, Place, RawEntries, RowError, Scope, View,
+};
 use tokio::runtime::{Builder, Runtime};
 use ves::StreamKey;
 
@@ -46,6 +48,11 @@ pub trait LogSource {
         &[]
     }
 
+    /// Where the log was looked at, if it was a log.
+    fn place(&self) -> Option<&Place> {
+        None
+    }
+
     /// Keys, streams and commitments.
     ///
     /// # Errors
@@ -76,8 +83,23 @@ impl DbSource {
     /// # Errors
     /// What the log says.
     pub fn open(target: &DbTarget, scope: Scope) -> Result<Self, VerifyError> {
+        Self::open_with(target, scope, &OpenOptions::default())
+    }
+
+    /// As [`DbSource::open`], with options.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub fn open_with(target: &DbTarget, scope: Scope, options: &OpenOptions) -> Result<Self, VerifyError> {
         let runtime = runtime(target).map_err(VerifyError::io("the runtime"))?;
-        let view = runtime.block_on(async { Log::open(target).await?.view().await })?;
+        let mut view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
+        if matches!(target, DbTarget::Postgres(_)) {
+            // Events that an index lacks would be called missing; after this, no damaged index is asked.
+            let damage = runtime.block_on(view.look_for_damage())?;
+            for fault in &damage.indexes {
+                tracing::warn!("index {}: {}; {}", fault.index, fault.what, fault.remedy);
+            }
+        }
         Ok(Self { runtime, view, scope })
     }
 
@@ -98,6 +120,10 @@ fn runtime(target: &DbTarget) -> std::io::Result<Runtime> {
 }
 
 impl LogSource for DbSource {
+    fn place(&self) -> Option<&Place> {
+        Some(self.view.place())
+    }
+
     fn outline(&mut self) -> Result<Outline, VerifyError> {
         let Self { runtime, view, scope } = self;
         Ok(runtime.block_on(Outline::of_view(view, scope))?)
@@ -139,8 +165,8 @@ impl ExportSource<BufReader<File>> {
     /// If it cannot be read, or is not an export.
     pub fn open(path: &Path) -> Result<Self, VerifyError> {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(VerifyError::io(&name))?;
-        Self::new(&name, BufReader::with_capacity(1 << 20, file))
+        let file = cli_common::files::open_text(path).map_err(VerifyError::io(&name))?;
+        Self::new(&name, file)
     }
 }
 

@@ -171,6 +171,11 @@ pub(super) struct UnreadableLine<'a> {
     pub(super) tenant_id: Option<TenantId>,
     pub(super) store_id: Option<StoreId>,
     pub(super) sequence_number: Option<u64>,
+    /// Of an agent's key: whose, and which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agent_id: Option<AgentId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key_id: Option<u32>,
     #[serde(borrow)]
     pub(super) what: Cow<'a, str>,
 }

@@ -5,20 +5,20 @@ use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 
 use serde::Deserialize;
-use ves::{SigningKey, StreamKey};
+use ves::{AgentId, SigningKey, StreamKey, TenantId};
 
 use super::lines::{
     CommitmentLine, EndLine, EventLine, ExportCounts, ExportedEntry, HeaderLine, KeyLine, StreamLine,
     UnreadableLine,
 };
 use super::{EXPORT_SCHEMA, ExportError};
-use crate::entry::Commitment;
+use crate::entry::{Commitment, UnreadableKey};
 use crate::error::RowError;
 use crate::outline::{Outline, StreamOutline};
 use crate::pipeline::Pipeline;
 
-/// The longest line that is read. The sequencer takes payloads of 1 MiB.
-const MAX_LINE: u64 = 32 << 20;
+/// The longest line that is read or written. The sequencer takes payloads of 1 MiB.
+pub(super) const MAX_LINE: u64 = 32 << 20;
 /// How many keys, and how many commitments and streams, are held in memory.
 const MAX_OUTLINE: usize = 8_000_000;
 /// How many events, and about how many bytes of lines, a reader is handed at once.
@@ -124,7 +124,9 @@ fn read_line(number: u64, text: &[u8], redacted: bool) -> Line {
             },
             Err(error) => Line::Faulty(bad_row(number, None, None, error)),
         },
-        "unreadable" => read_unreadable(number, text).map_or_else(Line::Fatal, Line::Unreadable),
+        "unreadable" => {
+            read_unreadable(number, text).map_or_else(Line::Fatal, |(row, _)| Line::Unreadable(row))
+        }
         "end" => match serde_json::from_slice::<EndLine<'_>>(text) {
             Ok(line) => Line::End(line.counts),
             Err(error) => Line::Fatal(bad(number, error)),
@@ -139,14 +141,22 @@ fn read_line(number: u64, text: &[u8], redacted: bool) -> Line {
     }
 }
 
-fn read_unreadable(number: u64, text: &[u8]) -> Result<RowError, ExportError> {
+/// A row that could not be read, with the key's name if it is one of a key.
+fn read_unreadable(
+    number: u64,
+    text: &[u8],
+) -> Result<(RowError, Option<(TenantId, AgentId, u32)>), ExportError> {
     let line: UnreadableLine<'_> = serde_json::from_slice(text).map_err(|e| bad(number, e))?;
     let stream = line
         .tenant_id
         .zip(line.store_id)
         .map(|(tenant, store)| StreamKey::new(tenant, store));
     let what = format!("{}: {}", line.table, line.what);
-    Ok(bad_row(number, stream, line.sequence_number, what))
+    let name = match (line.tenant_id, line.agent_id, line.key_id) {
+        (Some(tenant), Some(agent), Some(key)) => Some((tenant, agent, key)),
+        _ => None,
+    };
+    Ok((bad_row(number, stream, line.sequence_number, what), name))
 }
 
 fn bad(line: u64, what: impl std::fmt::Display) -> ExportError {
@@ -343,8 +353,13 @@ impl<R: BufRead> ExportReader<R> {
                 }
                 "unreadable" => {
                     self.order.counts.unreadable += 1;
-                    let row = read_unreadable(self.line, &self.buffer)?;
-                    self.order.outline.unreadable.push(row);
+                    let (error, name) = read_unreadable(self.line, &self.buffer)?;
+                    if name.is_some() {
+                        let key = UnreadableKey { name, error };
+                        self.order.outline.unreadable_keys.push(key);
+                    } else {
+                        self.order.outline.unreadable.push(error);
+                    }
                 }
                 "event" | "end" => {
                     self.held = true;

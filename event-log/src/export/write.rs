@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 
 use cli_common::Progress;
 use serde::Serialize;
-use ves::SigningKey;
+use ves::{AgentId, SigningKey, TenantId};
 
 use super::EXPORT_SCHEMA;
 use super::lines::{
     CommitmentLine, EndLine, EventLine, ExportCounts, HeaderLine, KeyLine, StreamLine, UnreadableLine,
 };
-use crate::entry::Commitment;
+use super::read::MAX_LINE;
+use crate::entry::{Commitment, LogEntry};
 use crate::error::{LogError, RowError};
 use crate::outline::{Outline, Scope};
 use crate::view::View;
@@ -57,6 +58,8 @@ fn commitment_line(c: &Commitment) -> CommitmentLine<'static> {
 struct Lines<'a> {
     out: &'a mut dyn Write,
     counts: ExportCounts,
+    /// The line that is being written.
+    line: Vec<u8>,
 }
 
 impl Lines<'_> {
@@ -65,14 +68,41 @@ impl Lines<'_> {
         self.out.write_all(b"\n")
     }
 
-    fn unreadable(&mut self, row: &RowError) -> io::Result<()> {
+    /// Writes an event, or that its line would be too long to be read.
+    fn event(&mut self, entry: &LogEntry, redact: bool) -> io::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &EventLine::of(entry, redact))?;
+        self.line.push(b'\n');
+        if self.line.len() as u64 >= MAX_LINE {
+            let what = format!(
+                "event {} takes a line of {} bytes, and an export has lines of less than {} MiB",
+                entry.event.event_id,
+                self.line.len(),
+                MAX_LINE >> 20
+            );
+            self.line = Vec::new();
+            let row = RowError {
+                table: "ves_events",
+                stream: Some(entry.event.stream),
+                sequence: Some(entry.sequence_number),
+                what,
+            };
+            return self.unreadable(&row, None);
+        }
+        self.counts.events += 1;
+        self.out.write_all(&self.line)
+    }
+
+    fn unreadable(&mut self, row: &RowError, key: Option<(TenantId, AgentId, u32)>) -> io::Result<()> {
         self.counts.unreadable += 1;
         self.put(&UnreadableLine {
             kind: "unreadable".into(),
             table: row.table.into(),
-            tenant_id: row.stream.map(|s| s.tenant_id),
+            tenant_id: (row.stream.map(|s| s.tenant_id)).or(key.map(|(tenant, ..)| tenant)),
             store_id: row.stream.map(|s| s.store_id),
             sequence_number: row.sequence,
+            agent_id: key.map(|(_, agent, _)| agent),
+            key_id: key.map(|(.., id)| id),
             what: row.what.as_str().into(),
         })
     }
@@ -108,6 +138,7 @@ pub async fn write_export(
     let mut lines = Lines {
         out,
         counts: ExportCounts::default(),
+        line: Vec::new(),
     };
     write_outline(&mut lines, &outline, redact).map_err(io_error)?;
     let total = outline.streams.iter().map(|s| s.events).sum();
@@ -120,11 +151,8 @@ pub async fn write_export(
         view.for_each_entry(&stream.stream, first..=last, &mut |chunk| {
             progress.advance(chunk.len() as u64);
             let written = chunk.into_iter().try_for_each(|row| match row {
-                Ok(entry) => {
-                    lines.counts.events += 1;
-                    lines.put(&EventLine::of(&entry, redact))
-                }
-                Err(row) => lines.unreadable(&row),
+                Ok(entry) => lines.event(&entry, redact),
+                Err(row) => lines.unreadable(&row, None),
             });
             match written {
                 Ok(()) => ControlFlow::Continue(()),
@@ -177,7 +205,10 @@ fn write_outline(lines: &mut Lines<'_>, outline: &Outline, redact: bool) -> io::
         }
     }
     for row in &outline.unreadable {
-        lines.unreadable(row)?;
+        lines.unreadable(row, None)?;
+    }
+    for key in &outline.unreadable_keys {
+        lines.unreadable(&key.error, key.name)?;
     }
     Ok(())
 }

@@ -37,6 +37,16 @@ impl Server {
         })
     }
 
+    /// The URL of a new database with nothing in it.
+    pub fn create(&self, name: &str) -> String {
+        self.server.create_database(name)
+    }
+
+    /// A file of real data.
+    pub fn data(&self, file: &str) -> PathBuf {
+        self.data.join(file)
+    }
+
     /// The URL of a new database with our schema and nothing in it.
     pub fn empty(&self, name: &str) -> String {
         let url = self.server.create_database(name);

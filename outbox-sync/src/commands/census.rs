@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{
+    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
+};
+use event_log::Place;
 use outbox_sync::census::{Census, CensusGrade, take};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
+use outbox_sync::inputs::Purpose;
 use serde::Serialize;
 
 use super::{
     KeyArgs, cancel_on_signals, expand, holdings_error, log_error, not_checked_of, open_target, or_dash,
-    print_not_checked, report_heard, write_lines, write_not_checked,
+    print_not_checked, print_place, report_heard, reservation, write_lines, write_not_checked, write_place,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
@@ -18,7 +22,7 @@ use super::{
 /// Ends with 0 if nothing is missing, 4 if something is, 8 if a file cannot be read whole.
 #[derive(Debug, Args)]
 pub struct CensusArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns; exports are read too
+    /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
     #[arg(required = true, value_name = "OUTBOX")]
     inputs: Vec<String>,
 
@@ -35,6 +39,8 @@ const SCHEMA: &str = "outbox-census/1";
 struct Document {
     schema: &'static str,
     log: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
     #[serde(flatten)]
     census: Census,
     contradicted_claims: u64,
@@ -47,10 +53,15 @@ struct Document {
 /// Runs the command.
 pub fn run(args: &CensusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
+    again(&cancel, || attempt(args, global, &cancel))
+}
+
+fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<ExitStatus, CliError> {
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let mut left_out = Vec::new();
+    let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut left_out, global);
     let already = not_read.len();
-    let mut log = open_target(&args.db.target()?)?;
+    let mut log = open_target(&args.db.target()?, cancel)?;
     let agents: BTreeSet<_> = log
         .keys()
         .map_err(log_error)?
@@ -60,7 +71,7 @@ pub fn run(args: &CensusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let keys = args.keys.book(Some(&mut log))?;
     let progress = stderr_progress(global);
     let mut holdings =
-        Holdings::collect(&paths, &mut log, keys, &*progress, &cancel).map_err(holdings_error)?;
+        Holdings::collect(&paths, &mut log, keys, &*progress, cancel).map_err(holdings_error)?;
     let streams = log.streams().map_err(log_error)?;
     for state in &streams {
         let present = log.present(&state.stream).map_err(log_error)?;
@@ -78,14 +89,17 @@ pub fn run(args: &CensusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         status |= ExitStatus::PROBLEMS;
     }
     let mut not_checked = not_checked_of(&holdings.heard, &not_read);
+    not_checked.append(&mut left_out);
     not_checked
         .push("receipts and anchors: what is receipted or proven, sequencer-recovery audit says".into());
     if log.is_export() {
         not_checked.push("who is known but not heard: an export of a log knows no keys".into());
     }
+    not_checked.extend(reservation(Some(&log)));
     let document = Document {
         schema: SCHEMA,
         log: log.name().to_owned(),
+        place: log.place().cloned(),
         census,
         contradicted_claims: holdings.contradicted,
         key_flaws: holdings.key_flaws,
@@ -111,6 +125,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
+            write_place(&mut out, SCHEMA, document.place.as_ref())?;
             write_lines(&mut out, SCHEMA, "stream", &document.census.streams)?;
             write_lines(&mut out, SCHEMA, "unheard", &document.census.unheard)?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
@@ -118,6 +133,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
         }
         Format::Table => {
+            print_place(&mut out, document.place.as_ref())?;
             for s in &document.census.streams {
                 out.line(&format!(
                     "stream {}: head {}, known to {} ({}), {} missing, {} nowhere, {} unplaced, {} never sequenced",

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress,
+    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, SchemaArg, Table, again,
+    stderr_progress,
 };
+use event_log::Place;
 use outbox_sync::bulk::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::export::{
     Class, ExportError, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path,
 };
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
+use outbox_sync::inputs::Purpose;
 use outbox_sync::source::{Source, looks_like_export};
 use outbox_sync::verify::Outcome;
 use outbox_sync::{Content, HeldRow, KeyBook, Outbox, RenderingSearch};
@@ -22,7 +25,7 @@ use ves::{StoreId, TenantId, Timestamp};
 
 use super::{
     KeyArgs, SecretUrl, cancel_on_signals, expand, holdings_error, not_checked_of, open_target,
-    print_not_checked, report_heard, shown, write_lines, write_not_checked,
+    print_not_checked, print_place, report_heard, shown, write_lines, write_not_checked, write_place,
 };
 
 /// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
@@ -34,7 +37,7 @@ use super::{
 /// read whole.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns; exports are read too
+    /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
     #[arg(required = true, value_name = "OUTBOX")]
     inputs: Vec<String>,
 
@@ -49,6 +52,9 @@ pub struct ExportArgs {
     /// Only what this log lacks: a PostgreSQL URL, a snapshot file, or an export of the log
     #[arg(long, value_name = "URL|FILE")]
     missing_from: Option<SecretUrl>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
 
     #[command(flatten)]
     keys: KeyArgs,
@@ -143,6 +149,8 @@ const GROUP: usize = 1024;
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
     out: String,
     manifest: Manifest,
     /// Rows that were left out since they cannot go out: unsigned, unreadable, not to be found again.
@@ -159,7 +167,8 @@ struct Document {
 pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
+    let mut not_used = Vec::new();
+    let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut not_used, global);
     let already = not_read.len();
     if paths.is_empty() {
         return Err(CliError::input("there is nothing to export").with_hint("name outboxes that exist"));
@@ -182,11 +191,12 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         key_flaws: Vec::new(),
         heard: Vec::new(),
         not_read,
+        place: None,
     };
     let missing_from = args
         .missing_from
         .as_ref()
-        .map(|name| DbTarget::parse(&name.0))
+        .map(|name| args.schema.apply(DbTarget::parse(&name.0)?))
         .transpose()?;
     match &missing_from {
         Some(target) => work.missing(&paths, target, &mut writer)?,
@@ -204,6 +214,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         status |= ExitStatus::PROBLEMS;
     }
     let mut not_checked = not_checked_of(&work.heard, &work.not_read);
+    not_checked.append(&mut not_used);
     if args.missing_from.is_none() {
         not_checked.push("signatures and payload hashes: rows go out as they are; verify the export".into());
     }
@@ -213,8 +224,10 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_checked.push(what.into());
     }
     not_checked.extend(work.key_flaws);
+    not_checked.extend(work.place.as_ref().and_then(Place::reservation));
     let document = Document {
         schema: SCHEMA,
+        place: work.place,
         out: shown(&args.out),
         manifest,
         left_out: work.left_out,
@@ -241,6 +254,8 @@ struct Work<'a> {
     key_flaws: Vec<String>,
     heard: Vec<Heard>,
     not_read: Vec<NotRead>,
+    /// Where the log was looked at.
+    place: Option<Place>,
 }
 
 impl Work<'_> {
@@ -432,13 +447,16 @@ impl Work<'_> {
         target: &DbTarget,
         writer: &mut ExportWriter,
     ) -> Result<(), CliError> {
-        let mut log = open_target(target)?;
-        let keys = self.args.keys.book(Some(&mut log))?;
         let progress = stderr_progress(self.global);
-        let holdings =
-            Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel).map_err(holdings_error)?;
-        let mut keys = self.args.keys.book(Some(&mut log))?;
-        drop(log);
+        let (holdings, mut keys, place) = again(&self.cancel, || {
+            let mut log = open_target(target, &self.cancel)?;
+            let keys = self.args.keys.book(Some(&mut log))?;
+            let holdings = Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel);
+            let holdings = holdings.map_err(holdings_error)?;
+            let keys = self.args.keys.book(Some(&mut log))?;
+            Ok((holdings, keys, log.place().cloned()))
+        })?;
+        self.place = place;
         self.key_flaws = holdings.key_flaws.clone();
         self.two_contents = holdings.events.values().filter(|e| e.two_contents).count() as u64;
         self.not_read.extend(holdings.not_read.iter().cloned());
@@ -532,7 +550,8 @@ fn not_read(path: &Path, why: &str) -> NotRead {
 fn heard_of(path: &Path, outbox: Option<&Outbox>) -> Heard {
     Heard {
         path: shown(path),
-        agent_id: outbox.and_then(|outbox| outbox.meta().agent_id),
+        agent_id: outbox.and_then(|outbox| outbox.meta().speaks_for()),
+        voice: outbox.map_or_else(String::new, |outbox| outbox.meta().voice()),
         rows: 0,
         in_log: 0,
         missing_held: 0,
@@ -561,12 +580,14 @@ fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
+            write_place(&mut out, SCHEMA, document.place.as_ref())?;
             write_lines(&mut out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
         }
         Format::Table => {
+            print_place(&mut out, document.place.as_ref())?;
             let m = &document.manifest;
             let mut table = Table::new(&["stream", "events"]);
             for stream in &m.streams {

@@ -12,10 +12,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output};
+use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg};
 use ed25519_dalek::VerifyingKey;
-use outbox_sync::expand_inputs;
+use event_log::{OpenOptions, Place};
 use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
+use outbox_sync::inputs::{Purpose, describe, expand_each};
 use outbox_sync::keys::KeyBook;
 use outbox_sync::known::{KnownLog, KnownLogError};
 use serde::Serialize;
@@ -54,13 +55,19 @@ pub struct OptionalDb {
         hide_env_values = true
     )]
     db: Option<SecretUrl>,
+
+    #[command(flatten)]
+    schema: SchemaArg,
 }
 
 impl OptionalDb {
     /// The log, if one is named.
-    pub fn open(&self) -> Result<Option<KnownLog>, CliError> {
+    pub fn open(&self, cancel: &Cancel) -> Result<Option<KnownLog>, CliError> {
         match &self.db {
-            Some(name) if !name.0.is_empty() => open_log(&name.0).map(Some),
+            Some(name) if !name.0.is_empty() => {
+                let target = self.schema.apply(DbTarget::parse(&name.0)?)?;
+                open_target(&target, cancel).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -82,32 +89,47 @@ impl From<OsString> for SecretUrl {
     }
 }
 
-/// Opens a log by its name.
-pub fn open_log(name: &std::ffi::OsStr) -> Result<KnownLog, CliError> {
-    let target = DbTarget::parse(name)?;
-    open_target(&target)
+/// Opens a log.
+pub fn open_target(target: &DbTarget, cancel: &Cancel) -> Result<KnownLog, CliError> {
+    let options = OpenOptions::stopped_by(cancel);
+    KnownLog::open_with(target, &options).map_err(log_error)
 }
 
-/// Opens a log.
-pub fn open_target(target: &DbTarget) -> Result<KnownLog, CliError> {
-    KnownLog::open(target).map_err(log_error)
+/// What a log in recovery leaves open.
+pub fn reservation(log: Option<&KnownLog>) -> Option<String> {
+    log?.place()?.reservation()
+}
+
+/// Where the log is, for people: the first line of every table.
+pub fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
+    match place {
+        Some(place) => out.line(&format!("Log: {place}")),
+        None => Ok(()),
+    }
+}
+
+/// Where the log is, as a line of NDJSON.
+pub fn write_place<W: std::io::Write>(
+    out: &mut Output<W>,
+    schema: &str,
+    place: Option<&Place>,
+) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Where<'a> {
+        place: &'a Place,
+    }
+    write_lines(out, schema, "place", place.map(|place| Where { place }))
 }
 
 /// What the log says, as an error of the command.
 pub fn log_error(error: KnownLogError) -> CliError {
-    use event_log::LogError;
-    let input = matches!(
-        error,
-        KnownLogError::Source(_)
-            | KnownLogError::BrokenExport(_)
-            | KnownLogError::Log(LogError::NotASnapshot { .. } | LogError::Schema { .. } | LogError::Row(_))
-    );
-    let made = if input {
-        CliError::input(error.to_string())
-    } else {
-        CliError::io(error.to_string())
-    };
-    made.with_source(error)
+    match error {
+        KnownLogError::Log(error) => error.into(),
+        KnownLogError::Source(_) | KnownLogError::BrokenExport(_) => {
+            CliError::input(error.to_string()).with_source(error)
+        }
+        error => CliError::io(error.to_string()).with_source(error),
+    }
 }
 
 /// What stopped the reading of a fleet.
@@ -123,30 +145,42 @@ pub fn cancel_on_signals() -> Result<Cancel, CliError> {
     Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
 }
 
-/// The files that inputs name, input by input, so that one that names nothing does not hide the others: it is
-/// reported and listed.
+/// So many files that could not be read are named on stderr; the report has all of them.
+const MAX_TOLD: usize = 12;
+
+/// The files that inputs name. An input that names nothing does not hide the others: it is reported and listed, and so
+/// is what may be an outbox and cannot be read. What else is not used goes to what was not checked.
 pub fn expand(
     inputs: &[String],
+    purpose: Purpose,
     not_read: &mut Vec<NotRead>,
+    not_checked: &mut Vec<String>,
     global: &GlobalArgs,
-) -> Result<Vec<PathBuf>, CliError> {
-    let mut found: Vec<&String> = Vec::new();
-    for input in inputs {
-        match expand_inputs(std::slice::from_ref(input)) {
-            Ok(_) => found.push(input),
-            Err(error) => {
-                CliError::input(error.to_string()).report(global);
-                not_read.push(NotRead {
-                    path: error.input,
-                    why: error.what,
-                });
-            }
-        }
+) -> Vec<PathBuf> {
+    let (found, errors) = expand_each(inputs, purpose);
+    let (missing, others): (Vec<_>, Vec<_>) = found.not_used.into_iter().partition(|file| file.may_be_outbox);
+    let errors = errors.into_iter().map(|error| NotRead {
+        path: error.input,
+        why: error.what,
+    });
+    let before = not_read.len();
+    not_read.extend(errors);
+    not_read.extend(missing.into_iter().map(|file| NotRead {
+        path: file.path,
+        why: file.why,
+    }));
+    for file in not_read[before..].iter().take(MAX_TOLD) {
+        CliError::input(format!("{}: {}", file.path, file.why)).report(global);
     }
-    if found.is_empty() {
-        return Ok(Vec::new());
+    if let Some(more @ 1..) = not_read.len().checked_sub(before + MAX_TOLD) {
+        CliError::input(format!(
+            "{more} more that may be outboxes and cannot be read: the report names them"
+        ))
+        .report(global);
     }
-    expand_inputs(&found).map_err(|error| CliError::input(error.to_string()))
+    not_checked.extend(describe(&others));
+    not_checked.extend(found.not_checked);
+    found.files
 }
 
 /// Reports what could not be read, or not whole, and gives the exit status that it means.
@@ -246,11 +280,14 @@ pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String])
     Ok(())
 }
 
+/// A key file is small; whatever else is named must not fill the memory.
+pub const MAX_KEY_FILE: u64 = 4096;
+
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
 pub fn read_public_key(argument: &str, value: &str) -> Result<VerifyingKey, CliError> {
     let text = match value.parse::<Hash32>() {
         Ok(_) => value.to_owned(),
-        Err(_) => std::fs::read_to_string(value).map_err(|e| {
+        Err(_) => cli_common::files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
             CliError::input(format!("{argument}: {value}: {e}"))
                 .with_hint("give 64 hex digits, or a file that holds them")
         })?,

@@ -2,14 +2,18 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Progress, Table, redact_url, stderr_progress,
+    Cancel, CliError, ExitStatus, Format, GlobalArgs, NoProgress, Output, Progress, Table, redact_url,
+    stderr_progress,
 };
+use ed25519_dalek::VerifyingKey;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
 use outbox_sync::push::{
-    ApiKey, Evidence, HttpTransport, Options, Push, PushError, Pushed, advice, ingest_url,
+    ApiKey, Evidence, HttpTransport, Options, Push, PushError, Pushed, Standing, advice, ingest_url,
 };
 use outbox_sync::source::Source;
 use outbox_sync::{Content, Origin, OutboxStatus, RenderingSearch};
@@ -30,7 +34,8 @@ use super::{
 /// the sequencer or a file failed, 32 if it was stopped.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// Outboxes and exports: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes and exports: files, folders (all outboxes below them that are named as databases; copies are left alone)
+    /// or patterns
     #[arg(required = true, value_name = "OUTBOX|EXPORT")]
     inputs: Vec<String>,
 
@@ -69,6 +74,11 @@ pub struct PushArgs {
     /// Events in a request at most
     #[arg(long, value_name = "EVENTS", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
+
+    /// Send also events that an earlier run went past (rejected, set aside) and that later events of their agent have
+    /// overtaken: they are numbered behind those
+    #[arg(long)]
+    send_overtaken: bool,
 
     /// How often a request is tried that is not answered
     #[arg(long, value_name = "TIMES", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -128,6 +138,9 @@ struct Advice {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    /// Where the keys of the log were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<event_log::Place>,
     url: String,
     dry_run: bool,
     #[serde(flatten)]
@@ -157,22 +170,27 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         .map(|value| read_public_key("--sequencer-public-key", value))
         .transpose()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
     let mut not_checked = Vec::new();
+    let paths = expand(
+        &args.inputs,
+        Purpose::Change,
+        &mut not_read,
+        &mut not_checked,
+        global,
+    );
     let evidence = match &args.receipts {
         // A dry run creates nothing.
         Some(path) if !args.dry_run || path.exists() => {
-            let evidence =
-                Evidence::open(path, sequencer_key.as_ref()).map_err(|e| CliError::io(e.to_string()))?;
-            for line in &evidence.broken {
-                not_checked.push(format!("{} {line}", path.display()));
-            }
-            Some(evidence)
+            Some(open_evidence(path, sequencer_key.as_ref(), &mut not_checked)?)
         }
         _ => None,
     };
-    let mut log = args.db.open()?;
+    let mut log = args.db.open(&cancel)?;
     let keys = args.keys.book(log.as_mut())?;
+    let place = log
+        .as_ref()
+        .and_then(outbox_sync::known::KnownLog::place)
+        .cloned();
     drop(log);
 
     let options = Options {
@@ -180,16 +198,20 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         attempts: args.attempts,
         rate: args.rate,
         dry_run: args.dry_run,
+        send_overtaken: args.send_overtaken,
         ..Options::default()
     };
-    let transport = HttpTransport::new(&args.url, key);
+    let transport = Arc::new(HttpTransport::new(&args.url, key));
     let progress = stderr_progress(global);
+    let several = paths.len() > 1;
+    let of_events: &dyn Progress = if several { &NoProgress } else { &*progress };
     let mut work = Work {
         args,
         global,
         cancel: &cancel,
         progress: &*progress,
-        push: Push::new(&transport, options, evidence, sequencer_key, &*progress, &cancel),
+        several,
+        push: Push::new(transport, options, evidence, sequencer_key, of_events, &cancel),
         keys,
         left_out: 0,
         left_out_first: Vec::new(),
@@ -197,6 +219,12 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         not_checked,
         status: ExitStatus::OK,
     };
+    let standing = work.push.standing();
+    // A second signal ends the process at once, and says the same as the first.
+    cancel.tell_with({
+        let standing = standing.clone();
+        move || standing.now().to_string()
+    });
     let ended = work.all(&paths);
     progress.finish();
     let Work {
@@ -208,28 +236,31 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         mut status,
         ..
     } = work;
+    let still_open = push.still_open();
     let mut pushed = push.into_report();
-    match ended {
-        Ok(()) => {}
-        Err(PushError::Cancelled) => {
-            status |= ExitStatus::CANCELLED;
-            pushed.stopped = Some("stopped by the user; run it again to go on".into());
-        }
-        Err(error) => {
-            status |= ExitStatus::FAILED;
-            CliError::io(error.to_string())
-                .with_hint("what was handed over has a saved receipt; run it again to go on")
-                .report(global);
-            pushed.stopped = Some(error.to_string());
-        }
-    }
+    let stopped_by_user = matches!(ended, Err(PushError::Cancelled));
+    status |= how_it_ended(ended, &standing.now(), &mut pushed, global);
     if pushed.stopped.is_some() {
         not_checked.push("the events that were not sent: run it again".into());
     }
-    if pushed.rejected_count() + pushed.set_aside_count + pushed.unanswered_count + pushed.bad_receipts_count
-        > 0
-        || left_out > 0
+    if let (events @ 1.., Some(first)) = still_open
+        && !args.dry_run
     {
+        if !stopped_by_user {
+            status |= ExitStatus::PROBLEMS;
+        }
+        not_checked.push(format!(
+            "{events} events that were sent and never answered, by this run or an earlier one (the first is {first}): \
+             whether the log has them; run it again with their outbox"
+        ));
+    }
+    // What the user did not wait for is no problem of its own.
+    let not_waited_for = if stopped_by_user {
+        pushed.unanswered_count
+    } else {
+        0
+    };
+    if pushed.problems() > not_waited_for || left_out > 0 {
         status |= ExitStatus::PROBLEMS;
     }
     if !not_read.is_empty() {
@@ -247,6 +278,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     });
     let document = Document {
         schema: SCHEMA,
+        place,
         url: redact_url(&ingest_url(&args.url)),
         dry_run: args.dry_run,
         advice: advice.collect(),
@@ -260,11 +292,91 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     Ok(status)
 }
 
+fn open_evidence(
+    path: &Path,
+    sequencer_key: Option<&VerifyingKey>,
+    not_checked: &mut Vec<String>,
+) -> Result<Evidence, CliError> {
+    let evidence = Evidence::open(path, sequencer_key).map_err(|e| CliError::io(e.to_string()))?;
+    let broken = evidence.broken.iter();
+    not_checked.extend(broken.map(|line| format!("{} {line}", path.display())));
+    not_checked.extend(evidence.broken_notes());
+    if !evidence.notes_what_is_sent() {
+        let path = path.display();
+        not_checked.push(format!(
+            "{path} is no regular file: what is sent is not noted beforehand"
+        ));
+    }
+    Ok(evidence)
+}
+
+/// Says on stderr why a push ended early, or left an agent's events back, and puts it into the report.
+fn how_it_ended(
+    ended: Result<(), PushError>,
+    standing: &Standing,
+    pushed: &mut Pushed,
+    global: &GlobalArgs,
+) -> ExitStatus {
+    let mut status = ExitStatus::OK;
+    for held in &pushed.held {
+        status |= ExitStatus::FAILED;
+        CliError::io(held.to_string())
+            .with_hint("run it again: it begins with them, and others are not held up")
+            .report(global);
+    }
+    if let Some(first) = pushed.held.first() {
+        let more = match pushed.held.len() {
+            1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        pushed.stopped = Some(format!("held back, {first}{more}; run it again to go on"));
+    }
+    for what in &pushed.rewound {
+        CliError::input(what.clone()).report(global);
+    }
+    match ended {
+        Ok(()) => {}
+        Err(PushError::Cancelled) => {
+            status |= ExitStatus::CANCELLED;
+            let what = format!("stopped by the user: {standing}");
+            CliError::cancelled(what.clone()).report(global);
+            pushed.stopped = Some(what);
+        }
+        Err(error) => {
+            status |= ExitStatus::FAILED;
+            CliError::io(error.to_string())
+                .with_hint(what_is_saved(&error, pushed))
+                .report(global);
+            pushed.stopped = Some(error.to_string());
+        }
+    }
+    status
+}
+
+/// What a later run can go on from.
+fn what_is_saved(error: &PushError, pushed: &Pushed) -> String {
+    match error {
+        PushError::Evidence(error) if pushed.unsaved_receipts > 0 => format!(
+            "make room for {}: which events were sent is noted beside it, and the next run asks for their receipts again",
+            error.path.display()
+        ),
+        PushError::Evidence(error) => {
+            let path = error.path.display();
+            format!(
+                "make room for {path}, or mend it; what was handed over before has a saved receipt; run it again"
+            )
+        }
+        _ => "what was handed over has a saved receipt; run it again to go on".into(),
+    }
+}
+
 struct Work<'a> {
     args: &'a PushArgs,
     global: &'a GlobalArgs,
     cancel: &'a Cancel,
     progress: &'a dyn Progress,
+    /// Several files: then files are counted, not events.
+    several: bool,
     push: Push<'a>,
     keys: outbox_sync::KeyBook,
     left_out: u64,
@@ -276,7 +388,15 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn all(&mut self, paths: &[PathBuf]) -> Result<(), PushError> {
-        for path in paths {
+        // Events of a file can wait until those of another are read: only of one file they can be counted alone.
+        if self.several {
+            let phase = format!("pushing {} files", paths.len());
+            self.progress.start(&phase, Some(paths.len() as u64));
+        }
+        for (number, path) in paths.iter().enumerate() {
+            if self.several && number > 0 {
+                self.progress.advance(1);
+            }
             let source = match Source::open(path) {
                 Ok(source) => source,
                 Err(error) => {
@@ -297,8 +417,10 @@ impl Work<'_> {
             let of_file = source.not_checked();
             self.not_checked
                 .extend(of_file.iter().map(|what| format!("{}: {what}", path.display())));
-            self.progress
-                .start(&format!("pushing {}", path.display()), self.total(&source));
+            if !self.several {
+                let phase = format!("pushing {}", path.display());
+                self.progress.start(&phase, self.total(&source));
+            }
             self.one(&source)?;
         }
         self.push.finish()
@@ -340,7 +462,8 @@ impl Work<'_> {
                 let Origin::Outbox { status, .. } = item.row.origin else {
                     return ControlFlow::Continue(());
                 };
-                if !self.args.state.iter().any(|state| state.is(status)) {
+                let again = self.push.asks_again(&item.row.event_id);
+                if !again && !self.args.state.iter().any(|state| state.is(status)) {
                     return ControlFlow::Continue(());
                 }
             }
@@ -384,6 +507,9 @@ impl Work<'_> {
 
     fn leave_out(&mut self, what: String) {
         self.left_out += 1;
+        if !self.several {
+            self.progress.advance(1);
+        }
         if self.left_out_first.len() < outbox_sync::holdings::MAX_NAMED {
             self.left_out_first.push(what);
         }
@@ -408,7 +534,8 @@ fn sends_in_the_open(url: &str) -> bool {
 fn api_key(file: Option<&Path>) -> Result<Option<ApiKey>, CliError> {
     let text = match file {
         Some(path) => Some(
-            std::fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?,
+            cli_common::files::read_text(path, super::MAX_KEY_FILE)
+                .map_err(|e| CliError::input(format!("{}: {e}", path.display())))?,
         ),
         None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
     };
@@ -425,69 +552,92 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             write_lines(&mut out, SCHEMA, "group", &p.groups)?;
             write_lines(&mut out, SCHEMA, "rejected", &p.rejections)?;
             write_lines(&mut out, SCHEMA, "set_aside", &p.set_aside)?;
+            write_lines(&mut out, SCHEMA, "overtaken", &p.overtaken)?;
             write_lines(&mut out, SCHEMA, "unanswered", &p.unanswered)?;
+            write_lines(&mut out, SCHEMA, "held", &p.held)?;
             write_lines(&mut out, SCHEMA, "bad_receipt", &p.bad_receipts)?;
+            write_lines(&mut out, SCHEMA, "out_of_order", &p.out_of_order)?;
             write_lines(&mut out, SCHEMA, "totals", [&Totals::of(p)])?;
             write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
         }
-        Format::Table => {
-            let mut table = Table::new(&["agent", "stream", "events", "bytes", "requests"]);
-            for g in &p.groups {
-                table.row([
-                    g.agent_id.to_string(),
-                    g.stream.to_string(),
-                    g.events.to_string(),
-                    g.bytes.to_string(),
-                    g.requests.to_string(),
-                ]);
-            }
-            out.table(&table)?;
-            if document.dry_run {
-                out.line("dry run: nothing was sent")?;
-            }
-            out.line(&format!(
-                "{} accepted, {} replayed, {} receipted before, {} rejected, {} set aside, {} unanswered; {} requests, \
-                 {} tries in vain",
+        Format::Table => print_table(&mut out, document)?,
+    }
+    out.finish()
+}
+
+fn print_table<W: std::io::Write>(out: &mut Output<W>, document: &Document) -> Result<(), CliError> {
+    let p = &document.pushed;
+    let mut table = Table::new(&["agent", "stream", "events", "bytes", "requests"]);
+    for g in &p.groups {
+        table.row([
+            g.agent_id.to_string(),
+            g.stream.to_string(),
+            g.events.to_string(),
+            g.bytes.to_string(),
+            g.requests.to_string(),
+        ]);
+    }
+    out.table(&table)?;
+    if document.dry_run {
+        out.line("dry run: nothing was sent")?;
+    }
+    out.line(&format!(
+                "{} accepted, {} replayed, {} receipted before, {} rejected, {} set aside, {} overtaken, {} unanswered, \
+                 {} not sent; {} requests, {} tries in vain, {} answers refused",
                 p.accepted,
                 p.replayed,
                 p.receipted_before,
                 p.rejected_count(),
                 p.set_aside_count,
+                p.overtaken_count,
                 p.unanswered_count,
+                p.not_sent + p.held.iter().map(|held| held.held_back).sum::<u64>(),
                 p.requests,
-                p.retries
+                p.retries,
+                p.refused_answers_count
             ))?;
-            for a in &document.advice {
-                out.line(&format!("{} rejected, {}: {}", a.events, a.reason, a.advice))?;
-            }
-            let lists = [
-                ("rejected", &p.rejections),
-                ("set aside", &p.set_aside),
-                ("unanswered", &p.unanswered),
-                ("bad receipt", &p.bad_receipts),
-            ];
-            for (word, list) in lists {
-                for noted in list.iter().take(MAX_SHOWN) {
-                    let line = format!("{word}: {} event {}: {}", noted.place, noted.event_id, noted.what);
-                    out.line(&line)?;
-                }
-                if list.len() > MAX_SHOWN {
-                    out.line(&format!(
-                        "{word}: {} more (--format json)",
-                        list.len() - MAX_SHOWN
-                    ))?;
-                }
-            }
-            for what in &document.left_out_first {
-                out.line(&format!("left out: {what}"))?;
-            }
-            if let Some(why) = &p.stopped {
-                out.line(&format!("STOPPED: {why}"))?;
-            }
-            print_not_checked(&mut out, &document.not_checked)?;
+    for a in &document.advice {
+        out.line(&format!("{} rejected, {}: {}", a.events, a.reason, a.advice))?;
+    }
+    let lists = [
+        ("rejected", &p.rejections),
+        ("set aside", &p.set_aside),
+        ("overtaken", &p.overtaken),
+        ("unanswered", &p.unanswered),
+        ("bad receipt", &p.bad_receipts),
+        ("out of order", &p.out_of_order),
+    ];
+    for (word, list) in lists {
+        for noted in list.iter().take(MAX_SHOWN) {
+            let line = format!("{word}: {} event {}: {}", noted.place, noted.event_id, noted.what);
+            out.line(&line)?;
+        }
+        if list.len() > MAX_SHOWN {
+            out.line(&format!(
+                "{word}: {} more (--format json)",
+                list.len() - MAX_SHOWN
+            ))?;
         }
     }
-    out.finish()
+    if p.overtaken_count > 0 {
+        out.line("overtaken events were not sent; --send-overtaken sends them, behind what came after them")?;
+    }
+    for held in &p.held {
+        out.line(&format!("held back: {held}"))?;
+    }
+    for what in &p.rewound {
+        out.line(&format!("rewound: {what}"))?;
+    }
+    for what in p.refused_answers.iter().take(MAX_SHOWN) {
+        out.line(&format!("refused answer: {what}"))?;
+    }
+    for what in &document.left_out_first {
+        out.line(&format!("left out: {what}"))?;
+    }
+    if let Some(why) = &p.stopped {
+        out.line(&format!("STOPPED: {why}"))?;
+    }
+    print_not_checked(out, &document.not_checked)
 }
 
 #[derive(Serialize)]
@@ -497,8 +647,13 @@ struct Totals<'a> {
     receipted_before: u64,
     rejected: u64,
     set_aside: u64,
+    overtaken: u64,
     unanswered: u64,
+    held_back: u64,
+    not_sent: u64,
     bad_receipts: u64,
+    refused_answers: u64,
+    out_of_order: u64,
     requests: u64,
     retries: u64,
     stopped: Option<&'a str>,
@@ -512,8 +667,13 @@ impl<'a> Totals<'a> {
             receipted_before: p.receipted_before,
             rejected: p.rejected_count(),
             set_aside: p.set_aside_count,
+            overtaken: p.overtaken_count,
             unanswered: p.unanswered_count,
+            held_back: p.held.iter().map(|held| held.held_back).sum(),
+            not_sent: p.not_sent,
             bad_receipts: p.bad_receipts_count,
+            refused_answers: p.refused_answers_count,
+            out_of_order: p.out_of_order_count,
             requests: p.requests,
             retries: p.retries,
             stopped: p.stopped.as_deref(),

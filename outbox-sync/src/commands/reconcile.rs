@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use ed25519_dalek::VerifyingKey;
+use event_log::Place;
 use outbox_sync::epoch::RecoveryEpoch;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
+use outbox_sync::known::KnownLog;
 use outbox_sync::receipts::read_receipts;
 use outbox_sync::reconcile::{Action, Facts, ReconcileError, Reconciliation, apply, plan};
 use serde::Serialize;
 use ves::{EventId, Receipt, SignatureCheck};
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, read_public_key,
-    shown, write_lines, write_not_checked,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, print_place,
+    read_public_key, reservation, shown, write_lines, write_not_checked, write_place,
 };
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
@@ -27,7 +30,7 @@ use super::{
 /// written (the others are done all the same).
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes: files, folders (all below them that are named as databases; copies are left alone) or patterns
     #[arg(required = true, value_name = "OUTBOX")]
     outboxes: Vec<String>,
 
@@ -80,6 +83,8 @@ struct Done {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
     outboxes: Vec<Done>,
     not_read: Vec<NotRead>,
     not_checked: Vec<String>,
@@ -89,15 +94,23 @@ struct Document {
 pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.outboxes, &mut not_read, global)?;
+    let mut not_checked = Vec::new();
+    let paths = expand(
+        &args.outboxes,
+        Purpose::Change,
+        &mut not_read,
+        &mut not_checked,
+        global,
+    );
     let mut status = if not_read.is_empty() {
         ExitStatus::OK
     } else {
         ExitStatus::FAILED
     };
-    let mut not_checked = Vec::new();
-    let mut log = args.db.open()?;
-    if log.as_ref().is_some_and(outbox_sync::known::KnownLog::is_export) {
+    let mut log = args.db.open(&cancel)?;
+    let place = log.as_ref().and_then(KnownLog::place).cloned();
+    not_checked.extend(reservation(log.as_ref()));
+    if log.as_ref().is_some_and(KnownLog::is_export) {
         return Err(
             CliError::usage("--db is an export, which does not say what the log has today")
                 .with_hint("give a PostgreSQL URL or a snapshot file"),
@@ -129,7 +142,13 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     for path in paths {
         cancel.check()?;
         match plan(&path, &mut facts) {
-            Ok(plan) => outboxes.push(carry_out(plan, args, global, &mut status)),
+            Ok(plan) => {
+                let done = carry_out(plan, args, global, &mut status);
+                if done.applied {
+                    cancel.note_done(format!("outbox {}", shown(&path)));
+                }
+                outboxes.push(done);
+            }
             Err(ReconcileError::Log(error)) => return Err(log_error(error)),
             Err(error) => {
                 CliError::input(error.to_string()).report(global);
@@ -152,6 +171,7 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     not_checked.extend(facts.keys.flaws.iter().cloned());
     let document = Document {
         schema: SCHEMA,
+        place,
         outboxes,
         not_read,
         not_checked,
@@ -296,11 +316,13 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
+            write_place(&mut out, SCHEMA, document.place.as_ref())?;
             write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
         }
         Format::Table => {
+            print_place(&mut out, document.place.as_ref())?;
             let mut table = Table::new(&[
                 "outbox",
                 "right",
@@ -337,6 +359,10 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             for done in &document.outboxes {
                 print_details(&mut out, done)?;
             }
+            let to_do = |done: &Done| !done.applied && done.error.is_none() && !done.plan.is_empty();
+            if document.outboxes.iter().any(to_do) {
+                out.line("nothing was changed: add --apply to change the outboxes")?;
+            }
             print_not_checked(&mut out, &document.not_checked)?;
         }
     }
@@ -348,6 +374,14 @@ fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(
     let shown_path = shown(&done.plan.path);
     if let Some(backup) = &done.backup {
         line(format!("{shown_path}: backup {backup}"))?;
+    }
+    for open in &done.plan.still_open {
+        let verb = if done.applied { "are" } else { "would be" };
+        line(format!(
+            "{shown_path}: WAIT: stream {} has {} open positions, and {} events {verb} pending: sent now they get new numbers. \
+             Ask the operator whether the repair is over",
+            open.stream, open.positions, open.events
+        ))?;
     }
     for c in &done.plan.cursors {
         line(format!(

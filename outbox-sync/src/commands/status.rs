@@ -2,14 +2,18 @@
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use event_log::Place;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
+use outbox_sync::known::KnownLog;
 use outbox_sync::status::{OutboxFigures, Survey, Totals};
 use outbox_sync::{Outbox, OutboxError};
 use serde::Serialize;
 use ves::StreamKey;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, write_not_checked,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, print_place,
+    reservation, write_not_checked, write_place,
 };
 
 /// Say what is in outboxes: rows by state, rows that nobody signed or that cannot be read, claims that contradict
@@ -19,7 +23,7 @@ use super::{
 /// other or do not verify, 8 if a file cannot be read whole (the others are shown all the same).
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Outboxes: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes: files, folders (all outboxes below them) or patterns
     #[arg(required = true, value_name = "OUTBOX")]
     outboxes: Vec<String>,
 
@@ -41,6 +45,8 @@ const MAX_LISTED: usize = 100;
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
     outboxes: Vec<OutboxFigures>,
     not_read: Vec<NotRead>,
     totals: Totals,
@@ -71,14 +77,23 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let mut status = ExitStatus::OK;
     let mut document = Document {
         schema: SCHEMA,
+        place: None,
         outboxes: Vec::new(),
         not_read: Vec::new(),
         totals: Totals::default(),
         doubled: Vec::new(),
         not_checked: Vec::new(),
     };
-    let paths = expand(&args.outboxes, &mut document.not_read, global)?;
-    let mut log = args.db.open()?;
+    let paths = expand(
+        &args.outboxes,
+        Purpose::Read,
+        &mut document.not_read,
+        &mut document.not_checked,
+        global,
+    );
+    let mut log = args.db.open(&cancel)?;
+    document.place = log.as_ref().and_then(KnownLog::place).cloned();
+    document.not_checked.extend(reservation(log.as_ref()));
     let book = args.keys.book(log.as_mut())?;
     let mut survey = Survey::default();
     if let Some(log) = &mut log {
@@ -149,6 +164,7 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         Format::Table => print_table(&mut out, &document)?,
         Format::Json => out.json(&document)?,
         Format::Ndjson => {
+            write_place(&mut out, SCHEMA, document.place.as_ref())?;
             out.ndjson(document.outboxes.iter().map(|value| Line {
                 schema: SCHEMA,
                 kind: "outbox",
@@ -179,6 +195,7 @@ fn not_read(error: &OutboxError) -> NotRead {
 }
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    print_place(out, document.place.as_ref())?;
     let mut table = Table::new(&[
         "outbox",
         "shape",

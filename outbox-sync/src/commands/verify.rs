@@ -1,17 +1,23 @@
 //! `outbox-sync verify`: does what a row holds verify.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use event_log::Place;
 use outbox_sync::RenderingSearch;
 use outbox_sync::holdings::NotRead;
+use outbox_sync::inputs::Purpose;
+use outbox_sync::known::KnownLog;
 use outbox_sync::source::Source;
 use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
 use serde::Serialize;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, write_lines, write_not_checked,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, print_place, reservation, write_lines,
+    write_not_checked, write_place,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature
@@ -21,7 +27,7 @@ use super::{
 /// not be checked, 8 if a file cannot be read whole (the others are verified all the same).
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Outboxes and exports: files, folders (their *.db, *.sqlite, *.sqlite3) or patterns
+    /// Outboxes and exports: files, folders (all outboxes below them) or patterns
     #[arg(required = true, value_name = "OUTBOX|EXPORT")]
     inputs: Vec<String>,
 
@@ -55,6 +61,8 @@ struct FileVerdict {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
     files: Vec<FileVerdict>,
     rows: Vec<RowVerdict>,
     not_read: Vec<NotRead>,
@@ -67,9 +75,18 @@ struct Document {
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
-    let paths = expand(&args.inputs, &mut not_read, global)?;
-    let mut log = args.db.open()?;
+    let mut not_checked = Vec::new();
+    let paths = expand(
+        &args.inputs,
+        Purpose::Read,
+        &mut not_read,
+        &mut not_checked,
+        global,
+    );
+    let mut log = args.db.open(&cancel)?;
     let mut keys = args.keys.book(log.as_mut())?;
+    let place = log.as_ref().and_then(KnownLog::place).cloned();
+    let reserved = reservation(log.as_ref());
     drop(log);
 
     let mut sources = Vec::new();
@@ -95,18 +112,20 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
 
     let mut document = Document {
         schema: SCHEMA,
+        place,
         files: Vec::new(),
         rows: Vec::new(),
         not_read,
         key_flaws: keys.flaws.clone(),
         totals: VerdictCounts::default(),
-        not_checked: Vec::new(),
+        not_checked: not_checked.into_iter().chain(reserved).collect(),
     };
     let mut out = Output::stdout();
     let progress = stderr_progress(global);
     let total: Option<u64> = sources.iter().map(|(_, rows)| *rows).sum();
     progress.start("verifying rows", total);
     let mut search = RenderingSearch::new(keys.registry());
+    let mut shown = Shown::default();
     let mut failed_write = None;
     let mut status = ExitStatus::OK;
     for (path, _) in sources {
@@ -144,7 +163,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                     if let Err(error) = write_lines(&mut out, SCHEMA, "row", [&verdict]) {
                         failed_write = Some(error);
                     }
-                } else if global.format == Format::Json || args.all || document.rows.len() <= MAX_SHOWN {
+                } else if global.format == Format::Json || args.all || shown.has_room(&verdict) {
                     document.rows.push(verdict);
                 }
             }
@@ -195,6 +214,29 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     Ok(status)
 }
 
+/// How many rows are kept to be shown, for people: no verdict may take the room of another.
+#[derive(Default)]
+struct Shown(BTreeMap<u8, usize>);
+
+impl Shown {
+    fn has_room(&mut self, verdict: &RowVerdict) -> bool {
+        let of_kind = self.0.entry(order(verdict)).or_default();
+        *of_kind += 1;
+        *of_kind <= MAX_SHOWN + 1
+    }
+}
+
+/// What fails comes first.
+fn order(verdict: &RowVerdict) -> u8 {
+    match verdict.verdict {
+        Outcome::Fails => 0,
+        Outcome::Malformed => 1,
+        Outcome::NotChecked => 2,
+        Outcome::Unsigned => 3,
+        Outcome::Holds => 4,
+    }
+}
+
 fn print(
     out: &mut Output<impl std::io::Write>,
     document: &Document,
@@ -204,12 +246,13 @@ fn print(
     match global.format {
         Format::Json => return out.json(document),
         Format::Ndjson => {
+            write_place(out, SCHEMA, document.place.as_ref())?;
             write_lines(out, SCHEMA, "file", &document.files)?;
             write_lines(out, SCHEMA, "not_read", &document.not_read)?;
             write_lines(out, SCHEMA, "totals", [&document.totals])?;
             return write_not_checked(out, SCHEMA, &document.not_checked);
         }
-        Format::Table => {}
+        Format::Table => print_place(out, document.place.as_ref())?,
     }
     let mut files = Table::new(&[
         "file",
@@ -235,7 +278,9 @@ fn print(
             .chain(counts.map(|n| n.to_string()))
             .collect::<Vec<_>>()
     };
-    for file in &document.files {
+    let mut by_failures: Vec<&FileVerdict> = document.files.iter().collect();
+    by_failures.sort_by_key(|file| (Reverse(file.counts.fails), Reverse(file.counts.malformed)));
+    for file in by_failures {
         files.row(row(file.path.clone(), &file.counts));
     }
     files.row(row(format!("{} files", document.files.len()), &document.totals));
@@ -244,7 +289,9 @@ fn print(
         out.line("")?;
         let mut rows = Table::new(&["row", "event", "verdict", "key from", "why"]);
         let shown = if args.all { document.rows.len() } else { MAX_SHOWN };
-        for row in document.rows.iter().take(shown) {
+        let mut in_order: Vec<&RowVerdict> = document.rows.iter().collect();
+        in_order.sort_by_key(|row| order(row));
+        for row in in_order.into_iter().take(shown) {
             let verdict = serde_json::to_value(row.verdict).unwrap_or_default();
             rows.row([
                 row.place.clone(),

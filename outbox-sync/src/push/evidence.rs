@@ -2,27 +2,36 @@
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
 use ves::{Event, EventId, Hash32, Receipt, SignatureCheck, receipt::receipt_hash};
 
+use super::GroupKey;
+use super::journal::{Journal, Passed, end_line};
 use crate::receipts::for_each_receipt;
 
-/// A file of receipts that grows.
+/// The room that a receipt takes, at least: one with an Ed25519 signature has about 500 bytes.
+const RECEIPT_BYTES: u64 = 640;
+
+/// A file of receipts that grows, and beside it the notes of what was sent ([`Journal`]).
 #[derive(Debug)]
 pub struct Evidence {
     file: File,
     path: PathBuf,
     known: HashMap<EventId, (u64, Hash32)>,
+    /// `None` if the receipts go to something that is no regular file.
+    journal: Option<Journal>,
+    /// The largest receipt so far.
+    largest: u64,
     /// Lines that are no receipts (the last one, if a run was killed while it wrote it), or whose signature does not
     /// hold.
     pub broken: Vec<String>,
 }
 
-/// Receipts that cannot be read or saved.
+/// Receipts, or notes of what is sent, that cannot be read or saved.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {what}", path.display())]
 pub struct EvidenceError {
@@ -32,6 +41,15 @@ pub struct EvidenceError {
     pub what: String,
 }
 
+impl EvidenceError {
+    fn new(path: &Path, what: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
 impl Evidence {
     /// Opens a file of receipts, or begins one. It is locked: two runs do not write to one file. A receipt whose
     /// signature does not hold covers nothing.
@@ -39,11 +57,7 @@ impl Evidence {
     /// # Errors
     /// It cannot be read or written, or another run writes to it.
     pub fn open(path: &Path, sequencer_key: Option<&VerifyingKey>) -> Result<Self, EvidenceError> {
-        let error = |what: String| EvidenceError {
-            path: path.to_owned(),
-            what,
-        };
-        let io = |e: io::Error| error(e.to_string());
+        let io = |e: io::Error| EvidenceError::new(path, e.to_string());
         let mut file = File::options()
             .read(true)
             .append(true)
@@ -52,7 +66,9 @@ impl Evidence {
             .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(error("another push is writing to it".into())),
+            Err(TryLockError::WouldBlock) => {
+                return Err(EvidenceError::new(path, "another push is writing to it"));
+            }
             Err(TryLockError::Error(e)) => return Err(io(e)),
         }
         let mut known = HashMap::new();
@@ -73,50 +89,175 @@ impl Evidence {
             ControlFlow::Continue(())
         })
         .map_err(io)?;
-        // A line that a killed run left unfinished must not swallow the next one.
-        let length = file.metadata().map_err(io)?.len();
-        if length > 0 {
-            let mut last = [0];
-            file.seek(SeekFrom::End(-1)).map_err(io)?;
-            file.read_exact(&mut last).map_err(io)?;
-            if last != *b"\n" {
-                file.write_all(b"\n").map_err(io)?;
-            }
+        end_line(&mut file).map_err(io)?;
+        let regular = file.metadata().map_err(io)?.is_file();
+        let journal = regular.then(|| Journal::path_beside(path)).map(|beside| {
+            Journal::read(beside.clone()).map_err(|e| EvidenceError::new(&beside, e.to_string()))
+        });
+        let mut journal = journal.transpose()?;
+        if let Some(journal) = &mut journal {
+            journal.settle(|id| known.contains_key(id));
         }
         Ok(Self {
             file,
             path: path.to_owned(),
             known,
+            journal,
+            largest: RECEIPT_BYTES,
             broken,
         })
     }
 
-    /// Whether a saved receipt is of this very event.
-    pub(super) fn covers(&self, event: &Event, signing_hash: &Hash32) -> bool {
-        self.known.get(&event.event_id).is_some_and(|(number, hash)| {
-            receipt_hash(&event.stream, &event.event_id, *number, signing_hash) == *hash
+    /// The receipts' file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lines of the notes that are none.
+    pub fn broken_notes(&self) -> impl Iterator<Item = String> {
+        let journal = self.journal.iter();
+        journal.flat_map(|j| {
+            j.broken
+                .iter()
+                .map(|what| format!("{}.sent: {what}", self.path.display()))
+        })
+    }
+
+    /// Whether what is sent is noted before.
+    pub fn notes_what_is_sent(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// The number that a saved receipt of this very event gives it.
+    pub(super) fn covers(&self, event: &Event, signing_hash: &Hash32) -> Option<u64> {
+        let (number, hash) = self.known.get(&event.event_id)?;
+        (receipt_hash(&event.stream, &event.event_id, *number, signing_hash) == *hash).then_some(*number)
+    }
+
+    /// Whether an earlier run sent it and heard no answer.
+    pub(super) fn is_open(&self, id: &EventId) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.is_open(id))
+    }
+
+    /// Events that were sent and never answered.
+    pub(super) fn open_events(&self) -> impl Iterator<Item = (&EventId, &GroupKey)> {
+        self.journal.iter().flat_map(Journal::open_events)
+    }
+
+    /// If an earlier request went past it: how.
+    pub(super) fn passed(&self, id: &EventId) -> Option<&Passed> {
+        self.journal.as_ref().and_then(|journal| journal.passed(id))
+    }
+
+    /// Notes on disk what is about to be sent, and takes the room for its receipts: a full disk is found out before, not
+    /// after.
+    pub(super) fn before_sending(&mut self, group: GroupKey, ids: &[EventId]) -> Result<(), EvidenceError> {
+        self.take_room(ids.len() as u64)?;
+        if let Some(journal) = &mut self.journal
+            && !ids.iter().all(|id| journal.is_open(id))
+        {
+            journal.note_sent(group, ids).map_err(|e| {
+                let what = format!("what is about to be sent cannot be noted, so it was not sent: {e}");
+                EvidenceError::new(&Journal::path_beside(&self.path), what)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the last note of something about to be sent: it was not.
+    pub(super) fn withdraw(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.withdraw();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn take_room(&self, receipts: u64) -> Result<(), EvidenceError> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+
+        let Ok(length) = self.file.metadata().map(|meta| meta.len()) else {
+            return Ok(());
+        };
+        let bytes = self.largest.saturating_mul(receipts);
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, length, bytes) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
+                let what = format!(
+                    "there is no room for the receipts of the next {receipts} events, so they were not sent: {}",
+                    io::Error::from(error)
+                );
+                Err(EvidenceError::new(&self.path, what))
+            }
+            // A file system that cannot do it says nothing about the room.
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn take_room(&self, _: u64) -> Result<(), EvidenceError> {
+        Ok(())
+    }
+
+    /// Notes on disk which events are gone past.
+    pub(super) fn note_passed(&mut self, group: GroupKey, passed: Vec<Passed>) -> Result<(), EvidenceError> {
+        if passed.is_empty() {
+            return Ok(());
+        }
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        journal.note_passed(group, passed).map_err(|e| {
+            let what = format!("what was refused cannot be noted: {e}");
+            EvidenceError::new(&Journal::path_beside(&self.path), what)
         })
     }
 
     /// Saves receipts, as they came, on disk.
-    pub(super) fn save(&mut self, lines: &[String], held: &[Receipt]) -> Result<(), EvidenceError> {
-        if lines.is_empty() {
+    pub(super) fn save(&mut self, receipts: &[(usize, Receipt, String)]) -> Result<(), EvidenceError> {
+        if receipts.is_empty() {
             return Ok(());
         }
-        let mut text = lines.join("\n");
-        text.push('\n');
+        let mut text = String::new();
+        for (_, _, line) in receipts {
+            text.push_str(line);
+            text.push('\n');
+            self.largest = self.largest.max(line.len() as u64 + 1);
+        }
+        let before = self.file.metadata().map(|meta| meta.len());
         let saved = self
             .file
             .write_all(text.as_bytes())
             .and_then(|()| self.file.sync_data());
-        saved.map_err(|e| EvidenceError {
-            path: self.path.clone(),
-            what: format!("receipts cannot be saved: {e}"),
-        })?;
-        for receipt in held {
+        if let Err(error) = saved {
+            // What was written in part is taken back: all of it is asked for again.
+            if let Ok(length) = before {
+                let _ = self.file.set_len(length);
+            }
+            let what = format!(
+                "the receipts of {} events came and cannot be saved: {error}",
+                receipts.len()
+            );
+            return Err(EvidenceError::new(&self.path, what));
+        }
+        for (_, receipt, _) in receipts {
             self.known
                 .insert(receipt.event_id, (receipt.sequence_number, receipt.receipt_hash));
+            if let Some(journal) = &mut self.journal {
+                journal.settled(&receipt.event_id);
+            }
         }
         Ok(())
+    }
+
+    /// Gives back the room that was taken, and removes notes that have nothing more to say.
+    pub(super) fn close(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.close();
+            // Room that was not used goes back with the length, which stays what it is.
+            let _ = self
+                .file
+                .metadata()
+                .and_then(|meta| self.file.set_len(meta.len()));
+        }
     }
 }

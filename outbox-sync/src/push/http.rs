@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::{Reply, Transport};
+use super::{NoAnswer, Reply, Transport};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A request of 1000 events takes seconds; a connection that says nothing for so long is gone.
@@ -80,7 +80,7 @@ impl HttpTransport {
 }
 
 impl Transport for HttpTransport {
-    fn ingest(&self, body: &[u8]) -> Result<Reply, String> {
+    fn ingest(&self, body: &[u8]) -> Result<Reply, NoAnswer> {
         let mut request = self
             .agent
             .post(&self.url)
@@ -88,14 +88,18 @@ impl Transport for HttpTransport {
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("ApiKey {}", key.0));
         }
-        let failed =
-            |e: ureq::Error| cli_common::redact_text(&format!("{}: {e}", cli_common::redact_url(&self.url)));
+        let failed = |e: ureq::Error| NoAnswer {
+            unreachable: is_unreachable(&e),
+            what: cli_common::redact_text(&format!("{}: {e}", cli_common::redact_url(&self.url))),
+        };
         let mut response = request.send(body).map_err(failed)?;
         let retry_after = response
             .headers()
             .get("retry-after")
             .and_then(|v| v.to_str().ok())
             .and_then(retry_after);
+        let content_type = response.headers().get("content-type");
+        let content_type = content_type.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned());
         let body = response
             .body_mut()
             .with_config()
@@ -105,8 +109,30 @@ impl Transport for HttpTransport {
         Ok(Reply {
             status: response.status().as_u16(),
             retry_after,
+            content_type,
             body,
         })
+    }
+}
+
+/// Whether no connection came about: then nothing was sent, and the next request will not fare better.
+fn is_unreachable(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+
+    match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::Tls(_)
+        | ureq::Error::Rustls(_)
+        | ureq::Error::BadUri(_)
+        | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        ureq::Error::Io(error) => {
+            matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ) || error.to_string().starts_with("invalid peer certificate")
+        }
+        _ => false,
     }
 }
 

@@ -1,40 +1,49 @@
-//! Handing events over to the sequencer, once.
+//! Handing events over to the sequencer, once, each agent's in their order.
 //!
 //! Events go out grouped by agent and stream, in the order in which they come (an agent's local order), within the
 //! sequencer's limits. The sequencer keeps each event id once and answers a repeated one with its receipt, so
 //! whatever was interrupted is simply sent again. Every answer is matched by event id, from receipts and rejections,
-//! never by counting up. Receipts are checked and saved before anything else is sent; a later run skips what they
-//! cover. A request that the sequencer fails on is split until the event that it fails on stands alone and is set
+//! never by counting up. Until each event of a request is answered, nothing later of its agent and stream goes out: an
+//! answer that is incomplete or not of this request is refused, and the request sent again; if that does not help, what
+//! is left of that agent and stream is held back. What is about to be sent is noted before ([`Evidence`]), receipts are
+//! checked and saved before anything else is sent; a later run skips what they cover and asks again for what was never
+//! answered. A request that the sequencer fails on is split until the event that it fails on stands alone and is set
 //! aside.
 
 mod answer;
 mod evidence;
 mod http;
+mod journal;
+mod report;
+mod request;
+mod standing;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cli_common::{Cancel, Progress};
 use ed25519_dalek::VerifyingKey;
-use serde::Serialize;
-use ves::{AgentId, Event, EventId, Hash32, SignatureCheck, StreamKey};
+use ves::{AgentId, Event, EventId, Hash32, StreamKey};
 
+use answer::Sent;
 pub use answer::advice;
-use answer::{Answer, read_answer};
 pub use evidence::{Evidence, EvidenceError};
 pub use http::{ApiKey, HttpTransport, ingest_url};
+use journal::Passed;
+use report::note;
+pub use report::{GroupCount, Held, MAX_LISTED, Noted, PushError, Pushed};
+use request::{ENVELOPE, Numbered, Outcome};
+pub use standing::{InFlight, SharedStanding, Standing};
 
 use crate::wire::WireEvent;
 
-/// How many events and other things are listed in a report; all are counted.
-pub const MAX_LISTED: usize = 10_000;
 /// Events that wait to be sent take no more than about this.
 const MAX_WAITING: usize = 64 << 20;
-/// A sequencer that wants to be left alone for longer is asked again after this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// The sequencer fails on one event after the other: then it is not the events.
 const MAX_FAILING: u32 = 3;
+/// Requests of one agent after the other cannot be settled: then it is not the agents.
+const MAX_UNSETTLED: u32 = 3;
 
 /// How to push.
 #[derive(Debug, Clone)]
@@ -55,6 +64,8 @@ pub struct Options {
     pub rate: Option<f64>,
     /// Send nothing, only say what would be sent.
     pub dry_run: bool,
+    /// Send also what earlier runs went past and later events of the same agent have overtaken.
+    pub send_overtaken: bool,
 }
 
 impl Default for Options {
@@ -69,6 +80,7 @@ impl Default for Options {
             longest_pause: Duration::from_secs(60),
             rate: None,
             dry_run: false,
+            send_overtaken: false,
         }
     }
 }
@@ -80,117 +92,56 @@ pub struct Reply {
     pub status: u16,
     /// How long it asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// What the body is said to be.
+    pub content_type: Option<String>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// How requests reach the sequencer.
-pub trait Transport {
-    /// Sends the body of an ingest request.
-    ///
-    /// # Errors
-    /// In words: no answer came. Whether the request was carried out nobody knows.
-    fn ingest(&self, body: &[u8]) -> Result<Reply, String>;
-}
-
-/// An event that was not taken, or of which something is to be said.
-#[derive(Debug, Clone, Serialize)]
-pub struct Noted {
-    /// The event.
-    pub event_id: EventId,
-    /// Where it was read.
-    pub place: String,
-    /// What is to be said.
+/// No answer came. Whether the request was carried out nobody knows, unless it could not be sent at all.
+#[derive(Debug, Clone)]
+pub struct NoAnswer {
+    /// Nothing was sent: there is no connection to be had.
+    pub unreachable: bool,
+    /// What happened, in words.
     pub what: String,
 }
 
-/// Events of one agent in one stream.
-#[derive(Debug, Clone, Serialize)]
-pub struct GroupCount {
-    /// The agent.
-    pub agent_id: AgentId,
-    /// The stream.
-    pub stream: StreamKey,
-    /// Events to send.
-    pub events: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Requests.
-    pub requests: u64,
-}
-
-/// What came of a push.
-#[derive(Debug, Default, Serialize)]
-pub struct Pushed {
-    /// Events that the sequencer accepted now.
-    pub accepted: u64,
-    /// Events that it had already, and gave its receipt of.
-    pub replayed: u64,
-    /// Events that were not sent, since a saved receipt covers them.
-    pub receipted_before: u64,
-    /// Rejections by reason.
-    pub rejected: BTreeMap<String, u64>,
-    /// The rejected events, with what the sequencer says.
-    pub rejections: Vec<Noted>,
-    /// Events that are too large, or that the sequencer fails on.
-    pub set_aside: Vec<Noted>,
-    /// How many.
-    pub set_aside_count: u64,
-    /// Events of which the answer says nothing.
-    pub unanswered: Vec<Noted>,
-    /// How many.
-    pub unanswered_count: u64,
-    /// Receipts that do not hold.
-    pub bad_receipts: Vec<Noted>,
-    /// How many.
-    pub bad_receipts_count: u64,
-    /// Receipts whose signature was not checked.
-    pub unchecked_receipts: u64,
-    /// Requests that were answered.
-    pub requests: u64,
-    /// Tries that were not.
-    pub retries: u64,
-    /// By agent and stream.
-    pub groups: Vec<GroupCount>,
-    /// Why it ended early; what was not sent is to be sent by another run.
-    pub stopped: Option<String>,
-}
-
-impl Pushed {
-    /// How many events were rejected.
-    pub fn rejected_count(&self) -> u64 {
-        self.rejected.values().sum()
-    }
-
-    /// Whether every event is in the log, with a receipt that holds.
-    pub fn is_complete(&self) -> bool {
-        self.rejected.is_empty()
-            && self.set_aside_count + self.unanswered_count + self.bad_receipts_count == 0
-            && self.stopped.is_none()
-    }
-}
-
-/// Why a push ends early.
-#[derive(Debug, thiserror::Error)]
-pub enum PushError {
-    /// The sequencer cannot be reached, refuses us, or fails on everything.
-    #[error("{0}")]
-    Stopped(String),
-    /// The user stopped it.
-    #[error("cancelled")]
-    Cancelled,
-    /// Receipts cannot be saved. Going on would lose evidence.
-    #[error(transparent)]
-    Evidence(#[from] EvidenceError),
+/// How requests reach the sequencer. They are sent from threads of their own.
+pub trait Transport: Send + Sync {
+    /// Sends the body of an ingest request.
+    ///
+    /// # Errors
+    /// No answer came.
+    fn ingest(&self, body: &[u8]) -> Result<Reply, NoAnswer>;
 }
 
 type GroupKey = (AgentId, StreamKey);
 
 struct Waiting {
     event_id: EventId,
+    /// Its place among all events of this run: of one agent and stream, the agent's own order.
+    rank: u64,
     place: String,
     signing_hash: Hash32,
     json: String,
+}
+
+impl Waiting {
+    /// Whether it holds a NUL character, which the sequencer's database cannot.
+    fn holds_nul(&self) -> bool {
+        self.json.contains("\\u0000")
+    }
+}
+
+impl Sent for Waiting {
+    fn event_id(&self) -> EventId {
+        self.event_id
+    }
+
+    fn signing_hash(&self) -> &Hash32 {
+        &self.signing_hash
+    }
 }
 
 #[derive(Default)]
@@ -200,32 +151,53 @@ struct Group {
     bytes: usize,
 }
 
+/// What is known of the events of one agent and stream so far.
+struct Track {
+    count: GroupCount,
+    /// The highest rank that has a receipt of this run.
+    receipted_to: u64,
+    /// Numbers of events since the last look at their order.
+    numbers: Vec<Numbered>,
+    /// The highest number that an event of this run got.
+    sent_to: u64,
+    /// The highest number in receipts of earlier runs.
+    covered_to: u64,
+    /// The highest number in saved receipts, wherever their events are.
+    highest_saved: u64,
+    /// The head of the stream, as the last answer gives it.
+    head: Option<u64>,
+    /// Whether it was said that the log was rewound.
+    rewound: bool,
+    /// Once a request could not be settled.
+    held: Option<Held>,
+}
+
 /// A push under way: give it events with [`Push::add`], then [`Push::finish`].
 pub struct Push<'a> {
-    transport: &'a dyn Transport,
+    transport: Arc<dyn Transport>,
     options: Options,
     evidence: Option<Evidence>,
     sequencer_key: Option<VerifyingKey>,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
     groups: BTreeMap<GroupKey, Group>,
-    counts: BTreeMap<GroupKey, GroupCount>,
+    tracks: BTreeMap<GroupKey, Track>,
     waiting_bytes: usize,
+    ranks: u64,
     not_before: Instant,
+    /// Whether a sequencer answered at this address.
+    heard: bool,
     failing: u32,
+    unsettled: u32,
+    standing: SharedStanding,
     /// What came of it so far.
     pub report: Pushed,
-}
-
-enum Outcome {
-    Answered(Answer),
-    Refused(String, bool),
 }
 
 impl<'a> Push<'a> {
     /// A push that saves receipts as evidence (a dry run may go without).
     pub fn new(
-        transport: &'a dyn Transport,
+        transport: Arc<dyn Transport>,
         options: Options,
         evidence: Option<Evidence>,
         sequencer_key: Option<VerifyingKey>,
@@ -240,42 +212,83 @@ impl<'a> Push<'a> {
             progress,
             cancel,
             groups: BTreeMap::new(),
-            counts: BTreeMap::new(),
+            tracks: BTreeMap::new(),
             waiting_bytes: 0,
+            ranks: 0,
             not_before: Instant::now(),
+            heard: false,
             failing: 0,
+            unsettled: 0,
+            standing: SharedStanding::default(),
             report: Pushed::default(),
         }
     }
 
-    /// Takes an event. It is sent with others of its agent and stream, behind those that were given before it.
+    /// Where it stands, to be asked at any moment.
+    pub fn standing(&self) -> SharedStanding {
+        self.standing.clone()
+    }
+
+    /// Whether an earlier run sent this event and heard no answer: then it is to be asked for again, whatever its outbox
+    /// says of it.
+    pub fn asks_again(&self, id: &EventId) -> bool {
+        self.evidence
+            .as_ref()
+            .is_some_and(|evidence| evidence.is_open(id))
+    }
+
+    /// The next event, in its agent's order; `place` says where it was read.
     ///
     /// # Errors
-    /// The push ends early; what was given is to be given again to another one.
+    /// The push cannot go on. What was not sent can be pushed again.
     pub fn add(&mut self, event: &Event, place: String) -> Result<(), PushError> {
+        let key = (event.source_agent_id, event.stream);
         let signing_hash = event.signing_hash();
-        let covered = self
-            .evidence
-            .as_ref()
-            .is_some_and(|evidence| evidence.covers(event, &signing_hash));
-        if covered {
-            self.report.receipted_before += 1;
+        self.ranks += 1;
+        let rank = self.ranks;
+        if let Some(evidence) = &self.evidence {
+            if let Some(number) = evidence.covers(event, &signing_hash) {
+                let numbered = Numbered {
+                    rank,
+                    event_id: event.event_id,
+                    place,
+                    number,
+                    covered: true,
+                };
+                self.receipted_before(key, numbered);
+                return Ok(());
+            }
+            if let Some(passed) = evidence.passed(&event.event_id)
+                && passed.overtaken
+                && !self.options.send_overtaken
+            {
+                let why = passed.why.clone();
+                self.overtaken(event.event_id, &place, &why);
+                return Ok(());
+            }
+        }
+        if let Some(held) = &mut self.track(&key).held {
+            held.held_back += 1;
             self.progress.advance(1);
             return Ok(());
         }
         let waiting = match self.prepare(event, &place) {
             Ok(json) => Waiting {
                 event_id: event.event_id,
+                rank,
                 place,
                 signing_hash,
                 json,
             },
             Err(what) => {
-                self.set_aside(event.event_id, place, what);
+                self.set_aside(event.event_id, &place, what);
                 return Ok(());
             }
         };
-        let key = (event.source_agent_id, event.stream);
+        self.enqueue(key, waiting)
+    }
+
+    fn enqueue(&mut self, key: GroupKey, waiting: Waiting) -> Result<(), PushError> {
         let size = waiting.json.len() + 1;
         let most = self.most_events();
         let full = self.groups.get(&key).is_some_and(|group| {
@@ -283,14 +296,21 @@ impl<'a> Push<'a> {
                 || group.bytes + size > self.options.max_bytes - ENVELOPE
                 || group.ids.contains(&waiting.event_id)
         });
-        if full {
-            self.flush(key)?;
+        if full && let Err(error) = self.flush(key) {
+            self.report.not_sent += 1;
+            return Err(error);
+        }
+        if let Some(held) = &mut self.track(&key).held {
+            held.held_back += 1;
+            self.progress.advance(1);
+            return Ok(());
         }
         let group = self.groups.entry(key).or_default();
         group.bytes += size;
         group.ids.insert(waiting.event_id);
         group.waiting.push(waiting);
         self.waiting_bytes += size;
+        self.standing.change(|standing| standing.waiting += 1);
         if self.waiting_bytes > MAX_WAITING {
             let largest = self
                 .groups
@@ -304,7 +324,7 @@ impl<'a> Push<'a> {
         Ok(())
     }
 
-    /// Sends what still waits, and says what came of it all.
+    /// Sends what still waits.
     ///
     /// # Errors
     /// As [`Push::add`].
@@ -316,10 +336,118 @@ impl<'a> Push<'a> {
         Ok(())
     }
 
+    /// Events that an earlier run or this one sent and that no answer told of: how many, and the first by id.
+    pub fn still_open(&self) -> (u64, Option<EventId>) {
+        let open = self.evidence.iter().flat_map(Evidence::open_events);
+        let ids: BTreeSet<EventId> = open.map(|(id, _)| *id).collect();
+        (ids.len() as u64, ids.first().copied())
+    }
+
     /// What came of it, also if it ended early.
     pub fn into_report(mut self) -> Pushed {
-        self.report.groups = self.counts.into_values().collect();
+        let waiting: usize = self.groups.values().map(|group| group.waiting.len()).sum();
+        self.report.not_sent += waiting as u64;
+        for track in self.tracks.into_values() {
+            if track.count.events > 0 {
+                self.report.groups.push(track.count);
+            }
+            self.report.held.extend(track.held);
+        }
+        if let Some(evidence) = &mut self.evidence {
+            evidence.close();
+        }
         self.report
+    }
+
+    fn track(&mut self, key: &GroupKey) -> &mut Track {
+        self.tracks.entry(*key).or_insert_with(|| Track {
+            count: GroupCount {
+                agent_id: key.0,
+                stream: key.1,
+                events: 0,
+                bytes: 0,
+                requests: 0,
+            },
+            receipted_to: 0,
+            numbers: Vec::new(),
+            sent_to: 0,
+            covered_to: 0,
+            highest_saved: 0,
+            head: None,
+            rewound: false,
+            held: None,
+        })
+    }
+
+    fn receipted_before(&mut self, key: GroupKey, numbered: Numbered) {
+        self.report.receipted_before += 1;
+        self.standing.change(|standing| standing.receipted_before += 1);
+        self.progress.advance(1);
+        let waits = self.groups.contains_key(&key);
+        let track = self.track(&key);
+        track.highest_saved = track.highest_saved.max(numbered.number);
+        track.numbers.push(numbered);
+        // What waits comes before these; but not everything is kept for that.
+        if !waits || track.numbers.len() > MAX_LISTED {
+            self.check_order(&key);
+        }
+        self.check_head(&key);
+    }
+
+    /// A saved receipt above the log's head is of a log that was rewound since: what it covers may be lost.
+    fn check_head(&mut self, key: &GroupKey) {
+        let track = self.track(key);
+        let covered_to = track.highest_saved;
+        if let Some(head) = track.head.filter(|head| *head < covered_to)
+            && !track.rewound
+        {
+            track.rewound = true;
+            self.report.rewound.push(format!(
+                "agent {} in stream {}: a saved receipt gives number {covered_to}, and the log's head is {head}: the log \
+                 was rewound since, and what those receipts cover may be lost. Run `outbox-sync reconcile` with --db, and \
+                 push with a new file of receipts",
+                key.0, key.1
+            ));
+        }
+    }
+
+    /// An event that was gone past and overtaken.
+    fn overtaken(&mut self, id: EventId, place: &str, why: &str) {
+        self.report.overtaken_count += 1;
+        let what = format!("{why}; later events of its agent were sent since");
+        note(&mut self.report.overtaken, id, place, what);
+        self.progress.advance(1);
+    }
+
+    fn out_of_order(&mut self, id: EventId, place: &str, number: u64, before: u64) {
+        self.report.out_of_order_count += 1;
+        let what = format!("its number is {number}, and an event before it has {before}");
+        note(&mut self.report.out_of_order, id, place, what);
+    }
+
+    /// Whether numbers rise in the agent's order: of what was sent against all before it, and of what an earlier run sent
+    /// against what this one sent before it. (What earlier runs did among themselves they have told.)
+    fn check_order(&mut self, key: &GroupKey) {
+        let mut numbers = std::mem::take(&mut self.track(key).numbers);
+        if self.options.send_overtaken {
+            // Whoever asked for it knows.
+            return;
+        }
+        numbers.sort_by_key(|numbered| numbered.rank);
+        for numbered in numbers {
+            let track = self.track(key);
+            let before = if numbered.covered {
+                track.covered_to = track.covered_to.max(numbered.number);
+                track.sent_to
+            } else {
+                let before = track.sent_to.max(track.covered_to);
+                track.sent_to = track.sent_to.max(numbered.number);
+                before
+            };
+            if numbered.number < before {
+                self.out_of_order(numbered.event_id, &numbered.place, numbered.number, before);
+            }
+        }
     }
 
     /// With a rate limit, no more than a second's events go at once.
@@ -331,6 +459,7 @@ impl<'a> Push<'a> {
         self.options.max_events.min(by_rate).max(1)
     }
 
+    /// Its JSON; an error in words if no request can hold it.
     fn prepare(&self, event: &Event, place: &str) -> Result<String, String> {
         let payload = event.payload.json().len();
         if payload > self.options.max_payload {
@@ -350,7 +479,7 @@ impl<'a> Push<'a> {
         Ok(json)
     }
 
-    fn set_aside(&mut self, event_id: EventId, place: String, what: String) {
+    fn set_aside(&mut self, event_id: EventId, place: &str, what: String) {
         self.report.set_aside_count += 1;
         note(&mut self.report.set_aside, event_id, place, what);
         self.progress.advance(1);
@@ -361,289 +490,118 @@ impl<'a> Push<'a> {
             return Ok(());
         };
         self.waiting_bytes -= group.bytes.min(self.waiting_bytes);
-        let count = self.counts.entry(key).or_insert(GroupCount {
-            agent_id: key.0,
-            stream: key.1,
-            events: 0,
-            bytes: 0,
-            requests: 0,
-        });
-        count.events += group.waiting.len() as u64;
-        count.bytes += group.bytes as u64;
-        count.requests += 1;
-        if self.options.dry_run {
-            self.progress.advance(group.waiting.len() as u64);
+        let events = group.waiting.len() as u64;
+        let track = self.track(&key);
+        if let Some(held) = &mut track.held {
+            held.held_back += events;
+            self.progress.advance(events);
             return Ok(());
         }
+        track.count.events += events;
+        track.count.bytes += group.bytes as u64;
+        track.count.requests += 1;
+        if self.options.dry_run {
+            self.progress.advance(events);
+            return Ok(());
+        }
+        let sent = self.send_in_order(key, group.waiting);
+        self.check_order(&key);
+        sent
+    }
+
+    /// Sends events of one agent and stream; those that a request cannot take together, in smaller ones.
+    fn send_in_order(&mut self, key: GroupKey, batch: Vec<Waiting>) -> Result<(), PushError> {
         // The halves of a batch that is split are sent in order: first in, last on the stack.
-        let mut stack = vec![group.waiting];
-        while let Some(mut batch) = stack.pop() {
-            match self.send(&key, &batch)? {
-                Outcome::Answered(answer) => {
+        let mut stack = vec![batch];
+        while let Some(batch) = stack.pop() {
+            let done = self.settle_batch(&key, batch);
+            let after: usize = stack.iter().map(Vec::len).sum();
+            let done = done.inspect_err(|_| self.report.not_sent += after as u64)?;
+            match done {
+                Outcome::Settled => {
                     self.failing = 0;
-                    self.take_answer(&key, &batch, answer)?;
+                    self.unsettled = 0;
                 }
-                Outcome::Refused(..) if batch.len() > 1 => {
+                Outcome::Refused { mut batch, .. } if batch.len() > 1 => {
                     let second = batch.split_off(batch.len() / 2);
                     stack.push(second);
                     stack.push(batch);
                 }
-                Outcome::Refused(mut what, failed) => {
-                    let Some(one) = batch.pop() else { continue };
-                    // A failure that explains itself says nothing about the sequencer.
-                    let explained = one.json.contains("\\u0000");
-                    if failed && explained {
-                        what.push_str(
-                            "; it holds a NUL character (\\u0000), which the sequencer's database cannot",
-                        );
-                    }
-                    self.set_aside(one.event_id, one.place, what.clone());
-                    if !failed || explained {
-                        continue;
-                    }
-                    self.failing += 1;
-                    if self.failing >= MAX_FAILING {
-                        return Err(PushError::Stopped(format!(
-                            "the sequencer fails on one event of agent {} in stream {} after the other ({what}): it is \
-                             not the events; its counter may be behind (sequencer-recovery counters)",
-                            key.0, key.1
-                        )));
+                Outcome::Refused { batch, what, failed } => {
+                    for one in batch {
+                        self.refused(&key, &one, what.clone(), failed)
+                            .inspect_err(|_| self.report.not_sent += after as u64)?;
                     }
                 }
+                Outcome::Unsettled { batch, why } => return self.hold(&key, &batch, &why, after as u64),
             }
         }
         Ok(())
     }
 
-    /// Sends a batch, and again while that may help.
-    fn send(&mut self, key: &GroupKey, batch: &[Waiting]) -> Result<Outcome, PushError> {
-        let body = body(key.0, batch);
-        let mut pause = self.options.pause;
-        for attempt in 1..=self.options.attempts.max(1) {
-            self.wait_for_rate(batch.len())?;
-            let last = attempt == self.options.attempts.max(1);
-            let (what, retry_after) = match self.transport.ingest(&body) {
-                Err(error) => (error, None),
-                Ok(reply) => match reply.status {
-                    200 => {
-                        self.report.requests += 1;
-                        return match read_answer(&reply.body) {
-                            Ok(answer) => Ok(Outcome::Answered(answer)),
-                            Err(what) => Err(PushError::Stopped(format!(
-                                "the answer is not one of an ingest: {what}; run it again, events that were taken are \
-                                 answered with their receipts"
-                            ))),
-                        };
-                    }
-                    status @ (400 | 413 | 422) => {
-                        self.report.requests += 1;
-                        return Ok(Outcome::Refused(status_text(status, &reply.body), false));
-                    }
-                    // One event can sink its batch, so it is not tried as often as an outage.
-                    500 if attempt >= 2 || last => {
-                        self.report.requests += 1;
-                        return Ok(Outcome::Refused(status_text(500, &reply.body), true));
-                    }
-                    status @ (408 | 425 | 429 | 500 | 502 | 503 | 504) => {
-                        (status_text(status, &reply.body), reply.retry_after)
-                    }
-                    status @ (401 | 403) => {
-                        return Err(PushError::Stopped(format!(
-                            "the sequencer refuses the API key ({})",
-                            status_text(status, &reply.body)
-                        )));
-                    }
-                    status => {
-                        return Err(PushError::Stopped(format!(
-                            "{}: is this the URL of a sequencer?",
-                            status_text(status, &reply.body)
-                        )));
-                    }
-                },
-            };
-            if last {
-                return Err(PushError::Stopped(format!(
-                    "given up after attempt {attempt}: {what}"
-                )));
-            }
-            self.report.retries += 1;
-            let asked = retry_after.map(|asked| asked.min(MAX_RETRY_AFTER));
-            self.sleep(asked.unwrap_or_else(|| jittered(pause)))?;
-            pause = (pause * 2).min(self.options.longest_pause);
+    /// An event that stands alone and that the sequencer does not take, or fails on.
+    fn refused(
+        &mut self,
+        key: &GroupKey,
+        one: &Waiting,
+        mut what: String,
+        failed: bool,
+    ) -> Result<(), PushError> {
+        // A failure that explains itself says nothing about the sequencer.
+        let explained = one.holds_nul();
+        if failed && explained {
+            what.push_str("; it holds a NUL character (\\u0000), which the sequencer's database cannot");
         }
-        Err(PushError::Stopped("no try was made".into()))
+        let overtaken = one.rank < self.track(key).receipted_to;
+        if let Some(evidence) = &mut self.evidence {
+            let passed = Passed {
+                event_id: one.event_id,
+                why: format!("set aside: {what}"),
+                overtaken,
+            };
+            evidence.note_passed(*key, vec![passed])?;
+        }
+        self.standing
+            .change(|standing| standing.waiting = standing.waiting.saturating_sub(1));
+        self.set_aside(one.event_id, &one.place, what.clone());
+        if !failed || explained {
+            return Ok(());
+        }
+        self.failing += 1;
+        if self.failing >= MAX_FAILING {
+            return Err(PushError::Stopped(format!(
+                "the sequencer fails on one event of agent {} in stream {} after the other ({what}): it is not the \
+                 events; its counter may be behind (sequencer-recovery counters)",
+                key.0, key.1
+            )));
+        }
+        Ok(())
     }
 
-    fn wait_for_rate(&mut self, events: usize) -> Result<(), PushError> {
-        if self.cancel.is_cancelled() {
-            return Err(PushError::Cancelled);
-        }
-        let Some(rate) = self.options.rate.filter(|rate| *rate > 0.0) else {
+    /// Sends nothing more of an agent and stream in this run: these events were not answered, and `after` of the same
+    /// batch and all later ones must not be numbered before them. Others go on.
+    fn hold(&mut self, key: &GroupKey, batch: &[Waiting], why: &str, after: u64) -> Result<(), PushError> {
+        self.note_unanswered(batch, why);
+        self.progress.advance(batch.len() as u64 + after);
+        let Some(request) = request::in_flight(key, batch) else {
             return Ok(());
         };
-        let now = Instant::now();
-        if self.not_before > now {
-            self.sleep(self.not_before - now)?;
+        let held = Held {
+            agent_id: key.0,
+            stream: key.1,
+            unanswered: request.events,
+            first: request.first,
+            last: request.last,
+            held_back: after,
+            why: why.to_owned(),
+        };
+        self.track(key).held = Some(held);
+        self.unsettled += 1;
+        if self.unsettled >= MAX_UNSETTLED {
+            return Err(PushError::Stopped(format!(
+                "the requests of one agent after the other cannot be settled: it is not the agents ({why})"
+            )));
         }
-        let share = Duration::try_from_secs_f64(events as f64 / rate).unwrap_or(Duration::ZERO);
-        self.not_before = self.not_before.max(now) + share;
         Ok(())
     }
-
-    /// Sleeps, but hears it if the user wants to stop.
-    fn sleep(&self, duration: Duration) -> Result<(), PushError> {
-        let end = Instant::now() + duration;
-        loop {
-            if self.cancel.is_cancelled() {
-                return Err(PushError::Cancelled);
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(left.min(Duration::from_millis(100)));
-        }
-    }
-
-    /// Matches an answer with the events that were sent, by their ids. Receipts are saved first.
-    fn take_answer(&mut self, key: &GroupKey, batch: &[Waiting], answer: Answer) -> Result<(), PushError> {
-        let sent: HashMap<EventId, &Waiting> = batch.iter().map(|w| (w.event_id, w)).collect();
-        let mut answered = BTreeSet::new();
-        let mut lines = Vec::new();
-        let mut held = Vec::new();
-        for (receipt, line) in answer.receipts {
-            lines.push(line);
-            let Some(waiting) = sent.get(&receipt.event_id) else {
-                self.bad_receipt(
-                    receipt.event_id,
-                    String::new(),
-                    "a receipt of an event that was not sent".into(),
-                );
-                continue;
-            };
-            answered.insert(receipt.event_id);
-            let place = waiting.place.clone();
-            if !receipt.hash_matches(&key.1, &waiting.signing_hash) {
-                self.bad_receipt(
-                    receipt.event_id,
-                    place,
-                    "its receipt's hash is not of this event and number".into(),
-                );
-                continue;
-            }
-            match receipt.check_signature(self.sequencer_key.as_ref()) {
-                SignatureCheck::Valid => {}
-                SignatureCheck::NotChecked(_) => self.report.unchecked_receipts += 1,
-                _ => {
-                    self.bad_receipt(
-                        receipt.event_id,
-                        place,
-                        "the sequencer's signature on its receipt does not hold".into(),
-                    );
-                    continue;
-                }
-            }
-            held.push(receipt);
-        }
-        for what in answer.unreadable {
-            self.bad_receipt(EventId(uuid::Uuid::nil()), String::new(), what);
-        }
-        if let Some(evidence) = &mut self.evidence {
-            evidence.save(&lines, &held)?;
-        }
-        // The sequencer counts what it accepted; the other receipts are of events that it had.
-        let accepted = answer.accepted.min(answered.len() as u64);
-        self.report.accepted += accepted;
-        self.report.replayed += answered.len() as u64 - accepted;
-        for rejection in answer.rejections {
-            let Some(waiting) = sent.get(&rejection.event_id) else {
-                continue;
-            };
-            if !answered.insert(rejection.event_id) {
-                continue;
-            }
-            let (code, _) = rejection
-                .reason
-                .split_once(':')
-                .unwrap_or((&rejection.reason, ""));
-            let code: String = code.trim().chars().take(64).collect();
-            *self.report.rejected.entry(code).or_default() += 1;
-            let what = if rejection.message.is_empty() || rejection.reason.contains(&rejection.message) {
-                rejection.reason
-            } else {
-                format!("{}: {}", rejection.reason, rejection.message)
-            };
-            note(
-                &mut self.report.rejections,
-                rejection.event_id,
-                waiting.place.clone(),
-                what,
-            );
-        }
-        for waiting in batch {
-            if !answered.contains(&waiting.event_id) {
-                self.report.unanswered_count += 1;
-                let what = "the answer has neither a receipt nor a rejection of it".to_owned();
-                note(
-                    &mut self.report.unanswered,
-                    waiting.event_id,
-                    waiting.place.clone(),
-                    what,
-                );
-            }
-        }
-        self.progress.advance(batch.len() as u64);
-        Ok(())
-    }
-
-    fn bad_receipt(&mut self, event_id: EventId, place: String, what: String) {
-        self.report.bad_receipts_count += 1;
-        note(&mut self.report.bad_receipts, event_id, place, what);
-    }
-}
-
-/// What a request has around its events.
-const ENVELOPE: usize = 128;
-
-fn body(agent: AgentId, batch: &[Waiting]) -> Vec<u8> {
-    let size: usize = batch.iter().map(|w| w.json.len() + 1).sum();
-    let mut body = Vec::with_capacity(size + ENVELOPE);
-    body.extend_from_slice(format!("{{\"agentId\":\"{agent}\",\"events\":[").as_bytes());
-    for (number, waiting) in batch.iter().enumerate() {
-        if number > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(waiting.json.as_bytes());
-    }
-    body.extend_from_slice(b"]}");
-    body
-}
-
-fn note(list: &mut Vec<Noted>, event_id: EventId, place: String, what: String) {
-    if list.len() < MAX_LISTED {
-        list.push(Noted {
-            event_id,
-            place,
-            what,
-        });
-    }
-}
-
-fn status_text(status: u16, body: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
-    let text = cli_common::redact_text(text.trim());
-    if text.is_empty() {
-        format!("HTTP {status}")
-    } else {
-        format!("HTTP {status}: {text}")
-    }
-}
-
-/// Between half of it and all of it, so that many agents do not come back at one moment.
-fn jittered(pause: Duration) -> Duration {
-    let random = std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish();
-    let half = pause / 2;
-    half + half.mul_f64((random % 1024) as f64 / 1024.0)
 }

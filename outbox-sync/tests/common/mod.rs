@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // Each test binary uses a part.
 
+pub mod agents;
+pub mod proxy;
 pub mod sequencer;
 pub mod writer;
 

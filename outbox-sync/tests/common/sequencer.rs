@@ -19,6 +19,8 @@ pub const API_KEY: &str = "test-api-key";
 /// What goes wrong with one request.
 #[derive(Debug, Clone)]
 pub enum Fault {
+    /// Nothing.
+    None,
     /// This status, perhaps with `Retry-After`.
     Status(u16, Option<u64>),
     /// The connection breaks before anything was done.
@@ -33,6 +35,8 @@ pub enum Fault {
     Forged,
     /// The receipts give each other's numbers.
     Swapped,
+    /// The receipts are much longer than any that came before.
+    Bulky,
 }
 
 struct Stored {
@@ -151,6 +155,11 @@ fn serve(stream: TcpStream, state: &Mutex<State>, key: &SigningKey) -> std::io::
                 (Some(Fault::Forged), Some(receipts)) => {
                     for receipt in receipts {
                         receipt["sequencerSignature"] = "11".repeat(64).into();
+                    }
+                }
+                (Some(Fault::Bulky), Some(receipts)) => {
+                    for receipt in receipts {
+                        receipt["more"] = "x".repeat(20_000).into();
                     }
                 }
                 (Some(Fault::Swapped), Some(receipts)) => {
@@ -324,7 +333,7 @@ fn ingest(body: &[u8], state: &mut State, key: &SigningKey) -> (u16, Value) {
         state.log.push(event);
     }
     let mut answer = json!({
-        "batchId": "4d6f41ba-dded-4289-9354-28fe80e2ff5f", "eventsAccepted": accepted.len(),
+        "batchId": uuid::Uuid::from_u128(state.requests.len() as u128), "eventsAccepted": accepted.len(),
         "eventsRejected": rejections.len(), "sequenceStart": accepted.first(), "sequenceEnd": accepted.last(),
         "headSequence": state.counters.get(&stream).copied().unwrap_or(0), "rejections": rejections,
     });

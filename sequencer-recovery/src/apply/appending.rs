@@ -35,6 +35,10 @@ struct Growth {
 }
 
 impl Grown {
+    pub(super) fn has(&self, entity: &Entity) -> bool {
+        self.entities.contains_key(entity)
+    }
+
     /// Raises the entities' versions, which must be as they were when the events were checked.
     pub(super) async fn raise(
         &self,
@@ -207,7 +211,7 @@ impl Job<'_> {
             self.applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
             prepared
                 .expected
-                .add(planned.sequence, event, &signing_hash, &receipt);
+                .add(planned.sequence, event, &signing_hash, next.now, &receipt);
             events.push(RestoredEvent {
                 event: event.clone(),
                 sequence_number: planned.sequence,

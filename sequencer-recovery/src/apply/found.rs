@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use event_log::{Commitment, View};
 use ves::merkle::leaf_hash;
-use ves::{BatchId, Hash32, KeyRegistry, StreamKey};
+use ves::{BatchId, Hash32, StreamKey};
 
 use super::rows::{leaf_of, planned_leaf};
 use super::sections::Sections;
@@ -82,9 +82,14 @@ impl Marked {
         let end = i64::MAX as u64;
         if self.from <= end {
             view.for_each_entry(stream, self.from..=end, &mut |chunk| {
-                for entry in chunk.into_iter().flatten() {
-                    fingerprint.entry(&entry);
-                    head = entry.sequence_number;
+                for row in chunk {
+                    match row {
+                        Ok(entry) => {
+                            fingerprint.entry(&entry);
+                            head = entry.sequence_number;
+                        }
+                        Err(row) => head = row.sequence.map_or(head, |number| number.max(head)),
+                    }
                 }
                 ControlFlow::Continue(())
             })
@@ -119,10 +124,23 @@ impl Found {
         };
         let (mut events, mut head, mut key_versions) = (0, 0, KeyVersions::default());
         view.for_each_entry(stream, 1..=i64::MAX as u64, &mut |chunk| {
-            // A row that cannot be read is not in the fingerprint of the audit either.
-            for entry in chunk.into_iter().flatten() {
+            for row in chunk {
+                let entry = match row {
+                    Ok(entry) => entry,
+                    // A row that cannot be read is not in the fingerprint of the audit either, but it is there.
+                    Err(row) => {
+                        if let Some(number) = row.sequence.filter(|number| *number > head) {
+                            events += 1;
+                            head = number;
+                            if head < marked.from {
+                                marked.head = head;
+                            }
+                        }
+                        continue;
+                    }
+                };
                 fingerprint.entry(&entry);
-                events += 1;
+                events += u64::from(entry.sequence_number > head);
                 head = entry.sequence_number;
                 if head < marked.from {
                     marked.before = fingerprint.clone();
@@ -176,7 +194,7 @@ pub(super) async fn not_yet_applied(
             show(counter)
         )));
     }
-    let registered = KeyRegistry::new(view.keys(Some(stream.tenant_id)).await?.rows);
+    let registered = view.log_keys(Some(stream.tenant_id)).await?.registry();
     for PlannedKey { key, .. } in lines.keys()? {
         let there = registered.get(key.tenant_id, key.agent_id, key.key_id);
         if there.is_none_or(|there| there.public_key != key.public_key) {

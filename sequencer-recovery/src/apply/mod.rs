@@ -23,6 +23,7 @@ use ves::{Hash32, SequencerId};
 
 use crate::error::RecoveryError;
 use crate::plan_file::{Mark, PlanFile, PlannedStream};
+use crate::preflight;
 use crate::sequencer_keys::SigningKeys;
 use crate::skipped::Skipped;
 use crate::undo_file::{self, UndoHeader, UndoLine, UndoWriter};
@@ -48,6 +49,8 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// Write an entry to the log's journal of repairs with each stream that is changed.
     pub journal: bool,
+    /// Let triggers and rules of others act on what is written; a change of it is found before the commit.
+    pub with_triggers: bool,
 }
 
 /// What writes, as undo bundles and the journal name it.
@@ -76,7 +79,9 @@ pub async fn apply(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<ApplyReport, RecoveryError> {
-    let mut report = ApplyReport::new(plan.id(), db, options);
+    let mut report = ApplyReport::new(plan.id(), db, log.place().clone(), options);
+    log.check_writable()?;
+    preflight::check(&mut log.view().await?, options.with_triggers).await?;
     if options.journal {
         // Before the long work.
         log.check_journal().await?;
@@ -96,7 +101,6 @@ pub async fn apply(
         }
         None => None,
     };
-    progress.start("applying", None);
     let done = apply_all(
         log,
         &mut lines,
@@ -125,6 +129,11 @@ async fn apply_all(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
+    // Whether the plan was made before an index was damaged or after: a repair asks the indexes, too.
+    progress.start("comparing indexes with their tables", None);
+    let damage = log.view().await?.look_for_damage().await?;
+    progress.finish();
+    progress.start("applying", None);
     let mut unsigned_receipts = Skipped::default();
     while let Some(header) = lines.next_stream()? {
         if let Err(cancelled) = cancel.check() {
@@ -132,15 +141,19 @@ async fn apply_all(
             return Err(cancelled.into());
         }
         let mut applied = AppliedStream::new(&header);
-        let result = Job {
-            plan_id: report.plan_id,
-            header: &header,
-            options,
-            undo: undo.as_deref_mut(),
-            applied: &mut applied,
-        }
-        .run(log, lines, progress, cancel)
-        .await;
+        let result = if let Some(what) = damage.refusal(&header.stream) {
+            let stream = header.stream;
+            Err(RecoveryError::Damaged { stream, what })
+        } else {
+            let mut job = Job {
+                plan_id: report.plan_id,
+                header: &header,
+                options,
+                undo: undo.as_deref_mut(),
+                applied: &mut applied,
+            };
+            job.run(log, lines, progress, cancel).await
+        };
         match result {
             Ok(()) => {}
             Err(error @ (RecoveryError::Plan(_) | RecoveryError::Cancelled(_))) => {

@@ -1,7 +1,7 @@
 //! The first step, without a lock: the stream is read, what the plan has for it is verified again, receipts are made, and
 //! the rows go to where they wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cli_common::{Cancel, Progress};
 use event_log::{Commitment, Entity, Log, Repair, Reserved, RestoredEvent, Written};
@@ -46,6 +46,8 @@ pub(super) struct Prepared {
     pub(super) last_restored: Timestamp,
     /// Entities of events that are appended, and the commands of those.
     pub(super) grown: Grown,
+    /// Entities whose versions are looked at again, since triggers may change what is written.
+    pub(super) entities: BTreeSet<Entity>,
 }
 
 impl Job<'_> {
@@ -84,7 +86,7 @@ impl Job<'_> {
         }
         let versions = found.key_versions.clone();
         let receipts = Receipts::read(repair.view(), &stream, versions, self.options).await?;
-        let mut registered = KeyRegistry::new(repair.view().keys(Some(stream.tenant_id)).await?.rows);
+        let mut registered = repair.view().log_keys(Some(stream.tenant_id)).await?.registry();
         let keys = lines.keys()?;
         self.believe(&keys, &mut registered)?;
         let rows: Vec<Commitment> = outline
@@ -109,6 +111,7 @@ impl Job<'_> {
             commands: Vec::new(),
             last_restored: Timestamp(i64::MIN),
             grown: Grown::default(),
+            entities: BTreeSet::new(),
         };
         if prepared.repair.is_locked() {
             prepared.moved = Some(self.carry_out(&mut prepared).await?);
@@ -125,6 +128,9 @@ impl Job<'_> {
         self.read_books(&mut prepared).await?;
         self.append_all(&mut prepared, lines, &registered, &entities, progress, cancel)
             .await?;
+        if self.options.with_triggers {
+            prepared.entities = entities.keys().cloned().collect();
+        }
         prepared.repair.stage_entities(entities.into_keys()).await?;
         Ok(Some(prepared))
     }
@@ -248,9 +254,13 @@ impl Job<'_> {
             self.applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());
             prepared.reserve(planned.event.command_id, planned.sequenced_at);
             prepared.last_restored = prepared.last_restored.max(planned.sequenced_at);
-            prepared
-                .expected
-                .add(planned.sequence, &planned.event, &signing_hash, &receipt);
+            prepared.expected.add(
+                planned.sequence,
+                &planned.event,
+                &signing_hash,
+                planned.sequenced_at,
+                &receipt,
+            );
             events.push(RestoredEvent {
                 event: planned.event.clone(),
                 sequence_number: planned.sequence,
@@ -287,6 +297,9 @@ impl Job<'_> {
                 let signed = receipts.iter().filter(|r| r.sequencer_signature.is_some());
                 self.applied.receipts_signed += signed.count() as u64;
                 prepared.stage(&[], &receipts).await?;
+                for receipt in &receipts {
+                    prepared.expected.add_receipt(receipt);
+                }
                 self.record(receipts.iter().map(|r| UndoLine::Receipt {
                     sequence: r.sequence_number,
                     event_id: r.event_id,

@@ -1,6 +1,6 @@
 //! What an apply tells.
 
-use event_log::JournalEntry;
+use event_log::{JournalEntry, Place};
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
@@ -103,6 +103,8 @@ pub struct ApplyReport {
     pub plan_id: Hash32,
     /// The log, without secrets.
     pub db: String,
+    /// Where it was worked on.
+    pub place: Place,
     /// Everything below would be so; nothing was written.
     pub dry_run: bool,
     /// Whether the log's journal of repairs has an entry for each stream that was changed.
@@ -125,11 +127,12 @@ pub struct ApplyReport {
 }
 
 impl ApplyReport {
-    pub(super) fn new(plan_id: Hash32, db: String, options: &ApplyOptions) -> Self {
+    pub(super) fn new(plan_id: Hash32, db: String, place: Place, options: &ApplyOptions) -> Self {
         Self {
             schema: "recovery-apply/1",
             plan_id,
             db,
+            place,
             dry_run: options.dry_run,
             journal: options.journal,
             streams: Vec::new(),

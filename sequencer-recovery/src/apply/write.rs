@@ -1,17 +1,18 @@
 //! The second step, under the locks: nothing may have changed since the first, then everything is written, read back and
 //! committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cli_common::Cancel;
 use event_log::{Entity, JournalCounts, JournalEntry, JournalState, Repair};
-use ves::{Hash32, Timestamp};
+use ves::{CommandId, Hash32, StreamKey, Timestamp};
 
 use super::found::identity;
 use super::prepare::Prepared;
 use super::{Job, StreamStatus, TOOL};
 use crate::accept_keys::PlannedKey;
 use crate::error::RecoveryError;
+use crate::read_back::check_commitments;
 use crate::undo_file::{Anchored, UndoLine, UndoSealed};
 
 /// Entity versions as they were and as they became.
@@ -51,11 +52,13 @@ impl Job<'_> {
             commitments,
             commitments_after,
             recovered_head,
+            rows,
             ..
         } = prepared;
         self.applied.roots_equal = expected
             .check(repair.view(), self.header, &commitments, found.events)
             .await?;
+        check_commitments(repair.view(), &self.header.stream, &rows).await?;
         moves.check(&mut repair, &moved).await?;
         cancel.check()?;
         if self.applied.changed_nothing() {
@@ -124,6 +127,7 @@ impl Job<'_> {
             }
         }
         self.applied.commands = new.len() as u64;
+        self.check_commands(prepared, &new).await?;
         self.record(
             new.into_iter()
                 .map(|(_, command_id)| UndoLine::Command { command_id }),
@@ -158,6 +162,38 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Makes sure that all commands are remembered, and the new ones as they were to be.
+    async fn check_commands(
+        &self,
+        prepared: &mut Prepared,
+        new: &BTreeSet<(StreamKey, CommandId)>,
+    ) -> Result<(), RecoveryError> {
+        if self.undo.is_none() && !self.options.with_triggers {
+            return Ok(());
+        }
+        let stream = self.header.stream;
+        let wanted: BTreeSet<(CommandId, Timestamp)> = prepared
+            .commands
+            .iter()
+            .map(|c| (c.command_id, c.created_at))
+            .collect();
+        let ids: BTreeSet<CommandId> = wanted.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<CommandId> = ids.into_iter().collect();
+        let there = prepared
+            .repair
+            .view()
+            .remembered_since(&stream, &ids)
+            .await?
+            .all()?;
+        let as_wanted =
+            |row: &(CommandId, Timestamp)| !new.contains(&(stream, row.0)) || wanted.contains(row);
+        if there.len() != ids.len() || !there.iter().all(as_wanted) {
+            let what = "commands are not remembered as they were inserted".to_owned();
+            return Err(RecoveryError::Outcome { stream, what });
+        }
+        Ok(())
+    }
+
     /// Registers keys that the log lost. One that somebody registered meanwhile must be the same.
     async fn register(&mut self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
         let stream = self.header.stream;
@@ -165,6 +201,14 @@ impl Job<'_> {
         for PlannedKey { key, .. } in &prepared.keys {
             let now = repair.view().database_time().await?;
             if repair.insert_key(key, now).await? {
+                let there = repair.view().keys(Some(stream.tenant_id)).await?.rows;
+                if !there.contains(key) {
+                    let what = format!(
+                        "key {} of agent {} is not as it was registered",
+                        key.key_id, key.agent_id
+                    );
+                    return Err(RecoveryError::Outcome { stream, what });
+                }
                 self.applied.keys += 1;
                 self.record([UndoLine::Key { key: key.clone() }])?;
                 continue;
@@ -215,6 +259,11 @@ impl Job<'_> {
         if let Some(after) = bookkeeping.projection {
             let before = repair.view().projection_checkpoint(&stream).await?;
             if repair.set_back_projection(after).await? {
+                let now = repair.view().projection_checkpoint(&stream).await?;
+                if now != Some(after) {
+                    let what = format!("the projection checkpoint is {now:?} and not {after}");
+                    return Err(RecoveryError::Outcome { stream, what });
+                }
                 self.applied.projection_set_back_to = Some(after);
                 let before = before.unwrap_or(after);
                 self.record([UndoLine::Projection { before, after }])?;
@@ -234,6 +283,12 @@ impl Job<'_> {
             versions.insert(raised.entity, (raised.before, raised.after));
         }
         prepared.grown.raise(&mut prepared.repair, &mut versions).await?;
+        if self.options.with_triggers {
+            let mut entities = std::mem::take(&mut prepared.entities);
+            // Of those that grew the version was compared already, and it may be above the number of events.
+            entities.retain(|entity| !prepared.grown.has(entity));
+            check_versions(&mut prepared.repair, &versions, &entities).await?;
+        }
         self.applied.entity_versions = versions.len() as u64;
         let lines = versions
             .into_iter()
@@ -273,4 +328,34 @@ impl Job<'_> {
             },
         }
     }
+}
+
+/// Compares the versions that were raised with what stands there, and those that were to be with the number of their
+/// events.
+async fn check_versions(
+    repair: &mut Repair,
+    versions: &Versions,
+    entities: &BTreeSet<Entity>,
+) -> Result<(), RecoveryError> {
+    let stream = *repair.stream();
+    let wrong = |entity: &Entity, now: Option<i64>, after: i64| {
+        let (kind, id) = (&entity.entity_type, &entity.entity_id);
+        let what = format!("the version of {kind} {id} is {now:?} and not {after}");
+        Err(RecoveryError::Outcome { stream, what })
+    };
+    for drift in repair.view().version_drift(&stream).await?.rows {
+        let after = i64::try_from(drift.events).unwrap_or(i64::MAX);
+        let low = drift.version.is_none_or(|version| version < after);
+        let raised = versions.contains_key(&drift.entity);
+        if entities.contains(&drift.entity) && (low || raised) {
+            return wrong(&drift.entity, drift.version, after);
+        }
+    }
+    for (entity, (_, after)) in versions {
+        let now = repair.view().entity_version(&stream, entity).await?;
+        if now != Some(*after) {
+            return wrong(entity, now, *after);
+        }
+    }
+    Ok(())
 }

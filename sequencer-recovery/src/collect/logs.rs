@@ -1,18 +1,17 @@
 //! What other copies of the log have, as databases or as exports.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::BufReader;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
+use cli_common::files::{self, InputFile};
 use cli_common::{Cancel, DbTarget};
 use event_log::{
-    ExportError, ExportReader, ExportedEntry, LeafInput, Log, LogEntry, RowError as RowFault, StreamFilter,
-    View,
+    ExportError, ExportReader, ExportedEntry, LeafInput, LogEntry, RowError as RowFault, StreamFilter, View,
 };
 use ves::{EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
 
+use crate::damage;
 use crate::error::RecoveryError;
 use crate::evidence::{Candidate, Claim, HeldReceipt, HolderId, Saying};
 use crate::finding::{Code, Finding};
@@ -24,6 +23,9 @@ use crate::survey::admits;
 
 use super::{Collected, Heard, Inputs, WINDOW};
 
+/// A longer payload than this is not planned; the sequencer takes 1 MiB.
+const MAX_PAYLOAD: usize = 32 << 20;
+
 /// Reads what another copy of the log has at the positions that this one lacks.
 pub(super) async fn read_log(
     view: &mut View,
@@ -34,18 +36,39 @@ pub(super) async fn read_log(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let name = target.to_string();
-    let mut heard = Heard::new(Path::new(&name), "log");
-    let opened = match Log::open(target).await {
+    let heard = Heard::new(Path::new(&name), "log");
+    let opened = match view.open_beside(target).await {
         Ok(log) => log.view().await,
         Err(error) => Err(error),
     };
-    let mut other = match opened {
-        Ok(other) => other,
+    match opened {
+        Ok(mut other) => hear_log(view, keys, filter, &mut other, heard, inputs, collected).await,
         Err(error) => {
             collected.unreadable(heard, error.to_string());
-            return Ok(());
+            Ok(())
         }
-    };
+    }
+}
+
+/// Takes what another copy of the log has at the positions that this one lacks; what was heard of it begins with `heard`.
+pub(super) async fn hear_log(
+    view: &mut View,
+    keys: &KeyRegistry,
+    filter: &StreamFilter,
+    other: &mut View,
+    mut heard: Heard,
+    inputs: &Inputs,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let name = heard.path.clone();
+    // A witness may be damaged, too: an index of it that lacks rows is not asked.
+    let damage = other.look_for_damage().await?;
+    for finding in damage::findings(&damage) {
+        let message = format!("{name}: {}: {}", finding.code, finding.message);
+        collected
+            .findings
+            .push(Finding::new(Code::WitnessRefused, message));
+    }
     let holder = collected.holders.add(name.clone(), name.clone());
     for state in other.streams(filter).await?.rows {
         let (stream, Some(last)) = (state.stream, state.last) else {
@@ -63,7 +86,7 @@ pub(super) async fn read_log(
             let mut from = *theirs.start();
             while from <= (*theirs.end()).min(last) {
                 let to = (*theirs.end()).min(from.saturating_add(WINDOW - 1));
-                for range in differing(view, &mut other, &stream, from..=to).await? {
+                for range in differing(view, other, &stream, from..=to).await? {
                     let entries = other.entries(&stream, range).await?;
                     for error in entries.unreadable {
                         heard.rows += 1;
@@ -76,7 +99,7 @@ pub(super) async fn read_log(
             }
         }
     }
-    let proofs = proofs::missing(view, &mut other, filter, &name).await?;
+    let proofs = proofs::missing(view, other, filter, &name).await?;
     collected.findings.extend(proofs);
     collected.take(heard, "row(s) do not verify; they are not used");
     Ok(())
@@ -90,14 +113,15 @@ pub(super) async fn read_export(
     view: &mut View,
     keys: &KeyRegistry,
     filter: &StreamFilter,
-    path: &Path,
+    file: &InputFile,
     inputs: &Inputs,
     collected: &mut Collected,
     cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
+    let path = file.shown();
     let mut heard = Heard::new(path, "export");
-    let opened = File::open(path).map_err(ExportError::from);
-    let mut reader = match opened.and_then(|file| ExportReader::new(BufReader::new(file))) {
+    let opened = files::open_text(file.path()).map_err(ExportError::from);
+    let mut reader = match opened.and_then(ExportReader::new) {
         Ok(reader) => reader,
         Err(error) => {
             collected.unreadable(heard, format!("{} {error}", path.display()));
@@ -297,6 +321,14 @@ async fn take_entries(
         };
         let place = format!("{} {stream} {position}", heard.path);
         if let Some(why) = wrong {
+            heard.refuse(Some(event_id), place, why, Some(evidence));
+            continue;
+        }
+        if entry.event.payload.json().len() > MAX_PAYLOAD {
+            let why = format!(
+                "its payload is longer than {} MiB, which no plan carries",
+                MAX_PAYLOAD >> 20
+            );
             heard.refuse(Some(event_id), place, why, Some(evidence));
             continue;
         }

@@ -1,5 +1,6 @@
 //! Collecting evidence: every outbox is read once, and of its rows those are kept that the log lacks.
 
+mod dump;
 mod logs;
 mod outboxes;
 mod receipts;
@@ -7,18 +8,23 @@ mod receipts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use cli_common::files::InputFile;
 use cli_common::{Cancel, DbTarget, Progress};
 use ed25519_dalek::VerifyingKey;
 use event_log::{StreamFilter, View};
+use outbox_sync::NotUsed;
 use serde::Serialize;
 use ves::{CommandId, EventId, KeyRegistry, SigningKey, StreamKey};
 
 use crate::error::RecoveryError;
 use crate::evidence::{HolderId, Holders, Refused, StreamEvidence};
 use crate::finding::{Code, Finding};
+use crate::plan_file::Incomplete;
 
+pub use dump::Dump;
 pub(crate) use outboxes::has_escaped_nul;
 
+use dump::read_dump;
 use logs::{read_export, read_log};
 use outboxes::read_outbox;
 use receipts::read_receipts;
@@ -28,10 +34,16 @@ use receipts::read_receipts;
 pub struct Inputs {
     /// Agents' databases.
     pub outboxes: Vec<PathBuf>,
+    /// What lay beside them and is not used; of that, what may be an outbox is a witness that could not be read.
+    pub not_used: Vec<NotUsed>,
+    /// What the agents' databases may lack.
+    pub not_checked: Vec<String>,
     /// Other copies of the log: a replica, the old primary's volume, a dump restored beside, a snapshot.
     pub logs: Vec<DbTarget>,
     /// Log exports (`docs/log-export.md`).
-    pub exports: Vec<PathBuf>,
+    pub exports: Vec<InputFile>,
+    /// Dumps by `pg_dump`.
+    pub dumps: Vec<Dump>,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public key; without it no receipt's signature is checked.
@@ -45,8 +57,11 @@ pub struct Inputs {
 pub struct Heard {
     /// The file.
     pub path: String,
-    /// `outbox`, `log`, `export` or `receipts`.
+    /// `outbox`, `log`, `export`, `dump` or `receipts`.
     pub kind: &'static str,
+    /// What a dump says of itself: its format, the server's version, when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<String>,
     /// The agent whose outbox it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
@@ -124,13 +139,33 @@ pub async fn collect(
         progress.advance(1);
     }
     progress.finish();
+    for file in inputs.not_used.iter().filter(|file| file.may_be_outbox) {
+        let heard = Heard::new(Path::new(&file.path), "outbox");
+        collected.unreadable(heard, format!("{}: {}", file.path, file.why));
+    }
+    let others: Vec<NotUsed> = inputs
+        .not_used
+        .iter()
+        .filter(|file| !file.may_be_outbox)
+        .cloned()
+        .collect();
+    collected
+        .not_checked
+        .extend(outbox_sync::inputs::describe(&others));
+    collected.not_checked.extend(inputs.not_checked.iter().cloned());
     for target in &inputs.logs {
         cancel.check()?;
         read_log(view, keys, filter, target, inputs, &mut collected).await?;
     }
-    for path in &inputs.exports {
+    for file in &inputs.exports {
         cancel.check()?;
-        read_export(view, keys, filter, path, inputs, &mut collected, cancel).await?;
+        read_export(view, keys, filter, file, inputs, &mut collected, cancel).await?;
+    }
+    for dump in &inputs.dumps {
+        cancel.check()?;
+        progress.start("reading a dump", None);
+        read_dump(view, keys, filter, dump, inputs, &mut collected, cancel).await?;
+        progress.finish();
     }
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);
@@ -151,11 +186,23 @@ pub async fn collect(
     Ok(collected)
 }
 
+/// Those that could not be read, or not to their end.
+pub(crate) fn incomplete(heard: &[Heard]) -> Vec<Incomplete> {
+    let flawed = |heard: &Heard| {
+        Some(Incomplete {
+            witness: heard.path.clone(),
+            reason: heard.error.clone()?,
+        })
+    };
+    heard.iter().filter_map(flawed).collect()
+}
+
 impl Heard {
     fn new(path: &Path, kind: &'static str) -> Self {
         Self {
             path: path.display().to_string(),
             kind,
+            made: None,
             agent_id: None,
             shape: None,
             rows: 0,

@@ -42,7 +42,7 @@ pub(super) async fn read_outbox(
         }
     };
     let meta = outbox.meta().clone();
-    heard.agent_id = meta.agent_id.map(|id| id.to_string());
+    heard.agent_id = meta.speaks_for().map(|id| id.to_string());
     heard.shape = Some(format!("{:?}", meta.shape).to_lowercase());
     for what in &meta.not_checked {
         collected.not_checked.push(format!("{}: {what}", path.display()));
@@ -64,7 +64,7 @@ pub(super) async fn read_outbox(
     let file = path
         .file_name()
         .map_or_else(|| heard.path.clone(), |n| n.to_string_lossy().into_owned());
-    let identity = heard.agent_id.clone().unwrap_or_else(|| heard.path.clone());
+    let identity = meta.voice();
     let mut source = Source {
         holder: collected.holders.add(file.clone(), identity.clone()),
         file,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::apply::{ApplyOptions, ApplyReport, StreamStatus, apply};
 use sequencer_recovery::epoch::epoch;
 use sequencer_recovery::error::RecoveryError;
@@ -15,8 +15,9 @@ use ves::SequencerId;
 
 use super::epoch::write_epoch;
 use super::{
-    LockArgs, block_on, cancel_on_signals, new_file, open, or_dash, print_journal, print_not_checked,
-    read_signing_key, read_signing_keys, write_lines, write_not_checked,
+    LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, new_file, open, or_dash,
+    print_journal, print_not_checked, print_place, read_signing_key, read_signing_keys, write_lines,
+    write_not_checked, write_place,
 };
 
 /// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
@@ -35,6 +36,9 @@ pub struct ApplyArgs {
 
     #[command(flatten)]
     lock: LockArgs,
+
+    #[command(flatten)]
+    replaying: ReplayingArg,
 
     /// Sign restored receipts with this key: a file with the sequencer's Ed25519 seed in hex. If its keys rotated, give
     /// each with its version (0=FILE); a receipt is signed with the key in force at its place
@@ -63,6 +67,15 @@ pub struct ApplyArgs {
     #[arg(long, conflicts_with_all = ["undo", "epoch"])]
     dry_run: bool,
 
+    /// Carry out a plan that was made without witnesses that could not be read
+    #[arg(long)]
+    although_incomplete: bool,
+
+    /// Go on although triggers or rules that are not the sequencer's act on what is written. What they change of it is
+    /// found before the commit, and the stream is rolled back
+    #[arg(long)]
+    with_triggers: bool,
+
     /// Keep no journal of repairs in the log (for a role that may not make the schema sequencer_recovery)
     #[arg(long)]
     no_journal: bool,
@@ -71,6 +84,7 @@ pub struct ApplyArgs {
 /// Runs the command.
 pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let plan = PlanFile::open(&args.plan).map_err(RecoveryError::from)?;
+    refuse_incomplete(&plan, args.although_incomplete)?;
     let undo = args
         .undo
         .as_deref()
@@ -83,6 +97,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         undo: undo.clone(),
         dry_run: args.dry_run,
         journal: !args.no_journal,
+        with_triggers: args.with_triggers,
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
@@ -94,7 +109,13 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .map(|path| new_file(path, EPOCH_ROOM))
         .transpose()?;
     let (mut report, epoch) = block_on(async {
-        let (log, db) = open(&args.db).await?;
+        let (log, db) = open(&args.db, &cancel).await?;
+        args.replaying.check(
+            plan.header().place.as_deref(),
+            "the log that the plan was made for",
+        )?;
+        check_takes_writes(log.place())?;
+        args.replaying.check(Some(log.place()), "the log")?;
         let report = apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?;
         let epoch = match epoch_file {
             Some(_) if report.stopped.is_some() => Some(Err(CliError::io("the work was stopped"))),
@@ -115,7 +136,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         args,
         undo: undo.as_deref(),
     };
-    for error in errors(&mut report, epoch, &paths) {
+    for error in errors(&mut report, epoch, &paths, &cancel) {
         status |= error.exit_status();
         error.report(global);
     }
@@ -167,7 +188,12 @@ fn next_bundle(path: &Path, plan: &PlanFile) -> Result<PathBuf, CliError> {
 }
 
 /// What went wrong, in order.
-fn errors(report: &mut ApplyReport, epoch: Option<Result<(), CliError>>, paths: &Paths<'_>) -> Vec<CliError> {
+fn errors(
+    report: &mut ApplyReport,
+    epoch: Option<Result<(), CliError>>,
+    paths: &Paths<'_>,
+    cancel: &Cancel,
+) -> Vec<CliError> {
     let mut errors: Vec<CliError> = std::mem::take(&mut report.errors)
         .into_iter()
         .map(CliError::from)
@@ -186,14 +212,16 @@ fn errors(report: &mut ApplyReport, epoch: Option<Result<(), CliError>>, paths: 
         errors.push(CliError::io(what).with_hint(format!("make it again: {}", paths.epoch_again())));
     }
     if let Some(error) = report.stopped.take() {
-        errors.push(match error {
-            RecoveryError::Cancelled(_) => CliError::cancelled(format!(
-                "stopped: {}. Each stream is wholly as before or wholly as planned",
-                counts(report)
-            ))
-            .with_hint("run the same command again: what is done is recognised, the rest is done"),
-            error => error.into(),
-        });
+        errors.push(
+            cancel.explain(match error {
+                RecoveryError::Cancelled(_) => CliError::cancelled(format!(
+                    "stopped: {}. Each stream is wholly as before or wholly as planned",
+                    counts(report)
+                ))
+                .with_hint("run the same command again: what is done is recognised, the rest is done"),
+                error => error.into(),
+            }),
+        );
     }
     errors
 }
@@ -234,6 +262,7 @@ fn print(report: &ApplyReport, paths: &Paths<'_>, global: &GlobalArgs) -> Result
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => {
+            write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "stream", &report.streams)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
             #[derive(Serialize)]
@@ -288,8 +317,28 @@ fn print_next<W: std::io::Write>(
     Ok(())
 }
 
+/// A plan that was made half blind may bring back less and put counters lower than the missing witnesses know.
+fn refuse_incomplete(plan: &PlanFile, although: bool) -> Result<(), CliError> {
+    let incomplete = &plan.header().incomplete;
+    let (Some(first), false) = (incomplete.first(), although) else {
+        return Ok(());
+    };
+    let more = match incomplete.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Err(CliError::input(format!(
+        "{}: the plan was made without {}, which could not be read: {}{more}; nothing was changed",
+        plan.path().display(),
+        first.witness,
+        first.reason
+    ))
+    .with_hint("make the plan again with all witnesses, or say --although-incomplete if they cannot be had"))
+}
+
 /// The outcome for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     if report.streams.is_empty() {
         return out.line("The plan has nothing to do.");
     }

@@ -3,14 +3,14 @@
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::audit::{AuditReport, SCHEMA, audit};
-use sequencer_recovery::error::log_error;
 use sequencer_recovery::family::{Family, FamilyReport, FamilyStream};
 use sequencer_recovery::finding::{Finding, Severity};
+use sequencer_recovery::unheard;
 use serde::Serialize;
 
 use super::{
-    FamilyArg, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked,
-    write_lines, write_not_checked,
+    FamilyArg, SurveyArgs, cancel_on_signals, open, or_dash, print_journal, print_not_checked, print_place,
+    read_on, report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Say whether the log is whole: gaps, counters, hashes, signatures, receipts, commitments, and what the
@@ -33,9 +33,9 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     input.families = args.family.families();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let report = block_on(async {
-        let (log, db) = open(&args.survey.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+    let report = read_on(&cancel, async || {
+        let (log, db) = open(&args.survey.db, &cancel).await?;
+        let mut view = log.view().await?;
         Ok(audit(&mut view, db, &input, progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);
@@ -46,7 +46,7 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Format::Table => print_table(&mut out, &report)?,
     }
     out.finish()?;
-    Ok(exit_status(&report))
+    Ok(exit_status(&report) | report_incomplete(&report.incomplete(), global))
 }
 
 /// The status of an audit: problems, and witnesses that could not be heard.
@@ -68,6 +68,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
         no_problem_found: bool,
         totals: &'a sequencer_recovery::audit::Totals,
     }
+    write_place(out, SCHEMA, &report.place)?;
     write_lines(out, SCHEMA, "stream", &report.streams)?;
     #[derive(Serialize)]
     struct OfFamily<'a> {
@@ -84,6 +85,8 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
     write_lines(out, SCHEMA, "family_stream", families)?;
     write_lines(out, SCHEMA, "finding", &report.findings)?;
     write_lines(out, SCHEMA, "heard", &report.heard)?;
+    write_lines(out, SCHEMA, "not_heard", &report.not_heard)?;
+    write_lines(out, SCHEMA, "not_used", &report.not_used)?;
     write_lines(out, SCHEMA, "journal", &report.journal)?;
     write_not_checked(out, SCHEMA, &report.not_checked)?;
     let summary = Summary {
@@ -96,6 +99,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
 
 /// The report for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     let mut table = Table::new(&[
         "STREAM (TENANT/STORE)",
         "EVENTS",
@@ -177,6 +181,17 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
         }
         out.line("")?;
         out.table(&table)?;
+        for heard in &report.heard {
+            if let Some(made) = &heard.made {
+                out.line(&format!("  {}: {made}", heard.path))?;
+            }
+        }
+    }
+    if !report.not_heard.is_empty() {
+        out.line("")?;
+        for line in unheard::describe(&report.not_heard) {
+            out.line(&line)?;
+        }
     }
     print_journal(out, &report.journal)?;
     print_not_checked(out, &report.not_checked)?;

@@ -49,22 +49,27 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
     let mut out = Output::stdout();
     let SignedLossCertificate { certificate: c, .. } = &signed;
     match global.format {
-        Format::Table => out.line(&format!(
-            "{} position(s) lost, {} undecided, in {} stream(s){}. The certificate is in {}.",
-            c.lost,
-            c.undecided,
-            c.streams.len(),
-            match c.filled {
-                0 => String::new(),
-                filled => format!("; {filled} of them are filled with tombstones"),
-            },
-            args.out.display()
-        ))?,
+        Format::Table => {
+            for left in &c.not_planned {
+                out.line(&format!("{}: nothing is certified: {}", left.stream, left.why))?;
+            }
+            out.line(&format!(
+                "{} position(s) lost, {} undecided, in {} stream(s){}. The certificate is in {}.",
+                c.lost,
+                c.undecided,
+                c.streams.len(),
+                match c.filled {
+                    0 => String::new(),
+                    filled => format!("; {filled} of them are filled with tombstones"),
+                },
+                args.out.display()
+            ))?;
+        }
         Format::Json => out.json(&signed)?,
         Format::Ndjson => out.ndjson([&signed])?,
     }
     out.finish()?;
-    Ok(if c.lost + c.undecided == 0 {
+    Ok(if c.lost + c.undecided == 0 && c.not_planned.is_empty() {
         ExitStatus::OK
     } else {
         ExitStatus::PROBLEMS
@@ -72,7 +77,7 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
 }
 
 fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())

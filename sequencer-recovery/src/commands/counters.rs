@@ -3,18 +3,18 @@
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::counters::{CounterState, CountersReport, counters, raise};
-use sequencer_recovery::error::log_error;
 use sequencer_recovery::floor::FloorChoice;
 
 use super::{
-    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked,
-    write_lines, write_not_checked,
+    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash,
+    print_not_checked, print_place, read_on, report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
 /// behind. A counter is never lowered
 ///
-/// Ends with 0 if every counter holds, 4 if one is behind, 1 if --apply raised one.
+/// Ends with 0 if every counter holds, 4 if one is behind or there is none, 1 if --apply raised one, 8 added if a witness
+/// could not be read: then none is raised without --although-incomplete.
 #[derive(Debug, Args)]
 pub struct CountersArgs {
     #[command(flatten)]
@@ -34,6 +34,10 @@ pub struct CountersArgs {
     /// Raise the counters that are behind
     #[arg(long)]
     apply: bool,
+
+    /// Raise them even if witnesses could not be read, which may know of higher numbers
+    #[arg(long, requires = "apply")]
+    although_incomplete: bool,
 }
 
 /// Runs the command.
@@ -42,25 +46,30 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     input.families = args.family.families();
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let (report, errors) = block_on(async {
-        let (log, db) = open(&args.survey.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
-        let mut report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
-        // A snapshot file cannot be written while a view of it is open.
-        drop(view);
-        let errors = if args.apply {
-            raise(&log, &mut report, args.lock.timeout(), &cancel).await
-        } else {
-            Vec::new()
-        };
-        Ok((report, errors))
+    let (log, mut report) = read_on(&cancel, async || {
+        let (log, db) = open(&args.survey.db, &cancel).await?;
+        if args.apply {
+            check_takes_writes(log.place())?;
+        }
+        let mut view = log.view().await?;
+        let report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
+        Ok((log, report))
     })?;
+    let mut errors = Vec::new();
+    if args.apply && (report.incomplete.is_empty() || args.although_incomplete) {
+        errors = block_on(async { Ok(raise(&log, &mut report, args.lock.timeout(), &cancel).await) })?;
+    }
     drop(progress);
-    let mut status = ExitStatus::OK;
+    let mut status = report_incomplete(&report.incomplete, global);
+    if args.apply && !report.incomplete.is_empty() && !args.although_incomplete {
+        CliError::input("no counter was raised: the floors are those of the witnesses that could be read")
+            .with_hint("give all witnesses, or say --although-incomplete if they cannot be had")
+            .report(global);
+    }
     if report.count(CounterState::Raised) > 0 {
         status |= ExitStatus::CORRECTED;
     }
-    if report.count(CounterState::Behind) > 0 {
+    if report.count(CounterState::Behind) > 0 || report.streams.is_empty() {
         status |= ExitStatus::PROBLEMS;
     }
     let errors = errors.into_iter().map(CliError::from);
@@ -76,7 +85,9 @@ fn print(report: &CountersReport, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => {
+            write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "counter", &report.streams)?;
+            write_lines(&mut out, report.schema, "incomplete", &report.incomplete)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
         }
         Format::Table => print_table(&mut out, report)?,
@@ -85,6 +96,7 @@ fn print(report: &CountersReport, global: &GlobalArgs) -> Result<(), CliError> {
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     let mut table = Table::new(&[
         "FAMILY",
         "STREAM (TENANT/STORE)",
@@ -115,6 +127,11 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) 
         ]);
     }
     out.table(&table)?;
+    for s in &report.streams {
+        if let Some(why) = &s.not_raised {
+            out.line(&format!("{}: not raised: {why}", s.stream))?;
+        }
+    }
     for s in report.streams.iter().filter(|s| s.options.len() > 1) {
         out.line("")?;
         let beside = s.beside.map_or(String::new(), |family| format!(" ({family})"));

@@ -148,7 +148,7 @@ fn write_report(
     path: &Path,
     report: &DrillReport,
 ) -> Result<(), CliError> {
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     serde_json::to_writer_pretty(&mut file, report).map_err(|e| failed(e.into()))?;
     file.write_all(b"\n").map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;

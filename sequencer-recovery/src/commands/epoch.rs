@@ -11,7 +11,7 @@ use sequencer_recovery::new_file::NewFile;
 use sequencer_recovery::plan_file::PlanFile;
 use ves::Hash32;
 
-use super::{block_on, new_file, open, read_signing_key};
+use super::{block_on, cancel_on_signals, new_file, open, read_signing_key};
 
 /// Write the recovery epoch of a repair that was applied: from its plan, or from the log's journal of repairs. The same
 /// as `apply --epoch` writes, for when that could not be written
@@ -44,9 +44,10 @@ pub fn run(args: &EpochArgs, _: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let plan = args.plan.as_deref().map(PlanFile::open);
     let plan = plan.transpose().map_err(RecoveryError::from)?;
     let key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
+    let cancel = cancel_on_signals()?;
     let file = new_file(&args.out, 0)?;
     let holes = block_on(async {
-        let (log, _) = open(&args.db).await?;
+        let (log, _) = open(&args.db, &cancel).await?;
         let drawn = match &plan {
             Some(plan) => epoch(&log, plan).await,
             None => epoch_of_journal(&log, args.plan_id).await,

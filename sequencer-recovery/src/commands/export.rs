@@ -1,19 +1,22 @@
 //! `sequencer-recovery export`: the log as lines of JSON.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
-use event_log::{Scope, write_export};
-use sequencer_recovery::error::log_error;
+use event_log::{LogError, Place, Scope, write_export};
+use sequencer_recovery::damage;
+use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{block_on, open, write_lines};
+use super::{cancel_on_signals, open, print_not_checked, print_place, read_on, write_lines};
 
 /// Write the log as lines of JSON (docs/log-export.md), in one consistent view: for auditors, and for
 /// `outbox-sync export --missing-from`
+///
+/// Ends with 8 if a row could not be read (the export names it), and with 4 if the database is damaged otherwise.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
@@ -38,14 +41,20 @@ const SCHEMA: &str = "recovery-export/1";
 struct Report {
     schema: &'static str,
     db: String,
+    place: Place,
     out: String,
     events: u64,
+    /// How many rows could not be read; the export names them.
+    unreadable: u64,
+    /// What is damaged in the log.
+    findings: Vec<Finding>,
+    not_checked: Vec<String>,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let path = args.out.as_path();
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     let folder = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -56,15 +65,23 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         streams: args.streams.clone(),
         range: None,
     };
-    let (db, counts) = block_on(async {
-        let (log, db) = open(&args.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+    let cancel = cancel_on_signals()?;
+    let (db, place, counts, damage) = read_on(&cancel, async || {
+        // What an attempt that had to be given up has written.
+        let begun = file.as_file().set_len(0).and_then(|()| file.as_file().rewind());
+        begun.map_err(failed)?;
+        let (log, db) = open(&args.db, &cancel).await?;
+        let mut view = log.view().await?;
+        let damage = view.look_for_damage().await?;
         let mut out = BufWriter::new(file.as_file());
-        let counts = write_export(&mut view, &scope, args.redact, &mut out, progress.as_ref())
-            .await
-            .map_err(|e| log_error(&e))?;
+        let counts = write_export(&mut view, &scope, args.redact, &mut out, progress.as_ref()).await;
+        // Of what is written to, the library knows no name.
+        let counts = counts.map_err(|error| match error {
+            LogError::Io { path, source } if path.as_os_str().is_empty() => failed(source),
+            error => error.into(),
+        })?;
         out.flush().map_err(failed)?;
-        Ok((db, counts))
+        Ok((db, log.place().clone(), counts, damage))
     })?;
     drop(progress);
     file.as_file().sync_all().map_err(failed)?;
@@ -72,18 +89,42 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let report = Report {
         schema: SCHEMA,
         db,
+        place,
         out: path.display().to_string(),
         events: counts.events,
+        unreadable: counts.unreadable,
+        findings: damage::findings(&damage),
+        not_checked: damage::not_checked(&damage).collect(),
     };
     let mut out = Output::stdout();
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => write_lines(&mut out, SCHEMA, "export", [&report])?,
-        Format::Table => out.line(&format!(
-            "{} event(s) of {} are in {}.",
-            report.events, report.db, report.out
-        ))?,
+        Format::Table => {
+            print_place(&mut out, &report.place)?;
+            for finding in &report.findings {
+                out.line(&format!("{}: {}", finding.code, finding.message))?;
+            }
+            out.line(&format!(
+                "{} event(s) of {} are in {}.",
+                report.events, report.db, report.out
+            ))?;
+            if report.unreadable > 0 {
+                out.line(&format!(
+                    "{} row(s) could not be read and are missing in it; it names each.",
+                    report.unreadable
+                ))?;
+            }
+            print_not_checked(&mut out, &report.not_checked)?;
+        }
     }
     out.finish()?;
-    Ok(ExitStatus::OK)
+    let mut status = ExitStatus::OK;
+    if report.findings.iter().any(|f| f.severity == Severity::Problem) {
+        status |= ExitStatus::PROBLEMS;
+    }
+    if report.unreadable > 0 {
+        status |= ExitStatus::FAILED;
+    }
+    Ok(status)
 }

@@ -3,11 +3,13 @@
 use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table};
 use event_log::StreamFilter;
-use sequencer_recovery::error::log_error;
 use sequencer_recovery::gaps::{GapsReport, SCHEMA, gaps};
 use ves::{StoreId, TenantId};
 
-use super::{block_on, cancel_on_signals, open, or_dash, print_not_checked, write_lines, write_not_checked};
+use super::{
+    cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on, write_lines,
+    write_not_checked, write_place,
+};
 
 /// So many gaps of a stream are shown to people.
 const SHOWN: usize = 50;
@@ -37,15 +39,16 @@ pub fn run(args: &GapsArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         store: args.store,
     };
     let cancel = cancel_on_signals()?;
-    let report = block_on(async {
-        let (log, db) = open(&args.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+    let report = read_on(&cancel, async || {
+        let (log, db) = open(&args.db, &cancel).await?;
+        let mut view = log.view().await?;
         Ok(gaps(&mut view, db, &filter, &cancel).await?)
     })?;
     let mut out = Output::stdout();
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => {
+            write_place(&mut out, SCHEMA, &report.place)?;
             write_lines(&mut out, SCHEMA, "stream", &report.streams)?;
             write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
         }
@@ -60,6 +63,7 @@ pub fn run(args: &GapsArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &GapsReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     let mut table = Table::new(&[
         "STREAM (TENANT/STORE)",
         "EVENTS",

@@ -19,13 +19,15 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use cli_common::{Cancel, CliError, DbArg, DbTarget, Output, Table};
+use cli_common::files::{self, InputFile};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, GlobalArgs, Output, Table};
 use ed25519_dalek::VerifyingKey;
-use event_log::{JournalEntry, Log, StreamFilter};
-use sequencer_recovery::collect::Inputs;
-use sequencer_recovery::error::log_error;
+use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
+use outbox_sync::Purpose;
+use sequencer_recovery::collect::{Dump, Inputs};
 use sequencer_recovery::family::Families;
 use sequencer_recovery::new_file::NewFile;
+use sequencer_recovery::plan_file::Incomplete;
 use sequencer_recovery::sequencer_keys::SigningKeys;
 use sequencer_recovery::survey::SurveyInput;
 use serde::Serialize;
@@ -37,12 +39,12 @@ pub struct SurveyArgs {
     #[command(flatten)]
     pub db: DbArg,
 
-    /// Agents' outboxes: files, folders or patterns
+    /// Agents' outboxes: files, folders (all outboxes below them, whatever their names) or patterns
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
 
-    /// Other copies of the log: PostgreSQL URLs, snapshot files or log exports (a replica, the old primary, a restored
-    /// dump)
+    /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, and dumps by pg_dump in any of its formats (a
+    /// replica, the old primary, last night's dump)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
@@ -70,14 +72,26 @@ pub struct SurveyArgs {
 impl SurveyArgs {
     /// What the arguments ask to look at.
     pub fn input(&self) -> Result<SurveyInput, CliError> {
-        let outboxes = outbox_sync::expand_inputs(&self.outboxes).map_err(|e| {
+        let found = outbox_sync::expand_inputs(&self.outboxes, Purpose::Read).map_err(|e| {
             CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
         })?;
-        let (mut logs, mut exports) = (Vec::new(), Vec::new());
-        for witness in &self.witnesses {
-            match DbTarget::parse(&witness.0)? {
-                DbTarget::Snapshot(path) if is_export(&path) => exports.push(path),
-                target => logs.push(target),
+        let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
+        let mut not_checked = found.not_checked;
+        let targets: Vec<DbTarget> = self
+            .witnesses
+            .iter()
+            .map(|witness| DbTarget::parse(&witness.0))
+            .collect::<Result<_, _>>()?;
+        let copies = copies_of_another(&targets, &mut not_checked);
+        for target in targets {
+            match target {
+                DbTarget::Snapshot(path) if copies.contains(&path) => {}
+                DbTarget::Snapshot(path) => match kind_of_copy(&path)? {
+                    CopyKind::Snapshot => logs.push(DbTarget::Snapshot(path)),
+                    CopyKind::Export(file) => exports.push(file),
+                    CopyKind::Dump(dump) => dumps.push(dump),
+                },
+                target @ DbTarget::Postgres(_) => logs.push(target),
             }
         }
         let sequencer_key = self
@@ -87,9 +101,12 @@ impl SurveyArgs {
             .transpose()?;
         Ok(SurveyInput {
             witnesses: Inputs {
-                outboxes,
+                outboxes: found.files,
+                not_used: found.not_used,
+                not_checked,
                 logs,
                 exports,
+                dumps,
                 receipts: self.receipts.clone(),
                 sequencer_key,
                 peer_keys: false,
@@ -104,14 +121,58 @@ impl SurveyArgs {
     }
 }
 
-/// Whether a file is a log export rather than a snapshot: its first byte is that of a line of JSON.
-fn is_export(path: &Path) -> bool {
-    let first = || -> std::io::Result<u8> {
-        let mut byte = [0];
-        std::io::Read::read_exact(&mut std::fs::File::open(path)?, &mut byte)?;
-        Ok(byte[0])
+/// Files with the same content as another are one voice: they are read once, and that is said.
+fn copies_of_another(targets: &[DbTarget], not_checked: &mut Vec<String>) -> Vec<PathBuf> {
+    let file = |target: &DbTarget| match target {
+        DbTarget::Snapshot(path) => Some(path.clone()),
+        DbTarget::Postgres(_) => None,
     };
-    first().is_ok_and(|byte| byte == b'{')
+    let files: Vec<PathBuf> = targets.iter().filter_map(file).collect();
+    let mut all = Vec::new();
+    for (kept, copies) in outbox_sync::inputs::same_content(&files) {
+        for copy in copies.into_iter().filter(|copy| *copy != kept) {
+            not_checked.push(format!(
+                "{}: not used: the same content as {}, read once",
+                copy.display(),
+                kept.display()
+            ));
+            all.push(copy);
+        }
+    }
+    all
+}
+
+/// What kind of copy of a log a path names.
+enum CopyKind {
+    Snapshot,
+    Export(InputFile),
+    Dump(Dump),
+}
+
+/// Looks at a copy of a log that is no database. What comes from a pipe is kept first. A file that is nothing of all
+/// this is taken for a snapshot, and opening it says what is wrong.
+fn kind_of_copy(path: &Path) -> Result<CopyKind, CliError> {
+    let unreadable = |e: std::io::Error| CliError::input(format!("{}: {e}", path.display()));
+    if let Some(dump) = Dump::in_folder(path) {
+        return Ok(CopyKind::Dump(dump));
+    }
+    // That a file is missing or a folder is said by who reads it.
+    let Ok(file) = InputFile::new(path) else {
+        return Ok(CopyKind::Snapshot);
+    };
+    if let Some(dump) = Dump::recognise(&file).map_err(unreadable)? {
+        return Ok(CopyKind::Dump(dump));
+    }
+    if files::begins_with(file.path(), b"{") {
+        return Ok(CopyKind::Export(file));
+    }
+    if file.path() != path {
+        return Err(CliError::input(format!(
+            "{}: what comes from this pipe is neither a log export nor a dump",
+            path.display()
+        )));
+    }
+    Ok(CopyKind::Snapshot)
 }
 
 /// The name of a log as it was given; it may hold a password, so it is not shown.
@@ -155,11 +216,14 @@ impl LockArgs {
     }
 }
 
+/// A key file is small; whatever else is named must not fill the memory.
+const MAX_KEY_FILE: u64 = 4096;
+
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
 fn read_public_key(value: &str) -> Result<VerifyingKey, CliError> {
     let text = match value.parse::<Hash32>() {
         Ok(_) => value.to_owned(),
-        Err(_) => std::fs::read_to_string(value).map_err(|e| {
+        Err(_) => files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
             CliError::input(format!("--sequencer-public-key: {value}: {e}"))
                 .with_hint("give 64 hex digits, or a file that holds them")
         })?,
@@ -174,8 +238,8 @@ fn read_public_key(value: &str) -> Result<VerifyingKey, CliError> {
 
 /// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
 fn read_signing_key(path: &Path) -> Result<ed25519_dalek::SigningKey, CliError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+    let text = files::read_text(path, MAX_KEY_FILE)
+        .map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
     let seed: Hash32 = text.trim().parse().map_err(|_| {
         CliError::input(format!(
             "{}: not the 64 hex digits of an Ed25519 seed",
@@ -227,15 +291,83 @@ fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, Cli
     runtime.block_on(work)
 }
 
+/// As [`block_on`], for work that only reads: it is begun again a few times where a server in recovery had to replay
+/// what it stood in the way of.
+fn read_on<T>(cancel: &Cancel, work: impl AsyncFn() -> Result<T, CliError>) -> Result<T, CliError> {
+    cli_common::again(cancel, || block_on(work()))
+}
+
 /// A token that Ctrl-C and SIGTERM set.
 fn cancel_on_signals() -> Result<Cancel, CliError> {
     Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
 }
 
-async fn open(db: &DbArg) -> Result<(Log, String), CliError> {
+async fn open(db: &DbArg, cancel: &Cancel) -> Result<(Log, String), CliError> {
     let target = db.target()?;
-    let log = Log::open(&target).await.map_err(|e| log_error(&e))?;
+    let options = OpenOptions::stopped_by(cancel);
+    let log = Log::open_with(&target, &options).await?;
     Ok((log, target.to_string()))
+}
+
+/// `--while-replaying`.
+#[derive(Debug, Args)]
+pub struct ReplayingArg {
+    /// Go on although the server is in recovery and still replays WAL: what is missing may still come by itself
+    #[arg(long)]
+    while_replaying: bool,
+}
+
+impl ReplayingArg {
+    /// Refuses a log that may still change by itself.
+    fn check(&self, place: Option<&Place>, whose: &str) -> Result<(), CliError> {
+        if self.while_replaying || place.and_then(Place::still_replaying).is_none() {
+            return Ok(());
+        }
+        let source = match place {
+            Some(Place::Snapshot(_)) => "was taken from a server that was in recovery and still replayed WAL",
+            _ => "is on a server in recovery that still replays WAL",
+        };
+        Err(
+            CliError::drift(format!("{whose} {source}: what is missing may still come by itself")).with_hint(
+                "wait until it has replayed what it should and promote it (SELECT pg_promote()) or pause it (SELECT \
+                 pg_wal_replay_pause()), or give --while-replaying to go on all the same",
+            ),
+        )
+    }
+}
+
+/// Refuses to write to a server in recovery, which would refuse each statement.
+fn check_takes_writes(place: &Place) -> Result<(), CliError> {
+    let Some(server) = place.server().filter(|server| server.recovery.is_some()) else {
+        return Ok(());
+    };
+    let replays = match place.still_replaying() {
+        Some(_) => "still replays WAL",
+        None => "its replay is paused",
+    };
+    Err(CliError::drift(format!(
+        "the server of database {} is in recovery ({replays}) and takes no writes",
+        server.database
+    ))
+    .with_hint(
+        "wait until it has replayed what it should, then promote it (SELECT pg_promote()), or give the primary's URL; nothing \
+         was changed",
+    ))
+}
+
+/// Where the log is, for people: the first line of every table.
+fn print_place<W: std::io::Write>(out: &mut Output<W>, place: &Place) -> Result<(), CliError> {
+    out.line(&format!("Log: {place}"))?;
+    out.line("")
+}
+
+/// Where the log is, as a line of NDJSON.
+fn write_place<W: std::io::Write>(out: &mut Output<W>, schema: &str, place: &Place) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Where<'a> {
+        place: &'a Place,
+    }
+    write_lines(out, schema, "place", [Where { place }])
 }
 
 /// One line of NDJSON output: what it is, and the value.
@@ -287,6 +419,35 @@ fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> 
         out.line(&format!("  {what}"))?;
     }
     Ok(())
+}
+
+/// So many witnesses that could not be read are named on stderr; the report has all of them.
+const MAX_TOLD: usize = 12;
+
+/// Says on stderr which witnesses could not be read, and gives the exit status that it means.
+fn report_incomplete(incomplete: &[Incomplete], global: &GlobalArgs) -> ExitStatus {
+    for one in incomplete.iter().take(MAX_TOLD) {
+        let told = one.reason.contains(&one.witness);
+        let message = if told {
+            one.reason.clone()
+        } else {
+            format!("{}: {}", one.witness, one.reason)
+        };
+        CliError::input(message)
+            .with_hint("the report is made without what could not be read of this witness")
+            .report(global);
+    }
+    if let Some(more @ 1..) = incomplete.len().checked_sub(MAX_TOLD) {
+        CliError::input(format!(
+            "{more} more witness(es) could not be read: the report names them"
+        ))
+        .report(global);
+    }
+    if incomplete.is_empty() {
+        ExitStatus::OK
+    } else {
+        ExitStatus::FAILED
+    }
 }
 
 /// A number or a dash.

@@ -1,6 +1,6 @@
 //! `sequencer-recovery plan`: what goes back where, on what evidence, written to a file.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Seek as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
 use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
-use sequencer_recovery::error::log_error;
+use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
@@ -17,22 +17,26 @@ use sequencer_recovery::plan::{PlanOptions, PlanSummary, StreamSummary, plan};
 use sequencer_recovery::plan_file::{PlannedOpen, PlannedReissue};
 use sequencer_recovery::reissue::OnReissue;
 use sequencer_recovery::tombstone::TombstoneOptions;
+use sequencer_recovery::unheard;
 use ves::AgentId;
 
 use super::{
-    SurveyArgs, block_on, cancel_on_signals, open, or_dash, print_not_checked, read_signing_key, write_lines,
-    write_not_checked,
+    ReplayingArg, SurveyArgs, cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on,
+    read_signing_key, report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
 /// stays open and why. Writes the plan file and changes nothing else
 ///
-/// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it, 8 if a witness or the log
+/// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it or the log has no stream, 8 if a witness or the log
 /// could not be read.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     survey: SurveyArgs,
+
+    #[command(flatten)]
+    replaying: ReplayingArg,
 
     /// The plan file to write; it must not exist
     #[arg(long, value_name = "PLAN")]
@@ -199,16 +203,21 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or_else(|| ".".as_ref());
-    let file = tempfile::NamedTempFile::new_in(folder)
-        .map_err(|e| CliError::io(format!("cannot write to {}", folder.display())).with_source(e))?;
+    let failed = |e: std::io::Error| CliError::cannot_write(path, e);
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let summary = block_on(async {
-        let (log, db) = open(&args.survey.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
+    let summary = read_on(&cancel, async || {
+        // What an attempt that had to be given up has written.
+        let begun = file.as_file().set_len(0).and_then(|()| file.as_file().rewind());
+        begun.map_err(failed)?;
+        let (log, db) = open(&args.survey.db, &cancel).await?;
+        args.replaying.check(Some(log.place()), "the log")?;
+        log.check_writable()?;
+        let mut view = log.view().await?;
         let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
         let out = BufWriter::new(file.as_file());
-        Ok(plan(
+        let summary = plan(
             &mut view,
             db,
             tool,
@@ -217,11 +226,14 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             out,
             progress.as_ref(),
             &cancel,
-        )
-        .await?)
+        );
+        // Of what is written to, the library knows no name.
+        summary.await.map_err(|error| match error {
+            RecoveryError::Io { source, .. } => failed(source),
+            error => error.into(),
+        })
     })?;
     drop(progress);
-    let failed = |e: std::io::Error| CliError::io(format!("cannot write {}", path.display())).with_source(e);
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
 
@@ -229,7 +241,12 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     match global.format {
         Format::Json => out.json(&summary)?,
         Format::Ndjson => {
+            write_place(&mut out, summary.schema, &summary.place)?;
+            write_lines(&mut out, summary.schema, "incomplete", &summary.incomplete)?;
             write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
+            write_lines(&mut out, summary.schema, "not_heard", &summary.not_heard)?;
+            write_lines(&mut out, summary.schema, "finding", &summary.hindrances)?;
+            write_lines(&mut out, summary.schema, "not_planned", &summary.not_planned)?;
             write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
             #[derive(serde::Serialize)]
             struct Summary<'a> {
@@ -262,21 +279,73 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         }
     }
     out.finish()?;
-    let mut status = ExitStatus::OK;
-    if summary.totals.open > 0 || summary.totals.reissued_left > 0 {
+    let mut status = report_incomplete(&summary.incomplete, global);
+    if summary.totals.open > 0
+        || summary.totals.reissued_left > 0
+        || summary.empty.is_some()
+        || !summary.not_planned.is_empty()
+    {
         status |= ExitStatus::PROBLEMS;
     }
-    if summary.witness_unreadable {
-        status |= ExitStatus::FAILED;
-    }
     Ok(status)
+}
+
+/// What stands in the way of applying the plan, for people.
+fn print_hindrances<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    if summary.hindrances.is_empty() {
+        return Ok(());
+    }
+    out.line("BEFORE APPLY")?;
+    for hindrance in &summary.hindrances {
+        out.line(&format!(
+            "  {:<22} {}",
+            hindrance.code.as_str(),
+            hindrance.message
+        ))?;
+        if let Some(next) = &hindrance.next {
+            out.line(&format!("    next: {next}"))?;
+        }
+    }
+    out.line("")
 }
 
 /// The plan in numbers, for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
     let t = &summary.totals;
+    if !summary.incomplete.is_empty() {
+        out.line(&format!(
+            "INCOMPLETE: {} witness(es) could not be read; apply refuses this plan without --although-incomplete",
+            summary.incomplete.len()
+        ))?;
+        for one in summary.incomplete.iter().take(SHOWN_INCOMPLETE) {
+            out.line(&format!("  {}: {}", one.witness, one.reason))?;
+        }
+        match summary.incomplete.len().saturating_sub(SHOWN_INCOMPLETE) {
+            0 => {}
+            more => out.line(&format!("  and {more} more (--format json names all)"))?,
+        }
+    }
+    print_place(out, &summary.place)?;
+    print_hindrances(out, summary)?;
+    if let Some(empty) = &summary.empty {
+        out.line(&format!("Nothing was planned: {empty}"))?;
+        return print_not_checked(out, &summary.not_checked);
+    }
+    if !summary.not_planned.is_empty() {
+        out.line("NOT PLANNED")?;
+        for left in &summary.not_planned {
+            out.line(&format!("  {}: {}", left.stream, left.why))?;
+        }
+        out.line("")?;
+    }
+    if summary.streams.is_empty() && !summary.not_planned.is_empty() {
+        out.line("Of the other streams nothing is missing, and every counter is at its floor.")?;
+        print_not_checked(out, &summary.not_checked)?;
+        return out.line("");
+    }
     if summary.streams.is_empty() {
         out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
+        print_not_heard(out, summary)?;
         print_not_checked(out, &summary.not_checked)?;
         return out.line("");
     }
@@ -425,6 +494,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
             ))?;
         }
     }
+    print_not_heard(out, summary)?;
     print_not_checked(out, &summary.not_checked)?;
     out.line("")?;
     let by = |grades: &std::collections::BTreeMap<sequencer_recovery::grade::Grade, u64>| {
@@ -446,6 +516,19 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         t.counters,
         tombstones_and(t.tombstones, t.appended, t.left_out)
     ))
+}
+
+/// So many witnesses that could not be read are shown.
+const SHOWN_INCOMPLETE: usize = 12;
+
+fn print_not_heard<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    if !summary.not_heard.is_empty() {
+        out.line("")?;
+    }
+    for line in unheard::describe(&summary.not_heard) {
+        out.line(&line)?;
+    }
+    Ok(())
 }
 
 fn tombstones_and(tombstones: u64, appended: u64, left_out: u64) -> String {

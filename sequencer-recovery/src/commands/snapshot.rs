@@ -4,12 +4,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use sequencer_recovery::error::log_error;
+use event_log::{AllLeftOut, Place};
+use sequencer_recovery::damage;
+use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 
-use super::{block_on, open, write_lines};
+use super::{
+    cancel_on_signals, open, print_not_checked, print_place, read_on, write_lines, write_not_checked,
+    write_place,
+};
 
 /// Copy the log into a snapshot file, in one consistent view: to plan and rehearse without touching production
+///
+/// Ends with 8 if a row could not be copied, or not whole (the snapshot says which), and with 4 if the database is damaged
+/// otherwise.
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
     #[command(flatten)]
@@ -26,8 +34,14 @@ const SCHEMA: &str = "recovery-snapshot/1";
 struct Report {
     schema: &'static str,
     db: String,
+    place: Place,
     out: String,
     tables: Vec<Copied>,
+    /// What the snapshot does not have, or not whole. It says so itself.
+    left_out: AllLeftOut,
+    /// What is damaged in the log.
+    findings: Vec<Finding>,
+    not_checked: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -40,19 +54,25 @@ struct Copied {
 /// Runs the command.
 pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let progress = stderr_progress(global);
-    let report = block_on(async {
-        let (log, db) = open(&args.db).await?;
-        let mut view = log.view().await.map_err(|e| log_error(&e))?;
-        let copied = event_log::write_snapshot(&mut view, log.target(), &args.out, progress.as_ref())
-            .await
-            .map_err(|e| log_error(&e))?;
+    let cancel = cancel_on_signals()?;
+    let report = read_on(&cancel, async || {
+        let (log, db) = open(&args.db, &cancel).await?;
+        let mut view = log.view().await?;
+        let copied = event_log::write_snapshot(&mut view, log.target(), &args.out, progress.as_ref()).await?;
         let tables = copied
+            .rows
             .into_iter()
             .map(|(table, rows)| Copied { table, rows })
             .collect();
         Ok(Report {
+            findings: damage::findings(&copied.damage),
+            left_out: copied.left_out,
+            not_checked: (log.place().reservation().into_iter())
+                .chain(damage::not_checked(&copied.damage))
+                .collect(),
             schema: SCHEMA,
             db,
+            place: log.place().clone(),
             out: args.out.display().to_string(),
             tables,
         })
@@ -61,8 +81,15 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     let mut out = Output::stdout();
     match global.format {
         Format::Json => out.json(&report)?,
-        Format::Ndjson => write_lines(&mut out, SCHEMA, "table", &report.tables)?,
+        Format::Ndjson => {
+            write_place(&mut out, SCHEMA, &report.place)?;
+            write_lines(&mut out, SCHEMA, "table", &report.tables)?;
+            write_lines(&mut out, SCHEMA, "left_out", &report.left_out.rows)?;
+            write_lines(&mut out, SCHEMA, "finding", &report.findings)?;
+            write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
+        }
         Format::Table => {
+            print_place(&mut out, &report.place)?;
             let mut table = Table::new(&["TABLE", "ROWS"]);
             for copied in &report.tables {
                 table.row([
@@ -71,9 +98,42 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
                 ]);
             }
             out.table(&table)?;
+            print_damage(&mut out, &report)?;
             out.line(&format!("{} is in {}.", report.db, report.out))?;
         }
     }
     out.finish()?;
-    Ok(ExitStatus::OK)
+    let mut status = ExitStatus::OK;
+    if report.findings.iter().any(|f| f.severity == Severity::Problem) {
+        status |= ExitStatus::PROBLEMS;
+    }
+    if report.left_out.count > 0 {
+        status |= ExitStatus::FAILED;
+    }
+    Ok(status)
+}
+
+fn print_damage<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
+    for finding in &report.findings {
+        out.line(&format!("{}: {}", finding.code, finding.message))?;
+        if let Some(next) = &finding.next {
+            out.line(&format!("  next: {next}"))?;
+        }
+    }
+    for row in &report.left_out.rows {
+        let place = match (row.stream(), row.sequence_number) {
+            (Some(stream), Some(number)) => format!(" at {number} of {stream}"),
+            (Some(stream), None) => format!(" of {stream}"),
+            _ => String::new(),
+        };
+        let how = if row.in_part { "not whole" } else { "left out" };
+        out.line(&format!("{how}: a row of {}{place}: {}", row.table, row.what))?;
+    }
+    if report.left_out.count > 0 {
+        out.line(&format!(
+            "{} row(s) are not in the snapshot, or not whole; the snapshot says so, too.",
+            report.left_out.count
+        ))?;
+    }
+    print_not_checked(out, &report.not_checked)
 }

@@ -10,8 +10,8 @@ use sequencer_recovery::undo_file::UndoFile;
 use serde::Serialize;
 
 use super::{
-    LockArgs, block_on, cancel_on_signals, open, or_dash, print_journal, print_not_checked, write_lines,
-    write_not_checked,
+    LockArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash, print_journal,
+    print_not_checked, print_place, write_lines, write_not_checked, write_place,
 };
 
 /// Take an apply back, with the bundle that `apply --undo` wrote: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
@@ -52,7 +52,8 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let mut report = block_on(async {
-        let (log, db) = open(&args.db).await?;
+        let (log, db) = open(&args.db, &cancel).await?;
+        check_takes_writes(log.place())?;
         let options = UndoOptions {
             lock_timeout: args.lock.timeout(),
             still_only: args.streams_that_are_still,
@@ -91,6 +92,7 @@ fn print(report: &UndoReport, global: &GlobalArgs) -> Result<(), CliError> {
             struct Warning<'a> {
                 what: &'a str,
             }
+            write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "stream", &report.streams)?;
             let warnings = report.warnings.iter().map(|what| Warning { what });
             write_lines(&mut out, report.schema, "warning", warnings)?;
@@ -102,6 +104,7 @@ fn print(report: &UndoReport, global: &GlobalArgs) -> Result<(), CliError> {
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> Result<(), CliError> {
+    print_place(out, &report.place)?;
     if report.streams.is_empty() {
         out.line("The bundle has nothing to undo.")?;
         return print_not_checked(out, &report.not_checked);

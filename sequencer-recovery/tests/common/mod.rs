@@ -56,6 +56,15 @@ impl Ran {
             .unwrap_or_else(|e| panic!("stdout is no JSON: {e}\n{}\n{}", self.stdout, self.stderr))
     }
 
+    /// The report on stdout names all of this.
+    #[track_caller]
+    pub fn shows(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stdout.contains(word), "{word:?} is not in: {}", self.stdout);
+        }
+        self
+    }
+
     /// The error on stderr names all of this.
     #[track_caller]
     pub fn says(self, words: &[&str]) -> Self {

@@ -1,4 +1,4 @@
--- Where rows of ves_events arrive, with the line that each is. Gone with the session.
+-- Where rows of ves_events arrive, with the line that each is. Gone with the transaction.
 CREATE TEMPORARY TABLE stage_ves_events (
     line int8 NOT NULL,
     event_id uuid,
@@ -25,4 +25,4 @@ CREATE TEMPORARY TABLE stage_ves_events (
     base_version int8,
     agent_signature_scheme int8,
     agent_signature_bundle bytea
-)
+) ON COMMIT DROP

@@ -1,4 +1,4 @@
--- Where rows of ves_sequencer_receipts arrive, with the line that each is. Gone with the session.
+-- Where rows of ves_sequencer_receipts arrive, with the line that each is. Gone with the transaction.
 CREATE TEMPORARY TABLE stage_ves_sequencer_receipts (
     line int8 NOT NULL,
     event_id uuid,
@@ -10,4 +10,4 @@ CREATE TEMPORARY TABLE stage_ves_sequencer_receipts (
     sequencer_key_version int8,
     receipt_signature_scheme int8,
     receipt_signature_bundle bytea
-)
+) ON COMMIT DROP

@@ -1,0 +1,737 @@
+//! Whether the indexes have what their tables have. A restore under another collation, a torn page or an old file leaves an
+//! index that lacks rows: everything that is asked of it is answered as if they had never been, and a log looks as if it
+//! had lost events that it has.
+//!
+//! PostgreSQL's extension amcheck compares an index with its table, where it is installed and may be called. Where not,
+//! what an index holds is counted and summed up both ways, by the table and by the index alone; if that differs, the rows
+//! that only the table has are named. An index that was found wanting is not asked any more: from then on the view's
+//! answers come from the tables. A snapshot's indexes are checked by SQLite itself.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, RangeInclusive};
+
+use ves::{StoreId, StreamKey, TenantId};
+
+use crate::conn::Conn;
+use crate::duplicate::Duplicate;
+use crate::error::{LogError, RowError};
+use crate::snapshot_damage::AllLeftOut;
+use crate::sql::{both, postgres};
+use crate::value::{Columns, Row, Value};
+use crate::view::View;
+
+pub(crate) const DOING: &str = "comparing indexes with their tables";
+
+/// So many numbers of rows that an index lacks are told by place.
+const NAMED: usize = 100_000;
+
+/// What is damaged in a log, as far as that can be seen without understanding its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Damage {
+    /// Indexes that do not have what their tables have.
+    pub indexes: Vec<IndexFault>,
+    /// Rows that are there more than once.
+    pub duplicates: Vec<Duplicate>,
+    /// Tables that cannot be read through.
+    pub unreadable: Vec<RowError>,
+    /// What a snapshot says it does not have of what it was taken from.
+    pub left_out: AllLeftOut,
+    /// What was not compared, and why.
+    pub not_checked: Vec<String>,
+}
+
+/// An index that does not have what its table has, or that cannot be relied on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexFault {
+    /// Its name with its schema's, as a command takes it.
+    pub index: String,
+    /// Its table.
+    pub table: &'static str,
+    /// What kind of fault it is.
+    pub kind: IndexFaultKind,
+    /// What is wrong, in words.
+    pub what: String,
+    /// The rows of the table that it lacks, by where they belong.
+    pub rows: Vec<HiddenRows>,
+    /// For whom that matters.
+    pub reach: Reach,
+    /// What puts it right.
+    pub remedy: String,
+}
+
+/// What kind of fault an index has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexFaultKind {
+    /// It does not have what its table has, or that is not certain.
+    Incomplete,
+    /// It is not there at all.
+    Missing,
+    /// It is unfinished and not read.
+    Unused,
+}
+
+/// Which streams a fault concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// None: nobody reads the index.
+    Nothing,
+    /// Those of its [`HiddenRows`].
+    Rows,
+    /// All of them, since nobody knows which.
+    Everything,
+}
+
+/// Rows of one stream that an index lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenRows {
+    /// The tenant, as far as it is known.
+    pub tenant: Option<TenantId>,
+    /// The store, as far as there is one and it is known.
+    pub store: Option<StoreId>,
+    /// Their numbers, where they have one.
+    pub numbers: Vec<RangeInclusive<u64>>,
+    /// How many they are.
+    pub count: u64,
+    /// The first of them, in words.
+    pub first: String,
+}
+
+/// Whether rows of that tenant and store are of a stream; what is not known may be of any.
+pub(crate) fn concerns(tenant: Option<TenantId>, store: Option<StoreId>, stream: &StreamKey) -> bool {
+    tenant.is_none_or(|tenant| tenant == stream.tenant_id)
+        && store.is_none_or(|store| store == stream.store_id)
+}
+
+impl IndexFault {
+    /// Whether answers about a stream may be wrong for it.
+    pub fn concerns(&self, stream: &StreamKey) -> bool {
+        match self.reach {
+            Reach::Nothing => false,
+            Reach::Everything => true,
+            Reach::Rows => (self.rows.iter()).any(|rows| concerns(rows.tenant, rows.store, stream)),
+        }
+    }
+}
+
+impl Damage {
+    /// Why a stream must not be planned or written to; `None` if nothing speaks against it.
+    pub fn refusal(&self, stream: &StreamKey) -> Option<String> {
+        let index = self.indexes.iter().find(|fault| fault.concerns(stream));
+        if let Some(fault) = index {
+            return Some(format!(
+                "index {}: {}; first: {}",
+                fault.index, fault.what, fault.remedy
+            ));
+        }
+        if let Some(twice) = self.duplicates.iter().find(|twice| twice.concerns(stream)) {
+            return Some(format!("{}; one copy has to go first", twice.describe()));
+        }
+        let left_out = self.left_out.rows.iter().find(|row| row.concerns(stream));
+        if let Some(row) = left_out {
+            return Some(format!(
+                "the snapshot does not have a row of {}: {}",
+                row.table, row.what
+            ));
+        }
+        let unnamed = self.left_out.count > self.left_out.rows.len() as u64;
+        unnamed.then(|| "the snapshot does not have all rows, and does not say which".to_owned())
+    }
+
+    /// Whether an index was found that lacks rows, or may lack some.
+    pub(crate) fn hides_rows(&self) -> bool {
+        self.indexes.iter().any(|fault| fault.reach != Reach::Nothing)
+    }
+}
+
+/// What an index is needed for: rows found by these columns.
+pub(crate) struct Key {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static str,
+    /// By the table: how many, and the sum of the keys' hashes.
+    heap_sum: &'static str,
+    /// The same by the index alone.
+    index_sum: &'static str,
+    heap_rows: &'static str,
+    index_rows: &'static str,
+    /// Rows that share the key, and how they differ.
+    pub(crate) twice: &'static str,
+    /// The same where they cannot be compared.
+    pub(crate) twice_bare: Option<&'static str>,
+    /// Counts entries in the wrong order, where the order depends on a collation.
+    disordered: Option<&'static str>,
+    /// Without a unique index on it the sequencer does not work.
+    needed: bool,
+}
+
+impl Key {
+    /// The columns, in words.
+    pub(crate) fn words(&self) -> String {
+        self.columns.replace(',', ", ")
+    }
+}
+
+macro_rules! key {
+    ($name:literal, $table:literal, $columns:literal, $bare:expr, $disordered:expr, $needed:expr) => {
+        Key {
+            table: $table,
+            columns: $columns,
+            heap_sum: concat!(
+                "SELECT COUNT(*), COALESCE(SUM(key), 0)::text FROM (\n",
+                include_str!(concat!("../../sql/event-log/postgres/heap_", $name, ".sql")),
+                ") AS given"
+            ),
+            index_sum: concat!(
+                "SELECT COUNT(*), COALESCE(SUM(key), 0)::text FROM (\n",
+                include_str!(concat!("../../sql/event-log/postgres/index_", $name, ".sql")),
+                ") AS given"
+            ),
+            heap_rows: include_str!(concat!("../../sql/event-log/postgres/heap_", $name, ".sql")),
+            index_rows: include_str!(concat!("../../sql/event-log/postgres/index_", $name, ".sql")),
+            twice: include_str!(concat!("../../sql/event-log/both/twice_", $name, ".sql")),
+            twice_bare: $bare,
+            disordered: $disordered,
+            needed: $needed,
+        }
+    };
+}
+
+/// Every index that answers rest on.
+#[rustfmt::skip]
+pub(crate) static KEYS: &[Key] = &[
+    key!("events_sequence", "ves_events", "tenant_id,store_id,sequence_number",
+        Some(both!("twice_events_sequence_bare")), None, true),
+    key!("events_id", "ves_events", "event_id", Some(both!("twice_events_id_bare")), None, true),
+    key!("receipts", "ves_sequencer_receipts", "event_id", None, None, true),
+    key!("counters", "ves_sequence_counters", "tenant_id,store_id", None, None, true),
+    key!("commitments_id", "ves_commitments", "batch_id", None, None, false),
+    key!("commitments_start", "ves_commitments", "tenant_id,store_id,sequence_start", None, None, false),
+    key!("dedupe", "ves_command_dedupe", "tenant_id,store_id,command_id", None, None, false),
+    key!("entity_versions", "entity_versions", "tenant_id,store_id,entity_type,entity_id", None,
+        Some(postgres!("disordered_entity_versions")), false),
+    key!("keys", "agent_signing_keys", "tenant_id,agent_id,key_id", None, None, false),
+    key!("projections", "projection_checkpoints", "tenant_id,store_id", None, None, false),
+];
+
+/// An index, by the catalogue.
+#[derive(Debug, Clone)]
+struct Index {
+    table: &'static str,
+    oid: i64,
+    name: String,
+    btree: bool,
+    /// Of whole columns and all rows.
+    plain: bool,
+    unique: bool,
+    valid: bool,
+    ready: bool,
+    columns: String,
+    /// How often this transaction has read it.
+    scans: i64,
+}
+
+/// The tables that are there, what they are, and their indexes.
+#[derive(Default)]
+struct Catalogue {
+    tables: BTreeMap<&'static str, String>,
+    indexes: Vec<Index>,
+}
+
+/// How many rows there are by some key, and the sum of the keys' hashes.
+#[derive(PartialEq, Eq)]
+struct Summed {
+    count: u64,
+    sum: String,
+}
+
+impl View {
+    /// Compares the indexes that answers rest on with their tables, and looks for rows that are there more than once.
+    /// Reads every row of some tables. If an index lacks rows, or may lack some, no index is asked by this view any
+    /// more: its answers come from the tables, which takes longer.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn look_for_damage(&mut self) -> Result<Damage, LogError> {
+        let damage = match self.conn {
+            Conn::Postgres(_) => {
+                let mut damage = Damage::default();
+                Looking::new(&mut self.conn, &mut damage).await?.look().await?;
+                if damage.hides_rows() {
+                    self.conn.run(DOING, postgres!("heap_only")).await?;
+                }
+                damage
+            }
+            Conn::Snapshot { .. } => self.look_into_snapshot().await?,
+        };
+        self.heap_only |= damage.hides_rows();
+        Ok(damage)
+    }
+}
+
+/// The search for damage in PostgreSQL.
+struct Looking<'a> {
+    conn: &'a mut Conn,
+    damage: &'a mut Damage,
+    catalogue: Catalogue,
+    /// Indexes that were compared with their tables, or are found wanting.
+    seen: Vec<i64>,
+    amcheck: bool,
+}
+
+impl<'a> Looking<'a> {
+    async fn new(conn: &'a mut Conn, damage: &'a mut Damage) -> Result<Self, LogError> {
+        let catalogue = catalogue(conn).await?;
+        let there = |row: Row<'_>| Columns::new(row).int("count") == Ok(1);
+        let amcheck = conn
+            .query_one(DOING, postgres!("amcheck_there"), &[], there)
+            .await?;
+        Ok(Self {
+            conn,
+            damage,
+            catalogue,
+            seen: Vec::new(),
+            amcheck: amcheck == Some(true),
+        })
+    }
+
+    async fn look(mut self) -> Result<(), LogError> {
+        self.by_the_catalogue();
+        let mut keys = Vec::new();
+        for key in KEYS {
+            let Some(kind) = self.catalogue.tables.get(key.table) else {
+                continue;
+            };
+            if kind != "r" {
+                let what = format!("the indexes of {}: it is no plain table", key.table);
+                if !self.damage.not_checked.contains(&what) {
+                    self.damage.not_checked.push(what);
+                }
+                continue;
+            }
+            keys.push(key);
+            if !self.sound(key).is_empty() {
+                self.both_ways(key).await?;
+            }
+        }
+        self.by_amcheck().await?;
+        for key in keys {
+            self.by_uniqueness(key).await?;
+        }
+        self.not_compared();
+        Ok(())
+    }
+
+    /// The indexes that serve a key, as far as the catalogue tells.
+    fn sound(&self, key: &Key) -> Vec<Index> {
+        let sound = self.catalogue.indexes.iter().filter(|index| {
+            index.table == key.table
+                && index.columns == key.columns
+                && index.btree
+                && index.plain
+                && index.valid
+                && index.ready
+        });
+        sound.cloned().collect()
+    }
+
+    fn fault(&mut self, index: &Index, what: String, reach: Reach) -> &mut IndexFault {
+        self.seen.push(index.oid);
+        self.damage.indexes.push(IndexFault {
+            index: index.name.clone(),
+            table: index.table,
+            kind: match reach {
+                Reach::Nothing => IndexFaultKind::Unused,
+                _ => IndexFaultKind::Incomplete,
+            },
+            what,
+            rows: Vec::new(),
+            reach,
+            remedy: format!("REINDEX INDEX CONCURRENTLY {};", index.name),
+        });
+        self.damage.indexes.last_mut().expect("just pushed")
+    }
+
+    /// What the catalogue says of the indexes.
+    fn by_the_catalogue(&mut self) {
+        for index in self.catalogue.indexes.clone() {
+            if index.valid && index.ready {
+                continue;
+            }
+            let twin = self.catalogue.indexes.iter().any(|other| {
+                other.oid != index.oid
+                    && other.valid
+                    && other.ready
+                    && other.plain == index.plain
+                    && (other.unique || !index.unique)
+                    && other.columns == index.columns
+                    && other.table == index.table
+            });
+            let word = if index.ready { "invalid" } else { "not ready" };
+            if twin {
+                let what = format!("it is marked {word}, left over beside one that is sound");
+                let name = index.name.clone();
+                self.fault(&index, what, Reach::Nothing).remedy = format!("DROP INDEX CONCURRENTLY {name};");
+            } else if index.unique {
+                let what = format!(
+                    "it is marked {word}: it is not read, and whether its rows are unique is not certain"
+                );
+                self.fault(&index, what, Reach::Everything);
+            } else {
+                let what = format!("it is marked {word}, so nobody reads it");
+                self.fault(&index, what, Reach::Nothing);
+            }
+        }
+    }
+
+    /// Has the server compare the indexes that were not compared yet: it takes longer than to count.
+    async fn by_amcheck(&mut self) -> Result<(), LogError> {
+        if !self.amcheck {
+            return Ok(());
+        }
+        for index in self.catalogue.indexes.clone() {
+            if !index.btree || self.seen.contains(&index.oid) {
+                continue;
+            }
+            let parameters = [Value::Int(index.oid)];
+            let each = &mut |_: Row<'_>| ControlFlow::Continue(());
+            match (self
+                .conn
+                .aside(DOING, None, postgres!("amcheck"), &parameters, each))
+            .await
+            {
+                Ok(()) => self.seen.push(index.oid),
+                Err(LogError::Damaged { what, .. }) => {
+                    self.fault(&index, what, Reach::Everything);
+                }
+                Err(error) => self.not_checked(&index.name, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Something that this role may not do, or that this server does not know, is told; what else fails is an error.
+    fn not_checked(&mut self, what: &str, error: LogError) -> Result<(), LogError> {
+        // undefined_column, undefined_table, undefined_function, insufficient_privilege, feature_not_supported.
+        let known = |code: &str| ["42703", "42P01", "42883", "42501", "0A000"].contains(&code);
+        match &error {
+            LogError::Postgres { error: said, .. }
+                if said
+                    .as_database_error()
+                    .is_some_and(|e| e.code().as_deref().is_some_and(known)) =>
+            {
+                self.damage.not_checked.push(format!("{what}: {error}"));
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Looks for rows that share a key, unless an index that is sound rules them out.
+    async fn by_uniqueness(&mut self, key: &Key) -> Result<(), LogError> {
+        let is_faulty = |index: &Index| self.damage.indexes.iter().any(|fault| fault.index == index.name);
+        let sound = self.sound(key);
+        let unique =
+            (sound.iter()).any(|index| index.unique && self.seen.contains(&index.oid) && !is_faulty(index));
+        if !unique {
+            self.there_twice(key).await?;
+        }
+        let of_key = |index: &Index| index.table == key.table && index.columns == key.columns && index.unique;
+        if key.needed && !self.catalogue.indexes.iter().any(of_key) {
+            self.damage.indexes.push(IndexFault {
+                index: format!("{} ({})", key.table, key.words()),
+                table: key.table,
+                kind: IndexFaultKind::Missing,
+                what: "there is no unique index on these columns: nothing keeps rows from being there twice"
+                    .into(),
+                rows: Vec::new(),
+                reach: Reach::Nothing,
+                remedy: "make the constraint again, as the sequencer's migrations have it".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Counts what an index holds by the table, and by the index alone.
+    async fn both_ways(&mut self, key: &Key) -> Result<(), LogError> {
+        let what = format!("the index of {} on {}", key.table, key.words());
+        let heap = match summed(self.conn, postgres!("heap_only"), key.heap_sum).await {
+            Ok(heap) => heap,
+            Err(LogError::Damaged { what, .. }) => {
+                self.damage.unreadable.push(RowError {
+                    table: key.table,
+                    stream: None,
+                    sequence: None,
+                    what: format!("the table cannot be read through: {what}"),
+                });
+                return Ok(());
+            }
+            Err(error) => return self.not_checked(&what, error),
+        };
+        let by_index = summed(self.conn, postgres!("index_only"), key.index_sum).await;
+        let Some(index) = self.read_meanwhile(key).await? else {
+            self.damage
+                .not_checked
+                .push(format!("{what}: the server does not read it"));
+            return Ok(());
+        };
+        let by_index = match by_index {
+            Ok(by_index) => by_index,
+            Err(LogError::Damaged { what, .. }) => {
+                self.fault(&index, what, Reach::Everything);
+                return Ok(());
+            }
+            Err(error) => return self.not_checked(&what, error),
+        };
+        if by_index != heap {
+            return self.name_rows(key, &index, &heap, &by_index).await;
+        }
+        let disordered = match key.disordered {
+            Some(sql) => count(self.conn, postgres!("index_only"), sql).await,
+            None => Ok(0),
+        };
+        match disordered {
+            Ok(0) => self.seen.push(index.oid),
+            Ok(count) => {
+                let what = format!(
+                    "{count} of its entries stand in another order than this server's collation has, so that they are not found"
+                );
+                self.fault(&index, what, Reach::Everything);
+            }
+            Err(LogError::Damaged { what, .. }) => {
+                self.fault(&index, what, Reach::Everything);
+            }
+            Err(error) => self.not_checked(&what, error)?,
+        }
+        Ok(())
+    }
+
+    /// The index on a key that was read since the catalogue was last looked at.
+    async fn read_meanwhile(&mut self, key: &Key) -> Result<Option<Index>, LogError> {
+        let now = catalogue(self.conn).await?;
+        let read = |index: &&Index| {
+            let before = (self.catalogue.indexes.iter()).find(|before| before.oid == index.oid);
+            before.is_some_and(|before| before.scans < index.scans)
+        };
+        let of_key = |index: &&Index| index.table == key.table && index.columns == key.columns;
+        let found = now.indexes.iter().filter(of_key).find(read).cloned();
+        self.catalogue = now;
+        Ok(found)
+    }
+
+    /// Finds out which rows an index lacks: those whose keys' hashes it does not have.
+    async fn name_rows(
+        &mut self,
+        key: &Key,
+        index: &Index,
+        heap: &Summed,
+        by_index: &Summed,
+    ) -> Result<(), LogError> {
+        let mut entries: Vec<i64> = Vec::new();
+        let each = &mut |row: Row<'_>| {
+            entries.extend(Columns::new(row).int("key"));
+            ControlFlow::Continue(())
+        };
+        (self
+            .conn
+            .aside(DOING, Some(postgres!("index_only")), key.index_rows, &[], each))
+        .await?;
+        entries.sort_unstable();
+        let mut hidden = Hidden::default();
+        let each = &mut |row: Row<'_>| {
+            let mut c = Columns::new(row);
+            if c.int("key").is_ok_and(|key| entries.binary_search(&key).is_err()) {
+                hidden.add(&mut c);
+            }
+            ControlFlow::Continue(())
+        };
+        (self
+            .conn
+            .aside(DOING, Some(postgres!("heap_only")), key.heap_rows, &[], each))
+        .await?;
+        let lacks = hidden.count;
+        let has = heap.count - lacks.min(heap.count);
+        let phantoms = by_index.count.saturating_sub(has);
+        let mut what = Vec::new();
+        if lacks > 0 {
+            what.push(format!("{lacks} row(s) of {} are not in it", key.table));
+        }
+        if phantoms > 0 {
+            what.push(format!("{phantoms} of its entries have no row of their own"));
+        }
+        if what.is_empty() {
+            what.push("it holds other keys than the table".to_owned());
+        }
+        let reach = if phantoms > 0 || lacks == 0 {
+            Reach::Everything
+        } else {
+            Reach::Rows
+        };
+        let rows = hidden.places();
+        self.fault(index, what.join(", and "), reach).rows = rows;
+        Ok(())
+    }
+
+    async fn there_twice(&mut self, key: &Key) -> Result<(), LogError> {
+        let what = format!("which rows of {} are there twice by {}", key.table, key.words());
+        let settings = Some(postgres!("heap_only"));
+        // To compare is dear, and mostly there is nothing to compare.
+        let bare = match key.twice_bare {
+            Some(bare) => Some(crate::duplicate::find(self.conn, settings, key, bare).await),
+            None => None,
+        };
+        let found = match bare {
+            Some(Ok(bare)) if bare.is_empty() => Ok(bare),
+            Some(Ok(bare)) => match crate::duplicate::find(self.conn, settings, key, key.twice).await {
+                Err(LogError::Damaged { .. }) => Ok(bare),
+                found => found,
+            },
+            Some(Err(error)) => Err(error),
+            None => crate::duplicate::find(self.conn, settings, key, key.twice).await,
+        };
+        match found {
+            Ok(found) => self.damage.duplicates.extend(found),
+            Err(LogError::Damaged { what: why, .. }) => {
+                self.damage.not_checked.push(format!("{what}: {why}"))
+            }
+            Err(error) => self.not_checked(&what, error)?,
+        }
+        Ok(())
+    }
+
+    /// The indexes that only amcheck could have compared.
+    fn not_compared(&mut self) {
+        let left: Vec<&str> = (self.catalogue.indexes.iter())
+            .filter(|index| !self.seen.contains(&index.oid))
+            .map(|index| index.name.as_str())
+            .collect();
+        if !left.is_empty() {
+            let why = if self.amcheck {
+                "they are no b-trees"
+            } else {
+                "the extension amcheck, which could, is not installed, or not for this role"
+            };
+            let what = format!(
+                "whether these indexes have every row: {} ({why})",
+                left.join(", ")
+            );
+            self.damage.not_checked.push(what);
+        }
+    }
+}
+
+/// Rows that an index lacks, by where they belong.
+#[derive(Default)]
+struct Hidden {
+    count: u64,
+    numbers: usize,
+    of: BTreeMap<(Option<TenantId>, Option<StoreId>), (u64, Vec<u64>, String)>,
+}
+
+impl Hidden {
+    /// Takes a row of a `heap_` statement, whose key was read.
+    fn add(&mut self, c: &mut Columns<'_>) {
+        let tenant = c.optional_uuid("tenant_id").ok().flatten().map(TenantId);
+        let store = c.optional_uuid("store_id").ok().flatten().map(StoreId);
+        let number = c.optional_number::<u64>("number").ok().flatten();
+        self.count += 1;
+        let (count, numbers, first) = self.of.entry((tenant, store)).or_default();
+        *count += 1;
+        if let Some(number) = number.filter(|_| self.numbers < NAMED) {
+            self.numbers += 1;
+            numbers.push(number);
+        }
+        if first.is_empty() {
+            *first = c.text("label").unwrap_or("a row").to_owned();
+        }
+    }
+
+    fn places(self) -> Vec<HiddenRows> {
+        let places = self
+            .of
+            .into_iter()
+            .map(|((tenant, store), (count, mut numbers, first))| {
+                numbers.sort_unstable();
+                numbers.dedup();
+                let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
+                for number in numbers {
+                    match ranges.last_mut() {
+                        Some(last) if last.end() + 1 == number => *last = *last.start()..=number,
+                        _ => ranges.push(number..=number),
+                    }
+                }
+                HiddenRows {
+                    tenant,
+                    store,
+                    numbers: ranges,
+                    count,
+                    first,
+                }
+            });
+        places.collect()
+    }
+}
+
+async fn summed(conn: &mut Conn, settings: &'static str, sql: &'static str) -> Result<Summed, LogError> {
+    let mut found = None;
+    let each = &mut |row: Row<'_>| {
+        let mut c = Columns::new(row);
+        found = c
+            .number("count")
+            .and_then(|count| Ok((count, c.text("sum")?.to_owned())))
+            .ok();
+        ControlFlow::Break(())
+    };
+    conn.aside(DOING, Some(settings), sql, &[], each).await?;
+    let (count, sum) = found.unwrap_or_default();
+    Ok(Summed { count, sum })
+}
+
+async fn count(conn: &mut Conn, settings: &'static str, sql: &'static str) -> Result<u64, LogError> {
+    let mut found = 0;
+    let each = &mut |row: Row<'_>| {
+        found = Columns::new(row).number("count").unwrap_or(0);
+        ControlFlow::Break(())
+    };
+    conn.aside(DOING, Some(settings), sql, &[], each).await?;
+    Ok(found)
+}
+
+async fn catalogue(conn: &mut Conn) -> Result<Catalogue, LogError> {
+    let mut names: Vec<&'static str> = KEYS.iter().map(|key| key.table).collect();
+    names.dedup();
+    let parameters = [Value::Texts(
+        names.iter().map(|name| (*name).to_owned()).collect(),
+    )];
+    let mut found = Catalogue::default();
+    let each = &mut |row: Row<'_>| {
+        let mut c = Columns::new(row);
+        let mut read = || -> Result<(), String> {
+            let name = c.text("table")?;
+            let Some(table) = names.iter().find(|known| **known == name) else {
+                return Ok(());
+            };
+            found.tables.insert(table, c.text("kind")?.to_owned());
+            let Some(oid) = c.optional_int("index")? else {
+                return Ok(());
+            };
+            found.indexes.push(Index {
+                table,
+                oid,
+                name: c.text("name")?.to_owned(),
+                btree: c.int("btree")? == 1,
+                plain: c.int("plain")? == 1,
+                unique: c.int("unique")? == 1,
+                valid: c.int("valid")? == 1,
+                ready: c.int("ready")? == 1,
+                columns: c.text("columns")?.to_owned(),
+                scans: c.int("scans")?,
+            });
+            Ok(())
+        };
+        // What the catalogue says of an index is never out of range; a row that is gets no comparison.
+        let _ = read();
+        ControlFlow::Continue(())
+    };
+    conn.query(DOING, postgres!("index_catalogue"), &parameters, each)
+        .await?;
+    Ok(found)
+}

@@ -1,0 +1,2 @@
+-- Everything was read.
+RELEASE SAVEPOINT reading

@@ -1,0 +1,2 @@
+-- What cannot be read from here on does not end the transaction.
+SAVEPOINT reading

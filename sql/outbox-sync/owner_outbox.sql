@@ -1,0 +1,3 @@
+-- Who made the events of an outbox that does not say whose it is, and which was the first.
+SELECT min(source_agent), max(source_agent), (SELECT event_id FROM _ves_outbox ORDER BY rowid LIMIT 1)
+  FROM _ves_outbox;
