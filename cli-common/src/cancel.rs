@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -82,6 +82,8 @@ impl Cancel {
             // The flag itself is raised by the handler: no thread has to run for that.
             flag::register(signal, Arc::clone(&cancel.0.asked))?;
         }
+        // A file that may not grow any more is a write that failed, not the end of the process.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let heard = cancel.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             if signals.forever().nth(1).is_some() {

@@ -21,8 +21,13 @@ impl Server {
             "40001" | "40P01" if said.message().contains("recovery") => {
                 LogError::RecoveryConflict { doing, what: what() }
             }
-            // lock_not_available, deadlock_detected
-            "55P03" | "40P01" => LogError::Locked {
+            // lock_not_available
+            "55P03" => LogError::Locked {
+                doing,
+                what: said.message().to_owned(),
+            },
+            // deadlock_detected, serialization_failure
+            "40P01" | "40001" => LogError::Conflict {
                 doing,
                 what: said.message().to_owned(),
             },

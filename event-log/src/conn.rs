@@ -364,11 +364,7 @@ impl Conn {
             Conn::Postgres(_) => {
                 self.begin(doing, postgres!("begin_repair")).await?;
                 self.search_only(doing, postgres!("set_schema_to_write")).await?;
-                let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
-                let timeout = Value::Text(format!("{millis}ms"));
-                self.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
-                    .await
-                    .map(drop)
+                self.set_lock_timeout(doing, lock_timeout).await
             }
             Conn::Snapshot {
                 connection, cancel, ..
@@ -414,6 +410,19 @@ impl Conn {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How long this transaction waits for each lock from now on.
+    pub(crate) async fn set_lock_timeout(
+        &mut self,
+        doing: &'static str,
+        lock_timeout: Duration,
+    ) -> Result<(), LogError> {
+        let millis = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
+        let timeout = Value::Text(format!("{millis}ms"));
+        self.query_one(doing, postgres!("lock_timeout"), &[timeout], |_| ())
+            .await
+            .map(drop)
     }
 
     /// Ends a transaction and keeps what it wrote. `what` says what that is; whoever interrupts the work is told.

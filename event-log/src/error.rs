@@ -86,6 +86,15 @@ pub enum LogError {
         /// What the database says.
         what: String,
     },
+    /// Another transaction and this one were in each other's way (a deadlock, a serialization failure), and the database
+    /// ended this one: nothing of it is kept, and it may be begun again.
+    #[error("{doing}: another user of the log was in the way: {what}")]
+    Conflict {
+        /// What was being done.
+        doing: &'static str,
+        /// What the database says.
+        what: String,
+    },
     /// A write that would break what the log promises, or that the database refuses.
     #[error("{doing}: refused: {what}")]
     Refused {
@@ -166,7 +175,12 @@ fn place(stream: Option<&StreamKey>, sequence: Option<u64>) -> String {
 impl LogError {
     /// True if trying again later may help.
     pub fn is_locked(&self) -> bool {
-        matches!(self, LogError::Locked { .. })
+        matches!(self, LogError::Locked { .. } | LogError::Conflict { .. })
+    }
+
+    /// True if the transaction was ended since another was in its way: begun again at once it may go through.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, LogError::Conflict { .. })
     }
 
     /// True if the same reading may succeed when it is begun again.
@@ -234,7 +248,7 @@ impl LogError {
             LogError::Journal { .. } => {
                 "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
             }
-            LogError::Locked { .. } => {
+            LogError::Locked { .. } | LogError::Conflict { .. } => {
                 "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"
             }
             LogError::Damaged { .. } => {

@@ -1,6 +1,8 @@
 //! What a repair writes beside events when it lets a stream grow: versions that go up by what was appended, and keys
 //! that come back.
 
+use std::ops::ControlFlow;
+
 use ves::{AgentId, SigningKey, Timestamp};
 
 use crate::conn::Conn;
@@ -8,20 +10,86 @@ use crate::entry::Entity;
 use crate::error::LogError;
 use crate::repair::Repair;
 use crate::sql::{both, postgres, snapshot};
-use crate::value::Value;
+use crate::value::{Columns, Value};
+
+/// Entities are raised in groups of this many.
+const GROUP: usize = 1000;
+
+const DOING: &str = "raising entity versions";
 
 impl Repair {
-    /// The version of an entity goes up by the number of events that were appended to it, as it does when the
-    /// sequencer accepts them; an entity without a version starts at that number.
+    /// The versions of entities go up by the numbers of events that were appended to them, as they do when the sequencer
+    /// accepts them; an entity without a version starts at that number. Says what they are since.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn add_to_entity_version(&mut self, entity: &Entity, events: i64) -> Result<(), LogError> {
-        let doing = "raising an entity's version";
-        let sql = match self.view.conn {
-            Conn::Postgres(_) => postgres!("add_to_entity_version"),
-            Conn::Snapshot { .. } => snapshot!("add_to_entity_version"),
-        };
+    pub async fn add_to_entity_versions(
+        &mut self,
+        grown: &[(Entity, i64)],
+    ) -> Result<Vec<(Entity, i64)>, LogError> {
+        let mut versions = Vec::with_capacity(grown.len());
+        for group in grown.chunks(GROUP) {
+            if matches!(self.view.conn, Conn::Postgres(_)) {
+                self.add_group(group, &mut versions).await?;
+                continue;
+            }
+            for (entity, events) in group {
+                self.add_to_one(entity, *events, &mut versions).await?;
+            }
+        }
+        Ok(versions)
+    }
+
+    async fn add_group(
+        &mut self,
+        group: &[(Entity, i64)],
+        versions: &mut Vec<(Entity, i64)>,
+    ) -> Result<(), LogError> {
+        let stream = *self.stream();
+        let texts = |text: fn(&(Entity, i64)) -> String| Value::Texts(group.iter().map(text).collect());
+        let parameters = [
+            stream.tenant_id.into(),
+            stream.store_id.into(),
+            texts(|(entity, _)| entity.entity_type.clone()),
+            texts(|(entity, _)| entity.entity_id.clone()),
+            texts(|(_, events)| events.to_string()),
+        ];
+        let mut bad = None;
+        self.view
+            .conn
+            .query(
+                DOING,
+                postgres!("add_to_entity_versions"),
+                &parameters,
+                &mut |row| {
+                    let mut c = Columns::new(row);
+                    let mut read = || -> Result<(Entity, i64), String> {
+                        let entity = Entity {
+                            entity_type: c.text("entity_type")?.to_owned(),
+                            entity_id: c.text("entity_id")?.to_owned(),
+                        };
+                        Ok((entity, c.int("version")?))
+                    };
+                    match read() {
+                        Ok(one) => versions.push(one),
+                        Err(what) => bad = Some(what),
+                    }
+                    ControlFlow::Continue(())
+                },
+            )
+            .await?;
+        match bad {
+            None => Ok(()),
+            Some(what) => Err(LogError::Refused { doing: DOING, what }),
+        }
+    }
+
+    async fn add_to_one(
+        &mut self,
+        entity: &Entity,
+        events: i64,
+        versions: &mut Vec<(Entity, i64)>,
+    ) -> Result<(), LogError> {
         let stream = *self.stream();
         let parameters = [
             stream.tenant_id.into(),
@@ -30,13 +98,11 @@ impl Repair {
             entity.entity_id.as_str().into(),
             events.into(),
         ];
-        match self.view.conn.execute(doing, sql, &parameters).await? {
-            1 => Ok(()),
-            changed => Err(LogError::Refused {
-                doing,
-                what: format!("{changed} rows would change instead of 1"),
-            }),
-        }
+        let sql = snapshot!("add_to_entity_version");
+        self.view.conn.execute(DOING, sql, &parameters).await?;
+        let version = self.view.entity_version(&stream, entity).await?;
+        versions.push((entity.clone(), version.unwrap_or(0)));
+        Ok(())
     }
 
     /// Registers an Ed25519 key of an agent of the stream's tenant, as created at `created_at`. Says whether it is

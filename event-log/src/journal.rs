@@ -38,7 +38,7 @@ impl JournalState {
 }
 
 /// How many rows of each kind were written, or taken out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JournalCounts {
     /// Events at positions that were lost.
@@ -66,6 +66,13 @@ pub struct JournalCounts {
     /// Where the projection checkpoint was put.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection: Option<u64>,
+    /// The highest number that the recovery had given back without a hole below it: an epoch begins there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered_head: Option<u64>,
+    /// How sure it was that the counter's new value was ever given out. Only what is `committed` or better is more
+    /// than a claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counter_grade: Option<String>,
 }
 
 /// One change of one stream.

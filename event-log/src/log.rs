@@ -178,15 +178,30 @@ impl Log {
     /// # Errors
     /// [`LogError::Locked`] if the locks cannot be had within `lock_timeout`; otherwise as [`Log::open`].
     pub async fn repair(&self, stream: &StreamKey, lock_timeout: Duration) -> Result<Repair, LogError> {
+        let mut repair = self.prepare_repair(stream, lock_timeout).await?;
+        let locked = repair.lock(&[], &[], lock_timeout).await;
+        locked.map_err(|e| self.placed(e))?;
+        Ok(repair)
+    }
+
+    /// Begins to prepare the repair of one stream. Nothing of a database is locked until [`Repair::lock`]; of a snapshot
+    /// the whole file is.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] if the file cannot be locked within `lock_timeout`; otherwise as [`Log::open`].
+    pub async fn prepare_repair(
+        &self,
+        stream: &StreamKey,
+        lock_timeout: Duration,
+    ) -> Result<Repair, LogError> {
         let view = View {
             conn: self.writable().await?,
             place: self.place.clone(),
             options: self.options.clone(),
             heap_only: false,
         };
-        Repair::begin(view, *stream, lock_timeout)
-            .await
-            .map_err(|e| self.placed(e))
+        let prepared = Repair::prepare(view, *stream, lock_timeout).await;
+        prepared.map_err(|e| self.placed(e))
     }
 
     /// Raises the counter of a stream of one of the sequences beside the VES log to `floor`, in a transaction of its

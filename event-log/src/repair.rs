@@ -1,47 +1,227 @@
 //! Writing repairs: one transaction for one stream, under the sequencer's own locks.
+//!
+//! # The order of locks
+//! A sequencer that accepts events inserts their command ids into `ves_command_dedupe`, in no fixed order, and locks the
+//! counter's row after that; then come the versions of entities, events, receipts and the counter. Who makes a commitment
+//! takes the stream's advisory lock and nothing else that anybody waits for. The older log's writer locks
+//! `sequence_counters` and then versions of entities. So a repair takes, in this order:
+//!
+//! 1. **its command ids**, all of them, before it holds anything else. Two that insert the same ids in different orders
+//!    wait for each other, and the sequencer's order is not known; so here a repair waits only [`SLICE`], far less than
+//!    PostgreSQL waits before it looks for a deadlock (`deadlock_timeout`, 1 s), and then lets go of everything, and
+//!    begins again a moment later. The sequencer's transaction never becomes the victim.
+//! 2. **the advisory lock** of the stream's commitments: who holds it never waits for command ids or the counter.
+//! 3. **the counter's row**: who holds it has its command ids already, so it waits for nothing that a repair holds.
+//! 4. **the older log's counter**, if there is a row: who holds it wants versions of entities, which a repair touches
+//!    only from here on.
+//!
+//! After that nobody else writes what a repair writes. A repair of several streams takes all command ids first, then the
+//! locks of one stream after the other in the order of their ids; the sequencer never holds locks of two streams.
+//! What may deadlock all the same (somebody's transaction by hand, say) is [`LogError::Conflict`]: the caller begins again.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use ves::{CommandId, Receipt, StreamKey, Timestamp};
+use ves::{CommandId, EventId, Receipt, StoreId, StreamKey, TenantId, Timestamp};
 
-use crate::conn::{Conn, insert_snapshot, snapshot_execute};
+use crate::conn::{Conn, insert_snapshot};
 use crate::entry::{
     Commitment, DedupeOrphan, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row,
     receipt_row,
 };
 use crate::error::{LogError, RowError};
-use crate::schema::VES_COMMITMENTS;
+use crate::schema::{SEQUENCE_COUNTERS, VES_COMMITMENTS};
 use crate::sql::{both, postgres, snapshot};
 use crate::staging::{self, MakeRow, NotInserted, Stage, Staging, stage_entities};
 use crate::value::{Columns, Value};
 use crate::view::View;
 
-/// A transaction that repairs one stream.
+/// How long a repair waits for a command id that another transaction is about to accept, before it lets go of all that
+/// it holds. With the time that the statement itself takes this must stay below `deadlock_timeout`.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// How long until it tries again; longer each time, up to ten times as long.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A transaction that repairs one stream, or several one after the other.
 ///
 /// It holds what the sequencer holds: in PostgreSQL the advisory lock under which commitments are made and the stream's
 /// row in `ves_sequence_counters` FOR UPDATE, under which numbers are given out, at READ COMMITTED; of a snapshot the
 /// whole file. Nothing is kept unless [`Repair::commit`] is called: dropping it rolls back.
+///
+/// Before [`Repair::lock`] it is being prepared: in PostgreSQL nothing of the log is locked, [`Repair::view`] shows what
+/// is committed (so that what was read must be looked at again under the locks), and events and receipts arrive where [`Repair::write_staged`] takes them from. Of a snapshot the
+/// whole file is locked from the beginning, and they are written at once.
 pub struct Repair {
     pub(crate) view: View,
     stream: StreamKey,
-    counter_before: Option<u64>,
-    counter: u64,
+    /// The counters of the streams that are locked.
+    locked: BTreeMap<StreamKey, Counter>,
     staging: Staging,
+    /// The entities that wait to be raised; in PostgreSQL they are staged.
+    entities: BTreeSet<Entity>,
+    /// Rows that were written while they were staged.
+    written: Written,
+}
+
+/// A counter under its lock.
+#[derive(Clone, Copy)]
+struct Counter {
+    /// As found; `None` if its row was missing.
+    before: Option<u64>,
+    /// As it is.
+    now: u64,
+}
+
+/// How many rows [`Repair::write_staged`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Events.
+    pub events: u64,
+    /// Receipts.
+    pub receipts: u64,
+}
+
+/// A command that is about to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reserved {
+    /// The stream of its event.
+    pub stream: StreamKey,
+    /// The command.
+    pub command_id: CommandId,
+    /// Since when it is remembered.
+    pub created_at: Timestamp,
+}
+
+/// An entity whose version was raised.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RaisedVersion {
+    /// The entity.
+    pub entity: Entity,
+    /// Its version before; `None` if it had no row.
+    pub before: Option<i64>,
+    /// Its version since.
+    pub after: i64,
 }
 
 impl Repair {
-    pub(crate) async fn begin(
+    pub(crate) async fn prepare(
         mut view: View,
         stream: StreamKey,
         lock_timeout: Duration,
     ) -> Result<Self, LogError> {
-        let conn = &mut view.conn;
+        view.conn
+            .begin_writing("preparing a repair", lock_timeout)
+            .await?;
+        let mut repair = Self {
+            view,
+            stream,
+            locked: BTreeMap::new(),
+            staging: Staging::default(),
+            entities: BTreeSet::new(),
+            written: Written::default(),
+        };
+        if matches!(repair.view.conn, Conn::Snapshot { .. }) {
+            let counter = repair.lock_stream(&stream).await?;
+            repair.locked.insert(stream, counter);
+        }
+        Ok(repair)
+    }
+
+    /// Takes the locks of the stream and of `more` streams, and reserves commands, as the sequencer does before it
+    /// accepts their events (see this module). Says which of them are new; those already remembered stay as they are.
+    /// From here on [`Repair::view`] shows what is there under the locks.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] if the locks cannot be had within `lock_timeout`, [`LogError::Conflict`] after a deadlock.
+    /// Then the repair can only be dropped.
+    pub async fn lock(
+        &mut self,
+        more: &[StreamKey],
+        commands: &[Reserved],
+        lock_timeout: Duration,
+    ) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
+        let new = match self.view.conn {
+            Conn::Postgres(_) => self.reserve(commands, lock_timeout).await?,
+            Conn::Snapshot { .. } => self.reserve_in_file(commands).await?,
+        };
+        let streams: BTreeSet<StreamKey> = more.iter().copied().chain([self.stream]).collect();
+        for stream in streams {
+            if !self.locked.contains_key(&stream) {
+                let counter = self.lock_stream(&stream).await?;
+                self.locked.insert(stream, counter);
+            }
+        }
+        Ok(new)
+    }
+
+    /// Ends the preparation and reserves commands, in the same transaction: behind a pooler the next may be on another
+    /// connection, where nothing waits. `lock_timeout` holds for all that follows.
+    async fn reserve(
+        &mut self,
+        commands: &[Reserved],
+        lock_timeout: Duration,
+    ) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
+        let doing = "reserving commands";
+        let conn = &mut self.view.conn;
+        let mut lines = 0..=-1;
+        if !commands.is_empty() {
+            let row = |c: &Reserved| Ok(dedupe_row(&c.stream, c.command_id, c.created_at));
+            let staged = self
+                .staging
+                .stage(conn, doing, &staging::DEDUPE, commands, &row)
+                .await;
+            lines = staged.map_err(|e| *e.error)?;
+        }
+        let deadline = Instant::now() + lock_timeout;
+        let mut attempts = 0;
+        conn.set_lock_timeout(doing, lock_timeout.min(SLICE)).await?;
+        let new = loop {
+            if commands.is_empty() {
+                break BTreeSet::new();
+            }
+            // Going back to it lets go of what was locked since.
+            conn.run(doing, postgres!("reserve_savepoint")).await?;
+            match reserve_lines(conn, doing, *lines.start(), *lines.end()).await {
+                Ok(new) => break new,
+                Err(error) if error.is_locked() && Instant::now() < deadline => {
+                    conn.run(doing, postgres!("reserve_rollback")).await?;
+                    attempts = (attempts + 1).min(10);
+                    tokio::time::sleep(PAUSE * attempts).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        conn.set_lock_timeout(doing, lock_timeout).await?;
+        Ok(new)
+    }
+
+    async fn reserve_in_file(
+        &mut self,
+        commands: &[Reserved],
+    ) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
+        let doing = "reserving commands";
+        let mut new = BTreeSet::new();
+        for command in commands {
+            let of = [command.command_id];
+            let known = self.view.remembered_commands(&command.stream, &of).await?.all()?;
+            if known.is_empty() && new.insert((command.stream, command.command_id)) {
+                let row = dedupe_row(&command.stream, command.command_id, command.created_at);
+                self.view
+                    .conn
+                    .insert(doing, staging::DEDUPE.table, vec![row])
+                    .await?;
+            }
+        }
+        Ok(new)
+    }
+
+    async fn lock_stream(&mut self, stream: &StreamKey) -> Result<Counter, LogError> {
         let doing = "locking the stream";
+        let conn = &mut self.view.conn;
         let of = [stream.tenant_id.into(), stream.store_id.into()];
-        conn.begin_writing(doing, lock_timeout).await?;
         if matches!(conn, Conn::Postgres(_)) {
-            let key = ves::stream::advisory_lock_key(&stream);
+            let key = ves::stream::advisory_lock_key(stream);
             conn.query_one(doing, postgres!("advisory_lock"), &[key.into()], |_| ())
                 .await?;
         }
@@ -56,20 +236,44 @@ impl Repair {
             })
             .await?;
         let counter: Result<u64, String> = counter.unwrap_or_else(|| Err("the counter's row is gone".into()));
-        let counter = counter.map_err(|what| RowError {
+        let now = counter.map_err(|what| RowError {
             table: "ves_sequence_counters",
-            stream: Some(stream),
+            stream: Some(*stream),
             sequence: None,
             what,
         })?;
-        let counter_before = if missing { None } else { Some(counter) };
-        Ok(Self {
-            view,
-            stream,
-            counter_before,
-            counter,
-            staging: Staging::default(),
-        })
+        if matches!(conn, Conn::Postgres(_)) && conn.has(&SEQUENCE_COUNTERS).await? {
+            // A role that may not lock it writes no event of the older log either.
+            let may = conn.query_one(doing, postgres!("older_may_lock"), &[], |row| {
+                Columns::new(row).int("may") == Ok(1)
+            });
+            if may.await? == Some(true) {
+                conn.query_one(doing, postgres!("older_lock_counter"), &of, |_| ())
+                    .await?;
+            }
+        }
+        let before = (!missing).then_some(now);
+        Ok(Counter { before, now })
+    }
+
+    /// Whether the locks are held: of a snapshot always, once it is open.
+    pub fn is_locked(&self) -> bool {
+        !self.locked.is_empty()
+    }
+
+    /// Goes on to another of the streams that are locked.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if it is not locked.
+    pub fn turn_to(&mut self, stream: &StreamKey) -> Result<(), LogError> {
+        if !self.locked.contains_key(stream) {
+            return Err(LogError::Refused {
+                doing: "going on to a stream",
+                what: format!("{stream} is not locked"),
+            });
+        }
+        self.stream = *stream;
+        Ok(())
     }
 
     /// The stream that is repaired.
@@ -79,12 +283,99 @@ impl Repair {
 
     /// The counter as found; `None` if its row was missing (the repair has made one, of 0).
     pub fn counter_before(&self) -> Option<u64> {
-        self.counter_before
+        self.locked.get(&self.stream).and_then(|counter| counter.before)
+    }
+
+    fn counter(&self) -> u64 {
+        self.locked.get(&self.stream).map_or(0, |counter| counter.now)
     }
 
     /// Reads inside the transaction: what was there when the locks were had, and what the repair wrote since.
     pub fn view(&mut self) -> &mut View {
         &mut self.view
+    }
+
+    /// Has events with their numbers wait until [`Repair::write_staged`].
+    ///
+    /// # Errors
+    /// [`LogError::RefusedRow`] for the first that cannot be sent, [`LogError::Refused`] if one is of another stream. Of a
+    /// snapshot as [`Repair::insert_events`]. Then the repair can only be dropped.
+    pub async fn stage_events(&mut self, events: &[RestoredEvent]) -> Result<(), LogError> {
+        if matches!(self.view.conn, Conn::Snapshot { .. }) {
+            self.written.events += self.insert_events(events).await?;
+            return Ok(());
+        }
+        let doing = "sending events";
+        for restored in events {
+            self.check_stream(doing, &restored.event.stream)?;
+        }
+        let conn = &mut self.view.conn;
+        let staged = self
+            .staging
+            .stage(conn, doing, &staging::EVENTS, events, &event_row)
+            .await;
+        let named = staged.map_err(|not| self.named(doing, &staging::EVENTS, not, events, name_event));
+        named.map(drop)
+    }
+
+    /// Has receipts wait until [`Repair::write_staged`].
+    ///
+    /// # Errors
+    /// [`LogError::RefusedRow`] for the first that cannot be sent. Of a snapshot as [`Repair::insert_receipts`]. Then the
+    /// repair can only be dropped.
+    pub async fn stage_receipts(&mut self, receipts: &[Receipt]) -> Result<(), LogError> {
+        if matches!(self.view.conn, Conn::Snapshot { .. }) {
+            self.written.receipts += self.insert_receipts(receipts).await?;
+            return Ok(());
+        }
+        let doing = "sending receipts";
+        let conn = &mut self.view.conn;
+        let staged = self
+            .staging
+            .stage(conn, doing, &staging::RECEIPTS, receipts, &receipt_row)
+            .await;
+        let named = staged.map_err(|not| self.named(doing, &staging::RECEIPTS, not, receipts, name_receipt));
+        named.map(drop)
+    }
+
+    /// Writes the events and receipts that wait; says how many, those of a snapshot included.
+    ///
+    /// # Errors
+    /// As [`Repair::insert_events`] and [`Repair::insert_receipts`].
+    pub async fn write_staged(&mut self) -> Result<Written, LogError> {
+        if matches!(self.view.conn, Conn::Postgres(_)) {
+            let events = self.write("inserting events", &staging::EVENTS).await?;
+            let receipts = self.write("inserting receipts", &staging::RECEIPTS).await?;
+            self.written = Written { events, receipts };
+        }
+        Ok(self.written)
+    }
+
+    async fn write(&mut self, doing: &'static str, stage: &'static Stage) -> Result<u64, LogError> {
+        let conn = &mut self.view.conn;
+        let NotInserted { row, error } = match self.staging.write(conn, doing, stage).await {
+            Ok(written) => return Ok(written),
+            Err(not) => not,
+        };
+        let (Some(line), Some(sql)) = (row, stage.line) else {
+            return Err(*error);
+        };
+        let line = i64::try_from(line).unwrap_or(i64::MAX);
+        let found = conn
+            .query_one(doing, sql, &[line.into()], |row| {
+                let mut c = Columns::new(row);
+                Ok::<_, String>((EventId(c.uuid("event_id")?), c.number("sequence_number")?))
+            })
+            .await?;
+        let Some(Ok((event_id, sequence))) = found else {
+            return Err(*error);
+        };
+        Err(self.refused_row(
+            doing,
+            stage,
+            *error,
+            (Some(sequence), format!("event {event_id}")),
+        ))
     }
 
     /// Inserts events with their numbers.
@@ -97,11 +388,8 @@ impl Repair {
         for restored in events {
             self.check_stream(doing, &restored.event.stream)?;
         }
-        self.insert(doing, &staging::EVENTS, events, &event_row, |restored| {
-            let id = restored.event.event_id;
-            (Some(restored.sequence_number), format!("event {id}"))
-        })
-        .await
+        self.insert(doing, &staging::EVENTS, events, &event_row, name_event)
+            .await
     }
 
     /// Inserts receipts of events that are in the log.
@@ -111,14 +399,14 @@ impl Repair {
     /// only be dropped.
     pub async fn insert_receipts(&mut self, receipts: &[Receipt]) -> Result<u64, LogError> {
         let doing = "inserting receipts";
-        self.insert(doing, &staging::RECEIPTS, receipts, &receipt_row, |receipt| {
-            let id = receipt.event_id;
-            (Some(receipt.sequence_number), format!("receipt of event {id}"))
-        })
-        .await
+        self.insert(doing, &staging::RECEIPTS, receipts, &receipt_row, name_receipt)
+            .await
     }
 
     /// Remembers commands as accepted at a time; those already remembered stay as they are. Says how many are new.
+    ///
+    /// Under the locks of a stream that is being written to this can deadlock with the writer: [`Repair::lock`]
+    /// reserves commands in time.
     ///
     /// # Errors
     /// If the database fails.
@@ -175,8 +463,8 @@ impl Repair {
         Ok(self.view.conn.execute(doing, sql, &parameters).await? > 0)
     }
 
-    /// Raises the version of each of these entities to the number of its events in the stream, in this log and
-    /// the older one; a version that is higher stays. Says how many were raised.
+    /// Raises the version of each of these entities to the number of its events in the stream, in this log and the
+    /// older one; a version that is higher stays. Says how many were raised.
     ///
     /// # Errors
     /// If the database fails.
@@ -184,37 +472,108 @@ impl Repair {
         &mut self,
         entities: impl IntoIterator<Item = Entity>,
     ) -> Result<u64, LogError> {
-        let doing = "raising entity versions";
-        let [tenant, store]: [Value; 2] = [self.stream.tenant_id.into(), self.stream.store_id.into()];
+        self.stage_entities(entities).await?;
+        let raised = self.raise_staged_versions(u64::MAX).await?;
+        Ok(raised.len() as u64)
+    }
+
+    /// Has entities wait until [`Repair::raise_staged_versions`]; those of before are forgotten.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn stage_entities(
+        &mut self,
+        entities: impl IntoIterator<Item = Entity>,
+    ) -> Result<(), LogError> {
         // Each once: counted by a join, an entity named twice would count double.
-        let entities: BTreeSet<Entity> = entities.into_iter().collect();
-        let conn = &mut self.view.conn;
+        self.entities = entities.into_iter().collect();
+        if !self.entities.is_empty() && matches!(self.view.conn, Conn::Postgres(_)) {
+            let names = self.entities.iter().map(|e| (&*e.entity_type, &*e.entity_id));
+            stage_entities(&mut self.view.conn, "sending entities", names).await?;
+        }
+        Ok(())
+    }
+
+    /// Raises the version of each entity that waits to the number of its events in the stream, in this log up to
+    /// `below` and in the older one; a version that is higher stays. Says which were raised.
+    ///
+    /// # Errors
+    /// If the database fails, or holds versions that are none.
+    pub async fn raise_staged_versions(&mut self, below: u64) -> Result<Vec<RaisedVersion>, LogError> {
+        let doing = "raising entity versions";
+        let below = i64::try_from(below).unwrap_or(i64::MAX);
+        let entities = std::mem::take(&mut self.entities);
         if entities.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
-        if matches!(conn, Conn::Postgres(_)) {
-            let names = entities.iter().map(|e| (&*e.entity_type, &*e.entity_id));
-            stage_entities(conn, doing, names).await?;
-            return conn
-                .execute(doing, postgres!("raise_entity_versions"), &[tenant, store])
-                .await;
+        if matches!(self.view.conn, Conn::Snapshot { .. }) {
+            return self.raise_in_file(doing, entities, below).await;
         }
-        let Conn::Snapshot { connection, .. } = conn else {
-            return Ok(0);
-        };
-        let failed = |e| LogError::sqlite(doing, e);
-        let mut statement = connection
-            .prepare(snapshot!("raise_entity_version"))
-            .map_err(failed)?;
-        let mut raised = 0;
+        let of = [
+            self.stream.tenant_id.into(),
+            self.stream.store_id.into(),
+            below.into(),
+        ];
+        let (mut raised, mut bad) = (Vec::new(), None);
+        self.view
+            .conn
+            .query(doing, postgres!("raise_entity_versions"), &of, &mut |row| {
+                let mut c = Columns::new(row);
+                let mut read = || -> Result<RaisedVersion, String> {
+                    Ok(RaisedVersion {
+                        entity: Entity {
+                            entity_type: c.text("entity_type")?.to_owned(),
+                            entity_id: c.text("entity_id")?.to_owned(),
+                        },
+                        before: c.optional_int("before")?,
+                        after: c.int("after")?,
+                    })
+                };
+                match read() {
+                    Ok(one) => raised.push(one),
+                    Err(what) => bad = Some(what),
+                }
+                std::ops::ControlFlow::Continue(())
+            })
+            .await?;
+        match bad {
+            None => Ok(raised),
+            Some(what) => Err(LogError::Refused { doing, what }),
+        }
+    }
+
+    async fn raise_in_file(
+        &mut self,
+        doing: &'static str,
+        entities: BTreeSet<Entity>,
+        below: i64,
+    ) -> Result<Vec<RaisedVersion>, LogError> {
+        let stream = self.stream;
+        let mut raised = Vec::new();
         for entity in entities {
-            let parameters = [
-                tenant.clone(),
-                store.clone(),
-                entity.entity_type.into(),
-                entity.entity_id.into(),
+            let before = self.view.entity_version(&stream, &entity).await?;
+            let parameters: [Value; 5] = [
+                stream.tenant_id.into(),
+                stream.store_id.into(),
+                entity.entity_type.as_str().into(),
+                entity.entity_id.as_str().into(),
+                below.into(),
             ];
-            raised += snapshot_execute(&mut statement, &parameters).map_err(failed)?;
+            let conn = &mut self.view.conn;
+            if conn
+                .execute(doing, snapshot!("raise_entity_version"), &parameters)
+                .await?
+                == 0
+            {
+                continue;
+            }
+            if let Some(after) = self.view.entity_version(&stream, &entity).await? {
+                raised.push(RaisedVersion {
+                    entity,
+                    before,
+                    after,
+                });
+            }
         }
         Ok(raised)
     }
@@ -226,10 +585,10 @@ impl Repair {
     pub async fn set_counter(&mut self, counter: u64) -> Result<(), LogError> {
         let doing = "setting the counter";
         let refused = |what| LogError::Refused { doing, what };
-        if counter < self.counter {
+        if counter < self.counter() {
             return Err(refused(format!(
                 "it is {} and must never be lowered, to {counter} or at all",
-                self.counter
+                self.counter()
             )));
         }
         let sql = match self.view.conn {
@@ -244,7 +603,9 @@ impl Repair {
         ];
         match self.view.conn.execute(doing, sql, &parameters).await? {
             1 => {
-                self.counter = counter;
+                if let Some(locked) = self.locked.get_mut(&self.stream) {
+                    locked.now = counter;
+                }
                 Ok(())
             }
             changed => Err(refused(format!("{changed} rows would change instead of 1"))),
@@ -301,10 +662,10 @@ impl Repair {
             .transpose()
             .map_err(|what| LogError::Refused { doing, what })?
             .flatten();
-        if last.is_some_and(|last| u64::try_from(last).is_ok_and(|last| last > self.counter)) {
+        if last.is_some_and(|last| u64::try_from(last).is_ok_and(|last| last > self.counter())) {
             let what = format!(
                 "the counter is {}, below the last number {}",
-                self.counter,
+                self.counter(),
                 last.unwrap_or(0)
             );
             return Err(LogError::Refused { doing, what });
@@ -328,23 +689,42 @@ impl Repair {
                 insert_snapshot(connection, doing, stage.table, values.iter().map(row))
             }
         };
-        done.map_err(|NotInserted { row, error }| {
-            let Some(value) = row.and_then(|at| values.get(at)) else {
-                return *error;
-            };
-            let what = match *error {
-                LogError::Refused { what, .. } => what,
-                error => error.to_string(),
-            };
-            let (sequence, name) = name(value);
-            let row = RowError {
-                table: stage.table.name,
-                stream: Some(self.stream),
-                sequence,
-                what: format!("{name}: {what}"),
-            };
-            LogError::RefusedRow { doing, row }
-        })
+        done.map_err(|not| self.named(doing, stage, not, values, name))
+    }
+
+    /// The error with the row that it is about.
+    fn named<T>(
+        &self,
+        doing: &'static str,
+        stage: &'static Stage,
+        not: NotInserted,
+        values: &[T],
+        name: impl Fn(&T) -> (Option<u64>, String),
+    ) -> LogError {
+        match not.row.and_then(|at| values.get(at)) {
+            Some(value) => self.refused_row(doing, stage, *not.error, name(value)),
+            None => *not.error,
+        }
+    }
+
+    fn refused_row(
+        &self,
+        doing: &'static str,
+        stage: &'static Stage,
+        error: LogError,
+        (sequence, name): (Option<u64>, String),
+    ) -> LogError {
+        let what = match error {
+            LogError::Refused { what, .. } => what,
+            error => error.to_string(),
+        };
+        let row = RowError {
+            table: stage.table.name,
+            stream: Some(self.stream),
+            sequence,
+            what: format!("{name}: {what}"),
+        };
+        LogError::RefusedRow { doing, row }
     }
 
     fn check_stream(&self, doing: &'static str, stream: &StreamKey) -> Result<(), LogError> {
@@ -368,4 +748,43 @@ pub(crate) fn rows<T>(
         .map(row)
         .collect::<Result<_, _>>()
         .map_err(|what| LogError::Refused { doing, what })
+}
+
+fn name_event(restored: &RestoredEvent) -> (Option<u64>, String) {
+    let name = format!("event {}", restored.event.event_id);
+    (Some(restored.sequence_number), name)
+}
+
+fn name_receipt(receipt: &Receipt) -> (Option<u64>, String) {
+    let name = format!("receipt of event {}", receipt.event_id);
+    (Some(receipt.sequence_number), name)
+}
+
+/// Reserves the commands on these lines; says which of them are new.
+async fn reserve_lines(
+    conn: &mut Conn,
+    doing: &'static str,
+    first: i64,
+    last: i64,
+) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
+    let (mut new, mut bad) = (BTreeSet::new(), None);
+    let lines = [first.into(), last.into()];
+    conn.query(doing, postgres!("reserve_commands"), &lines, &mut |row| {
+        let mut c = Columns::new(row);
+        let mut read = || -> Result<(StreamKey, CommandId), String> {
+            let tenant = TenantId(c.uuid("tenant_id")?);
+            let stream = StreamKey::new(tenant, StoreId(c.uuid("store_id")?));
+            Ok((stream, CommandId(c.uuid("command_id")?)))
+        };
+        match read() {
+            Ok(one) => drop(new.insert(one)),
+            Err(what) => bad = Some(what),
+        }
+        std::ops::ControlFlow::Continue(())
+    })
+    .await?;
+    match bad {
+        None => Ok(new),
+        Some(what) => Err(LogError::Refused { doing, what }),
+    }
 }

@@ -4,9 +4,14 @@
 //!
 //! The temporary table has columns of its own types (`sql/event-log/postgres/stage_*.sql`), so what goes over the wire
 //! does not depend on whether a column of the log is `int2`, `int4` or `int8`; the INSERT converts as any assignment
-//! does, and constraints and triggers have their say there. It is gone when the transaction ends, however it ends.
+//! does, and constraints and triggers have their say there. It is gone when the session ends.
+//!
+//! Rows may wait there: what a repair is about to write arrives before the locks of its stream are taken, so that they
+//! are held only as long as the INSERT takes.
 //!
 //! The format: <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.4>.
+
+use std::ops::RangeInclusive;
 
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
@@ -39,12 +44,15 @@ pub(crate) struct Stage {
     /// was refused.
     add: Option<&'static str>,
     clear: &'static str,
+    /// What waits on a line, if that is an event or its receipt.
+    pub(crate) line: Option<&'static str>,
 }
 
 macro_rules! stage {
-    ($table:expr, $name:literal, $add:expr) => {
+    ($table:expr, $name:literal, $add:expr, $line:expr) => {
         Stage {
             add: $add,
+            line: $line,
             table: &$table,
             create: postgres!($name),
             copy: include_str!(concat!("../../sql/event-log/postgres/", $name, "_copy.sql")),
@@ -54,12 +62,23 @@ macro_rules! stage {
     };
 }
 
-pub(crate) static EVENTS: Stage = stage!(VES_EVENTS, "stage_ves_events", None);
-pub(crate) static RECEIPTS: Stage = stage!(VES_SEQUENCER_RECEIPTS, "stage_ves_sequencer_receipts", None);
+pub(crate) static EVENTS: Stage = stage!(
+    VES_EVENTS,
+    "stage_ves_events",
+    None,
+    Some(postgres!("stage_ves_events_line"))
+);
+pub(crate) static RECEIPTS: Stage = stage!(
+    VES_SEQUENCER_RECEIPTS,
+    "stage_ves_sequencer_receipts",
+    None,
+    Some(postgres!("stage_ves_sequencer_receipts_line"))
+);
 pub(crate) static DEDUPE: Stage = stage!(
     VES_COMMAND_DEDUPE,
     "stage_ves_command_dedupe",
-    Some(postgres!("stage_ves_command_dedupe_add"))
+    Some(postgres!("stage_ves_command_dedupe_add")),
+    None
 );
 
 /// Why rows could not be inserted: which of those given the database refuses, if it is about one of them.
@@ -80,15 +99,108 @@ impl From<LogError> for NotInserted {
 /// What makes a row of a value.
 pub(crate) type MakeRow<T> = dyn Fn(&T) -> Result<Vec<Value>, String> + Sync;
 
-/// The temporary tables that a transaction has made.
+/// The temporary tables of a session, and what waits in them.
 #[derive(Default)]
 pub(crate) struct Staging {
-    made: Vec<&'static str>,
+    tables: Vec<(&'static str, Waiting)>,
     /// Some rows were there already: more may be.
     add: bool,
 }
 
+/// The lines of a temporary table.
+#[derive(Default)]
+struct Waiting {
+    /// The next one.
+    next: i64,
+    /// So many from the first wait to be written: they arrived before the locks were taken.
+    staged: i64,
+}
+
+/// What a group of rows is for.
+#[derive(Clone, Copy)]
+enum Use {
+    /// To wait in the temporary table.
+    Wait,
+    /// To go on by this statement.
+    Insert(&'static str),
+}
+
 impl Staging {
+    async fn made(
+        &mut self,
+        conn: &mut Conn,
+        doing: &'static str,
+        stage: &'static Stage,
+    ) -> Result<&mut Waiting, LogError> {
+        let name = stage.table.name;
+        let at = match self.tables.iter().position(|(made, _)| *made == name) {
+            Some(at) => at,
+            None => {
+                conn.run(doing, stage.create).await?;
+                self.tables.push((name, Waiting::default()));
+                self.tables.len() - 1
+            }
+        };
+        Ok(&mut self.tables[at].1)
+    }
+
+    /// Has a row for each value wait until [`Staging::write`]; says which lines they are. After an error the
+    /// transaction is only good for being rolled back.
+    pub(crate) async fn stage<T: Sync>(
+        &mut self,
+        conn: &mut Conn,
+        doing: &'static str,
+        stage: &'static Stage,
+        values: &[T],
+        row: &MakeRow<T>,
+    ) -> Result<RangeInclusive<i64>, NotInserted> {
+        let waiting = self.made(conn, doing, stage).await?;
+        let first = waiting.next;
+        let mut done = 0;
+        while done < values.len() {
+            conn.run(doing, postgres!("stage_savepoint")).await?;
+            let group = &values[done..values.len().min(done + GROUP_ROWS)];
+            let mut put = Put::new(stage, Use::Wait, first + done as i64);
+            let arrived = put.put(conn, doing, group, GROUP_BYTES, row).await;
+            named(conn, doing, put, group, row, arrived, done).await?;
+            conn.run(doing, postgres!("stage_release")).await?;
+            done += put.taken;
+        }
+        waiting.next = first + done as i64;
+        waiting.staged = waiting.next;
+        Ok(first..=waiting.next - 1)
+    }
+
+    /// Writes what waits into its table; says how many rows that are. An error about a row says which of those that
+    /// waited it is. After an error the transaction is only good for being rolled back.
+    pub(crate) async fn write(
+        &mut self,
+        conn: &mut Conn,
+        doing: &'static str,
+        stage: &'static Stage,
+    ) -> Result<u64, NotInserted> {
+        let staged = self.made(conn, doing, stage).await?.staged;
+        if staged == 0 {
+            return Ok(0);
+        }
+        conn.run(doing, postgres!("stage_savepoint")).await?;
+        let written = conn
+            .execute(doing, stage.insert, &[0_i64.into(), (staged - 1).into()])
+            .await;
+        match written {
+            Ok(written) => {
+                conn.run(doing, postgres!("stage_release")).await?;
+                Ok(written)
+            }
+            Err(error) if may_be_of_a_row(&error) => {
+                conn.run(doing, postgres!("stage_rollback")).await?;
+                let found = first_refused_line(conn, doing, stage, staged).await?;
+                Err(found.unwrap_or_else(|| error.into()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Inserts a row for each value; says how many are new. After an error the transaction is only good for being
     /// rolled back.
     pub(crate) async fn insert<T: Sync>(
@@ -102,104 +214,134 @@ impl Staging {
         if values.is_empty() {
             return Ok(0);
         }
-        if !self.made.contains(&stage.table.name) {
-            conn.run(doing, stage.create).await?;
-            self.made.push(stage.table.name);
-        }
+        let mut add = self.add;
+        let waiting = self.made(conn, doing, stage).await?;
         let (mut done, mut inserted) = (0, 0);
         while done < values.len() {
             conn.run(doing, postgres!("stage_savepoint")).await?;
             let group = &values[done..values.len().min(done + GROUP_ROWS)];
-            let mut taken = 0;
-            let insert = stage.add.filter(|_| self.add).unwrap_or(stage.insert);
-            let mut put_in = put(conn, doing, stage, insert, group, GROUP_BYTES, row, &mut taken).await;
-            if let (Some(add), Err(NotInserted { row: None, error })) = (stage.add, &put_in)
-                && !self.add
+            let insert = stage.add.filter(|_| add).unwrap_or(stage.insert);
+            let mut put = Put::new(stage, Use::Insert(insert), waiting.next);
+            let mut put_in = put.put(conn, doing, group, GROUP_BYTES, row).await;
+            if let (Some(other), Err(NotInserted { row: None, error })) = (stage.add, &put_in)
+                && !add
                 && may_be_of_a_row(error)
             {
-                self.add = true;
+                add = true;
                 conn.run(doing, postgres!("stage_rollback")).await?;
-                put_in = put(conn, doing, stage, add, group, GROUP_BYTES, row, &mut taken).await;
+                put = Put::new(stage, Use::Insert(other), waiting.next);
+                put_in = put.put(conn, doing, group, GROUP_BYTES, row).await;
             }
-            match put_in {
-                Ok(new) => inserted += new,
-                Err(NotInserted { row: Some(at), error }) => {
-                    return Err(NotInserted {
-                        row: Some(done + at),
-                        error,
-                    });
-                }
-                Err(NotInserted { error, .. }) if may_be_of_a_row(&error) => {
-                    // All that was sent may be the cause.
-                    let group = if taken > 0 { &group[..taken] } else { group };
-                    let found = first_refused(conn, doing, stage, group, row).await?;
-                    return Err(match found {
-                        Some((at, error)) => NotInserted {
-                            row: Some(done + at),
-                            error: Box::new(error),
-                        },
-                        None => NotInserted { row: None, error },
-                    });
-                }
-                Err(other) => return Err(other),
+            inserted += named(conn, doing, put, group, row, put_in, done).await?;
+            if waiting.staged == 0 {
+                conn.run(doing, stage.clear).await?;
+            } else {
+                // What waits must stay, so this stays too.
+                conn.run(doing, postgres!("stage_release")).await?;
+                waiting.next += put.taken as i64;
             }
-            conn.run(doing, stage.clear).await?;
-            done += taken;
+            done += put.taken;
         }
+        self.add = add;
         Ok(inserted)
     }
 }
 
-/// Sends values until about so many bytes are sent, at least one, and inserts what arrived. `taken` says how many
-/// were sent.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one statement more than there are ideas"
-)]
-async fn put<T: Sync>(
+/// Says which of all values an error is about, where `group` begins at `done` of them.
+async fn named<T: Sync>(
     conn: &mut Conn,
     doing: &'static str,
-    stage: &'static Stage,
-    insert: &'static str,
-    values: &[T],
-    bytes: usize,
+    put: Put,
+    group: &[T],
     row: &MakeRow<T>,
-    taken: &mut usize,
+    put_in: Result<u64, NotInserted>,
+    done: usize,
 ) -> Result<u64, NotInserted> {
-    let mut copy = CopyIn::begin(conn, doing, stage.copy).await?;
-    *taken = 0;
-    for value in values {
-        let values = match row(value) {
-            Ok(values) => values,
-            Err(what) => {
-                let (row, error) = (Some(*taken), Box::new(LogError::Refused { doing, what }));
+    match put_in {
+        Ok(new) => Ok(new),
+        Err(NotInserted { row: Some(at), error }) => Err(NotInserted {
+            row: Some(done + at),
+            error,
+        }),
+        Err(NotInserted { error, .. }) if may_be_of_a_row(&error) => {
+            // All that was sent may be the cause.
+            let group = if put.taken > 0 { &group[..put.taken] } else { group };
+            Err(match first_refused(conn, doing, put, group, row).await? {
+                Some((at, error)) => NotInserted {
+                    row: Some(done + at),
+                    error: Box::new(error),
+                },
+                None => NotInserted { row: None, error },
+            })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Sends rows, and inserts what arrived if that is its use.
+#[derive(Clone, Copy)]
+struct Put {
+    stage: &'static Stage,
+    to: Use,
+    /// The line of the first.
+    first: i64,
+    /// How many were sent.
+    taken: usize,
+}
+
+impl Put {
+    fn new(stage: &'static Stage, to: Use, first: i64) -> Self {
+        Self {
+            stage,
+            to,
+            first,
+            taken: 0,
+        }
+    }
+
+    /// Sends values until about so many bytes are sent, at least one.
+    async fn put<T: Sync>(
+        &mut self,
+        conn: &mut Conn,
+        doing: &'static str,
+        values: &[T],
+        bytes: usize,
+        row: &MakeRow<T>,
+    ) -> Result<u64, NotInserted> {
+        let stage = self.stage;
+        let mut copy = CopyIn::begin(conn, doing, stage.copy).await?;
+        self.taken = 0;
+        for value in values {
+            let line = Value::Int(self.first + self.taken as i64);
+            let kinds = std::iter::once(Kind::Int).chain(stage.table.columns.iter().map(|(_, kind)| *kind));
+            let sent = row(value).and_then(|values| copy.row(kinds, std::iter::once(&line).chain(&values)));
+            if let Err(what) = sent {
+                let (row, error) = (Some(self.taken), Box::new(LogError::Refused { doing, what }));
                 copy.give_up().await?;
                 return Err(NotInserted { row, error });
             }
-        };
-        let line = Value::Int(i64::try_from(*taken).unwrap_or(i64::MAX));
-        let kinds = std::iter::once(Kind::Int).chain(stage.table.columns.iter().map(|(_, kind)| *kind));
-        if let Err(what) = copy.row(kinds, std::iter::once(&line).chain(&values)) {
-            let (row, error) = (Some(*taken), Box::new(LogError::Refused { doing, what }));
-            copy.give_up().await?;
-            return Err(NotInserted { row, error });
+            self.taken += 1;
+            copy.send_pieces().await?;
+            if copy.bytes >= bytes {
+                break;
+            }
         }
-        *taken += 1;
-        copy.send_pieces().await?;
-        if copy.bytes >= bytes {
-            break;
+        copy.finish().await?;
+        let last = self.first + self.taken as i64 - 1;
+        match self.to {
+            Use::Wait => Ok(self.taken as u64),
+            Use::Insert(insert) => Ok(conn
+                .execute(doing, insert, &[self.first.into(), last.into()])
+                .await?),
         }
     }
-    let last = *taken as i64 - 1;
-    copy.finish().await?;
-    Ok(conn.execute(doing, insert, &[0_i64.into(), last.into()]).await?)
 }
 
 /// Which of these values is the first that the database refuses, and why. What comes before it is inserted.
 async fn first_refused<T: Sync>(
     conn: &mut Conn,
     doing: &'static str,
-    stage: &'static Stage,
+    put: Put,
     values: &[T],
     row: &MakeRow<T>,
 ) -> Result<Option<(usize, LogError)>, LogError> {
@@ -209,11 +351,14 @@ async fn first_refused<T: Sync>(
     let mut refused = None;
     while low < high {
         let middle = (low + (high - low) / 2).max(low + 1);
-        let insert = stage.add.unwrap_or(stage.insert);
-        let values = &values[low..middle];
-        match put(conn, doing, stage, insert, values, usize::MAX, row, &mut 0).await {
+        let to = match put.to {
+            Use::Wait => Use::Wait,
+            Use::Insert(insert) => Use::Insert(put.stage.add.unwrap_or(insert)),
+        };
+        let mut part = Put::new(put.stage, to, put.first + low as i64);
+        match part.put(conn, doing, &values[low..middle], usize::MAX, row).await {
             Ok(_) => {
-                conn.run(doing, stage.clear).await?;
+                conn.run(doing, postgres!("stage_release")).await?;
                 conn.run(doing, postgres!("stage_savepoint")).await?;
                 low = middle;
             }
@@ -230,6 +375,40 @@ async fn first_refused<T: Sync>(
     }
     // Each half went in by itself: then it was not about one row.
     Ok(refused.map(|error| (low, error)))
+}
+
+/// Which of the first `lines` that wait is the first that the table refuses.
+async fn first_refused_line(
+    conn: &mut Conn,
+    doing: &'static str,
+    stage: &'static Stage,
+    lines: i64,
+) -> Result<Option<NotInserted>, LogError> {
+    let (mut low, mut high) = (0, lines);
+    while low < high {
+        let middle = (low + (high - low) / 2).max(low + 1);
+        let written = conn
+            .execute(doing, stage.insert, &[low.into(), (middle - 1).into()])
+            .await;
+        match written {
+            Ok(_) => {
+                conn.run(doing, postgres!("stage_release")).await?;
+                conn.run(doing, postgres!("stage_savepoint")).await?;
+                low = middle;
+            }
+            Err(error) => {
+                conn.run(doing, postgres!("stage_rollback")).await?;
+                if middle == low + 1 {
+                    return Ok(Some(NotInserted {
+                        row: usize::try_from(low).ok(),
+                        error: Box::new(error),
+                    }));
+                }
+                high = middle;
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an error can come from what a row holds, rather than from locks, rights or the connection.

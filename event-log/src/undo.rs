@@ -195,6 +195,21 @@ impl Repair {
         }
     }
 
+    /// Removes the counter's row that taking the lock has made.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn take_back_made_counter(&mut self) -> Result<(), LogError> {
+        let [tenant, store] = self.of();
+        let parameters = [tenant, store, 0_i64.into()];
+        let doing = "taking back the counter";
+        let removed = self
+            .view
+            .conn
+            .execute(doing, both!("remove_counter"), &parameters);
+        removed.await.map(drop)
+    }
+
     /// Keeps what was taken back and lets go of the locks. Unlike [`Repair::commit`] this takes the stream as it is:
     /// it may have been broken before it was repaired.
     ///

@@ -226,6 +226,17 @@ impl RecoveryEpoch {
         Ok(epoch)
     }
 
+    /// The file's content.
+    ///
+    /// # Errors
+    /// If the epoch contradicts itself.
+    pub fn to_json(&self) -> Result<Vec<u8>, String> {
+        self.check()?;
+        let mut json = serde_json::to_vec_pretty(self).map_err(|e| e.to_string())?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
     /// Writes it to a file, which appears whole or not at all.
     ///
     /// # Errors
@@ -235,11 +246,10 @@ impl RecoveryEpoch {
             path: path.to_owned(),
             what,
         };
-        self.check().map_err(error)?;
+        let json = self.to_json().map_err(error)?;
         let write = || -> std::io::Result<()> {
             let mut file = partial_file(path, Access::Owner)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
+            file.write_all(&json)?;
             file.as_file().sync_all()?;
             file.persist_noclobber(path).map_err(|e| e.error)?;
             File::open(folder(path))?.sync_all()

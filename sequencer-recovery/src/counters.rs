@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
-use event_log::{Log, Place, View};
+use event_log::{Log, LogError, Place, View};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -178,36 +178,53 @@ fn compare(
 }
 
 /// Raises every counter of the report that is behind, each in a transaction of its own under the sequencer's
-/// locks, but for those of streams whose database is damaged. A counter that has moved above its floor meanwhile is left alone.
-///
-/// # Errors
-/// What the log's database says; counters raised before that stay so.
+/// locks, but for those of streams whose database is damaged. A counter that has moved above its floor meanwhile is left
+/// alone. One that cannot be raised stays behind and does not stop the others. Says what went wrong.
 pub async fn raise(
     log: &Log,
     report: &mut CountersReport,
     lock_timeout: Duration,
     cancel: &Cancel,
-) -> Result<(), RecoveryError> {
+) -> Vec<RecoveryError> {
+    let mut errors = Vec::new();
     for stream in report
         .streams
         .iter_mut()
         .filter(|s| s.state == CounterState::Behind && s.not_raised.is_none())
     {
-        cancel.check()?;
-        // An empty stream without a counter row starts at 0.
-        let floor = stream.floor.unwrap_or(0);
-        if let Some(family) = stream.beside {
-            log.raise_family_counter(family, &stream.stream, floor, lock_timeout)
-                .await?;
-            stream.state = CounterState::Raised;
-            continue;
+        if let Err(cancelled) = cancel.check() {
+            errors.push(cancelled.into());
+            break;
         }
-        let mut repair = log.repair(&stream.stream, lock_timeout).await?;
-        if repair.counter_before().is_none_or(|counter| counter < floor) {
-            repair.set_counter(floor).await?;
-            repair.commit().await?;
+        // Begun again if another's transaction ended it.
+        let mut raised = raise_one(log, stream, lock_timeout).await;
+        for _ in 1..ATTEMPTS {
+            if raised.as_ref().is_err_and(LogError::is_conflict) {
+                raised = raise_one(log, stream, lock_timeout).await;
+            }
         }
-        stream.state = CounterState::Raised;
+        match raised {
+            Ok(()) => stream.state = CounterState::Raised,
+            Err(error) => errors.push(RecoveryError::from(error).of_stream(&stream.stream)),
+        }
+    }
+    errors
+}
+
+/// How often a counter is tried at most, if others' transactions end ours.
+const ATTEMPTS: u32 = 5;
+
+async fn raise_one(log: &Log, stream: &CounterReport, lock_timeout: Duration) -> Result<(), LogError> {
+    // An empty stream without a counter row starts at 0.
+    let floor = stream.floor.unwrap_or(0);
+    if let Some(family) = stream.beside {
+        let raised = log.raise_family_counter(family, &stream.stream, floor, lock_timeout);
+        return raised.await.map(drop);
+    }
+    let mut repair = log.repair(&stream.stream, lock_timeout).await?;
+    if repair.counter_before().is_none_or(|counter| counter < floor) {
+        repair.set_counter(floor).await?;
+        repair.commit().await?;
     }
     Ok(())
 }

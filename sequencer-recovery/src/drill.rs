@@ -277,7 +277,7 @@ pub async fn drill(
     let clock = Instant::now();
     let apply_options = ApplyOptions {
         lock_timeout: std::time::Duration::from_secs(10),
-        sequencer_key: Some(world.sequencer_key().clone()),
+        sequencer_keys: world.sequencer_key().clone().into(),
         sequencer_id: Some(world.sequencer_id()),
         undo: None,
         dry_run: false,

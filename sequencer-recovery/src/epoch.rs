@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use event_log::{Log, StreamFilter};
+use event_log::{JournalState, Log, StreamFilter, View};
 use outbox_sync::epoch::{EpochStream, RecoveryEpoch, RestoredNumber};
 use uuid::Uuid;
-use ves::StreamKey;
+use ves::{Hash32, StreamKey};
 
 use crate::error::RecoveryError;
 use crate::plan_file::{PlanFile, PlanLine};
@@ -18,13 +18,77 @@ use crate::plan_file::{PlanFile, PlanLine};
 /// What the log's database says; a plan that cannot be read; a log that contradicts itself.
 pub async fn epoch(log: &Log, plan: &PlanFile) -> Result<RecoveryEpoch, RecoveryError> {
     let recovered = recovered_heads(plan)?;
+    draw(&mut log.view().await?, plan.id(), &|stream, head, _| {
+        // A stream that the plan does not speak of was given back whole, as far as anybody knows.
+        recovered.get(stream).copied().unwrap_or(head)
+    })
+    .await
+}
+
+/// Draws the epoch up from the log and its journal of repairs: that of the plan, or of the one that was applied last. Not
+/// signed yet.
+///
+/// # Errors
+/// What the log's database says; [`RecoveryError::NoEpoch`] if the journal does not tell of such a plan.
+pub async fn epoch_of_journal(log: &Log, plan_id: Option<Hash32>) -> Result<RecoveryEpoch, RecoveryError> {
     let mut view = log.view().await?;
+    let entries = view
+        .journal_newest(&StreamFilter::default(), u32::MAX)
+        .await?
+        .all()?;
+    let none = |what: &str| RecoveryError::NoEpoch {
+        what: what.to_owned(),
+    };
+    // The newest entry of a plan and stream says whether it stands.
+    let mut standing: BTreeMap<(Hash32, StreamKey), Option<u64>> = BTreeMap::new();
+    let mut newest = None;
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in &entries {
+        if seen.insert((entry.plan_id, entry.stream)) && entry.state == JournalState::Applied {
+            newest = newest.or(Some(entry.plan_id));
+            standing.insert((entry.plan_id, entry.stream), entry.counts.recovered_head);
+        }
+    }
+    let plan_id = plan_id.or(newest);
+    let plan_id = plan_id.ok_or_else(|| none("the journal of repairs tells of no plan that was applied"))?;
+    let mut recovered = BTreeMap::new();
+    for ((_, stream), head) in standing.into_iter().filter(|((of, _), _)| *of == plan_id) {
+        let head = head.ok_or_else(|| {
+            none(
+                "the journal was written by an older release, which did not note where the \
+             recovery ended",
+            )
+        })?;
+        recovered.insert(stream, head);
+    }
+    if recovered.is_empty() {
+        return Err(none(
+            "the journal does not say that this plan was applied, or it was taken back",
+        ));
+    }
+    draw(&mut view, plan_id, &|stream, _, whole| {
+        recovered.get(stream).copied().unwrap_or(whole)
+    })
+    .await
+}
+
+/// Says where the recovery ended in a stream, of its head and of where its first hole is.
+type RecoveredHead<'a> = &'a (dyn Fn(&StreamKey, u64, u64) -> u64 + Sync);
+
+async fn draw(
+    view: &mut View,
+    plan_id: Hash32,
+    recovered: RecoveredHead<'_>,
+) -> Result<RecoveryEpoch, RecoveryError> {
     let time = view.database_time().await?;
     let mut streams = Vec::new();
     for state in view.streams(&StreamFilter::default()).await?.all()? {
         let head = state.last.unwrap_or(0);
-        // A stream that the plan does not speak of was given back whole, as far as anybody knows.
-        let recovered_head = recovered.get(&state.stream).copied().unwrap_or(head).min(head);
+        let first = view.present_ranges(&state.stream).await?.into_iter().next();
+        let whole = first
+            .filter(|range| *range.start() == 1)
+            .map_or(0, |range| *range.end());
+        let recovered_head = recovered(&state.stream, head, whole).min(head);
         let mut restored = Vec::new();
         if recovered_head < head {
             view.for_each_leaf_input(&state.stream, recovered_head + 1..=head, &mut |chunk| {
@@ -46,7 +110,7 @@ pub async fn epoch(log: &Log, plan: &PlanFile) -> Result<RecoveryEpoch, Recovery
     }
     // The plan's id names the epoch too: applying a plan again gives the same epoch.
     let mut id = [0; 16];
-    id.copy_from_slice(&plan.id().0[..16]);
+    id.copy_from_slice(&plan_id.0[..16]);
     RecoveryEpoch::new(Uuid::new_v8(id), time, streams).map_err(|what| RecoveryError::Io {
         path: "the epoch".into(),
         source: std::io::Error::other(what),
@@ -58,23 +122,27 @@ fn recovered_heads(plan: &PlanFile) -> Result<BTreeMap<StreamKey, u64>, Recovery
     let mut heads: BTreeMap<StreamKey, u64> = BTreeMap::new();
     let mut current = None;
     plan.read(|line| {
-        let first_missing = match line {
-            PlanLine::Stream(stream) => {
-                current = Some(stream.stream);
-                heads.insert(stream.stream, stream.head_before);
-                return Ok(());
-            }
-            PlanLine::Event(event) => event.sequence,
-            PlanLine::Open(open) => open.from,
-            // What stands from there on is of another history than before the recovery, wherever it stands now.
-            PlanLine::Move(moved) => moved.from.min(moved.to),
-            PlanLine::Reissue(reissue) => reissue.sequence,
-            _ => return Ok(()),
-        };
-        if let Some(head) = current.and_then(|stream| heads.get_mut(&stream)) {
-            *head = (*head).min(first_missing.saturating_sub(1));
+        if let PlanLine::Stream(stream) = &line {
+            current = Some(stream.stream);
+            heads.insert(stream.stream, stream.head_before);
+        }
+        let head = current.and_then(|stream| heads.get_mut(&stream));
+        if let (Some(lost), Some(head)) = (first_lost(&line), head) {
+            *head = (*head).min(lost.saturating_sub(1));
         }
         Ok(())
     })?;
     Ok(heads)
+}
+
+/// The first number of which a plan's line says that the recovery did not give it back.
+pub(crate) fn first_lost(line: &PlanLine) -> Option<u64> {
+    match line {
+        PlanLine::Event(event) => Some(event.sequence),
+        PlanLine::Open(open) => Some(open.from),
+        // What stands from there on is of another history than before the recovery, wherever it stands now.
+        PlanLine::Move(moved) => Some(moved.from.min(moved.to)),
+        PlanLine::Reissue(reissue) => Some(reissue.sequence),
+        _ => None,
+    }
 }

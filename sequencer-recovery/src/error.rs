@@ -15,6 +15,14 @@ pub enum RecoveryError {
     /// The log cannot be read or written.
     #[error(transparent)]
     Log(LogError),
+    /// The log cannot be read or written, while work was done on one stream.
+    #[error("stream {stream}: {source}")]
+    OfStream {
+        /// The stream.
+        stream: StreamKey,
+        /// Why.
+        source: LogError,
+    },
     /// A plan cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -28,6 +36,18 @@ pub enum RecoveryError {
         stream: StreamKey,
         /// What differs.
         what: String,
+    },
+    /// The journal of repairs does not tell enough for an epoch.
+    #[error("no epoch can be drawn up: {what}")]
+    NoEpoch {
+        /// Why.
+        what: String,
+    },
+    /// A sequencer may run while an apply would be taken back.
+    #[error("nothing was taken back, since a sequencer may run: {signs}")]
+    Lives {
+        /// What speaks for it.
+        signs: String,
     },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
@@ -118,6 +138,20 @@ pub enum RecoveryError {
     Cancelled(#[from] Cancelled),
 }
 
+impl RecoveryError {
+    /// The error with the stream that was worked on, if it does not name it.
+    #[must_use]
+    pub fn of_stream(self, stream: &StreamKey) -> Self {
+        match self {
+            RecoveryError::Log(source) => RecoveryError::OfStream {
+                stream: *stream,
+                source,
+            },
+            other => other,
+        }
+    }
+}
+
 impl From<LogError> for RecoveryError {
     fn from(error: LogError) -> Self {
         match error {
@@ -132,11 +166,26 @@ impl From<RecoveryError> for CliError {
         let message = error.to_string();
         match error {
             RecoveryError::Log(error) => error.into(),
+            RecoveryError::OfStream { source, .. } => {
+                let error = CliError::from(source);
+                let named = CliError::new(error.kind(), message);
+                match error.hint() {
+                    Some(hint) => named.with_hint(hint),
+                    None => named,
+                }
+            }
             RecoveryError::Plan(error) => plan_error(&error),
             RecoveryError::Bundle(error) => bundle_error(&error),
             RecoveryError::NotAsLeft { .. } => CliError::drift(message).with_hint(
                 "nothing was changed in this stream; an apply is taken back only before anything else was written to it",
             ),
+            RecoveryError::Lives { .. } => CliError::drift(message).with_hint(
+                "stop the sequencer and look at what it did; --streams-that-are-still takes back the streams that are as \
+                 the apply left them, and lowers their counters",
+            ),
+            RecoveryError::NoEpoch { .. } => {
+                CliError::input(message).with_hint("give the plan that was applied: --plan FILE")
+            }
             RecoveryError::Io { path, source } => CliError::io(message).with_hint(file_hint(&path, &source)),
             RecoveryError::Hindered { remedies, .. } => CliError::input(message)
                 .with_hint(format!("nothing was changed; {}", remedies.join("; "))),

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use event_log::{Commitment, LogEntry, ReceiptDefaults, Renumbered, Repair};
+use event_log::{Commitment, LogEntry, Renumbered, Repair};
 use ves::merkle::leaf_hash;
 use ves::receipt::receipt_hash;
 use ves::{BatchId, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
-use crate::apply::{ApplyOptions, make_receipt};
+use crate::apply::Receipts;
 use crate::error::RecoveryError;
 use crate::plan_file::{PlannedMove, PlannedSuperseded};
 use crate::undo_file::UndoLine;
@@ -53,12 +53,11 @@ impl Moves {
     /// # Errors
     /// What the database says; [`RecoveryError::Refused`] for an event that is not what the plan says, and for a
     /// commitment that something in `ves_validity_proofs` refers to.
-    pub async fn carry_out(
+    pub(crate) async fn carry_out(
         &self,
         repair: &mut Repair,
         counter_after: Option<u64>,
-        defaults: Option<ReceiptDefaults>,
-        options: &ApplyOptions,
+        made: &mut Receipts,
     ) -> Result<Moved, RecoveryError> {
         let mut moved = Moved::default();
         if self.is_empty() {
@@ -78,7 +77,7 @@ impl Moves {
                 .get(&planned.event_id)
                 .filter(|entry| entry.sequence_number == planned.from)
                 .ok_or_else(|| refused(format!("event {} is not there", planned.event_id)))?;
-            let receipt = check_move(&stream, planned, entry, defaults, options).map_err(refused)?;
+            let receipt = check_move(&stream, planned, entry, made).map_err(refused)?;
             moved.signed += u64::from(receipt.sequencer_signature.is_some());
             moved.receipts.insert(planned.event_id, receipt.clone());
             if entry.receipt.is_some() {
@@ -188,7 +187,7 @@ impl Moves {
     ///
     /// # Errors
     /// [`RecoveryError::Outcome`] if one is not where it should be, or its receipt is not the one that was made.
-    pub async fn check(&self, repair: &mut Repair, moved: &Moved) -> Result<(), RecoveryError> {
+    pub(crate) async fn check(&self, repair: &mut Repair, moved: &Moved) -> Result<(), RecoveryError> {
         let stream = *repair.stream();
         let wrong = |what: String| RecoveryError::Outcome { stream, what };
         let mut to: Vec<u64> = self.moves.iter().map(|m| m.to).collect();
@@ -244,8 +243,7 @@ fn check_move(
     stream: &StreamKey,
     planned: &PlannedMove,
     entry: &LogEntry,
-    defaults: Option<ReceiptDefaults>,
-    options: &ApplyOptions,
+    made: &mut Receipts,
 ) -> Result<Receipt, String> {
     let event = &entry.event;
     if !event.check_payload().is_match() || event.signing_hash() != entry.event_signing_hash {
@@ -277,6 +275,6 @@ fn check_move(
             fits.then(|| receipt.clone())
                 .ok_or_else(|| "its saved receipt is of another event".to_owned())
         }
-        None => make_receipt(event.event_id, planned.to, at, hash, defaults, options),
+        None => made.make(event.event_id, planned.to, at, hash),
     }
 }

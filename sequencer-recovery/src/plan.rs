@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
-use event_log::{Place, View};
+use event_log::{Commitment, Place, View};
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey, Timestamp, stream};
 
@@ -20,6 +20,7 @@ use crate::examine::{Batch, BatchVerdict, Examined};
 use crate::finding::Finding;
 use crate::floor::{self, Floor, FloorChoice};
 use crate::grade::{Accept, Grade};
+use crate::hold_back::{HoldBack, hold_back};
 use crate::placement::{Budget, Judgement, Limit, Outcome, Placement, Question, judge};
 use crate::plan_file::{
     Incomplete, KnownBatch, PlanHeader, PlanLine, PlanWriter, PlannedBatch, PlannedBookkeeping,
@@ -192,6 +193,9 @@ pub struct StreamSummary {
     /// Keys that somebody vouches for and that are not registered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys_refused: Vec<RefusedKey>,
+    /// Ranges that must not be committed once the plan is applied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub must_not_commit: Vec<HoldBack>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
@@ -406,6 +410,16 @@ pub async fn plan(
                 .await?
             }
         };
+        let mut plan = plan;
+        if !plan.open.is_empty() {
+            let commitments = view.commitments(&state.stream).await?.rows;
+            plan.summary.must_not_commit = hold_back(
+                &plan.open,
+                &survey.anchored(&state.stream),
+                last_committed(&commitments, &plan),
+                &plan.moves,
+            );
+        }
         add_totals(&mut totals, &plan);
         let left = !plan.reissues.is_empty()
             || !plan.appending.left_out.is_empty()
@@ -725,6 +739,7 @@ pub(crate) async fn plan_stream(
         left_out: appending.left_out.clone(),
         keys: accepted.keys.clone(),
         keys_refused: accepted.refused,
+        must_not_commit: Vec::new(),
     };
     Ok(StreamPlan {
         header,
@@ -740,6 +755,13 @@ pub(crate) async fn plan_stream(
         open,
         summary,
     })
+}
+
+/// The last number that is committed once a plan is applied.
+fn last_committed(commitments: &[Commitment], plan: &StreamPlan) -> Option<u64> {
+    let gone = |c: &&Commitment| !plan.superseded.iter().any(|s| s.batch_id == c.batch_id);
+    let stay = commitments.iter().filter(gone).map(|c| c.sequence_end);
+    stay.chain(plan.commitments.iter().map(|c| c.sequence_end)).max()
 }
 
 /// The choice about appending, in words.

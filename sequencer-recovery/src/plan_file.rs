@@ -499,6 +499,7 @@ pub struct PlanFile {
     file: InputFile,
     header: PlanHeader,
     id: Hash32,
+    lines: u64,
 }
 
 impl PlanFile {
@@ -607,7 +608,12 @@ impl PlanFile {
                 what,
             });
         }
-        Ok(Self { file, header, id })
+        Ok(Self {
+            file,
+            header,
+            id,
+            lines: lines.number,
+        })
     }
 
     /// The first line.
@@ -618,6 +624,11 @@ impl PlanFile {
     /// The plan's id: the digest in its last line.
     pub fn id(&self) -> Hash32 {
         self.id
+    }
+
+    /// How many lines it has.
+    pub fn lines_in_all(&self) -> u64 {
+        self.lines
     }
 
     /// Where it is.
@@ -650,6 +661,15 @@ impl PlanFile {
             ended: false,
         })
     }
+
+    /// The lines from a mark on.
+    pub(crate) fn resume(&self, mark: &Mark) -> Result<PlanLines, PlanError> {
+        Ok(PlanLines {
+            lines: Lines::resume(&self.file, SCHEMA, mark)?,
+            id: self.id,
+            ended: false,
+        })
+    }
 }
 
 /// See [`PlanFile::lines`].
@@ -660,6 +680,11 @@ pub struct PlanLines {
 }
 
 impl PlanLines {
+    /// Where the next line begins.
+    pub(crate) fn mark(&self) -> Mark {
+        self.lines.mark()
+    }
+
     /// The number in the file of the line that was read last, from 1.
     pub fn number(&self) -> u64 {
         self.lines.number

@@ -1,21 +1,24 @@
-//! Taking an `apply` back, with the bundle that it wrote: one transaction for each stream, under the sequencer's own
+//! Taking an `apply` back, with the bundle that it wrote: one transaction for all its streams, under the sequencer's own
 //! locks. A stream is taken back only if it is exactly as the apply left it, and is then exactly as it was before,
 //! down to a counter that was behind. So this is for the time before the sequencer is started again: a number that it
-//! gave out since would be given out twice.
+//! gave out since would be given out twice. One stream that moved proves that it was started, and so does a session that
+//! looks like its own: then no stream is taken back, unless the operator says so.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cli_common::{Cancel, Progress};
 use event_log::{
     Commitment, Entity, JournalCounts, JournalEntry, JournalState, JournalTable, Log, Place, Renumbered,
-    Repair,
+    Repair, Reserved,
 };
 use serde::Serialize;
 use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
 
 use crate::apply::{Found, TOOL, stored_leaves};
 use crate::error::RecoveryError;
-use crate::undo_file::{SectionLines, UndoFile, UndoLine, UndoSection};
+use crate::living::Signs;
+use crate::undo_file::{Anchored, SectionLines, UndoFile, UndoLine, UndoSection};
 
 /// What became of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -25,6 +28,8 @@ pub enum UndoStatus {
     Undone,
     /// It was as before the apply already; nothing was changed.
     AlreadyUndone,
+    /// It is as the apply left it, and stays so, since others have moved or a sequencer may run.
+    Refused,
     /// Nothing was changed; the error says why.
     Failed,
 }
@@ -73,6 +78,9 @@ pub struct UndoneStream {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The same, as an error.
+    #[serde(skip)]
+    failure: Option<RecoveryError>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
@@ -95,6 +103,8 @@ pub struct UndoReport {
     pub streams: Vec<UndoneStream>,
     /// What the user must know, loudly.
     pub warnings: Vec<String>,
+    /// What speaks for a sequencer that runs.
+    pub signs: Vec<String>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
     /// The errors of failed streams, in order.
@@ -115,78 +125,343 @@ impl UndoReport {
 /// Rows are taken out in groups of this many.
 const GROUP: usize = 1000;
 
-/// Takes an apply back, stream by stream. A stream that fails is left as it is, told in the report, and does not stop
-/// the others.
+/// What the operator decides.
+#[derive(Debug, Clone, Copy)]
+pub struct UndoOptions {
+    /// How long to wait for the sequencer's locks.
+    pub lock_timeout: Duration,
+    /// Streams that are as the apply left them are taken back although others have moved, or a sequencer may run.
+    pub still_only: bool,
+}
+
+/// How often it is begun at most, if others' transactions end ours.
+const ATTEMPTS: u32 = 5;
+
+/// Takes an apply back: all its streams in one transaction, or none. What stands in the way is told in the report.
 ///
 /// # Errors
-/// A bundle that cannot be read to its end, [`RecoveryError::Cancelled`] (streams already taken back stay so, and
-/// running again goes on with the rest).
+/// A bundle that cannot be read to its end, locks that cannot be had, [`RecoveryError::Cancelled`]; nothing was changed
+/// then.
 pub async fn undo(
     log: &Log,
     db: String,
     bundle: &UndoFile,
-    lock_timeout: Duration,
+    options: UndoOptions,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<UndoReport, RecoveryError> {
-    let mut report = UndoReport {
-        schema: "recovery-undone/1",
-        plan_id: bundle.header().plan_id,
-        db,
-        place: log.place().clone(),
-        streams: Vec::new(),
-        warnings: Vec::new(),
-        not_checked: vec![
-            "whether the sequencer was started since the plan was applied: numbers that it gave out and that left no \
-             row here cannot be seen"
-                .into(),
-        ],
-        errors: Vec::new(),
-    };
-    if !bundle.complete() {
-        report.not_checked.push(
-            "the end of the bundle: streams that are not in what was sealed of it are not taken back".into(),
-        );
+    let mut attempt = 1;
+    loop {
+        let mut report = UndoReport::new(bundle, db.clone(), log.place().clone());
+        progress.start("undoing", Some(bundle.sections().len() as u64));
+        let done = undo_all(log, bundle, options, &mut report, progress, cancel).await;
+        progress.finish();
+        match done {
+            Err(RecoveryError::Log(error)) if error.is_conflict() && attempt < ATTEMPTS => {
+                cancel.check()?;
+                tokio::time::sleep(Duration::from_millis(100) * attempt).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(report),
+        }
     }
-    progress.start("undoing", Some(bundle.sections().len() as u64));
+}
+
+async fn undo_all(
+    log: &Log,
+    bundle: &UndoFile,
+    options: UndoOptions,
+    report: &mut UndoReport,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), RecoveryError> {
+    let Some(first) = bundle.sections().first() else {
+        return Ok(());
+    };
+    let streams: BTreeSet<StreamKey> = bundle.sections().iter().map(|s| s.opened.stream).collect();
+    let mut signs = Signs::sessions(log).await?;
+    signs
+        .other_streams(log, bundle.header().made_at, &streams)
+        .await?;
+    if !signs.signs.is_empty() && !options.still_only {
+        return refuse(report, signs, bundle);
+    }
+    report.not_checked.append(&mut signs.not_checked);
+    report.signs.append(&mut signs.signs);
+    let mut repair = log
+        .prepare_repair(&first.opened.stream, options.lock_timeout)
+        .await?;
+    let forgotten = forgotten(bundle)?;
+    let streams: Vec<StreamKey> = streams.into_iter().collect();
+    let back = repair.lock(&streams, &forgotten, options.lock_timeout).await?;
+    let mut undoing = Undoing {
+        log,
+        bundle,
+        repair,
+        back,
+        cancel,
+    };
+    // All are looked at before any is changed, under the locks of all.
     for section in bundle.sections() {
         cancel.check()?;
-        let mut undone = UndoneStream::new(section.opened.stream);
-        match undo_stream(log, bundle, section, lock_timeout, &mut undone, cancel).await {
-            Ok(()) => {}
-            Err(error @ (RecoveryError::Bundle(_) | RecoveryError::Cancelled(_))) => return Err(error),
-            Err(error) => {
-                let found = undone.counter_before;
-                let journal = std::mem::take(&mut undone.journal);
-                undone = UndoneStream::new(section.opened.stream);
-                undone.journal = journal;
-                (undone.counter_before, undone.counter_after) = (found, found);
-                undone.error = Some(error.to_string());
-                report.errors.push(error);
+        report.streams.push(undoing.look(section).await?);
+    }
+    let moved = report.streams.iter().any(|s| s.status == UndoStatus::Failed);
+    if moved && !options.still_only {
+        for stream in &mut report.streams {
+            let as_left = stream.status == UndoStatus::Undone;
+            if as_left {
+                stream.status = UndoStatus::Refused;
             }
         }
-        if let Some(what) = &undone.not_in_journal {
-            report.warnings.push(format!(
-                "{}: the journal has no entry of this: {what}",
-                undone.stream
-            ));
+        report.refused("one stream of the bundle has moved since, so a sequencer may run");
+        report.collect_errors();
+        return Ok(());
+    }
+    for (section, undone) in bundle.sections().iter().zip(&mut report.streams) {
+        cancel.check()?;
+        match undone.status {
+            UndoStatus::Undone => undoing.take_back(section, undone).await?,
+            _ => undoing.leave(section, undone).await?,
         }
-        report.streams.push(undone);
         progress.advance(1);
     }
-    progress.finish();
-    let lowered = report
-        .streams
-        .iter()
-        .filter(|s| s.status == UndoStatus::Undone && s.counter_after < s.counter_before)
-        .count();
-    if lowered > 0 {
-        report.warnings.push(format!(
-            "the counter of {lowered} stream(s) was LOWERED to what it was before the plan was applied: do not start \
-             the sequencer before the log is repaired again, or it gives promised numbers to other events"
+    if report.changed() > 0 {
+        undoing.commit(report, options).await?;
+    }
+    report.collect_errors();
+    Ok(())
+}
+
+/// Refuses everything before anything was looked at.
+fn refuse(report: &mut UndoReport, signs: Signs, bundle: &UndoFile) -> Result<(), RecoveryError> {
+    for section in bundle.sections() {
+        let mut stream = UndoneStream::new(section.opened.stream);
+        stream.status = UndoStatus::Refused;
+        report.streams.push(stream);
+    }
+    report.not_checked.extend(signs.not_checked);
+    report.signs = signs.signs;
+    report.refused("a sequencer may run");
+    report.errors.push(RecoveryError::Lives {
+        signs: report.signs.join("; "),
+    });
+    Ok(())
+}
+
+/// The commands that a bundle remembers again. They are reserved before the counters are locked.
+fn forgotten(bundle: &UndoFile) -> Result<Vec<Reserved>, RecoveryError> {
+    let mut all = Vec::new();
+    for section in bundle.sections() {
+        let stream = section.opened.stream;
+        let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
+        while let Some(line) = lines.next().map_err(RecoveryError::Bundle)? {
+            if let UndoLine::Forgotten {
+                command_id,
+                created_at,
+            } = line
+            {
+                all.push(Reserved {
+                    stream,
+                    command_id,
+                    created_at,
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl UndoReport {
+    fn new(bundle: &UndoFile, db: String, place: Place) -> Self {
+        let mut report = Self {
+            schema: "recovery-undone/1",
+            plan_id: bundle.header().plan_id,
+            db,
+            place,
+            streams: Vec::new(),
+            warnings: Vec::new(),
+            signs: Vec::new(),
+            not_checked: vec![
+                "whether the sequencer was started since the plan was applied: numbers that it gave out and that left \
+                 no row here cannot be seen"
+                    .into(),
+            ],
+            errors: Vec::new(),
+        };
+        if !bundle.complete() {
+            report.not_checked.push(
+                "the end of the bundle: streams that are not in what was sealed of it are not taken back"
+                    .into(),
+            );
+        }
+        let unknown = bundle
+            .sections()
+            .iter()
+            .filter(|s| s.sealed.anchored_after.is_none());
+        match unknown.count() {
+            0 => {}
+            count => report.not_checked.push(format!(
+                "whether commitments of {count} stream(s) were anchored since: the bundle is of an older release"
+            )),
+        }
+        report
+    }
+
+    fn refused(&mut self, why: &str) {
+        self.warnings.push(format!(
+            "NOTHING was taken back: {why}, and a counter that is lowered would give promised numbers to other events. \
+             --streams-that-are-still takes back the streams that are as the apply left them"
         ));
     }
-    Ok(report)
+
+    /// Takes the errors of the streams, in order.
+    fn collect_errors(&mut self) {
+        for stream in &mut self.streams {
+            self.errors.extend(stream.failure.take());
+        }
+    }
+}
+
+/// A bundle that is being taken back, under the locks of all its streams.
+struct Undoing<'a> {
+    log: &'a Log,
+    bundle: &'a UndoFile,
+    repair: Repair,
+    /// Commands that are remembered again.
+    back: BTreeSet<(StreamKey, CommandId)>,
+    cancel: &'a Cancel,
+}
+
+impl Undoing<'_> {
+    /// Finds out what a stream is like: as it was left (`Undone`: it can be), as it was before, or moved.
+    async fn look(&mut self, section: &UndoSection) -> Result<UndoneStream, RecoveryError> {
+        let stream = section.opened.stream;
+        let mut undone = UndoneStream::new(stream);
+        self.repair.turn_to(&stream)?;
+        let counter = self.repair.counter_before();
+        (undone.counter_before, undone.counter_after) = (counter, counter);
+        let plan_id = self.bundle.header().plan_id;
+        undone.journal = self.repair.view().journal_of(&plan_id, &stream).await?.rows;
+        let compared = self.compare(section, counter).await?;
+        undone.status = match (compared.from_before, compared.from_left) {
+            (None, _) => UndoStatus::AlreadyUndone,
+            (Some(_), None) => UndoStatus::Undone,
+            (Some(_), Some(what)) => {
+                let error = RecoveryError::NotAsLeft { stream, what };
+                undone.error = Some(error.to_string());
+                undone.failure = Some(error);
+                UndoStatus::Failed
+            }
+        };
+        Ok(undone)
+    }
+
+    /// Takes a stream back, and makes sure that it is as it was.
+    async fn take_back(
+        &mut self,
+        section: &UndoSection,
+        undone: &mut UndoneStream,
+    ) -> Result<(), RecoveryError> {
+        let stream = section.opened.stream;
+        let repair = &mut self.repair;
+        repair.turn_to(&stream)?;
+        let mut lines = self.bundle.lines(section).map_err(RecoveryError::Bundle)?;
+        // What was moved made room for the rest, so it goes back last, when the rest is out again.
+        let (mut moved, mut withdrawn) = (Vec::new(), Vec::new());
+        while let Some(group) = Group::next(&mut lines)? {
+            self.cancel.check()?;
+            match group {
+                Group::Moved(events) => moved.extend(events),
+                Group::Withdrawn(commitments) => withdrawn.extend(commitments),
+                group => take_back(repair, group, undone).await?,
+            }
+        }
+        move_back(repair, moved, section.sealed.counter_after, undone).await?;
+        undone.commitments_back = repair.insert_commitments(&withdrawn).await?;
+        let was = section.opened.counter_before;
+        repair
+            .take_back_counter(section.sealed.counter_after, was)
+            .await?;
+        let counter = repair.view().counter(&stream).await?;
+        // What was reserved for it is remembered again, as it was before.
+        self.back.retain(|(of, _)| *of != stream);
+        if let Some(what) = self.compare(section, counter).await?.from_before {
+            return Err(RecoveryError::Outcome { stream, what });
+        }
+        undone.counter_after = was;
+        self.note(undone).await
+    }
+
+    /// Leaves a stream as it is: what was reserved for it goes again.
+    async fn leave(&mut self, section: &UndoSection, undone: &mut UndoneStream) -> Result<(), RecoveryError> {
+        let stream = section.opened.stream;
+        self.repair.turn_to(&stream)?;
+        let reserved = self.back.iter().filter(|(of, _)| *of == stream);
+        let reserved: Vec<CommandId> = reserved.map(|(_, command)| *command).collect();
+        self.repair.remove_commands(&reserved).await?;
+        if undone.counter_before.is_none() {
+            // Taking the lock made the row.
+            self.repair.take_back_made_counter().await?;
+        }
+        Ok(())
+    }
+
+    /// Says in the journal what was done.
+    async fn note(&mut self, undone: &mut UndoneStream) -> Result<(), RecoveryError> {
+        let plan_id = self.bundle.header().plan_id;
+        // A journal that the apply did not keep is not begun here, and the way back does not depend on it.
+        match self.repair.view().journal_table().await? {
+            JournalTable::Absent | JournalTable::MayNotMake(_) => {}
+            JournalTable::ReadOnly(what) | JournalTable::Unusable(what) => undone.not_in_journal = Some(what),
+            JournalTable::Ready => {
+                let written_at = self.repair.view().database_time().await?;
+                let entry = journal_entry(undone, plan_id, written_at);
+                self.repair.write_journal(&entry).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits, unless a sequencer has come meanwhile.
+    async fn commit(self, report: &mut UndoReport, options: UndoOptions) -> Result<(), RecoveryError> {
+        // A snapshot has no sessions, and cannot be read while it is being written to.
+        if self.log.snapshot_info().is_none() && !options.still_only {
+            let signs = Signs::sessions(self.log).await?;
+            if !signs.signs.is_empty() {
+                report.streams.clear();
+                report.not_checked.clear();
+                return refuse(report, signs, self.bundle);
+            }
+        }
+        self.cancel.check()?;
+        self.repair.commit_as_it_was().await?;
+        report.warn();
+        Ok(())
+    }
+}
+
+impl UndoReport {
+    fn warn(&mut self) {
+        for stream in &self.streams {
+            if let Some(what) = &stream.not_in_journal {
+                let what = format!("{}: the journal has no entry of this: {what}", stream.stream);
+                self.warnings.push(what);
+            }
+        }
+        let lowered = self
+            .streams
+            .iter()
+            .filter(|s| s.status == UndoStatus::Undone && s.counter_after < s.counter_before)
+            .count();
+        if lowered > 0 {
+            self.warnings.push(format!(
+                "the counter of {lowered} stream(s) was LOWERED to what it was before the plan was applied: do not \
+                 start the sequencer before the log is repaired again, or it gives promised numbers to other events"
+            ));
+        }
+    }
 }
 
 impl UndoneStream {
@@ -209,72 +484,9 @@ impl UndoneStream {
             journal: Vec::new(),
             not_in_journal: None,
             error: None,
+            failure: None,
         }
     }
-}
-
-async fn undo_stream(
-    log: &Log,
-    bundle: &UndoFile,
-    section: &UndoSection,
-    lock_timeout: Duration,
-    undone: &mut UndoneStream,
-    cancel: &Cancel,
-) -> Result<(), RecoveryError> {
-    let stream = section.opened.stream;
-    let mut repair = log.repair(&stream, lock_timeout).await?;
-    let counter = repair.counter_before();
-    undone.counter_before = counter;
-    undone.counter_after = counter;
-    let plan_id = bundle.header().plan_id;
-    undone.journal = repair.view().journal_of(&plan_id, &stream).await?.rows;
-    let compared = compare(&mut repair, bundle, section, counter, cancel).await?;
-    if compared.from_before.is_none() {
-        // Dropping the transaction rolls back the counter row that taking the lock may have made.
-        undone.status = UndoStatus::AlreadyUndone;
-        return Ok(());
-    }
-    if let Some(what) = compared.from_left {
-        return Err(RecoveryError::NotAsLeft { stream, what });
-    }
-    let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
-    // What was moved made room for the rest, so it goes back last, when the rest is out again.
-    let (mut moved, mut withdrawn) = (Vec::new(), Vec::new());
-    while let Some(group) = Group::next(&mut lines)? {
-        cancel.check()?;
-        match group {
-            Group::Moved(events) => moved.extend(events),
-            Group::Withdrawn(commitments) => withdrawn.extend(commitments),
-            group => take_back(&mut repair, group, undone).await?,
-        }
-    }
-    move_back(&mut repair, moved, section.sealed.counter_after, undone).await?;
-    undone.commitments_back = repair.insert_commitments(&withdrawn).await?;
-    let was = section.opened.counter_before;
-    repair
-        .take_back_counter(section.sealed.counter_after, was)
-        .await?;
-    let counter = repair.view().counter(&stream).await?;
-    let compared = compare(&mut repair, bundle, section, counter, cancel).await?;
-    if let Some(what) = compared.from_before {
-        return Err(RecoveryError::Outcome { stream, what });
-    }
-    cancel.check()?;
-    undone.counter_after = was;
-    // A journal that the apply did not keep is not begun here, and the way back does not depend on it.
-    match repair.view().journal_table().await? {
-        JournalTable::Absent | JournalTable::MayNotMake(_) => {}
-        JournalTable::ReadOnly(what) | JournalTable::Unusable(what) => undone.not_in_journal = Some(what),
-        JournalTable::Ready => {
-            let written_at = repair.view().database_time().await?;
-            repair
-                .write_journal(&journal_entry(undone, plan_id, written_at))
-                .await?;
-        }
-    }
-    repair.commit_as_it_was().await?;
-    undone.status = UndoStatus::Undone;
-    Ok(())
 }
 
 /// An event that goes back to its number of before.
@@ -498,65 +710,77 @@ impl Compared {
     }
 }
 
-async fn compare(
-    repair: &mut Repair,
-    bundle: &UndoFile,
-    section: &UndoSection,
-    counter: Option<u64>,
-    cancel: &Cancel,
-) -> Result<Compared, RecoveryError> {
-    let stream = section.opened.stream;
-    let (opened, sealed) = (&section.opened, &section.sealed);
-    let found = Found::read(repair.view(), &stream, counter, None).await?;
-    let mut compared = Compared {
-        from_left: None,
-        from_before: None,
-    };
-    let as_left = found.fingerprint == sealed.fingerprint_after;
-    if !as_left {
-        let number = |counter: Option<u64>| counter.map_or("missing".to_owned(), |c| c.to_string());
-        if found.head > sealed.head_after {
-            compared.left(|| {
-                format!(
-                    "event {} was added; the last was {}",
-                    found.head, sealed.head_after
-                )
-            });
+impl Undoing<'_> {
+    async fn compare(
+        &mut self,
+        section: &UndoSection,
+        counter: Option<u64>,
+    ) -> Result<Compared, RecoveryError> {
+        let stream = section.opened.stream;
+        let (repair, bundle, cancel) = (&mut self.repair, self.bundle, self.cancel);
+        let (opened, sealed) = (&section.opened, &section.sealed);
+        let found = Found::read(repair.view(), &stream, counter, None).await?;
+        let mut compared = Compared {
+            from_left: None,
+            from_before: None,
+        };
+        let as_left = found.fingerprint == sealed.fingerprint_after;
+        if !as_left {
+            let number = |counter: Option<u64>| counter.map_or("missing".to_owned(), |c| c.to_string());
+            if found.head > sealed.head_after {
+                compared.left(|| {
+                    format!(
+                        "event {} was added; the last was {}",
+                        found.head, sealed.head_after
+                    )
+                });
+            }
+            if counter != Some(sealed.counter_after) {
+                compared.left(|| {
+                    format!(
+                        "the counter is {} and was left at {}",
+                        number(counter),
+                        sealed.counter_after
+                    )
+                });
+            }
+            let commitments = found.commitments.len() as u64;
+            if commitments != sealed.commitments_after {
+                compared.left(|| {
+                    format!(
+                        "there are {commitments} commitments and {} were left",
+                        sealed.commitments_after
+                    )
+                });
+            }
         }
-        if counter != Some(sealed.counter_after) {
+        let anchored = Anchored::of(&found.commitments);
+        if let Some(left) = sealed.anchored_after.filter(|left| *left != anchored) {
             compared.left(|| {
-                format!(
-                    "the counter is {} and was left at {}",
-                    number(counter),
-                    sealed.counter_after
-                )
-            });
+            format!(
+                "{} of its commitments are anchored (chain_tx_hash) and {} were, or by other transactions",
+                anchored.count, left.count
+            )
+        });
         }
-        if found.commitments != sealed.commitments_after {
-            compared.left(|| {
-                format!(
-                    "there are {} commitments and {} were left",
-                    found.commitments, sealed.commitments_after
-                )
-            });
+        if found.fingerprint != opened.fingerprint_before {
+            compared.before(|| "its events, receipts, commitments or counter differ".into());
         }
+        let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
+        while let Some(group) = Group::next(&mut lines)? {
+            cancel.check()?;
+            compare_group(repair, &self.back, &group, &mut compared).await?;
+        }
+        if !as_left {
+            compared.left(|| "an event, receipt or commitment was changed, added or removed".into());
+        }
+        Ok(compared)
     }
-    if found.fingerprint != opened.fingerprint_before {
-        compared.before(|| "its events, receipts, commitments or counter differ".into());
-    }
-    let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
-    while let Some(group) = Group::next(&mut lines)? {
-        cancel.check()?;
-        compare_group(repair, &group, &mut compared).await?;
-    }
-    if !as_left {
-        compared.left(|| "an event, receipt or commitment was changed, added or removed".into());
-    }
-    Ok(compared)
 }
 
 async fn compare_group(
     repair: &mut Repair,
+    back: &BTreeSet<(StreamKey, CommandId)>,
     group: &Group,
     compared: &mut Compared,
 ) -> Result<(), RecoveryError> {
@@ -622,14 +846,10 @@ async fn compare_group(
             compared.is("the number of commands remembered", &known.len(), &count, &0);
         }
         Group::Forgotten(commands) => {
-            let ids: Vec<CommandId> = commands.iter().map(|(id, _)| *id).collect();
-            let known = repair.view().remembered_commands(&stream, &ids).await?.all()?;
-            compared.is(
-                "the number of commands forgotten",
-                &(ids.len() - known.len()),
-                &ids.len(),
-                &0,
-            );
+            // Those that were not remembered are reserved.
+            let forgotten = commands.iter().filter(|(id, _)| back.contains(&(stream, *id)));
+            let count = commands.len();
+            compared.is("the number of commands forgotten", &forgotten.count(), &count, &0);
         }
         Group::Version {
             entity,
@@ -706,11 +926,8 @@ async fn take_back(
             all("commands", removed, commands.len())?;
             undone.commands += removed;
         }
-        Group::Forgotten(commands) => {
-            let back = repair.insert_dedupe(&commands).await?;
-            all("forgotten commands", back, commands.len())?;
-            undone.commands_back += back;
-        }
+        // They were reserved when the locks were taken.
+        Group::Forgotten(commands) => undone.commands_back += commands.len() as u64,
         Group::Version {
             entity,
             before,

@@ -5,9 +5,8 @@
 //! on disk, before the stream's transaction is committed. The last line has the digest of the whole file. A file that
 //! ends earlier was cut off, or the apply that wrote it was killed. Documented in docs/plan.md.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
 
 use cli_common::files::InputFile;
 
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
+use crate::new_file::{NewFile, io_error};
 use crate::plan_file::{Lines, Mark, PlanError, input_file};
 
 /// The format's name and version.
@@ -60,10 +60,42 @@ pub struct UndoSealed {
     pub head_after: u64,
     /// How many commitments it had afterwards.
     pub commitments_after: u64,
+    /// Which of them were anchored; bundles of older releases do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchored_after: Option<Anchored>,
     /// How many lines stand before this one.
     pub lines: u64,
     /// SHA-256 of all bytes before this line.
     pub sha256: Hash32,
+}
+
+/// Which commitments of a stream are anchored, and by what: what a fingerprint does not bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchored {
+    /// How many have a transaction on the chain.
+    pub count: u64,
+    /// SHA-256 over `ANCHORED` and, for each of them in order, batch_id ‖ chain_tx_hash.
+    pub sha256: Hash32,
+}
+
+impl Anchored {
+    /// Of these commitments, in the order of their ranges.
+    pub fn of(commitments: &[Commitment]) -> Self {
+        let mut preimage = ves::digest::Preimage::new("ANCHORED");
+        let mut count = 0;
+        for commitment in commitments {
+            if let Some(transaction) = &commitment.chain_tx_hash {
+                preimage = preimage
+                    .bytes(commitment.batch_id.as_bytes())
+                    .bytes(&transaction.0);
+                count += 1;
+            }
+        }
+        Self {
+            count,
+            sha256: preimage.finish(),
+        }
+    }
 }
 
 /// One line of a bundle.
@@ -160,43 +192,51 @@ pub enum UndoLine {
     },
 }
 
-/// Writes a bundle while a plan is applied.
+/// A line of a bundle is about this long at most, for most lines.
+const LINE: u64 = 300;
+
+/// Writes a bundle while a plan is applied. Once a write has failed nothing more is written: what was sealed until then
+/// stays, and is a bundle that was interrupted.
 pub struct UndoWriter {
-    path: PathBuf,
-    out: BufWriter<File>,
+    file: NewFile,
+    /// Lines that are not in the file yet.
+    pending: Vec<u8>,
+    at: Place,
+    /// Where the section begins that is not committed yet.
+    section: Option<Place>,
+    sealed: bool,
+    failed: Option<String>,
+}
+
+/// A place between two lines.
+#[derive(Clone, Default)]
+struct Place {
     digest: Sha256,
     lines: u64,
     bytes: u64,
-    /// Where the section that is being written begins.
-    section: Option<(Sha256, u64, u64)>,
 }
 
+/// So much waits before it is written.
+const PENDING: usize = 64 << 10;
+
 impl UndoWriter {
-    /// Begins a bundle. An existing file is never written over: it may be the only way back from another apply.
+    /// Begins a bundle, with room for about `lines` lines. An existing file is never written over: it may be the only
+    /// way back from another apply.
     ///
     /// # Errors
-    /// If the file exists already or cannot be written.
-    pub fn create(path: &Path, header: &UndoHeader) -> Result<Self, RecoveryError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(|source| io(path, source))?;
+    /// If the file exists already, cannot be written, or there is no room for it.
+    pub fn create(path: &Path, header: &UndoHeader, lines: u64) -> Result<Self, RecoveryError> {
         let mut writer = Self {
-            path: path.to_owned(),
-            out: BufWriter::new(file),
-            digest: Sha256::new(),
-            lines: 0,
-            bytes: 0,
+            file: NewFile::create(path, lines.saturating_mul(LINE))?,
+            pending: Vec::new(),
+            at: Place::default(),
             section: None,
+            sealed: false,
+            failed: None,
         };
         writer.line(&UndoLine::Undo(header.clone()))?;
         writer.sync()?;
-        // The name of the file is on disk only when its folder is.
-        let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| io(path, source))?;
+        writer.file.keep();
         Ok(writer)
     }
 
@@ -205,7 +245,8 @@ impl UndoWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn begin(&mut self, stream: UndoStream) -> Result<(), RecoveryError> {
-        self.section = Some((self.digest.clone(), self.lines, self.bytes));
+        self.section = Some(self.at.clone());
+        self.sealed = false;
         self.line(&UndoLine::Stream(stream))
     }
 
@@ -214,19 +255,16 @@ impl UndoWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn line(&mut self, line: &UndoLine) -> Result<(), RecoveryError> {
-        let written = || -> std::io::Result<Vec<u8>> {
-            let mut text = serde_json::to_vec(line)?;
-            text.push(b'\n');
-            Ok(text)
-        };
-        let text = written().map_err(|source| io(&self.path, source))?;
-        self.out
-            .write_all(&text)
-            .map_err(|source| io(&self.path, source))?;
-        self.digest.update(&text);
-        self.lines += 1;
-        self.bytes += text.len() as u64;
-        Ok(())
+        let mut text = serde_json::to_vec(line).map_err(|e| io_error(self.file.path(), e.into()))?;
+        text.push(b'\n');
+        self.pending.extend_from_slice(&text);
+        self.at.digest.update(&text);
+        self.at.lines += 1;
+        self.at.bytes += text.len() as u64;
+        if self.pending.len() < PENDING {
+            return Ok(());
+        }
+        self.write()
     }
 
     /// Closes the section, and has everything on disk when it returns.
@@ -234,55 +272,87 @@ impl UndoWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn seal(&mut self, mut sealed: UndoSealed) -> Result<(), RecoveryError> {
-        sealed.lines = self.lines;
-        sealed.sha256 = Hash32(self.digest.clone().finalize().into());
+        sealed.lines = self.at.lines;
+        sealed.sha256 = Hash32(self.at.digest.clone().finalize().into());
         self.line(&UndoLine::Sealed(sealed))?;
         self.sync()?;
-        self.section = None;
+        self.sealed = true;
         Ok(())
     }
 
-    /// Takes back a section that was not sealed: its transaction is not committed.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn discard(&mut self) -> Result<(), RecoveryError> {
-        let Some((digest, lines, bytes)) = self.section.take() else {
-            return Ok(());
+    /// The section's transaction is committed.
+    pub fn keep(&mut self) {
+        self.section = None;
+    }
+
+    /// Takes back a section that was not sealed: its transaction is not committed. One that was sealed stays: whether
+    /// its transaction was committed is not known, and undo finds out.
+    pub fn discard(&mut self) {
+        if self.sealed {
+            self.section = None;
+        }
+        self.withdraw();
+    }
+
+    /// Takes back the section, sealed or not: its transaction is certainly not committed.
+    pub fn withdraw(&mut self) {
+        let Some(begin) = self.section.take() else {
+            return;
         };
-        let mut cut = || -> std::io::Result<()> {
-            self.out.flush()?;
-            self.out.get_ref().set_len(bytes)?;
-            self.out.seek(SeekFrom::Start(bytes)).map(drop)
-        };
-        cut().map_err(|source| io(&self.path, source))?;
-        (self.digest, self.lines, self.bytes) = (digest, lines, bytes);
-        Ok(())
+        self.pending.clear();
+        let mut file = self.file.file();
+        let cut = file
+            .set_len(begin.bytes)
+            .and_then(|()| file.seek(SeekFrom::Start(begin.bytes)));
+        if let Err(error) = cut {
+            self.failed.get_or_insert(error.to_string());
+        }
+        self.at = begin;
     }
 
     /// Writes the last line.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written, now or before.
     pub fn finish(mut self) -> Result<(), RecoveryError> {
-        self.discard()?;
-        let sha256 = Hash32(self.digest.clone().finalize().into());
-        let lines = self.lines;
-        self.line(&UndoLine::End { lines, sha256 })?;
-        self.sync()
+        self.discard();
+        let (lines, sha256) = (self.at.lines, Hash32(self.at.digest.clone().finalize().into()));
+        self.section = Some(self.at.clone());
+        let closed = self
+            .line(&UndoLine::End { lines, sha256 })
+            .and_then(|()| self.sync());
+        if closed.is_err() {
+            // Without half a line at its end.
+            self.withdraw();
+            return closed;
+        }
+        // Room that was not needed is given back.
+        let _ = self.file.file().set_len(self.at.bytes);
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), RecoveryError> {
+        let path = self.file.path();
+        if let Some(before) = &self.failed {
+            let what = format!("it could not be written before ({before})");
+            return Err(io_error(path, std::io::Error::other(what)));
+        }
+        let mut file = self.file.file();
+        if let Err(source) = file.write_all(&self.pending) {
+            self.failed = Some(source.to_string());
+            return Err(io_error(path, source));
+        }
+        self.pending.clear();
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), RecoveryError> {
-        let path = &self.path;
-        self.out.flush().map_err(|source| io(path, source))?;
-        self.out.get_ref().sync_all().map_err(|source| io(path, source))
-    }
-}
-
-fn io(path: &Path, source: std::io::Error) -> RecoveryError {
-    RecoveryError::Io {
-        path: path.to_owned(),
-        source,
+        self.write()?;
+        let synced = self.file.file().sync_all();
+        if let Err(source) = &synced {
+            self.failed = Some(source.to_string());
+        }
+        synced.map_err(|source| io_error(self.file.path(), source))
     }
 }
 
@@ -507,6 +577,7 @@ mod tests {
             counter_after: 3,
             head_after: 3,
             commitments_after: 0,
+            anchored_after: None,
             lines: 0,
             sha256: Hash32::ZERO,
         }
@@ -520,13 +591,18 @@ mod tests {
 
     /// Two sealed sections, and between them one that was given up.
     fn bundle(path: &Path) {
-        let mut writer = UndoWriter::create(path, &header()).unwrap();
+        let mut writer = UndoWriter::create(path, &header(), 10).unwrap();
         writer.begin(opened(1)).unwrap();
         writer.line(&command(1)).unwrap();
         writer.seal(sealed()).unwrap();
+        writer.keep();
+        // Sealed, and then its transaction was ended by another: it is written again.
+        writer.begin(opened(3)).unwrap();
+        writer.seal(sealed()).unwrap();
+        writer.withdraw();
         writer.begin(opened(2)).unwrap();
         writer.line(&command(2)).unwrap();
-        writer.discard().unwrap();
+        writer.discard();
         writer.begin(opened(3)).unwrap();
         let entity = Entity {
             entity_type: "order".into(),
@@ -558,7 +634,7 @@ mod tests {
         let mut lines = file.lines(&file.sections()[1]).unwrap();
         assert!(matches!(lines.next().unwrap(), Some(UndoLine::Version { .. })));
         assert_eq!(lines.next().unwrap(), None);
-        assert!(UndoWriter::create(&path, &header()).is_err());
+        assert!(UndoWriter::create(&path, &header(), 0).is_err());
         // Changed between check and use.
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace("000000000001\"}", "000000000009\"}")).unwrap();

@@ -147,10 +147,13 @@ fn apply_and_undo_leave_the_real_log_as_it_was() {
         let once = db.dump();
         all_are(&undo(&db, &bundle, &[]).expect(0), "already_undone");
         assert_same(&once, &db.dump());
-        // The same plan fits again; a bundle is never written over.
-        apply_with_undo(&db, &path, &bundle)
+        // The same plan fits again; what is not a bundle of this plan is never written over.
+        let other = data.path(&format!("{name}.other"));
+        fs::write(&other, "mine").unwrap();
+        apply_with_undo(&db, &path, &other)
             .expect(8)
-            .says(&["exists", "undo"]);
+            .says(&["exists", "other"]);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
         assert_same(&once, &db.dump());
         apply(&db, &path, &[]).expect(5);
         assert_same(&after, &contents(&db));
@@ -336,8 +339,53 @@ fn whatever_was_written_since_is_not_undone() {
     }
 }
 
+/// Waits until the server has ended the sessions of those who went.
+fn until_alone(db: &Db) {
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+    let started = Instant::now();
+    while test_support::query(&db.arg(), sessions) != "1" {
+        assert!(started.elapsed().as_secs() < 30, "others stay connected");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// What an undo must not overlook: a commitment anchored since, and an event in a stream that the plan did not touch.
 #[test]
-fn after_the_sequencer_wrote_a_stream_stays() {
+fn other_signs_of_a_sequencer_refuse_everything_too() {
+    let Some(data) = Data::scenario() else { return };
+    let Some(server) = Server::start() else { return };
+    let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
+    let path = data.path("plan");
+    let mut more = data.witnesses();
+    more.extend(["--accept".to_owned(), "claimed".to_owned()]);
+    plan(&recovered, &path, &more).expect(4);
+    for (name, sql, word) in [
+        (
+            "anchored",
+            "UPDATE ves_commitments SET chain_tx_hash = decode(repeat('ab', 32), 'hex') WHERE batch_id = \
+             (SELECT min(batch_id::text)::uuid FROM ves_commitments)",
+            "chain_tx_hash",
+        ),
+        (
+            "beside",
+            "INSERT INTO ves_sequence_counters VALUES (gen_random_uuid(), gen_random_uuid(), 1, now())",
+            "not in the bundle",
+        ),
+    ] {
+        let db = server.copy(name, &recovered);
+        let bundle = data.path(&format!("{name}.undo"));
+        apply_with_undo(&db, &path, &bundle).expect(5);
+        db.execute(sql);
+        let applied = db.dump();
+        undo(&db, &bundle, &[]).expect(8).says(&[word]);
+        assert_same(&applied, &db.dump());
+        let ran = undo(&db, &bundle, &["--streams-that-are-still"]);
+        assert_eq!(ran.code & 1, 1, "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn after_the_sequencer_wrote_no_stream_is_taken_back() {
     let Some(data) = Data::scenario() else { return };
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
@@ -378,11 +426,23 @@ fn after_the_sequencer_wrote_a_stream_stays() {
         writer.append(&stream(ECHO_STORE)).unwrap();
         writer.commit_batch(&stream(&committed.0), committed.1 + 1);
     }
+    until_alone(&db);
     let applied = contents(&db);
-    let ran =
-        undo(&db, &bundle, &[])
-            .expect(1 | 8)
-            .says(&[ECHO_STORE, &committed.0, "was added", "commitments"]);
+    // One stream that moved proves that the sequencer runs: no counter is lowered, in no stream.
+    let ran = undo(&db, &bundle, &[])
+        .expect(8)
+        .says(&[ECHO_STORE, &committed.0, "was added", "commitments"]);
+    assert!(ran.stdout.contains("--streams-that-are-still"), "{}", ran.stdout);
+    for status in ran.json()["streams"].as_array().unwrap() {
+        let store = status["store_id"].as_str().unwrap();
+        let moved = [ECHO_STORE, committed.0.as_str()].contains(&store);
+        assert_eq!(status["status"], if moved { "failed" } else { "refused" });
+    }
+    assert_same(&applied, &contents(&db));
+    // Only if the operator says so.
+    let ran = undo(&db, &bundle, &["--streams-that-are-still"])
+        .expect(1 | 8)
+        .says(&[ECHO_STORE, &committed.0, "was added", "commitments"]);
     let now = contents(&db);
     for status in ran.json()["streams"].as_array().unwrap() {
         let store = status["store_id"].as_str().unwrap();
@@ -434,7 +494,11 @@ fn after_the_sequencer_wrote_a_stream_stays() {
         ),
         (1, 1)
     );
-    let ran = undo(&db, &bundle, &[])
+    undo(&db, &bundle, &[])
+        .expect(8)
+        .says(&["ves_compliance_proofs", "ves_validity_proofs"]);
+    assert_same(&proven, &db.dump());
+    let ran = undo(&db, &bundle, &["--streams-that-are-still"])
         .expect(1 | 8)
         .says(&["ves_compliance_proofs", "ves_validity_proofs"]);
     for status in ran.json()["streams"].as_array().unwrap() {
@@ -446,18 +510,23 @@ fn after_the_sequencer_wrote_a_stream_stays() {
         assert_eq!(proven.table(table), now.table(table));
     }
     db.execute("DELETE FROM ves_compliance_proofs; DELETE FROM ves_validity_proofs");
-    // Under a lock that another holds it waits and then says so.
+    // Whoever holds the sequencer's locks is taken for it. If the operator knows better, it waits and then says so.
     let mut holder = Writer::connect(&db.arg(), 2);
     for store in [ECHO_STORE, GOLF_STORE] {
         holder.hold_counter(&stream(store));
-        let ran = undo(&db, &bundle, &["--lock-timeout", "1"]);
-        assert_eq!(ran.code & 8, 8);
-        ran.says(&["locked by another", "--lock-timeout"]);
+        undo(&db, &bundle, &[])
+            .expect(8)
+            .says(&["a sequencer may run", "locks that a sequencer takes"]);
+        let waits = ["--lock-timeout", "1", "--streams-that-are-still"];
+        undo(&db, &bundle, &waits)
+            .expect(8)
+            .says(&["locked by another", "--lock-timeout"]);
         holder.execute("ROLLBACK");
     }
     drop(holder);
+    until_alone(&db);
     // Writer::connect registered a key.
-    undo(&db, &bundle, &[]).expect(0);
+    undo(&db, &bundle, &[]).expect(1);
     let mut now = contents(&db);
     now.0.insert(
         "agent_signing_keys".into(),

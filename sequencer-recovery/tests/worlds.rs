@@ -119,7 +119,7 @@ impl Files {
         let log = Log::open(&DbTarget::Snapshot(db.into())).await.unwrap();
         let options = ApplyOptions {
             lock_timeout: Duration::from_secs(1),
-            sequencer_key: Some(world.sequencer_key().clone()),
+            sequencer_keys: world.sequencer_key().clone().into(),
             sequencer_id: Some(world.sequencer_id()),
             undo: None,
             dry_run: false,

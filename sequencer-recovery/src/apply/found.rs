@@ -1,11 +1,11 @@
-//! What the stream is like under the locks: as the plan expects it, as the plan leaves it, or otherwise.
+//! What the stream is like, before the locks and under them: as the plan expects it, as the plan leaves it, or otherwise.
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
-use event_log::View;
+use event_log::{Commitment, View};
 use ves::merkle::leaf_hash;
-use ves::{Hash32, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{BatchId, Hash32, StreamKey};
 
 use super::rows::{leaf_of, planned_leaf};
 use super::sections::Sections;
@@ -13,70 +13,168 @@ use crate::accept_keys::PlannedKey;
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::plan_file::PlannedStream;
+use crate::sequencer_keys::KeyVersions;
 
-/// The stream as found under the locks.
+/// The stream as found.
 pub(crate) struct Found {
     pub(crate) fingerprint: Hash32,
+    pub(crate) counter: Option<u64>,
     /// How many events it has.
     pub(crate) events: u64,
     /// The last number, 0 if there is none.
     pub(crate) head: u64,
-    /// How many commitments it has.
-    pub(crate) commitments: u64,
-    /// The first receipt with a signature.
-    pub(super) first_signed: Option<u64>,
-    /// That signature does not hold under the given key.
-    pub(super) receipt_signed_by_another: bool,
+    pub(crate) commitments: Vec<Commitment>,
+    /// Which keys its receipts are signed by.
+    pub(super) key_versions: KeyVersions,
+    /// What was read before the first position that changes.
+    pub(super) marked: Marked,
+}
+
+/// From where on a stream will change, and what its fingerprint will begin with then.
+pub(crate) struct Change<'a> {
+    /// The first position at which an event or a receipt changes.
+    pub(super) from: u64,
+    /// The counter afterwards.
+    pub(super) counter: Option<u64>,
+    /// The commitments afterwards, of those before.
+    pub(super) commitments: &'a (dyn Fn(&[Commitment]) -> Vec<Commitment> + Sync),
+}
+
+/// A stream up to the first position that changes: what stands before it is read once, before any lock is taken.
+#[derive(Clone)]
+pub(crate) struct Marked {
+    from: u64,
+    /// Of the stream as it was found.
+    before: FingerprintBuilder,
+    /// Of the stream as it will be.
+    after: FingerprintBuilder,
+    head: u64,
+}
+
+/// What was read from the mark on, together with what stands before it.
+pub(crate) struct Whole {
+    pub(crate) fingerprint: Hash32,
+    pub(crate) head: u64,
+}
+
+impl Marked {
+    /// Reads the stream from the mark on, as it was found.
+    pub(super) async fn again(&self, view: &mut View, stream: &StreamKey) -> Result<Whole, RecoveryError> {
+        self.whole(self.before.clone(), view, stream).await
+    }
+
+    /// Reads the stream from the mark on, as it is afterwards.
+    pub(super) async fn afterwards(
+        &self,
+        view: &mut View,
+        stream: &StreamKey,
+    ) -> Result<Whole, RecoveryError> {
+        self.whole(self.after.clone(), view, stream).await
+    }
+
+    async fn whole(
+        &self,
+        mut fingerprint: FingerprintBuilder,
+        view: &mut View,
+        stream: &StreamKey,
+    ) -> Result<Whole, RecoveryError> {
+        let mut head = self.head;
+        let end = i64::MAX as u64;
+        if self.from <= end {
+            view.for_each_entry(stream, self.from..=end, &mut |chunk| {
+                for row in chunk {
+                    match row {
+                        Ok(entry) => {
+                            fingerprint.entry(&entry);
+                            head = entry.sequence_number;
+                        }
+                        Err(row) => head = row.sequence.map_or(head, |number| number.max(head)),
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+            .await?;
+        }
+        Ok(Whole {
+            fingerprint: fingerprint.finish(),
+            head,
+        })
+    }
 }
 
 impl Found {
+    /// Reads the whole stream. Without a change to come its mark is at its end.
     pub(crate) async fn read(
         view: &mut View,
         stream: &StreamKey,
         counter: Option<u64>,
-        sequencer_key: Option<&ed25519_dalek::SigningKey>,
+        change: Option<Change<'_>>,
     ) -> Result<Self, RecoveryError> {
         let commitments = view.commitments(stream).await?.rows;
         let mut fingerprint = FingerprintBuilder::new(stream, counter, &commitments);
-        let mut before = Self {
-            fingerprint: Hash32::ZERO,
-            events: 0,
+        let after = change.as_ref().map_or_else(
+            || fingerprint.clone(),
+            |c| FingerprintBuilder::new(stream, c.counter, &(c.commitments)(&commitments)),
+        );
+        let mut marked = Marked {
+            from: change.as_ref().map_or(u64::MAX, |c| c.from),
+            before: fingerprint.clone(),
+            after,
             head: 0,
-            commitments: commitments.len() as u64,
-            first_signed: None,
-            receipt_signed_by_another: false,
         };
-        let public = sequencer_key.map(ed25519_dalek::SigningKey::verifying_key);
+        let (mut events, mut head, mut key_versions) = (0, 0, KeyVersions::default());
         view.for_each_entry(stream, 1..=i64::MAX as u64, &mut |chunk| {
             for row in chunk {
                 let entry = match row {
                     Ok(entry) => entry,
                     // A row that cannot be read is not in the fingerprint of the audit either, but it is there.
                     Err(row) => {
-                        if let Some(number) = row.sequence.filter(|number| *number > before.head) {
-                            before.events += 1;
-                            before.head = number;
+                        if let Some(number) = row.sequence.filter(|number| *number > head) {
+                            events += 1;
+                            head = number;
+                            if head < marked.from {
+                                marked.head = head;
+                            }
                         }
                         continue;
                     }
                 };
                 fingerprint.entry(&entry);
-                before.events += u64::from(entry.sequence_number > before.head);
-                before.head = entry.sequence_number;
-                if let Some(receipt) = entry.receipt.filter(|r| r.sequencer_signature.is_some())
-                    && before.first_signed.is_none()
-                {
-                    before.first_signed = Some(entry.sequence_number);
-                    before.receipt_signed_by_another =
-                        receipt.check_signature(public.as_ref()) == SignatureCheck::Invalid;
+                events += u64::from(entry.sequence_number > head);
+                head = entry.sequence_number;
+                if head < marked.from {
+                    marked.before = fingerprint.clone();
+                    marked.after.entry(&entry);
+                    marked.head = head;
+                }
+                if let Some(receipt) = &entry.receipt {
+                    key_versions.note(receipt);
                 }
             }
             ControlFlow::Continue(())
         })
         .await?;
-        before.fingerprint = fingerprint.finish();
-        Ok(before)
+        Ok(Self {
+            fingerprint: fingerprint.finish(),
+            counter,
+            events,
+            head,
+            commitments,
+            key_versions,
+            marked,
+        })
     }
+}
+
+/// What a commitment is, as far as a fingerprint binds it.
+pub(crate) fn identity(commitment: &Commitment) -> (BatchId, u64, u64, Hash32, Hash32) {
+    (
+        commitment.batch_id,
+        commitment.sequence_start,
+        commitment.sequence_end,
+        commitment.merkle_root,
+        commitment.new_state_root,
+    )
 }
 
 /// Whether everything that the plan wants is there already; if not, the first thing that is not.
@@ -84,7 +182,7 @@ pub(super) async fn not_yet_applied(
     view: &mut View,
     header: &PlannedStream,
     counter: Option<u64>,
-    lines: &mut Sections,
+    lines: &mut Sections<'_>,
 ) -> Result<Option<String>, RecoveryError> {
     let stream = header.stream;
     if counter < header.counter_after {
@@ -96,7 +194,7 @@ pub(super) async fn not_yet_applied(
             show(counter)
         )));
     }
-    let registered = KeyRegistry::new(view.keys(Some(stream.tenant_id)).await?.rows);
+    let registered = view.log_keys(Some(stream.tenant_id)).await?.registry();
     for PlannedKey { key, .. } in lines.keys()? {
         let there = registered.get(key.tenant_id, key.agent_id, key.key_id);
         if there.is_none_or(|there| there.public_key != key.public_key) {

@@ -4,8 +4,10 @@ use event_log::{JournalEntry, Place};
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
+use super::ApplyOptions;
 use crate::error::RecoveryError;
 use crate::plan_file::PlannedStream;
+use crate::skipped::Skipped;
 
 /// What became of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -73,9 +75,15 @@ pub struct AppliedStream {
     /// What the journal said of this plan and stream before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub journal: Vec<JournalEntry>,
+    /// How often it was begun again, since another's transaction was in the way.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub begun_again: u64,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Receipts that could not be signed.
+    #[serde(skip)]
+    pub(super) receipts_unsigned: Vec<String>,
     /// What was not checked of it.
     #[serde(skip)]
     pub(super) not_checked: Vec<String>,
@@ -105,12 +113,79 @@ pub struct ApplyReport {
     pub streams: Vec<AppliedStream>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
+    /// Streams of the plan that were not begun, since the work was stopped.
+    pub untouched: u64,
     /// The errors of failed streams, in order.
     #[serde(skip)]
     pub errors: Vec<RecoveryError>,
+    /// What stopped the work before its end: what is told was done all the same.
+    #[serde(skip)]
+    pub stopped: Option<RecoveryError>,
+    /// Whether the undo bundle could be closed, if there is one.
+    #[serde(skip)]
+    pub undo_file: Option<Result<(), RecoveryError>>,
 }
 
 impl ApplyReport {
+    pub(super) fn new(plan_id: Hash32, db: String, place: Place, options: &ApplyOptions) -> Self {
+        Self {
+            schema: "recovery-apply/1",
+            plan_id,
+            db,
+            place,
+            dry_run: options.dry_run,
+            journal: options.journal,
+            streams: Vec::new(),
+            not_checked: Vec::new(),
+            untouched: 0,
+            errors: Vec::new(),
+            stopped: None,
+            undo_file: None,
+        }
+    }
+
+    /// Adds what was not checked of a stream.
+    pub(super) fn tell(
+        &mut self,
+        applied: &mut AppliedStream,
+        unsigned_receipts: &mut Skipped,
+        options: &ApplyOptions,
+    ) {
+        let stream = applied.stream;
+        self.not_checked.append(&mut applied.not_checked);
+        let unsigned = applied.receipts - applied.receipts_signed.min(applied.receipts);
+        if unsigned > 0 && options.sequencer_keys.is_empty() {
+            unsigned_receipts.add(
+                stream,
+                "restored receipt(s)",
+                "they have no signature (give --sequencer-key to sign them)",
+                unsigned,
+            );
+        }
+        let unsigned = applied.receipts_unsigned.drain(..);
+        self.not_checked
+            .extend(unsigned.map(|what| format!("{stream}: {what}")));
+        match applied.status {
+            StreamStatus::Applied => {}
+            StreamStatus::AlreadyApplied => self.not_checked.push(format!(
+                "{stream}: nothing was written, so payloads and roots were not recomputed (audit does)"
+            )),
+            StreamStatus::Failed => self.not_checked.push(format!(
+                "{stream}: it was not repaired, so nothing of it was checked"
+            )),
+        }
+    }
+
+    /// Streams that failed.
+    pub fn failed(&self) -> usize {
+        self.count(StreamStatus::Failed)
+    }
+
+    /// Streams that are in a state.
+    pub fn count(&self, status: StreamStatus) -> usize {
+        self.streams.iter().filter(|s| s.status == status).count()
+    }
+
     /// Streams that were changed.
     pub fn changed(&self) -> usize {
         self.streams
@@ -177,7 +252,9 @@ impl AppliedStream {
             counter_after: header.counter_before,
             open_positions: header.open_positions,
             journal: Vec::new(),
+            begun_again: 0,
             error: None,
+            receipts_unsigned: Vec::new(),
         }
     }
 }

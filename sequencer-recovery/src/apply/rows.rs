@@ -2,13 +2,14 @@
 
 use event_log::{Commitment, LogEntry, ReceiptDefaults, View};
 use ves::merkle::{self, leaf_hash};
-use ves::receipt::{receipt_hash, sign_receipt_hash};
+use ves::receipt::receipt_hash;
 use ves::{EventCheck, EventId, Hash32, KeyRegistry, Receipt, SignatureCheck, StreamKey, Timestamp};
 
 use super::ApplyOptions;
 use crate::error::RecoveryError;
 use crate::grade::Grade;
 use crate::plan_file::{PlannedCommitment, PlannedEvent, PlannedStream};
+use crate::sequencer_keys::{KeyVersions, Signers};
 
 pub(super) fn planned_leaf(stream: &StreamKey, planned: &PlannedEvent) -> Hash32 {
     leaf_of(stream, planned.sequence, &planned.event)
@@ -18,17 +19,102 @@ pub(super) fn leaf_of(stream: &StreamKey, sequence: u64, event: &ves::Event) -> 
     leaf_hash(stream, sequence, &event.signing_hash(), &event.agent_signature)
 }
 
-pub(super) async fn receipt_defaults(
-    view: &mut View,
-    stream: &StreamKey,
-    options: &ApplyOptions,
-) -> Result<Option<ReceiptDefaults>, RecoveryError> {
-    let found = view.receipt_defaults(stream).await?;
-    Ok(found.or(options.sequencer_id.map(|sequencer_id| ReceiptDefaults {
-        sequencer_id,
-        sequencer_key_version: 0,
-        receipt_signature_scheme: 1,
-    })))
+/// Makes the receipts of one stream.
+pub(crate) struct Receipts {
+    /// Who they are from; `None` if neither the log nor the operator says so.
+    from: Option<ReceiptDefaults>,
+    signers: Signers,
+}
+
+impl Receipts {
+    /// As the stream's receipts are, with the keys that the operator gives.
+    pub(super) async fn read(
+        view: &mut View,
+        stream: &StreamKey,
+        versions: KeyVersions,
+        options: &ApplyOptions,
+    ) -> Result<Self, RecoveryError> {
+        let found = view.receipt_defaults(stream).await?;
+        let from = found.or(options.sequencer_id.map(|sequencer_id| ReceiptDefaults {
+            sequencer_id,
+            sequencer_key_version: 0,
+            receipt_signature_scheme: 1,
+        }));
+        let default = from.map_or(0, |from| from.sequencer_key_version);
+        let signers = versions.signers(&options.sequencer_keys, default);
+        let signers = signers.map_err(|wrong| RecoveryError::Refused {
+            stream: *stream,
+            sequence: wrong.sequence,
+            what: wrong.what,
+        })?;
+        Ok(Self { from, signers })
+    }
+
+    /// Makes a receipt, signed if the key in force at its place was given.
+    pub(crate) fn make(
+        &mut self,
+        event_id: EventId,
+        sequence_number: u64,
+        sequenced_at: Timestamp,
+        receipt_hash: Hash32,
+    ) -> Result<Receipt, String> {
+        let Some(from) = self.from else {
+            return Err(
+                "the log has no receipt to learn the sequencer's id from: give --sequencer-id".into(),
+            );
+        };
+        let (sequencer_key_version, sequencer_signature) = self.signers.sign(sequence_number, &receipt_hash);
+        Ok(Receipt {
+            event_id,
+            sequencer_id: from.sequencer_id,
+            sequence_number,
+            sequenced_at,
+            receipt_hash,
+            sequencer_signature,
+            sequencer_key_version,
+            receipt_signature_scheme: from.receipt_signature_scheme,
+            receipt_signature_bundle: None,
+        })
+    }
+
+    /// What to tell of those that could not be signed.
+    pub(super) fn unsigned(&self) -> impl Iterator<Item = String> {
+        self.signers.unsigned()
+    }
+
+    /// The receipt of a planned event: the one that a witness saved, or a new one.
+    pub(super) fn restored(
+        &mut self,
+        planned: &PlannedEvent,
+        stream: &StreamKey,
+        signing_hash: &Hash32,
+    ) -> Result<Receipt, String> {
+        let event_id = planned.event.event_id;
+        let hash = receipt_hash(stream, &event_id, planned.sequence, signing_hash);
+        let Some(receipt) = &planned.receipt else {
+            return self.make(event_id, planned.sequence, planned.sequenced_at, hash);
+        };
+        let fits = receipt.receipt_hash == hash
+            && receipt.event_id == event_id
+            && receipt.sequence_number == planned.sequence
+            && receipt.sequenced_at == planned.sequenced_at;
+        if fits {
+            Ok(receipt.clone())
+        } else {
+            Err("its saved receipt is of another event".into())
+        }
+    }
+
+    /// The receipt of an event that is there and has none.
+    pub(super) fn missing(&mut self, stream: &StreamKey, entry: &LogEntry) -> Result<Receipt, String> {
+        let event = &entry.event;
+        if !event.check_payload().is_match() || event.signing_hash() != entry.event_signing_hash {
+            return Err("its event does not verify".into());
+        }
+        let at = entry.sequence_number;
+        let hash = receipt_hash(stream, &event.event_id, at, &entry.event_signing_hash);
+        self.make(event.event_id, at, entry.sequenced_at, hash)
+    }
 }
 
 /// A plan's digest protects from accidents only: hashes and signatures are checked again before anything is
@@ -75,62 +161,6 @@ pub(super) fn verify_again(
     Ok(signing_hash)
 }
 
-pub(super) fn restored_receipt(
-    planned: &PlannedEvent,
-    stream: &StreamKey,
-    signing_hash: &Hash32,
-    defaults: Option<ReceiptDefaults>,
-    options: &ApplyOptions,
-) -> Result<Receipt, String> {
-    let hash = receipt_hash(stream, &planned.event.event_id, planned.sequence, signing_hash);
-    if let Some(receipt) = &planned.receipt {
-        let fits = receipt.receipt_hash == hash
-            && receipt.event_id == planned.event.event_id
-            && receipt.sequence_number == planned.sequence
-            && receipt.sequenced_at == planned.sequenced_at;
-        return if fits {
-            Ok(receipt.clone())
-        } else {
-            Err("its saved receipt is of another event".into())
-        };
-    }
-    make_receipt(
-        planned.event.event_id,
-        planned.sequence,
-        planned.sequenced_at,
-        hash,
-        defaults,
-        options,
-    )
-}
-
-pub(crate) fn make_receipt(
-    event_id: EventId,
-    sequence_number: u64,
-    sequenced_at: Timestamp,
-    hash: Hash32,
-    defaults: Option<ReceiptDefaults>,
-    options: &ApplyOptions,
-) -> Result<Receipt, String> {
-    let Some(defaults) = defaults else {
-        return Err("the log has no receipt to learn the sequencer's id from: give --sequencer-id".into());
-    };
-    Ok(Receipt {
-        event_id,
-        sequencer_id: defaults.sequencer_id,
-        sequence_number,
-        sequenced_at,
-        receipt_hash: hash,
-        sequencer_signature: options
-            .sequencer_key
-            .as_ref()
-            .map(|key| sign_receipt_hash(key, &hash)),
-        sequencer_key_version: defaults.sequencer_key_version,
-        receipt_signature_scheme: defaults.receipt_signature_scheme,
-        receipt_signature_bundle: None,
-    })
-}
-
 pub(super) fn commitment_row(stream: &StreamKey, planned: &PlannedCommitment) -> Commitment {
     let count = planned.sequence_end - planned.sequence_start + 1;
     Commitment {
@@ -151,26 +181,4 @@ pub(super) fn commitment_row(stream: &StreamKey, planned: &PlannedCommitment) ->
         chain_block_number: planned.chain_block_number,
         anchored_at: planned.anchored_at,
     }
-}
-
-pub(super) fn new_receipt(
-    stream: &StreamKey,
-    entry: &LogEntry,
-    defaults: Option<ReceiptDefaults>,
-    options: &ApplyOptions,
-) -> Result<Receipt, String> {
-    let hash = receipt_hash(
-        stream,
-        &entry.event.event_id,
-        entry.sequence_number,
-        &entry.event_signing_hash,
-    );
-    make_receipt(
-        entry.event.event_id,
-        entry.sequence_number,
-        entry.sequenced_at,
-        hash,
-        defaults,
-        options,
-    )
 }

@@ -1,35 +1,118 @@
 //! Reading a plan, section by section and in groups of rows.
 
-use ves::StreamKey;
+use ves::{BatchId, StreamKey};
 
 use super::GROUP;
 use crate::accept_keys::PlannedKey;
 use crate::append::PlannedAppend;
+use crate::epoch;
 use crate::error::RecoveryError;
 use crate::moves::Moves;
 use crate::plan_file::{
-    PlanLine, PlanLines, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedStream,
+    Mark, PlanFile, PlanLine, PlanLines, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedStream,
 };
 
 /// Events are verified and inserted in groups of this many, or of about so many bytes of payloads.
 const EVENTS: usize = 8192;
 const EVENT_BYTES: usize = 8 << 20;
 
+/// What a section changes, as far as it must be known beforehand.
+pub(super) struct Outline {
+    /// The first position at which an event or a receipt changes.
+    pub(super) first: u64,
+    /// The number before the first that was lost.
+    pub(super) recovered_head: u64,
+    /// Commitments that come.
+    pub(super) commitments: Vec<PlannedCommitment>,
+    /// Commitments that go.
+    pub(super) superseded: Vec<BatchId>,
+}
+
 /// The plan's lines, one stream's section after the other.
-pub(super) struct Sections {
+pub(super) struct Sections<'a> {
+    plan: &'a PlanFile,
     lines: PlanLines,
     next: Option<PlanLine>,
     /// The line in the file of the first event of the last group.
     pub(super) group_at: u64,
 }
 
-impl Sections {
-    pub(super) fn new(lines: PlanLines) -> Self {
-        Self {
-            lines,
+impl<'a> Sections<'a> {
+    pub(super) fn new(plan: &'a PlanFile) -> Result<Self, RecoveryError> {
+        Ok(Self {
+            plan,
+            lines: plan.lines()?,
             next: None,
             group_at: 0,
+        })
+    }
+
+    /// Where the section begins whose header was read last.
+    pub(super) fn mark(&self) -> Mark {
+        self.lines.mark()
+    }
+
+    /// Goes back to the beginning of a section.
+    pub(super) fn rewind(&mut self, mark: &Mark) -> Result<(), RecoveryError> {
+        self.lines = self.plan.resume(mark)?;
+        self.next = None;
+        Ok(())
+    }
+
+    /// Reads a section ahead, for what must be known of it before its rows are.
+    pub(super) fn outline(&self, mark: &Mark) -> Result<Outline, RecoveryError> {
+        let mut outline = Outline {
+            first: u64::MAX,
+            recovered_head: u64::MAX,
+            commitments: Vec::new(),
+            superseded: Vec::new(),
+        };
+        let mut lines = self.plan.resume(mark)?;
+        while let Some(line) = lines.next()? {
+            if let Some(lost) = epoch::first_lost(&line) {
+                outline.recovered_head = outline.recovered_head.min(lost.saturating_sub(1));
+            }
+            let touches = match line {
+                PlanLine::Stream(_) => break,
+                PlanLine::Event(event) => event.sequence,
+                PlanLine::Tombstone(tombstone) => tombstone.sequence,
+                PlanLine::Append(append) => append.sequence,
+                PlanLine::Move(moved) => moved.from.min(moved.to),
+                PlanLine::Bookkeeping(books) => {
+                    let first = books.receipts.iter().map(|range| *range.start()).min();
+                    first.unwrap_or(u64::MAX)
+                }
+                PlanLine::Commitment(commitment) => {
+                    outline.commitments.push(*commitment);
+                    continue;
+                }
+                PlanLine::Superseded(commitment) => {
+                    outline.superseded.push(commitment.batch_id);
+                    continue;
+                }
+                _ => continue,
+            };
+            outline.first = outline.first.min(touches);
         }
+        Ok(outline)
+    }
+
+    /// On which line of the plan a section places an event at a position.
+    pub(super) fn line_of(&self, mark: &Mark, sequence: u64) -> Result<Option<u64>, RecoveryError> {
+        let mut lines = self.plan.resume(mark)?;
+        while let Some(line) = lines.next()? {
+            let at = match line {
+                PlanLine::Stream(_) => break,
+                PlanLine::Event(event) => event.sequence,
+                PlanLine::Tombstone(tombstone) => tombstone.sequence,
+                PlanLine::Append(append) => append.sequence,
+                _ => continue,
+            };
+            if at == sequence {
+                return Ok(Some(lines.number()));
+            }
+        }
+        Ok(None)
     }
 
     fn peek(&mut self) -> Result<Option<&PlanLine>, RecoveryError> {
@@ -142,6 +225,18 @@ impl Sections {
             }
         }
         Ok(group)
+    }
+
+    /// Reads to the end; says how many streams there were.
+    pub(super) fn count_streams(&mut self) -> Result<u64, RecoveryError> {
+        let mut streams = 0;
+        loop {
+            self.skip_to_next_stream()?;
+            if self.next_stream()?.is_none() {
+                return Ok(streams);
+            }
+            streams += 1;
+        }
     }
 
     pub(super) fn skip_to_next_stream(&mut self) -> Result<(), RecoveryError> {

@@ -1,18 +1,23 @@
 //! `sequencer-recovery apply`: carries out a plan.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::apply::{ApplyOptions, ApplyReport, StreamStatus, apply};
+use sequencer_recovery::epoch::epoch;
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::plan_file::PlanFile;
+use sequencer_recovery::undo_file::UndoFile;
 use serde::Serialize;
 use ves::SequencerId;
 
+use super::epoch::write_epoch;
 use super::{
-    LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, open, or_dash, print_journal,
-    print_not_checked, print_place, read_signing_key, write_lines, write_not_checked, write_place,
+    LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, new_file, open, or_dash,
+    print_journal, print_not_checked, print_place, read_signing_key, read_signing_keys, write_lines,
+    write_not_checked, write_place,
 };
 
 /// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
@@ -35,9 +40,10 @@ pub struct ApplyArgs {
     #[command(flatten)]
     replaying: ReplayingArg,
 
-    /// Sign restored receipts with this key: a file with the sequencer's Ed25519 seed in hex
-    #[arg(long, value_name = "FILE")]
-    sequencer_key: Option<PathBuf>,
+    /// Sign restored receipts with this key: a file with the sequencer's Ed25519 seed in hex. If its keys rotated, give
+    /// each with its version (0=FILE); a receipt is signed with the key in force at its place
+    #[arg(long = "sequencer-key", value_name = "[VERSION=]FILE")]
+    sequencer_keys: Vec<OsString>,
 
     /// The sequencer that restored receipts are from, for a log without any receipt
     #[arg(long, value_name = "ID")]
@@ -51,7 +57,8 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "FILE", requires = "epoch")]
     epoch_key: Option<PathBuf>,
 
-    /// Write what `undo` needs to take all of this back, to a file that does not exist yet
+    /// Write what `undo` needs to take all of this back, to a file that does not exist yet. If an apply of this plan
+    /// has written that file, the next goes beside it (FILE.2)
     #[arg(long, value_name = "FILE")]
     undo: Option<PathBuf>,
 
@@ -78,23 +85,30 @@ pub struct ApplyArgs {
 pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let plan = PlanFile::open(&args.plan).map_err(RecoveryError::from)?;
     refuse_incomplete(&plan, args.although_incomplete)?;
+    let undo = args
+        .undo
+        .as_deref()
+        .map(|path| next_bundle(path, &plan))
+        .transpose()?;
     let options = ApplyOptions {
         lock_timeout: args.lock.timeout(),
-        sequencer_key: args.sequencer_key.as_deref().map(read_signing_key).transpose()?,
+        sequencer_keys: read_signing_keys(&args.sequencer_keys)?,
         sequencer_id: args.sequencer_id,
-        undo: args.undo.clone(),
+        undo: undo.clone(),
         dry_run: args.dry_run,
         journal: !args.no_journal,
         with_triggers: args.with_triggers,
     };
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    if let Some(path) = args.epoch.as_deref().filter(|path| path.exists()) {
-        return Err(CliError::input(format!("{} exists already", path.display()))
-            .with_hint("give another name for the epoch, or move it away; nothing was changed"));
-    }
     let epoch_key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
-    let mut report = block_on(async {
+    // Opened before anything is changed.
+    let epoch_file = args
+        .epoch
+        .as_deref()
+        .map(|path| new_file(path, EPOCH_ROOM))
+        .transpose()?;
+    let (mut report, epoch) = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;
         args.replaying.check(
             plan.header().place.as_deref(),
@@ -103,14 +117,12 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         check_takes_writes(log.place())?;
         args.replaying.check(Some(log.place()), "the log")?;
         let report = apply(&log, db, &plan, &options, progress.as_ref(), &cancel).await?;
-        if let Some(path) = &args.epoch {
-            let mut epoch = sequencer_recovery::epoch::epoch(&log, &plan).await?;
-            if let Some(key) = &epoch_key {
-                epoch.sign(key).map_err(CliError::io)?;
-            }
-            epoch.write(path).map_err(|e| CliError::io(e.to_string()))?;
-        }
-        Ok(report)
+        let epoch = match epoch_file {
+            Some(_) if report.stopped.is_some() => Some(Err(CliError::io("the work was stopped"))),
+            Some(file) => Some(write_epoch(epoch(&log, &plan).await, epoch_key.as_ref(), file)),
+            None => None,
+        };
+        Ok((report, epoch))
     })?;
     drop(progress);
     let mut status = ExitStatus::OK;
@@ -120,14 +132,135 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     if report.open_positions() > 0 || report.reissued() > 0 {
         status |= ExitStatus::PROBLEMS;
     }
-    for error in std::mem::take(&mut report.errors) {
-        let error = CliError::from(error);
+    let paths = Paths {
+        args,
+        undo: undo.as_deref(),
+    };
+    for error in errors(&mut report, epoch, &paths, &cancel) {
         status |= error.exit_status();
         error.report(global);
     }
+    if let Err(error) = print(&report, &paths, global) {
+        status |= error.exit_status();
+        error.report(global);
+        tell_unprinted(&report, global);
+    }
+    Ok(status)
+}
+
+/// An epoch takes about this much room, before it is known how much.
+const EPOCH_ROOM: u64 = 64 << 10;
+
+/// What was given on the command line, for what to run next.
+struct Paths<'a> {
+    args: &'a ApplyArgs,
+    undo: Option<&'a Path>,
+}
+
+impl Paths<'_> {
+    fn epoch_again(&self) -> String {
+        let out = self.args.epoch.as_deref().unwrap_or(Path::new("FILE"));
+        format!(
+            "sequencer-recovery epoch --plan {} --out {} --db …",
+            self.args.plan.display(),
+            out.display()
+        )
+    }
+}
+
+/// Where the bundle goes: the file that was named, or, if an apply of the same plan has written that one, the next after
+/// it. Whatever else is there is never written over.
+fn next_bundle(path: &Path, plan: &PlanFile) -> Result<PathBuf, CliError> {
+    let of_this_plan = |path: &Path| {
+        let bundle = UndoFile::open(path, true);
+        bundle.is_ok_and(|bundle| bundle.header().plan_id == plan.id())
+    };
+    let mut next = path.to_owned();
+    for number in 2..1000 {
+        if !next.is_file() || !of_this_plan(&next) {
+            break;
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        next = name.into();
+    }
+    Ok(next)
+}
+
+/// What went wrong, in order.
+fn errors(
+    report: &mut ApplyReport,
+    epoch: Option<Result<(), CliError>>,
+    paths: &Paths<'_>,
+    cancel: &Cancel,
+) -> Vec<CliError> {
+    let mut errors: Vec<CliError> = std::mem::take(&mut report.errors)
+        .into_iter()
+        .map(CliError::from)
+        .collect();
+    if let Some(Err(error)) = report.undo_file.take() {
+        let what = format!("the undo bundle has no last line: {error}");
+        errors.push(CliError::io(what).with_hint(
+            "what was sealed of it is whole: `sequencer-recovery undo BUNDLE --interrupted` takes those streams back",
+        ));
+    }
+    if let Some(Err(error)) = epoch {
+        let what = format!(
+            "no epoch was written; {} stream(s) of the log were changed: {error}",
+            report.changed()
+        );
+        errors.push(CliError::io(what).with_hint(format!("make it again: {}", paths.epoch_again())));
+    }
+    if let Some(error) = report.stopped.take() {
+        errors.push(
+            cancel.explain(match error {
+                RecoveryError::Cancelled(_) => CliError::cancelled(format!(
+                    "stopped: {}. Each stream is wholly as before or wholly as planned",
+                    counts(report)
+                ))
+                .with_hint("run the same command again: what is done is recognised, the rest is done"),
+                error => error.into(),
+            }),
+        );
+    }
+    errors
+}
+
+/// How many streams were done, and how many not.
+fn counts(report: &ApplyReport) -> String {
+    let mut text = format!("{} stream(s) done", report.changed());
+    for (count, what) in [
+        (report.count(StreamStatus::AlreadyApplied) as u64, "done already"),
+        (report.failed() as u64, "failed and are as before"),
+        (report.untouched, "not begun"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+/// Says what matters most if the report cannot be printed.
+fn tell_unprinted(report: &ApplyReport, global: &GlobalArgs) {
+    let what = format!(
+        "the report could not be written, and the log was {}changed: {}",
+        if report.changed() > 0 && !report.dry_run {
+            ""
+        } else {
+            "not "
+        },
+        counts(report)
+    );
+    CliError::io(what)
+        .with_hint("run the same command again: it changes nothing that is done, and tells")
+        .report(global);
+}
+
+fn print(report: &ApplyReport, paths: &Paths<'_>, global: &GlobalArgs) -> Result<(), CliError> {
     let mut out = Output::stdout();
     match global.format {
-        Format::Json => out.json(&report)?,
+        Format::Json => out.json(report)?,
         Format::Ndjson => {
             write_place(&mut out, report.schema, &report.place)?;
             write_lines(&mut out, report.schema, "stream", &report.streams)?;
@@ -137,18 +270,51 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
                 plan_id: ves::Hash32,
                 dry_run: bool,
                 journal: bool,
+                untouched: u64,
             }
             let summary = Summary {
                 plan_id: report.plan_id,
                 dry_run: report.dry_run,
                 journal: report.journal,
+                untouched: report.untouched,
             };
             write_lines(&mut out, report.schema, "summary", [summary])?;
         }
-        Format::Table => print_table(&mut out, &report)?,
+        Format::Table => {
+            print_table(&mut out, report)?;
+            print_next(&mut out, report, paths)?;
+        }
     }
-    out.finish()?;
-    Ok(status)
+    out.finish()
+}
+
+/// What to run next.
+fn print_next<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &ApplyReport,
+    paths: &Paths<'_>,
+) -> Result<(), CliError> {
+    if report.dry_run || report.streams.is_empty() {
+        return Ok(());
+    }
+    if let Some(undo) = paths.undo.filter(|_| report.changed() > 0) {
+        out.line(&format!(
+            "The way back, until the sequencer is started: {}",
+            undo.display()
+        ))?;
+    }
+    if report.failed() > 0 || report.untouched > 0 {
+        return out.line(&format!(
+            "Next: mend what stopped it, and run the same command again ({}).",
+            counts(report)
+        ));
+    }
+    if report.changed() > 0 {
+        out.line("Next: `sequencer-recovery audit` of this log, with the same witnesses. Only when it is as it should be,")?;
+        out.line("restart the sequencer (it caches keys for an hour, commitments for 5 minutes): from then on there is no")?;
+        out.line("way back.")?;
+    }
+    Ok(())
 }
 
 /// A plan that was made half blind may bring back less and put counters lower than the missing witnesses know.
@@ -259,6 +425,15 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
         report.changed(),
         report.open_positions()
     ))?;
+    if report.failed() > 0 || report.untouched > 0 {
+        out.line(&format!("NOT ALL: {}.", counts(report)))?;
+    }
+    let again: u64 = report.streams.iter().map(|s| s.begun_again).sum();
+    if again > 0 {
+        out.line(&format!(
+            "{again} time(s) a stream was begun again, since another's transaction was in the way."
+        ))?;
+    }
     if moved > 0 {
         out.line(&format!(
             "{moved} event(s) got other numbers, and other receipts: what their agents saved no longer holds."
@@ -269,9 +444,6 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
             "{} number(s) were given out twice, and stay so: the log contradicts its anchors.",
             report.reissued()
         ))?;
-    }
-    if report.changed() > 0 {
-        out.line("Restart the sequencer: it caches keys for an hour and commitments for 5 minutes.")?;
     }
     Ok(())
 }

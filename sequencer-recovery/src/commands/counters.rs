@@ -55,22 +55,11 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         let report = counters(&mut view, db, &input, args.floor, progress.as_ref(), &cancel).await?;
         Ok((log, report))
     })?;
+    let mut errors = Vec::new();
     if args.apply && (report.incomplete.is_empty() || args.although_incomplete) {
-        block_on(async { Ok(raise(&log, &mut report, args.lock.timeout(), &cancel).await?) })?;
+        errors = block_on(async { Ok(raise(&log, &mut report, args.lock.timeout(), &cancel).await) })?;
     }
     drop(progress);
-    let mut out = Output::stdout();
-    match global.format {
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => {
-            write_place(&mut out, report.schema, &report.place)?;
-            write_lines(&mut out, report.schema, "counter", &report.streams)?;
-            write_lines(&mut out, report.schema, "incomplete", &report.incomplete)?;
-            write_not_checked(&mut out, report.schema, &report.not_checked)?;
-        }
-        Format::Table => print_table(&mut out, &report)?,
-    }
-    out.finish()?;
     let mut status = report_incomplete(&report.incomplete, global);
     if args.apply && !report.incomplete.is_empty() && !args.although_incomplete {
         CliError::input("no counter was raised: the floors are those of the witnesses that could be read")
@@ -84,7 +73,27 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     if report.count(CounterState::Behind) > 0 || nothing {
         status |= ExitStatus::PROBLEMS;
     }
+    let errors = errors.into_iter().map(CliError::from);
+    for error in errors.chain(print(&report, global).err()) {
+        status |= error.exit_status();
+        error.report(global);
+    }
     Ok(status)
+}
+
+fn print(report: &CountersReport, global: &GlobalArgs) -> Result<(), CliError> {
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Json => out.json(report)?,
+        Format::Ndjson => {
+            write_place(&mut out, report.schema, &report.place)?;
+            write_lines(&mut out, report.schema, "counter", &report.streams)?;
+            write_lines(&mut out, report.schema, "incomplete", &report.incomplete)?;
+            write_not_checked(&mut out, report.schema, &report.not_checked)?;
+        }
+        Format::Table => print_table(&mut out, report)?,
+    }
+    out.finish()
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {

@@ -51,6 +51,7 @@ pub struct DrillArgs {
 
 /// Runs the command.
 pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let file = begin_report(&args.report)?;
     let scratch;
     let dir: &Path = match &args.keep {
         Some(dir) => {
@@ -91,37 +92,63 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let started_at = Timestamp(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
     let report = block_on(async { Ok(drill(dir, &options, started_at, progress.as_ref(), &cancel).await?) })?;
     drop(progress);
-    write_report(&args.report, &report)?;
+    let mut status = match report.result {
+        DrillResult::Pass => ExitStatus::OK,
+        DrillResult::Fail => ExitStatus::PROBLEMS,
+    };
+    let written = write_report(file, &args.report, &report);
+    for error in [written.err(), print(args, &report, global).err()]
+        .into_iter()
+        .flatten()
+    {
+        status |= error.exit_status();
+        error.report(global);
+    }
+    Ok(status)
+}
+
+fn print(args: &DrillArgs, report: &DrillReport, global: &GlobalArgs) -> Result<(), CliError> {
     let mut out = Output::stdout();
     match global.format {
-        Format::Json => out.json(&report)?,
+        Format::Json => out.json(report)?,
         Format::Ndjson => {
             write_lines(&mut out, SCHEMA, "phase", &report.phases)?;
             write_lines(&mut out, SCHEMA, "check", &report.checks)?;
             write_lines(&mut out, SCHEMA, "stream", &report.streams)?;
             write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
-            write_lines(&mut out, SCHEMA, "report", [&report])?;
+            write_lines(&mut out, SCHEMA, "report", [report])?;
         }
         Format::Table => {
-            print_table(&mut out, &report)?;
+            print_table(&mut out, report)?;
             out.line(&format!("The report is in {}.", args.report.display()))?;
         }
     }
-    out.finish()?;
-    Ok(match report.result {
-        DrillResult::Pass => ExitStatus::OK,
-        DrillResult::Fail => ExitStatus::PROBLEMS,
+    out.finish()
+}
+
+/// Opens the report before the drill: beside the file that it will replace, which must be a file if it is there.
+fn begin_report(path: &Path) -> Result<tempfile::NamedTempFile, CliError> {
+    let what = format!("cannot write {}", path.display());
+    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(CliError::input(format!("{what}: it is there, and not a file"))
+            .with_hint("give the name of a file: a device, a pipe, a link or a folder is never replaced"));
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let file = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| ".".as_ref()));
+    file.map_err(|e| {
+        CliError::io(what)
+            .with_source(e)
+            .with_hint("is its folder there, and may you write to it? Nothing was drilled")
     })
 }
 
 /// Replaces the report by a complete one, or leaves the old.
-fn write_report(path: &Path, report: &DrillReport) -> Result<(), CliError> {
+fn write_report(
+    mut file: tempfile::NamedTempFile,
+    path: &Path,
+    report: &DrillReport,
+) -> Result<(), CliError> {
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| ".".as_ref());
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     serde_json::to_writer_pretty(&mut file, report).map_err(|e| failed(e.into()))?;
     file.write_all(b"\n").map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;

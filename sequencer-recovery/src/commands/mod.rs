@@ -5,6 +5,7 @@ pub mod audit;
 pub mod certify;
 pub mod counters;
 pub mod drill;
+pub mod epoch;
 pub mod export;
 pub mod gaps;
 pub mod plan;
@@ -25,7 +26,9 @@ use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
 use outbox_sync::Purpose;
 use sequencer_recovery::collect::{Dump, Inputs};
 use sequencer_recovery::family::Families;
+use sequencer_recovery::new_file::NewFile;
 use sequencer_recovery::plan_file::Incomplete;
+use sequencer_recovery::sequencer_keys::SigningKeys;
 use sequencer_recovery::survey::SurveyInput;
 use serde::Serialize;
 use ves::{Hash32, StoreId, TenantId};
@@ -245,6 +248,38 @@ fn read_signing_key(path: &Path) -> Result<ed25519_dalek::SigningKey, CliError> 
         .with_hint("a key file holds the 32-byte seed in hex and nothing else")
     })?;
     Ok(ed25519_dalek::SigningKey::from_bytes(&seed.0))
+}
+
+/// Reads signing keys, each a file or a version with its file (`0=FILE`).
+fn read_signing_keys(values: &[OsString]) -> Result<SigningKeys, CliError> {
+    let mut keys = SigningKeys::default();
+    for value in values {
+        let text = value.to_string_lossy();
+        let versioned = text.split_once('=').and_then(|(version, path)| {
+            let version: i32 = version.parse().ok()?;
+            Some((Some(version), PathBuf::from(path)))
+        });
+        let (version, path) = versioned.unwrap_or((None, PathBuf::from(value)));
+        if !keys.add(version, read_signing_key(&path)?) {
+            let which = version.map_or("without a version".to_owned(), |v| format!("of version {v}"));
+            return Err(CliError::usage(format!("--sequencer-key: two keys {which}"))
+                .with_hint("give each key once, as VERSION=FILE"));
+        }
+    }
+    Ok(keys)
+}
+
+/// Makes an output before anything is changed.
+fn new_file(path: &Path, room: u64) -> Result<NewFile, CliError> {
+    NewFile::create(path, room).map_err(|error| {
+        let exists = path.symlink_metadata().is_ok();
+        let hint = if exists {
+            "nothing was changed; it exists already, and is never written over: give another name, or move it away"
+        } else {
+            "nothing was changed; is its folder there, may you write to it, and has its disk room?"
+        };
+        CliError::io(error.to_string()).with_hint(hint)
+    })
 }
 
 /// Runs the work on a runtime of this thread.

@@ -480,6 +480,12 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
         for open in joined(&s.open) {
             out.line(&format!("  open: {open}"))?;
         }
+        for range in &s.must_not_commit {
+            out.line(&format!(
+                "  must not be committed: {}-{}: {}",
+                range.from, range.to, range.why
+            ))?;
+        }
         print_appending(out, s)?;
         if s.never_sequenced > 0 && s.left_out.is_empty() {
             out.line(&format!(

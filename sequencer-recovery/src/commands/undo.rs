@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::error::RecoveryError;
-use sequencer_recovery::undo::{UndoReport, UndoStatus, undo};
+use sequencer_recovery::undo::{UndoOptions, UndoReport, UndoStatus, undo};
 use sequencer_recovery::undo_file::UndoFile;
 use serde::Serialize;
 
@@ -17,12 +17,13 @@ use super::{
 /// Take an apply back, with the bundle that `apply --undo` wrote: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
 ///
 /// This is the one command that lowers a counter: to exactly what it was before the apply. A number that the
-/// sequencer gave out since would be given out twice, which forks history for good. So a stream is taken back only
-/// if it is exactly as the apply left it (no event after it, the same counter, no further commitment, no proof about
-/// what was put back) and refused otherwise; but what left no row here cannot be seen.
+/// sequencer gave out since would be given out twice, which forks history for good. So all streams are taken back or
+/// none: none if one of them is not exactly as the apply left it (no event after it, the same counter, no further
+/// commitment, none anchored since, no proof about what was put back), if a stream beside them was written to, or if a
+/// session of the database looks like a sequencer's. What left no row here cannot be seen.
 ///
-/// One transaction for each stream, under the sequencer's own locks, checked before it is committed. Running it again
-/// changes nothing. Ends with 0 if nothing was to do, 1 if the log was changed, 8 added if a stream was refused.
+/// One transaction, under the sequencer's own locks, checked before it is committed. Running it again changes nothing.
+/// Ends with 0 if nothing was to do, 1 if the log was changed, 8 added if a stream was refused.
 #[derive(Debug, Args)]
 pub struct UndoArgs {
     /// The bundle
@@ -38,6 +39,11 @@ pub struct UndoArgs {
     /// Take a bundle without its last line too: the apply that wrote it was killed, and what it sealed is undone
     #[arg(long)]
     interrupted: bool,
+
+    /// Take back the streams that are as the apply left them, although others have moved or a sequencer may run: ONLY IF
+    /// YOU KNOW that it gave out no number in them
+    #[arg(long)]
+    streams_that_are_still: bool,
 }
 
 /// Runs the command.
@@ -48,7 +54,11 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     let mut report = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;
         check_takes_writes(log.place())?;
-        Ok(undo(&log, db, &bundle, args.lock.timeout(), progress.as_ref(), &cancel).await?)
+        let options = UndoOptions {
+            lock_timeout: args.lock.timeout(),
+            still_only: args.streams_that_are_still,
+        };
+        Ok(undo(&log, db, &bundle, options, progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);
     let mut status = ExitStatus::OK;
@@ -60,9 +70,23 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         status |= error.exit_status();
         error.report(global);
     }
+    if let Err(error) = print(&report, global) {
+        status |= error.exit_status();
+        error.report(global);
+        CliError::io(format!(
+            "the report could not be written; {} stream(s) were taken back",
+            report.changed()
+        ))
+        .with_hint("run the same command again: it changes nothing that is done, and tells")
+        .report(global);
+    }
+    Ok(status)
+}
+
+fn print(report: &UndoReport, global: &GlobalArgs) -> Result<(), CliError> {
     let mut out = Output::stdout();
     match global.format {
-        Format::Json => out.json(&report)?,
+        Format::Json => out.json(report)?,
         Format::Ndjson => {
             #[derive(Serialize)]
             struct Warning<'a> {
@@ -74,10 +98,9 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             write_lines(&mut out, report.schema, "warning", warnings)?;
             write_not_checked(&mut out, report.schema, &report.not_checked)?;
         }
-        Format::Table => print_table(&mut out, &report)?,
+        Format::Table => print_table(&mut out, report)?,
     }
-    out.finish()?;
-    Ok(status)
+    out.finish()
 }
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> Result<(), CliError> {
@@ -101,7 +124,8 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> R
         let status = match s.status {
             UndoStatus::Undone => "undone",
             UndoStatus::AlreadyUndone => "already undone",
-            UndoStatus::Failed => "FAILED",
+            UndoStatus::Refused => "NOT UNDONE",
+            UndoStatus::Failed => "MOVED",
         };
         table.row([
             s.stream.to_string(),
@@ -118,6 +142,13 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> R
     out.table(&table)?;
     let journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
     print_journal(out, &journal)?;
+    if !report.signs.is_empty() {
+        out.line("")?;
+        out.line("A SEQUENCER MAY RUN")?;
+        for sign in &report.signs {
+            out.line(&format!("  {sign}"))?;
+        }
+    }
     for warning in &report.warnings {
         out.line("")?;
         out.line(&format!("WARNING: {warning}."))?;

@@ -1,5 +1,6 @@
-//! A writer that behaves as the sequencer does: one READ COMMITTED transaction for each request, the stream's counter
-//! FOR UPDATE, and everything that an accepted event writes; commitments under the advisory lock.
+//! A writer that behaves as the sequencer does: one READ COMMITTED transaction for each request; replays looked up, the
+//! command ids inserted in no fixed order, then the counter locked, then for each event its entity's version locked and
+//! everything written that an accepted event writes, the counter updated last; commitments under the advisory lock.
 
 use ed25519_dalek::{Signer, SigningKey};
 use sqlx::{Connection, Executor, PgConnection, Row};
@@ -85,6 +86,21 @@ impl Writer {
             .unwrap();
     }
 
+    /// Goes on after [`Writer::hold_command`] as a request does: another command, then the counter.
+    pub fn continue_with(&mut self, stream: &StreamKey, command: CommandId) {
+        let insert = sqlx::query("INSERT INTO ves_command_dedupe VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
+        let insert = insert
+            .bind(stream.tenant_id.0)
+            .bind(stream.store_id.0)
+            .bind(command.0);
+        self.runtime
+            .block_on(insert.execute(&mut self.connection))
+            .unwrap();
+        self.runtime
+            .block_on(lock_counter(&mut self.connection, stream))
+            .unwrap();
+    }
+
     fn event(&mut self, stream: &StreamKey) -> Event {
         self.made += 1;
         let json = format!("{{\"made\": {}}}", self.made as u64);
@@ -116,7 +132,13 @@ impl Writer {
     /// Accepts one more event. Says the number that it got, or what the database said (an HTTP 500).
     pub fn append(&mut self, stream: &StreamKey) -> Result<u64, sqlx::Error> {
         let event = self.event(stream);
-        self.runtime.block_on(accept(&mut self.connection, &event))
+        let answer = self.runtime.block_on(ingest(&mut self.connection, &[event]))?;
+        Ok(answer.accepted[0])
+    }
+
+    /// Pushes events of one stream in one request.
+    pub fn push(&mut self, events: &[Event]) -> Result<Answer, sqlx::Error> {
+        self.runtime.block_on(ingest(&mut self.connection, events))
     }
 
     /// Commits everything since the last commitment, up to `end`.
@@ -129,32 +151,119 @@ impl Writer {
     }
 }
 
-async fn accept(connection: &mut PgConnection, event: &Event) -> Result<u64, sqlx::Error> {
-    let (tenant, store) = (event.stream.tenant_id.0, event.stream.store_id.0);
+/// What a request brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The numbers of the events that were accepted.
+    pub accepted: Vec<u64>,
+    /// How many were there already.
+    pub replays: usize,
+    /// How many commands were accepted with another event.
+    pub duplicates: usize,
+}
+
+/// One ingest request: the locks in the order in which the sequencer takes them.
+async fn ingest(connection: &mut PgConnection, events: &[Event]) -> Result<Answer, sqlx::Error> {
+    let stream = events[0].stream;
+    let (tenant, store) = (stream.tenant_id.0, stream.store_id.0);
+    let mut answer = Answer::default();
     // Dropped without a commit, it rolls back.
     let mut tx = connection.begin().await?;
+    let mut candidates = Vec::new();
+    for event in events {
+        if stored(&mut tx, event).await? {
+            answer.replays += 1;
+        } else {
+            candidates.push(event);
+        }
+    }
+    let mut valid = Vec::new();
+    for event in candidates {
+        let inserted = sqlx::query(
+            "INSERT INTO ves_command_dedupe (tenant_id, store_id, command_id) SELECT $1, $2, $3 \
+             WHERE $3 IS NOT NULL ON CONFLICT DO NOTHING",
+        )
+        .bind(tenant)
+        .bind(store)
+        .bind(event.command_id.map(|id| id.0))
+        .execute(&mut *tx)
+        .await?;
+        if inserted.rows_affected() == 1 || event.command_id.is_none() {
+            valid.push(event);
+        } else if stored(&mut tx, event).await? {
+            answer.replays += 1;
+        } else {
+            answer.duplicates += 1;
+        }
+    }
+    if !valid.is_empty() {
+        let mut last = lock_counter(&mut tx, &stream).await?;
+        for event in valid {
+            sqlx::query(
+                "SELECT version FROM entity_versions WHERE tenant_id = $1 AND store_id = $2 AND entity_type = $3 \
+                 AND entity_id = $4 FOR UPDATE",
+            )
+            .bind(tenant)
+            .bind(store)
+            .bind(&event.entity_type)
+            .bind(&event.entity_id)
+            .fetch_optional(&mut *tx)
+            .await?;
+            if store_event(&mut tx, event, last + 1).await? {
+                last += 1;
+                answer.accepted.push(last as u64);
+            } else {
+                answer.replays += 1;
+            }
+        }
+        sqlx::query(
+            "UPDATE ves_sequence_counters SET current_sequence = $3, updated_at = now() \
+             WHERE tenant_id = $1 AND store_id = $2",
+        )
+        .bind(tenant)
+        .bind(store)
+        .bind(last)
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(answer)
+}
+
+async fn stored(connection: &mut PgConnection, event: &Event) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query("SELECT 1 FROM ves_events WHERE event_id = $1").bind(event.event_id.0);
+    Ok(found.fetch_optional(connection).await?.is_some())
+}
+
+async fn lock_counter(connection: &mut PgConnection, stream: &StreamKey) -> Result<i64, sqlx::Error> {
+    let (tenant, store) = (stream.tenant_id.0, stream.store_id.0);
     sqlx::query(
         "INSERT INTO ves_sequence_counters (tenant_id, store_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     )
     .bind(tenant)
     .bind(store)
-    .execute(&mut *tx)
+    .execute(&mut *connection)
     .await?;
-    let last: i64 = sqlx::query(
+    let row = sqlx::query(
         "SELECT current_sequence FROM ves_sequence_counters WHERE tenant_id = $1 AND store_id = $2 FOR UPDATE",
     )
     .bind(tenant)
     .bind(store)
-    .fetch_one(&mut *tx)
-    .await?
-    .get(0);
-    let number = last + 1;
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(row.get(0))
+}
+
+/// Writes what an accepted event writes; says whether it was new.
+async fn store_event(connection: &mut PgConnection, event: &Event, number: i64) -> Result<bool, sqlx::Error> {
+    let (tenant, store) = (event.stream.tenant_id.0, event.stream.store_id.0);
     let hash = event.signing_hash();
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO ves_events (event_id, command_id, tenant_id, store_id, source_agent_id, agent_key_id, \
          entity_type, entity_id, event_type, created_at, created_at_str, payload_kind, payload, payload_plain_hash, \
          payload_cipher_hash, event_signing_hash, agent_signature, sequence_number) \
-         VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9::timestamptz, $9, 0, $10::jsonb, $11, $12, $13, $14, $15)",
+         VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9::timestamptz, $9, 0, $10::jsonb, $11, $12, $13, $14, $15) \
+         ON CONFLICT (event_id) DO NOTHING",
     )
     .bind(event.event_id.0)
     .bind(event.command_id.map(|id| id.0))
@@ -171,8 +280,11 @@ async fn accept(connection: &mut PgConnection, event: &Event) -> Result<u64, sql
     .bind(hash.0.to_vec())
     .bind(event.agent_signature.0.to_vec())
     .bind(number)
-    .execute(&mut *tx)
+    .execute(&mut *connection)
     .await?;
+    if inserted.rows_affected() == 0 {
+        return Ok(false);
+    }
     sqlx::query(
         "INSERT INTO ves_sequencer_receipts (event_id, sequencer_id, sequence_number, sequenced_at, receipt_hash) \
          VALUES ($1, $2, $3, now(), $4)",
@@ -181,7 +293,7 @@ async fn accept(connection: &mut PgConnection, event: &Event) -> Result<u64, sql
     .bind(Uuid::from_u128(1))
     .bind(number)
     .bind(receipt_hash(&event.stream, &event.event_id, number as u64, &hash).0.to_vec())
-    .execute(&mut *tx)
+    .execute(&mut *connection)
     .await?;
     sqlx::query(
         "INSERT INTO entity_versions (tenant_id, store_id, entity_type, entity_id, version) VALUES ($1, $2, $3, $4, 1) \
@@ -191,25 +303,9 @@ async fn accept(connection: &mut PgConnection, event: &Event) -> Result<u64, sql
     .bind(store)
     .bind(&event.entity_type)
     .bind(&event.entity_id)
-    .execute(&mut *tx)
+    .execute(&mut *connection)
     .await?;
-    sqlx::query("INSERT INTO ves_command_dedupe (tenant_id, store_id, command_id) VALUES ($1, $2, $3)")
-        .bind(tenant)
-        .bind(store)
-        .bind(event.command_id.map(|id| id.0))
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query(
-        "UPDATE ves_sequence_counters SET current_sequence = $3, updated_at = now() \
-         WHERE tenant_id = $1 AND store_id = $2",
-    )
-    .bind(tenant)
-    .bind(store)
-    .bind(number)
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok(number as u64)
+    Ok(true)
 }
 
 async fn commit_batch(

@@ -1,4 +1,4 @@
--- Where rows of ves_sequencer_receipts arrive, with the line that each is in a group. Gone with the transaction.
+-- Where rows of ves_sequencer_receipts arrive, with the line that each is. Gone with the transaction.
 CREATE TEMPORARY TABLE stage_ves_sequencer_receipts (
     line int8 NOT NULL,
     event_id uuid,

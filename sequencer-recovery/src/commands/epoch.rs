@@ -1,0 +1,98 @@
+//! `sequencer-recovery epoch`: draws up the recovery epoch of a repair that was applied.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cli_common::{CliError, DbArg, ExitStatus, GlobalArgs, Output};
+use outbox_sync::epoch::RecoveryEpoch;
+use sequencer_recovery::epoch::{epoch, epoch_of_journal};
+use sequencer_recovery::error::RecoveryError;
+use sequencer_recovery::new_file::NewFile;
+use sequencer_recovery::plan_file::PlanFile;
+use ves::Hash32;
+
+use super::{block_on, cancel_on_signals, new_file, open, read_signing_key};
+
+/// Write the recovery epoch of a repair that was applied: from its plan, or from the log's journal of repairs. The same
+/// as `apply --epoch` writes, for when that could not be written
+///
+/// Ends with 0 if it was written. Agents set their outboxes right by it (docs/epoch.md).
+#[derive(Debug, Args)]
+pub struct EpochArgs {
+    #[command(flatten)]
+    db: DbArg,
+
+    /// Where it goes; it must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// The plan that was applied. Without it the journal of repairs is asked, for the plan that was applied last
+    #[arg(long, value_name = "FILE", conflicts_with = "plan_id")]
+    plan: Option<PathBuf>,
+
+    /// Another plan of the journal
+    #[arg(long, value_name = "HEX")]
+    plan_id: Option<Hash32>,
+
+    /// Sign the epoch with this key: a file with an Ed25519 seed in hex
+    #[arg(long, value_name = "FILE")]
+    epoch_key: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(args: &EpochArgs, _: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let plan = args.plan.as_deref().map(PlanFile::open);
+    let plan = plan.transpose().map_err(RecoveryError::from)?;
+    let key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
+    let cancel = cancel_on_signals()?;
+    let file = new_file(&args.out, 0)?;
+    let holes = block_on(async {
+        let (log, _) = open(&args.db, &cancel).await?;
+        let drawn = match &plan {
+            Some(plan) => epoch(&log, plan).await,
+            None => epoch_of_journal(&log, args.plan_id).await,
+        };
+        let holes = drawn.as_ref().map(holes).unwrap_or_default();
+        write_epoch(drawn, key.as_ref(), file)?;
+        Ok(holes)
+    })?;
+    let mut out = Output::stdout();
+    for line in holes {
+        out.line(&line)?;
+    }
+    out.line(&format!("The epoch is in {}.", args.out.display()))?;
+    out.finish()?;
+    Ok(ExitStatus::OK)
+}
+
+/// Signs an epoch, if there is a key, and writes it to its file.
+pub(super) fn write_epoch(
+    drawn: Result<RecoveryEpoch, RecoveryError>,
+    key: Option<&ed25519_dalek::SigningKey>,
+    file: NewFile,
+) -> Result<(), CliError> {
+    let mut epoch = drawn?;
+    if let Some(key) = key {
+        epoch.sign(key).map_err(CliError::io)?;
+    }
+    let json = epoch.to_json().map_err(CliError::io)?;
+    Ok(file.fill(&json)?)
+}
+
+/// What must not be committed while this epoch is handed out.
+pub(super) fn holes(epoch: &RecoveryEpoch) -> Vec<String> {
+    let open = epoch.streams.iter().filter_map(|stream| {
+        let above = stream.counter - stream.recovered_head;
+        let missing = above.saturating_sub(stream.restored.len() as u64);
+        (missing > 0).then(|| {
+            format!(
+                "{}: {missing} number(s) between {} and {} are open: commit nothing across them; wait for agents that were \
+                 not heard, or fill them (docs/recovery.md)",
+                stream.stream,
+                stream.recovered_head + 1,
+                stream.counter
+            )
+        })
+    });
+    open.collect()
+}

@@ -1,0 +1,2 @@
+-- The group has arrived.
+RELEASE SAVEPOINT before_group

@@ -1,0 +1,2 @@
+-- What waits on a line, for a message.
+SELECT event_id, sequence_number FROM pg_temp.stage_ves_events WHERE line = $1
