@@ -108,6 +108,8 @@ impl Chain {
             proofs: Proofs::Both,
             max_headers: 10_000,
             streams: Vec::new(),
+            chunk: None,
+            rescan: false,
         }
     }
 
@@ -144,7 +146,7 @@ fn fetch_from(url: &str, options: &FetchOptions, file: Option<AnchorsFile>) -> R
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(fetch(&rpc, options, file, &NoProgress))
+    runtime.block_on(fetch(&rpc, &[], options, file, &NoProgress))
 }
 
 fn world() -> World {

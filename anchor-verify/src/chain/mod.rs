@@ -7,16 +7,21 @@
 //! | `receipt` | receipts: the root over all of a block, the logs in them |
 //! | `storage` | where a contract keeps a batch, and proofs of what is there |
 //! | `examine` | all of that put together, for each anchor |
+//! | [`completeness`] | whether anchors were left out, by bloom filters and receipts |
+//! | [`heads`] | what the contracts keep about all of their batches |
 //!
 //! Nothing is believed but the hash that the auditor gives. A block is what hashes to its hash; it is on the chain if
 //! parent hashes lead from the trusted block to it; its receipts are those that give its receipts root; a slot holds
 //! what a proof under its state root says.
 
+pub mod completeness;
 mod examine;
 pub(crate) mod header;
+pub mod heads;
 pub mod parts;
 pub(crate) mod receipt;
 pub(crate) mod storage;
 
+pub use completeness::{Completeness, complete};
 pub use examine::examine;
 pub use parts::ChainParts;

@@ -10,7 +10,7 @@ use alloy_trie::proof::verify_proof;
 use alloy_trie::{Nibbles, TrieAccount};
 use ves::{BatchId, Hash32};
 
-use super::parts::{AccountProof, BatchProof, StorageProofs};
+use super::parts::{AccountProof, BatchProof, SlotProof, StorageProofs};
 use crate::anchors::{Anchor, AnchorKind, ContractAddress};
 
 /// The most nodes on a path: a key has 64 nibbles, and the value may lie behind the last.
@@ -158,25 +158,32 @@ pub(crate) fn check_batch(
         ));
     }
     for (at, (slot, proof)) in slots.iter().zip(&batch.slots).enumerate() {
-        let mut nodes = Vec::with_capacity(proof.path.len().min(MAX_PATH));
-        for index in &proof.path {
-            let node = usize::try_from(*index)
-                .ok()
-                .and_then(|index| proofs.nodes.get(index));
-            nodes.push(
-                node.ok_or_else(|| format!("the proof of slot {at} names node {index}, which is not there"))?,
-            );
-            if nodes.len() > MAX_PATH {
-                return Err(format!("the proof of slot {at} is longer than any path"));
-            }
-        }
-        let value = U256::from_be_bytes(proof.value.0);
-        // A trie holds no zeros: a slot that is zero is not in it.
-        let value = (!value.is_zero()).then(|| rlp::encode(value));
-        prove(&proofs.account.storage_root, &keccak256(slot.0).0, value, &nodes)
-            .map_err(|why| format!("the proof of slot {at} does not hold: {why}"))?;
+        check_slot(proofs, slot, proof).map_err(|why| format!("the proof of slot {at} {why}"))?;
     }
     Ok(batch.slots.iter().map(|slot| slot.value).collect())
+}
+
+/// The value of a slot, proved under the account's storage root.
+///
+/// # Errors
+/// Why it is not proved.
+pub(crate) fn check_slot(proofs: &StorageProofs, slot: &Hash32, proof: &SlotProof) -> Result<U256, String> {
+    let mut nodes = Vec::with_capacity(proof.path.len().min(MAX_PATH));
+    for index in &proof.path {
+        let node = usize::try_from(*index)
+            .ok()
+            .and_then(|index| proofs.nodes.get(index));
+        nodes.push(node.ok_or_else(|| format!("names node {index}, which is not there"))?);
+        if nodes.len() > MAX_PATH {
+            return Err("is longer than any path".into());
+        }
+    }
+    let value = U256::from_be_bytes(proof.value.0);
+    // A trie holds no zeros: a slot that is zero is not in it.
+    let encoded = (!value.is_zero()).then(|| rlp::encode(value));
+    prove(&proofs.account.storage_root, &keccak256(slot.0).0, encoded, &nodes)
+        .map_err(|why| format!("does not hold: {why}"))?;
+    Ok(value)
 }
 
 /// Checks that a trie holds `value` under `key`, or nothing.

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use anchor_verify::Verdict;
 use anchor_verify::bundle::{CutBatches, cut_batches, write_bundle};
 use anchor_verify::verify::LogSource as _;
 use clap::{Args, ValueEnum};
@@ -11,7 +12,9 @@ use event_log::{Place, Scope};
 use serde_json::json;
 use ves::StreamKey;
 
-use super::{cancel_on_signals, cli_error, open_db, print_place, read_anchors};
+use super::{
+    cancel_on_signals, cli_error, complete, open_db, print_completeness, print_place, read_anchors,
+};
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
 ///
@@ -66,7 +69,8 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             "--range counts in one stream, and several are named",
         ));
     }
-    let anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    let mut anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    let completeness = complete(&mut anchors, None, &|_| true);
     let scope = Scope {
         streams: args.streams.clone(),
         range: args.range.clone(),
@@ -119,6 +123,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             ranges(&cut.unverifiable)
         ));
     }
+    not_checked.extend(completeness.not_checked());
     not_checked.extend(place.as_ref().and_then(Place::reservation));
     let mut out = Output::stdout();
     if global.format == Format::Table {
@@ -139,6 +144,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                 counts.unreadable
             ))?;
         }
+        print_completeness(&mut out, Some(&completeness))?;
         for what in &not_checked {
             out.line(&format!("NOT CHECKED: {what}"))?;
         }
@@ -150,6 +156,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             "bytes": size,
             "redacted": redact,
             "counts": counts,
+            "completeness": completeness,
             "not_checked": not_checked,
         });
         if global.format == Format::Json {
@@ -159,7 +166,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         }
     }
     out.finish()?;
-    Ok(if counts.unreadable > 0 {
+    Ok(if counts.unreadable > 0 || completeness.verdict == Verdict::Failed {
         ExitStatus::PROBLEMS
     } else {
         ExitStatus::OK

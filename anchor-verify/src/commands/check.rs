@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anchor_verify::Verdict;
+use anchor_verify::chain::Completeness;
 use anchor_verify::proof::{ProofCheck, ProofFile};
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
-use super::{chain, cli_error, print_not_checked, read_public_key};
+use super::{chain, cli_error, complete, print_completeness, print_not_checked, read_public_key};
 
 /// Check an inclusion proof by itself, without any connection
 ///
@@ -37,6 +38,7 @@ struct Document<'a> {
     proof: String,
     #[serde(flatten)]
     check: &'a ProofCheck,
+    completeness: &'a Completeness,
 }
 
 /// Runs the command.
@@ -48,14 +50,17 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .transpose()?;
     let name = args.proof.display().to_string();
     let proof = ProofFile::read(&args.proof).map_err(cli_error)?;
-    let anchors = proof
+    let mut anchors = proof
         .anchors()
         .map_err(|e| CliError::input(format!("{name}: {e}")))?;
-    let check = proof.check(&anchors, &chain(&anchors, args.trusted_block), agent_key.as_ref());
+    let completeness = complete(&mut anchors, args.trusted_block, &|anchor| proof.concerns(anchor));
+    let mut check = proof.check(&anchors, &chain(&anchors, args.trusted_block), agent_key.as_ref());
+    check.not_checked.extend(completeness.not_checked());
     let document = Document {
         schema: SCHEMA,
         proof: name,
         check: &check,
+        completeness: &completeness,
     };
     let mut out = Output::stdout();
     match global.format {
@@ -76,11 +81,13 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             for failure in &check.failures {
                 out.line(&format!("  {:<20} {}", failure.code, failure.what))?;
             }
+            print_completeness(&mut out, Some(&completeness))?;
             print_not_checked(&mut out, &check.not_checked)?;
         }
     }
     out.finish()?;
     Ok(match check.verdict {
+        _ if completeness.verdict == Verdict::Failed => ExitStatus::PROBLEMS,
         Verdict::Proven | Verdict::MatchesAnchors => ExitStatus::OK,
         _ => ExitStatus::PROBLEMS,
     })

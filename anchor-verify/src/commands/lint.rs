@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anchor_verify::AnchorsFile;
+use anchor_verify::chain::Completeness;
 use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
 use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again};
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
 
-use super::{cancel_on_signals, print_place};
+use super::{cancel_on_signals, complete, print_completeness, print_place};
 
 /// Judge anchors among themselves, and against the commitments of a log
 ///
@@ -40,6 +41,7 @@ struct Document<'a> {
     report: &'a LintReport,
     problems: usize,
     notices: usize,
+    completeness: &'a Completeness,
 }
 
 /// A line of NDJSON.
@@ -61,6 +63,7 @@ struct Totals<'a> {
     problems: usize,
     notices: usize,
     not_checked: &'a [String],
+    completeness: &'a Completeness,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'a Place>,
 }
@@ -73,7 +76,8 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         let file = AnchorsFile::read(path).map_err(|e| CliError::input(e.to_string()))?;
         files.push((path.clone(), file));
     }
-    let file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
+    let mut file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
+    let completeness = complete(&mut file, None, &|_| true);
     let mut status = ExitStatus::OK;
     let cancel = cancel_on_signals()?;
     let mut unreadable = Vec::new();
@@ -88,6 +92,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         None => None,
     };
     let mut report = lint(&file, log.as_ref());
+    report.add_completeness(&completeness);
     report
         .not_checked
         .extend(place.as_ref().and_then(Place::reservation));
@@ -110,6 +115,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         Format::Table => {
             print_place(&mut out, place.as_ref())?;
             print_table(&mut out, &report, problems, notices)?;
+            print_completeness(&mut out, Some(&completeness))?;
         }
         Format::Json => out.json(&Document {
             schema: SCHEMA,
@@ -123,6 +129,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             report: &report,
             problems,
             notices,
+            completeness: &completeness,
         })?,
         Format::Ndjson => {
             out.ndjson(report.findings.iter().map(|value| Line {
@@ -146,6 +153,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
                 problems,
                 notices,
                 not_checked,
+                completeness: &completeness,
                 place: place.as_ref(),
             };
             out.ndjson([Line {

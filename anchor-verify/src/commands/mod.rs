@@ -12,8 +12,9 @@ pub mod verify;
 
 use std::path::{Path, PathBuf};
 
+use anchor_verify::chain::Completeness;
 use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{AnchorsFile, ChainReport};
+use anchor_verify::{Anchor, AnchorsFile, ChainReport};
 use cli_common::{Cancel, CliError, DbTarget, Output};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{LogError, OpenOptions, Place, Scope};
@@ -81,6 +82,31 @@ fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliE
 /// How sure each anchor is.
 fn chain(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
     anchor_verify::chain::examine(file, trusted_block)
+}
+
+/// Says whether anchors were left out of a file, and takes those that its receipts prove. `scope` says which the file is
+/// meant to have, if it is a selection.
+fn complete(
+    file: &mut AnchorsFile,
+    trusted_block: Option<Hash32>,
+    scope: &dyn Fn(&Anchor) -> bool,
+) -> Completeness {
+    anchor_verify::chain::complete(file, trusted_block, scope)
+}
+
+/// Whether anchors were left out, for people: a line of every report.
+fn print_completeness<W: std::io::Write>(
+    out: &mut Output<W>,
+    completeness: Option<&Completeness>,
+) -> Result<(), CliError> {
+    let Some(completeness) = completeness else {
+        return Ok(());
+    };
+    out.line(&format!("COMPLETENESS: {completeness}"))?;
+    for bound in &completeness.bounds {
+        out.line(&format!("  {bound}"))?;
+    }
+    Ok(())
 }
 
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.

@@ -1,13 +1,17 @@
 //! `anchor-verify verify`: whether the events of a log are what was anchored.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anchor_verify::bundle::Bundle;
+use anchor_verify::chain::Completeness;
 use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::verify::report::{SCHEMA, UnitKind};
 use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
-use anchor_verify::{AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport};
+use anchor_verify::{
+    Anchor, AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key,
+};
 use clap::Args;
 use cli_common::{
     Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
@@ -17,8 +21,8 @@ use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
 use super::{
-    cancel_on_signals, chain, cli_error, merge_anchors, open_db, print_not_checked, print_place,
-    read_anchors, read_public_key, write_lines,
+    cancel_on_signals, chain, cli_error, complete, merge_anchors, open_db, print_completeness,
+    print_not_checked, print_place, read_anchors, read_public_key, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -113,7 +117,14 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     if let Some(url) = &args.rpc {
         anchors = Some(ask_node(url, args, anchors, &cancel, &mut notes, global)?);
     }
-    let standings = anchors.as_ref().map(|file| chain(file, args.trusted_block));
+    let completeness = match &mut anchors {
+        Some(file) => complete(file, args.trusted_block, &scope(&mut source)?),
+        None => Completeness::without_anchors(),
+    };
+    let mut standings = anchors.as_ref().map(|file| chain(file, args.trusted_block));
+    if let Some(standings) = &mut standings {
+        standings.not_checked.extend(completeness.not_checked());
+    }
     let input = VerifyInput {
         kind,
         name: &name,
@@ -131,9 +142,32 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         (None, None) => Err(CliError::usage("there is nothing to verify")),
     })?;
     drop(progress);
+    report = report.with_completeness(completeness);
     report.not_checked.extend(notes);
     print(&report, global)?;
     Ok(report.exit_status())
+}
+
+/// Which anchors a bundle is meant to have: those of its streams, and of its numbers of them. All others are whole.
+fn scope(source: &mut Option<Box<dyn LogSource>>) -> Result<impl Fn(&Anchor) -> bool + use<>, CliError> {
+    let outline = match source {
+        Some(source) => Some(source.outline().map_err(cli_error)?),
+        None => None,
+    };
+    let selected = outline.filter(|outline| !outline.whole).map(|outline| {
+        let streams = outline.streams.into_iter();
+        streams
+            .map(|held| (tenant_store_key(&held.stream), held.range))
+            .collect::<HashMap<_, _>>()
+    });
+    Ok(move |anchor: &Anchor| {
+        let Some(selected) = &selected else { return true };
+        match selected.get(&anchor.tenant_store_key) {
+            Some(Some(range)) => anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start(),
+            Some(None) => true,
+            None => false,
+        }
+    })
 }
 
 /// Extends the anchors by what a node has. The only connection to a node that this command opens.
@@ -161,6 +195,8 @@ fn ask_node(
         proofs: Proofs::Both,
         max_headers: 100_000,
         streams: args.streams.clone(),
+        chunk: None,
+        rescan: false,
     };
     let progress = stderr_progress(global);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -168,7 +204,7 @@ fn ask_node(
         .build()
         .map_err(|e| CliError::io("no runtime").with_source(e))?;
     let fetched = runtime
-        .block_on(fetch(&rpc, &options, file, &*progress))
+        .block_on(fetch(&rpc, &[], &options, file, &*progress))
         .map_err(|e| {
             CliError::io(format!("--rpc: {e}"))
                 .with_hint("verify without --rpc, by the anchors that you have")
@@ -215,6 +251,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
         shard: Option<Shard>,
         verdict: Verdict,
         totals: &'a anchor_verify::verify::report::Totals,
+        completeness: Option<&'a Completeness>,
     }
     #[derive(Serialize)]
     struct Where<'a> {
@@ -236,6 +273,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
         shard: report.shard,
         verdict: report.verdict,
         totals: &report.totals,
+        completeness: report.completeness.as_ref(),
     };
     write_lines(out, SCHEMA, "summary", [summary])
 }
@@ -308,6 +346,8 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
             out.line(&format!("  and {} more", report.problems.len() - SHOWN))?;
         }
     }
+    out.line("")?;
+    print_completeness(out, report.completeness.as_ref())?;
     out.line("")?;
     print_not_checked(out, &report.not_checked)?;
     let (t, b) = (&report.totals, &report.totals.batches);
