@@ -477,7 +477,10 @@ impl AnchorsFile {
             .filter(|anchor| keep(anchor))
             .copied()
             .collect();
-        let chain = self.chain.for_selection(&anchors);
+        let chain = match anchors.len() == self.anchors.len() {
+            true => self.chain.clone(),
+            false => self.chain.for_selection(&anchors),
+        };
         Self {
             chain_id: self.chain_id,
             anchors,

@@ -189,19 +189,19 @@ impl ChainParts {
         self
     }
 
-    /// The same with the storage proofs of these anchors alone.
+    /// The same with the storage proofs of these anchors alone. What the contracts keep about all of their batches says
+    /// nothing about a selection, and is left out.
     pub(crate) fn for_selection(&self, anchors: &[Anchor]) -> Self {
         let batches: HashSet<_> = anchors.iter().map(|a| (a.contract, a.batch_id)).collect();
         let mut chain = self.clone();
         for proofs in &mut chain.proofs {
             let contract = proofs.contract;
+            proofs.heads.clear();
             proofs
                 .batches
                 .retain(|batch| batches.contains(&(contract, batch.batch_id)));
         }
-        chain
-            .proofs
-            .retain(|proofs| !(proofs.batches.is_empty() && proofs.heads.is_empty()));
+        chain.proofs.retain(|proofs| !proofs.batches.is_empty());
         chain.ordered()
     }
 
