@@ -153,6 +153,11 @@ struct Shape<'a> {
     set_registry: Option<&'a RawValue>,
 }
 
+/// So many copies of a batch's storage proof are kept, so many ways to put a block's receipts together are tried: a few
+/// nodes may contradict each other, a hostile file could do so without end.
+const MAX_COPIES: usize = 8;
+const MAX_CHOICES: usize = 64;
+
 /// How deep things may be nested in a file.
 const MAX_DEPTH: usize = 8;
 
@@ -551,7 +556,8 @@ impl Importer {
         self.chain.proofs
     }
 
-    /// Puts the receipts of each block in order. Those that do not give the block's root are refused.
+    /// Puts the receipts of each block in order. Those that do not give the block's root are refused; a copy that is
+    /// wrong does not spoil one that is right.
     fn take_receipts(&mut self) {
         let roots: HashMap<Hash32, Hash32> = self
             .blocks()
@@ -560,24 +566,25 @@ impl Importer {
         for (block_hash, mut receipts) in std::mem::take(&mut self.receipts) {
             receipts.sort();
             receipts.dedup();
-            let complete = receipts
-                .iter()
-                .enumerate()
-                .all(|(at, (index, _))| at as u64 == *index);
-            let receipts: Vec<Bytes> = receipts.into_iter().map(|(_, bytes)| bytes).collect();
-            let right = roots
-                .get(&block_hash)
-                .is_none_or(|root| receipt::root(&receipts) == *root);
-            if complete && right {
-                self.chain.receipts.push(BlockReceipts { block_hash, receipts });
-                continue;
-            }
+            let copies = receipts.len();
+            let why = match whole_set(receipts, roots.get(&block_hash)) {
+                Some(receipts) => {
+                    let more = copies - receipts.len();
+                    self.chain.receipts.push(BlockReceipts { block_hash, receipts });
+                    if more == 0 {
+                        continue;
+                    }
+                    format!(
+                        "{more} receipt(s) of block {block_hash} are not those that give its receipts root, and were \
+                         not used"
+                    )
+                }
+                None => format!(
+                    "the {copies} receipts of block {block_hash} do not give its receipts root: some are missing, \
+                     were altered, or are of a kind that is not known"
+                ),
+            };
             let source = self.receipt_sources.get(&block_hash).cloned().unwrap_or_default();
-            let why = format!(
-                "the {} receipts of block {block_hash} do not give its receipts root: some are missing, were altered, \
-                 or are of a kind that is not known",
-                receipts.len()
-            );
             self.import.refused.push(RefusedLog {
                 source,
                 what: "receipt",
@@ -598,12 +605,17 @@ impl Importer {
     fn match_proofs(&mut self, anchors: &[Anchor]) {
         struct Group {
             account: AccountProof,
-            slots: HashMap<U256, (U256, Vec<Bytes>)>,
+            /// Every answer for a slot, each once and in one order.
+            slots: HashMap<U256, BTreeSet<(U256, Vec<Bytes>)>>,
         }
-        let by_root: HashMap<Hash32, Hash32> = self
-            .blocks()
-            .map(|block| (block.state_root, block.hash))
-            .collect();
+        // Of blocks with one state, the first: whatever is tied to a later one is tied to it.
+        let mut by_root: HashMap<Hash32, (u64, Hash32)> = HashMap::new();
+        for block in self.blocks() {
+            let first = by_root
+                .entry(block.state_root)
+                .or_insert((block.number, block.hash));
+            *first = (*first).min((block.number, block.hash));
+        }
         let mut groups: BTreeMap<(ContractAddress, Hash32), Vec<Group>> = BTreeMap::new();
         let mut slots = 0;
         for saved in std::mem::take(&mut self.proofs) {
@@ -616,7 +628,7 @@ impl Importer {
             slots += proof.storage_proof.len();
             // The first node of the account's path hashes to the state root, and so names the block.
             let root = proof.account_proof.first().map(|node| Hash32(keccak256(node).0));
-            let block = block.or_else(|| by_root.get(&root?).copied());
+            let block = block.or_else(|| by_root.get(&root?).map(|(_, hash)| *hash));
             let (Some(block), Ok(nonce)) = (block, u64::try_from(proof.nonce)) else {
                 let why = "nothing says which block it is of: neither its file nor a header".into();
                 self.import.refused.push(RefusedLog {
@@ -645,11 +657,10 @@ impl Importer {
                     });
                     of_block.len() - 1
                 });
-            let slots = proof
-                .storage_proof
-                .into_iter()
-                .map(|slot| (slot.key, (slot.value, slot.proof)));
-            of_block[at].slots.extend(slots);
+            for slot in proof.storage_proof {
+                let answers = of_block[at].slots.entry(slot.key).or_default();
+                answers.insert((slot.value, slot.proof));
+            }
         }
         let batches: BTreeSet<_> = anchors.iter().map(|a| (a.contract, a.kind, a.batch_id)).collect();
         let mut used = 0;
@@ -663,21 +674,39 @@ impl Importer {
                     ves::BatchId(uuid::Uuid::nil()),
                 );
                 for (_, kind, batch_id) in batches.range(first..).take_while(|(c, ..)| *c == contract) {
-                    let keys = storage::slots(*kind, batch_id);
-                    let found: Option<Vec<_>> = keys
+                    let answers: Vec<Vec<_>> = storage::slots(*kind, batch_id)
                         .iter()
-                        .map(|key| group.slots.get(&U256::from_be_bytes(key.0)))
+                        .map(|slot| {
+                            let key = U256::from_be_bytes(slot.0);
+                            let answers = group.slots.get(&key).into_iter().flatten();
+                            let mut answers: Vec<_> = answers.collect();
+                            // Those that hold first: what does not is kept beside them, and judged with them.
+                            answers.sort_by_cached_key(|(value, path)| {
+                                let nodes: Vec<&Bytes> = path.iter().collect();
+                                storage::check_slot(&group.account.storage_root, slot, *value, &nodes)
+                                    .is_err()
+                            });
+                            answers
+                        })
                         .collect();
-                    let Some(found) = found else { continue };
-                    used += found.len();
-                    let slots = found.into_iter().map(|(value, path)| SlotProof {
-                        value: Hash32(B256::from(*value).0),
-                        path: path.iter().map(|node| pool.add(node.clone())).collect(),
-                    });
-                    proved.push(BatchProof {
-                        batch_id: *batch_id,
-                        slots: slots.collect(),
-                    });
+                    if answers.iter().any(Vec::is_empty) {
+                        continue;
+                    }
+                    used += answers.len();
+                    let copies = answers.iter().map(Vec::len).max().unwrap_or(0).min(MAX_COPIES);
+                    for copy in 0..copies {
+                        let slots = answers.iter().filter_map(|of_slot| {
+                            let (value, path) = of_slot.get(copy).or_else(|| of_slot.first())?;
+                            Some(SlotProof {
+                                value: Hash32(B256::from(*value).0),
+                                path: path.iter().map(|node| pool.add(node.clone())).collect(),
+                            })
+                        });
+                        proved.push(BatchProof {
+                            batch_id: *batch_id,
+                            slots: slots.collect(),
+                        });
+                    }
                 }
                 if !proved.is_empty() {
                     let (account, nodes) = (group.account, pool.nodes);
@@ -693,6 +722,44 @@ impl Importer {
         }
         self.import.other_slots = slots.saturating_sub(used);
     }
+}
+
+/// The receipts of a block, one for each place and complete, of all the copies that there are (ordered by place). Where
+/// copies differ, those that give the root; `None` if none do.
+fn whole_set(copies: Vec<(u64, Bytes)>, root: Option<&Hash32>) -> Option<Vec<Bytes>> {
+    let mut places: Vec<Vec<Bytes>> = Vec::new();
+    for (index, bytes) in copies {
+        let next = places.len() as u64;
+        match places.last_mut() {
+            Some(of_place) if index + 1 == next => of_place.push(bytes),
+            _ if index == next => places.push(vec![bytes]),
+            _ => return None,
+        }
+    }
+    let differing: Vec<usize> = (0..places.len()).filter(|at| places[*at].len() > 1).collect();
+    let choices = differing
+        .iter()
+        .try_fold(1_usize, |all, at| all.checked_mul(places[*at].len()));
+    for choice in 0..choices.map_or(MAX_CHOICES, |all| all.min(MAX_CHOICES)) {
+        let mut rest = choice;
+        let mut picked = vec![0; places.len()];
+        for at in &differing {
+            picked[*at] = rest % places[*at].len();
+            rest /= places[*at].len();
+        }
+        let set: Vec<Bytes> = places
+            .iter()
+            .zip(&picked)
+            .map(|(of, at)| of[*at].clone())
+            .collect();
+        match root {
+            Some(root) if receipt::root(&set) == *root => return Some(set),
+            // Nobody can say which of several is right.
+            None if differing.is_empty() => return Some(set),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// What an answer that is an error says. What such an answer lacks is unknown, so nothing of its file is taken.
