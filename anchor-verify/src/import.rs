@@ -26,7 +26,7 @@ use crate::chain::parts::{
     AccountProof, BatchProof, BlockReceipts, ChainParts, Checkpoint, HeadProof, HeaderBytes, NodePool,
     RefusedAnchor, SlotProof, StorageProofs,
 };
-use crate::chain::completeness::complete;
+use crate::chain::completeness::complete_of;
 use crate::chain::receipt::Encoded;
 use crate::chain::{header, heads, receipt, storage};
 use crate::contracts::{Decoded, decode};
@@ -102,6 +102,15 @@ pub struct Importer {
     import: Import,
 }
 
+/// The blocks whose receipts were judged.
+#[derive(Debug, Default)]
+struct TakenReceipts {
+    /// Those whose receipts give the root of their header.
+    proven: HashSet<Hash32>,
+    /// Those whose receipts do not make a whole.
+    refused: HashSet<Hash32>,
+}
+
 /// An answer of `eth_getProof`, of a block if that is known.
 #[derive(Debug)]
 struct SavedProof {
@@ -157,6 +166,11 @@ struct Shape<'a> {
     #[serde(borrow, rename = "SetRegistry")]
     set_registry: Option<&'a RawValue>,
 }
+
+/// So many copies of a batch's storage proof are kept, so many ways to put a block's receipts together are tried: a few
+/// nodes may contradict each other, a hostile file could do so without end.
+const MAX_COPIES: usize = 8;
+const MAX_CHOICES: usize = 64;
 
 /// How deep things may be nested in a file.
 const MAX_DEPTH: usize = 8;
@@ -598,21 +612,21 @@ impl Importer {
             .refused
             .retain(|refused| known.contains(&refused.contract));
         let counted = from_logs.len();
-        let refused_blocks = self.take_receipts();
+        let taken_receipts = self.take_receipts();
         let mut anchors = from_logs;
         let places: HashSet<(Hash32, u64)> = anchors.iter().map(|a| (a.block_hash, a.log_index)).collect();
+        // Where a header binds the receipts, anchors are read from their bytes; only the transaction is not in them.
+        let mut transactions: HashMap<(Hash32, u64), Hash32> = HashMap::new();
         for anchor in std::mem::take(&mut self.in_receipts) {
-            // What was refused is not used, and a client may name the transaction in one place and not in another.
-            if refused_blocks.contains(&anchor.block_hash)
-                || (anchor.transaction_hash.is_zero()
-                    && places.contains(&(anchor.block_hash, anchor.log_index)))
-            {
-                continue;
-            }
-            if known.contains(&anchor.contract) {
-                anchors.push(anchor);
-            } else {
+            let place = (anchor.block_hash, anchor.log_index);
+            if !known.contains(&anchor.contract) {
                 *self.import.imitators.entry(anchor.contract).or_default() += 1;
+            } else if taken_receipts.proven.contains(&anchor.block_hash) {
+                transactions.insert(place, anchor.transaction_hash);
+            } else if !taken_receipts.refused.contains(&anchor.block_hash)
+                && !(anchor.transaction_hash.is_zero() && places.contains(&place))
+            {
+                anchors.push(anchor);
             }
         }
         let mut file = AnchorsFile::new(self.chain_id, anchors);
@@ -620,7 +634,12 @@ impl Importer {
         self.match_proofs(&file.anchors);
         file = file.with_chain(self.chain);
         // With those that receipts prove and whose JSON does not say enough.
-        complete(&mut file, None, &|anchor| known.contains(&anchor.contract));
+        let of: Vec<ContractAddress> = known.iter().copied().collect();
+        complete_of(&mut file, None, &of, &|_| true);
+        for anchor in file.anchors.iter_mut().filter(|a| a.transaction_hash.is_zero()) {
+            let found = transactions.get(&(anchor.block_hash, anchor.log_index));
+            anchor.transaction_hash = found.copied().unwrap_or(Hash32::ZERO);
+        }
         file.resolve(streams);
         self.import.from_receipts = file.anchors.len().saturating_sub(counted);
         self.import.unresolved = file.anchors.iter().filter(|a| a.stream.is_none()).count();
@@ -637,36 +656,49 @@ impl Importer {
         self.chain.proofs
     }
 
-    /// Puts the receipts of each block in order. Those that do not give the block's root are refused; returned are the
-    /// blocks whose receipts were.
-    fn take_receipts(&mut self) -> HashSet<Hash32> {
+    /// Puts the receipts of each block in order. Those that do not give the block's root are refused; a copy that is
+    /// wrong does not spoil one that is right.
+    fn take_receipts(&mut self) -> TakenReceipts {
         let roots: HashMap<Hash32, Hash32> = self
             .blocks()
             .map(|block| (block.hash, block.receipts_root))
             .collect();
-        let mut refused = HashSet::new();
-        for (block_hash, mut encoded) in std::mem::take(&mut self.receipts) {
-            let count = encoded.len();
-            let receipts = match roots.get(&block_hash) {
-                Some(root) => receipt::fitting(encoded, root),
+        let mut taken = TakenReceipts::default();
+        for (block_hash, encoded) in std::mem::take(&mut self.receipts) {
+            let mut copies: Vec<(u64, Bytes)> = encoded
+                .iter()
+                .map(|receipt| (receipt.index, receipt.bytes.clone()))
+                .collect();
+            copies.sort();
+            copies.dedup();
+            let count = copies.len();
+            let root = roots.get(&block_hash);
+            let whole = root.and_then(|root| receipt::fitting(encoded, root));
+            let unused = whole.is_none();
+            let why = match whole.or_else(|| whole_set(copies, root)) {
+                Some(receipts) => {
+                    let more = if unused { count - receipts.len() } else { 0 };
+                    self.chain.receipts.push(BlockReceipts { block_hash, receipts });
+                    if root.is_some() {
+                        taken.proven.insert(block_hash);
+                    }
+                    if more == 0 {
+                        continue;
+                    }
+                    format!(
+                        "{more} receipt(s) of block {block_hash} are not those that give its receipts root, and were \
+                         not used"
+                    )
+                }
                 None => {
-                    encoded.sort_by_key(|receipt| receipt.index);
-                    encoded.dedup_by(|a, b| (a.index, &a.bytes) == (b.index, &b.bytes));
-                    let mut places = encoded.iter().enumerate();
-                    let complete = places.all(|(at, receipt)| receipt.index == at as u64);
-                    complete.then(|| encoded.into_iter().map(|receipt| receipt.bytes).collect())
+                    taken.refused.insert(block_hash);
+                    format!(
+                        "the {count} receipts of block {block_hash} do not give its receipts root: some are missing, \
+                         were altered, or are of a kind that is not known"
+                    )
                 }
             };
-            if let Some(receipts) = receipts {
-                self.chain.receipts.push(BlockReceipts { block_hash, receipts });
-                continue;
-            }
-            refused.insert(block_hash);
             let source = self.receipt_sources.get(&block_hash).cloned().unwrap_or_default();
-            let why = format!(
-                "the {count} receipts of block {block_hash} do not give its receipts root: some are missing, were altered, \
-                 or are of a kind that is not known"
-            );
             self.import.refused.push(RefusedLog {
                 source,
                 what: "receipt",
@@ -674,7 +706,7 @@ impl Importer {
                 why,
             });
         }
-        refused
+        taken
     }
 
     fn blocks(&self) -> impl Iterator<Item = header::Block> {
@@ -688,12 +720,17 @@ impl Importer {
     fn match_proofs(&mut self, anchors: &[Anchor]) {
         struct Group {
             account: AccountProof,
-            slots: HashMap<U256, (U256, Vec<Bytes>)>,
+            /// Every answer for a slot, each once and in one order.
+            slots: HashMap<U256, BTreeSet<(U256, Vec<Bytes>)>>,
         }
-        let by_root: HashMap<Hash32, Hash32> = self
-            .blocks()
-            .map(|block| (block.state_root, block.hash))
-            .collect();
+        // Of blocks with one state, the first: whatever is tied to a later one is tied to it.
+        let mut by_root: HashMap<Hash32, (u64, Hash32)> = HashMap::new();
+        for block in self.blocks() {
+            let first = by_root
+                .entry(block.state_root)
+                .or_insert((block.number, block.hash));
+            *first = (*first).min((block.number, block.hash));
+        }
         let mut groups: BTreeMap<(ContractAddress, Hash32), Vec<Group>> = BTreeMap::new();
         let mut slots = 0;
         for saved in std::mem::take(&mut self.proofs) {
@@ -706,7 +743,7 @@ impl Importer {
             slots += proof.storage_proof.len();
             // The first node of the account's path hashes to the state root, and so names the block.
             let root = proof.account_proof.first().map(|node| Hash32(keccak256(node).0));
-            let block = block.or_else(|| by_root.get(&root?).copied());
+            let block = block.or_else(|| by_root.get(&root?).map(|(_, hash)| *hash));
             let (Some(block), Ok(nonce)) = (block, u64::try_from(proof.nonce)) else {
                 let why = "nothing says which block it is of: neither its file nor a header".into();
                 self.import.refused.push(RefusedLog {
@@ -735,11 +772,10 @@ impl Importer {
                     });
                     of_block.len() - 1
                 });
-            let slots = proof
-                .storage_proof
-                .into_iter()
-                .map(|slot| (slot.key, (slot.value, slot.proof)));
-            of_block[at].slots.extend(slots);
+            for slot in proof.storage_proof {
+                let answers = of_block[at].slots.entry(slot.key).or_default();
+                answers.insert((slot.value, slot.proof));
+            }
         }
         let batches: BTreeSet<_> = anchors.iter().map(|a| (a.contract, a.kind, a.batch_id)).collect();
         let heads = heads_of(anchors);
@@ -754,25 +790,49 @@ impl Importer {
                     ves::BatchId(uuid::Uuid::nil()),
                 );
                 for (_, kind, batch_id) in batches.range(first..).take_while(|(c, ..)| *c == contract) {
-                    let keys = storage::slots(*kind, batch_id);
-                    let found: Option<Vec<_>> = keys
+                    let answers: Vec<Vec<_>> = storage::slots(*kind, batch_id)
                         .iter()
-                        .map(|key| group.slots.get(&U256::from_be_bytes(key.0)))
+                        .map(|slot| {
+                            let key = U256::from_be_bytes(slot.0);
+                            let answers = group.slots.get(&key).into_iter().flatten();
+                            let mut answers: Vec<_> = answers.collect();
+                            // Those that hold first: what does not is kept beside them, and judged with them.
+                            answers.sort_by_cached_key(|(value, path)| {
+                                let nodes: Vec<&Bytes> = path.iter().collect();
+                                storage::check_slot(&group.account.storage_root, slot, *value, &nodes)
+                                    .is_err()
+                            });
+                            answers
+                        })
                         .collect();
-                    let Some(found) = found else { continue };
-                    used += found.len();
-                    let slots = found.into_iter().map(|(value, path)| SlotProof {
-                        value: Hash32(B256::from(*value).0),
-                        path: path.iter().map(|node| pool.add(node.clone())).collect(),
-                    });
-                    proved.push(BatchProof {
-                        batch_id: *batch_id,
-                        slots: slots.collect(),
-                    });
+                    if answers.iter().any(Vec::is_empty) {
+                        continue;
+                    }
+                    used += answers.len();
+                    let copies = answers.iter().map(Vec::len).max().unwrap_or(0).min(MAX_COPIES);
+                    for copy in 0..copies {
+                        let slots = answers.iter().filter_map(|of_slot| {
+                            let (value, path) = of_slot.get(copy).or_else(|| of_slot.first())?;
+                            Some(SlotProof {
+                                value: Hash32(B256::from(*value).0),
+                                path: path.iter().map(|node| pool.add(node.clone())).collect(),
+                            })
+                        });
+                        proved.push(BatchProof {
+                            batch_id: *batch_id,
+                            slots: slots.collect(),
+                        });
+                    }
                 }
                 let mut proved_heads = Vec::new();
                 for head in heads.get(&contract).into_iter().flatten() {
-                    let Some((value, path)) = group.slots.get(&U256::from_be_bytes(head.slot().0)) else {
+                    let slot = head.slot();
+                    let answers = group.slots.get(&U256::from_be_bytes(slot.0)).into_iter().flatten();
+                    let holds = |(value, path): &&(U256, Vec<Bytes>)| {
+                        let nodes: Vec<&Bytes> = path.iter().collect();
+                        storage::check_slot(&group.account.storage_root, &slot, *value, &nodes).is_ok()
+                    };
+                    let Some((value, path)) = answers.into_iter().find(holds) else {
                         continue;
                     };
                     used += 1;
@@ -797,6 +857,44 @@ impl Importer {
         }
         self.import.other_slots = slots.saturating_sub(used);
     }
+}
+
+/// The receipts of a block, one for each place and complete, of all the copies that there are (ordered by place). Where
+/// copies differ, those that give the root; `None` if none do.
+fn whole_set(copies: Vec<(u64, Bytes)>, root: Option<&Hash32>) -> Option<Vec<Bytes>> {
+    let mut places: Vec<Vec<Bytes>> = Vec::new();
+    for (index, bytes) in copies {
+        let next = places.len() as u64;
+        match places.last_mut() {
+            Some(of_place) if index + 1 == next => of_place.push(bytes),
+            _ if index == next => places.push(vec![bytes]),
+            _ => return None,
+        }
+    }
+    let differing: Vec<usize> = (0..places.len()).filter(|at| places[*at].len() > 1).collect();
+    let choices = differing
+        .iter()
+        .try_fold(1_usize, |all, at| all.checked_mul(places[*at].len()));
+    for choice in 0..choices.map_or(MAX_CHOICES, |all| all.min(MAX_CHOICES)) {
+        let mut rest = choice;
+        let mut picked = vec![0; places.len()];
+        for at in &differing {
+            picked[*at] = rest % places[*at].len();
+            rest /= places[*at].len();
+        }
+        let set: Vec<Bytes> = places
+            .iter()
+            .zip(&picked)
+            .map(|(of, at)| of[*at].clone())
+            .collect();
+        match root {
+            Some(root) if receipt::root(&set) == *root => return Some(set),
+            // Nobody can say which of several is right.
+            None if differing.is_empty() => return Some(set),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// What the contracts of these anchors keep about all of their batches.

@@ -120,8 +120,17 @@ pub fn complete(
     trusted: Option<Hash32>,
     scope: &dyn Fn(&Anchor) -> bool,
 ) -> Completeness {
-    let contracts = contracts_of(file);
-    let (completeness, refused) = judge(file, trusted, &contracts, scope);
+    complete_of(file, trusted, &contracts_of(file), scope)
+}
+
+/// As [`complete`], for these contracts.
+pub(crate) fn complete_of(
+    file: &mut AnchorsFile,
+    trusted: Option<Hash32>,
+    contracts: &[ContractAddress],
+    scope: &dyn Fn(&Anchor) -> bool,
+) -> Completeness {
+    let (completeness, refused) = judge(file, trusted, contracts, scope);
     if !(completeness.left_out.is_empty() && refused.is_empty()) {
         let mut chain = std::mem::take(&mut file.chain);
         chain.refused.extend(refused);

@@ -1,7 +1,8 @@
 //! The standing of each anchor.
 
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use alloy::primitives::keccak256;
 use ves::{BatchId, Hash32};
@@ -14,21 +15,25 @@ use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
 use crate::contracts::{Decoded, decode};
 use crate::standing::{ChainReport, Standing};
 
-/// The most storage proofs of one batch that are looked at. A file that grew over years may have some; a hostile one
-/// could have millions.
+/// The most storage proofs of one batch that an anchor is compared with, of those that hold. A file that grew over years
+/// may have some; a hostile one could have millions.
 const MAX_PROOFS: usize = 8;
+
+/// So many copies that were not used are told one by one.
+const MAX_UNUSED: usize = 3;
 
 /// Says how sure it is that each anchor of a file is on the chain of `trusted_block`, from nothing but the file.
 ///
 /// An anchor is [`Standing::Trusted`] if its receipt, or its storage proof, is of a block that parent hashes tie to the
-/// trusted block, and nothing in the file contradicts it; [`Standing::Failed`] if anything does.
+/// trusted block, and nothing in the file contradicts it; [`Standing::Failed`] if anything does. All copies of one proof
+/// are judged together, in whatever order they come: one that does not hold beside one that does is not used, and told.
 pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
     let chain = Chain::new(file, trusted_block);
     let mut standings = Vec::with_capacity(file.anchors.len());
     let mut crowded = 0_usize;
     for anchor in &file.anchors {
         standings.push(chain.standing(anchor));
-        crowded += usize::from(chain.proofs_of(anchor).len() > MAX_PROOFS);
+        crowded += usize::from(chain.proofs_of(anchor).more);
     }
     let mut not_checked = Vec::new();
     let untied = standings
@@ -85,6 +90,7 @@ pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport
              (the Merkle root does)"
         ));
     }
+    not_checked.extend(chain.not_used(file));
     if crowded > 0 {
         not_checked.push(format!(
             "more than {MAX_PROOFS} storage proofs of one batch: {crowded} anchors"
@@ -109,6 +115,7 @@ enum Known {
 }
 
 /// Whether a block is on the chain of the trusted block.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Tie {
     Tied,
     /// It cannot be told.
@@ -126,6 +133,39 @@ enum End {
     Numbers(Hash32),
 }
 
+/// Whether one way proves an anchor.
+enum Way {
+    Proves,
+    /// It neither proves nor contradicts; the text says what is missing.
+    Lacks(String),
+    /// It contradicts the anchor.
+    Fails(String),
+}
+
+/// The storage proofs of one batch, all judged together.
+#[derive(Default)]
+struct OfBatch {
+    /// Those that hold under their block's state root; tied ones first, then the newest, each once.
+    holding: Vec<Held>,
+    /// Those that do not, with the number of their block where it is known.
+    broken: BTreeSet<(Option<u64>, String)>,
+    /// Why others say nothing.
+    missing: BTreeSet<String>,
+    /// There are more that hold than are looked at.
+    more: bool,
+}
+
+/// What a contract's storage held of a batch at a block.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    tie: Tie,
+    newest_first: std::cmp::Reverse<u64>,
+    block: Hash32,
+    values: Vec<Hash32>,
+}
+
+type OfBatches = HashMap<(ContractAddress, BatchId, AnchorKind), Rc<OfBatch>>;
+
 /// What a file's parts say about the chain of the trusted block.
 pub(super) struct Chain<'a> {
     trusted: Option<Hash32>,
@@ -137,6 +177,9 @@ pub(super) struct Chain<'a> {
     receipts: HashMap<Hash32, Receipts<'a>>,
     proofs: HashMap<(ContractAddress, BatchId), Vec<(usize, &'a BatchProof)>>,
     accounts: Vec<(&'a StorageProofs, OnceCell<Result<(), String>>)>,
+    of_batches: RefCell<OfBatches>,
+    /// Copies that were not used since others of the same are good.
+    unused: RefCell<BTreeSet<String>>,
 }
 
 struct Receipts<'a> {
@@ -153,6 +196,7 @@ impl<'a> Chain<'a> {
                 Ok(block) => (block.hash, Known::Block(block)),
                 Err(_) => (Hash32(keccak256(&entry.rlp).0), Known::Altered),
             };
+            // A block's bytes are one thing; those that are no header are of no block, whatever is said of them.
             headers.insert(hash, known);
             if hash != entry.hash {
                 headers.entry(entry.hash).or_insert(Known::Altered);
@@ -186,9 +230,10 @@ impl<'a> Chain<'a> {
             receipts,
             proofs,
             accounts,
+            of_batches: RefCell::default(),
+            unused: RefCell::default(),
         };
         chain.walk();
-        chain.order_proofs();
         chain
     }
 
@@ -219,26 +264,79 @@ impl<'a> Chain<'a> {
         };
     }
 
-    /// Proofs of tied blocks first, newest first.
-    fn order_proofs(&mut self) {
-        let rank = |index: usize| {
-            let hash = self.accounts[index].0.block_hash;
-            let number = match self.headers.get(&hash) {
-                Some(Known::Block(block)) => Some(block.number),
-                _ => None,
-            };
-            let tied = number.is_some_and(|number| self.canonical.get(&number) == Some(&hash));
-            std::cmp::Reverse((tied, number))
+    /// The storage proofs of an anchor's batch, each checked once.
+    fn proofs_of(&self, anchor: &Anchor) -> Rc<OfBatch> {
+        let key = (anchor.contract, anchor.batch_id, anchor.kind);
+        if let Some(known) = self.of_batches.borrow().get(&key) {
+            return Rc::clone(known);
+        }
+        let mut found = OfBatch::default();
+        let all = self.proofs.get(&(anchor.contract, anchor.batch_id));
+        for (index, batch) in all.into_iter().flatten() {
+            self.hold(*index, batch, anchor.kind, &mut found);
+        }
+        found.holding.sort();
+        found.holding.dedup();
+        found.more = found.holding.len() > MAX_PROOFS;
+        found.holding.truncate(MAX_PROOFS);
+        let found = Rc::new(found);
+        self.of_batches.borrow_mut().insert(key, Rc::clone(&found));
+        found
+    }
+
+    /// Whether one storage proof holds under its block's state root, whatever it says.
+    fn hold(&self, index: usize, batch: &BatchProof, kind: AnchorKind, found: &mut OfBatch) {
+        let (proofs, account) = &self.accounts[index];
+        let block = match self.block(&proofs.block_hash) {
+            Ok(Some(block)) => block,
+            Ok(None) => {
+                found.missing.insert(format!(
+                    "the header of block {}, of its storage proof, is not there",
+                    proofs.block_hash
+                ));
+                return;
+            }
+            Err(why) => {
+                found.broken.insert((None, why));
+                return;
+            }
         };
-        for of_batch in self.proofs.values_mut() {
-            of_batch.sort_by_key(|(index, _)| rank(*index));
+        let tie = self.tie(block.number, &block.hash);
+        match tie {
+            Tie::Broken(why) => {
+                found.broken.insert((Some(block.number), why));
+                return;
+            }
+            // What another chain held says nothing about this one.
+            Tie::Off(why) => {
+                found
+                    .missing
+                    .insert(format!("its storage proof is of another chain: {why}"));
+                return;
+            }
+            Tie::Tied | Tie::Unknown(_) => {}
+        }
+        let values = account
+            .get_or_init(|| storage::check_account(&block.state_root, &proofs.contract, &proofs.account))
+            .clone()
+            .and_then(|()| storage::check_batch(kind, proofs, batch));
+        match values {
+            Ok(values) => found.holding.push(Held {
+                tie,
+                newest_first: std::cmp::Reverse(block.number),
+                block: block.hash,
+                values,
+            }),
+            Err(why) => {
+                let why = format!("storage at block {}: {why}", block.number);
+                found.broken.insert((Some(block.number), why));
+            }
         }
     }
 
-    fn proofs_of(&self, anchor: &Anchor) -> &[(usize, &'a BatchProof)] {
-        self.proofs
-            .get(&(anchor.contract, anchor.batch_id))
-            .map_or(&[], Vec::as_slice)
+    /// Notes a copy that is left aside.
+    fn leave(&self, what: impl FnOnce() -> String) {
+        self.unused.borrow_mut().insert(what());
     }
 
     fn block(&self, hash: &Hash32) -> Result<Option<&Block>, String> {
@@ -285,11 +383,17 @@ impl<'a> Chain<'a> {
     fn standing(&self, anchor: &Anchor) -> Standing {
         let mut missing = Vec::new();
         let mut by = Vec::new();
-        for part in [self.by_receipt(anchor), self.by_storage(anchor)] {
-            match part {
-                Ok(Ok(way)) => by.push(way),
-                Ok(Err(what)) => missing.push(what),
-                Err(why) => return Standing::Failed { why },
+        let receipt = match self.by_receipt(anchor) {
+            Ok(Ok(())) => Way::Proves,
+            Ok(Err(what)) => Way::Lacks(what),
+            Err(why) => Way::Fails(why),
+        };
+        let by_receipt = matches!(receipt, Way::Proves);
+        for (name, way) in [(RECEIPT, receipt), (STORAGE, self.by_storage(anchor, by_receipt))] {
+            match way {
+                Way::Proves => by.push(name),
+                Way::Lacks(what) => missing.push(what),
+                Way::Fails(why) => return Standing::Failed { why },
             }
         }
         match self.trusted {
@@ -341,7 +445,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Whether the receipts of the anchor's block have its log. The inner error says what is missing for it.
-    fn by_receipt(&self, anchor: &Anchor) -> Result<Result<&'static str, String>, String> {
+    fn by_receipt(&self, anchor: &Anchor) -> Result<Result<(), String>, String> {
         let tie = self.tie(anchor.block_number, &anchor.block_hash);
         if let Tie::Off(why) | Tie::Broken(why) = tie {
             return Err(why);
@@ -376,53 +480,115 @@ impl<'a> Chain<'a> {
         let logs = logs.as_ref().map_err(Clone::clone)?;
         check_log(anchor, block, logs)?;
         Ok(match tie {
-            Tie::Tied => Ok(RECEIPT),
+            Tie::Tied => Ok(()),
             Tie::Unknown(why) | Tie::Off(why) | Tie::Broken(why) => Err(why),
         })
     }
 
-    /// Whether the contract's storage has what the anchor says.
-    fn by_storage(&self, anchor: &Anchor) -> Result<Result<&'static str, String>, String> {
-        let mut missing = "there is no storage proof of it".to_owned();
-        let mut proved = false;
-        let timestamp = match self.block(&anchor.block_hash)? {
-            Some(block) => Some(block.timestamp),
-            None => anchor.block_timestamp,
+    /// Whether the contract's storage has what the anchor says. All proofs of the batch are judged together: what holds
+    /// under the trusted block decides; else what holds under any; a proof that does not hold says nothing where
+    /// another does.
+    fn by_storage(&self, anchor: &Anchor, by_receipt: bool) -> Way {
+        let timestamp = match self.block(&anchor.block_hash) {
+            Ok(Some(block)) => Some(block.timestamp),
+            Ok(None) => anchor.block_timestamp,
+            Err(why) => return Way::Fails(why),
         };
-        for (index, batch) in self.proofs_of(anchor).iter().take(MAX_PROOFS) {
-            let (proofs, account) = &self.accounts[*index];
-            let Some(block) = self.block(&proofs.block_hash)? else {
-                missing = format!(
-                    "the header of block {}, of its storage proof, is not there",
-                    proofs.block_hash
-                );
-                continue;
-            };
-            if block.number < anchor.block_number {
-                continue;
-            }
-            let tie = self.tie(block.number, &block.hash);
-            if let Tie::Broken(why) = tie {
-                return Err(why);
-            }
-            if let Tie::Off(why) = tie {
-                // What another chain held says nothing about this one.
-                missing = format!("its storage proof is of another chain: {why}");
-                continue;
-            }
-            let place = |why: String| format!("storage at block {}: {why}", block.number);
-            account
-                .get_or_init(|| storage::check_account(&block.state_root, &proofs.contract, &proofs.account))
-                .clone()
-                .map_err(place)?;
-            let values = storage::check_batch(anchor.kind, proofs, batch).map_err(place)?;
-            storage::says_the_same(anchor, timestamp, &values).map_err(place)?;
-            match tie {
-                Tie::Tied => proved = true,
-                Tie::Unknown(why) | Tie::Off(why) | Tie::Broken(why) => missing = why,
+        let of_batch = self.proofs_of(anchor);
+        let mut agree: Option<&Tie> = None;
+        let mut contradicts: Option<(bool, String)> = None;
+        let recent = |number: u64| number >= anchor.block_number;
+        for held in of_batch.holding.iter().filter(|held| recent(held.newest_first.0)) {
+            match storage::says_the_same(anchor, timestamp, &held.values) {
+                // The first is tied if any is.
+                Ok(()) => agree = agree.or(Some(&held.tie)),
+                Err(why) => {
+                    let why = format!("storage at block {}: {why}", held.newest_first.0);
+                    contradicts = contradicts.or(Some((held.tie == Tie::Tied, why)));
+                }
             }
         }
-        Ok(if proved { Ok(STORAGE) } else { Err(missing) })
+        let proved = agree == Some(&Tie::Tied);
+        if let Some((tied, why)) = contradicts {
+            if tied || !(proved || by_receipt) {
+                return Way::Fails(match agree {
+                    Some(_) => format!("{why}; another storage proof of the batch agrees with the anchor"),
+                    None => why,
+                });
+            }
+            self.leave(|| format!("batch {}: {why} (a block that nothing ties)", anchor.batch_id));
+        }
+        let broken = of_batch.broken.iter();
+        for (_, why) in broken.filter(|(number, _)| number.is_none_or(recent)) {
+            if agree.is_none() {
+                return Way::Fails(why.clone());
+            }
+            self.leave(|| format!("batch {}: {why}", anchor.batch_id));
+        }
+        match agree {
+            Some(Tie::Tied) => Way::Proves,
+            Some(Tie::Unknown(why) | Tie::Off(why) | Tie::Broken(why)) => Way::Lacks(why.clone()),
+            None => Way::Lacks(match of_batch.missing.first() {
+                Some(why) => why.clone(),
+                None => "there is no storage proof of it".to_owned(),
+            }),
+        }
+    }
+
+    /// What of the file was left aside, and why: copies that do not hold beside good ones, and what is of no anchor.
+    fn not_used(&self, file: &AnchorsFile) -> Vec<String> {
+        let mut unused = self.unused.take();
+        for entry in &file.chain.headers {
+            let is = Hash32(keccak256(&entry.rlp).0);
+            if is != entry.hash {
+                unused.insert(format!("the header of block {}: it hashes to {is}", entry.hash));
+            }
+        }
+        let mut unknown_blocks = BTreeSet::new();
+        for (hash, of_block) in &self.receipts {
+            let Some(Known::Block(block)) = self.headers.get(hash) else {
+                unknown_blocks.insert(*hash);
+                continue;
+            };
+            let bad = of_block
+                .candidates
+                .iter()
+                .filter(|c| receipt::root(&c.receipts) != block.receipts_root)
+                .count();
+            if bad > 0 {
+                let what = "set(s) of receipts that do not give its receipts root";
+                unused.insert(format!("block {}: {bad} {what}", block.number));
+            }
+        }
+        let mut told = Vec::new();
+        if !unused.is_empty() {
+            let more = unused.len().saturating_sub(MAX_UNUSED);
+            let more = if more > 0 {
+                format!("; and {more} more")
+            } else {
+                String::new()
+            };
+            let first: Vec<String> = unused.iter().take(MAX_UNUSED).cloned().collect();
+            told.push(format!(
+                "what does not hold in the anchors file was not used ({}): {}{more}",
+                unused.len(),
+                first.join("; ")
+            ));
+        }
+        if !unknown_blocks.is_empty() {
+            told.push(format!(
+                "the receipts of {} block(s) of which the file has no header",
+                unknown_blocks.len()
+            ));
+        }
+        let named: BTreeSet<_> = file.anchors.iter().map(|a| (a.contract, a.batch_id)).collect();
+        let nameless = self.proofs.keys().filter(|key| !named.contains(key)).count();
+        if nameless > 0 {
+            told.push(format!(
+                "the storage proofs of {nameless} batch(es) that no anchor names"
+            ));
+        }
+        told
     }
 }
 

@@ -133,7 +133,7 @@ impl OfContract<'_> {
     /// What one head bounds. The error names what is missing.
     fn judge(&self, proofs: &StorageProofs, head: &HeadProof) -> Result<Option<String>, String> {
         let Self { contract, number, .. } = self;
-        let Ok(value) = storage::check_slot(proofs, &head.head.slot(), &head.slot) else {
+        let Ok(value) = storage::slot_value(proofs, &head.head.slot(), &head.slot) else {
             return Ok(Some(format!(
                 "what contract {contract} keeps about its batches at block {number}: the proof does not hold"
             )));

@@ -214,7 +214,8 @@ impl ChainParts {
             .iter()
             .filter_map(|entry| Some((entry.hash, number(entry)?)))
             .collect();
-        let mut proofs: Vec<StorageProofs> = self
+        // All copies of a proof go along: which of them hold is judged together, by whoever reads them.
+        let proofs: Vec<StorageProofs> = self
             .proofs
             .iter()
             .map(|proofs| {
@@ -227,16 +228,10 @@ impl ChainParts {
             })
             .filter(|proofs| !proofs.batches.is_empty() && numbers.contains_key(&proofs.block_hash))
             .collect();
-        // The newest proof of each batch is the one nearest to a block that is trusted.
-        proofs.sort_by_key(|proofs| std::cmp::Reverse(numbers.get(&proofs.block_hash).copied()));
-        let mut proved = HashSet::new();
-        for entry in &mut proofs {
-            let contract = entry.contract;
-            entry
-                .batches
-                .retain(|batch| proved.insert((contract, batch.batch_id)));
-        }
-        proofs.retain(|entry| !entry.batches.is_empty());
+        let proved: HashSet<_> = proofs
+            .iter()
+            .flat_map(|entry| entry.batches.iter().map(|batch| (entry.contract, batch.batch_id)))
+            .collect();
         let by_storage = proved.len() == batches.len();
         let lowest = if by_storage {
             proofs

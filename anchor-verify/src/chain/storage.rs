@@ -21,9 +21,22 @@ const MAX_NODE: usize = 1024;
 
 /// How many slots of the struct in which a contract keeps a batch are proved.
 pub(crate) fn slot_count(kind: AnchorKind) -> usize {
+    slot_names(kind).len()
+}
+
+/// What the slots hold, in their order.
+fn slot_names(kind: AnchorKind) -> &'static [&'static str] {
     match kind {
-        AnchorKind::StateSetAnchor => 7,
-        AnchorKind::SetRegistry => 3,
+        AnchorKind::StateSetAnchor => &[
+            "batchId",
+            "tenantId",
+            "storeId",
+            "eventsRoot",
+            "stateRoot",
+            "range and count",
+            "time",
+        ],
+        AnchorKind::SetRegistry => &["eventsRoot", "newStateRoot", "range, count and time"],
     }
 }
 
@@ -44,7 +57,7 @@ pub(crate) fn slots(kind: AnchorKind, batch: &BatchId) -> Vec<Hash32> {
 
 /// What these slots hold if the contract has this anchor; `None` where it follows from the anchor only together
 /// with the time.
-fn expected(anchor: &Anchor, timestamp: Option<u64>) -> Vec<(&'static str, Option<[u8; 32]>)> {
+fn expected(anchor: &Anchor, timestamp: Option<u64>) -> Vec<Option<[u8; 32]>> {
     let id = |bytes: &[u8; 16]| {
         let mut word = [0; 32];
         word[..16].copy_from_slice(bytes);
@@ -58,13 +71,13 @@ fn expected(anchor: &Anchor, timestamp: Option<u64>) -> Vec<(&'static str, Optio
         AnchorKind::StateSetAnchor => {
             let stream = anchor.stream;
             vec![
-                ("batchId", Some(id(anchor.batch_id.as_bytes()))),
-                ("tenantId", stream.map(|s| id(s.tenant_id.as_bytes()))),
-                ("storeId", stream.map(|s| id(s.store_id.as_bytes()))),
-                ("eventsRoot", Some(anchor.events_root.0)),
-                ("stateRoot", Some(anchor.state_root.0)),
-                ("range and count", Some(packed)),
-                ("time", timestamp.map(|t| U256::from(t).to_be_bytes())),
+                Some(id(anchor.batch_id.as_bytes())),
+                stream.map(|s| id(s.tenant_id.as_bytes())),
+                stream.map(|s| id(s.store_id.as_bytes())),
+                Some(anchor.events_root.0),
+                Some(anchor.state_root.0),
+                Some(packed),
+                timestamp.map(|t| U256::from(t).to_be_bytes()),
             ]
         }
         AnchorKind::SetRegistry => {
@@ -72,11 +85,7 @@ fn expected(anchor: &Anchor, timestamp: Option<u64>) -> Vec<(&'static str, Optio
                 packed[4..12].copy_from_slice(&timestamp.to_be_bytes());
                 packed
             });
-            vec![
-                ("eventsRoot", Some(anchor.events_root.0)),
-                ("newStateRoot", Some(anchor.state_root.0)),
-                ("range, count and time", with_time),
-            ]
+            vec![Some(anchor.events_root.0), Some(anchor.state_root.0), with_time]
         }
     }
 }
@@ -93,7 +102,8 @@ pub(crate) fn says_the_same(
     if values.iter().all(Hash32::is_zero) {
         return Err("the contract's storage does not hold the batch".into());
     }
-    for (at, (name, expected)) in expected(anchor, timestamp).into_iter().enumerate() {
+    let expected = expected(anchor, timestamp).into_iter();
+    for (at, (name, expected)) in slot_names(anchor.kind).iter().zip(expected).enumerate() {
         let value = values.get(at).ok_or_else(|| format!("no proof of its {name}"))?;
         match expected {
             Some(expected) if expected != value.0 => {
@@ -105,7 +115,7 @@ pub(crate) fn says_the_same(
                 packed[4..12].fill(0);
                 let without = Anchor { ..*anchor };
                 let known = self::expected(&without, Some(0));
-                if known.get(at).and_then(|(_, word)| *word) != Some(packed) {
+                if known.get(at).copied().flatten() != Some(packed) {
                     return Err(format!("the contract's storage holds another {name}: {value}"));
                 }
             }
@@ -150,15 +160,25 @@ pub(crate) fn check_batch(
     batch: &BatchProof,
 ) -> Result<Vec<Hash32>, String> {
     let slots = slots(kind, &batch.batch_id);
-    if batch.slots.len() != slots.len() {
+    let names = slot_names(kind);
+    if let Some(name) = names.get(batch.slots.len()) {
         return Err(format!(
-            "{} slots are proved, not {}",
+            "{} slots are proved, not {}: there is no proof of slot {} ({name})",
+            batch.slots.len(),
+            slots.len(),
+            batch.slots.len()
+        ));
+    }
+    if batch.slots.len() > slots.len() {
+        return Err(format!(
+            "{} slots are proved, and a batch has {}",
             batch.slots.len(),
             slots.len()
         ));
     }
     for (at, (slot, proof)) in slots.iter().zip(&batch.slots).enumerate() {
-        check_slot(proofs, slot, proof).map_err(|why| format!("the proof of slot {at} {why}"))?;
+        let at = format!("{at} ({})", names[at]);
+        slot_value(proofs, slot, proof).map_err(|why| format!("the proof of slot {at} {why}"))?;
     }
     Ok(batch.slots.iter().map(|slot| slot.value).collect())
 }
@@ -167,7 +187,7 @@ pub(crate) fn check_batch(
 ///
 /// # Errors
 /// Why it is not proved.
-pub(crate) fn check_slot(proofs: &StorageProofs, slot: &Hash32, proof: &SlotProof) -> Result<U256, String> {
+pub(crate) fn slot_value(proofs: &StorageProofs, slot: &Hash32, proof: &SlotProof) -> Result<U256, String> {
     let mut nodes = Vec::with_capacity(proof.path.len().min(MAX_PATH));
     for index in &proof.path {
         let node = usize::try_from(*index)
@@ -179,11 +199,24 @@ pub(crate) fn check_slot(proofs: &StorageProofs, slot: &Hash32, proof: &SlotProo
         }
     }
     let value = U256::from_be_bytes(proof.value.0);
-    // A trie holds no zeros: a slot that is zero is not in it.
-    let encoded = (!value.is_zero()).then(|| rlp::encode(value));
-    prove(&proofs.account.storage_root, &keccak256(slot.0).0, encoded, &nodes)
+    check_slot(&proofs.account.storage_root, slot, value, &nodes)
         .map_err(|why| format!("does not hold: {why}"))?;
     Ok(value)
+}
+
+/// Checks that a slot holds this value, under its account's storage root.
+///
+/// # Errors
+/// Why it is not proved.
+pub(crate) fn check_slot(
+    storage_root: &Hash32,
+    slot: &Hash32,
+    value: U256,
+    nodes: &[&Bytes],
+) -> Result<(), String> {
+    // A trie holds no zeros: a slot that is zero is not in it.
+    let value = (!value.is_zero()).then(|| rlp::encode(value));
+    prove(storage_root, &keccak256(slot.0).0, value, nodes)
 }
 
 /// Checks that a trie holds `value` under `key`, or nothing.
