@@ -483,3 +483,114 @@ fn asked_too_often_is_not_asked_too_much(chain: &Chain, direct: &AnchorsFile) {
         assert!(calls.1.iter().all(|params| *params == calls.1[0]), "{answer}: {:?}", calls.1);
     }
 }
+
+/// The creation code of a contract that writes a log of four topics and nothing else.
+fn writer_of(topics: [Hash32; 4]) -> String {
+    let mut code = Vec::new();
+    for topic in topics.iter().rev() {
+        code.push(0x7f);
+        code.extend(topic.0);
+    }
+    // No data, LOG4, STOP.
+    code.extend([0x60, 0, 0x60, 0, 0xa4, 0]);
+    hex::encode_prefixed(&code)
+}
+
+/// What a client saves of an L1 node: its headers and receipts from block 0 on.
+fn saved(node: &test_support::Anvil) -> (Vec<Value>, Vec<Value>, Hash32) {
+    let head = node.rpc("eth_blockNumber", &json!([]));
+    let head = u64::from_str_radix(&head.as_str().unwrap()[2..], 16).unwrap();
+    let numbers = (0..=head).map(|number| format!("{number:#x}"));
+    let headers: Vec<Value> = numbers
+        .clone()
+        .map(|number| node.rpc("eth_getBlockByNumber", &json!([number, false])))
+        .collect();
+    let receipts = numbers.map(|number| node.rpc("eth_getBlockReceipts", &json!([number]))).collect();
+    let hash = headers[headers.len() - 1]["hash"].as_str().unwrap().parse().unwrap();
+    (headers, receipts, hash)
+}
+
+#[test]
+fn an_output_root_on_l1_ties_the_l2_block() {
+    let Some(chain) = Chain::start(&[]) else { return };
+    let world = world();
+    chain.both(&commitments(&world)[..2]);
+    let fetched = chain.fetch(&chain.options(), None);
+    let dir = tempfile::tempdir().unwrap();
+    fetched.file.write(&dir.path().join("anchors.json")).unwrap();
+    world.write_log(&dir.path().join("log.db")).unwrap();
+    let l2 = chain.node.rpc("eth_getBlockByNumber", &json!(["latest", false]));
+    let output = json!({
+        "version": format!("0x{}", "00".repeat(32)),
+        "state_root": l2["stateRoot"],
+        "message_passer_storage_root": format!("0x{}", "05".repeat(32)),
+        "block_hash": l2["hash"],
+    });
+    let bytes = |value: &Value| -> [u8; 32] {
+        let hash: Hash32 = value.as_str().unwrap().parse().unwrap();
+        hash.0
+    };
+    let preimage = [[0; 32], bytes(&l2["stateRoot"]), [5; 32], bytes(&l2["hash"])].concat();
+    let root = Hash32(alloy::primitives::keccak256(preimage).0);
+
+    let l1 = test_support::Anvil::start();
+    let proposed: Hash32 = "a7aaf2512769da4e444e3de247be2564225c2e7a8f74cfe528e46e17d24868e2".parse().unwrap();
+    let created: Hash32 = "5b565efe82411da98814f356d0e7bcb8f0219b8d970307c5afb4a6903a8b2e35".parse().unwrap();
+    let number = Hash32([0; 32]);
+    let oracle = l1.deploy(&writer_of([proposed, root, number, number]));
+    l1.mine(3);
+    let (headers, receipts, head) = saved(&l1);
+    let write = |name: &str, value: &Value| fs::write(dir.path().join(name), value.to_string()).unwrap();
+    write("output.json", &json!({"output": output, "headers": headers, "receipts": receipts}));
+    write("alone.json", &output);
+    let (head, root) = (head.to_string(), root.to_string());
+    let verify = |trusted: &str, more: &[&str]| {
+        let base = ["verify", "--db", "log.db", "--anchors", "anchors.json", "--format", "json", "--trusted-block"];
+        let (code, out, err) = run(dir.path(), &[&base[..], &[trusted], more].concat());
+        let report: Value = serde_json::from_str(&out).unwrap_or_default();
+        (code, report["totals"]["batches"]["proven"].as_u64(), format!("{err}{}", report["not_checked"]))
+    };
+    let (code, proven, said) = verify(&head, &["--l1-output", "output.json"]);
+    assert_eq!((code, proven), (0, Some(2)), "{said}");
+    assert!(said.contains("--l1-contract") && said.contains("not challenged"), "{said}");
+    let pinned = ["--l1-output", "output.json", "--l1-contract", &oracle];
+    let (code, proven, said) = verify(&head, &pinned);
+    assert!((code, proven) == (0, Some(2)) && !said.contains("--l1-contract"), "{said}");
+    // The root itself, as an explorer of L1 shows it.
+    assert_eq!(verify(&root, &["--l1-output", "alone.json"]).1, Some(2));
+    assert_eq!(verify(&head, &[]).1, Some(0));
+
+    // Another root, another contract, receipts or headers that are missing or altered, another chain of L1.
+    let mut other = output.clone();
+    other["message_passer_storage_root"] = format!("0x{}", "06".repeat(32)).into();
+    let mut altered = output.clone();
+    altered["state_root"] = format!("0x{}", "07".repeat(32)).into();
+    let mut blind = receipts.clone();
+    blind[1] = json!([]);
+    let mut holed = headers.clone();
+    holed.remove(2);
+    for (what, file) in [
+        ("another output", json!({"output": other, "headers": headers, "receipts": receipts})),
+        ("another state root", json!({"output": altered, "headers": headers, "receipts": receipts})),
+        ("no output", json!({"headers": headers, "receipts": receipts})),
+        ("no receipts", json!({"output": output, "headers": headers, "receipts": blind})),
+        ("a header is missing", json!({"output": output, "headers": holed, "receipts": receipts})),
+    ] {
+        write("bad.json", &file);
+        assert_eq!(verify(&head, &["--l1-output", "bad.json"]).0, 8, "{what}");
+    }
+    let elsewhere = ["--l1-output", "output.json", "--l1-contract", &chain.anchor];
+    assert!(chain.anchor == oracle || verify(&head, &elsewhere).0 == 8);
+    assert_eq!(verify(&"ab".repeat(32), &["--l1-output", "output.json"]).0, 8);
+    // A log with the root in the wrong place says nothing; a dispute game's says it elsewhere.
+    for (topics, code) in [
+        ([proposed, number, root.parse().unwrap(), number], 8),
+        ([created, number, number, root.parse().unwrap()], 0),
+    ] {
+        let l1 = test_support::Anvil::start();
+        l1.deploy(&writer_of(topics));
+        let (headers, receipts, head) = saved(&l1);
+        write("game.json", &json!({"output": output, "headers": headers, "receipts": receipts}));
+        assert_eq!(verify(&head.to_string(), &["--l1-output", "game.json"]).0, code, "{topics:?}");
+    }
+}

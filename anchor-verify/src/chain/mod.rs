@@ -9,6 +9,7 @@
 //! | `examine` | all of that put together, for each anchor |
 //! | [`completeness`] | whether anchors were left out, by bloom filters and receipts |
 //! | [`heads`] | what the contracts keep about all of their batches |
+//! | [`l1_output`] | an L2 block tied to L1 by an output root |
 //!
 //! Nothing is believed but the hash that the auditor gives. A block is what hashes to its hash; it is on the chain if
 //! parent hashes lead from the trusted block to it; its receipts are those that give its receipts root; a slot holds
@@ -18,6 +19,7 @@ pub mod completeness;
 mod examine;
 pub(crate) mod header;
 pub mod heads;
+pub mod l1_output;
 pub mod parts;
 pub(crate) mod receipt;
 pub(crate) mod storage;
@@ -25,3 +27,14 @@ pub(crate) mod storage;
 pub use completeness::{Completeness, complete};
 pub use examine::examine;
 pub use parts::ChainParts;
+
+use ves::Hash32;
+
+use crate::anchors::AnchorsFile;
+
+/// The state root of a block, if the file has its header.
+pub fn header_state_root(file: &AnchorsFile, block: &Hash32) -> Option<Hash32> {
+    let headers = file.chain.headers.iter();
+    let mut blocks = headers.filter_map(|entry| header::read(&entry.rlp).ok());
+    blocks.find(|read| read.hash == *block).map(|read| read.state_root)
+}

@@ -302,6 +302,45 @@ mod tests {
         assert_eq!(encoded(&deposit), format!("02f901080182b741b90100{bloom}c0"));
     }
 
+    /// Receipts of chains that append a field, or name one more than the trie has: the root says which way is right.
+    #[test]
+    fn the_root_decides_how_receipts_are_written() {
+        let at = |index: u64, kind: &str| {
+            let mut receipt = sample(kind);
+            receipt["transactionIndex"] = format!("{index:#x}").into();
+            receipt["cumulativeGasUsed"] = format!("{:#x}", 21_000 * (index + 1)).into();
+            receipt
+        };
+        let read = |all: &[&Value]| -> Vec<Encoded> {
+            all.iter().map(|json| from_json(&json.to_string()).unwrap()).collect()
+        };
+        // Celo appends the base fee to its own type; other types have none.
+        let mut celo = at(1, "0x7b");
+        celo["baseFee"] = "0x5".into();
+        let plain = at(0, "0x2");
+        let (standard, appended) = (from_json(&celo.to_string()).unwrap().bytes, {
+            let mut payload = rlp::Header::decode_bytes(&mut &from_json(&celo.to_string()).unwrap().bytes[1..], true)
+                .unwrap()
+                .to_vec();
+            payload.push(5);
+            with_type(0x7b, &payload)
+        });
+        let first = from_json(&plain.to_string()).unwrap().bytes;
+        for bytes in [standard, appended] {
+            let set = vec![first.clone(), bytes];
+            assert_eq!(fitting(read(&[&celo, &plain]), &root(&set)), Some(set.clone()));
+            assert_eq!(logs(&set), Ok(vec![]));
+        }
+        // The last receipt of a block of bor's kind is of no transaction.
+        let state = at(2, "0x0");
+        let set = vec![first.clone(), from_json(&at(1, "0x2").to_string()).unwrap().bytes];
+        assert_eq!(fitting(read(&[&plain, &at(1, "0x2"), &state]), &root(&set)), Some(set));
+        // What does not give the root is nothing, whatever is left out of it.
+        assert_eq!(fitting(read(&[&plain, &celo]), &Hash32([1; 32])), None);
+        assert_eq!(fitting(read(&[&celo]), &root(&[first])), None);
+        assert_eq!(fitting(Vec::new(), &root(&[])), Some(Vec::new()));
+    }
+
     #[test]
     fn receipts_before_byzantium_have_no_status() {
         let mut old = sample("0x0");

@@ -10,6 +10,7 @@ use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
+use super::l1::L1Args;
 use super::{chain, cli_error, complete, print_completeness, print_not_checked, read_public_key};
 
 /// Check an inclusion proof by itself, without any connection
@@ -24,6 +25,9 @@ pub struct CheckArgs {
     /// The hash of a block that you trust; without it, at most MATCHES ANCHORS is said
     #[arg(long, value_name = "HASH")]
     trusted_block: Option<Hash32>,
+
+    #[command(flatten)]
+    l1: L1Args,
 
     /// The public key that the agent is known to sign with, as hex or as a file that holds it
     #[arg(long, value_name = "HEX|FILE")]
@@ -53,9 +57,11 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let mut anchors = proof
         .anchors()
         .map_err(|e| CliError::input(format!("{name}: {e}")))?;
-    let completeness = complete(&mut anchors, args.trusted_block, &|anchor| proof.concerns(anchor));
-    let mut check = proof.check(&anchors, &chain(&anchors, args.trusted_block), agent_key.as_ref());
+    let trusted = args.l1.trusted_block(args.trusted_block, Some(&anchors))?;
+    let completeness = complete(&mut anchors, trusted.hash, &|anchor| proof.concerns(anchor));
+    let mut check = proof.check(&anchors, &chain(&anchors, trusted.hash), agent_key.as_ref());
     check.not_checked.extend(completeness.not_checked());
+    check.not_checked.extend(trusted.not_checked);
     let document = Document {
         schema: SCHEMA,
         proof: name,

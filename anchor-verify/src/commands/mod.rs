@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod check;
 pub mod fetch;
 pub mod import;
+mod l1;
 pub mod lint;
 pub mod merge;
 pub mod prove;

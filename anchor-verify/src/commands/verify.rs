@@ -20,6 +20,7 @@ use event_log::Scope;
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
+use super::l1::L1Args;
 use super::{
     cancel_on_signals, chain, cli_error, complete, merge_anchors, open_db, print_completeness,
     print_not_checked, print_place, read_anchors, read_public_key, write_lines,
@@ -50,6 +51,9 @@ pub struct VerifyArgs {
     /// The hash of a block that you trust; without it, at most MATCHES ANCHORS is said
     #[arg(long, value_name = "HASH")]
     trusted_block: Option<Hash32>,
+
+    #[command(flatten)]
+    l1: L1Args,
 
     /// Ask a node for anchors too, beyond what the files hold: http:// or https://. It may hold a key, which is shown
     /// nowhere. A node's word is no proof: give --trusted-block too
@@ -117,13 +121,15 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     if let Some(url) = &args.rpc {
         anchors = Some(ask_node(url, args, anchors, &cancel, &mut notes, global)?);
     }
+    let trusted = args.l1.trusted_block(args.trusted_block, anchors.as_ref())?;
     let completeness = match &mut anchors {
-        Some(file) => complete(file, args.trusted_block, &scope(&mut source)?),
+        Some(file) => complete(file, trusted.hash, &scope(&mut source)?),
         None => Completeness::without_anchors(),
     };
-    let mut standings = anchors.as_ref().map(|file| chain(file, args.trusted_block));
+    let mut standings = anchors.as_ref().map(|file| chain(file, trusted.hash));
     if let Some(standings) = &mut standings {
         standings.not_checked.extend(completeness.not_checked());
+        standings.not_checked.extend(trusted.not_checked);
     }
     let input = VerifyInput {
         kind,
