@@ -46,7 +46,8 @@ impl FromStr for ContractAddress {
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let address = Self::from_hex(s)?;
         let digits = s.strip_prefix("0x").unwrap_or(s);
-        let mixed = digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
+        let mixed =
+            digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
         let right = Address::from(address.0).to_checksum(None);
         if mixed && right.strip_prefix("0x") != Some(digits) {
             return Err(format!(

@@ -22,11 +22,11 @@ use ves::{Hash32, StreamKey};
 use crate::anchors::{
     Anchor, AnchorKind, AnchorsErrorKind, AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited,
 };
+use crate::chain::completeness::complete_of;
 use crate::chain::parts::{
     AccountProof, BatchProof, BlockReceipts, ChainParts, Checkpoint, HeadProof, HeaderBytes, NodePool,
     RefusedAnchor, SlotProof, StorageProofs,
 };
-use crate::chain::completeness::complete_of;
 use crate::chain::receipt::Encoded;
 use crate::chain::{header, heads, receipt, storage};
 use crate::contracts::{Decoded, decode};
@@ -278,7 +278,7 @@ impl Importer {
             return Ok(());
         }
         Err(bad(
-            "there are neither logs, headers, receipts nor proofs in it".into(),
+            "there are neither logs, headers, receipts nor proofs in it".into()
         ))
     }
 
@@ -568,11 +568,9 @@ impl Importer {
     /// Keeps the place of a log that has the topic of an anchor and cannot be one.
     fn note_refused(&mut self, log: &LogJson<'_>, removed: bool, why: &str) {
         let number = |text: &Option<String>| text.as_deref().and_then(|text| quantity("", text).ok());
-        if let (Some(block_number), Some(log_index), Some(block_hash)) = (
-            number(&log.block_number),
-            number(&log.log_index),
-            log.block_hash,
-        ) && !removed
+        if let (Some(block_number), Some(log_index), Some(block_hash)) =
+            (number(&log.block_number), number(&log.log_index), log.block_hash)
+            && !removed
         {
             let transaction_hash = log.transaction_hash.unwrap_or(Hash32::ZERO);
             let (contract, why) = (log.address, why.to_owned());
@@ -623,9 +621,12 @@ impl Importer {
                 *self.import.imitators.entry(anchor.contract).or_default() += 1;
             } else if taken_receipts.proven.contains(&anchor.block_hash) {
                 transactions.insert(place, anchor.transaction_hash);
-            } else if !taken_receipts.refused.contains(&anchor.block_hash)
-                && !(anchor.transaction_hash.is_zero() && places.contains(&place))
-            {
+            } else {
+                // A log that names its transaction says all that a receipt says without it.
+                let said = anchor.transaction_hash.is_zero() && places.contains(&place);
+                if taken_receipts.refused.contains(&anchor.block_hash) || said {
+                    continue;
+                }
                 anchors.push(anchor);
             }
         }
@@ -827,7 +828,11 @@ impl Importer {
                 let mut proved_heads = Vec::new();
                 for head in heads.get(&contract).into_iter().flatten() {
                     let slot = head.slot();
-                    let answers = group.slots.get(&U256::from_be_bytes(slot.0)).into_iter().flatten();
+                    let answers = group
+                        .slots
+                        .get(&U256::from_be_bytes(slot.0))
+                        .into_iter()
+                        .flatten();
                     let holds = |(value, path): &&(U256, Vec<Bytes>)| {
                         let nodes: Vec<&Bytes> = path.iter().collect();
                         storage::check_slot(&group.account.storage_root, &slot, *value, &nodes).is_ok()
@@ -906,7 +911,10 @@ fn heads_of(anchors: &[Anchor]) -> BTreeMap<ContractAddress, Vec<heads::Head>> {
     }
     let mut heads: BTreeMap<ContractAddress, Vec<heads::Head>> = BTreeMap::new();
     for ((contract, kind), streams) in streams {
-        heads.entry(contract).or_default().extend(heads::of(kind, &streams));
+        heads
+            .entry(contract)
+            .or_default()
+            .extend(heads::of(kind, &streams));
     }
     heads
 }

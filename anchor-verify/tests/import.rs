@@ -392,15 +392,34 @@ fn what_enters_no_proof_may_be_anything() {
     let good = log(1, stream(1), 1, 5, 1);
     let seconds = 0x6553_f100_u64;
     for (field, values) in [
-        ("blockTimestamp", vec![json!(null), json!(seconds), json!(seconds.to_string()), json!("long ago"), json!(1.5)]),
-        ("transactionIndex", vec![json!(null), json!(3), json!("three"), json!({})]),
-        ("removed", vec![json!(null), json!(false), json!("false"), json!(0)]),
+        (
+            "blockTimestamp",
+            vec![
+                json!(null),
+                json!(seconds),
+                json!(seconds.to_string()),
+                json!("long ago"),
+                json!(1.5),
+            ],
+        ),
+        (
+            "transactionIndex",
+            vec![json!(null), json!(3), json!("three"), json!({})],
+        ),
+        (
+            "removed",
+            vec![json!(null), json!(false), json!("false"), json!(0)],
+        ),
         ("somethingElse", vec![json!([1, {"a": null}])]),
     ] {
         for value in values {
             let mut other = good.clone();
             other[field] = value.clone();
-            assert_eq!(anchors(&[other]), anchors(std::slice::from_ref(&good)), "{field}: {value}");
+            assert_eq!(
+                anchors(&[other]),
+                anchors(std::slice::from_ref(&good)),
+                "{field}: {value}"
+            );
         }
         let mut without = good.clone();
         without.as_object_mut().unwrap().remove(field);
@@ -426,12 +445,21 @@ fn errors_are_found_wherever_they_are_and_named() {
     let line = |value: &Value| value.to_string();
     for (text, named) in [
         (line(&json!({"0-30": error, "31-150": answer})), "\"0-30\""),
-        (line(&json!({"0x0-0x1e": null_answer, "0x1f-0x96": answer})), "\"0x0-0x1e\""),
+        (
+            line(&json!({"0x0-0x1e": null_answer, "0x1f-0x96": answer})),
+            "\"0x0-0x1e\"",
+        ),
         (line(&json!({"0..30": null, "31..150": logs})), "no answer"),
         (line(&json!({"0-30": "timeout", "31-150": logs})), "timeout"),
-        (line(&json!([answer, [answer, {"chunks": {"7": [error]}}]])), "rate limit"),
+        (
+            line(&json!([answer, [answer, {"chunks": {"7": [error]}}]])),
+            "rate limit",
+        ),
         (line(&json!([answer, null_answer])), "item 2"),
-        (line(&json!({"answers": [{"result": {"error": {"code": 1}}}]})), "error"),
+        (
+            line(&json!({"answers": [{"result": {"error": {"code": 1}}}]})),
+            "error",
+        ),
         (format!("{}\n{}\n", line(&answer), line(&error)), "answer 2"),
         (format!("{}\n{{\"jsonrpc\":", line(&answer)), "behind 1 answers"),
         ("<!DOCTYPE html><html>429</html>".to_owned(), "HTML"),
@@ -439,7 +467,10 @@ fn errors_are_found_wherever_they_are_and_named() {
         ("   ".to_owned(), "empty"),
     ] {
         let mut importer = Importer::new(None, Vec::new());
-        let why = importer.add_json("saved.json", text.as_bytes()).unwrap_err().to_string();
+        let why = importer
+            .add_json("saved.json", text.as_bytes())
+            .unwrap_err()
+            .to_string();
         assert!(why.contains(named), "{text}: {why}");
         assert_eq!(importer.finish(&[]).file.anchors, []);
     }
@@ -469,11 +500,21 @@ fn errors_are_found_wherever_they_are_and_named() {
 fn addresses_with_a_checksum_are_checked() {
     let right = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
     let address: ContractAddress = right.parse().unwrap();
-    for same in [right.to_lowercase(), right[2..].to_uppercase(), right[2..].to_owned()] {
+    for same in [
+        right.to_lowercase(),
+        right[2..].to_uppercase(),
+        right[2..].to_owned(),
+    ] {
         assert_eq!(same.parse(), Ok(address));
     }
-    for wrong in ["0x5fbDB2315678afecb367f032d93F642f64180aa3", "0x5FbDB2315678afecb367f032d93F642f64180aa4"] {
-        assert!(wrong.parse::<ContractAddress>().unwrap_err().contains("checksum"), "{wrong}");
+    for wrong in [
+        "0x5fbDB2315678afecb367f032d93F642f64180aa3",
+        "0x5FbDB2315678afecb367f032d93F642f64180aa4",
+    ] {
+        assert!(
+            wrong.parse::<ContractAddress>().unwrap_err().contains("checksum"),
+            "{wrong}"
+        );
     }
     // In saved answers the case says nothing.
     let mut other = log(1, stream(1), 1, 5, 1);

@@ -559,7 +559,6 @@ fn answers_saved_by_another_client_prove_the_same() {
     assert_trusted(&import.file, chain.head(), &["receipt"]);
 }
 
-
 #[test]
 fn the_command_writes_extends_and_tells() {
     let Some(chain) = Chain::start(&[]) else { return };

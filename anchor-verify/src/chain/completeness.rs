@@ -133,6 +133,15 @@ pub(crate) fn complete_of(
     let (completeness, refused) = judge(file, trusted, contracts, scope);
     if !(completeness.left_out.is_empty() && refused.is_empty()) {
         let mut chain = std::mem::take(&mut file.chain);
+        // Nor is a log refused that the receipts show to be an anchor.
+        let shown: HashSet<(Hash32, u64)> = completeness
+            .left_out
+            .iter()
+            .map(|anchor| (anchor.block_hash, anchor.log_index))
+            .collect();
+        chain
+            .refused
+            .retain(|refused| !shown.contains(&(refused.block_hash, refused.log_index)));
         chain.refused.extend(refused);
         let mut anchors = std::mem::take(&mut file.anchors);
         anchors.extend(&completeness.left_out);
@@ -270,7 +279,9 @@ impl Held {
         let filter = LogFilter::new(contracts);
         let canonical = chain.canonical();
         let mut held = Self {
-            lowest: canonical.first_key_value().map_or(u64::MAX, |(number, _)| *number),
+            lowest: canonical
+                .first_key_value()
+                .map_or(u64::MAX, |(number, _)| *number),
             undecided: BTreeMap::new(),
             unreliable: None,
         };
@@ -388,7 +399,17 @@ struct LeftOut {
 }
 
 /// What makes two anchors the same log. The transaction is left out: receipts do not name it.
-type LogKey = (Hash32, u64, ContractAddress, ves::BatchId, Hash32, Hash32, Hash32, u64, u64);
+type LogKey = (
+    Hash32,
+    u64,
+    ContractAddress,
+    ves::BatchId,
+    Hash32,
+    Hash32,
+    Hash32,
+    u64,
+    u64,
+);
 
 fn log_key(anchor: &Anchor) -> LogKey {
     (

@@ -65,7 +65,10 @@ pub(super) fn bounds(file: &AnchorsFile, chain: &Chain<'_>) -> (Vec<String>, Vec
     let (mut bounds, mut missing) = (Vec::new(), Vec::new());
     let mut kinds: BTreeMap<(ContractAddress, AnchorKind), Vec<&Anchor>> = BTreeMap::new();
     for anchor in &file.anchors {
-        kinds.entry((anchor.contract, anchor.kind)).or_default().push(anchor);
+        kinds
+            .entry((anchor.contract, anchor.kind))
+            .or_default()
+            .push(anchor);
     }
     for ((contract, kind), anchors) in kinds {
         match newest(file, chain, contract) {
@@ -138,8 +141,12 @@ impl OfContract<'_> {
                 "what contract {contract} keeps about its batches at block {number}: the proof does not hold"
             )));
         };
-        let of_stream =
-            |key: &Hash32| -> Vec<&Anchor> { self.known().copied().filter(|a| a.tenant_store_key == *key).collect() };
+        let of_stream = |key: &Hash32| -> Vec<&Anchor> {
+            self.known()
+                .copied()
+                .filter(|a| a.tenant_store_key == *key)
+                .collect()
+        };
         let name = |key: &Hash32| {
             let stream = self.anchors.iter().find(|a| a.tenant_store_key == *key);
             stream

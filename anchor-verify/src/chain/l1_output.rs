@@ -263,7 +263,10 @@ mod tests {
         for change in changes {
             let mut altered = answer.clone();
             change(&mut altered["result"]);
-            assert!(L1Output::read(altered.to_string().as_bytes()).is_err(), "{altered}");
+            assert!(
+                L1Output::read(altered.to_string().as_bytes()).is_err(),
+                "{altered}"
+            );
         }
         assert!(L1Output::read(json!([answer, answer]).to_string().as_bytes()).is_err());
         assert!(L1Output::read(b"{}").is_err());

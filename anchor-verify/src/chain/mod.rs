@@ -36,5 +36,7 @@ use crate::anchors::AnchorsFile;
 pub fn header_state_root(file: &AnchorsFile, block: &Hash32) -> Option<Hash32> {
     let headers = file.chain.headers.iter();
     let mut blocks = headers.filter_map(|entry| header::read(&entry.rlp).ok());
-    blocks.find(|read| read.hash == *block).map(|read| read.state_root)
+    blocks
+        .find(|read| read.hash == *block)
+        .map(|read| read.state_root)
 }

@@ -312,16 +312,19 @@ mod tests {
             receipt
         };
         let read = |all: &[&Value]| -> Vec<Encoded> {
-            all.iter().map(|json| from_json(&json.to_string()).unwrap()).collect()
+            all.iter()
+                .map(|json| from_json(&json.to_string()).unwrap())
+                .collect()
         };
         // Celo appends the base fee to its own type; other types have none.
         let mut celo = at(1, "0x7b");
         celo["baseFee"] = "0x5".into();
         let plain = at(0, "0x2");
         let (standard, appended) = (from_json(&celo.to_string()).unwrap().bytes, {
-            let mut payload = rlp::Header::decode_bytes(&mut &from_json(&celo.to_string()).unwrap().bytes[1..], true)
-                .unwrap()
-                .to_vec();
+            let mut payload =
+                rlp::Header::decode_bytes(&mut &from_json(&celo.to_string()).unwrap().bytes[1..], true)
+                    .unwrap()
+                    .to_vec();
             payload.push(5);
             with_type(0x7b, &payload)
         });
@@ -334,7 +337,10 @@ mod tests {
         // The last receipt of a block of bor's kind is of no transaction.
         let state = at(2, "0x0");
         let set = vec![first.clone(), from_json(&at(1, "0x2").to_string()).unwrap().bytes];
-        assert_eq!(fitting(read(&[&plain, &at(1, "0x2"), &state]), &root(&set)), Some(set));
+        assert_eq!(
+            fitting(read(&[&plain, &at(1, "0x2"), &state]), &root(&set)),
+            Some(set)
+        );
         // What does not give the root is nothing, whatever is left out of it.
         assert_eq!(fitting(read(&[&plain, &celo]), &Hash32([1; 32])), None);
         assert_eq!(fitting(read(&[&celo]), &root(&[first])), None);

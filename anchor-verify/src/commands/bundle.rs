@@ -12,9 +12,7 @@ use event_log::{Place, Scope};
 use serde_json::json;
 use ves::StreamKey;
 
-use super::{
-    cancel_on_signals, cli_error, complete, open_db, print_completeness, print_place, read_anchors,
-};
+use super::{cancel_on_signals, cli_error, complete, open_db, print_completeness, print_place, read_anchors};
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
 ///
@@ -166,9 +164,11 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         }
     }
     out.finish()?;
-    Ok(if counts.unreadable > 0 || completeness.verdict == Verdict::Failed {
-        ExitStatus::PROBLEMS
-    } else {
-        ExitStatus::OK
-    })
+    Ok(
+        if counts.unreadable > 0 || completeness.verdict == Verdict::Failed {
+            ExitStatus::PROBLEMS
+        } else {
+            ExitStatus::OK
+        },
+    )
 }

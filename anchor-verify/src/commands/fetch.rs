@@ -27,7 +27,13 @@ pub struct FetchArgs {
     /// The node: http:// or https://. It may hold a key, which is shown nowhere. Given several times, the others are asked
     /// for logs too, and what they say is compared
     // Any text is taken here and judged later: clap would repeat a wrong value, with the key in it.
-    #[arg(long = "rpc", value_name = "URL", env = "ANCHOR_RPC_URL", hide_env_values = true, required = true)]
+    #[arg(
+        long = "rpc",
+        value_name = "URL",
+        env = "ANCHOR_RPC_URL",
+        hide_env_values = true,
+        required = true
+    )]
     rpcs: Vec<String>,
 
     /// A contract whose anchors to read, of either kind; may be given several times
@@ -62,6 +68,11 @@ pub struct FetchArgs {
     /// first anchor on are kept, or those of the anchors: then storage proofs alone prove, and anchors may be hidden
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     max_headers: u64,
+
+    /// The most blocks without known anchors whose receipts are read because their bloom filters let them have some; more
+    /// are left to the next run
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    max_receipts: u64,
 
     /// A stream that is known, to resolve what SetRegistry names by a hash only; may be given several times
     #[arg(long = "stream", value_name = "TENANT/STORE")]
@@ -151,6 +162,7 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             WhichProofs::Storage => Proofs::Storage,
         },
         max_headers: args.max_headers,
+        max_receipts: args.max_receipts,
         streams: args.streams.clone(),
         chunk: args.chunk,
         rescan: args.rescan,

@@ -169,7 +169,9 @@ fn scope(source: &mut Option<Box<dyn LogSource>>) -> Result<impl Fn(&Anchor) -> 
     Ok(move |anchor: &Anchor| {
         let Some(selected) = &selected else { return true };
         match selected.get(&anchor.tenant_store_key) {
-            Some(Some(range)) => anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start(),
+            Some(Some(range)) => {
+                anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start()
+            }
             Some(None) => true,
             None => false,
         }
@@ -200,6 +202,7 @@ fn ask_node(
         to: Target::Finalized,
         proofs: Proofs::Both,
         max_headers: 100_000,
+        max_receipts: 1_000,
         streams: args.streams.clone(),
         chunk: None,
         rescan: false,
@@ -220,6 +223,12 @@ fn ask_node(
         "that the chain of {node} is the chain: {} anchor(s) were read from it, up to block {}",
         fetched.new, fetched.checkpoint.number
     ));
+    if fetched.completeness.verdict == Verdict::Failed {
+        notes.push(format!(
+            "that {node} left out nothing else: {}",
+            fetched.completeness
+        ));
+    }
     if let Some(reorg) = &fetched.reorg {
         notes.push(format!(
             "anchors that a reorganisation took away, by the word of {node}: {reorg:?}"

@@ -65,7 +65,8 @@ impl Run<'_> {
             contracts,
         } = search.clone();
         let topics: Vec<String> = anchor_topics().iter().map(|topic| format!("0x{topic}")).collect();
-        self.progress.start("blocks searched", Some((to - from).saturating_add(1)));
+        self.progress
+            .start("blocks searched", Some((to - from).saturating_add(1)));
         let most = chunk.unwrap_or(MAX_CHUNK).max(1);
         let mut chunk = chunk.unwrap_or(FIRST_CHUNK).max(1);
         // What was too much before is not tried again at once.

@@ -256,7 +256,11 @@ impl Rpc {
         params: Vec<Value>,
     ) -> Vec<Result<Option<Box<RawValue>>, RpcFailure>> {
         // A lock that another thread left in a panic still holds a set.
-        let refused = || self.no_batches.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let refused = || {
+            self.no_batches
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
         if params.len() > 1 && !refused().contains(method) {
             if let Some(results) = self.batch(method, &params).await {
                 return results;

@@ -185,7 +185,10 @@ fn take(file: &mut AnchorsFile, found: Vec<StorageProofs>, bad: &HashSet<(Contra
         .map(|entry| entry.contract)
         .collect();
     let proofs = &mut file.chain.proofs;
-    for entry in proofs.iter_mut().filter(|entry| renewed.contains(&entry.contract)) {
+    for entry in proofs
+        .iter_mut()
+        .filter(|entry| renewed.contains(&entry.contract))
+    {
         entry.heads.clear();
     }
     for mut entry in found {

@@ -16,7 +16,9 @@ const NAMED: usize = 5;
 /// What the text is, if it is no JSON.
 pub(super) fn values(text: &str) -> Result<Vec<&RawValue>, String> {
     if text.starts_with('\u{feff}') {
-        return Err("it begins with a byte order mark (BOM), which JSON does not have: save it without".into());
+        return Err(
+            "it begins with a byte order mark (BOM), which JSON does not have: save it without".into(),
+        );
     }
     let start: String = text.trim_start().chars().take(60).collect();
     if start.starts_with('<') {

@@ -578,7 +578,8 @@ fn same_input(a: &VerifyReport, b: &VerifyReport) -> bool {
         let base = |s: &StreamSummary| (s.stream, s.range, s.events, s.first, s.last);
         report.streams.iter().map(base).collect()
     };
-    unnamed(a) == unnamed(b) && base(a) == base(b)
+    unnamed(a) == unnamed(b)
+        && base(a) == base(b)
         && a.input_not_checked == b.input_not_checked
         && a.completeness == b.completeness
 }

@@ -105,6 +105,7 @@ impl Chain {
             to: Target::Latest,
             proofs: Proofs::Both,
             max_headers: 10_000,
+            max_receipts: 1_000,
             streams: Vec::new(),
             chunk: None,
             rescan: false,
@@ -136,7 +137,11 @@ pub fn word(id: &[u8; 16]) -> B256 {
     word.into()
 }
 
-pub fn fetch_from(url: &str, options: &FetchOptions, file: Option<AnchorsFile>) -> Result<Fetched, FetchError> {
+pub fn fetch_from(
+    url: &str,
+    options: &FetchOptions,
+    file: Option<AnchorsFile>,
+) -> Result<Fetched, FetchError> {
     let rpc = Rpc::new(url, Cancel::new())
         .unwrap()
         .with_first_wait(Duration::from_millis(10));
