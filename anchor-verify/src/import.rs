@@ -22,7 +22,7 @@ use crate::chain::parts::{
     SlotProof, StorageProofs,
 };
 use crate::chain::{header, receipt, storage};
-use crate::contracts::{Decoded, decode};
+use crate::contracts::{Decoded, Named, decode, named};
 
 /// A log that cannot be an anchor of a sequencer, or a header, receipt or proof that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -415,7 +415,7 @@ impl Importer {
             // Whose log it is, and so whether that matters, is known at the end.
             Err(_) if in_receipt => return Ok(()),
             Err(why) => {
-                self.note_refused(&log, &why);
+                self.note_refused(&log, &named(&topics, &data), &why);
                 return Err(why);
             }
             Ok(decoded) => decoded,
@@ -481,7 +481,7 @@ impl Importer {
     }
 
     /// Keeps the place of a log that has the topic of an anchor and cannot be one.
-    fn note_refused(&mut self, log: &LogJson, why: &str) {
+    fn note_refused(&mut self, log: &LogJson, named: &Named, why: &str) {
         let number = |text: &Option<String>| text.as_deref().and_then(|text| quantity("", text).ok());
         if let (Some(block_number), Some(log_index), Some(block_hash), Some(transaction_hash)) = (
             number(&log.block_number),
@@ -497,6 +497,8 @@ impl Importer {
                 block_hash,
                 transaction_hash,
                 contract,
+                batch_id: named.batch_id,
+                tenant_store_key: named.tenant_store_key,
                 why,
             };
             self.chain.refused.push(refused);

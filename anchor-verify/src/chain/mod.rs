@@ -7,6 +7,7 @@
 //! | `receipt` | receipts: the root over all of a block, the logs in them |
 //! | `storage` | where a contract keeps a batch, and proofs of what is there |
 //! | `examine` | all of that put together, for each anchor |
+//! | `told` | what is to be told of it |
 //!
 //! Nothing is believed but the hash that the auditor gives. A block is what hashes to its hash; it is on the chain if
 //! parent hashes lead from the trusted block to it; its receipts are those that give its receipts root; a slot holds
@@ -17,6 +18,8 @@ pub(crate) mod header;
 pub mod parts;
 pub(crate) mod receipt;
 pub(crate) mod storage;
+mod told;
 
-pub use examine::examine;
+pub use examine::{examine, examine_pinned};
 pub use parts::ChainParts;
+pub use told::ties_nothing;

@@ -11,7 +11,7 @@ use event_log::{Place, Scope};
 use serde_json::json;
 use ves::StreamKey;
 
-use super::{cancel_on_signals, cli_error, open_db, print_place, read_anchors};
+use super::{PinArgs, cancel_on_signals, cli_error, open_db, print_place, read_anchors};
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
 ///
@@ -32,6 +32,9 @@ pub struct BundleArgs {
     /// Anchors files; may be given several times
     #[arg(long = "anchors", value_name = "FILE", required = true)]
     anchors: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pins: PinArgs,
 
     /// Leave something out that must stay private; its hashes stay
     #[arg(long, value_enum, value_name = "WHAT")]
@@ -66,7 +69,8 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             "--range counts in one stream, and several are named",
         ));
     }
-    let anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    let mut anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    let told = args.pins.apply(&mut anchors)?;
     let scope = Scope {
         streams: args.streams.clone(),
         range: args.range.clone(),
@@ -119,6 +123,8 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             ranges(&cut.unverifiable)
         ));
     }
+    not_checked.push(anchor_verify::bundle::unbound());
+    not_checked.extend(told);
     not_checked.extend(place.as_ref().and_then(Place::reservation));
     let mut out = Output::stdout();
     if global.format == Format::Table {

@@ -9,11 +9,11 @@ use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
-use super::{chain, cli_error, print_not_checked, read_public_key};
+use super::{PinArgs, RequireArg, cli_error, print_not_checked, read_public_key};
 
 /// Check an inclusion proof by itself, without any connection
 ///
-/// Ends with 0 for PROVEN and MATCHES ANCHORS, 4 for FAILED, 8 if the file is not a proof.
+/// Ends with 0 for PROVEN and MATCHES ANCHORS (with --require PROVEN for PROVEN alone), 4 for FAILED, 8 if the file is not a proof.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The proof, as `anchor-verify prove` writes it
@@ -27,6 +27,12 @@ pub struct CheckArgs {
     /// The public key that the agent is known to sign with, as hex or as a file that holds it
     #[arg(long, value_name = "HEX|FILE")]
     agent_public_key: Option<String>,
+
+    #[command(flatten)]
+    pins: PinArgs,
+
+    #[command(flatten)]
+    require: RequireArg,
 }
 
 const SCHEMA: &str = "check-report/1";
@@ -48,10 +54,12 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .transpose()?;
     let name = args.proof.display().to_string();
     let proof = ProofFile::read(&args.proof).map_err(cli_error)?;
-    let anchors = proof
+    let mut anchors = proof
         .anchors()
         .map_err(|e| CliError::input(format!("{name}: {e}")))?;
-    let check = proof.check(&anchors, &chain(&anchors, args.trusted_block), agent_key.as_ref());
+    let told = args.pins.apply(&mut anchors)?;
+    let chain = args.pins.chain(&anchors, args.trusted_block, told);
+    let check = proof.check(&anchors, &chain, agent_key.as_ref());
     let document = Document {
         schema: SCHEMA,
         proof: name,
@@ -62,6 +70,9 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Format::Json => out.json(&document)?,
         Format::Ndjson => out.ndjson([&document])?,
         Format::Table => {
+            if let Some(what) = &check.ties_nothing {
+                out.line(&format!("NOT TIED: {what}"))?;
+            }
             out.line(&format!(
                 "{}: event {} of stream {} (signing hash {}{}), batch {}",
                 check.verdict,
@@ -73,6 +84,9 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
                     .map_or(String::new(), |id| format!(", event id {id}")),
                 check.batch_id
             ))?;
+            if let Some(why) = &check.why {
+                out.line(&format!("  not PROVEN: {why}"))?;
+            }
             for failure in &check.failures {
                 out.line(&format!("  {:<20} {}", failure.code, failure.what))?;
             }
@@ -80,8 +94,10 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         }
     }
     out.finish()?;
-    Ok(match check.verdict {
-        Verdict::Proven | Verdict::MatchesAnchors => ExitStatus::OK,
-        _ => ExitStatus::PROBLEMS,
+    let enough = args.require.verdict().unwrap_or(Verdict::MatchesAnchors);
+    Ok(if check.verdict <= enough.min(Verdict::MatchesAnchors) {
+        ExitStatus::OK
+    } else {
+        ExitStatus::PROBLEMS
     })
 }

@@ -9,7 +9,7 @@ use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalAr
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
 
-use super::{cancel_on_signals, print_place};
+use super::{PinArgs, cancel_on_signals, print_place};
 
 /// Judge anchors among themselves, and against the commitments of a log
 ///
@@ -25,6 +25,9 @@ pub struct LintArgs {
 
     #[command(flatten)]
     db: DbArg,
+
+    #[command(flatten)]
+    pins: PinArgs,
 }
 
 const SCHEMA: &str = "anchors-lint/1";
@@ -73,7 +76,8 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         let file = AnchorsFile::read(path).map_err(|e| CliError::input(e.to_string()))?;
         files.push((path.clone(), file));
     }
-    let file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
+    let mut file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
+    let told = args.pins.apply(&mut file)?;
     let mut status = ExitStatus::OK;
     let cancel = cancel_on_signals()?;
     let mut unreadable = Vec::new();
@@ -88,6 +92,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         None => None,
     };
     let mut report = lint(&file, log.as_ref());
+    report.not_checked.extend(told);
     report
         .not_checked
         .extend(place.as_ref().and_then(Place::reservation));

@@ -12,8 +12,10 @@ pub mod verify;
 
 use std::path::{Path, PathBuf};
 
+use anchor_verify::pins::ChainPins;
 use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{AnchorsFile, ChainReport};
+use anchor_verify::{AnchorsFile, ChainReport, ContractAddress, Verdict};
+use clap::{Args, ValueEnum};
 use cli_common::{Cancel, CliError, DbTarget, Output};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{LogError, OpenOptions, Place, Scope};
@@ -78,9 +80,68 @@ fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliE
     AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))
 }
 
-/// How sure each anchor is.
-fn chain(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
-    anchor_verify::chain::examine(file, trusted_block)
+/// What is known of the chain from elsewhere.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// The sequencer's contract; may be given several times. What is not of these contracts is no evidence
+    #[arg(long = "contract", value_name = "ADDRESS")]
+    contracts: Vec<ContractAddress>,
+
+    /// The chain that the contracts are on; anchors of another are refused
+    #[arg(long, value_name = "N")]
+    chain_id: Option<u64>,
+}
+
+impl PinArgs {
+    fn pins(&self) -> ChainPins {
+        ChainPins {
+            contracts: self.contracts.clone(),
+            chain_id: self.chain_id,
+        }
+    }
+
+    /// Leaves what is of these contracts and this chain, and says what was left out.
+    fn apply(&self, file: &mut AnchorsFile) -> Result<Vec<String>, CliError> {
+        self.pins().apply(file).map_err(|what| {
+            CliError::input(format!("--chain-id: {what}")).with_hint("give the anchors of that chain")
+        })
+    }
+
+    /// How sure each anchor of a file is, after [`PinArgs::apply`]; `told` is what that said.
+    fn chain(&self, file: &AnchorsFile, trusted_block: Option<Hash32>, told: Vec<String>) -> ChainReport {
+        let mut report = anchor_verify::chain::examine_pinned(file, trusted_block, &self.pins());
+        report.not_checked.extend(told);
+        report
+    }
+}
+
+/// The weakest verdict that will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Required {
+    #[value(name = "PROVEN")]
+    Proven,
+    #[value(name = "MATCHES-ANCHORS")]
+    MatchesAnchors,
+    #[value(name = "MATCHES-DATABASE")]
+    MatchesDatabase,
+}
+
+/// The verdict that a script asks for.
+#[derive(Debug, Args)]
+pub struct RequireArg {
+    /// End with 4 if the verdict is a weaker one
+    #[arg(long, value_name = "VERDICT", value_enum, ignore_case = true)]
+    require: Option<Required>,
+}
+
+impl RequireArg {
+    fn verdict(&self) -> Option<Verdict> {
+        self.require.map(|required| match required {
+            Required::Proven => Verdict::Proven,
+            Required::MatchesAnchors => Verdict::MatchesAnchors,
+            Required::MatchesDatabase => Verdict::MatchesDatabase,
+        })
+    }
 }
 
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
