@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use alloy::primitives::keccak256;
+use alloy::primitives::{Address, keccak256};
 use cli_common::files;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ves::{BatchId, Hash32, StreamKey};
@@ -41,8 +41,27 @@ impl fmt::Debug for ContractAddress {
 
 impl FromStr for ContractAddress {
     type Err = String;
-    /// Reads 40 hex digits of either case, with or without `0x`.
+    /// Reads 40 hex digits with or without `0x`. Digits of both cases are a checksum (EIP-55), which must be right: a
+    /// contract with one digit wrong has no anchors, and looks like one that has none yet.
     fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let address = Self::from_hex(s)?;
+        let digits = s.strip_prefix("0x").unwrap_or(s);
+        let mixed =
+            digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
+        let right = Address::from(address.0).to_checksum(None);
+        if mixed && right.strip_prefix("0x") != Some(digits) {
+            return Err(format!(
+                "the checksum of contract address {s} does not hold (EIP-55): a digit is wrong, or its case; with these \
+                 digits it is {right}"
+            ));
+        }
+        Ok(address)
+    }
+}
+
+impl ContractAddress {
+    /// Reads 40 hex digits of either case, with or without `0x`, whatever their case says.
+    fn from_hex(s: &str) -> Result<Self, String> {
         let mut address = [0; 20];
         hex::decode_to_slice(s.strip_prefix("0x").unwrap_or(s), &mut address).map_err(|_| {
             format!(
@@ -63,7 +82,7 @@ impl Serialize for ContractAddress {
 impl<'de> Deserialize<'de> for ContractAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        Self::from_hex(&text).map_err(serde::de::Error::custom)
     }
 }
 
@@ -250,6 +269,8 @@ struct FileJson2 {
     #[serde(default)]
     checkpoint: Option<Checkpoint>,
     #[serde(default)]
+    searched_from: Option<u64>,
+    #[serde(default)]
     scanned: Vec<Scan>,
     anchors: Vec<Anchor>,
     #[serde(default)]
@@ -357,6 +378,7 @@ impl AnchorsFile {
                 let file: FileJson2 = serde_json::from_slice(bytes).map_err(bad)?;
                 let FileJson2 {
                     checkpoint,
+                    searched_from,
                     scanned,
                     refused,
                     headers,
@@ -366,6 +388,7 @@ impl AnchorsFile {
                 } = file;
                 let chain = ChainParts {
                     checkpoint,
+                    searched_from,
                     scanned,
                     refused,
                     headers,
@@ -408,6 +431,9 @@ impl AnchorsFile {
             out.write_all(b",\n  \"checkpoint\": ")?;
             serde_json::to_writer(&mut out, checkpoint)?;
         }
+        if let Some(from) = chain.searched_from {
+            write!(out, ",\n  \"searched_from\": {from}")?;
+        }
         write_lines(&mut out, "scanned", &chain.scanned, false)?;
         write_lines(&mut out, "anchors", &self.anchors, true)?;
         write_lines(&mut out, "refused", &chain.refused, false)?;
@@ -440,6 +466,27 @@ impl AnchorsFile {
         temporary.as_file().sync_all()?;
         temporary.persist(path).map_err(|e| e.error)?;
         Ok(())
+    }
+
+    /// The anchors that `keep` takes, with all headers and receipts: so that whoever reads them can see that none was left
+    /// out of the selection.
+    #[must_use]
+    pub fn select(&self, keep: impl Fn(&Anchor) -> bool) -> Self {
+        let anchors: Vec<Anchor> = self
+            .anchors
+            .iter()
+            .filter(|anchor| keep(anchor))
+            .copied()
+            .collect();
+        let chain = match anchors.len() == self.anchors.len() {
+            true => self.chain.clone(),
+            false => self.chain.for_selection(&anchors),
+        };
+        Self {
+            chain_id: self.chain_id,
+            anchors,
+            chain,
+        }
     }
 
     /// The anchors that `keep` takes, with what proves them and no more: for the proof of one event, say. Where storage

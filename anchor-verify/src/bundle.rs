@@ -62,7 +62,7 @@ pub fn write_bundle(
     let within = |anchor: &Anchor, range: &RangeInclusive<u64>| {
         anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start()
     };
-    let chosen = anchors.only(|anchor| {
+    let chosen = anchors.select(|anchor| {
         (keys.is_empty() || keys.contains(&anchor.tenant_store_key))
             && scope.range.as_ref().is_none_or(|range| within(anchor, range))
     });

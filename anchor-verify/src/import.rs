@@ -5,7 +5,12 @@
 //! (`{"result": …}`), an array or an object of such. What is refused is named by its file and place, and the rest is
 //! read. Proofs are matched with anchors by the slots that contract and batch give.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod saved;
+mod summary;
+
+pub use summary::{ContractSummary, StreamSummary, summarize};
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
@@ -17,11 +22,13 @@ use ves::{Hash32, StreamKey};
 use crate::anchors::{
     Anchor, AnchorKind, AnchorsErrorKind, AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited,
 };
+use crate::chain::completeness::complete_of;
 use crate::chain::parts::{
-    AccountProof, BatchProof, BlockReceipts, ChainParts, Checkpoint, HeaderBytes, NodePool, RefusedAnchor,
-    SlotProof, StorageProofs,
+    AccountProof, BatchProof, BlockReceipts, ChainParts, Checkpoint, HeadProof, HeaderBytes, NodePool,
+    RefusedAnchor, SlotProof, StorageProofs,
 };
-use crate::chain::{header, receipt, storage};
+use crate::chain::receipt::Encoded;
+use crate::chain::{header, heads, receipt, storage};
 use crate::contracts::{Decoded, Named, decode, named};
 
 /// A log that cannot be an anchor of a sequencer, or a header, receipt or proof that is none.
@@ -89,10 +96,19 @@ pub struct Importer {
     anchors: Vec<Anchor>,
     in_receipts: Vec<Anchor>,
     chain: ChainParts,
-    receipts: BTreeMap<Hash32, Vec<(u64, Bytes)>>,
+    receipts: BTreeMap<Hash32, Vec<Encoded>>,
     receipt_sources: BTreeMap<Hash32, String>,
     proofs: Vec<SavedProof>,
     import: Import,
+}
+
+/// The blocks whose receipts were judged.
+#[derive(Debug, Default)]
+struct TakenReceipts {
+    /// Those whose receipts give the root of their header.
+    proven: HashSet<Hash32>,
+    /// Those whose receipts do not make a whole.
+    refused: HashSet<Hash32>,
 }
 
 /// An answer of `eth_getProof`, of a block if that is known.
@@ -129,8 +145,6 @@ struct SlotJson {
 struct Shape<'a> {
     #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
     #[serde(borrow)]
     topics: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -171,19 +185,47 @@ struct Place<'a> {
     listed: bool,
 }
 
+/// A log. What enters no proof may be anything.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct LogJson {
+struct LogJson<'a> {
     address: ContractAddress,
     topics: Vec<Hash32>,
     data: String,
     block_number: Option<String>,
     block_hash: Option<Hash32>,
-    block_timestamp: Option<String>,
+    #[serde(borrow)]
+    block_timestamp: Option<&'a RawValue>,
     transaction_hash: Option<Hash32>,
     log_index: Option<String>,
-    #[serde(default)]
-    removed: bool,
+    #[serde(borrow)]
+    removed: Option<&'a RawValue>,
+}
+
+impl LogJson<'_> {
+    /// Whether a reorganisation of the chain took the log away.
+    fn is_removed(&self) -> Result<bool, String> {
+        match self.removed.map(RawValue::get) {
+            None | Some("null" | "false" | "0" | "\"false\"" | "\"0x0\"") => Ok(false),
+            Some("true" | "1" | "\"true\"" | "\"0x1\"") => Ok(true),
+            Some(other) => Err(format!(
+                "it says neither that it was removed nor that it was not: {}",
+                other.chars().take(40).collect::<String>()
+            )),
+        }
+    }
+}
+
+/// What a receipt says of all its logs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiptJson<'a> {
+    #[serde(borrow)]
+    logs: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    block_number: Option<&'a RawValue>,
+    #[serde(borrow)]
+    transaction_hash: Option<&'a RawValue>,
 }
 
 impl Importer {
@@ -212,26 +254,31 @@ impl Importer {
     /// # Errors
     /// There is nothing in a form that is known, an answer with an error, or another chain is named.
     pub fn add_json(&mut self, source: &str, bytes: &[u8]) -> Result<(), AnchorsErrorKind> {
-        let text =
-            std::str::from_utf8(bytes).map_err(|e| AnchorsErrorKind::NotLogs(format!("not UTF-8: {e}")))?;
-        let json: &RawValue = serde_json::from_str(text)
-            .map_err(|e| AnchorsErrorKind::NotLogs(format!("neither logs nor a JSON-RPC answer: {e}")))?;
-        // An answer with an error makes the whole unreadable, so it is looked for before anything is taken.
-        find_errors(json, 0).map_err(AnchorsErrorKind::NotLogs)?;
+        let bad = AnchorsErrorKind::NotLogs;
+        let text = std::str::from_utf8(bytes).map_err(|e| bad(format!("not UTF-8: {e}")))?;
+        let values = saved::values(text).map_err(bad)?;
+        // What an answer with an error lacks is unknown, so errors are looked for before anything is taken.
+        let errors = saved::errors(&values);
+        if !errors.is_empty() {
+            return Err(bad(saved::name_errors(&errors)));
+        }
         let mut place = Place {
             source,
             next: 0,
             found: false,
             listed: false,
         };
-        self.walk(json, None, 0, &mut place)?;
-        let empty =
-            text.trim_start().starts_with('[') && text.trim_end().trim_start_matches(['[', ' ', '\n']) == "]";
+        let mut empty = true;
+        for json in values {
+            self.walk(json, None, 0, &mut place)?;
+            let text = json.get();
+            empty &= text.starts_with('[') && text.trim_start_matches(['[', ' ', '\r', '\t', '\n']) == "]";
+        }
         if place.found || empty {
             return Ok(());
         }
-        Err(AnchorsErrorKind::NotLogs(
-            "there are neither logs, headers, receipts nor proofs in it".into(),
+        Err(bad(
+            "there are neither logs, headers, receipts nor proofs in it".into()
         ))
     }
 
@@ -304,7 +351,7 @@ impl Importer {
             self.refuse(place, "proof", proof);
         } else if shape.topics.is_some() {
             self.import.logs += 1;
-            let log = self.add_log(text, false);
+            let log = self.add_log(text);
             self.refuse(place, "log", log);
         } else if let (Some(hash), Some(number)) = (shape.hash, shape.number) {
             place.found = true;
@@ -378,56 +425,96 @@ impl Importer {
     }
 
     fn add_receipt(&mut self, json: &str, place: &Place<'_>) -> Result<(), String> {
-        #[derive(Deserialize)]
-        struct Logs<'a> {
-            #[serde(borrow)]
-            logs: Vec<&'a RawValue>,
-        }
         let encoded = receipt::from_json(json)?;
-        self.receipts
-            .entry(encoded.block_hash)
-            .or_default()
-            .push((encoded.index, encoded.bytes));
+        let block_hash = encoded.block_hash;
+        self.receipts.entry(block_hash).or_default().push(encoded);
         self.receipt_sources
-            .entry(encoded.block_hash)
+            .entry(block_hash)
             .or_insert_with(|| place.source.to_owned());
-        let logs: Logs<'_> = serde_json::from_str(json).map_err(|e| format!("not a receipt: {e}"))?;
-        for log in logs.logs {
-            self.add_log(log.get(), true)?;
+        let receipt: ReceiptJson<'_> =
+            serde_json::from_str(json).map_err(|e| format!("not a receipt: {e}"))?;
+        let number = receipt.block_number.and_then(|number| any_number(number.get()));
+        let transaction = receipt
+            .transaction_hash
+            .and_then(|hash| serde_json::from_str(hash.get()).ok());
+        for log in receipt.logs {
+            self.add_receipt_log(log.get(), block_hash, number, transaction);
         }
         Ok(())
     }
 
-    /// Takes a log. Those in receipts are looked at to find what the logs lack, and counted nowhere.
-    fn add_log(&mut self, log: &str, in_receipt: bool) -> Result<(), String> {
-        let log: LogJson = serde_json::from_str(log).map_err(|e| format!("not a log: {e}"))?;
-        if !in_receipt && !self.contracts.is_empty() && !self.contracts.contains(&log.address) {
+    /// Looks at a log in a receipt, to find what the logs lack; it is counted nowhere. The receipt is what its bytes
+    /// are: what its logs say of themselves beside enters no proof, and where it is not enough, the bytes are read.
+    fn add_receipt_log(
+        &mut self,
+        log: &str,
+        block_hash: Hash32,
+        number: Option<u64>,
+        transaction: Option<Hash32>,
+    ) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Placed<'a> {
+            address: ContractAddress,
+            topics: Vec<Hash32>,
+            data: Bytes,
+            #[serde(borrow)]
+            log_index: Option<&'a RawValue>,
+            #[serde(borrow)]
+            block_number: Option<&'a RawValue>,
+        }
+        let Ok(log) = serde_json::from_str::<Placed<'_>>(log) else {
+            return;
+        };
+        let topics: Vec<[u8; 32]> = log.topics.iter().map(|topic| topic.0).collect();
+        let numbered = |json: Option<&RawValue>| json.and_then(|json| any_number(json.get()));
+        // Whose log it is, and so whether that matters, is known at the end.
+        let (Ok(Decoded::Anchor(anchored)), Some(log_index), Some(block_number)) = (
+            decode(&topics, &log.data),
+            numbered(log.log_index),
+            number.or(numbered(log.block_number)),
+        ) else {
+            return;
+        };
+        self.in_receipts.push(Anchor {
+            block_number,
+            log_index,
+            block_hash,
+            transaction_hash: transaction.unwrap_or(Hash32::ZERO),
+            block_timestamp: anchored.timestamp,
+            contract: log.address,
+            kind: anchored.kind,
+            batch_id: anchored.batch_id,
+            stream: anchored.stream,
+            tenant_store_key: anchored.tenant_store_key,
+            events_root: anchored.events_root,
+            state_root: anchored.state_root,
+            sequence_start: anchored.sequence_start,
+            sequence_end: anchored.sequence_end,
+            event_count: anchored.event_count,
+        });
+    }
+
+    fn add_log(&mut self, log: &str) -> Result<(), String> {
+        let log: LogJson<'_> = serde_json::from_str(log).map_err(|e| format!("not a log: {e}"))?;
+        if !self.contracts.is_empty() && !self.contracts.contains(&log.address) {
             self.import.other_contracts += 1;
             return Ok(());
         }
+        let removed = log.is_removed()?;
         let topics: Vec<[u8; 32]> = log.topics.iter().map(|topic| topic.0).collect();
         let data = log
             .data
             .strip_prefix("0x")
             .ok_or("its data does not start with 0x")?;
         let data = hex::decode(data).map_err(|e| format!("its data is not hex: {e}"))?;
-        let decoded = match decode(&topics, &data) {
-            // Whose log it is, and so whether that matters, is known at the end.
-            Err(_) if in_receipt => return Ok(()),
-            Err(why) => {
-                self.note_refused(&log, &named(&topics, &data), &why);
-                return Err(why);
-            }
-            Ok(decoded) => decoded,
-        };
-        let anchored = match decoded {
-            Decoded::Anchor(anchored) => *anchored,
-            Decoded::Summary | Decoded::UnknownTopic if in_receipt => return Ok(()),
-            Decoded::Summary => {
+        let anchored = match decode(&topics, &data) {
+            Ok(Decoded::Anchor(anchored)) => *anchored,
+            Ok(Decoded::Summary) => {
                 self.import.summaries += 1;
                 return Ok(());
             }
-            Decoded::UnknownTopic => {
+            Ok(Decoded::UnknownTopic) => {
                 let topic = log
                     .topics
                     .first()
@@ -435,15 +522,17 @@ impl Importer {
                 *self.import.unknown_topics.entry(topic).or_default() += 1;
                 return Ok(());
             }
+            Err(why) => {
+                self.note_refused(&log, removed, named(&topics, &data), &why);
+                return Err(why);
+            }
         };
-        if log.removed {
-            self.import.removed += usize::from(!in_receipt);
+        if removed {
+            self.import.removed += 1;
             return Ok(());
         }
-        let block_timestamp = log
-            .block_timestamp
-            .map(|t| quantity("blockTimestamp", &t))
-            .transpose()?;
+        // The time enters no proof, and clients write it in many ways; where it can be read it must be the event's.
+        let block_timestamp = log.block_timestamp.and_then(|time| any_number(time.get()));
         if let (Some(block), Some(event)) = (block_timestamp, anchored.timestamp)
             && block != event
         {
@@ -452,14 +541,15 @@ impl Importer {
             ));
         }
         let missing = |field: &str| format!("it has no {field}: it is in no block yet");
-        let anchor = Anchor {
+        self.anchors.push(Anchor {
             block_number: quantity(
                 "blockNumber",
                 &log.block_number.ok_or_else(|| missing("blockNumber"))?,
             )?,
             log_index: quantity("logIndex", &log.log_index.ok_or_else(|| missing("logIndex"))?)?,
             block_hash: log.block_hash.ok_or_else(|| missing("blockHash"))?,
-            transaction_hash: log.transaction_hash.ok_or_else(|| missing("transactionHash"))?,
+            // No receipt and no storage has it: zeros where the client does not say it.
+            transaction_hash: log.transaction_hash.unwrap_or(Hash32::ZERO),
             block_timestamp: block_timestamp.or(anchored.timestamp),
             contract: log.address,
             kind: anchored.kind,
@@ -471,25 +561,18 @@ impl Importer {
             sequence_start: anchored.sequence_start,
             sequence_end: anchored.sequence_end,
             event_count: anchored.event_count,
-        };
-        if in_receipt {
-            self.in_receipts.push(anchor);
-        } else {
-            self.anchors.push(anchor);
-        }
+        });
         Ok(())
     }
 
     /// Keeps the place of a log that has the topic of an anchor and cannot be one.
-    fn note_refused(&mut self, log: &LogJson, named: &Named, why: &str) {
+    fn note_refused(&mut self, log: &LogJson<'_>, removed: bool, named: Named, why: &str) {
         let number = |text: &Option<String>| text.as_deref().and_then(|text| quantity("", text).ok());
-        if let (Some(block_number), Some(log_index), Some(block_hash), Some(transaction_hash)) = (
-            number(&log.block_number),
-            number(&log.log_index),
-            log.block_hash,
-            log.transaction_hash,
-        ) && !log.removed
+        if let (Some(block_number), Some(log_index), Some(block_hash)) =
+            (number(&log.block_number), number(&log.log_index), log.block_hash)
+            && !removed
         {
+            let transaction_hash = log.transaction_hash.unwrap_or(Hash32::ZERO);
             let (contract, why) = (log.address, why.to_owned());
             let refused = RefusedAnchor {
                 block_number,
@@ -529,22 +612,37 @@ impl Importer {
             .refused
             .retain(|refused| known.contains(&refused.contract));
         let counted = from_logs.len();
+        let taken_receipts = self.take_receipts();
         let mut anchors = from_logs;
+        let places: HashSet<(Hash32, u64)> = anchors.iter().map(|a| (a.block_hash, a.log_index)).collect();
+        // Where a header binds the receipts, anchors are read from their bytes; only the transaction is not in them.
+        let mut transactions: HashMap<(Hash32, u64), Hash32> = HashMap::new();
         for anchor in std::mem::take(&mut self.in_receipts) {
-            if known.contains(&anchor.contract) {
-                anchors.push(anchor);
-            } else {
+            let place = (anchor.block_hash, anchor.log_index);
+            if !known.contains(&anchor.contract) {
                 *self.import.imitators.entry(anchor.contract).or_default() += 1;
+            } else if taken_receipts.proven.contains(&anchor.block_hash) {
+                transactions.insert(place, anchor.transaction_hash);
+            } else if !taken_receipts.refused.contains(&anchor.block_hash)
+                && !(anchor.transaction_hash.is_zero() && places.contains(&place))
+            {
+                anchors.push(anchor);
             }
         }
         let mut file = AnchorsFile::new(self.chain_id, anchors);
-        self.import.from_receipts = file.anchors.len().saturating_sub(counted);
         file.resolve(streams);
-        self.import.unresolved = file.anchors.iter().filter(|a| a.stream.is_none()).count();
-
-        self.take_receipts();
         self.match_proofs(&file.anchors);
         file = file.with_chain(self.chain);
+        // With those that receipts prove and whose JSON does not say enough.
+        let of: Vec<ContractAddress> = known.iter().copied().collect();
+        complete_of(&mut file, None, &of, &|_| true);
+        for anchor in file.anchors.iter_mut().filter(|a| a.transaction_hash.is_zero()) {
+            let found = transactions.get(&(anchor.block_hash, anchor.log_index));
+            anchor.transaction_hash = found.copied().unwrap_or(Hash32::ZERO);
+        }
+        file.resolve(streams);
+        self.import.from_receipts = file.anchors.len().saturating_sub(counted);
+        self.import.unresolved = file.anchors.iter().filter(|a| a.stream.is_none()).count();
         self.import.headers = file.chain.headers.len();
         self.import.receipts = file.chain.receipts.len();
         self.import.proofs = file.chain.proofs.iter().map(|proofs| proofs.batches.len()).sum();
@@ -560,19 +658,30 @@ impl Importer {
 
     /// Puts the receipts of each block in order. Those that do not give the block's root are refused; a copy that is
     /// wrong does not spoil one that is right.
-    fn take_receipts(&mut self) {
+    fn take_receipts(&mut self) -> TakenReceipts {
         let roots: HashMap<Hash32, Hash32> = self
             .blocks()
             .map(|block| (block.hash, block.receipts_root))
             .collect();
-        for (block_hash, mut receipts) in std::mem::take(&mut self.receipts) {
-            receipts.sort();
-            receipts.dedup();
-            let copies = receipts.len();
-            let why = match whole_set(receipts, roots.get(&block_hash)) {
+        let mut taken = TakenReceipts::default();
+        for (block_hash, encoded) in std::mem::take(&mut self.receipts) {
+            let mut copies: Vec<(u64, Bytes)> = encoded
+                .iter()
+                .map(|receipt| (receipt.index, receipt.bytes.clone()))
+                .collect();
+            copies.sort();
+            copies.dedup();
+            let count = copies.len();
+            let root = roots.get(&block_hash);
+            let whole = root.and_then(|root| receipt::fitting(encoded, root));
+            let unused = whole.is_none();
+            let why = match whole.or_else(|| whole_set(copies, root)) {
                 Some(receipts) => {
-                    let more = copies - receipts.len();
+                    let more = if unused { count - receipts.len() } else { 0 };
                     self.chain.receipts.push(BlockReceipts { block_hash, receipts });
+                    if root.is_some() {
+                        taken.proven.insert(block_hash);
+                    }
                     if more == 0 {
                         continue;
                     }
@@ -581,10 +690,13 @@ impl Importer {
                          not used"
                     )
                 }
-                None => format!(
-                    "the {copies} receipts of block {block_hash} do not give its receipts root: some are missing, \
-                     were altered, or are of a kind that is not known"
-                ),
+                None => {
+                    taken.refused.insert(block_hash);
+                    format!(
+                        "the {count} receipts of block {block_hash} do not give its receipts root: some are missing, \
+                         were altered, or are of a kind that is not known"
+                    )
+                }
             };
             let source = self.receipt_sources.get(&block_hash).cloned().unwrap_or_default();
             self.import.refused.push(RefusedLog {
@@ -594,6 +706,7 @@ impl Importer {
                 why,
             });
         }
+        taken
     }
 
     fn blocks(&self) -> impl Iterator<Item = header::Block> {
@@ -665,6 +778,7 @@ impl Importer {
             }
         }
         let batches: BTreeSet<_> = anchors.iter().map(|a| (a.contract, a.kind, a.batch_id)).collect();
+        let heads = heads_of(anchors);
         let mut used = 0;
         for ((contract, block_hash), of_block) in groups {
             for group in of_block {
@@ -710,7 +824,29 @@ impl Importer {
                         });
                     }
                 }
-                if !proved.is_empty() {
+                let mut proved_heads = Vec::new();
+                for head in heads.get(&contract).into_iter().flatten() {
+                    let slot = head.slot();
+                    let answers = group
+                        .slots
+                        .get(&U256::from_be_bytes(slot.0))
+                        .into_iter()
+                        .flatten();
+                    let holds = |(value, path): &&(U256, Vec<Bytes>)| {
+                        let nodes: Vec<&Bytes> = path.iter().collect();
+                        storage::check_slot(&group.account.storage_root, &slot, *value, &nodes).is_ok()
+                    };
+                    let Some((value, path)) = answers.into_iter().find(holds) else {
+                        continue;
+                    };
+                    used += 1;
+                    let slot = SlotProof {
+                        value: Hash32(B256::from(*value).0),
+                        path: path.iter().map(|node| pool.add(node.clone())).collect(),
+                    };
+                    proved_heads.push(HeadProof { head: *head, slot });
+                }
+                if !(proved.is_empty() && proved_heads.is_empty()) {
                     let (account, nodes) = (group.account, pool.nodes);
                     self.chain.proofs.push(StorageProofs {
                         block_hash,
@@ -718,6 +854,7 @@ impl Importer {
                         account,
                         nodes,
                         batches: proved,
+                        heads: proved_heads,
                     });
                 }
             }
@@ -764,40 +901,30 @@ fn whole_set(copies: Vec<(u64, Bytes)>, root: Option<&Hash32>) -> Option<Vec<Byt
     None
 }
 
-/// What an answer that is an error says. What such an answer lacks is unknown, so nothing of its file is taken.
-fn find_errors(json: &RawValue, depth: usize) -> Result<(), String> {
-    let text = json.get();
-    if depth > 2 {
-        return Ok(());
+/// What the contracts of these anchors keep about all of their batches.
+fn heads_of(anchors: &[Anchor]) -> BTreeMap<ContractAddress, Vec<heads::Head>> {
+    let mut streams: BTreeMap<(ContractAddress, AnchorKind), BTreeSet<Hash32>> = BTreeMap::new();
+    for anchor in anchors {
+        let of_contract = streams.entry((anchor.contract, anchor.kind)).or_default();
+        of_contract.insert(anchor.tenant_store_key);
     }
-    if text.starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        return items
-            .into_iter()
-            .try_for_each(|item| find_errors(item, depth + 1));
+    let mut heads: BTreeMap<ContractAddress, Vec<heads::Head>> = BTreeMap::new();
+    for ((contract, kind), streams) in streams {
+        heads
+            .entry(contract)
+            .or_default()
+            .extend(heads::of(kind, &streams));
     }
-    if !text.starts_with('{') {
-        return if depth == 0 {
-            Err("neither logs nor a JSON-RPC answer".into())
-        } else {
-            Ok(())
-        };
-    }
-    let shape: Shape<'_> = serde_json::from_str(text).map_err(|e| format!("not a JSON-RPC answer: {e}"))?;
-    match shape.error.filter(|e| e.get() != "null") {
-        Some(error) => Err(format!(
-            "the node answered with an error: {}",
-            error.get().chars().take(200).collect::<String>()
-        )),
-        None => Ok(()),
-    }
+    heads
 }
 
 /// A number in JSON, as a number or as JSON-RPC writes it.
 pub(crate) fn any_number(json: &str) -> Option<u64> {
-    serde_json::from_str(json)
-        .ok()
-        .or_else(|| quantity("", serde_json::from_str(json).ok()?).ok())
+    let number: Option<u64> = serde_json::from_str(json).ok();
+    number.or_else(|| {
+        let text: &str = serde_json::from_str(json).ok()?;
+        quantity("", text).ok().or_else(|| text.parse().ok())
+    })
 }
 
 /// A number as JSON-RPC writes it: `0x` and at most 16 hex digits.
@@ -811,74 +938,4 @@ fn quantity(field: &str, text: &str) -> Result<u64, String> {
                 text.chars().take(40).collect::<String>()
             )
         })
-}
-
-/// What an import took of one contract.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ContractSummary {
-    /// The contract.
-    pub contract: ContractAddress,
-    /// Which of the two it is.
-    pub kind: AnchorKind,
-    /// Its anchors.
-    pub anchors: usize,
-    /// The streams that they are of.
-    pub streams: Vec<StreamSummary>,
-}
-
-/// What an import took of one stream of one contract.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StreamSummary {
-    /// The stream, if it is known.
-    pub stream: Option<StreamKey>,
-    /// What SetRegistry calls it.
-    pub tenant_store_key: Hash32,
-    /// Its anchors.
-    pub anchors: usize,
-    /// The numbers that they cover, as ranges that neither touch nor overlap.
-    pub ranges: Vec<(u64, u64)>,
-}
-
-/// What there is of each contract and stream.
-pub fn summarize(anchors: &[Anchor]) -> Vec<ContractSummary> {
-    let mut contracts: BTreeMap<(ContractAddress, AnchorKind), BTreeMap<Hash32, Vec<&Anchor>>> =
-        BTreeMap::new();
-    for anchor in anchors {
-        let streams = contracts.entry((anchor.contract, anchor.kind)).or_default();
-        streams.entry(anchor.tenant_store_key).or_default().push(anchor);
-    }
-    contracts
-        .into_iter()
-        .map(|((contract, kind), streams)| ContractSummary {
-            contract,
-            kind,
-            anchors: streams.values().map(Vec::len).sum(),
-            streams: streams
-                .into_iter()
-                .map(|(key, anchors)| summarize_stream(key, &anchors))
-                .collect(),
-        })
-        .collect()
-}
-
-fn summarize_stream(tenant_store_key: Hash32, anchors: &[&Anchor]) -> StreamSummary {
-    let mut covered: Vec<(u64, u64)> = anchors
-        .iter()
-        .map(|a| (a.sequence_start, a.sequence_end))
-        .collect();
-    covered.sort_unstable();
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for (start, end) in covered {
-        match ranges.last_mut() {
-            Some(last) if start <= last.1.saturating_add(1) => last.1 = last.1.max(end),
-            _ => ranges.push((start, end)),
-        }
-    }
-    let stream = anchors.iter().find_map(|anchor| anchor.stream);
-    StreamSummary {
-        stream,
-        tenant_store_key,
-        anchors: anchors.len(),
-        ranges,
-    }
 }

@@ -13,7 +13,7 @@ use ves::{BatchId, Hash32, StreamKey};
 
 use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
 use crate::batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
-use crate::chain::examine;
+use crate::chain::{Completeness, examine};
 use crate::standing::Standing;
 
 /// One thing that is so, and where.
@@ -97,6 +97,24 @@ pub struct LintReport {
     pub chained: usize,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
+}
+
+impl LintReport {
+    /// Adds the anchors that were left out, and what is not known about it.
+    pub fn add_completeness(&mut self, completeness: &Completeness) {
+        for anchor in &completeness.left_out {
+            let message = format!(
+                "the receipts of block {} hold batch {} of contract {} with root {} (log {}), which was left out",
+                anchor.block_number, anchor.batch_id, anchor.contract, anchor.events_root, anchor.log_index
+            );
+            let found = LintFinding::new(Code::AnchorOmitted, message)
+                .of(anchor.stream, (anchor.sequence_start, anchor.sequence_end))
+                .batches([anchor.batch_id]);
+            self.findings
+                .push(found.next("find out who left it out; fetch the anchors from another node"));
+        }
+        self.not_checked.extend(completeness.not_checked());
+    }
 }
 
 /// Judges the anchors of a file among themselves, and against the commitments of a log if there is one. Opens nothing.

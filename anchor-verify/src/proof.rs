@@ -454,6 +454,15 @@ impl ProofFile {
         AnchorsFile::from_json(self.anchors.get().as_bytes()).map_err(|e| format!("its anchors: it {e}"))
     }
 
+    /// Whether an anchor says something of the proof's batch, or could contest it: these the proof is meant to have.
+    pub fn concerns(&self, anchor: &Anchor) -> bool {
+        let batch = &self.batch;
+        anchor.batch_id == batch.batch_id
+            || (anchor.tenant_store_key == tenant_store_key(&self.stream)
+                && anchor.sequence_start <= batch.sequence_end
+                && anchor.sequence_end >= batch.sequence_start)
+    }
+
     /// Checks the proof by itself. `chain` are the standings of [`ProofFile::anchors`], in their order; `agent_key` is
     /// the key that the event is expected to be signed with.
     pub fn check(

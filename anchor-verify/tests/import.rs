@@ -386,3 +386,138 @@ fn resolving_names_streams_by_their_hash_alone() {
     assert_eq!(file.anchors[0].batch_id, BatchId(Uuid::from_u128(1)));
     assert_eq!(file.anchors[0].events_root, Hash32([1; 32]));
 }
+
+#[test]
+fn what_enters_no_proof_may_be_anything() {
+    let good = log(1, stream(1), 1, 5, 1);
+    let seconds = 0x6553_f100_u64;
+    for (field, values) in [
+        (
+            "blockTimestamp",
+            vec![
+                json!(null),
+                json!(seconds),
+                json!(seconds.to_string()),
+                json!("long ago"),
+                json!(1.5),
+            ],
+        ),
+        (
+            "transactionIndex",
+            vec![json!(null), json!(3), json!("three"), json!({})],
+        ),
+        (
+            "removed",
+            vec![json!(null), json!(false), json!("false"), json!(0)],
+        ),
+        ("somethingElse", vec![json!([1, {"a": null}])]),
+    ] {
+        for value in values {
+            let mut other = good.clone();
+            other[field] = value.clone();
+            assert_eq!(
+                anchors(&[other]),
+                anchors(std::slice::from_ref(&good)),
+                "{field}: {value}"
+            );
+        }
+        let mut without = good.clone();
+        without.as_object_mut().unwrap().remove(field);
+        assert_eq!(anchors(&[without]).len(), 1, "{field}");
+    }
+    // No receipt and no storage has the transaction: without it, it is not known.
+    for missing in [json!(null), json!(0)] {
+        let mut other = good.clone();
+        match missing.is_null() {
+            true => other["transactionHash"] = missing,
+            false => drop(other.as_object_mut().unwrap().remove("transactionHash")),
+        }
+        assert_eq!(anchors(&[other])[0].transaction_hash, Hash32::ZERO);
+    }
+}
+
+#[test]
+fn errors_are_found_wherever_they_are_and_named() {
+    let logs = json!([log(1, stream(1), 1, 5, 1)]);
+    let answer = json!({"jsonrpc": "2.0", "id": 2, "result": logs});
+    let error = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "rate limit"}});
+    let null_answer = json!({"jsonrpc": "2.0", "id": 1, "result": null});
+    let line = |value: &Value| value.to_string();
+    for (text, named) in [
+        (line(&json!({"0-30": error, "31-150": answer})), "\"0-30\""),
+        (
+            line(&json!({"0x0-0x1e": null_answer, "0x1f-0x96": answer})),
+            "\"0x0-0x1e\"",
+        ),
+        (line(&json!({"0..30": null, "31..150": logs})), "no answer"),
+        (line(&json!({"0-30": "timeout", "31-150": logs})), "timeout"),
+        (
+            line(&json!([answer, [answer, {"chunks": {"7": [error]}}]])),
+            "rate limit",
+        ),
+        (line(&json!([answer, null_answer])), "item 2"),
+        (
+            line(&json!({"answers": [{"result": {"error": {"code": 1}}}]})),
+            "error",
+        ),
+        (format!("{}\n{}\n", line(&answer), line(&error)), "answer 2"),
+        (format!("{}\n{{\"jsonrpc\":", line(&answer)), "behind 1 answers"),
+        ("<!DOCTYPE html><html>429</html>".to_owned(), "HTML"),
+        (format!("\u{feff}{}", line(&answer)), "byte order mark"),
+        ("   ".to_owned(), "empty"),
+    ] {
+        let mut importer = Importer::new(None, Vec::new());
+        let why = importer
+            .add_json("saved.json", text.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(why.contains(named), "{text}: {why}");
+        assert_eq!(importer.finish(&[]).file.anchors, []);
+    }
+    // Answers one on each line are read, and none of these is an error.
+    let more = json!({"jsonrpc": "2.0", "id": 3, "error": null, "result": [log(2, stream(1), 6, 9, 2)]});
+    let mut importer = Importer::new(None, Vec::new());
+    let lines = format!("{}\r\n{}\n", line(&answer), line(&more));
+    importer.add_json("saved.ndjson", lines.as_bytes()).unwrap();
+    assert_eq!(importer.finish(&[]).file.anchors.len(), 2);
+
+    // Through the command: nothing is taken, and the status says so.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("saved.json");
+    fs::write(&path, line(&json!({"0-30": error, "31-150": answer}))).unwrap();
+    let output = assert_cmd::Command::cargo_bin("anchor-verify")
+        .unwrap()
+        .args(["import", path.to_str().unwrap(), "--out"])
+        .arg(dir.path().join("anchors.json"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(8) && said.contains("0-30"), "{said}");
+    assert!(!dir.path().join("anchors.json").exists());
+}
+
+#[test]
+fn addresses_with_a_checksum_are_checked() {
+    let right = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+    let address: ContractAddress = right.parse().unwrap();
+    for same in [
+        right.to_lowercase(),
+        right[2..].to_uppercase(),
+        right[2..].to_owned(),
+    ] {
+        assert_eq!(same.parse(), Ok(address));
+    }
+    for wrong in [
+        "0x5fbDB2315678afecb367f032d93F642f64180aa3",
+        "0x5FbDB2315678afecb367f032d93F642f64180aa4",
+    ] {
+        assert!(
+            wrong.parse::<ContractAddress>().unwrap_err().contains("checksum"),
+            "{wrong}"
+        );
+    }
+    // In saved answers the case says nothing.
+    let mut other = log(1, stream(1), 1, 5, 1);
+    other["address"] = "0x5fbDB2315678afecb367f032d93F642f64180aa3".into();
+    assert_eq!(anchors(&[other])[0].contract, address);
+}

@@ -2,171 +2,19 @@
 //! reorganisation of the chain, and from nodes that do not do all that others do.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
+mod evm;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes};
-use alloy::sol_types::{SolCall, SolValue};
+use alloy::primitives::{B256, Bytes};
+use alloy::sol_types::SolCall;
 use anchor_verify::chain::examine;
-use anchor_verify::fetch::rpc::Rpc;
-use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Target, fetch};
+use anchor_verify::fetch::{FetchError, FetchOptions, Proofs, Target};
 use anchor_verify::{AnchorKind, AnchorsFile, ContractAddress, Importer, Standing};
-use cli_common::{Cancel, NoProgress};
-use fixtures::{Commitment, World, WorldSpec};
+use evm::{Chain, abi, assert_trusted, commitments, fetch_from, hex, run, world};
 use serde_json::{Value, json};
-use test_support::{Anvil, FaultyNode, compile_contracts, evm_available};
+use test_support::{Anvil, FaultyNode, evm_available};
 use ves::Hash32;
-
-mod abi {
-    alloy::sol! {
-        function anchor(bytes32 batchId, bytes32 tenantId, bytes32 storeId, bytes32 eventsRoot, bytes32 stateRoot, uint64 sequenceStart, uint64 sequenceEnd, uint32 eventCount);
-        function commitBatch(bytes32 batchId, bytes32 tenantId, bytes32 storeId, bytes32 eventsRoot, bytes32 prevStateRoot, bytes32 newStateRoot, uint64 sequenceStart, uint64 sequenceEnd, uint32 eventCount);
-        function emitLog(bytes32 topic0, bytes32 topic1, bytes32 topic2, bytes data);
-    }
-}
-
-/// A node with the contracts on it.
-struct Chain {
-    node: Anvil,
-    anchor: String,
-    registry: String,
-    emitter: String,
-    code: Value,
-}
-
-impl Chain {
-    fn start(arguments: &[&str]) -> Option<Self> {
-        if !evm_available() {
-            return None;
-        }
-        let code = compile_contracts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contracts"));
-        let node = Anvil::start_with(arguments);
-        let anchor = node.deploy(code["StateSetAnchor"].as_str().unwrap());
-        let implementation: Address = node
-            .deploy(code["SetRegistry"].as_str().unwrap())
-            .parse()
-            .unwrap();
-        let argument = hex::encode(implementation.abi_encode());
-        let registry = node.deploy(&format!("{}{argument}", code["Proxy"].as_str().unwrap()));
-        let emitter = node.deploy(code["Emitter"].as_str().unwrap());
-        Some(Self {
-            node,
-            anchor,
-            registry,
-            emitter,
-            code,
-        })
-    }
-
-    fn anchor(&self, to: &str, commitment: &Commitment) -> Value {
-        let call = abi::anchorCall {
-            batchId: word(commitment.batch_id.as_bytes()),
-            tenantId: word(commitment.stream.tenant_id.as_bytes()),
-            storeId: word(commitment.stream.store_id.as_bytes()),
-            eventsRoot: commitment.merkle_root.0.into(),
-            stateRoot: commitment.new_state_root.0.into(),
-            sequenceStart: commitment.sequence_start,
-            sequenceEnd: commitment.sequence_end,
-            eventCount: commitment.leaf_count(),
-        };
-        self.node
-            .send(Some(to), &hex::encode_prefixed(&call.abi_encode()))
-    }
-
-    fn commit(&self, commitment: &Commitment) -> Value {
-        let call = abi::commitBatchCall {
-            batchId: word(commitment.batch_id.as_bytes()),
-            tenantId: word(commitment.stream.tenant_id.as_bytes()),
-            storeId: word(commitment.stream.store_id.as_bytes()),
-            eventsRoot: commitment.merkle_root.0.into(),
-            prevStateRoot: commitment.prev_state_root.0.into(),
-            newStateRoot: commitment.new_state_root.0.into(),
-            sequenceStart: commitment.sequence_start,
-            sequenceEnd: commitment.sequence_end,
-            eventCount: commitment.leaf_count(),
-        };
-        self.node
-            .send(Some(&self.registry), &hex::encode_prefixed(&call.abi_encode()))
-    }
-
-    /// Anchors in both contracts.
-    fn both(&self, commitments: &[&Commitment]) {
-        for commitment in commitments {
-            assert_eq!(self.anchor(&self.anchor, commitment)["status"], "0x1");
-            assert_eq!(self.commit(commitment)["status"], "0x1");
-        }
-    }
-
-    fn options(&self) -> FetchOptions {
-        FetchOptions {
-            contracts: [&self.anchor, &self.registry]
-                .map(|address| address.parse().unwrap())
-                .to_vec(),
-            from: None,
-            to: Target::Latest,
-            proofs: Proofs::Both,
-            max_headers: 10_000,
-            streams: Vec::new(),
-        }
-    }
-
-    fn fetch(&self, options: &FetchOptions, file: Option<AnchorsFile>) -> Fetched {
-        fetch_from(&self.node.url(), options, file).unwrap()
-    }
-
-    /// The newest block's hash, as somebody who trusts this node learns it.
-    fn head(&self) -> Hash32 {
-        let block = self.node.rpc("eth_getBlockByNumber", &json!(["latest", false]));
-        block["hash"].as_str().unwrap().parse().unwrap()
-    }
-}
-
-mod hex {
-    pub use ::hex::encode;
-
-    pub fn encode_prefixed(bytes: &[u8]) -> String {
-        format!("0x{}", encode(bytes))
-    }
-}
-
-fn word(id: &[u8; 16]) -> B256 {
-    let mut word = [0; 32];
-    word[..16].copy_from_slice(id);
-    word.into()
-}
-
-fn fetch_from(url: &str, options: &FetchOptions, file: Option<AnchorsFile>) -> Result<Fetched, FetchError> {
-    let rpc = Rpc::new(url, Cancel::new())
-        .unwrap()
-        .with_first_wait(Duration::from_millis(10));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(fetch(&rpc, options, file, &NoProgress))
-}
-
-fn world() -> World {
-    World::generate(&WorldSpec {
-        events_per_stream: 48,
-        ..WorldSpec::honest(3)
-    })
-}
-
-fn commitments(world: &World) -> Vec<&Commitment> {
-    world.anchors().iter().map(|anchor| &anchor.commitment).collect()
-}
-
-#[track_caller]
-fn assert_trusted(file: &AnchorsFile, trusted: Hash32, by: &[&str]) {
-    for (anchor, standing) in file.anchors.iter().zip(examine(file, Some(trusted)).standings) {
-        assert!(
-            matches!(&standing, Standing::Trusted { by: ways, .. } if ways == by),
-            "{anchor:?} {standing:?}"
-        );
-    }
-}
 
 #[test]
 fn real_commitments_are_anchored_fetched_tied_and_extended() {
@@ -709,22 +557,6 @@ fn answers_saved_by_another_client_prove_the_same() {
     assert_eq!(import.refused, []);
     assert_eq!(import.file.anchors, direct.anchors);
     assert_trusted(&import.file, chain.head(), &["receipt"]);
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = assert_cmd::Command::cargo_bin("anchor-verify")
-        .unwrap()
-        .current_dir(folder)
-        .env_remove("DATABASE_URL")
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
 }
 
 #[test]

@@ -111,6 +111,8 @@ codes! {
     AnchorRefused = "anchor.refused", Problem;
     /// A header, receipt or storage proof in the anchors file contradicts an anchor.
     AnchorProof = "anchor.proof", Problem;
+    /// An anchor is on the chain, as receipts or the contract's storage prove, and was left out of the anchors file.
+    AnchorOmitted = "anchor.omitted", Problem;
     /// The root of a batch's events is not the anchored one.
     AnchorRoot = "anchor.root", Problem;
     /// An anchor went with its block when the chain was reorganised between two runs of `anchor-verify fetch`.

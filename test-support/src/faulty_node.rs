@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::evm::post;
 
-/// What becomes of a call: `None` lets it through, a value is the whole answer but its id
-/// (`{"result": …}` or `{"error": …}`).
-type Fault = dyn Fn(&str, &Value) -> Option<Value> + Send + Sync;
+/// What becomes of a call: `None` lets it through, a value is the whole answer but its id (`{"result": …}` or
+/// `{"error": …}`, and an HTTP `status` if it is not 200). The last argument gives what the node itself answers.
+type Fault = dyn Fn(&str, &Value, &dyn Fn() -> Value) -> Option<Value> + Send + Sync;
 
 /// Stands before a node and answers some calls itself, as nodes with limits do. It takes no batches, as some nodes do
 /// not.
@@ -29,6 +29,19 @@ impl FaultyNode {
     /// If no port is free.
     #[must_use]
     pub fn before(url: &str, fault: impl Fn(&str, &Value) -> Option<Value> + Send + Sync + 'static) -> Self {
+        Self::altering(url, move |method, params, _| fault(method, params))
+    }
+
+    /// As [`FaultyNode::before`], for a `fault` that makes its answers of the node's own. A batch is asked about as the
+    /// method `batch`, with the calls as parameters; it is refused unless `fault` answers.
+    ///
+    /// # Panics
+    /// If no port is free.
+    #[must_use]
+    pub fn altering(
+        url: &str,
+        fault: impl Fn(&str, &Value, &dyn Fn() -> Value) -> Option<Value> + Send + Sync + 'static,
+    ) -> Self {
         let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let node: u16 = port.expect("a URL with a port");
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("127.0.0.1 has a free port");
@@ -90,22 +103,25 @@ fn serve(stream: TcpStream, node: u16, fault: &Fault) {
             return;
         }
         let call: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let answer = if call.is_array() {
-            json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "batches are not taken"}})
+        let honest = || serde_json::from_slice(&post(node, &body)).unwrap_or_default();
+        let answer: Value = if call.is_array() {
+            fault("batch", &call, &honest).unwrap_or_else(|| {
+                json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "batches are not taken"}})
+            })
         } else {
-            match fault(call["method"].as_str().unwrap_or_default(), &call["params"]) {
+            match fault(call["method"].as_str().unwrap_or_default(), &call["params"], &honest) {
                 Some(mut answer) => {
                     answer["jsonrpc"] = "2.0".into();
                     answer["id"] = call["id"].clone();
                     answer
                 }
-                None => serde_json::from_slice(&post(node, &body)).unwrap_or_default(),
+                None => honest(),
             }
         };
-        let (status, answer) = match answer["status"].as_u64() {
-            Some(status) => (status, "busy".to_owned()),
-            None => (200, answer.to_string()),
-        };
+        let status = answer.get("status").and_then(Value::as_u64);
+        let says = answer.get("error").is_some() || status.is_none();
+        let answer = if says { answer.to_string() } else { "busy".to_owned() };
+        let status = status.unwrap_or(200);
         let head = format!(
             "HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             answer.len()

@@ -119,7 +119,8 @@ struct Held {
 
 type OfBatches = HashMap<(ContractAddress, BatchId, AnchorKind), Rc<OfBatch>>;
 
-struct Chain<'a> {
+/// What a file's parts say about the chain of the trusted block.
+pub(super) struct Chain<'a> {
     trusted: Option<Hash32>,
     trusted_number: Option<u64>,
     headers: HashMap<Hash32, Known>,
@@ -140,7 +141,7 @@ struct Receipts<'a> {
 }
 
 impl<'a> Chain<'a> {
-    fn new(file: &'a AnchorsFile, trusted: Option<Hash32>) -> Self {
+    pub(super) fn new(file: &'a AnchorsFile, trusted: Option<Hash32>) -> Self {
         let mut headers: HashMap<Hash32, Known> = HashMap::new();
         for entry in &file.chain.headers {
             // The bytes are known by what they hash to, whatever they are said to be.
@@ -363,6 +364,43 @@ impl<'a> Chain<'a> {
         }
     }
 
+    /// The chain of the trusted block as far down as headers lead without a gap, by number.
+    pub(super) fn canonical(&self) -> &BTreeMap<u64, Hash32> {
+        &self.canonical
+    }
+
+    /// The block with this hash, if it is on the chain of the trusted block.
+    pub(super) fn tied_block(&self, hash: &Hash32) -> Option<&Block> {
+        let block = self.block(hash).ok().flatten()?;
+        matches!(self.tie(block.number, hash), Tie::Tied).then_some(block)
+    }
+
+    /// The block with this hash, unless it is known not to be on the chain of the trusted block.
+    pub(super) fn block_of_interest(&self, hash: &Hash32) -> Option<&Block> {
+        let block = self.block(hash).ok().flatten()?;
+        matches!(self.tie(block.number, hash), Tie::Tied | Tie::Unknown(_)).then_some(block)
+    }
+
+    /// The logs of a block by those receipts that give its receipts root; `None` if neither they nor its header are
+    /// there. The error says why they cannot be told.
+    pub(super) fn logs_of(&self, hash: &Hash32) -> Option<&Result<Vec<PlacedLog>, String>> {
+        let block = self.block(hash).ok().flatten()?;
+        let receipts = self.receipts.get(hash)?;
+        Some(receipts.logs.get_or_init(|| {
+            let fits = receipts
+                .candidates
+                .iter()
+                .find(|c| receipt::root(&c.receipts) == block.receipts_root);
+            let fits = fits.ok_or_else(|| {
+                format!(
+                    "the receipts of block {} do not give its receipts root",
+                    block.number
+                )
+            })?;
+            receipt::logs(&fits.receipts).map_err(|why| format!("block {}: {why}", block.number))
+        }))
+    }
+
     /// Whether the receipts of the anchor's block have its log. The inner error says what is missing for it.
     fn by_receipt(&self, anchor: &Anchor) -> Result<Result<(), String>, String> {
         let tie = self.tie(anchor.block_number, &anchor.block_hash);
@@ -390,25 +428,12 @@ impl<'a> Chain<'a> {
                 block.number, block.timestamp
             ));
         }
-        let Some(receipts) = self.receipts.get(&anchor.block_hash) else {
+        let Some(logs) = self.logs_of(&block.hash) else {
             return Ok(Err(format!(
                 "the receipts of block {} are not there",
                 block.number
             )));
         };
-        let logs = receipts.logs.get_or_init(|| {
-            let fits = receipts
-                .candidates
-                .iter()
-                .find(|c| receipt::root(&c.receipts) == block.receipts_root);
-            let fits = fits.ok_or_else(|| {
-                format!(
-                    "the receipts of block {} do not give its receipts root",
-                    block.number
-                )
-            })?;
-            receipt::logs(&fits.receipts).map_err(|why| format!("block {}: {why}", block.number))
-        });
         let logs = logs.as_ref().map_err(Clone::clone)?;
         check_log(anchor, block, logs)?;
         Ok(match tie {

@@ -30,6 +30,32 @@ const MAX_BYTES: usize = 64 << 10;
 /// # Errors
 /// They are no header.
 pub(crate) fn read(bytes: &[u8]) -> Result<Block, String> {
+    let fields = fields(bytes)?;
+    let hash = |at: usize| {
+        Hash32::try_from(fields[at])
+            .map_err(|_| format!("field {at} of the header has {} bytes", fields[at].len()))
+    };
+    Ok(Block {
+        number: number(fields[8])?,
+        hash: Hash32(keccak256(bytes).0),
+        parent: hash(0)?,
+        state_root: hash(3)?,
+        receipts_root: hash(5)?,
+        timestamp: number(fields[11])?,
+    })
+}
+
+/// The bloom filter over all logs of the block with this header.
+///
+/// # Errors
+/// They are no header.
+pub(crate) fn bloom(bytes: &[u8]) -> Result<[u8; 256], String> {
+    let bloom = fields(bytes)?[6];
+    <[u8; 256]>::try_from(bloom).map_err(|_| format!("a bloom filter of {} bytes", bloom.len()))
+}
+
+/// The fields that every header has.
+fn fields(bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
     if bytes.len() > MAX_BYTES {
         return Err(format!("a header of {} bytes", bytes.len()));
     }
@@ -45,18 +71,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Block, String> {
         }
         fields.push(rlp::Header::decode_bytes(&mut list, false).map_err(|e| format!("not RLP: {e}"))?);
     }
-    let hash = |at: usize| {
-        Hash32::try_from(fields[at])
-            .map_err(|_| format!("field {at} of the header has {} bytes", fields[at].len()))
-    };
-    Ok(Block {
-        number: number(fields[8])?,
-        hash: Hash32(keccak256(bytes).0),
-        parent: hash(0)?,
-        state_root: hash(3)?,
-        receipts_root: hash(5)?,
-        timestamp: number(fields[11])?,
-    })
+    Ok(fields)
 }
 
 /// An integer of at most 64 bits as RLP writes it: big-endian, without leading zeros.

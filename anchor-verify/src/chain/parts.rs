@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use ves::{BatchId, Hash32};
 
 use super::header;
+use super::heads::Head;
 use crate::anchors::{Anchor, ContractAddress};
 
 /// Proofs of the anchors: headers, receipts, storage proofs. All of it is what somebody's node answered, to be
@@ -19,7 +20,9 @@ use crate::anchors::{Anchor, ContractAddress};
 pub struct ChainParts {
     /// The block that the chain was read up to.
     pub checkpoint: Option<Checkpoint>,
-    /// Which blocks were searched for which contract's logs.
+    /// From which block on anchors were searched, whether or not all that was searched could be held against headers.
+    pub searched_from: Option<u64>,
+    /// Which blocks were searched for which contract's logs, and are known to hold no others than those that are here.
     pub scanned: Vec<Scan>,
     /// Logs of the contracts, with the topic of an anchor, that no sequencer can have meant.
     pub refused: Vec<RefusedAnchor>,
@@ -131,6 +134,9 @@ pub struct StorageProofs {
     pub nodes: Vec<Bytes>,
     /// The proofs of each batch.
     pub batches: Vec<BatchProof>,
+    /// What the contract keeps about all of its batches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadProof>,
 }
 
 /// What an account is, and the proof of it.
@@ -159,6 +165,16 @@ pub struct BatchProof {
     pub slots: Vec<SlotProof>,
 }
 
+/// The proof of what a contract keeps about all of its batches. Which slot that is follows from what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadProof {
+    /// What it is.
+    pub head: Head,
+    /// Its slot.
+    pub slot: SlotProof,
+}
+
 /// The proof of one slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,6 +189,10 @@ impl ChainParts {
     /// Takes what another file holds.
     pub fn extend(&mut self, other: Self) {
         self.checkpoint = self.checkpoint.max(other.checkpoint);
+        self.searched_from = match (self.searched_from, other.searched_from) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         self.scanned.extend(other.scanned);
         self.refused.extend(other.refused);
         self.headers.extend(other.headers);
@@ -196,6 +216,22 @@ impl ChainParts {
         self
     }
 
+    /// The same with the storage proofs of these anchors alone. What the contracts keep about all of their batches says
+    /// nothing about a selection, and is left out.
+    pub(crate) fn for_selection(&self, anchors: &[Anchor]) -> Self {
+        let batches: HashSet<_> = anchors.iter().map(|a| (a.contract, a.batch_id)).collect();
+        let mut chain = self.clone();
+        for proofs in &mut chain.proofs {
+            let contract = proofs.contract;
+            proofs.heads.clear();
+            proofs
+                .batches
+                .retain(|batch| batches.contains(&(contract, batch.batch_id)));
+        }
+        chain.proofs.retain(|proofs| !proofs.batches.is_empty());
+        chain.ordered()
+    }
+
     /// What proves these anchors.
     pub(crate) fn only(&self, anchors: &[Anchor]) -> Self {
         let batches: HashSet<_> = anchors.iter().map(|a| (a.contract, a.batch_id)).collect();
@@ -213,6 +249,7 @@ impl ChainParts {
                 let wanted = |batch: &&BatchProof| batches.contains(&(proofs.contract, batch.batch_id));
                 StorageProofs {
                     batches: proofs.batches.iter().filter(wanted).cloned().collect(),
+                    heads: Vec::new(),
                     ..proofs.clone()
                 }
             })
@@ -246,6 +283,7 @@ impl ChainParts {
         };
         Self {
             checkpoint: self.checkpoint,
+            searched_from: None,
             scanned: Vec::new(),
             refused: Vec::new(),
             headers: self.headers.iter().filter(needed).cloned().collect(),
@@ -276,11 +314,22 @@ fn merge_scans(mut scans: Vec<Scan>) -> Vec<Scan> {
     merged
 }
 
+/// What the proofs of one contract at one block are put together by.
+type AccountKey = (Hash32, ContractAddress, u64, U256, Hash32, Hash32, Vec<Bytes>);
+
+/// A slot with the nodes themselves; a node that is not there is `None`.
+type Slot = (Hash32, Vec<Option<Bytes>>);
+
+/// The proofs of one account.
+#[derive(Default)]
+struct OfAccount {
+    batches: BTreeSet<(BatchId, Vec<Slot>)>,
+    heads: BTreeSet<(Head, Slot)>,
+}
+
 /// Puts the proofs of one contract at one block together, and each node there once.
 fn merge_proofs(proofs: Vec<StorageProofs>) -> Vec<StorageProofs> {
-    /// The slots of a batch with the nodes themselves; a node that is not there is `None`.
-    type Slots = Vec<(Hash32, Vec<Option<Bytes>>)>;
-    let mut groups: BTreeMap<_, BTreeSet<(BatchId, Slots)>> = BTreeMap::new();
+    let mut groups: BTreeMap<AccountKey, OfAccount> = BTreeMap::new();
     for entry in proofs {
         let AccountProof {
             nonce,
@@ -305,51 +354,58 @@ fn merge_proofs(proofs: Vec<StorageProofs>) -> Vec<StorageProofs> {
                 .and_then(|index| nodes.get(index))
                 .cloned()
         };
-        let batches = entry.batches.into_iter().map(|batch| {
-            let slots = batch
-                .slots
-                .iter()
-                .map(|slot| (slot.value, slot.path.iter().map(node).collect()));
-            (batch.batch_id, slots.collect::<Slots>())
-        });
-        groups.entry(key).or_default().extend(batches);
+        let with_nodes = |slot: &SlotProof| -> Slot { (slot.value, slot.path.iter().map(node).collect()) };
+        let of_account = groups.entry(key).or_default();
+        for batch in &entry.batches {
+            let slots = batch.slots.iter().map(with_nodes).collect();
+            of_account.batches.insert((batch.batch_id, slots));
+        }
+        for head in &entry.heads {
+            of_account.heads.insert((head.head, with_nodes(&head.slot)));
+        }
     }
     groups
         .into_iter()
-        .map(
-            |((block_hash, contract, nonce, balance, storage_root, code_hash, path), batches)| {
-                let mut nodes = NodePool::default();
-                let batches = batches.into_iter().map(|(batch_id, slots)| BatchProof {
-                    batch_id,
-                    slots: slots
-                        .into_iter()
-                        .map(|(value, path)| SlotProof {
-                            value,
-                            path: path
-                                .into_iter()
-                                .map(|node| node.map_or(u32::MAX, |node| nodes.add(node)))
-                                .collect(),
-                        })
-                        .collect(),
-                });
-                let batches = batches.collect();
-                let account = AccountProof {
-                    nonce,
-                    balance,
-                    storage_root,
-                    code_hash,
-                    path,
-                };
-                StorageProofs {
-                    block_hash,
-                    contract,
-                    account,
-                    nodes: nodes.nodes,
-                    batches,
-                }
-            },
-        )
+        .map(|(key, proofs)| proofs.pooled(key))
         .collect()
+}
+
+impl OfAccount {
+    fn pooled(self, key: AccountKey) -> StorageProofs {
+        let (block_hash, contract, nonce, balance, storage_root, code_hash, path) = key;
+        let mut nodes = NodePool::default();
+        let mut pooled = |(value, path): Slot| SlotProof {
+            value,
+            path: path
+                .into_iter()
+                .map(|node| node.map_or(u32::MAX, |node| nodes.add(node)))
+                .collect(),
+        };
+        let mut batches = Vec::with_capacity(self.batches.len());
+        for (batch_id, slots) in self.batches {
+            let slots = slots.into_iter().map(&mut pooled).collect();
+            batches.push(BatchProof { batch_id, slots });
+        }
+        let mut heads = Vec::with_capacity(self.heads.len());
+        for (head, slot) in self.heads {
+            let slot = pooled(slot);
+            heads.push(HeadProof { head, slot });
+        }
+        StorageProofs {
+            block_hash,
+            contract,
+            account: AccountProof {
+                nonce,
+                balance,
+                storage_root,
+                code_hash,
+                path,
+            },
+            nodes: nodes.nodes,
+            batches,
+            heads,
+        }
+    }
 }
 
 /// Nodes, each once.

@@ -11,8 +11,9 @@ use super::header::number;
 /// The type of OP-stack deposit transactions. Their receipts may have two fields more.
 const DEPOSIT: u8 = 0x7e;
 
-/// Types whose receipts are known to begin with status, gas, bloom and logs.
-const KNOWN_TYPES: [u8; 6] = [0, 1, 2, 3, 4, DEPOSIT];
+/// The last type that there can be: a byte above it begins a list. Receipts of all types are tried in the standard
+/// encoding, those of chains that nobody knows here too: the receipts root says whether that was right.
+const LAST_TYPE: u8 = 0x7f;
 
 /// A log in its place in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +48,8 @@ fn read(bytes: &[u8], logs: &mut Vec<PlacedLog>) -> Result<(), String> {
     let mut rest = match bytes.first() {
         None => return Err("it is empty".into()),
         Some(0xc0..) => bytes,
-        Some(kind) if *kind != 0 && KNOWN_TYPES.contains(kind) => &bytes[1..],
-        Some(kind) => return Err(format!("its type {kind:#x} is not known")),
+        Some(1..=LAST_TYPE) => &bytes[1..],
+        Some(kind) => return Err(format!("its type {kind:#x} is none")),
     };
     let mut fields = rlp::Header::decode_bytes(&mut rest, true).map_err(not)?;
     if !rest.is_empty() {
@@ -113,6 +114,9 @@ struct ReceiptJson {
     deposit_nonce: Option<U256>,
     #[serde(default)]
     deposit_receipt_version: Option<U256>,
+    /// Celo's.
+    #[serde(default)]
+    base_fee: Option<U256>,
 }
 
 #[derive(Deserialize)]
@@ -123,10 +127,39 @@ struct LogJson {
 }
 
 /// A receipt out of JSON: which block it is of, its place there, and its bytes.
+#[derive(Debug)]
 pub(crate) struct Encoded {
     pub block_hash: Hash32,
     pub index: u64,
     pub bytes: Bytes,
+    /// Another way to write it: some chains append a field.
+    pub alternative: Option<Bytes>,
+}
+
+/// The receipts of a block in their order, written so that they give its root; `None` if no way is known to.
+pub(crate) fn fitting(mut encoded: Vec<Encoded>, root: &Hash32) -> Option<Vec<Bytes>> {
+    encoded.sort_by(|a, b| (a.index, &a.bytes).cmp(&(b.index, &b.bytes)));
+    encoded.dedup_by(|a, b| (a.index, &a.bytes) == (b.index, &b.bytes));
+    let complete = |count: usize| {
+        let places = encoded.iter().take(count).enumerate();
+        places.into_iter().all(|(at, receipt)| receipt.index == at as u64)
+    };
+    let standard = |receipt: &Encoded| receipt.bytes.clone();
+    let appended = |receipt: &Encoded| receipt.alternative.as_ref().unwrap_or(&receipt.bytes).clone();
+    // On chains of bor's kind nodes add a receipt of state that came from elsewhere, which is not in the trie.
+    let without_last = encoded.len().checked_sub(1);
+    for count in std::iter::once(encoded.len()).chain(without_last) {
+        if !complete(count) {
+            continue;
+        }
+        for way in [&standard as &dyn Fn(&Encoded) -> Bytes, &appended] {
+            let receipts: Vec<Bytes> = encoded.iter().take(count).map(way).collect();
+            if self::root(&receipts) == *root {
+                return Some(receipts);
+            }
+        }
+    }
+    None
 }
 
 /// A receipt as `eth_getBlockReceipts` and `eth_getTransactionReceipt` answer it.
@@ -136,10 +169,10 @@ pub(crate) struct Encoded {
 pub(crate) fn from_json(json: &str) -> Result<Encoded, String> {
     let receipt: ReceiptJson = serde_json::from_str(json).map_err(|e| format!("not a receipt: {e}"))?;
     let kind = receipt.kind.unwrap_or_default();
-    let kind = u8::try_from(kind).ok().filter(|kind| KNOWN_TYPES.contains(kind));
+    let kind = u8::try_from(kind).ok().filter(|kind| *kind <= LAST_TYPE);
     let kind = kind.ok_or_else(|| {
         format!(
-            "a receipt of type {}, which is not known",
+            "a receipt of type {}, which is none",
             receipt.kind.unwrap_or_default()
         )
     })?;
@@ -176,6 +209,22 @@ pub(crate) fn from_json(json: &str) -> Result<Encoded, String> {
         receipt.deposit_nonce.unwrap_or_default().encode(&mut fields);
         version.encode(&mut fields);
     }
+    let alternative = receipt.base_fee.filter(|_| kind != 0).map(|base_fee| {
+        let mut fields = fields.clone();
+        base_fee.encode(&mut fields);
+        with_type(kind, &fields)
+    });
+    let index = u64::try_from(receipt.transaction_index).map_err(|_| "a transactionIndex out of range")?;
+    Ok(Encoded {
+        block_hash: receipt.block_hash,
+        index,
+        bytes: with_type(kind, &fields),
+        alternative,
+    })
+}
+
+/// A receipt of this type with these fields.
+fn with_type(kind: u8, fields: &[u8]) -> Bytes {
     let mut bytes = if kind == 0 { Vec::new() } else { vec![kind] };
     rlp::Header {
         list: true,
@@ -183,12 +232,7 @@ pub(crate) fn from_json(json: &str) -> Result<Encoded, String> {
     }
     .encode(&mut bytes);
     bytes.extend(fields);
-    let index = u64::try_from(receipt.transaction_index).map_err(|_| "a transactionIndex out of range")?;
-    Ok(Encoded {
-        block_hash: receipt.block_hash,
-        index,
-        bytes: Bytes::from(bytes),
-    })
+    Bytes::from(bytes)
 }
 
 #[cfg(test)]
@@ -230,7 +274,13 @@ mod tests {
         let mut no_type = sample("0x0");
         no_type.as_object_mut().unwrap().remove("type");
         assert_eq!(encoded(&no_type), legacy);
-        for bad in ["0x5", "0x7d", "0xc0", "0x102"] {
+        for other in [0x05, 0x64, 0x78, 0x7b, 0x7f] {
+            assert_eq!(
+                encoded(&sample(&format!("{other:#x}"))),
+                format!("{other:02x}{legacy}")
+            );
+        }
+        for bad in ["0x80", "0xc0", "0x102"] {
             assert!(from_json(&sample(bad).to_string()).is_err(), "{bad}");
         }
     }
@@ -250,6 +300,51 @@ mod tests {
         // Other types have no such fields, whatever is said of them.
         deposit["type"] = "0x2".into();
         assert_eq!(encoded(&deposit), format!("02f901080182b741b90100{bloom}c0"));
+    }
+
+    /// Receipts of chains that append a field, or name one more than the trie has: the root says which way is right.
+    #[test]
+    fn the_root_decides_how_receipts_are_written() {
+        let at = |index: u64, kind: &str| {
+            let mut receipt = sample(kind);
+            receipt["transactionIndex"] = format!("{index:#x}").into();
+            receipt["cumulativeGasUsed"] = format!("{:#x}", 21_000 * (index + 1)).into();
+            receipt
+        };
+        let read = |all: &[&Value]| -> Vec<Encoded> {
+            all.iter()
+                .map(|json| from_json(&json.to_string()).unwrap())
+                .collect()
+        };
+        // Celo appends the base fee to its own type; other types have none.
+        let mut celo = at(1, "0x7b");
+        celo["baseFee"] = "0x5".into();
+        let plain = at(0, "0x2");
+        let (standard, appended) = (from_json(&celo.to_string()).unwrap().bytes, {
+            let mut payload =
+                rlp::Header::decode_bytes(&mut &from_json(&celo.to_string()).unwrap().bytes[1..], true)
+                    .unwrap()
+                    .to_vec();
+            payload.push(5);
+            with_type(0x7b, &payload)
+        });
+        let first = from_json(&plain.to_string()).unwrap().bytes;
+        for bytes in [standard, appended] {
+            let set = vec![first.clone(), bytes];
+            assert_eq!(fitting(read(&[&celo, &plain]), &root(&set)), Some(set.clone()));
+            assert_eq!(logs(&set), Ok(vec![]));
+        }
+        // The last receipt of a block of bor's kind is of no transaction.
+        let state = at(2, "0x0");
+        let set = vec![first.clone(), from_json(&at(1, "0x2").to_string()).unwrap().bytes];
+        assert_eq!(
+            fitting(read(&[&plain, &at(1, "0x2"), &state]), &root(&set)),
+            Some(set)
+        );
+        // What does not give the root is nothing, whatever is left out of it.
+        assert_eq!(fitting(read(&[&plain, &celo]), &Hash32([1; 32])), None);
+        assert_eq!(fitting(read(&[&celo]), &root(&[first])), None);
+        assert_eq!(fitting(Vec::new(), &root(&[])), Some(Vec::new()));
     }
 
     #[test]
@@ -310,7 +405,7 @@ mod tests {
         }
         let longer = [&good[..], &[0]].concat();
         assert!(logs(&[longer.into()]).is_err());
-        for first in [0x00, 0x05, 0x7d, 0x7f, 0x80, 0xbf] {
+        for first in [0x00, 0x80, 0xbf] {
             let mut other = good.to_vec();
             other[0] = first;
             assert!(logs(&[other.into()]).is_err(), "{first:#x}");

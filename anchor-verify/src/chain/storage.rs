@@ -10,7 +10,7 @@ use alloy_trie::proof::verify_proof;
 use alloy_trie::{Nibbles, TrieAccount};
 use ves::{BatchId, Hash32};
 
-use super::parts::{AccountProof, BatchProof, StorageProofs};
+use super::parts::{AccountProof, BatchProof, SlotProof, StorageProofs};
 use crate::anchors::{Anchor, AnchorKind, ContractAddress};
 
 /// The most nodes on a path: a key has 64 nibbles, and the value may lie behind the last.
@@ -178,23 +178,30 @@ pub(crate) fn check_batch(
     }
     for (at, (slot, proof)) in slots.iter().zip(&batch.slots).enumerate() {
         let at = format!("{at} ({})", names[at]);
-        let mut nodes = Vec::with_capacity(proof.path.len().min(MAX_PATH));
-        for index in &proof.path {
-            let node = usize::try_from(*index)
-                .ok()
-                .and_then(|index| proofs.nodes.get(index));
-            nodes.push(
-                node.ok_or_else(|| format!("the proof of slot {at} names node {index}, which is not there"))?,
-            );
-            if nodes.len() > MAX_PATH {
-                return Err(format!("the proof of slot {at} is longer than any path"));
-            }
-        }
-        let value = U256::from_be_bytes(proof.value.0);
-        check_slot(&proofs.account.storage_root, slot, value, &nodes)
-            .map_err(|why| format!("the proof of slot {at} does not hold: {why}"))?;
+        slot_value(proofs, slot, proof).map_err(|why| format!("the proof of slot {at} {why}"))?;
     }
     Ok(batch.slots.iter().map(|slot| slot.value).collect())
+}
+
+/// The value of a slot, proved under the account's storage root.
+///
+/// # Errors
+/// Why it is not proved.
+pub(crate) fn slot_value(proofs: &StorageProofs, slot: &Hash32, proof: &SlotProof) -> Result<U256, String> {
+    let mut nodes = Vec::with_capacity(proof.path.len().min(MAX_PATH));
+    for index in &proof.path {
+        let node = usize::try_from(*index)
+            .ok()
+            .and_then(|index| proofs.nodes.get(index));
+        nodes.push(node.ok_or_else(|| format!("names node {index}, which is not there"))?);
+        if nodes.len() > MAX_PATH {
+            return Err("is longer than any path".into());
+        }
+    }
+    let value = U256::from_be_bytes(proof.value.0);
+    check_slot(&proofs.account.storage_root, slot, value, &nodes)
+        .map_err(|why| format!("does not hold: {why}"))?;
+    Ok(value)
 }
 
 /// Checks that a slot holds this value, under its account's storage root.

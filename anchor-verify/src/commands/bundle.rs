@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use anchor_verify::Verdict;
 use anchor_verify::bundle::{CutBatches, cut_batches, write_bundle};
 use anchor_verify::verify::LogSource as _;
 use clap::{Args, ValueEnum};
@@ -11,7 +12,7 @@ use event_log::{Place, Scope};
 use serde_json::json;
 use ves::StreamKey;
 
-use super::{PinArgs, cancel_on_signals, cli_error, open_db, print_place, read_anchors};
+use super::{PinArgs, cancel_on_signals, cli_error, open_db, print_completeness, print_place, read_anchors};
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
 ///
@@ -71,6 +72,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     }
     let mut anchors = read_anchors(&args.anchors)?.unwrap_or_default();
     let told = args.pins.apply(&mut anchors)?;
+    let completeness = args.pins.complete(&mut anchors, None, &|_| true);
     let scope = Scope {
         streams: args.streams.clone(),
         range: args.range.clone(),
@@ -125,6 +127,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     }
     not_checked.push(anchor_verify::bundle::unbound());
     not_checked.extend(told);
+    not_checked.extend(completeness.not_checked());
     not_checked.extend(place.as_ref().and_then(Place::reservation));
     let mut out = Output::stdout();
     if global.format == Format::Table {
@@ -145,6 +148,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                 counts.unreadable
             ))?;
         }
+        print_completeness(&mut out, Some(&completeness))?;
         for what in &not_checked {
             out.line(&format!("NOT CHECKED: {what}"))?;
         }
@@ -156,6 +160,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             "bytes": size,
             "redacted": redact,
             "counts": counts,
+            "completeness": completeness,
             "not_checked": not_checked,
         });
         if global.format == Format::Json {
@@ -165,9 +170,11 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         }
     }
     out.finish()?;
-    Ok(if counts.unreadable > 0 {
-        ExitStatus::PROBLEMS
-    } else {
-        ExitStatus::OK
-    })
+    Ok(
+        if counts.unreadable > 0 || completeness.verdict == Verdict::Failed {
+            ExitStatus::PROBLEMS
+        } else {
+            ExitStatus::OK
+        },
+    )
 }

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::Verdict;
+use anchor_verify::chain::Completeness;
 use anchor_verify::proof::{ProofCheck, ProofFile};
+use anchor_verify::{Anchor, Verdict};
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
-use super::{PinArgs, RequireArg, cli_error, print_not_checked, read_public_key};
+use super::l1::L1Args;
+use super::{PinArgs, RequireArg, cli_error, print_completeness, print_not_checked, read_public_key};
 
 /// Check an inclusion proof by itself, without any connection
 ///
@@ -23,6 +25,9 @@ pub struct CheckArgs {
     /// The hash of a block that you trust; without it, at most MATCHES ANCHORS is said
     #[arg(long, value_name = "HASH")]
     trusted_block: Option<Hash32>,
+
+    #[command(flatten)]
+    l1: L1Args,
 
     /// The public key that the agent is known to sign with, as hex or as a file that holds it
     #[arg(long, value_name = "HEX|FILE")]
@@ -43,6 +48,7 @@ struct Document<'a> {
     proof: String,
     #[serde(flatten)]
     check: &'a ProofCheck,
+    completeness: &'a Completeness,
 }
 
 /// Runs the command.
@@ -58,12 +64,18 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .anchors()
         .map_err(|e| CliError::input(format!("{name}: {e}")))?;
     let told = args.pins.apply(&mut anchors)?;
-    let chain = args.pins.chain(&anchors, args.trusted_block, told);
-    let check = proof.check(&anchors, &chain, agent_key.as_ref());
+    let trusted = args.l1.trusted_block(args.trusted_block, Some(&anchors))?;
+    let concerns = |anchor: &Anchor| proof.concerns(anchor);
+    let completeness = args.pins.complete(&mut anchors, trusted.hash, &concerns);
+    let chain = args.pins.chain(&anchors, trusted.hash, told);
+    let mut check = proof.check(&anchors, &chain, agent_key.as_ref());
+    check.not_checked.extend(completeness.not_checked());
+    check.not_checked.extend(trusted.not_checked);
     let document = Document {
         schema: SCHEMA,
         proof: name,
         check: &check,
+        completeness: &completeness,
     };
     let mut out = Output::stdout();
     match global.format {
@@ -90,12 +102,14 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             for failure in &check.failures {
                 out.line(&format!("  {:<20} {}", failure.code, failure.what))?;
             }
+            print_completeness(&mut out, Some(&completeness))?;
             print_not_checked(&mut out, &check.not_checked)?;
         }
     }
     out.finish()?;
     let enough = args.require.verdict().unwrap_or(Verdict::MatchesAnchors);
-    Ok(if check.verdict <= enough.min(Verdict::MatchesAnchors) {
+    let is_enough = check.verdict <= enough.min(Verdict::MatchesAnchors);
+    Ok(if is_enough && completeness.verdict != Verdict::Failed {
         ExitStatus::OK
     } else {
         ExitStatus::PROBLEMS

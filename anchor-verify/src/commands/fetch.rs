@@ -2,41 +2,59 @@
 
 use std::path::PathBuf;
 
+use anchor_verify::chain::Completeness;
 use anchor_verify::chain::parts::Checkpoint;
 use anchor_verify::fetch::rpc::{Rpc, RpcFailure};
 use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Proved, Reorg, Target, fetch};
 use anchor_verify::import::{ContractSummary, summarize};
-use anchor_verify::{AnchorsFile, ContractAddress, RefusedLog};
+use anchor_verify::{AnchorsFile, ContractAddress, RefusedLog, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::finding::Code;
 use cli_common::{Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use serde::Serialize;
 use ves::StreamKey;
 
+use super::print_completeness;
+
 /// Read anchors, and what proves them, from a node into an anchors file
 ///
 /// Logs, all receipts of their blocks, storage proofs, and the headers that tie them to the checkpoint. A file that
 /// is there is extended; a reorganisation of the chain since then is noticed and told. Ends with 0 if all was
-/// read, with bit 1 if a reorganisation was corrected, 4 if logs were refused or proofs contradict anchors, 8 if
-/// nothing could be read.
+/// read, with bit 1 if a reorganisation was corrected, 4 if logs were refused or left out by the node, or proofs contradict
+/// anchors, 8 if nothing could be read.
 #[derive(Debug, Args)]
 pub struct FetchArgs {
-    /// The node: http:// or https://. It may hold a key, which is shown nowhere
+    /// The node: http:// or https://. It may hold a key, which is shown nowhere. Given several times, the others are asked
+    /// for logs too, and what they say is compared
     // Any text is taken here and judged later: clap would repeat a wrong value, with the key in it.
-    #[arg(long, value_name = "URL", env = "ANCHOR_RPC_URL", hide_env_values = true)]
-    rpc: String,
+    #[arg(
+        long = "rpc",
+        value_name = "URL",
+        env = "ANCHOR_RPC_URL",
+        hide_env_values = true,
+        required = true
+    )]
+    rpcs: Vec<String>,
 
     /// A contract whose anchors to read, of either kind; may be given several times
     #[arg(long = "contract", value_name = "ADDRESS", required = true)]
     contracts: Vec<ContractAddress>,
 
-    /// The first block to search; where the file ends, or the first block of the chain, without it
+    /// The first block to search; without it what the file lacks, from where it was begun, or from the first block
     #[arg(long, value_name = "NUMBER")]
     from: Option<u64>,
 
     /// The last block to search, and the checkpoint of the proofs: latest, safe, finalized or a number
     #[arg(long, value_name = "BLOCK", default_value_t = Target::Finalized)]
     to: Target,
+
+    /// The most blocks to search in one call; as many as the node answers without it
+    #[arg(long, value_name = "BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
+    chunk: Option<u64>,
+
+    /// Search blocks again that were searched before
+    #[arg(long)]
+    rescan: bool,
 
     /// The anchors file to write, and to extend if it is there
     #[arg(long, value_name = "FILE")]
@@ -46,7 +64,8 @@ pub struct FetchArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHICH")]
     proofs: WhichProofs,
 
-    /// The most headers to keep between the first anchor and the checkpoint; with more, storage proofs alone prove
+    /// The most headers to keep, from the first block that is searched to the checkpoint. With more, only those from the
+    /// first anchor on are kept, or those of the anchors: then storage proofs alone prove, and anchors may be hidden
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     max_headers: u64,
 
@@ -81,6 +100,9 @@ struct Document {
     proved: Proved,
     reorg: Option<Reorg>,
     refused: Vec<RefusedLog>,
+    completeness: Completeness,
+    /// Contracts without anchors.
+    silent: Vec<ContractAddress>,
     notes: Vec<String>,
     not_checked: Vec<String>,
 }
@@ -102,6 +124,7 @@ struct Totals<'a> {
     anchors: usize,
     new: usize,
     proved: Proved,
+    completeness: &'a Completeness,
     notes: &'a [String],
     not_checked: &'a [String],
 }
@@ -110,7 +133,14 @@ struct Totals<'a> {
 pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel =
         Cancel::on_signals().map_err(|e| CliError::io("signals cannot be handled").with_source(e))?;
-    let rpc = Rpc::new(&args.rpc, cancel).map_err(|why| CliError::usage(format!("--rpc: {why}")))?;
+    let mut nodes = Vec::with_capacity(args.rpcs.len());
+    for url in &args.rpcs {
+        let node = Rpc::new(url, cancel.clone());
+        nodes.push(node.map_err(|why| CliError::usage(format!("--rpc: {why}")))?);
+    }
+    let Some((rpc, others)) = nodes.split_first() else {
+        return Err(CliError::usage("no node is named (--rpc)"));
+    };
     let file = if args.out.exists() {
         let read = AnchorsFile::read(&args.out);
         Some(read.map_err(|e| CliError::input(e.to_string()).with_hint("give --out another name"))?)
@@ -128,6 +158,8 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         },
         max_headers: args.max_headers,
         streams: args.streams.clone(),
+        chunk: args.chunk,
+        rescan: args.rescan,
     };
     let progress = stderr_progress(global);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -135,14 +167,14 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .build()
         .map_err(|e| CliError::io("no runtime").with_source(e))?;
     let fetched = runtime
-        .block_on(fetch(&rpc, &options, file, &*progress))
-        .map_err(|error| cli_error(&error, &rpc, args))?;
+        .block_on(fetch(rpc, others, &options, file, &*progress))
+        .map_err(|error| cli_error(&error, rpc, args))?;
     drop(progress);
     fetched
         .file
         .write(&args.out)
         .map_err(|e| CliError::io(format!("{} was not written", args.out.display())).with_source(e))?;
-    report(args, global, &rpc, fetched)
+    report(args, global, rpc, fetched)
 }
 
 fn cli_error(error: &FetchError, rpc: &Rpc, args: &FetchArgs) -> CliError {
@@ -152,10 +184,15 @@ fn cli_error(error: &FetchError, rpc: &Rpc, args: &FetchArgs) -> CliError {
             failure: RpcFailure::Cancelled,
             ..
         } => CliError::cancelled(message),
-        FetchError::Rpc { .. } if args.to == Target::Finalized || args.to == Target::Safe => {
-            CliError::io(message)
-                .with_hint("a node that does not know finalized blocks needs --to latest or a number")
-        }
+        FetchError::Target {
+            to: Target::Finalized | Target::Safe,
+            ..
+        } => CliError::io(message)
+            .with_hint("a node that does not know finalized blocks needs --to latest or a number"),
+        FetchError::Rpc {
+            failure: RpcFailure::Busy(_),
+            ..
+        } => CliError::io(message).with_hint("try again later, or name another node"),
         FetchError::OtherChain { .. } => CliError::input(message),
         _ => CliError::io(message),
     }
@@ -171,7 +208,8 @@ fn report(
     if fetched.reorg.is_some() {
         status |= ExitStatus::CORRECTED;
     }
-    if !fetched.refused.is_empty() || fetched.proved.failed > 0 {
+    let left_out = fetched.completeness.verdict == Verdict::Failed;
+    if !fetched.refused.is_empty() || fetched.proved.failed > 0 || left_out {
         status |= ExitStatus::PROBLEMS;
     }
     let mut not_checked = vec![format!(
@@ -184,6 +222,7 @@ fn report(
             fetched.proved.untied
         ));
     }
+    not_checked.extend(fetched.completeness.not_checked());
     let document = Document {
         schema: SCHEMA,
         out: args.out.display().to_string(),
@@ -196,6 +235,8 @@ fn report(
         proved: fetched.proved,
         reorg: fetched.reorg,
         refused: fetched.refused,
+        completeness: fetched.completeness,
+        silent: fetched.silent,
         notes: fetched.notes,
         not_checked,
     };
@@ -225,6 +266,7 @@ fn report(
                 anchors: document.anchors,
                 new: document.new,
                 proved: document.proved,
+                completeness: &document.completeness,
                 notes: &document.notes,
                 not_checked: &document.not_checked,
             };
@@ -294,6 +336,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
     for refused in &document.refused {
         out.line(&format!("{}: {refused}", Code::AnchorRefused))?;
     }
+    print_completeness(out, Some(&document.completeness))?;
     for note in &document.notes {
         out.line(&format!("note: {note}"))?;
     }

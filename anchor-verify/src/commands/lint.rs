@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anchor_verify::AnchorsFile;
+use anchor_verify::chain::Completeness;
 use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
 use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again};
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
 
-use super::{PinArgs, cancel_on_signals, print_place};
+use super::{PinArgs, cancel_on_signals, print_completeness, print_place};
 
 /// Judge anchors among themselves, and against the commitments of a log
 ///
@@ -43,6 +44,7 @@ struct Document<'a> {
     report: &'a LintReport,
     problems: usize,
     notices: usize,
+    completeness: &'a Completeness,
 }
 
 /// A line of NDJSON.
@@ -64,6 +66,7 @@ struct Totals<'a> {
     problems: usize,
     notices: usize,
     not_checked: &'a [String],
+    completeness: &'a Completeness,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'a Place>,
 }
@@ -78,6 +81,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     let mut file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
     let told = args.pins.apply(&mut file)?;
+    let completeness = args.pins.complete(&mut file, None, &|_| true);
     let mut status = ExitStatus::OK;
     let cancel = cancel_on_signals()?;
     let mut unreadable = Vec::new();
@@ -93,6 +97,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     };
     let mut report = lint(&file, log.as_ref());
     report.not_checked.extend(told);
+    report.add_completeness(&completeness);
     report
         .not_checked
         .extend(place.as_ref().and_then(Place::reservation));
@@ -115,6 +120,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         Format::Table => {
             print_place(&mut out, place.as_ref())?;
             print_table(&mut out, &report, problems, notices)?;
+            print_completeness(&mut out, Some(&completeness))?;
         }
         Format::Json => out.json(&Document {
             schema: SCHEMA,
@@ -128,6 +134,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             report: &report,
             problems,
             notices,
+            completeness: &completeness,
         })?,
         Format::Ndjson => {
             out.ndjson(report.findings.iter().map(|value| Line {
@@ -151,6 +158,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
                 problems,
                 notices,
                 not_checked,
+                completeness: &completeness,
                 place: place.as_ref(),
             };
             out.ndjson([Line {

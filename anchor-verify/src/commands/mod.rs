@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod check;
 pub mod fetch;
 pub mod import;
+mod l1;
 pub mod lint;
 pub mod merge;
 pub mod prove;
@@ -12,9 +13,10 @@ pub mod verify;
 
 use std::path::{Path, PathBuf};
 
+use anchor_verify::chain::Completeness;
 use anchor_verify::pins::ChainPins;
 use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{AnchorsFile, ChainReport, ContractAddress, Verdict};
+use anchor_verify::{Anchor, AnchorsFile, ChainReport, ContractAddress, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::{Cancel, CliError, DbTarget, Output};
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -107,6 +109,20 @@ impl PinArgs {
         })
     }
 
+    /// Says whether anchors of these contracts (of those that the file speaks of, if none are named) were left out, and
+    /// takes those that its receipts prove. `scope` says which the file is meant to have, if it is a selection.
+    fn complete(
+        &self,
+        file: &mut AnchorsFile,
+        trusted_block: Option<Hash32>,
+        scope: &dyn Fn(&Anchor) -> bool,
+    ) -> Completeness {
+        match &self.contracts[..] {
+            [] => anchor_verify::chain::complete(file, trusted_block, scope),
+            contracts => anchor_verify::chain::complete_of(file, trusted_block, contracts, scope),
+        }
+    }
+
     /// How sure each anchor of a file is, after [`PinArgs::apply`]; `told` is what that said.
     fn chain(&self, file: &AnchorsFile, trusted_block: Option<Hash32>, told: Vec<String>) -> ChainReport {
         let mut report = anchor_verify::chain::examine_pinned(file, trusted_block, &self.pins());
@@ -142,6 +158,21 @@ impl RequireArg {
             Required::MatchesDatabase => Verdict::MatchesDatabase,
         })
     }
+}
+
+/// Whether anchors were left out, for people: a line of every report.
+fn print_completeness<W: std::io::Write>(
+    out: &mut Output<W>,
+    completeness: Option<&Completeness>,
+) -> Result<(), CliError> {
+    let Some(completeness) = completeness else {
+        return Ok(());
+    };
+    out.line(&format!("COMPLETENESS: {completeness}"))?;
+    for bound in &completeness.bounds {
+        out.line(&format!("  {bound}"))?;
+    }
+    Ok(())
 }
 
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.

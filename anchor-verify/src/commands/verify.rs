@@ -1,15 +1,16 @@
 //! `anchor-verify verify`: whether the events of a log are what was anchored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use anchor_verify::bundle::Bundle;
+use anchor_verify::chain::Completeness;
 use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::pins::KeyPins;
 use anchor_verify::verify::report::{SCHEMA, UnitKind};
 use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
-use anchor_verify::{AnchorsFile, Shard, UnitReport, Verdict, VerifyReport};
+use anchor_verify::{Anchor, AnchorsFile, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key};
 use clap::Args;
 use cli_common::{
     Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
@@ -18,9 +19,10 @@ use event_log::Scope;
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
+use super::l1::L1Args;
 use super::{
-    PinArgs, RequireArg, cancel_on_signals, cli_error, merge_anchors, open_db, print_not_checked,
-    print_place, read_anchors, read_public_key, write_lines,
+    PinArgs, RequireArg, cancel_on_signals, cli_error, merge_anchors, open_db, print_completeness,
+    print_not_checked, print_place, read_anchors, read_public_key, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -48,6 +50,9 @@ pub struct VerifyArgs {
     /// The hash of a block that you trust; without it, at most MATCHES ANCHORS is said
     #[arg(long, value_name = "HASH")]
     trusted_block: Option<Hash32>,
+
+    #[command(flatten)]
+    l1: L1Args,
 
     /// Ask a node for anchors too, beyond what the files hold: http:// or https://. It may hold a key, which is shown
     /// nowhere. A node's word is no proof: give --trusted-block too
@@ -132,9 +137,18 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         Some(file) => args.pins.apply(file)?,
         None => Vec::new(),
     };
-    let standings = anchors
+    let trusted = args.l1.trusted_block(args.trusted_block, anchors.as_ref())?;
+    let completeness = match &mut anchors {
+        Some(file) => args.pins.complete(file, trusted.hash, &scope(&mut source)?),
+        None => Completeness::without_anchors(),
+    };
+    let mut standings = anchors
         .as_ref()
-        .map(|file| args.pins.chain(file, args.trusted_block, told));
+        .map(|file| args.pins.chain(file, trusted.hash, told));
+    if let Some(standings) = &mut standings {
+        standings.not_checked.extend(completeness.not_checked());
+        standings.not_checked.extend(trusted.not_checked);
+    }
     let input = VerifyInput {
         kind,
         name: &name,
@@ -153,9 +167,34 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         (None, None) => Err(CliError::usage("there is nothing to verify")),
     })?;
     drop(progress);
+    report = report.with_completeness(completeness);
     report.not_checked.extend(notes);
     print(&report, global)?;
     Ok(report.exit_status_if(args.require.verdict()))
+}
+
+/// Which anchors a bundle is meant to have: those of its streams, and of its numbers of them. All others are whole.
+fn scope(source: &mut Option<Box<dyn LogSource>>) -> Result<impl Fn(&Anchor) -> bool + use<>, CliError> {
+    let outline = match source {
+        Some(source) => Some(source.outline().map_err(cli_error)?),
+        None => None,
+    };
+    let selected = outline.filter(|outline| !outline.whole).map(|outline| {
+        let streams = outline.streams.into_iter();
+        streams
+            .map(|held| (tenant_store_key(&held.stream), held.range))
+            .collect::<HashMap<_, _>>()
+    });
+    Ok(move |anchor: &Anchor| {
+        let Some(selected) = &selected else { return true };
+        match selected.get(&anchor.tenant_store_key) {
+            Some(Some(range)) => {
+                anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start()
+            }
+            Some(None) => true,
+            None => false,
+        }
+    })
 }
 
 /// Extends the anchors by what a node has. The only connection to a node that this command opens.
@@ -185,6 +224,8 @@ fn ask_node(
         proofs: Proofs::Both,
         max_headers: 100_000,
         streams: args.streams.clone(),
+        chunk: None,
+        rescan: false,
     };
     let progress = stderr_progress(global);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -192,7 +233,7 @@ fn ask_node(
         .build()
         .map_err(|e| CliError::io("no runtime").with_source(e))?;
     let fetched = runtime
-        .block_on(fetch(&rpc, &options, file, &*progress))
+        .block_on(fetch(&rpc, &[], &options, file, &*progress))
         .map_err(|e| {
             CliError::io(format!("--rpc: {e}"))
                 .with_hint("verify without --rpc, by the anchors that you have")
@@ -239,6 +280,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
         shard: Option<Shard>,
         verdict: Verdict,
         totals: &'a anchor_verify::verify::report::Totals,
+        completeness: Option<&'a Completeness>,
     }
     #[derive(Serialize)]
     struct Where<'a> {
@@ -267,6 +309,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
         shard: report.shard,
         verdict: report.verdict,
         totals: &report.totals,
+        completeness: report.completeness.as_ref(),
     };
     write_lines(out, SCHEMA, "summary", [summary])
 }
@@ -343,6 +386,8 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
             out.line(&format!("  and {} more", report.problems.len() - SHOWN))?;
         }
     }
+    out.line("")?;
+    print_completeness(out, report.completeness.as_ref())?;
     out.line("")?;
     print_not_checked(out, &report.not_checked)?;
     let (t, b) = (&report.totals, &report.totals.batches);

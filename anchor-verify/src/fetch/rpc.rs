@@ -1,5 +1,7 @@
 //! The only place that opens a connection: JSON-RPC over HTTP, with limits, retries, and no secret in any message.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,6 +27,9 @@ const RETRIES: u32 = 5;
 /// How often as long as the node has never answered: its URL may be wrong.
 const FIRST_RETRIES: u32 = 2;
 
+/// How long a proof may be waited for. There is another way to prove, so that a node that hangs is not waited for long.
+const BUDGET: Duration = Duration::from_secs(20);
+
 /// Why a call has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -37,9 +42,15 @@ pub enum RpcFailure {
         /// What it says.
         message: String,
     },
+    /// The node asks to be asked later or less often, and went on doing so.
+    #[error("the node limits how often it may be asked: {0}")]
+    Busy(String),
     /// No answer, or none that can be read, after several tries.
     #[error("{0}")]
     Unreachable(String),
+    /// No answer within the time that is given to it.
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    Hanging(Duration),
     /// The user stopped the work.
     #[error("cancelled")]
     Cancelled,
@@ -64,32 +75,59 @@ impl RpcFailure {
             || (message.contains("method") && says.iter().any(|s| message.contains(s)))
     }
 
-    /// Whether a smaller question could be answered.
+    /// Whether a smaller question could be answered. Asked too often is not asked too much.
     pub(super) fn is_too_much(&self) -> bool {
-        let (Self::Refused { message, .. } | Self::Unreachable(message)) = self else {
+        match self {
+            Self::Refused { message, .. } | Self::Unreachable(message) => {
+                let message = message.to_ascii_lowercase();
+                TOO_MUCH.iter().any(|s| message.contains(s))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the text can mean nothing else.
+    fn is_surely_too_much(&self) -> bool {
+        let Self::Refused { message, .. } = self else {
             return false;
         };
         let message = message.to_ascii_lowercase();
-        // Asked too often is not asked too much.
-        if is_busy(&message) {
-            return false;
-        }
-        let says = [
-            "too many",
-            "too large",
-            "too big",
-            "more than",
-            "exceed",
-            "limit",
-            "range",
-            "timeout",
-            "timed out",
-            "response size",
-            "larger than",
-        ];
-        says.iter().any(|s| message.contains(s))
+        SURELY_TOO_MUCH.iter().any(|s| message.contains(s))
+    }
+
+    /// Whether the node did not answer in time.
+    pub(super) fn is_hanging(&self) -> bool {
+        matches!(self, Self::Hanging(_))
     }
 }
+
+/// What nodes say of a question whose answer would be too large.
+const TOO_MUCH: [&str; 11] = [
+    "too many",
+    "too large",
+    "too big",
+    "more than",
+    "exceed",
+    "limit",
+    "range",
+    "timeout",
+    "timed out",
+    "response size",
+    "larger than",
+];
+
+/// What they say of that and of nothing else.
+const SURELY_TOO_MUCH: [&str; 9] = [
+    "results",
+    "block range",
+    "range limit",
+    "range is",
+    "range too",
+    "block limit",
+    "response size",
+    "log response",
+    " blocks",
+];
 
 /// A JSON-RPC node.
 #[derive(Debug)]
@@ -98,7 +136,9 @@ pub struct Rpc {
     shown: String,
     cancel: Cancel,
     first_wait: Duration,
-    no_batches: AtomicBool,
+    budget: Duration,
+    /// Methods that the node does not answer in batches.
+    no_batches: Mutex<HashSet<&'static str>>,
     answered: AtomicBool,
 }
 
@@ -129,7 +169,8 @@ impl Rpc {
             shown,
             cancel,
             first_wait,
-            no_batches: AtomicBool::new(false),
+            budget: BUDGET,
+            no_batches: Mutex::default(),
             answered: AtomicBool::new(false),
         })
     }
@@ -138,6 +179,13 @@ impl Rpc {
     #[must_use]
     pub fn with_first_wait(mut self, wait: Duration) -> Self {
         self.first_wait = wait;
+        self
+    }
+
+    /// With another time that is given to answers which can be done without.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
         self
     }
 
@@ -188,18 +236,37 @@ impl Rpc {
         unreachable!("the last attempt returns")
     }
 
+    /// One call whose answer can be done without, if it takes too long.
+    ///
+    /// # Errors
+    /// See [`RpcFailure`].
+    pub async fn call_within_budget(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<Option<Box<RawValue>>, RpcFailure> {
+        let call = tokio::time::timeout(self.budget, self.call(method, params));
+        call.await.unwrap_or(Err(RpcFailure::Hanging(self.budget)))
+    }
+
     /// Several calls of one method, in batches where the node takes them. One result for each, in their order.
     pub async fn calls(
         &self,
         method: &'static str,
         params: Vec<Value>,
     ) -> Vec<Result<Option<Box<RawValue>>, RpcFailure>> {
-        if params.len() > 1 && !self.no_batches.load(Ordering::Relaxed) {
+        // A lock that another thread left in a panic still holds a set.
+        let refused = || {
+            self.no_batches
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
+        if params.len() > 1 && !refused().contains(method) {
             if let Some(results) = self.batch(method, &params).await {
                 return results;
             }
-            // Whatever was wrong with the batch, each call by itself has its own retries.
-            self.no_batches.store(true, Ordering::Relaxed);
+            // Whatever was wrong with the batch, each call by itself has its own retries. Other methods may go in batches.
+            refused().insert(method);
         }
         let mut results = Vec::with_capacity(params.len());
         for params in params {
@@ -244,48 +311,116 @@ fn tracing_wait(shown: &str, method: &str, failure: &RpcFailure, wait: Duration)
 fn judge(error: TransportError) -> (RpcFailure, u32) {
     match error {
         RpcError::ErrorResp(error) => {
-            let busy = error.code == 429 || is_busy(&error.message.to_ascii_lowercase());
-            let message = redact_text(&error.message.chars().take(300).collect::<String>());
-            let code = error.code;
-            (
-                RpcFailure::Refused { code, message },
-                if busy { RETRIES } else { 0 },
-            )
+            // Some nodes say what they mean in `data` alone.
+            let data = error.data.as_ref().map(|data| data.get().trim_matches('"'));
+            let data = data.filter(|data| !data.is_empty() && *data != "null");
+            let text = match data {
+                Some(data) => format!("{}: {data}", error.message),
+                None => error.message.to_string(),
+            };
+            refusal(error.code, &text)
         }
         RpcError::Transport(TransportErrorKind::NonRetryable(error)) => {
             (RpcFailure::Unreachable(redact_text(&error.to_string())), 0)
         }
-        RpcError::Transport(kind) => {
-            let (message, retries) = match kind.as_http_error() {
-                Some(error) => {
-                    let body: String = error.body.chars().take(200).collect();
-                    let again = error.status == 408 || error.status == 429 || error.status >= 500;
-                    (
-                        format!("HTTP status {}: {body}", error.status),
-                        if again { RETRIES } else { 0 },
-                    )
-                }
-                // What took too long once will again, most likely.
-                None if kind.to_string().contains(TIMED_OUT) => (kind.to_string(), 1),
-                None => (kind.to_string(), RETRIES),
-            };
-            (RpcFailure::Unreachable(redact_text(&message)), retries)
-        }
+        RpcError::Transport(kind) => match kind.as_http_error() {
+            Some(error) => by_status(error.status, &error.body),
+            // What took too long once will again, most likely.
+            None => {
+                let retries = if kind.to_string().contains(TIMED_OUT) {
+                    1
+                } else {
+                    RETRIES
+                };
+                (RpcFailure::Unreachable(redact_text(&kind.to_string())), retries)
+            }
+        },
         RpcError::DeserError { err, .. } => (RpcFailure::Unreachable(format!("not JSON-RPC: {err}")), 0),
         other => (RpcFailure::Unreachable(redact_text(&other.to_string())), 0),
     }
 }
 
+/// What a JSON-RPC error means: by its code first, then by its text.
+fn refusal(code: i64, text: &str) -> (RpcFailure, u32) {
+    let lower = text.to_ascii_lowercase();
+    let message = redact_text(&text.chars().take(400).collect::<String>());
+    let too_much = SURELY_TOO_MUCH.iter().any(|s| lower.contains(s));
+    let busy = match code {
+        // HTTP's own code; those of providers for calls in a second and credits in a second.
+        429 | -32007 | -32012 => true,
+        // "Limit exceeded": of results or of calls, as the text says.
+        -32005 => is_busy(&lower) || !too_much,
+        _ => is_busy(&lower),
+    };
+    if busy {
+        (RpcFailure::Busy(format!("{message} (code {code})")), RETRIES)
+    } else {
+        (RpcFailure::Refused { code, message }, 0)
+    }
+}
+
+/// What an HTTP status other than success means; it is judged before the text of the answer.
+fn by_status(status: u16, body: &str) -> (RpcFailure, u32) {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        error: Payload,
+    }
+    #[derive(serde::Deserialize)]
+    struct Payload {
+        #[serde(default)]
+        code: i64,
+        #[serde(default)]
+        message: String,
+    }
+    let shown: String = body.chars().take(200).collect();
+    let text = redact_text(&format!("HTTP status {status}: {shown}"));
+    if status == 429 {
+        return (RpcFailure::Busy(text), RETRIES);
+    }
+    // Some nodes say what is wrong in JSON, whatever the status.
+    let said = serde_json::from_str::<Body>(body).ok();
+    let said = said.map(|body| refusal(body.error.code, &body.error.message).0);
+    match said {
+        Some(failure @ RpcFailure::Busy(_)) => (failure, RETRIES),
+        Some(failure) if status < 500 || failure.is_surely_too_much() || failure.is_unsupported() => {
+            (failure, 0)
+        }
+        _ if status == 408 || status >= 500 => (RpcFailure::Unreachable(text), RETRIES),
+        _ => (RpcFailure::Unreachable(text), 0),
+    }
+}
+
 const TIMED_OUT: &str = "no answer in time (timed out)";
 
-/// Whether the node asks to be asked later. Limits on results have the same codes, and do not pass.
+/// Whether the text asks to be asked later, or less often. Limits on results do not pass.
 fn is_busy(message: &str) -> bool {
     [
         "rate limit",
         "rate-limit",
+        "ratelimit",
+        "rate exceeded",
         "too many requests",
+        "request limit",
+        "requests per",
+        "request count",
+        "calls per",
+        "per second",
+        "/second",
+        "/sec",
+        "per minute",
+        "per day",
+        "daily",
+        "quota",
+        "credits",
+        "compute units",
+        "throughput",
         "capacity",
+        "throttle",
+        "slow down",
         "try again later",
+        "retry after",
+        "retry later",
+        "retry in",
         "temporarily",
     ]
     .iter()
@@ -334,15 +469,11 @@ impl Http {
             }
             answer.extend_from_slice(&chunk);
         }
-        // Some nodes say what is wrong in JSON, whatever the status.
-        match serde_json::from_slice(&answer) {
-            Ok(packet) => Ok(packet),
-            Err(_) if !status.is_success() => {
-                let body = String::from_utf8_lossy(&answer).chars().take(200).collect();
-                Err(TransportErrorKind::http_error(status.as_u16(), body))
-            }
-            Err(error) => Err(TransportError::deser_err(error, "")),
+        if !status.is_success() {
+            let body = String::from_utf8_lossy(&answer).chars().take(2000).collect();
+            return Err(TransportErrorKind::http_error(status.as_u16(), body));
         }
+        serde_json::from_slice(&answer).map_err(|error| TransportError::deser_err(error, ""))
     }
 }
 

@@ -70,6 +70,8 @@ pub mod code {
     pub const ANCHOR_ROOT: &str = Code::AnchorRoot.as_str();
     /// Anchors, or an anchor and a commitment, contradict each other.
     pub const ANCHOR_CONFLICT: &str = Code::AnchorConflict.as_str();
+    /// An anchor was left out of the anchors file.
+    pub const ANCHOR_OMITTED: &str = Code::AnchorOmitted.as_str();
     /// A proof or header in the anchors file contradicts the anchor.
     pub const ANCHOR_PROOF: &str = Code::AnchorProof.as_str();
 }
@@ -215,6 +217,7 @@ pub fn verify(
         streams: plan.outline.streams.iter().map(stream_summary).collect(),
         units,
         problems,
+        completeness: None,
         input_not_checked: {
             let reservation = source.place().and_then(Place::reservation);
             plan.not_checked.iter().cloned().chain(reservation).collect()

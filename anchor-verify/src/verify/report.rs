@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use ves::{BatchId, EventId, Hash32, StreamKey};
 
 use crate::anchors::{AnchorKind, ContractAddress};
+use crate::chain::Completeness;
 use crate::verify::VerifyError;
 
 /// The form that this version writes and reads.
@@ -363,6 +364,9 @@ pub struct VerifyReport {
     pub units: Vec<UnitReport>,
     /// What does not hold and belongs to no unit: rows without a place, anchors that contradict their proofs.
     pub problems: Vec<Failure>,
+    /// Whether anchors were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness: Option<Completeness>,
     /// What of the input as a whole was not checked.
     pub input_not_checked: Vec<String>,
     /// All that was not checked, summed up.
@@ -370,6 +374,20 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
+    /// With the word on whether anchors were left out. Those that were are a problem of the input.
+    #[must_use]
+    pub fn with_completeness(mut self, completeness: Completeness) -> Self {
+        if completeness.verdict == Verdict::Failed {
+            let what = |why: &String| Failure::new(crate::verify::code::ANCHOR_OMITTED, why.clone());
+            self.problems.extend(completeness.why.iter().map(what));
+            self.problems.sort();
+            self.problems.dedup();
+        }
+        self.completeness = Some(completeness);
+        self.summarize();
+        self
+    }
+
     /// The batches and ranges that failed.
     pub fn failed(&self) -> impl Iterator<Item = &UnitReport> {
         self.units.iter().filter(|unit| unit.verdict == Verdict::Failed)
@@ -592,5 +610,8 @@ fn same_input(a: &VerifyReport, b: &VerifyReport) -> bool {
         let base = |s: &StreamSummary| (s.stream, s.range, s.events, s.first, s.last);
         report.streams.iter().map(base).collect()
     };
-    unnamed(a) == unnamed(b) && base(a) == base(b) && a.input_not_checked == b.input_not_checked
+    unnamed(a) == unnamed(b)
+        && base(a) == base(b)
+        && a.input_not_checked == b.input_not_checked
+        && a.completeness == b.completeness
 }

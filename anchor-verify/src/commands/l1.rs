@@ -1,0 +1,77 @@
+//! The options that tie an L2 block to L1.
+
+use std::path::PathBuf;
+
+use anchor_verify::chain::header_state_root;
+use anchor_verify::chain::l1_output::tie_output;
+use anchor_verify::{AnchorsFile, ContractAddress};
+use clap::Args;
+use cli_common::CliError;
+use ves::Hash32;
+
+use super::read_text;
+
+/// Where the trusted block is one of L1.
+#[derive(Debug, Args)]
+pub struct L1Args {
+    /// An output of an OP-stack chain that was proposed on L1: --trusted-block is then the hash of an L1 block, whose
+    /// headers and receipts are in the file, or the output root itself
+    #[arg(long, value_name = "FILE", requires = "trusted_block")]
+    l1_output: Option<PathBuf>,
+
+    /// The contract of L1 that outputs are proposed to; without it a log of any contract counts
+    #[arg(long, value_name = "ADDRESS", requires = "l1_output")]
+    l1_contract: Option<ContractAddress>,
+}
+
+/// The L2 block that is trusted, and what that rests on.
+pub struct TrustedBlock {
+    /// The block.
+    pub hash: Option<Hash32>,
+    /// What was not checked on the way to it.
+    pub not_checked: Vec<String>,
+}
+
+impl L1Args {
+    /// The block that is trusted: the one that was given, or the L2 block that an output ties to it.
+    pub fn trusted_block(
+        &self,
+        given: Option<Hash32>,
+        anchors: Option<&AnchorsFile>,
+    ) -> Result<TrustedBlock, CliError> {
+        let (Some(path), Some(trusted)) = (&self.l1_output, given) else {
+            return Ok(TrustedBlock {
+                hash: given,
+                not_checked: Vec::new(),
+            });
+        };
+        let failed = |why: String| {
+            CliError::input(format!("{}: {why}", path.display()))
+                .with_hint("docs/verify.md describes the file; without it, give the hash of an L2 block")
+        };
+        let text = read_text(path)?;
+        let tied = tie_output(text.as_bytes(), trusted, self.l1_contract).map_err(failed)?;
+        let output = tied.output;
+        let known = anchors.and_then(|file| header_state_root(file, &output.block_hash));
+        if let Some(state_root) = known.filter(|root| *root != output.state_root) {
+            return Err(failed(format!(
+                "its output gives L2 block {} the state root {}, and the block's header has {state_root}",
+                output.block_hash, output.state_root
+            )));
+        }
+        let mut not_checked = vec![format!(
+            "that the output root {} (of L2 block {}) was not challenged or replaced on L1",
+            tied.root, output.block_hash
+        )];
+        if let (Some((contract, number)), None) = (tied.proposed, self.l1_contract) {
+            not_checked.push(format!(
+                "that contract {contract}, which wrote of the output root in L1 block {number}, is the one that outputs are \
+                 proposed to (--l1-contract)"
+            ));
+        }
+        Ok(TrustedBlock {
+            hash: Some(output.block_hash),
+            not_checked,
+        })
+    }
+}

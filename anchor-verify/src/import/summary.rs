@@ -1,0 +1,78 @@
+//! What was taken of each contract and stream.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use ves::{Hash32, StreamKey};
+
+use crate::anchors::{Anchor, AnchorKind, ContractAddress};
+
+/// What an import took of one contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContractSummary {
+    /// The contract.
+    pub contract: ContractAddress,
+    /// Which of the two it is.
+    pub kind: AnchorKind,
+    /// Its anchors.
+    pub anchors: usize,
+    /// The streams that they are of.
+    pub streams: Vec<StreamSummary>,
+}
+
+/// What an import took of one stream of one contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamSummary {
+    /// The stream, if it is known.
+    pub stream: Option<StreamKey>,
+    /// What SetRegistry calls it.
+    pub tenant_store_key: Hash32,
+    /// Its anchors.
+    pub anchors: usize,
+    /// The numbers that they cover, as ranges that neither touch nor overlap.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+/// What there is of each contract and stream.
+pub fn summarize(anchors: &[Anchor]) -> Vec<ContractSummary> {
+    let mut contracts: BTreeMap<(ContractAddress, AnchorKind), BTreeMap<Hash32, Vec<&Anchor>>> =
+        BTreeMap::new();
+    for anchor in anchors {
+        let streams = contracts.entry((anchor.contract, anchor.kind)).or_default();
+        streams.entry(anchor.tenant_store_key).or_default().push(anchor);
+    }
+    contracts
+        .into_iter()
+        .map(|((contract, kind), streams)| ContractSummary {
+            contract,
+            kind,
+            anchors: streams.values().map(Vec::len).sum(),
+            streams: streams
+                .into_iter()
+                .map(|(key, anchors)| summarize_stream(key, &anchors))
+                .collect(),
+        })
+        .collect()
+}
+
+fn summarize_stream(tenant_store_key: Hash32, anchors: &[&Anchor]) -> StreamSummary {
+    let mut covered: Vec<(u64, u64)> = anchors
+        .iter()
+        .map(|a| (a.sequence_start, a.sequence_end))
+        .collect();
+    covered.sort_unstable();
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in covered {
+        match ranges.last_mut() {
+            Some(last) if start <= last.1.saturating_add(1) => last.1 = last.1.max(end),
+            _ => ranges.push((start, end)),
+        }
+    }
+    let stream = anchors.iter().find_map(|anchor| anchor.stream);
+    StreamSummary {
+        stream,
+        tenant_store_key,
+        anchors: anchors.len(),
+        ranges,
+    }
+}
