@@ -17,6 +17,7 @@ use crate::anchors::{Anchor, AnchorsFile, MAX_FILE_BYTES, tenant_store_key};
 use crate::files::write_whole;
 use crate::partial::{MAX_PARTIAL, PartialBatch, prove_part};
 use crate::verify::VerifyError;
+use crate::verify::bounds::Given;
 use crate::verify::source::{DbSource, ExportSource};
 
 /// The form that this version writes, and the only one that it reads.
@@ -106,6 +107,17 @@ pub fn write_bundle(
         (Err(_), Some(error)) => Err(error.into()),
         (Err(error), None) => Err(VerifyError::io(&name)(error)),
     }
+}
+
+/// The one line that names the fields of a bundle that nothing in it binds.
+pub fn unbound() -> String {
+    let given = Given {
+        log: true,
+        export: true,
+        own_keys: true,
+        anchors: true,
+    };
+    given.unbound().unwrap_or_default()
 }
 
 /// The batches that a range of a stream cuts in two.

@@ -119,6 +119,36 @@ pub fn decode(topics: &[[u8; 32]], data: &[u8]) -> Result<Decoded, String> {
     Ok(Decoded::Anchor(Box::new(anchored)))
 }
 
+/// Whose a log is said to be, where that can be read of a log that cannot be an anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Named {
+    pub batch_id: Option<BatchId>,
+    pub tenant_store_key: Option<Hash32>,
+}
+
+/// What can be read of a log with the topic of an anchor, whatever is wrong with the rest of it.
+pub(crate) fn named(topics: &[[u8; 32]], data: &[u8]) -> Named {
+    let id = |word: &[u8; 32]| uuid("", B256::from(*word)).ok();
+    let batch_id = topics.get(1).and_then(id).map(BatchId);
+    let is = |topic: B256| topics.first() == Some(&topic.0);
+    let tenant_store_key = if is(CommitmentAnchored::SIGNATURE_HASH) {
+        let tenant = topics.get(2).and_then(id);
+        let store = data.first_chunk::<32>().and_then(id);
+        let stream = tenant
+            .zip(store)
+            .map(|(t, s)| StreamKey::new(TenantId(t), StoreId(s)));
+        stream.map(|stream| crate::anchors::tenant_store_key(&stream))
+    } else if is(BatchCommitted::SIGNATURE_HASH) {
+        topics.get(2).map(|word| Hash32(*word))
+    } else {
+        None
+    };
+    Named {
+        batch_id,
+        tenant_store_key,
+    }
+}
+
 /// All fields of these events are one word each, so the right length is known. A decoder for itself would
 /// pass over words behind them.
 fn strict<E: SolEvent>(topics: &[[u8; 32]], data: &[u8], words: usize) -> Result<E, String> {

@@ -29,7 +29,7 @@ use crate::chain::parts::{
 };
 use crate::chain::receipt::Encoded;
 use crate::chain::{header, heads, receipt, storage};
-use crate::contracts::{Decoded, decode};
+use crate::contracts::{Decoded, Named, decode, named};
 
 /// A log that cannot be an anchor of a sequencer, or a header, receipt or proof that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -523,7 +523,7 @@ impl Importer {
                 return Ok(());
             }
             Err(why) => {
-                self.note_refused(&log, removed, &why);
+                self.note_refused(&log, removed, named(&topics, &data), &why);
                 return Err(why);
             }
         };
@@ -566,7 +566,7 @@ impl Importer {
     }
 
     /// Keeps the place of a log that has the topic of an anchor and cannot be one.
-    fn note_refused(&mut self, log: &LogJson<'_>, removed: bool, why: &str) {
+    fn note_refused(&mut self, log: &LogJson<'_>, removed: bool, named: Named, why: &str) {
         let number = |text: &Option<String>| text.as_deref().and_then(|text| quantity("", text).ok());
         if let (Some(block_number), Some(log_index), Some(block_hash)) =
             (number(&log.block_number), number(&log.log_index), log.block_hash)
@@ -580,6 +580,8 @@ impl Importer {
                 block_hash,
                 transaction_hash,
                 contract,
+                batch_id: named.batch_id,
+                tenant_store_key: named.tenant_store_key,
                 why,
             };
             self.chain.refused.push(refused);

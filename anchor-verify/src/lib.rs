@@ -11,6 +11,7 @@
 //! | [`lint`] | anchors judged among themselves, and against a log's commitments |
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
 //! | [`chain`] | the chain part of verification: headers, receipts, storage proofs |
+//! | [`pins`] | what the auditor knows beforehand: contracts, chain, agents' keys |
 //! | [`standing`] | how sure it is that an anchor is on the trusted chain |
 //! | [`verify`] | whether the events of a log are what was anchored |
 //! | [`bundle`] | a part of a log with its keys, commitments and anchors, in one file |
@@ -33,6 +34,7 @@ pub mod fetch;
 pub mod import;
 pub mod lint;
 pub mod partial;
+pub mod pins;
 pub mod proof;
 pub mod standing;
 pub mod verify;

@@ -141,11 +141,11 @@ pub fn lint(file: &AnchorsFile, log: Option<&LogCommitments>) -> LintReport {
     }
     findings.extend(contracts(&file.anchors));
     findings.extend(file.chain.refused.iter().map(|refused| {
-        let message = format!(
-            "log {} of block {} of contract {}: {}",
-            refused.log_index, refused.block_number, refused.contract, refused.why
-        );
-        LintFinding::new(Code::AnchorRefused, message)
+        let mut found = LintFinding::new(Code::AnchorRefused, refused.to_string()).batches(refused.batch_id);
+        found.stream = refused
+            .tenant_store_key
+            .and_then(|key| view.streams.iter().find(|s| s.tenant_store_key == key)?.stream);
+        found
     }));
     let report = examine(file, None);
     for (anchor, standing) in file.anchors.iter().zip(&report.standings) {
@@ -190,23 +190,19 @@ fn conflict(conflict: &Conflict) -> LintFinding {
         ConflictKind::BatchId => (
             Code::AnchorConflict,
             format!(
-                "batch {} is anchored with two contents: {} with root {}, and {} with root {}",
+                "batch {} is anchored with two contents, which differ in {}",
                 first.batch_id,
-                range(first),
-                first.events_root,
-                range(second),
-                second.events_root
+                differences(first, second).join(", ")
             ),
         ),
         ConflictKind::Range => (
             Code::AnchorConflict,
             format!(
-                "{} is anchored with two roots: {} as batch {}, {} as batch {}",
+                "{} is anchored as batch {} and as batch {}, which differ in {}",
                 range(first),
-                first.events_root,
                 first.batch_id,
-                second.events_root,
-                second.batch_id
+                second.batch_id,
+                differences(first, second).join(", ")
             ),
         ),
         ConflictKind::Overlap => (
@@ -226,6 +222,26 @@ fn conflict(conflict: &Conflict) -> LintFinding {
     LintFinding::new(code, message)
         .of(first.stream.or(second.stream), (from, to))
         .batches(batches)
+}
+
+/// What two batches say otherwise of each other, with both values.
+pub(crate) fn differences(first: &AnchoredBatch, second: &AnchoredBatch) -> Vec<String> {
+    let stream = |batch: &AnchoredBatch| match batch.stream {
+        Some(stream) => stream.to_string(),
+        None => format!("the hash {}", batch.tenant_store_key),
+    };
+    let range = |batch: &AnchoredBatch| format!("{} to {}", batch.sequence_start, batch.sequence_end);
+    let both = |of: fn(&AnchoredBatch) -> String| (of(first), of(second));
+    [
+        ("stream", (stream(first), stream(second))),
+        ("range", (range(first), range(second))),
+        ("root", both(|batch| batch.events_root.to_string())),
+        ("state root", both(|batch| batch.state_root.to_string())),
+    ]
+    .into_iter()
+    .filter(|(_, (a, b))| a != b)
+    .map(|(name, (a, b))| format!("{name} ({a} and {b})"))
+    .collect()
 }
 
 fn gaps(stream: &StreamAnchors) -> Vec<LintFinding> {
@@ -310,7 +326,8 @@ impl StateRoots {
     }
 }
 
-fn contracts(anchors: &[Anchor]) -> Vec<LintFinding> {
+/// Contracts of one kind that both hold anchors.
+pub(crate) fn contracts(anchors: &[Anchor]) -> Vec<LintFinding> {
     let mut kinds: BTreeMap<AnchorKind, BTreeMap<ContractAddress, usize>> = BTreeMap::new();
     for anchor in anchors {
         *kinds

@@ -1,6 +1,7 @@
 //! Inclusion proofs: that one event is at its place in an anchored batch, in one small file that needs nothing else.
 //! The form is described in `docs/proof.md`.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -10,12 +11,17 @@ use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ves::merkle::{self, InclusionProof, Tree};
-use ves::{BatchId, Event, EventCheck, EventId, Hash32, Payload, SignatureBytes, StreamKey, key};
+use ves::{
+    AgentId, BatchId, Event, EventCheck, EventId, Hash32, Payload, SignatureBytes, SignatureScheme, StoreId,
+    StreamKey, TenantId, key,
+};
 
 use crate::anchors::{Anchor, AnchorsFile, MAX_FILE_BYTES, read_limited, tenant_store_key};
 use crate::batches::group;
+use crate::chain::ties_nothing;
 use crate::files::write_whole;
 use crate::standing::{ChainReport, Standing};
+use crate::verify::bounds::Given;
 use crate::verify::report::Failure;
 use crate::verify::{DbSource, Verdict, VerifyError, code};
 
@@ -64,6 +70,101 @@ pub struct ProofBatch {
     pub proof_path: Vec<Hash32>,
 }
 
+/// The fields that the signing hash is made of, and nothing else: in a proof nothing stands among them that is not
+/// bound. Proofs of earlier releases have members beside them, which are taken if they say nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedFields {
+    /// The event.
+    pub event_id: EventId,
+    /// The tenant of its stream.
+    pub tenant_id: TenantId,
+    /// The store of its stream.
+    pub store_id: StoreId,
+    /// Protocol version.
+    pub ves_version: u32,
+    /// The agent that signed.
+    pub source_agent_id: AgentId,
+    /// Which of the agent's keys signed.
+    pub agent_key_id: u32,
+    /// What the event is about.
+    pub entity_type: String,
+    /// Which one.
+    pub entity_id: String,
+    /// What happened.
+    pub event_type: String,
+    /// The creation time exactly as it was signed.
+    pub created_at: String,
+    /// The payload. An empty text means that it was left out.
+    pub payload: Payload,
+    /// The hash of the payload in the open.
+    pub payload_plain_hash: Hash32,
+    /// The hash of an encrypted payload; zero for one in the open.
+    pub payload_cipher_hash: Hash32,
+    /// The agent's signature, which must be that of the leaf.
+    pub agent_signature: SignatureBytes,
+    /// Written by earlier releases: enters no hash.
+    #[serde(default, skip_serializing)]
+    agent_signature_scheme: Option<SignatureScheme>,
+    /// As before; nothing but null is taken.
+    #[serde(default, skip_serializing)]
+    command_id: Option<Nothing>,
+    /// As before; nothing but null is taken.
+    #[serde(default, skip_serializing)]
+    base_version: Option<Nothing>,
+}
+
+/// No value but null can be read as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Nothing {}
+
+impl SignedFields {
+    fn of(event: Event) -> Self {
+        Self {
+            event_id: event.event_id,
+            tenant_id: event.stream.tenant_id,
+            store_id: event.stream.store_id,
+            ves_version: event.ves_version,
+            source_agent_id: event.source_agent_id,
+            agent_key_id: event.agent_key_id,
+            entity_type: event.entity_type,
+            entity_id: event.entity_id,
+            event_type: event.event_type,
+            created_at: event.created_at,
+            payload: event.payload,
+            payload_plain_hash: event.payload_plain_hash,
+            payload_cipher_hash: event.payload_cipher_hash,
+            agent_signature: event.agent_signature,
+            agent_signature_scheme: None,
+            command_id: None,
+            base_version: None,
+        }
+    }
+
+    /// As an event, whose hashes can be computed.
+    fn event(&self) -> Event {
+        Event {
+            event_id: self.event_id,
+            stream: StreamKey::new(self.tenant_id, self.store_id),
+            ves_version: self.ves_version,
+            source_agent_id: self.source_agent_id,
+            agent_key_id: self.agent_key_id,
+            entity_type: self.entity_type.clone(),
+            entity_id: self.entity_id.clone(),
+            event_type: self.event_type.clone(),
+            created_at: self.created_at.clone(),
+            payload: self.payload.clone(),
+            payload_plain_hash: self.payload_plain_hash,
+            payload_cipher_hash: self.payload_cipher_hash,
+            agent_signature: self.agent_signature,
+            agent_signature_scheme: SignatureScheme::ED25519,
+            agent_signature_bundle: None,
+            command_id: None,
+            base_version: None,
+        }
+    }
+}
+
 /// The content of a proof file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +183,7 @@ pub struct ProofFile {
     pub batch: ProofBatch,
     /// The signed fields, if they were asked for. An empty payload text means that it was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<Event>,
+    pub event: Option<SignedFields>,
     /// An anchors file with the anchors of the batch and what proves them (`docs/anchors-file.md`).
     pub anchors: Box<RawValue>,
 }
@@ -236,9 +337,7 @@ fn file_of(
     let entry =
         entry.ok_or_else(|| VerifyError::Refused(format!("event {sequence} of stream {stream} is gone")))?;
     let (signing_hash, signature) = (entry.event_signing_hash, entry.event.agent_signature);
-    let mut event = entry.event;
-    // Neither is signed, and a post-quantum bundle is larger than all the rest.
-    (event.command_id, event.base_version, event.agent_signature_bundle) = (None, None, None);
+    let mut event = SignedFields::of(entry.event);
     if detail < Detail::Payload {
         event.payload = match event.payload {
             Payload::Plain(_) => Payload::Plain(String::new()),
@@ -293,6 +392,12 @@ pub struct ProofCheck {
     pub event_id: Option<EventId>,
     /// The batch.
     pub batch_id: BatchId,
+    /// Why the anchor is not PROVEN, if it is not and nothing fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Why the trusted block ties none of the anchors, if it ties none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ties_nothing: Option<String>,
     /// What does not hold.
     pub failures: Vec<Failure>,
     /// What was not checked.
@@ -373,9 +478,16 @@ impl ProofFile {
             event_signing_hash: self.event_signing_hash,
             event_id: None,
             batch_id: self.batch.batch_id,
+            why: None,
+            ties_nothing: ties_nothing(anchors, chain),
             failures: Vec::new(),
             not_checked: chain.not_checked.clone(),
         };
+        let given = Given {
+            anchors: true,
+            ..Given::default()
+        };
+        check.not_checked.extend(given.unbound());
         self.check_path(&mut check);
         self.check_event(&mut check);
         match agent_key {
@@ -433,12 +545,18 @@ impl ProofFile {
     }
 
     fn check_event(&self, check: &mut ProofCheck) {
-        let Some(event) = &self.event else {
+        let Some(fields) = &self.event else {
             check
                 .not_checked
                 .push("the event's fields: only their signing hash is in the proof".into());
             return;
         };
+        if fields.agent_signature_scheme.is_some() {
+            check.not_checked.push(
+                "fields that nothing binds: agent_signature_scheme, which earlier releases wrote".into(),
+            );
+        }
+        let event = fields.event();
         let mut wrong = |code: &str, what: &str| check.failures.push(Failure::new(code, what));
         if event.stream != self.stream || event.agent_signature != self.agent_signature {
             wrong(
@@ -463,6 +581,33 @@ impl ProofFile {
         }
     }
 
+    /// Anchors that their own proofs contradict: a proof that holds one says what is not so, unless it is an altered copy
+    /// of one that is proven.
+    fn check_others(&self, check: &mut ProofCheck, file: &AnchorsFile, chain: &ChainReport) {
+        let place = |anchor: &Anchor| (anchor.block_hash, anchor.log_index, anchor.contract);
+        let both = || file.anchors.iter().zip(&chain.standings);
+        let proven: BTreeSet<_> = both()
+            .filter(|(_, standing)| matches!(standing, Standing::Trusted { .. }))
+            .map(|(anchor, _)| place(anchor))
+            .collect();
+        for (anchor, standing) in both() {
+            let Standing::Failed { why } = standing else {
+                continue;
+            };
+            let what = format!(
+                "the anchor of batch {} in block {} (log {}): {why}",
+                anchor.batch_id, anchor.block_number, anchor.log_index
+            );
+            if proven.contains(&place(anchor)) {
+                check.not_checked.push(format!(
+                    "an altered copy of an anchor, which was not used: {what}"
+                ));
+            } else {
+                check.failures.push(Failure::new(code::ANCHOR_PROOF, what));
+            }
+        }
+    }
+
     fn check_anchors(&self, check: &mut ProofCheck, file: &AnchorsFile, chain: &ChainReport) -> Verdict {
         let batch = &self.batch;
         let key = tenant_store_key(&self.stream);
@@ -482,6 +627,7 @@ impl ProofFile {
             let both = file.anchors.iter().zip(&chain.standings);
             both.filter(|(_, s)| wanted(s)).map(|(a, _)| *a).collect()
         };
+        self.check_others(check, file, chain);
         // What is merely claimed cannot contest what is proven.
         let levels = [
             (of(|s| matches!(s, Standing::Trusted { .. })), Verdict::Proven),
@@ -505,26 +651,27 @@ impl ProofFile {
                         && b.events_root == batch.events_root
                 });
             if !contested {
+                if verdict != Verdict::Proven {
+                    let untied = file.anchors.iter().zip(&chain.standings);
+                    let whys = untied
+                        .filter(|(anchor, _)| states_it(anchor))
+                        .filter_map(|(_, standing)| standing.why());
+                    let whys: BTreeSet<&str> = whys.collect();
+                    check.why = Some(whys.into_iter().collect::<Vec<_>>().join("; "));
+                }
                 return verdict;
             }
             let what = format!("other anchors contradict that of batch {}", batch.batch_id);
             check.failures.push(Failure::new(code::ANCHOR_CONFLICT, what));
             return Verdict::Failed;
         }
-        let both = file.anchors.iter().zip(&chain.standings);
-        let failure = both
-            .filter(|(anchor, _)| states_it(anchor))
-            .find_map(|(_, standing)| match standing {
-                Standing::Failed { why } => Some(Failure::new(code::ANCHOR_PROOF, why.clone())),
-                _ => None,
-            });
-        check.failures.push(failure.unwrap_or_else(|| {
+        if !file.anchors.iter().any(states_it) {
             let what = format!(
                 "no anchor in the proof names batch {} of stream {}, {} to {}, with the root {}",
                 batch.batch_id, self.stream, batch.sequence_start, batch.sequence_end, batch.events_root
             );
-            Failure::new(code::ANCHOR_ROOT, what)
-        }));
+            check.failures.push(Failure::new(code::ANCHOR_ROOT, what));
+        }
         Verdict::Failed
     }
 }

@@ -28,6 +28,16 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// What is missing or does not verify, unless it is trusted.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Trusted { .. } => None,
+            Self::Untied { why } | Self::Failed { why } => Some(why),
+        }
+    }
+}
+
 /// The standing of every anchor of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChainReport {

@@ -151,6 +151,8 @@ fn histories_that_contradict_themselves_are_told() {
     // What could not be an anchor stays in the file, and is told.
     let mut file = AnchorsFile::new(None, good);
     file.chain.refused.push(RefusedAnchor {
+        batch_id: None,
+        tenant_store_key: None,
         block_number: 7,
         log_index: 0,
         block_hash: Hash32([7; 32]),

@@ -101,7 +101,7 @@ fn every_anchored_event_is_proved_and_every_other_is_not() {
         .map(|row| &row.key)
         .find(|k| (k.agent_id, k.key_id) == (logged.event.source_agent_id, logged.event.agent_key_id));
     let key = ed25519_dalek::VerifyingKey::from_bytes(&key.unwrap().public_key.0).unwrap();
-    for (detail, skipped) in [(Detail::Event, 1), (Detail::Payload, 0)] {
+    for (detail, skipped) in [(Detail::Event, 2), (Detail::Payload, 1)] {
         let file = proof(&mut source, Wanted::Place(stream, 7), detail, &anchors);
         let own = file.anchors().unwrap();
         let found = file.check(&own, &trusted(&own), Some(&key));

@@ -544,6 +544,7 @@ fn a_cancelled_verification_says_nothing() {
         name: "test",
         anchors: None,
         sequencer_key: None,
+        keys: None,
         shard: None,
     };
     let stopped = verify(&mut source, &input, &NoProgress, &cancel);

@@ -95,6 +95,7 @@ impl Kept {
             name: "big world",
             anchors: Some((&self.anchors, &self.chain)),
             sequencer_key: receipts.then_some(&self.sequencer_key),
+            keys: None,
             shard: None,
         };
         let report = verify(&mut source, &input, &NoProgress, &Cancel::new())?;

@@ -65,6 +65,10 @@ codes! {
     EventSignature = "event.signature", Problem;
     /// An event's key is not registered, or was not valid when the event was accepted.
     EventKey = "event.key", Problem;
+    /// The created_at column is not the moment of the text that was signed.
+    EventCreatedAt = "event.created_at", Problem;
+    /// An event is said to be sequenced after its batch was anchored: its time was altered, or it was sequenced again.
+    EventSequencedAt = "event.sequenced_at", Problem;
     /// A stored row cannot be read as an event.
     EventUnreadable = "event.unreadable", Problem;
     /// Rows that must differ in something are there more than once: a constraint was lost.
@@ -83,6 +87,10 @@ codes! {
     CommitmentStateRoot = "commitment.state_root", Problem;
     /// A commitment does not start where the one before ended, or its counts contradict its range.
     CommitmentGap = "commitment.gap", Problem;
+    /// A commitment is said to be made after its batch was anchored.
+    CommitmentTime = "commitment.time", Problem;
+    /// A commitment names another chain, transaction or block than the anchors of its batch.
+    CommitmentChain = "commitment.chain", Problem;
     /// A batch is anchored on chain, and the log has no commitment for it.
     CommitmentMissing = "commitment.missing", Problem;
     /// A commitment of the log is not among the given anchors.

@@ -17,7 +17,7 @@ use super::heads;
 use super::parts::RefusedAnchor;
 use super::receipt::PlacedLog;
 use crate::anchors::{Anchor, AnchorsFile, ContractAddress};
-use crate::contracts::{Decoded, anchor_topics, decode};
+use crate::contracts::{Decoded, anchor_topics, decode, named};
 use crate::verify::Verdict;
 
 /// So many ranges of blocks, anchors or contracts are named in one sentence.
@@ -124,7 +124,7 @@ pub fn complete(
 }
 
 /// As [`complete`], for these contracts.
-pub(crate) fn complete_of(
+pub fn complete_of(
     file: &mut AnchorsFile,
     trusted: Option<Hash32>,
     contracts: &[ContractAddress],
@@ -451,14 +451,19 @@ impl LeftOut {
                 }
                 match read(log, block, index) {
                     Ok(Some(anchor)) if !known.contains(&log_key(&anchor)) => found.anchors.push(anchor),
-                    Err(why) if !refused.contains(&(hash, index)) => found.refused.push(RefusedAnchor {
-                        block_number: block.number,
-                        log_index: index,
-                        block_hash: hash,
-                        transaction_hash: Hash32::ZERO,
-                        contract: ContractAddress(log.address),
-                        why,
-                    }),
+                    Err(why) if !refused.contains(&(hash, index)) => {
+                        let named = named(&log.topics, &log.data);
+                        found.refused.push(RefusedAnchor {
+                            block_number: block.number,
+                            log_index: index,
+                            block_hash: hash,
+                            transaction_hash: Hash32::ZERO,
+                            contract: ContractAddress(log.address),
+                            batch_id: named.batch_id,
+                            tenant_store_key: named.tenant_store_key,
+                            why,
+                        });
+                    }
                     _ => {}
                 }
             }

@@ -10,9 +10,10 @@ use ves::{BatchId, Hash32};
 use super::header::{self, Block};
 use super::parts::{BatchProof, BlockReceipts, StorageProofs};
 use super::receipt::{self, PlacedLog};
-use super::storage;
+use super::{storage, told};
 use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
 use crate::contracts::{Decoded, decode};
+use crate::pins::ChainPins;
 use crate::standing::{ChainReport, Standing};
 
 /// The most storage proofs of one batch that an anchor is compared with, of those that hold. A file that grew over years
@@ -28,6 +29,11 @@ const MAX_UNUSED: usize = 3;
 /// trusted block, and nothing in the file contradicts it; [`Standing::Failed`] if anything does. All copies of one proof
 /// are judged together, in whatever order they come: one that does not hold beside one that does is not used, and told.
 pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
+    examine_pinned(file, trusted_block, &ChainPins::default())
+}
+
+/// As [`examine`], of a file to which [`ChainPins::apply`] was done: which contracts are the sequencer's is known then.
+pub fn examine_pinned(file: &AnchorsFile, trusted_block: Option<Hash32>, pins: &ChainPins) -> ChainReport {
     let chain = Chain::new(file, trusted_block);
     let mut standings = Vec::with_capacity(file.anchors.len());
     let mut crowded = 0_usize;
@@ -35,61 +41,7 @@ pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport
         standings.push(chain.standing(anchor));
         crowded += usize::from(chain.proofs_of(anchor).more);
     }
-    let mut not_checked = Vec::new();
-    let untied = standings
-        .iter()
-        .filter(|s| matches!(s, Standing::Untied { .. }))
-        .count();
-    if trusted_block.is_none() {
-        not_checked.push("that the anchors are on the chain: no trusted block was given".to_owned());
-    } else if untied > 0 {
-        not_checked.push(format!(
-            "that {untied} of {} anchors are on the chain: see each",
-            file.anchors.len()
-        ));
-    }
-    if !file.anchors.is_empty() {
-        let mut contracts: Vec<String> = file.anchors.iter().map(|a| a.contract.to_string()).collect();
-        contracts.sort_unstable();
-        contracts.dedup();
-        let more = contracts.len().saturating_sub(4);
-        contracts.truncate(4);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        not_checked.push(format!(
-            "that these are the sequencer's contracts: {}{more} (the file names them)",
-            contracts.join(", ")
-        ));
-        not_checked.push("the transaction hashes of anchors: receipts do not hold them".to_owned());
-    }
-    let by_storage_alone =
-        |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by == &[STORAGE]);
-    let storage_only: Vec<&Anchor> = file
-        .anchors
-        .iter()
-        .zip(&standings)
-        .filter(|(_, s)| by_storage_alone(s))
-        .map(|(anchor, _)| anchor)
-        .collect();
-    if !storage_only.is_empty() {
-        not_checked.push(format!(
-            "the block and place of the logs of {} anchors: they are proved by storage alone",
-            storage_only.len()
-        ));
-    }
-    let registry = storage_only
-        .iter()
-        .filter(|anchor| anchor.kind == AnchorKind::SetRegistry)
-        .count();
-    if registry > 0 {
-        not_checked.push(format!(
-            "the stream of {registry} anchors of SetRegistry: they are proved by storage alone, which does not name it \
-             (the Merkle root does)"
-        ));
-    }
+    let mut not_checked = told::of_standings(file, &standings, trusted_block, pins);
     not_checked.extend(chain.not_used(file));
     if crowded > 0 {
         not_checked.push(format!(
@@ -103,8 +55,9 @@ pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport
     }
 }
 
-const RECEIPT: &str = "receipt";
-const STORAGE: &str = "storage";
+const NO_BLOCK: &str = "no trusted block was given";
+pub(super) const RECEIPT: &str = "receipt";
+pub(super) const STORAGE: &str = "storage";
 
 /// A header of the file, by the hash that it has or is said to have.
 #[derive(Debug, Clone, Copy)]
@@ -351,7 +304,7 @@ impl<'a> Chain<'a> {
 
     fn tie(&self, number: u64, hash: &Hash32) -> Tie {
         if self.trusted.is_none() {
-            return Tie::Unknown("no trusted block was given".into());
+            return Tie::Unknown(NO_BLOCK.into());
         }
         match self.canonical.get(&number) {
             Some(there) if there == hash => return Tie::Tied,
@@ -398,6 +351,10 @@ impl<'a> Chain<'a> {
         }
         match self.trusted {
             Some(trusted_block) if !by.is_empty() => Standing::Trusted { trusted_block, by },
+            // Whatever else is missing matters to nobody then.
+            None => Standing::Untied {
+                why: NO_BLOCK.to_owned(),
+            },
             _ => {
                 missing.dedup();
                 Standing::Untied {
@@ -580,6 +537,24 @@ impl<'a> Chain<'a> {
                 "the receipts of {} block(s) of which the file has no header",
                 unknown_blocks.len()
             ));
+        }
+        let (mut strange, mut off) = (0_usize, 0_usize);
+        for (proofs, _) in &self.accounts {
+            match self.headers.get(&proofs.block_hash) {
+                None => strange += 1,
+                Some(Known::Block(block)) if matches!(self.tie(block.number, &block.hash), Tie::Off(_)) => {
+                    off += 1;
+                }
+                Some(_) => {}
+            }
+        }
+        for (count, what) in [
+            (strange, "of a block of which the file has no header"),
+            (off, "of a block that is not on the trusted chain"),
+        ] {
+            if count > 0 {
+                told.push(format!("{count} storage proof(s) of a contract {what}"));
+            }
         }
         let named: BTreeSet<_> = file.anchors.iter().map(|a| (a.contract, a.batch_id)).collect();
         let nameless = self.proofs.keys().filter(|key| !named.contains(key)).count();

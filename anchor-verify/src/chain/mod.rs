@@ -7,6 +7,7 @@
 //! | `receipt` | receipts: the root over all of a block, the logs in them |
 //! | `storage` | where a contract keeps a batch, and proofs of what is there |
 //! | `examine` | all of that put together, for each anchor |
+//! | `told` | what is to be told of it |
 //! | [`completeness`] | whether anchors were left out, by bloom filters and receipts |
 //! | [`heads`] | what the contracts keep about all of their batches |
 //! | [`l1_output`] | an L2 block tied to L1 by an output root |
@@ -23,10 +24,12 @@ pub mod l1_output;
 pub mod parts;
 pub(crate) mod receipt;
 pub(crate) mod storage;
+mod told;
 
-pub use completeness::{Completeness, complete};
-pub use examine::examine;
+pub use completeness::{Completeness, complete, complete_of};
+pub use examine::{examine, examine_pinned};
 pub use parts::ChainParts;
+pub use told::ties_nothing;
 
 use ves::Hash32;
 

@@ -4,6 +4,7 @@
 //! can be checked, and nothing has to be encoded again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 use alloy::primitives::{Bytes, U256};
 use serde::{Deserialize, Serialize};
@@ -69,8 +70,34 @@ pub struct RefusedAnchor {
     pub transaction_hash: Hash32,
     /// The contract that wrote the log.
     pub contract: ContractAddress,
+    /// The batch that it names, where that is a UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
+    /// The stream that it names, as [`Anchor::tenant_store_key`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_store_key: Option<Hash32>,
     /// Why it cannot be an anchor.
     pub why: String,
+}
+
+impl fmt::Display for RefusedAnchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            log_index,
+            block_number,
+            contract,
+            why,
+            ..
+        } = self;
+        write!(
+            f,
+            "log {log_index} of block {block_number} of contract {contract}"
+        )?;
+        if let Some(batch) = self.batch_id {
+            write!(f, ", batch {batch}")?;
+        }
+        write!(f, ": {why}")
+    }
 }
 
 /// A header as the chain hashes it.

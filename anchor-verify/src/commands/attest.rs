@@ -7,7 +7,7 @@ use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde_json::json;
 
-use super::{read_public_key, read_signing_key, read_text, write_text};
+use super::{RequireArg, read_public_key, read_signing_key, read_text, write_text};
 
 /// Sign a verification report, so that it can be handed on
 #[derive(Debug, Args)]
@@ -37,6 +37,9 @@ pub struct CheckReportArgs {
     /// The public key of who is said to have signed, as hex or as a file that holds it
     #[arg(long, value_name = "HEX|FILE")]
     public_key: String,
+
+    #[command(flatten)]
+    require: RequireArg,
 }
 
 /// Runs `attest`.
@@ -118,5 +121,5 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
         }
     }
     out.finish()?;
-    Ok(report.exit_status())
+    Ok(report.exit_status_if(args.require.verdict()))
 }

@@ -2,20 +2,20 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::Verdict;
 use anchor_verify::chain::Completeness;
 use anchor_verify::proof::{ProofCheck, ProofFile};
+use anchor_verify::{Anchor, Verdict};
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
 use super::l1::L1Args;
-use super::{chain, cli_error, complete, print_completeness, print_not_checked, read_public_key};
+use super::{PinArgs, RequireArg, cli_error, print_completeness, print_not_checked, read_public_key};
 
 /// Check an inclusion proof by itself, without any connection
 ///
-/// Ends with 0 for PROVEN and MATCHES ANCHORS, 4 for FAILED, 8 if the file is not a proof.
+/// Ends with 0 for PROVEN and MATCHES ANCHORS (with --require PROVEN for PROVEN alone), 4 for FAILED, 8 if the file is not a proof.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The proof, as `anchor-verify prove` writes it
@@ -32,6 +32,12 @@ pub struct CheckArgs {
     /// The public key that the agent is known to sign with, as hex or as a file that holds it
     #[arg(long, value_name = "HEX|FILE")]
     agent_public_key: Option<String>,
+
+    #[command(flatten)]
+    pins: PinArgs,
+
+    #[command(flatten)]
+    require: RequireArg,
 }
 
 const SCHEMA: &str = "check-report/1";
@@ -57,9 +63,12 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let mut anchors = proof
         .anchors()
         .map_err(|e| CliError::input(format!("{name}: {e}")))?;
+    let told = args.pins.apply(&mut anchors)?;
     let trusted = args.l1.trusted_block(args.trusted_block, Some(&anchors))?;
-    let completeness = complete(&mut anchors, trusted.hash, &|anchor| proof.concerns(anchor));
-    let mut check = proof.check(&anchors, &chain(&anchors, trusted.hash), agent_key.as_ref());
+    let concerns = |anchor: &Anchor| proof.concerns(anchor);
+    let completeness = args.pins.complete(&mut anchors, trusted.hash, &concerns);
+    let chain = args.pins.chain(&anchors, trusted.hash, told);
+    let mut check = proof.check(&anchors, &chain, agent_key.as_ref());
     check.not_checked.extend(completeness.not_checked());
     check.not_checked.extend(trusted.not_checked);
     let document = Document {
@@ -73,6 +82,9 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Format::Json => out.json(&document)?,
         Format::Ndjson => out.ndjson([&document])?,
         Format::Table => {
+            if let Some(what) = &check.ties_nothing {
+                out.line(&format!("NOT TIED: {what}"))?;
+            }
             out.line(&format!(
                 "{}: event {} of stream {} (signing hash {}{}), batch {}",
                 check.verdict,
@@ -84,6 +96,9 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
                     .map_or(String::new(), |id| format!(", event id {id}")),
                 check.batch_id
             ))?;
+            if let Some(why) = &check.why {
+                out.line(&format!("  not PROVEN: {why}"))?;
+            }
             for failure in &check.failures {
                 out.line(&format!("  {:<20} {}", failure.code, failure.what))?;
             }
@@ -92,9 +107,11 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         }
     }
     out.finish()?;
-    Ok(match check.verdict {
-        _ if completeness.verdict == Verdict::Failed => ExitStatus::PROBLEMS,
-        Verdict::Proven | Verdict::MatchesAnchors => ExitStatus::OK,
-        _ => ExitStatus::PROBLEMS,
+    let enough = args.require.verdict().unwrap_or(Verdict::MatchesAnchors);
+    let is_enough = check.verdict <= enough.min(Verdict::MatchesAnchors);
+    Ok(if is_enough && completeness.verdict != Verdict::Failed {
+        ExitStatus::OK
+    } else {
+        ExitStatus::PROBLEMS
     })
 }

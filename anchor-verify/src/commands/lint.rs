@@ -10,7 +10,7 @@ use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalAr
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
 
-use super::{cancel_on_signals, complete, print_completeness, print_place};
+use super::{PinArgs, cancel_on_signals, print_completeness, print_place};
 
 /// Judge anchors among themselves, and against the commitments of a log
 ///
@@ -26,6 +26,9 @@ pub struct LintArgs {
 
     #[command(flatten)]
     db: DbArg,
+
+    #[command(flatten)]
+    pins: PinArgs,
 }
 
 const SCHEMA: &str = "anchors-lint/1";
@@ -77,7 +80,8 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         files.push((path.clone(), file));
     }
     let mut file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
-    let completeness = complete(&mut file, None, &|_| true);
+    let told = args.pins.apply(&mut file)?;
+    let completeness = args.pins.complete(&mut file, None, &|_| true);
     let mut status = ExitStatus::OK;
     let cancel = cancel_on_signals()?;
     let mut unreadable = Vec::new();
@@ -92,6 +96,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         None => None,
     };
     let mut report = lint(&file, log.as_ref());
+    report.not_checked.extend(told);
     report.add_completeness(&completeness);
     report
         .not_checked

@@ -6,7 +6,7 @@ use anchor_verify::VerifyReport;
 use clap::Args;
 use cli_common::{CliError, ExitStatus, GlobalArgs};
 
-use super::{cli_error, read_text};
+use super::{RequireArg, cli_error, read_text};
 
 /// Join the JSON reports of all shards of one verification into one
 ///
@@ -17,6 +17,9 @@ pub struct MergeArgs {
     /// Reports, as `anchor-verify verify --shard K/N --format json` prints them
     #[arg(required = true, value_name = "REPORT")]
     reports: Vec<PathBuf>,
+
+    #[command(flatten)]
+    require: RequireArg,
 }
 
 /// Runs the command.
@@ -30,5 +33,5 @@ pub fn run(args: &MergeArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     }
     let report = VerifyReport::merge(reports).map_err(cli_error)?;
     super::verify::print(&report, global)?;
-    Ok(report.exit_status())
+    Ok(report.exit_status_if(args.require.verdict()))
 }

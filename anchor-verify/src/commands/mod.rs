@@ -14,8 +14,10 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 
 use anchor_verify::chain::Completeness;
+use anchor_verify::pins::ChainPins;
 use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{Anchor, AnchorsFile, ChainReport};
+use anchor_verify::{Anchor, AnchorsFile, ChainReport, ContractAddress, Verdict};
+use clap::{Args, ValueEnum};
 use cli_common::{Cancel, CliError, DbTarget, Output};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{LogError, OpenOptions, Place, Scope};
@@ -80,19 +82,82 @@ fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliE
     AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))
 }
 
-/// How sure each anchor is.
-fn chain(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
-    anchor_verify::chain::examine(file, trusted_block)
+/// What is known of the chain from elsewhere.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// The sequencer's contract; may be given several times. What is not of these contracts is no evidence
+    #[arg(long = "contract", value_name = "ADDRESS")]
+    contracts: Vec<ContractAddress>,
+
+    /// The chain that the contracts are on; anchors of another are refused
+    #[arg(long, value_name = "N")]
+    chain_id: Option<u64>,
 }
 
-/// Says whether anchors were left out of a file, and takes those that its receipts prove. `scope` says which the file is
-/// meant to have, if it is a selection.
-fn complete(
-    file: &mut AnchorsFile,
-    trusted_block: Option<Hash32>,
-    scope: &dyn Fn(&Anchor) -> bool,
-) -> Completeness {
-    anchor_verify::chain::complete(file, trusted_block, scope)
+impl PinArgs {
+    fn pins(&self) -> ChainPins {
+        ChainPins {
+            contracts: self.contracts.clone(),
+            chain_id: self.chain_id,
+        }
+    }
+
+    /// Leaves what is of these contracts and this chain, and says what was left out.
+    fn apply(&self, file: &mut AnchorsFile) -> Result<Vec<String>, CliError> {
+        self.pins().apply(file).map_err(|what| {
+            CliError::input(format!("--chain-id: {what}")).with_hint("give the anchors of that chain")
+        })
+    }
+
+    /// Says whether anchors of these contracts (of those that the file speaks of, if none are named) were left out, and
+    /// takes those that its receipts prove. `scope` says which the file is meant to have, if it is a selection.
+    fn complete(
+        &self,
+        file: &mut AnchorsFile,
+        trusted_block: Option<Hash32>,
+        scope: &dyn Fn(&Anchor) -> bool,
+    ) -> Completeness {
+        match &self.contracts[..] {
+            [] => anchor_verify::chain::complete(file, trusted_block, scope),
+            contracts => anchor_verify::chain::complete_of(file, trusted_block, contracts, scope),
+        }
+    }
+
+    /// How sure each anchor of a file is, after [`PinArgs::apply`]; `told` is what that said.
+    fn chain(&self, file: &AnchorsFile, trusted_block: Option<Hash32>, told: Vec<String>) -> ChainReport {
+        let mut report = anchor_verify::chain::examine_pinned(file, trusted_block, &self.pins());
+        report.not_checked.extend(told);
+        report
+    }
+}
+
+/// The weakest verdict that will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Required {
+    #[value(name = "PROVEN")]
+    Proven,
+    #[value(name = "MATCHES-ANCHORS")]
+    MatchesAnchors,
+    #[value(name = "MATCHES-DATABASE")]
+    MatchesDatabase,
+}
+
+/// The verdict that a script asks for.
+#[derive(Debug, Args)]
+pub struct RequireArg {
+    /// End with 4 if the verdict is a weaker one
+    #[arg(long, value_name = "VERDICT", value_enum, ignore_case = true)]
+    require: Option<Required>,
+}
+
+impl RequireArg {
+    fn verdict(&self) -> Option<Verdict> {
+        self.require.map(|required| match required {
+            Required::Proven => Verdict::Proven,
+            Required::MatchesAnchors => Verdict::MatchesAnchors,
+            Required::MatchesDatabase => Verdict::MatchesDatabase,
+        })
+    }
 }
 
 /// Whether anchors were left out, for people: a line of every report.

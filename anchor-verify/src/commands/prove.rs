@@ -10,7 +10,7 @@ use event_log::Scope;
 use serde_json::json;
 use ves::{EventId, StreamKey};
 
-use super::{cancel_on_signals, cli_error, open_db, print_place, read_anchors};
+use super::{PinArgs, cancel_on_signals, cli_error, open_db, print_place, read_anchors};
 
 /// Write a small file that proves one event to be at its place in an anchored batch
 ///
@@ -42,6 +42,9 @@ pub struct ProveArgs {
     #[arg(long = "anchors", value_name = "FILE", required = true)]
     anchors: Vec<PathBuf>,
 
+    #[command(flatten)]
+    pins: PinArgs,
+
     /// The proof to write; one that is there is replaced
     #[arg(long, value_name = "PROOF")]
     out: PathBuf,
@@ -67,7 +70,11 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         (false, true) => Detail::Event,
         (false, false) => Detail::Leaf,
     };
-    let anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    let mut anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    let mut not_checked = vec![
+        "that the anchor is on the chain; `anchor-verify check` says what the proof is worth".to_owned(),
+    ];
+    not_checked.extend(args.pins.apply(&mut anchors)?);
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let target = args.db.target()?;
@@ -105,7 +112,9 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             batch.sequence_end,
             batch.proof_path.len()
         ))?;
-        out.line("NOT CHECKED: that the anchor is on the chain; `anchor-verify check` says what the proof is worth")?;
+        for what in &not_checked {
+            out.line(&format!("NOT CHECKED: {what}"))?;
+        }
     } else {
         let document = json!({
             "schema": "prove-report/1",
@@ -116,7 +125,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             "batch_id": batch.batch_id,
             "leaf_index": batch.leaf_index,
             "steps": batch.proof_path.len(),
-            "not_checked": ["that the anchor is on the chain"],
+            "not_checked": not_checked,
         });
         if global.format == Format::Json {
             out.json(&document)?;

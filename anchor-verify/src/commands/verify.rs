@@ -1,17 +1,16 @@
 //! `anchor-verify verify`: whether the events of a log are what was anchored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use anchor_verify::bundle::Bundle;
 use anchor_verify::chain::Completeness;
 use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
+use anchor_verify::pins::KeyPins;
 use anchor_verify::verify::report::{SCHEMA, UnitKind};
 use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
-use anchor_verify::{
-    Anchor, AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key,
-};
+use anchor_verify::{Anchor, AnchorsFile, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key};
 use clap::Args;
 use cli_common::{
     Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
@@ -22,7 +21,7 @@ use ves::{Hash32, StreamKey};
 
 use super::l1::L1Args;
 use super::{
-    cancel_on_signals, chain, cli_error, complete, merge_anchors, open_db, print_completeness,
+    PinArgs, RequireArg, cancel_on_signals, cli_error, merge_anchors, open_db, print_completeness,
     print_not_checked, print_place, read_anchors, read_public_key, write_lines,
 };
 
@@ -30,7 +29,7 @@ use super::{
 ///
 /// Reads a bundle, a log export (--events) or a log (--db). A bundle and an export are read without any connection.
 /// Verdicts: PROVEN, MATCHES ANCHORS, MATCHES DATABASE, NOT CHECKED, FAILED. Ends with 0 if every batch matches
-/// something, 4 if one failed or could not be checked, 8 if the input could not be read.
+/// something, 4 if one failed, could not be checked or is weaker than --require, 8 if the input could not be read.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// A bundle, as `anchor-verify bundle` writes it; the anchors in it are used
@@ -61,9 +60,12 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
 
-    /// A contract whose anchors to ask the node for, beside those of the files; may be given several times
-    #[arg(long = "contract", value_name = "ADDRESS", requires = "rpc")]
-    contracts: Vec<ContractAddress>,
+    #[command(flatten)]
+    pins: PinArgs,
+
+    /// Agents' keys that you know, as JSON; without it, the keys of the input are taken at its word
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 
     /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
     #[arg(long, value_name = "HEX|FILE")]
@@ -76,6 +78,9 @@ pub struct VerifyArgs {
     /// Only part K of N; `anchor-verify merge` joins the JSON reports of all parts
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
+
+    #[command(flatten)]
+    require: RequireArg,
 }
 
 /// Runs the command.
@@ -86,6 +91,13 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         .as_deref()
         .map(|value| read_public_key("--sequencer-public-key", value))
         .transpose()?;
+    let keys = match &args.keys {
+        Some(path) => Some(KeyPins::read(path).map_err(|what| {
+            CliError::input(format!("--keys: {} {what}", path.display()))
+                .with_hint("docs/verify.md describes the form; the key lines of a log export are of it")
+        })?),
+        None => None,
+    };
     let cancel = cancel_on_signals()?;
     // A log is opened where it is verified, since that may have to be begun again.
     let mut source: Option<Box<dyn LogSource>> = None;
@@ -121,12 +133,18 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     if let Some(url) = &args.rpc {
         anchors = Some(ask_node(url, args, anchors, &cancel, &mut notes, global)?);
     }
+    let told = match &mut anchors {
+        Some(file) => args.pins.apply(file)?,
+        None => Vec::new(),
+    };
     let trusted = args.l1.trusted_block(args.trusted_block, anchors.as_ref())?;
     let completeness = match &mut anchors {
-        Some(file) => complete(file, trusted.hash, &scope(&mut source)?),
+        Some(file) => args.pins.complete(file, trusted.hash, &scope(&mut source)?),
         None => Completeness::without_anchors(),
     };
-    let mut standings = anchors.as_ref().map(|file| chain(file, trusted.hash));
+    let mut standings = anchors
+        .as_ref()
+        .map(|file| args.pins.chain(file, trusted.hash, told));
     if let Some(standings) = &mut standings {
         standings.not_checked.extend(completeness.not_checked());
         standings.not_checked.extend(trusted.not_checked);
@@ -136,6 +154,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         name: &name,
         anchors: anchors.as_ref().zip(standings.as_ref()),
         sequencer_key: sequencer_key.as_ref(),
+        keys: keys.as_ref(),
         shard: args.shard,
     };
     let progress = stderr_progress(global);
@@ -151,7 +170,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     report = report.with_completeness(completeness);
     report.not_checked.extend(notes);
     print(&report, global)?;
-    Ok(report.exit_status())
+    Ok(report.exit_status_if(args.require.verdict()))
 }
 
 /// Which anchors a bundle is meant to have: those of its streams, and of its numbers of them. All others are whole.
@@ -187,8 +206,10 @@ fn ask_node(
     notes: &mut Vec<String>,
     global: &GlobalArgs,
 ) -> Result<AnchorsFile, CliError> {
-    let mut contracts = args.contracts.clone();
-    contracts.extend(file.iter().flat_map(|f| f.anchors.iter().map(|a| a.contract)));
+    let mut contracts = args.pins.contracts.clone();
+    if contracts.is_empty() {
+        contracts.extend(file.iter().flat_map(|f| f.anchors.iter().map(|a| a.contract)));
+    }
     contracts.sort();
     contracts.dedup();
     if contracts.is_empty() {
@@ -272,6 +293,13 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
     struct Where<'a> {
         place: &'a event_log::Place,
     }
+    let ties_nothing = report.input.ties_nothing.as_deref();
+    write_lines(
+        out,
+        SCHEMA,
+        "ties_nothing",
+        ties_nothing.map(|what| NotChecked { what }),
+    )?;
     write_lines(
         out,
         SCHEMA,
@@ -298,6 +326,9 @@ const SHOWN: usize = 100;
 
 /// The report for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
+    if let Some(what) = &report.input.ties_nothing {
+        out.line(&format!("NOT TIED: {what}"))?;
+    }
     print_place(out, report.place.as_ref())?;
     let mut table = Table::new(&[
         "STREAM (TENANT/STORE)",
@@ -351,6 +382,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
             ))?;
         }
     }
+    print_not_proven(out, report)?;
     if !report.problems.is_empty() {
         out.line("")?;
         out.line("PROBLEMS OF THE INPUT")?;
@@ -386,6 +418,35 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
         "The weakest verdict{shard} is {}; {} failure(s).",
         report.verdict, t.failures
     ))
+}
+
+/// Why batches that match something are not PROVEN, each reason once.
+fn print_not_proven<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
+    let mut reasons: BTreeMap<(Verdict, String), Vec<&UnitReport>> = BTreeMap::new();
+    for unit in &report.units {
+        if let Some(why) = unit.why_not_proven() {
+            reasons.entry((unit.verdict, why)).or_default().push(unit);
+        }
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.line("NOT PROVEN")?;
+    for ((verdict, why), units) in reasons.iter().take(SHOWN) {
+        let first = units[0];
+        out.line(&format!(
+            "  {} batch(es) {verdict}, from {} {} to {} on: {why}",
+            units.len(),
+            first.stream,
+            first.sequence_start,
+            first.sequence_end
+        ))?;
+    }
+    if reasons.len() > SHOWN {
+        out.line(&format!("  and {} more reasons", reasons.len() - SHOWN))?;
+    }
+    Ok(())
 }
 
 fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Result<(), CliError> {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use event_log::{Checker, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamOutline};
 use ves::merkle::{self, RootBuilder};
-use ves::{EventCheck, Hash32, Payload, SignatureCheck, StreamKey, stream};
+use ves::{EventCheck, EventId, Hash32, Payload, SignatureCheck, StreamKey, Timestamp, stream};
 
+use crate::verify::bounds::{self, CreatedAt};
 use crate::verify::code;
 use crate::verify::plan::{Anchored, Plan, Unit};
 use crate::verify::report::{Failure, Skipped, UnitKind, UnitReport, Verdict};
@@ -35,6 +36,8 @@ pub(super) struct Checked {
     skipped: Vec<String>,
     /// The signature could not be judged since the key is not there.
     unjudged: bool,
+    event_id: EventId,
+    sequenced_at: Timestamp,
 }
 
 /// Checks the events of a chunk, each by itself.
@@ -69,8 +72,11 @@ impl Checked {
             failures: Vec::new(),
             skipped: Vec::new(),
             unjudged: false,
+            event_id: entry.event.event_id,
+            sequenced_at: entry.sequenced_at,
         };
         checked.judge_hashes(entry, redacted, &check);
+        checked.judge_created_at(entry);
         checked.judge_signature(entry, check.signature);
         checked.judge_receipt(entry, check.receipt);
         checked
@@ -96,6 +102,22 @@ impl Checked {
         } else if matches!(entry.event.payload, Payload::Encrypted(_)) {
             self.skipped
                 .push("plaintext hash of an encrypted payload: it takes the recipients' keys".into());
+        }
+    }
+
+    fn judge_created_at(&mut self, entry: &LogEntry) {
+        match bounds::created_at(entry) {
+            CreatedAt::Same => {}
+            CreatedAt::Other(moment) => {
+                let what = format!(
+                    "the column created_at is {}, the text that was signed is {moment}",
+                    entry.created_at_column
+                );
+                self.fail(entry, code::CREATED_AT, what);
+            }
+            CreatedAt::Unknown => self
+                .skipped
+                .push("created_at: the text that was signed is no time that is known".into()),
         }
     }
 
@@ -153,6 +175,8 @@ struct Progressing {
     failure_count: u64,
     failures: Vec<Failure>,
     skipped: BTreeMap<String, (u64, Vec<u64>)>,
+    /// When the last event was sequenced.
+    last_sequenced: Option<Timestamp>,
 }
 
 impl Progressing {
@@ -169,6 +193,7 @@ impl Progressing {
             failure_count: 0,
             failures: Vec::new(),
             skipped: BTreeMap::new(),
+            last_sequenced: None,
         }
     }
 
@@ -250,12 +275,32 @@ impl Progressing {
         self.events += 1;
         self.leaf(checked.leaf);
         self.unjudged |= checked.unjudged;
+        self.judge_time(checked);
         for failure in &checked.failures {
             self.fail(failure.clone());
         }
         for what in &checked.skipped {
             self.skip(what, Some(checked.sequence));
         }
+    }
+
+    /// Bounds when the event was sequenced, which no hash binds: not after its batch was anchored.
+    fn judge_time(&mut self, checked: &Checked) {
+        let at = checked.sequenced_at;
+        if let Some(anchored) = self.unit.anchored_at.filter(|anchored| anchored.is_before(at)) {
+            let what = format!(
+                "it is said to be sequenced at {at}, block {} that anchors it is of {}",
+                anchored.block, anchored.time
+            );
+            self.fail(Failure::new(code::SEQUENCED_AT, what).at(checked.sequence, Some(checked.event_id)));
+        }
+        if self.last_sequenced.is_some_and(|last| at < last) {
+            self.skip(
+                "sequenced_at: it is said to be sequenced before the number before it",
+                Some(checked.sequence),
+            );
+        }
+        self.last_sequenced = Some(at);
     }
 
     /// Compares the root with all that is known of it.
@@ -284,7 +329,8 @@ impl Progressing {
         let root = root.filter(|_| whole && self.unit.kind == UnitKind::Batch);
         self.judge_commitments(root, held);
         self.judge_anchors(root, plan);
-        if let Some(what) = self.unit.refused.clone() {
+        let notes = std::mem::take(&mut self.unit.notes);
+        for what in notes.into_iter().chain(self.unit.refused.clone()) {
             self.skip(&what, None);
         }
         let matches = |anchored: &&Anchored| Some(anchored.events_root) == root;
@@ -444,7 +490,15 @@ impl Progressing {
             .collect();
         let mut wrong = Vec::new();
         let mut skipped = Vec::new();
+        let named = |id| self.unit.anchored.iter().any(|a| a.batch_id == id);
+        if commitments.iter().any(|c| !named(c.batch_id)) && !self.unit.anchored.is_empty() {
+            skipped.push("batch id of the commitment: the range is anchored under another");
+        }
+        if self.unit.anchored_at.is_none() && !self.unit.anchored.is_empty() {
+            skipped.push("that all was there before it was anchored: the anchors name no time");
+        }
         for c in &commitments {
+            wrong.extend(bounds::commitment(c, &self.unit, plan));
             let mut places = plan.by_batch.get(&c.batch_id).into_iter().flatten();
             if let Some((stream, start, end)) = places.find(|place| **place != here) {
                 let stream = stream.map_or("another stream".to_owned(), |s| format!("stream {s}"));

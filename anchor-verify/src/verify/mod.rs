@@ -4,6 +4,7 @@
 //! over the events, in memory that does not grow with their number; chunks are checked on all threads while the next
 //! ones are read.
 
+pub(crate) mod bounds;
 mod fold;
 mod plan;
 pub mod report;
@@ -19,6 +20,7 @@ use event_log::{Checker, ExportError, LogError, Pipeline, Place};
 use ves::Hash32;
 
 use crate::anchors::AnchorsFile;
+use crate::pins::KeyPins;
 use crate::standing::{ChainReport, Standing};
 use fold::Fold;
 use plan::Plan;
@@ -46,6 +48,10 @@ pub mod code {
     pub const SIGNATURE: &str = Code::EventSignature.as_str();
     /// A key was not valid when the event was sequenced.
     pub const KEY: &str = Code::EventKey.as_str();
+    /// The column `created_at` is not the moment of the text that was signed.
+    pub const CREATED_AT: &str = Code::EventCreatedAt.as_str();
+    /// An event is said to be sequenced after its batch was anchored.
+    pub const SEQUENCED_AT: &str = Code::EventSequencedAt.as_str();
     /// A receipt promises something else.
     pub const RECEIPT: &str = Code::ReceiptMismatch.as_str();
     /// A receipt's signature does not hold.
@@ -56,6 +62,10 @@ pub mod code {
     pub const STATE_ROOT: &str = Code::CommitmentStateRoot.as_str();
     /// A commitment does not go on where the one before ended, or contradicts its own range.
     pub const COMMITMENT_GAP: &str = Code::CommitmentGap.as_str();
+    /// A commitment is said to be made after its batch was anchored.
+    pub const COMMITMENT_TIME: &str = Code::CommitmentTime.as_str();
+    /// A commitment names another chain, transaction or block than the anchors of its batch.
+    pub const COMMITMENT_CHAIN: &str = Code::CommitmentChain.as_str();
     /// The root of the events is not the anchored one.
     pub const ANCHOR_ROOT: &str = Code::AnchorRoot.as_str();
     /// Anchors, or an anchor and a commitment, contradict each other.
@@ -133,7 +143,7 @@ impl VerifyError {
 }
 
 /// What to compare the events with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyInput<'a> {
     /// `db`, `export` or `bundle`: for the report.
     pub kind: &'a str,
@@ -143,6 +153,8 @@ pub struct VerifyInput<'a> {
     pub anchors: Option<(&'a AnchorsFile, &'a ChainReport)>,
     /// The sequencer's public key; without it no receipt's signature is checked.
     pub sequencer_key: Option<&'a VerifyingKey>,
+    /// Agents' keys that the auditor knows; with them, those of the input are not used.
+    pub keys: Option<&'a KeyPins>,
     /// Only this part of the work.
     pub shard: Option<Shard>,
 }
@@ -157,9 +169,11 @@ pub fn verify(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<VerifyReport, VerifyError> {
-    let outline = source.outline()?;
+    let mut outline = source.outline()?;
+    let unlike = input.keys.map_or_else(Vec::new, |pins| pins.apply(&mut outline));
     let keys = outline.registry();
-    let plan = Plan::new(outline, input, source.partial())?;
+    let mut plan = Plan::new(outline, input, source.partial())?;
+    plan.problems.extend(unlike);
     let units = plan.units_of(input.shard);
     let wanted = plan.wanted(&units);
     let total = wanted
@@ -222,11 +236,15 @@ fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
         name: input.name.to_owned(),
         whole: plan.outline.whole,
         keys: plan.outline.keys.len() as u64,
+        keys_pinned: input.keys.is_some(),
         anchors: standings().count() as u64,
         anchors_trusted: count(|s| matches!(s, Standing::Trusted { .. })),
         anchors_failed: count(|s| matches!(s, Standing::Failed { .. })),
         chain_id: input.anchors.and_then(|(file, _)| file.chain_id),
         trusted_block: input.anchors.and_then(|(_, chain)| chain.trusted_block),
+        ties_nothing: input
+            .anchors
+            .and_then(|(file, chain)| crate::chain::ties_nothing(file, chain)),
         sequencer_public_key: input.sequencer_key.map(|key| Hash32(key.to_bytes())),
     }
 }

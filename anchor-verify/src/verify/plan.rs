@@ -12,6 +12,7 @@ use crate::anchors::{Anchor, AnchorsFile};
 use crate::batches::{AnchorView, group};
 use crate::partial::PartialBatch;
 use crate::standing::{ChainReport, Standing};
+use crate::verify::bounds::{self, AnchoredAt, Given, block_times};
 use crate::verify::report::{AnchorRef, Failure, Shard, StandingName, UnitKind};
 use crate::verify::source::Wanted;
 use crate::verify::{VerifyError, VerifyInput, code};
@@ -33,6 +34,10 @@ pub(super) struct Anchored {
     /// Another anchor of no less standing says otherwise.
     pub contested: bool,
     pub refs: Vec<AnchorRef>,
+    /// The transaction and the block of each of its anchors.
+    pub places: Vec<(Hash32, u64)>,
+    /// When it was first anchored: by an anchor that is tied to the trusted block, if one is.
+    pub at: Option<AnchoredAt>,
 }
 
 /// A range to be verified.
@@ -53,6 +58,10 @@ pub(super) struct Unit {
     pub anchored: Vec<Anchored>,
     /// Anchors that their own proofs contradict.
     pub failed_anchors: Vec<AnchorRef>,
+    /// When the batch was anchored at the latest.
+    pub anchored_at: Option<AnchoredAt>,
+    /// What else the anchors file knows of its batches.
+    pub notes: Vec<String>,
     /// Why it cannot be judged, whatever its events are.
     pub refused: Option<String>,
     /// Its events are not even looked at.
@@ -82,6 +91,10 @@ pub(super) struct Plan {
     state_roots: BTreeMap<(usize, u64), Option<Hash32>>,
     pub problems: Vec<Failure>,
     pub not_checked: Vec<String>,
+    /// The chain that the anchors are of, if it is known.
+    pub chain_id: Option<u64>,
+    /// The commitments name places on the chain, and none of the anchors is at any of them.
+    pub anchored_elsewhere: bool,
 }
 
 type Ranges = BTreeMap<StreamKey, BTreeMap<(u64, u64), OfRange>>;
@@ -162,6 +175,8 @@ impl Plan {
             by_batch: BTreeMap::new(),
             state_roots: BTreeMap::new(),
             not_checked: Vec::new(),
+            chain_id: input.anchors.and_then(|(file, _)| file.chain_id),
+            anchored_elsewhere: false,
         };
         let mut ranges = match input.anchors {
             Some((file, chain)) => plan.anchors(file, chain)?,
@@ -184,6 +199,11 @@ impl Plan {
                 ranges.len()
             ));
         }
+        if let Some((file, _)) = input.anchors {
+            plan.tell_refused(file);
+        }
+        plan.look_elsewhere();
+        plan.tell_unbound(input);
         for (index, unit) in plan.units.iter_mut().enumerate() {
             unit.index = index as u64;
             let commitments = &plan.outline.streams[unit.stream].commitments;
@@ -220,6 +240,13 @@ impl Plan {
         // What its own proof contradicts says nothing, and what somebody merely claims cannot contest what is proven.
         let contested_any = contested(&of(&|s| !matches!(s, Standing::Failed { .. })));
         let contested_trusted = contested(&of(&|s| matches!(s, Standing::Trusted { .. })));
+        // An altered copy of an anchor that is proven says nothing of it.
+        let place = |anchor: &Anchor| (anchor.block_hash, anchor.log_index, anchor.contract);
+        let proven: BTreeSet<_> = both()
+            .filter(|(_, standing)| matches!(standing, Standing::Trusted { .. }))
+            .map(|(anchor, _)| place(anchor))
+            .collect();
+        let mut copies: BTreeSet<String> = BTreeSet::new();
         let resolved: BTreeMap<Hash32, StreamKey> = file
             .anchors
             .iter()
@@ -228,6 +255,7 @@ impl Plan {
             .map(|stream| (crate::anchors::tenant_store_key(&stream), stream))
             .collect();
 
+        let times = block_times(file);
         let mut ranges = Ranges::new();
         let mut unresolved = 0_usize;
         for (anchor, standing) in both() {
@@ -239,6 +267,10 @@ impl Plan {
                     "the anchor of batch {} in block {} (log {}): {why}",
                     anchor.batch_id, anchor.block_number, anchor.log_index
                 );
+                if proven.contains(&place(anchor)) {
+                    copies.insert(what);
+                    continue;
+                }
                 self.problems.push(Failure::new(code::ANCHOR_PROOF, what));
             } else {
                 let places = self.by_batch.entry(anchor.batch_id).or_default();
@@ -265,14 +297,28 @@ impl Plan {
                     trusted: false,
                     contested: contested_any.contains(&id),
                     refs: Vec::new(),
+                    places: Vec::new(),
+                    at: None,
                 });
-            if trusted {
+            if trusted && !found.trusted {
                 found.trusted = true;
                 found.contested = contested_trusted.contains(&id);
+                found.at = None;
             }
+            if found.trusted == trusted {
+                let at = AnchoredAt::of(anchor, &times);
+                found.at = found.at.into_iter().chain(at).min();
+            }
+            found.places.push((anchor.transaction_hash, anchor.block_number));
             if found.refs.len() < MAX_ANCHORS {
                 found.refs.push(reference);
             }
+        }
+        if let Some(first) = copies.first() {
+            self.not_checked.push(format!(
+                "{} altered copies of anchors whose sound copies are tied to the trusted block, which were not used: {first}",
+                copies.len()
+            ));
         }
         if unresolved > 0 {
             self.not_checked.push(format!(
@@ -350,6 +396,8 @@ impl Plan {
             commitments: Vec::new(),
             anchored: Vec::new(),
             failed_anchors: Vec::new(),
+            anchored_at: None,
+            notes: Vec::new(),
             refused: None,
             passed_over: false,
         };
@@ -369,6 +417,7 @@ impl Plan {
             let mut unit = blank(UnitKind::Batch, start, end);
             unit.commitments = commitments;
             unit.anchored = of_range.anchored.into_values().collect();
+            unit.anchored_at = AnchoredAt::first(&unit.anchored);
             unit.failed_anchors = of_range.failed;
             unit.failed_anchors.truncate(MAX_ANCHORS);
             open.retain(|open_end| *open_end >= start);
@@ -407,6 +456,84 @@ impl Plan {
             units.push(blank(UnitKind::Unbatched, next, high));
         }
         self.units.extend(units);
+    }
+
+    /// Tells of each batch what `lint` knows of it: logs with its id that were refused, contracts that may imitate the
+    /// sequencer's.
+    fn tell_refused(&mut self, file: &AnchorsFile) {
+        for finding in crate::lint::contracts(&file.anchors) {
+            self.not_checked
+                .push(format!("which contract is the sequencer's: {}", finding.message));
+        }
+        let mut of_batch: BTreeMap<BatchId, BTreeSet<String>> = BTreeMap::new();
+        let mut nameless = 0_usize;
+        for refused in &file.chain.refused {
+            match refused.batch_id {
+                Some(id) => {
+                    of_batch.entry(id).or_default().insert(refused.to_string());
+                }
+                None => nameless += 1,
+            }
+        }
+        let mut told: BTreeSet<BatchId> = BTreeSet::new();
+        for unit in &mut self.units {
+            let commitments = &self.outline.streams[unit.stream].commitments;
+            let committed = unit.commitments.iter().map(|at| commitments[*at].batch_id);
+            let ids: BTreeSet<BatchId> = committed
+                .chain(unit.anchored.iter().map(|a| a.batch_id))
+                .collect();
+            for id in ids {
+                for what in of_batch.get(&id).into_iter().flatten().take(MAX_ANCHORS) {
+                    unit.notes
+                        .push(format!("a log of batch {id} that was refused: {what}"));
+                }
+                told.insert(id);
+            }
+        }
+        let others = of_batch.keys().filter(|id| !told.contains(id)).count();
+        if others + nameless > 0 {
+            self.not_checked.push(format!(
+                "{} log(s) that were refused, of batches that the input does not name: `anchor-verify lint` lists them",
+                others + nameless
+            ));
+        }
+    }
+
+    /// Whether the log was anchored in another contract than the given one: where several commitments name a place and
+    /// none of them fits, it is the anchors that are others; a single one that does not fit is wrong itself.
+    fn look_elsewhere(&mut self) {
+        let (mut named, mut there) = (0_usize, 0_usize);
+        for unit in self.units.iter().filter(|unit| !unit.anchored.is_empty()) {
+            let commitments = &self.outline.streams[unit.stream].commitments;
+            for c in unit.commitments.iter().map(|at| &commitments[*at]) {
+                named += usize::from(bounds::names_place(c));
+                there += usize::from(bounds::names_place(c) && bounds::is_anchored_there(c, unit));
+            }
+        }
+        self.anchored_elsewhere = named > 1 && there == 0;
+        if self.anchored_elsewhere {
+            self.not_checked.push(format!(
+                "the transactions and blocks that {named} commitments name: none of them is that of an anchor (are the \
+                 anchors of another contract?)"
+            ));
+        }
+    }
+
+    /// Names what nothing binds, once.
+    fn tell_unbound(&mut self, input: &VerifyInput<'_>) {
+        if input.keys.is_none() && !self.outline.keys.is_empty() {
+            self.not_checked.push(format!(
+                "that the agents' keys are theirs: they are the {}'s own word (--keys FILE pins them)",
+                if input.kind == "db" { "log" } else { input.kind }
+            ));
+        }
+        let given = Given {
+            log: true,
+            export: input.kind != "db",
+            own_keys: input.keys.is_none(),
+            anchors: input.anchors.is_some(),
+        };
+        self.not_checked.extend(given.unbound());
     }
 
     /// The units of a shard: whole groups of overlapping batches, about the same number of events for each shard.

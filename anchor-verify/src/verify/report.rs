@@ -1,6 +1,6 @@
 //! What a verification says. The JSON form is described in `docs/verify.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use cli_common::ExitStatus;
@@ -186,6 +186,21 @@ pub struct UnitReport {
     pub not_checked: Vec<Skipped>,
 }
 
+impl UnitReport {
+    /// Why a batch that matches something is not PROVEN.
+    pub fn why_not_proven(&self) -> Option<String> {
+        match self.verdict {
+            Verdict::MatchesAnchors => {
+                let matching = self.anchors.iter().filter(|a| Some(a.events_root) == self.root);
+                let whys: BTreeSet<&str> = matching.map(|anchor| anchor.why.as_str()).collect();
+                Some(whys.into_iter().collect::<Vec<_>>().join("; "))
+            }
+            Verdict::MatchesDatabase => Some("no anchor of it was given".to_owned()),
+            _ => None,
+        }
+    }
+}
+
 /// How many batches have which verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,6 +283,9 @@ pub struct InputInfo {
     pub whole: bool,
     /// How many agents' keys it has.
     pub keys: u64,
+    /// Whether they are keys that the auditor gave, and not the input's own word.
+    #[serde(default)]
+    pub keys_pinned: bool,
     /// How many anchors were given.
     pub anchors: u64,
     /// How many of them are tied to the trusted block.
@@ -278,6 +296,9 @@ pub struct InputInfo {
     pub chain_id: Option<u64>,
     /// The block that the auditor trusts.
     pub trusted_block: Option<Hash32>,
+    /// Why that block ties none of the anchors, if it ties none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ties_nothing: Option<String>,
     /// The sequencer's public key, if it was given.
     pub sequencer_public_key: Option<Hash32>,
 }
@@ -383,6 +404,17 @@ impl VerifyReport {
         }
     }
 
+    /// The exit status where a verdict is required: 4 too if the weakest verdict of all batches is a weaker one, or if
+    /// there is no batch. What is in no batch is not asked.
+    pub fn exit_status_if(&self, required: Option<Verdict>) -> ExitStatus {
+        let status = self.exit_status();
+        let empty_shard = self.shard.is_some() && self.totals.batches == Counts::default();
+        match required {
+            Some(required) if self.verdict > required && !empty_shard => status | ExitStatus::PROBLEMS,
+            _ => status,
+        }
+    }
+
     /// Reads a report and makes sure that its summary is that of its units.
     ///
     /// # Errors
@@ -403,7 +435,7 @@ impl VerifyReport {
         if !report.units.is_sorted_by(|a, b| a.unit < b.unit) {
             return Err("its batches are not in order: it was edited".into());
         }
-        let known: std::collections::BTreeSet<StreamKey> = report.streams.iter().map(|s| s.stream).collect();
+        let known: BTreeSet<StreamKey> = report.streams.iter().map(|s| s.stream).collect();
         if report.units.iter().any(|unit| !known.contains(&unit.stream)) {
             return Err("it has batches of streams that it does not name: it was edited".into());
         }

@@ -78,6 +78,7 @@ impl Check<'_> {
             name: "test",
             anchors: self.anchors,
             sequencer_key: self.sequencer_key,
+            keys: None,
             shard: self.shard,
         };
         verify(source, &input, &NoProgress, &Cancel::new())
