@@ -5,6 +5,8 @@
 //! (`{"result": …}`), an array or an object of such. What is refused is named by its file and place, and the rest is
 //! read. Proofs are matched with anchors by the slots that contract and batch give.
 
+mod proofs;
+mod receipts;
 mod saved;
 mod summary;
 
@@ -14,22 +16,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
-use alloy::primitives::{B256, Bytes, U256, keccak256};
+use alloy::primitives::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ves::{Hash32, StreamKey};
 
-use crate::anchors::{
-    Anchor, AnchorKind, AnchorsErrorKind, AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited,
-};
+use crate::anchors::{Anchor, AnchorsErrorKind, AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited};
 use crate::chain::completeness::complete_of;
-use crate::chain::parts::{
-    AccountProof, BatchProof, BlockReceipts, ChainParts, Checkpoint, HeadProof, HeaderBytes, NodePool,
-    RefusedAnchor, SlotProof, StorageProofs,
-};
+use crate::chain::parts::{ChainParts, Checkpoint, HeaderBytes, RefusedAnchor, StorageProofs};
 use crate::chain::receipt::Encoded;
-use crate::chain::{header, heads, receipt, storage};
+use crate::chain::{header, receipt};
 use crate::contracts::{Decoded, Named, decode, named};
+use proofs::SavedProof;
 
 /// A log that cannot be an anchor of a sequencer, or a header, receipt or proof that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,43 +100,6 @@ pub struct Importer {
     import: Import,
 }
 
-/// The blocks whose receipts were judged.
-#[derive(Debug, Default)]
-struct TakenReceipts {
-    /// Those whose receipts give the root of their header.
-    proven: HashSet<Hash32>,
-    /// Those whose receipts do not make a whole.
-    refused: HashSet<Hash32>,
-}
-
-/// An answer of `eth_getProof`, of a block if that is known.
-#[derive(Debug)]
-struct SavedProof {
-    source: String,
-    index: usize,
-    block: Option<Hash32>,
-    proof: ProofJson,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ProofJson {
-    address: ContractAddress,
-    nonce: U256,
-    balance: U256,
-    code_hash: Hash32,
-    storage_hash: Hash32,
-    account_proof: Vec<Bytes>,
-    storage_proof: Vec<SlotJson>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlotJson {
-    key: U256,
-    value: U256,
-    proof: Vec<Bytes>,
-}
-
 /// What an object is told by.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,11 +127,6 @@ struct Shape<'a> {
     #[serde(borrow, rename = "SetRegistry")]
     set_registry: Option<&'a RawValue>,
 }
-
-/// So many copies of a batch's storage proof are kept, so many ways to put a block's receipts together are tried: a few
-/// nodes may contradict each other, a hostile file could do so without end.
-const MAX_COPIES: usize = 8;
-const MAX_CHOICES: usize = 64;
 
 /// How deep things may be nested in a file.
 const MAX_DEPTH: usize = 8;
@@ -659,266 +615,12 @@ impl Importer {
         self.chain.proofs
     }
 
-    /// Puts the receipts of each block in order. Those that do not give the block's root are refused; a copy that is
-    /// wrong does not spoil one that is right.
-    fn take_receipts(&mut self) -> TakenReceipts {
-        let roots: HashMap<Hash32, Hash32> = self
-            .blocks()
-            .map(|block| (block.hash, block.receipts_root))
-            .collect();
-        let mut taken = TakenReceipts::default();
-        for (block_hash, encoded) in std::mem::take(&mut self.receipts) {
-            let mut copies: Vec<(u64, Bytes)> = encoded
-                .iter()
-                .map(|receipt| (receipt.index, receipt.bytes.clone()))
-                .collect();
-            copies.sort();
-            copies.dedup();
-            let count = copies.len();
-            let root = roots.get(&block_hash);
-            let whole = root.and_then(|root| receipt::fitting(encoded, root));
-            let unused = whole.is_none();
-            let why = match whole.or_else(|| whole_set(copies, root)) {
-                Some(receipts) => {
-                    let more = if unused { count - receipts.len() } else { 0 };
-                    self.chain.receipts.push(BlockReceipts { block_hash, receipts });
-                    if root.is_some() {
-                        taken.proven.insert(block_hash);
-                    }
-                    if more == 0 {
-                        continue;
-                    }
-                    format!(
-                        "{more} receipt(s) of block {block_hash} are not those that give its receipts root, and were \
-                         not used"
-                    )
-                }
-                None => {
-                    taken.refused.insert(block_hash);
-                    format!(
-                        "the {count} receipts of block {block_hash} do not give its receipts root: some are missing, \
-                         were altered, or are of a kind that is not known"
-                    )
-                }
-            };
-            let source = self.receipt_sources.get(&block_hash).cloned().unwrap_or_default();
-            self.import.refused.push(RefusedLog {
-                source,
-                what: "receipt",
-                index: 0,
-                why,
-            });
-        }
-        taken
-    }
-
     fn blocks(&self) -> impl Iterator<Item = header::Block> {
         self.chain
             .headers
             .iter()
             .filter_map(|entry: &HeaderBytes| header::read(&entry.rlp).ok())
     }
-
-    /// Finds the slots of each anchor among the proofs.
-    fn match_proofs(&mut self, anchors: &[Anchor]) {
-        struct Group {
-            account: AccountProof,
-            /// Every answer for a slot, each once and in one order.
-            slots: HashMap<U256, BTreeSet<(U256, Vec<Bytes>)>>,
-        }
-        // Of blocks with one state, the first: whatever is tied to a later one is tied to it.
-        let mut by_root: HashMap<Hash32, (u64, Hash32)> = HashMap::new();
-        for block in self.blocks() {
-            let first = by_root
-                .entry(block.state_root)
-                .or_insert((block.number, block.hash));
-            *first = (*first).min((block.number, block.hash));
-        }
-        let mut groups: BTreeMap<(ContractAddress, Hash32), Vec<Group>> = BTreeMap::new();
-        let mut slots = 0;
-        for saved in std::mem::take(&mut self.proofs) {
-            let SavedProof {
-                source,
-                index,
-                block,
-                proof,
-            } = saved;
-            slots += proof.storage_proof.len();
-            // The first node of the account's path hashes to the state root, and so names the block.
-            let root = proof.account_proof.first().map(|node| Hash32(keccak256(node).0));
-            let block = block.or_else(|| by_root.get(&root?).map(|(_, hash)| *hash));
-            let (Some(block), Ok(nonce)) = (block, u64::try_from(proof.nonce)) else {
-                let why = "nothing says which block it is of: neither its file nor a header".into();
-                self.import.refused.push(RefusedLog {
-                    source,
-                    what: "proof",
-                    index,
-                    why,
-                });
-                continue;
-            };
-            let account = AccountProof {
-                nonce,
-                balance: proof.balance,
-                storage_root: proof.storage_hash,
-                code_hash: proof.code_hash,
-                path: proof.account_proof,
-            };
-            let of_block = groups.entry((proof.address, block)).or_default();
-            let at = of_block
-                .iter()
-                .position(|group| group.account == account)
-                .unwrap_or_else(|| {
-                    of_block.push(Group {
-                        account,
-                        slots: HashMap::new(),
-                    });
-                    of_block.len() - 1
-                });
-            for slot in proof.storage_proof {
-                let answers = of_block[at].slots.entry(slot.key).or_default();
-                answers.insert((slot.value, slot.proof));
-            }
-        }
-        let batches: BTreeSet<_> = anchors.iter().map(|a| (a.contract, a.kind, a.batch_id)).collect();
-        let heads = heads_of(anchors);
-        let mut used = 0;
-        for ((contract, block_hash), of_block) in groups {
-            for group in of_block {
-                let mut pool = NodePool::default();
-                let mut proved = Vec::new();
-                let first = (
-                    contract,
-                    AnchorKind::StateSetAnchor,
-                    ves::BatchId(uuid::Uuid::nil()),
-                );
-                for (_, kind, batch_id) in batches.range(first..).take_while(|(c, ..)| *c == contract) {
-                    let answers: Vec<Vec<_>> = storage::slots(*kind, batch_id)
-                        .iter()
-                        .map(|slot| {
-                            let key = U256::from_be_bytes(slot.0);
-                            let answers = group.slots.get(&key).into_iter().flatten();
-                            let mut answers: Vec<_> = answers.collect();
-                            // Those that hold first: what does not is kept beside them, and judged with them.
-                            answers.sort_by_cached_key(|(value, path)| {
-                                let nodes: Vec<&Bytes> = path.iter().collect();
-                                storage::check_slot(&group.account.storage_root, slot, *value, &nodes)
-                                    .is_err()
-                            });
-                            answers
-                        })
-                        .collect();
-                    if answers.iter().any(Vec::is_empty) {
-                        continue;
-                    }
-                    used += answers.len();
-                    let copies = answers.iter().map(Vec::len).max().unwrap_or(0).min(MAX_COPIES);
-                    for copy in 0..copies {
-                        let slots = answers.iter().filter_map(|of_slot| {
-                            let (value, path) = of_slot.get(copy).or_else(|| of_slot.first())?;
-                            Some(SlotProof {
-                                value: Hash32(B256::from(*value).0),
-                                path: path.iter().map(|node| pool.add(node.clone())).collect(),
-                            })
-                        });
-                        proved.push(BatchProof {
-                            batch_id: *batch_id,
-                            slots: slots.collect(),
-                        });
-                    }
-                }
-                let mut proved_heads = Vec::new();
-                for head in heads.get(&contract).into_iter().flatten() {
-                    let slot = head.slot();
-                    let answers = group
-                        .slots
-                        .get(&U256::from_be_bytes(slot.0))
-                        .into_iter()
-                        .flatten();
-                    let holds = |(value, path): &&(U256, Vec<Bytes>)| {
-                        let nodes: Vec<&Bytes> = path.iter().collect();
-                        storage::check_slot(&group.account.storage_root, &slot, *value, &nodes).is_ok()
-                    };
-                    let Some((value, path)) = answers.into_iter().find(holds) else {
-                        continue;
-                    };
-                    used += 1;
-                    let slot = SlotProof {
-                        value: Hash32(B256::from(*value).0),
-                        path: path.iter().map(|node| pool.add(node.clone())).collect(),
-                    };
-                    proved_heads.push(HeadProof { head: *head, slot });
-                }
-                if !(proved.is_empty() && proved_heads.is_empty()) {
-                    let (account, nodes) = (group.account, pool.nodes);
-                    self.chain.proofs.push(StorageProofs {
-                        block_hash,
-                        contract,
-                        account,
-                        nodes,
-                        batches: proved,
-                        heads: proved_heads,
-                    });
-                }
-            }
-        }
-        self.import.other_slots = slots.saturating_sub(used);
-    }
-}
-
-/// The receipts of a block, one for each place and complete, of all the copies that there are (ordered by place). Where
-/// copies differ, those that give the root; `None` if none do.
-fn whole_set(copies: Vec<(u64, Bytes)>, root: Option<&Hash32>) -> Option<Vec<Bytes>> {
-    let mut places: Vec<Vec<Bytes>> = Vec::new();
-    for (index, bytes) in copies {
-        let next = places.len() as u64;
-        match places.last_mut() {
-            Some(of_place) if index + 1 == next => of_place.push(bytes),
-            _ if index == next => places.push(vec![bytes]),
-            _ => return None,
-        }
-    }
-    let differing: Vec<usize> = (0..places.len()).filter(|at| places[*at].len() > 1).collect();
-    let choices = differing
-        .iter()
-        .try_fold(1_usize, |all, at| all.checked_mul(places[*at].len()));
-    for choice in 0..choices.map_or(MAX_CHOICES, |all| all.min(MAX_CHOICES)) {
-        let mut rest = choice;
-        let mut picked = vec![0; places.len()];
-        for at in &differing {
-            picked[*at] = rest % places[*at].len();
-            rest /= places[*at].len();
-        }
-        let set: Vec<Bytes> = places
-            .iter()
-            .zip(&picked)
-            .map(|(of, at)| of[*at].clone())
-            .collect();
-        match root {
-            Some(root) if receipt::root(&set) == *root => return Some(set),
-            // Nobody can say which of several is right.
-            None if differing.is_empty() => return Some(set),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// What the contracts of these anchors keep about all of their batches.
-fn heads_of(anchors: &[Anchor]) -> BTreeMap<ContractAddress, Vec<heads::Head>> {
-    let mut streams: BTreeMap<(ContractAddress, AnchorKind), BTreeSet<Hash32>> = BTreeMap::new();
-    for anchor in anchors {
-        let of_contract = streams.entry((anchor.contract, anchor.kind)).or_default();
-        of_contract.insert(anchor.tenant_store_key);
-    }
-    let mut heads: BTreeMap<ContractAddress, Vec<heads::Head>> = BTreeMap::new();
-    for ((contract, kind), streams) in streams {
-        heads
-            .entry(contract)
-            .or_default()
-            .extend(heads::of(kind, &streams));
-    }
-    heads
 }
 
 /// A number in JSON, as a number or as JSON-RPC writes it.

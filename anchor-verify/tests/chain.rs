@@ -8,8 +8,8 @@ use alloy::consensus::Header;
 use alloy::primitives::Bytes;
 use alloy::rlp::Decodable;
 use alloy_trie::root::ordered_trie_root_encoded;
-use anchor_verify::chain::examine;
-use anchor_verify::{AnchorKind, AnchorsFile, ChainReport, Import, Importer, Standing};
+use anchor_verify::chain::{complete, examine};
+use anchor_verify::{AnchorKind, AnchorsFile, ChainReport, Import, Importer, Standing, Verdict};
 use serde_json::Value;
 use ves::Hash32;
 
@@ -78,6 +78,35 @@ fn check(folder: &str, anchored: usize, blocks: (usize, usize)) {
         "{:#?}",
         report.standings
     );
+    // Nothing was left out, from the first block on.
+    let mut whole = import.file.clone();
+    let completeness = complete(&mut whole, Some(head), &|_| true);
+    assert_eq!(completeness.verdict, Verdict::Proven, "{completeness}");
+    assert_eq!(
+        (completeness.from_block, completeness.to_block),
+        (Some(0), Some(blocks.0 as u64 - 1))
+    );
+    // Without receipts the contract's own count, and its newest batches, agree with what is there.
+    whole.chain.receipts.clear();
+    let bounded = complete(&mut whole, Some(head), &|_| true);
+    assert_eq!(bounded.verdict, Verdict::NotChecked);
+    let heads = import
+        .file
+        .chain
+        .proofs
+        .iter()
+        .map(|proofs| proofs.heads.len())
+        .sum::<usize>();
+    assert!(heads > 2, "{heads}");
+    assert!(
+        bounded
+            .bounds
+            .iter()
+            .any(|bound| bound.contains("none is hidden")),
+        "{:#?}",
+        bounded.bounds
+    );
+
     // What is written reads back, and proves as much.
     let mut written = Vec::new();
     import.file.write_json(&mut written).unwrap();
