@@ -17,7 +17,7 @@ use std::path::Path;
 use alloy::primitives::{B256, Bytes, U256, keccak256};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use ves::{Hash32, StreamKey};
+use ves::{BatchId, Hash32, StreamKey};
 
 use crate::anchors::{
     Anchor, AnchorKind, AnchorsErrorKind, AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited,
@@ -718,11 +718,6 @@ impl Importer {
 
     /// Finds the slots of each anchor among the proofs.
     fn match_proofs(&mut self, anchors: &[Anchor]) {
-        struct Group {
-            account: AccountProof,
-            /// Every answer for a slot, each once and in one order.
-            slots: HashMap<U256, BTreeSet<(U256, Vec<Bytes>)>>,
-        }
         // Of blocks with one state, the first: whatever is tied to a later one is tied to it.
         let mut by_root: HashMap<Hash32, (u64, Hash32)> = HashMap::new();
         for block in self.blocks() {
@@ -787,64 +782,18 @@ impl Importer {
                 let first = (
                     contract,
                     AnchorKind::StateSetAnchor,
-                    ves::BatchId(uuid::Uuid::nil()),
+                    BatchId(uuid::Uuid::nil()),
                 );
                 for (_, kind, batch_id) in batches.range(first..).take_while(|(c, ..)| *c == contract) {
-                    let answers: Vec<Vec<_>> = storage::slots(*kind, batch_id)
-                        .iter()
-                        .map(|slot| {
-                            let key = U256::from_be_bytes(slot.0);
-                            let answers = group.slots.get(&key).into_iter().flatten();
-                            let mut answers: Vec<_> = answers.collect();
-                            // Those that hold first: what does not is kept beside them, and judged with them.
-                            answers.sort_by_cached_key(|(value, path)| {
-                                let nodes: Vec<&Bytes> = path.iter().collect();
-                                storage::check_slot(&group.account.storage_root, slot, *value, &nodes)
-                                    .is_err()
-                            });
-                            answers
-                        })
-                        .collect();
-                    if answers.iter().any(Vec::is_empty) {
-                        continue;
-                    }
-                    used += answers.len();
-                    let copies = answers.iter().map(Vec::len).max().unwrap_or(0).min(MAX_COPIES);
-                    for copy in 0..copies {
-                        let slots = answers.iter().filter_map(|of_slot| {
-                            let (value, path) = of_slot.get(copy).or_else(|| of_slot.first())?;
-                            Some(SlotProof {
-                                value: Hash32(B256::from(*value).0),
-                                path: path.iter().map(|node| pool.add(node.clone())).collect(),
-                            })
-                        });
-                        proved.push(BatchProof {
-                            batch_id: *batch_id,
-                            slots: slots.collect(),
-                        });
-                    }
+                    let (slots, copies) = group.of_batch(*kind, batch_id, &mut pool);
+                    used += slots;
+                    proved.extend(copies);
                 }
                 let mut proved_heads = Vec::new();
                 for head in heads.get(&contract).into_iter().flatten() {
-                    let slot = head.slot();
-                    let answers = group
-                        .slots
-                        .get(&U256::from_be_bytes(slot.0))
-                        .into_iter()
-                        .flatten();
-                    let holds = |(value, path): &&(U256, Vec<Bytes>)| {
-                        let nodes: Vec<&Bytes> = path.iter().collect();
-                        storage::check_slot(&group.account.storage_root, &slot, *value, &nodes).is_ok()
-                    };
-                    let Some((value, path)) = answers.into_iter().find(holds) else {
-                        continue;
-                    };
-                    used += 1;
-                    let slot = SlotProof {
-                        value: Hash32(B256::from(*value).0),
-                        path: path.iter().map(|node| pool.add(node.clone())).collect(),
-                    };
-                    proved_heads.push(HeadProof { head: *head, slot });
+                    let slot = group.of_head(&head.slot(), &mut pool);
+                    used += usize::from(slot.is_some());
+                    proved_heads.extend(slot.map(|slot| HeadProof { head: *head, slot }));
                 }
                 if !(proved.is_empty() && proved_heads.is_empty()) {
                     let (account, nodes) = (group.account, pool.nodes);
@@ -860,6 +809,63 @@ impl Importer {
             }
         }
         self.import.other_slots = slots.saturating_sub(used);
+    }
+}
+
+/// The storage proofs that say the same of a contract's account at a block.
+struct Group {
+    account: AccountProof,
+    /// Every answer for a slot, each once and in one order.
+    slots: HashMap<U256, BTreeSet<(U256, Vec<Bytes>)>>,
+}
+
+impl Group {
+    /// The answers for a slot, those that hold first.
+    fn answers(&self, slot: &Hash32) -> Vec<(bool, &(U256, Vec<Bytes>))> {
+        let answers = self.slots.get(&U256::from_be_bytes(slot.0)).into_iter().flatten();
+        let holds = |(value, path): &(U256, Vec<Bytes>)| {
+            let nodes: Vec<&Bytes> = path.iter().collect();
+            storage::check_slot(&self.account.storage_root, slot, *value, &nodes).is_ok()
+        };
+        let mut answers: Vec<_> = answers.map(|answer| (holds(answer), answer)).collect();
+        answers.sort_by_key(|(holds, _)| !holds);
+        answers
+    }
+
+    /// The proofs of a batch, if all of its slots are there, and how many slots those are. Where there are several answers
+    /// for a slot, those that hold make the first proof, and the others further ones: they are judged together.
+    fn of_batch(&self, kind: AnchorKind, batch_id: &BatchId, pool: &mut NodePool) -> (usize, Vec<BatchProof>) {
+        let slots = storage::slots(kind, batch_id);
+        let answers: Vec<Vec<_>> = slots.iter().map(|slot| self.answers(slot)).collect();
+        if answers.iter().any(Vec::is_empty) {
+            return (0, Vec::new());
+        }
+        let copies = answers.iter().map(Vec::len).max().unwrap_or(0).min(MAX_COPIES);
+        let proofs = (0..copies).map(|copy| {
+            let slots = answers.iter().filter_map(|of_slot| {
+                let (_, answer) = of_slot.get(copy).or_else(|| of_slot.first())?;
+                Some(slot_proof(answer, pool))
+            });
+            BatchProof {
+                batch_id: *batch_id,
+                slots: slots.collect(),
+            }
+        });
+        (answers.len(), proofs.collect())
+    }
+
+    /// The proof of one slot, if one of the answers for it holds.
+    fn of_head(&self, slot: &Hash32, pool: &mut NodePool) -> Option<SlotProof> {
+        let answers = self.answers(slot);
+        let (_, answer) = answers.first().filter(|(holds, _)| *holds)?;
+        Some(slot_proof(answer, pool))
+    }
+}
+
+fn slot_proof((value, path): &(U256, Vec<Bytes>), pool: &mut NodePool) -> SlotProof {
+    SlotProof {
+        value: Hash32(B256::from(*value).0),
+        path: path.iter().map(|node| pool.add(node.clone())).collect(),
     }
 }
 
