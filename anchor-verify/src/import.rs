@@ -623,9 +623,12 @@ impl Importer {
                 *self.import.imitators.entry(anchor.contract).or_default() += 1;
             } else if taken_receipts.proven.contains(&anchor.block_hash) {
                 transactions.insert(place, anchor.transaction_hash);
-            } else if !taken_receipts.refused.contains(&anchor.block_hash)
-                && !(anchor.transaction_hash.is_zero() && places.contains(&place))
-            {
+            } else {
+                // A log that names its transaction says all that a receipt says without it.
+                let said = anchor.transaction_hash.is_zero() && places.contains(&place);
+                if taken_receipts.refused.contains(&anchor.block_hash) || said {
+                    continue;
+                }
                 anchors.push(anchor);
             }
         }
@@ -779,11 +782,7 @@ impl Importer {
             for group in of_block {
                 let mut pool = NodePool::default();
                 let mut proved = Vec::new();
-                let first = (
-                    contract,
-                    AnchorKind::StateSetAnchor,
-                    BatchId(uuid::Uuid::nil()),
-                );
+                let first = (contract, AnchorKind::StateSetAnchor, BatchId(uuid::Uuid::nil()));
                 for (_, kind, batch_id) in batches.range(first..).take_while(|(c, ..)| *c == contract) {
                     let (slots, copies) = group.of_batch(*kind, batch_id, &mut pool);
                     used += slots;
@@ -834,7 +833,12 @@ impl Group {
 
     /// The proofs of a batch, if all of its slots are there, and how many slots those are. Where there are several answers
     /// for a slot, those that hold make the first proof, and the others further ones: they are judged together.
-    fn of_batch(&self, kind: AnchorKind, batch_id: &BatchId, pool: &mut NodePool) -> (usize, Vec<BatchProof>) {
+    fn of_batch(
+        &self,
+        kind: AnchorKind,
+        batch_id: &BatchId,
+        pool: &mut NodePool,
+    ) -> (usize, Vec<BatchProof>) {
         let slots = storage::slots(kind, batch_id);
         let answers: Vec<Vec<_>> = slots.iter().map(|slot| self.answers(slot)).collect();
         if answers.iter().any(Vec::is_empty) {

@@ -109,7 +109,11 @@ fn serve(stream: TcpStream, node: u16, fault: &Fault) {
                 json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "batches are not taken"}})
             })
         } else {
-            match fault(call["method"].as_str().unwrap_or_default(), &call["params"], &honest) {
+            match fault(
+                call["method"].as_str().unwrap_or_default(),
+                &call["params"],
+                &honest,
+            ) {
                 Some(mut answer) => {
                     answer["jsonrpc"] = "2.0".into();
                     answer["id"] = call["id"].clone();
@@ -120,7 +124,11 @@ fn serve(stream: TcpStream, node: u16, fault: &Fault) {
         };
         let status = answer.get("status").and_then(Value::as_u64);
         let says = answer.get("error").is_some() || status.is_none();
-        let answer = if says { answer.to_string() } else { "busy".to_owned() };
+        let answer = if says {
+            answer.to_string()
+        } else {
+            "busy".to_owned()
+        };
         let status = status.unwrap_or(200);
         let head = format!(
             "HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",

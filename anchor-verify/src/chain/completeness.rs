@@ -133,6 +133,15 @@ pub fn complete_of(
     let (completeness, refused) = judge(file, trusted, contracts, scope);
     if !(completeness.left_out.is_empty() && refused.is_empty()) {
         let mut chain = std::mem::take(&mut file.chain);
+        // Nor is a log refused that the receipts show to be an anchor.
+        let shown: HashSet<(Hash32, u64)> = completeness
+            .left_out
+            .iter()
+            .map(|anchor| (anchor.block_hash, anchor.log_index))
+            .collect();
+        chain
+            .refused
+            .retain(|refused| !shown.contains(&(refused.block_hash, refused.log_index)));
         chain.refused.extend(refused);
         let mut anchors = std::mem::take(&mut file.anchors);
         anchors.extend(&completeness.left_out);

@@ -69,6 +69,11 @@ pub struct FetchArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     max_headers: u64,
 
+    /// The most blocks without known anchors whose receipts are read because their bloom filters let them have some; more
+    /// are left to the next run
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    max_receipts: u64,
+
     /// A stream that is known, to resolve what SetRegistry names by a hash only; may be given several times
     #[arg(long = "stream", value_name = "TENANT/STORE")]
     streams: Vec<StreamKey>,
@@ -157,6 +162,7 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             WhichProofs::Storage => Proofs::Storage,
         },
         max_headers: args.max_headers,
+        max_receipts: args.max_receipts,
         streams: args.streams.clone(),
         chunk: args.chunk,
         rescan: args.rescan,

@@ -223,6 +223,7 @@ fn ask_node(
         to: Target::Finalized,
         proofs: Proofs::Both,
         max_headers: 100_000,
+        max_receipts: 1_000,
         streams: args.streams.clone(),
         chunk: None,
         rescan: false,
@@ -243,6 +244,12 @@ fn ask_node(
         "that the chain of {node} is the chain: {} anchor(s) were read from it, up to block {}",
         fetched.new, fetched.checkpoint.number
     ));
+    if fetched.completeness.verdict == Verdict::Failed {
+        notes.push(format!(
+            "that {node} left out nothing else: {}",
+            fetched.completeness
+        ));
+    }
     if let Some(reorg) = &fetched.reorg {
         notes.push(format!(
             "anchors that a reorganisation took away, by the word of {node}: {reorg:?}"

@@ -128,12 +128,14 @@ impl Run<'_> {
         wanted
     }
 
-    /// Reads all receipts of the blocks with anchors, and of those that may have some by their bloom filters.
+    /// Reads all receipts of the blocks with anchors, and of those that may have some by their bloom filters: `most` of
+    /// these, the oldest first.
     pub(super) async fn receipts(
         &mut self,
         file: &mut AnchorsFile,
         checkpoint: Checkpoint,
         contracts: &[ContractAddress],
+        most: u64,
     ) -> Result<(), FetchError> {
         // What was damaged is read again.
         let blocks = &self.blocks;
@@ -141,15 +143,7 @@ impl Run<'_> {
             let block = blocks.get(&entry.block_hash);
             block.is_none_or(|block| receipt::root(&entry.receipts) == block.receipts_root)
         });
-        let have: HashSet<Hash32> = file.chain.receipts.iter().map(|entry| entry.block_hash).collect();
-        let mut wanted: BTreeSet<(u64, Hash32)> = file
-            .anchors
-            .iter()
-            .map(|anchor| (anchor.block_number, anchor.block_hash))
-            .collect();
-        wanted.extend(completeness::may_hold(file, checkpoint.hash, contracts));
-        wanted.retain(|(_, hash)| !have.contains(hash));
-        let wanted: Vec<(u64, Hash32)> = wanted.into_iter().collect();
+        let wanted = self.blocks_to_read(file, checkpoint, contracts, most);
         self.progress
             .start("blocks with receipts", Some(wanted.len() as u64));
         let mut one_by_one = false;
@@ -167,41 +161,7 @@ impl Run<'_> {
             let mut answers = answers.into_iter();
             for (number, hash) in blocks {
                 let answer = answers.next().unwrap_or(Ok(None));
-                let mut why = "the node has none for it".to_owned();
-                let mut texts = match answer {
-                    Ok(Some(answer)) => serde_json::from_str::<Vec<Box<RawValue>>>(answer.get()).ok(),
-                    Ok(None) => None,
-                    Err(RpcFailure::Cancelled) => {
-                        return Err(at("reading receipts")(RpcFailure::Cancelled));
-                    }
-                    Err(failure) => {
-                        if failure.is_unsupported() && !one_by_one {
-                            one_by_one = true;
-                            self.notes.push(
-                                "the node has no eth_getBlockReceipts: receipts were read one by one"
-                                    .to_owned(),
-                            );
-                        }
-                        why = failure.to_string();
-                        None
-                    }
-                };
-                if texts.is_none() {
-                    texts = match self.receipts_one_by_one(hash).await {
-                        Ok(texts) => Some(texts),
-                        Err(RpcFailure::Cancelled) => {
-                            return Err(at("reading receipts")(RpcFailure::Cancelled));
-                        }
-                        Err(failure) => {
-                            why = failure.to_string();
-                            None
-                        }
-                    };
-                }
-                match texts
-                    .ok_or(why)
-                    .and_then(|texts| self.check_receipts(hash, &texts))
-                {
+                match self.receipts_of(hash, answer, &mut one_by_one).await? {
                     Ok(entry) => file.chain.receipts.push(entry),
                     Err(why) => lacking.push((*number, why)),
                 }
@@ -210,13 +170,74 @@ impl Run<'_> {
         }
         if let Some((number, why)) = lacking.first() {
             self.notes.push(format!(
-                "no receipts of {} of {} blocks that have anchors or may have some: the anchors rest on storage proofs alone, \
-                 and what else is there is not known: block {number}: {why}",
+                "no receipts of {} of {} blocks that have anchors or may have some: the anchors rest on storage proofs \
+                 alone, and what else is there is not known: block {number}: {why}",
                 lacking.len(),
                 wanted.len()
             ));
         }
         Ok(())
+    }
+
+    /// The blocks whose receipts are wanted and not there.
+    fn blocks_to_read(
+        &mut self,
+        file: &AnchorsFile,
+        checkpoint: Checkpoint,
+        contracts: &[ContractAddress],
+        most: u64,
+    ) -> Vec<(u64, Hash32)> {
+        let have: HashSet<Hash32> = file.chain.receipts.iter().map(|entry| entry.block_hash).collect();
+        let anchors = file.anchors.iter();
+        let mut wanted: BTreeSet<(u64, Hash32)> = anchors
+            .map(|anchor| (anchor.block_number, anchor.block_hash))
+            .filter(|(_, hash)| !have.contains(hash))
+            .collect();
+        let mut others = completeness::may_hold(file, checkpoint.hash, contracts);
+        others.retain(|block| !have.contains(&block.1) && !wanted.contains(block));
+        others.sort_unstable();
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if let Some(more @ 1..) = others.len().checked_sub(most) {
+            self.notes.push(format!(
+                "{more} more blocks may have anchors by their bloom filters: they are more than --max-receipts {most}, and \
+                 are left to the next run"
+            ));
+            others.truncate(most);
+        }
+        wanted.extend(others);
+        wanted.into_iter().collect()
+    }
+
+    /// The receipts of a block, from the answer for all of it, or else one by one. The inner error says why there are none.
+    async fn receipts_of(
+        &mut self,
+        hash: &Hash32,
+        answer: Result<Option<Box<RawValue>>, RpcFailure>,
+        one_by_one: &mut bool,
+    ) -> Result<Result<BlockReceipts, String>, FetchError> {
+        let cancelled = || at("reading receipts")(RpcFailure::Cancelled);
+        let texts = match answer {
+            Ok(Some(answer)) => serde_json::from_str::<Vec<Box<RawValue>>>(answer.get()).ok(),
+            Ok(None) => None,
+            Err(RpcFailure::Cancelled) => return Err(cancelled()),
+            Err(failure) => {
+                if failure.is_unsupported() && !*one_by_one {
+                    *one_by_one = true;
+                    let note = "the node has no eth_getBlockReceipts: receipts were read one by one";
+                    self.notes.push(note.to_owned());
+                }
+                None
+            }
+        };
+        let texts = match texts {
+            Some(texts) => Ok(texts),
+            None => self.receipts_one_by_one(hash).await,
+        };
+        match texts {
+            Ok(texts) => Ok(self.check_receipts(hash, &texts)),
+            Err(RpcFailure::Cancelled) => Err(cancelled()),
+            Err(failure) => Ok(Err(failure.to_string())),
+        }
     }
 
     async fn receipts_one_by_one(&self, block: &Hash32) -> Result<Vec<Box<RawValue>>, RpcFailure> {

@@ -99,6 +99,9 @@ pub struct FetchOptions {
     pub proofs: Proofs,
     /// The most headers that tie anchors to the checkpoint. More are left out, and said to be.
     pub max_headers: u64,
+    /// The most blocks without known anchors whose receipts are read since their bloom filters let them have some. More
+    /// are left to the next run.
+    pub max_receipts: u64,
     /// Streams that are known.
     pub streams: Vec<StreamKey>,
     /// The most blocks that are searched in one call; as many as the node answers without it.
@@ -267,7 +270,8 @@ pub async fn fetch(
     run.tie(&mut file, checkpoint, options).await?;
     let contracts = all_contracts(&file, options);
     if options.proofs != Proofs::Storage {
-        run.receipts(&mut file, checkpoint, &contracts).await?;
+        run.receipts(&mut file, checkpoint, &contracts, options.max_receipts)
+            .await?;
         refused.extend(drop_unproven(&mut file, &before, checkpoint));
     }
     let mut completeness = run.take_left_out(&mut file, checkpoint, &options.streams);

@@ -5,8 +5,8 @@ mod compare;
 use std::collections::BTreeMap;
 
 use event_log::{Checker, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamOutline};
-use ves::merkle::{self, RootBuilder};
-use ves::{EventCheck, EventId, Hash32, Payload, SignatureCheck, StreamKey, Timestamp, stream};
+use ves::merkle::RootBuilder;
+use ves::{EventCheck, EventId, Hash32, Payload, SignatureCheck, StreamKey, Timestamp};
 
 use crate::verify::bounds::{self, CreatedAt};
 use crate::verify::code;

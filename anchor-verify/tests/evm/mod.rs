@@ -105,6 +105,7 @@ impl Chain {
             to: Target::Latest,
             proofs: Proofs::Both,
             max_headers: 10_000,
+            max_receipts: 1_000,
             streams: Vec::new(),
             chunk: None,
             rescan: false,
