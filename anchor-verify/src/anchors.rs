@@ -156,6 +156,11 @@ impl Anchor {
         }
     }
 
+    /// Where the log is said to be.
+    pub(crate) fn place(&self) -> (Hash32, u64, ContractAddress) {
+        (self.block_hash, self.log_index, self.contract)
+    }
+
     /// What makes a log this log, in the order of the chain. The time is left out since some clients leave it out, and
     /// the stream since it may be resolved in one file and not in another.
     fn key(&self) -> impl Ord + use<> {

@@ -584,13 +584,8 @@ impl ProofFile {
     /// Anchors that their own proofs contradict: a proof that holds one says what is not so, unless it is an altered copy
     /// of one that is proven.
     fn check_others(&self, check: &mut ProofCheck, file: &AnchorsFile, chain: &ChainReport) {
-        let place = |anchor: &Anchor| (anchor.block_hash, anchor.log_index, anchor.contract);
-        let both = || file.anchors.iter().zip(&chain.standings);
-        let proven: BTreeSet<_> = both()
-            .filter(|(_, standing)| matches!(standing, Standing::Trusted { .. }))
-            .map(|(anchor, _)| place(anchor))
-            .collect();
-        for (anchor, standing) in both() {
+        let proven = chain.proven_places(file);
+        for (anchor, standing) in file.anchors.iter().zip(&chain.standings) {
             let Standing::Failed { why } = standing else {
                 continue;
             };
@@ -598,7 +593,7 @@ impl ProofFile {
                 "the anchor of batch {} in block {} (log {}): {why}",
                 anchor.batch_id, anchor.block_number, anchor.log_index
             );
-            if proven.contains(&place(anchor)) {
+            if proven.contains(&anchor.place()) {
                 check.not_checked.push(format!(
                     "an altered copy of an anchor, which was not used: {what}"
                 ));

@@ -1,7 +1,11 @@
 //! How sure it is that an anchor is on the chain that the auditor trusts.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use ves::Hash32;
+
+use crate::anchors::{AnchorsFile, ContractAddress};
 
 /// The standing of one anchor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +30,16 @@ pub enum Standing {
         /// What does not verify.
         why: String,
     },
+}
+
+impl ChainReport {
+    /// Where anchors are that are tied to the trusted block: an anchor there that its proof contradicts is an altered copy
+    /// of one of them, and says nothing of it.
+    pub(crate) fn proven_places(&self, file: &AnchorsFile) -> BTreeSet<(Hash32, u64, ContractAddress)> {
+        let both = file.anchors.iter().zip(&self.standings);
+        let trusted = both.filter(|(_, standing)| matches!(standing, Standing::Trusted { .. }));
+        trusted.map(|(anchor, _)| anchor.place()).collect()
+    }
 }
 
 impl Standing {

@@ -261,7 +261,7 @@ fn last(path: &str) -> String {
 fn of_anchors(path: &str) -> (&'static str, String) {
     let first = path.split('.').next().unwrap();
     match first {
-        "checkpoint" | "scanned" | "refused" => ("the anchors file", first.to_owned()),
+        "checkpoint" | "searched_from" | "scanned" | "refused" => ("the anchors file", first.to_owned()),
         _ => ("the anchors file", last(path)),
     }
 }

@@ -492,6 +492,30 @@ impl<'a> Chain<'a> {
         }
     }
 
+    /// Storage proofs of blocks that say nothing of the trusted chain.
+    fn proofs_of_no_use(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        let (mut strange, mut off) = (0_usize, 0_usize);
+        for (proofs, _) in &self.accounts {
+            match self.headers.get(&proofs.block_hash) {
+                None => strange += 1,
+                Some(Known::Block(block)) if matches!(self.tie(block.number, &block.hash), Tie::Off(_)) => {
+                    off += 1;
+                }
+                Some(_) => {}
+            }
+        }
+        for (count, what) in [
+            (strange, "of a block of which the file has no header"),
+            (off, "of a block that is not on the trusted chain"),
+        ] {
+            if count > 0 {
+                told.push(format!("{count} storage proof(s) of a contract {what}"));
+            }
+        }
+        told
+    }
+
     /// What of the file was left aside, and why: copies that do not hold beside good ones, and what is of no anchor.
     fn not_used(&self, file: &AnchorsFile) -> Vec<String> {
         let mut unused = self.unused.take();
@@ -538,24 +562,7 @@ impl<'a> Chain<'a> {
                 unknown_blocks.len()
             ));
         }
-        let (mut strange, mut off) = (0_usize, 0_usize);
-        for (proofs, _) in &self.accounts {
-            match self.headers.get(&proofs.block_hash) {
-                None => strange += 1,
-                Some(Known::Block(block)) if matches!(self.tie(block.number, &block.hash), Tie::Off(_)) => {
-                    off += 1;
-                }
-                Some(_) => {}
-            }
-        }
-        for (count, what) in [
-            (strange, "of a block of which the file has no header"),
-            (off, "of a block that is not on the trusted chain"),
-        ] {
-            if count > 0 {
-                told.push(format!("{count} storage proof(s) of a contract {what}"));
-            }
-        }
+        told.extend(self.proofs_of_no_use());
         let named: BTreeSet<_> = file.anchors.iter().map(|a| (a.contract, a.batch_id)).collect();
         let nameless = self.proofs.keys().filter(|key| !named.contains(key)).count();
         if nameless > 0 {

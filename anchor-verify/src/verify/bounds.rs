@@ -50,7 +50,7 @@ const KEYS: (&str, &str) = (
 /// Those of an anchors file.
 const ANCHORS: (&str, &str) = (
     "the anchors file",
-    "chain_id, checkpoint, scanned, refused, transaction_hash of anchors",
+    "chain_id, checkpoint, searched_from, scanned, refused, transaction_hash of anchors",
 );
 
 /// What was given: whose unbound fields are to be named.

@@ -240,12 +240,7 @@ impl Plan {
         // What its own proof contradicts says nothing, and what somebody merely claims cannot contest what is proven.
         let contested_any = contested(&of(&|s| !matches!(s, Standing::Failed { .. })));
         let contested_trusted = contested(&of(&|s| matches!(s, Standing::Trusted { .. })));
-        // An altered copy of an anchor that is proven says nothing of it.
-        let place = |anchor: &Anchor| (anchor.block_hash, anchor.log_index, anchor.contract);
-        let proven: BTreeSet<_> = both()
-            .filter(|(_, standing)| matches!(standing, Standing::Trusted { .. }))
-            .map(|(anchor, _)| place(anchor))
-            .collect();
+        let proven = chain.proven_places(file);
         let mut copies: BTreeSet<String> = BTreeSet::new();
         let resolved: BTreeMap<Hash32, StreamKey> = file
             .anchors
@@ -267,7 +262,7 @@ impl Plan {
                     "the anchor of batch {} in block {} (log {}): {why}",
                     anchor.batch_id, anchor.block_number, anchor.log_index
                 );
-                if proven.contains(&place(anchor)) {
+                if proven.contains(&anchor.place()) {
                     copies.insert(what);
                     continue;
                 }
