@@ -327,7 +327,7 @@ fn verified(site: &Site, packed: &[u8]) -> Option<Outcome> {
     let Bundle { anchors, mut log } = Bundle::read("bundle", packed, MAX_UNPACKED).ok()?;
     let report = Check {
         anchors: Some((&anchors, &examine(&anchors, Some(site.head)))),
-        sequencer_key: Some(&site.real.sequencer_key),
+        sequencer_keys: site.real.sequencer_key.into(),
         shard: None,
     }
     .source(&mut log)
@@ -409,7 +409,7 @@ fn anchors_fields(site: &Site) {
         let mut log = ExportSource::new("test", text.as_bytes()).unwrap();
         let report = Check {
             anchors: Some((&file, &examine(&file, Some(site.head)))),
-            sequencer_key: None,
+            sequencer_keys: Default::default(),
             shard: None,
         }
         .source(&mut log)
@@ -552,7 +552,7 @@ fn altered_fields(site: &Site) {
             log["commitment"][1]["committed_at"] = "2027-05-20T00:00:00.000000Z".into();
         }),
         ("commitment.chain", &|log| {
-            log["commitment"][0]["chain_id"] = 1.into()
+            log["commitment"][0]["chain_id"] = 1.into();
         }),
         ("commitment.chain", &|log| {
             log["commitment"][0]["chain_tx_hash"] = "ab".repeat(32).into();

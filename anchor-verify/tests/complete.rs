@@ -437,18 +437,20 @@ fn only_what_was_held_counts_as_searched() {
         whole.completeness
     );
 
-    // A log that no block has is not kept, and told.
+    // A log that no block has, or of a block that is not there, is not kept, and told.
     let inventive = FaultyNode::altering(&chain.node.url(), |method, _, honest| {
         let mut answer = (method == "eth_getLogs").then(honest)?;
         let logs = answer["result"].as_array_mut().unwrap();
         let mut invented = logs.first()?.clone();
         invented["logIndex"] = "0x5".into();
         invented["topics"][1] = format!("0x{}{}", "ab".repeat(16), "00".repeat(16)).into();
-        logs.push(invented);
+        let mut elsewhere = invented.clone();
+        elsewhere["blockHash"] = format!("0x{}", "cd".repeat(32)).into();
+        logs.extend([invented, elsewhere]);
         Some(answer)
     });
     let fetched = fetch_from(&inventive.url(), &chain.options(), None).unwrap();
-    assert_eq!(fetched.refused.len(), 1, "{:?}", fetched.refused);
+    assert_eq!(fetched.refused.len(), 2, "{:?}", fetched.refused);
     assert!(fetched.file == honest.file);
 }
 

@@ -7,21 +7,22 @@ use serde_json::value::RawValue;
 use ves::Hash32;
 
 use super::rpc::RpcFailure;
-use super::{BATCH, FetchError, FetchOptions, Proofs, Run, at, hex_number, wrong};
+use super::{BATCH, FetchError, FetchOptions, Proofs, Run, at, hex_number, made_up, wrong};
 use crate::anchors::{AnchorsFile, ContractAddress};
 use crate::chain::header::{self, Block};
 use crate::chain::parts::{BlockReceipts, Checkpoint};
 use crate::chain::{completeness, receipt};
-use crate::import::any_number;
+use crate::import::{RefusedLog, any_number};
 
 impl Run<'_> {
-    /// Reads the headers that tie the anchors to the checkpoint.
+    /// Reads the headers that tie the anchors to the checkpoint. Returned are logs that were refused, since the chain has no
+    /// such block.
     pub(super) async fn tie(
         &mut self,
         file: &mut AnchorsFile,
         checkpoint: Checkpoint,
         options: &FetchOptions,
-    ) -> Result<(), FetchError> {
+    ) -> Result<Vec<RefusedLog>, FetchError> {
         let have: HashSet<u64> = file
             .chain
             .headers
@@ -81,15 +82,24 @@ impl Run<'_> {
                 return moved(*number);
             }
         }
-        for anchor in &file.anchors {
-            if by_number
-                .get(&anchor.block_number)
-                .is_some_and(|block| block.hash != anchor.block_hash)
-            {
-                return moved(anchor.block_number);
+        // The chain is one: an anchor in another block than it has was made up.
+        let mut refused = Vec::new();
+        file.anchors.retain(|anchor| {
+            let there = by_number.get(&anchor.block_number).map(|block| block.hash);
+            let elsewhere = there.filter(|hash| *hash != anchor.block_hash);
+            if let Some(there) = elsewhere {
+                refused.push(made_up(
+                    refused.len(),
+                    anchor,
+                    &format!(
+                        "block {} is {there}, not {}",
+                        anchor.block_number, anchor.block_hash
+                    ),
+                ));
             }
-        }
-        Ok(())
+            elsewhere.is_none()
+        });
+        Ok(refused)
     }
 
     /// The blocks whose headers are wanted: all from the first that was searched, so that nothing can be hidden between

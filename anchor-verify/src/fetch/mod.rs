@@ -267,7 +267,7 @@ pub async fn fetch(
 
     let searches = begin(&mut file, options, target.number);
     let mut refused = run.search(&others, &searches, &mut file, options).await?;
-    run.tie(&mut file, checkpoint, options).await?;
+    refused.extend(run.tie(&mut file, checkpoint, options).await?);
     let contracts = all_contracts(&file, options);
     if options.proofs != Proofs::Storage {
         run.receipts(&mut file, checkpoint, &contracts, options.max_receipts)
@@ -392,20 +392,25 @@ fn drop_unproven(
     let mut standings = report.standings.iter();
     file.anchors.retain(|anchor| match standings.next() {
         Some(Standing::Failed { why }) if !before.contains(&place(anchor)) => {
-            refused.push(RefusedLog {
-                source: "the node's logs".to_owned(),
-                what: "log",
-                index: refused.len(),
-                why: format!(
-                    "batch {} of contract {} in block {}: {why}",
-                    anchor.batch_id, anchor.contract, anchor.block_number
-                ),
-            });
+            refused.push(made_up(refused.len(), anchor, why));
             false
         }
         _ => true,
     });
     refused
+}
+
+/// A log that a node gave, and that the chain does not have.
+fn made_up(index: usize, anchor: &Anchor, why: &str) -> RefusedLog {
+    RefusedLog {
+        source: "the node's logs".to_owned(),
+        what: "log",
+        index,
+        why: format!(
+            "batch {} of contract {} in block {}: {why}",
+            anchor.batch_id, anchor.contract, anchor.block_number
+        ),
+    }
 }
 
 struct Run<'a> {
