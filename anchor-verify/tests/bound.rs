@@ -327,7 +327,7 @@ fn verified(site: &Site, packed: &[u8]) -> Option<Outcome> {
     let Bundle { anchors, mut log } = Bundle::read("bundle", packed, MAX_UNPACKED).ok()?;
     let report = Check {
         anchors: Some((&anchors, &examine(&anchors, Some(site.head)))),
-        sequencer_key: Some(&site.real.sequencer_key),
+        sequencer_keys: site.real.sequencer_key.into(),
         shard: None,
     }
     .source(&mut log)
@@ -409,7 +409,7 @@ fn anchors_fields(site: &Site) {
         let mut log = ExportSource::new("test", text.as_bytes()).unwrap();
         let report = Check {
             anchors: Some((&file, &examine(&file, Some(site.head)))),
-            sequencer_key: None,
+            sequencer_keys: Default::default(),
             shard: None,
         }
         .source(&mut log)

@@ -6,12 +6,13 @@ use anchor_verify::chain::Completeness;
 use anchor_verify::proof::{ProofCheck, ProofFile};
 use anchor_verify::{Anchor, Verdict};
 use clap::Args;
+use cli_common::keys::read_public_key;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
 use super::l1::L1Args;
-use super::{PinArgs, RequireArg, cli_error, print_completeness, print_not_checked, read_public_key};
+use super::{PinArgs, RequireArg, cli_error, print_completeness, print_not_checked};
 
 /// Check an inclusion proof by itself, without any connection
 ///

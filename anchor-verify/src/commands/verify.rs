@@ -13,7 +13,8 @@ use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
 use anchor_verify::{Anchor, AnchorsFile, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key};
 use clap::Args;
 use cli_common::{
-    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
+    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, SequencerPublicKeyArgs, Table, again,
+    stderr_progress,
 };
 use event_log::Scope;
 use serde::Serialize;
@@ -22,7 +23,7 @@ use ves::{Hash32, StreamKey};
 use super::l1::L1Args;
 use super::{
     PinArgs, RequireArg, cancel_on_signals, cli_error, merge_anchors, open_db, print_completeness,
-    print_not_checked, print_place, read_anchors, read_public_key, write_lines,
+    print_not_checked, print_place, read_anchors, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -67,9 +68,8 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 
-    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
-    #[arg(long, value_name = "HEX|FILE")]
-    sequencer_public_key: Option<String>,
+    #[command(flatten)]
+    sequencer: SequencerPublicKeyArgs,
 
     /// Only this stream of a log; may be given several times
     #[arg(long = "stream", value_name = "TENANT/STORE", conflicts_with_all = ["bundle", "events"])]
@@ -86,11 +86,7 @@ pub struct VerifyArgs {
 /// Runs the command.
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut anchors = read_anchors(&args.anchors)?;
-    let sequencer_key = args
-        .sequencer_public_key
-        .as_deref()
-        .map(|value| read_public_key("--sequencer-public-key", value))
-        .transpose()?;
+    let sequencer_keys = args.sequencer.read()?.into_iter().collect();
     let keys = match &args.keys {
         Some(path) => Some(KeyPins::read(path).map_err(|what| {
             CliError::input(format!("--keys: {} {what}", path.display()))
@@ -153,7 +149,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         kind,
         name: &name,
         anchors: anchors.as_ref().zip(standings.as_ref()),
-        sequencer_key: sequencer_key.as_ref(),
+        sequencer_keys,
         keys: keys.as_ref(),
         shard: args.shard,
     };

@@ -15,9 +15,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cli_common::{Cancel, Cancelled, Progress};
-use ed25519_dalek::VerifyingKey;
 use event_log::{Checker, ExportError, LogError, Pipeline, Place};
-use ves::Hash32;
+use ves::{Hash32, SequencerKeys};
 
 use crate::anchors::AnchorsFile;
 use crate::pins::KeyPins;
@@ -143,7 +142,7 @@ impl VerifyError {
 }
 
 /// What to compare the events with.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct VerifyInput<'a> {
     /// `db`, `export` or `bundle`: for the report.
     pub kind: &'a str,
@@ -151,8 +150,8 @@ pub struct VerifyInput<'a> {
     pub name: &'a str,
     /// The anchors, and how sure each of them is.
     pub anchors: Option<(&'a AnchorsFile, &'a ChainReport)>,
-    /// The sequencer's public key; without it no receipt's signature is checked.
-    pub sequencer_key: Option<&'a VerifyingKey>,
+    /// The sequencer's public keys; without them no receipt's signature is checked.
+    pub sequencer_keys: SequencerKeys,
     /// Agents' keys that the auditor knows; with them, those of the input are not used.
     pub keys: Option<&'a KeyPins>,
     /// Only this part of the work.
@@ -182,7 +181,7 @@ pub fn verify(
         .map(|r| r.end() - r.start() + 1)
         .fold(0, u64::saturating_add);
     progress.start("verifying events", Some(total));
-    let checker = Arc::new(Checker::new(keys, input.sequencer_key));
+    let checker = Arc::new(Checker::new(keys, input.sequencer_keys.clone()));
     let mut pipeline = Pipeline::new(move |chunk| fold::judge(chunk, &checker));
     let mut fold = Fold::new(&plan, units);
     let mut take = |rows: Vec<_>| {
@@ -245,7 +244,13 @@ fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
         ties_nothing: input
             .anchors
             .and_then(|(file, chain)| crate::chain::ties_nothing(file, chain)),
-        sequencer_public_key: input.sequencer_key.map(|key| Hash32(key.to_bytes())),
+        sequencer_public_key: input.sequencer_keys.plain().map(|key| Hash32(key.to_bytes())),
+        sequencer_public_keys: {
+            let versions = input.sequencer_keys.versions();
+            versions
+                .map(|(version, key)| (version, Hash32(key.to_bytes())))
+                .collect()
+        },
     }
 }
 

@@ -299,8 +299,11 @@ pub struct InputInfo {
     /// Why that block ties none of the anchors, if it ties none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ties_nothing: Option<String>,
-    /// The sequencer's public key, if it was given.
+    /// The sequencer's public key, if one was given without a version.
     pub sequencer_public_key: Option<Hash32>,
+    /// Its public keys that were given with their versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sequencer_public_keys: BTreeMap<i32, Hash32>,
 }
 
 /// What a report is a part of.
