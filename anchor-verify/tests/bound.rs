@@ -552,7 +552,7 @@ fn altered_fields(site: &Site) {
             log["commitment"][1]["committed_at"] = "2027-05-20T00:00:00.000000Z".into();
         }),
         ("commitment.chain", &|log| {
-            log["commitment"][0]["chain_id"] = 1.into()
+            log["commitment"][0]["chain_id"] = 1.into();
         }),
         ("commitment.chain", &|log| {
             log["commitment"][0]["chain_tx_hash"] = "ab".repeat(32).into();
