@@ -28,7 +28,8 @@ const LOG: [(&str, &str); 5] = [
     ),
     (
         "receipts",
-        "sequencer_id, sequencer_key_version, receipt_signature_scheme, receipt_signature_bundle",
+        "sequencer_id, sequencer_key_version (but by keys that are given with their versions), receipt_signature_scheme, \
+         receipt_signature_bundle",
     ),
     (
         "commitments",

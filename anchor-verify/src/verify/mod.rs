@@ -142,7 +142,7 @@ impl VerifyError {
 }
 
 /// What to compare the events with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct VerifyInput<'a> {
     /// `db`, `export` or `bundle`: for the report.
     pub kind: &'a str,
