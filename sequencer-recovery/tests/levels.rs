@@ -314,7 +314,7 @@ fn a_role_without_a_right_hears_what_to_grant() {
         .says(&["GRANT DELETE ON public.ves_events TO operator"]);
     assert_same(&applied, &db.dump());
     db.execute(
-        "GRANT UPDATE ON ves_events TO operator; GRANT DELETE ON ves_events, ves_sequencer_receipts, \
+        "GRANT UPDATE ON ves_events, ves_commitments TO operator; GRANT DELETE ON ves_events, ves_sequencer_receipts, \
          ves_command_dedupe, ves_commitments, entity_versions, ves_sequence_counters TO operator;
          CREATE RULE keep AS ON DELETE TO ves_command_dedupe DO INSTEAD NOTHING",
     );
