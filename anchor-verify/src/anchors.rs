@@ -422,24 +422,7 @@ impl AnchorsFile {
     /// # Errors
     /// It cannot be written; what was there is still there.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            // As any file: what the umask leaves. Nothing in it is secret.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let temporary = builder.prefix(".anchors-").tempfile_in(folder)?;
-        let mut out = io::BufWriter::new(temporary);
-        self.write_json(&mut out)?;
-        let temporary = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(path).map_err(|e| e.error)?;
-        Ok(())
+        crate::files::write_whole(path, |out| self.write_json(out))
     }
 
     /// The anchors that `keep` takes, with what proves them and no more: for the proof of one event, say. Where storage

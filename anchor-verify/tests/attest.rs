@@ -20,7 +20,7 @@ fn report() -> VerifyReport {
     let anchors = world.anchors_file();
     Check {
         anchors: Some((&anchors, &untied(&anchors))),
-        sequencer_key: None,
+        sequencer_keys: Default::default(),
         shard: None,
     }
     .text(&export_of(&world))

@@ -39,7 +39,7 @@ fn verified(bundle: Bundle<impl std::io::BufRead>) -> Result<VerifyReport, Verif
     let Bundle { anchors, mut log } = bundle;
     Check {
         anchors: Some((&anchors, &trusted(&anchors))),
-        sequencer_key: None,
+        sequencer_keys: Default::default(),
         shard: None,
     }
     .source(&mut log)

@@ -34,7 +34,7 @@ fn report(lines: &Lines) -> VerifyReport {
     let (world, _, anchors) = &*HONEST;
     Check {
         anchors: Some((anchors, &untied(anchors))),
-        sequencer_key: Some(&world.sequencer_public_key()),
+        sequencer_keys: world.sequencer_public_key().into(),
         shard: None,
     }
     .text(&lines.text())
@@ -52,7 +52,7 @@ fn honest_worlds_match_and_are_proven_once_the_block_is_trusted() {
         let run = |chain| {
             Check {
                 anchors: chain,
-                sequencer_key: Some(&key),
+                sequencer_keys: key.into(),
                 shard: None,
             }
             .text(&text)
@@ -305,7 +305,7 @@ fn without_the_sequencers_key_receipt_signatures_are_not_checked() {
     flip(&mut lines.0[at]["receipt"]["sequencer_signature"]);
     let report = Check {
         anchors: Some((anchors, &untied(anchors))),
-        sequencer_key: None,
+        sequencer_keys: Default::default(),
         shard: None,
     }
     .text(&lines.text());
@@ -334,7 +334,7 @@ fn what_anchors_are_worth_decides_the_verdict() {
     let run = |file: &AnchorsFile, of: &dyn Fn(&anchor_verify::Anchor) -> Standing| {
         Check {
             anchors: Some((file, &standing(file, of))),
-            sequencer_key: Some(&world.sequencer_public_key()),
+            sequencer_keys: world.sequencer_public_key().into(),
             shard: None,
         }
         .text(&text)
@@ -453,7 +453,7 @@ fn a_log_without_its_commitments_is_judged_by_the_anchors_alone() {
     }
     let report = Check {
         anchors: Some((&forged, &untied(&forged))),
-        sequencer_key: None,
+        sequencer_keys: Default::default(),
         shard: None,
     }
     .text(&lines.text());
@@ -470,7 +470,7 @@ fn shards_make_the_whole_and_nothing_less_does() {
     let run = |lines: &Lines, shard| {
         Check {
             anchors: Some((anchors, &chain)),
-            sequencer_key: Some(&key),
+            sequencer_keys: key.into(),
             shard,
         }
         .text(&lines.text())
@@ -543,7 +543,7 @@ fn a_cancelled_verification_says_nothing() {
         kind: "export",
         name: "test",
         anchors: None,
-        sequencer_key: None,
+        sequencer_keys: Default::default(),
         shard: None,
     };
     let stopped = verify(&mut source, &input, &NoProgress, &cancel);
@@ -619,7 +619,7 @@ fn real(name: &str, copy: &str, batches: u64, anchored: u64) {
     ] {
         let check = Check {
             anchors: Some((anchors, &chain)),
-            sequencer_key: Some(&real.sequencer_key),
+            sequencer_keys: real.sequencer_key.into(),
             shard: None,
         };
         let from_db = check

@@ -94,7 +94,7 @@ impl Kept {
             kind: "db",
             name: "big world",
             anchors: Some((&self.anchors, &self.chain)),
-            sequencer_key: receipts.then_some(&self.sequencer_key),
+            sequencer_keys: receipts.then(|| self.sequencer_key.into()).unwrap_or_default(),
             shard: None,
         };
         let report = verify(&mut source, &input, &NoProgress, &Cancel::new())?;

@@ -11,8 +11,7 @@ fn one_round_holds() {
     let program = Path::new(env!("CARGO_BIN_EXE_chaos"));
     let folder = program.parent().expect("it lies in a folder");
     let mut command = Command::new(program);
-    // Two checks wait for their faults to be mended: see docs/assurance.md.
-    command.args(["--seed", "1", "--rounds", "1", "--without", "order,late-undo"]);
+    command.args(["--seed", "1", "--rounds", "1"]);
     // Built with all others when all tests run; otherwise the program builds them.
     if ["sequencer-recovery", "outbox-sync"]
         .iter()

@@ -1,10 +1,9 @@
 //! What can be said of one event of a log by itself: hashes, signature, receipt, leaf.
 
-use ed25519_dalek::VerifyingKey;
 use ves::kernel::{self, LeafInput};
-use ves::receipt::{self, Promise, SequencerKey};
+use ves::receipt::{self, Promise};
 use ves::verify::verify_events;
-use ves::{EventCheck, Hash32, KeyRegistry, Receipt, SignatureCheck};
+use ves::{EventCheck, Hash32, KeyRegistry, PreparedSequencerKeys, Receipt, SequencerKeys, SignatureCheck};
 
 use crate::entry::LogEntry;
 use crate::error::RowError;
@@ -39,9 +38,9 @@ pub enum ReceiptCheck {
 
 impl EntryCheck {
     /// Checks an entry.
-    pub fn of(entry: &LogEntry, keys: &KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
-        let sequencer_key = sequencer_key.map(SequencerKey::new);
-        let mut checks = Self::of_group(&[entry], keys, sequencer_key.as_ref());
+    pub fn of(entry: &LogEntry, keys: &KeyRegistry, sequencer_keys: &SequencerKeys) -> Self {
+        let sequencer_keys = PreparedSequencerKeys::new(sequencer_keys.clone());
+        let mut checks = Self::of_group(&[entry], keys, &sequencer_keys);
         checks.pop().expect("one check for each entry")
     }
 
@@ -49,7 +48,7 @@ impl EntryCheck {
     fn of_group(
         entries: &[&LogEntry],
         keys: &KeyRegistry,
-        sequencer_key: Option<&SequencerKey>,
+        sequencer_keys: &PreparedSequencerKeys,
     ) -> Vec<Self> {
         let events: Vec<_> = entries.iter().map(|e| (&e.event, e.sequenced_at)).collect();
         let verdicts = verify_events(&events, keys);
@@ -69,7 +68,7 @@ impl EntryCheck {
             kernel::leaf_hashes(&run[0].event.stream, &inputs[from..to], &mut leaves[from..to]);
             from = to;
         }
-        let receipts = ReceiptCheck::of_group(entries, sequencer_key);
+        let receipts = ReceiptCheck::of_group(entries, sequencer_keys);
         let results = entries.iter().zip(verdicts).zip(leaves).zip(receipts);
         results
             .map(|(((entry, verdict), leaf), receipt)| Self {
@@ -91,15 +90,15 @@ const GROUP: usize = 256;
 #[derive(Debug)]
 pub struct Checker {
     keys: KeyRegistry,
-    sequencer_key: Option<SequencerKey>,
+    sequencer_keys: PreparedSequencerKeys,
 }
 
 impl Checker {
     /// A checker with these keys; without the sequencer's, no receipt's signature is checked.
-    pub fn new(keys: KeyRegistry, sequencer_key: Option<&VerifyingKey>) -> Self {
+    pub fn new(keys: KeyRegistry, sequencer_keys: SequencerKeys) -> Self {
         Self {
             keys,
-            sequencer_key: sequencer_key.map(SequencerKey::new),
+            sequencer_keys: PreparedSequencerKeys::new(sequencer_keys),
         }
     }
 
@@ -109,11 +108,7 @@ impl Checker {
         let mut checks = Vec::with_capacity(rows.len());
         for group in rows.chunks(GROUP) {
             let entries: Vec<&LogEntry> = group.iter().flatten().map(&entry).collect();
-            checks.extend(EntryCheck::of_group(
-                &entries,
-                &self.keys,
-                self.sequencer_key.as_ref(),
-            ));
+            checks.extend(EntryCheck::of_group(&entries, &self.keys, &self.sequencer_keys));
         }
         checks
     }
@@ -121,7 +116,7 @@ impl Checker {
 
 impl ReceiptCheck {
     /// What the receipts of entries are worth; those that can be are checked side by side.
-    fn of_group(entries: &[&LogEntry], sequencer_key: Option<&SequencerKey>) -> Vec<Self> {
+    fn of_group(entries: &[&LogEntry], sequencer_keys: &PreparedSequencerKeys) -> Vec<Self> {
         let promises: Vec<Promise<'_>> = entries
             .iter()
             .filter_map(|entry| {
@@ -153,7 +148,7 @@ impl ReceiptCheck {
             .zip(&checks)
             .filter_map(|(entry, check)| entry.receipt.as_ref().filter(|_| check.is_none()))
             .collect();
-        let mut signatures = receipt::check_signatures(&matching, sequencer_key).into_iter();
+        let mut signatures = receipt::check_signatures(&matching, sequencer_keys).into_iter();
         checks
             .into_iter()
             .map(|check| {

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cli_common::{Cancel, Wait};
+use cli_common::{Cancel, PrivateDir, Wait};
 use futures_util::TryStreamExt as _;
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement};
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments as _, Executor as _, PgConnection, Row as _, ValueRef as _};
-use tempfile::TempDir;
 
 use crate::entry::LogEntry;
 use crate::entry_rows::{ChunkSize, entry_rows};
@@ -53,7 +52,7 @@ pub(crate) enum Conn {
     Snapshot {
         connection: Connection,
         /// The folder of a private copy, if that is what is read: it goes after the connection.
-        _copy: Option<TempDir>,
+        _copy: Option<PrivateDir>,
         cancel: Cancel,
     },
 }
@@ -156,7 +155,7 @@ fn open_copy(path: &Path, cancel: &Cancel) -> Result<Conn, LogError> {
         Ok((file.len(), file.modified()?, journal.len(), journal.modified()?))
     };
     let temporary = std::env::temp_dir();
-    let folder = tempfile::tempdir().map_err(|source| LogError::Io {
+    let folder = PrivateDir::new().map_err(|source| LogError::Io {
         path: temporary,
         source,
     })?;

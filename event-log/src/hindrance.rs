@@ -61,6 +61,24 @@ const fn written(
     }
 }
 
+/// What an undo takes back.
+static TAKEN_BACK: [Written; 8] = [
+    // Rows that a proof may refer to are locked, which takes the right to update.
+    written(&VES_EVENTS, &["SELECT", "UPDATE", "DELETE"], &[]),
+    written(&VES_SEQUENCER_RECEIPTS, &["SELECT", "DELETE"], &["INSERT"]),
+    written(
+        &VES_SEQUENCE_COUNTERS,
+        &["SELECT", "INSERT", "UPDATE"],
+        &["DELETE"],
+    ),
+    written(&VES_COMMAND_DEDUPE, &["SELECT", "DELETE"], &["INSERT"]),
+    written(&ENTITY_VERSIONS, &["SELECT", "UPDATE", "DELETE"], &[]),
+    written(&VES_COMMITMENTS, &["SELECT", "DELETE"], &["INSERT", "UPDATE"]),
+    written(&AGENT_SIGNING_KEYS, &["SELECT"], &["DELETE"]),
+    written(&PROJECTION_CHECKPOINTS, &["SELECT"], &["UPDATE"]),
+];
+
+/// What a repair writes.
 static WRITTEN: [Written; 8] = [
     written(&VES_EVENTS, &["SELECT", "INSERT"], &["UPDATE"]),
     written(&VES_SEQUENCER_RECEIPTS, &["SELECT", "INSERT"], &["DELETE"]),
@@ -81,17 +99,31 @@ impl View {
     /// # Errors
     /// If the database fails.
     pub async fn hindrances(&mut self) -> Result<Vec<Hindrance>, LogError> {
+        self.hindrances_of(&WRITTEN).await
+    }
+
+    /// The same for taking a repair back. Columns that must be filled do not hinder that.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn undo_hindrances(&mut self) -> Result<Vec<Hindrance>, LogError> {
+        let mut found = self.hindrances_of(&TAKEN_BACK).await?;
+        found.retain(|hindrance| hindrance.kind != HindranceKind::Column);
+        Ok(found)
+    }
+
+    async fn hindrances_of(&mut self, written: &'static [Written]) -> Result<Vec<Hindrance>, LogError> {
         let Conn::Postgres(session) = &self.conn else {
             return Ok(Vec::new());
         };
         let schema = session.layout.schema.clone();
         let texts = |texts: Vec<String>| Value::Texts(texts);
-        let tables = WRITTEN.iter().map(|w| w.table.name.to_owned()).collect();
-        let known = WRITTEN.iter().flat_map(|w| {
+        let tables = written.iter().map(|w| w.table.name.to_owned()).collect();
+        let known = written.iter().flat_map(|w| {
             let columns = w.table.columns.iter();
             columns.map(|(column, _)| format!("{}.{column}", w.table.name))
         });
-        let rights = WRITTEN.iter().flat_map(|w| {
+        let rights = written.iter().flat_map(|w| {
             let all = w.always.iter().chain(w.sometimes);
             all.map(|right| (w.table.name.to_owned(), (*right).to_owned()))
         });
@@ -100,7 +132,7 @@ impl View {
         let (mut found, mut failed) = (Vec::new(), None);
         self.conn
             .query(DOING, postgres!("hindrances"), &parameters, &mut |row| {
-                match read(Columns::new(row), &schema) {
+                match read(Columns::new(row), &schema, written) {
                     Ok(hindrance) => found.push(hindrance),
                     Err(what) => failed = Some(what),
                 }
@@ -114,7 +146,7 @@ impl View {
     }
 }
 
-fn read(mut c: Columns<'_>, schema: &str) -> Result<Hindrance, String> {
+fn read(mut c: Columns<'_>, schema: &str, written: &[Written]) -> Result<Hindrance, String> {
     let kind = c.text("kind")?;
     let relation = c.text("relation")?;
     let name = c.text("name")?;
@@ -188,7 +220,7 @@ fn read(mut c: Columns<'_>, schema: &str) -> Result<Hindrance, String> {
             ),
         ),
         _ => {
-            let some = WRITTEN
+            let some = written
                 .iter()
                 .any(|w| w.table.name == relation && w.sometimes.contains(&name));
             let (kind, whose) = if some {

@@ -20,8 +20,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a pending connection is looked after.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How the sessions of this tool are named on the server.
+/// How the sessions of this tool are named on the server. A name that the user gives comes after it: undo knows its own
+/// sessions, and those that a pooler keeps of them, by it.
 const APPLICATION: &str = "ves-toolkit";
+
+fn application(given: Option<&str>) -> String {
+    match given {
+        None | Some("") => APPLICATION.to_owned(),
+        Some(given) => format!("{APPLICATION} {given}"),
+    }
+}
 
 /// A server, or several of which one is to be found.
 #[derive(Debug, Clone)]
@@ -42,7 +50,7 @@ pub(crate) struct Host {
 impl Host {
     fn new(settings: &HostSettings, all: &ConnectionSettings) -> Self {
         let mut options = PgConnectOptions::new_without_pgpass()
-            .application_name(all.application_name.as_deref().unwrap_or(APPLICATION))
+            .application_name(&application(all.application_name.as_deref()))
             // A pooler may refuse it at the start; the transactions set it.
             .extra_float_digits(None)
             .statement_cache_capacity(0)

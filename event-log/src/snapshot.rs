@@ -4,9 +4,9 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use cli_common::{DbTarget, Progress};
+use cli_common::{Access, DbTarget, Progress, partial_file};
 use rusqlite::Connection;
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::NamedTempFile;
 use ves::{CommandId, Receipt, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::conn::{Conn, MAX_VALUE, insert_snapshot, snapshot_execute, snapshot_query};
@@ -50,7 +50,8 @@ pub struct CopiedLog {
 /// until then it is a temporary file in the same folder, and dropping it removes that.
 pub struct Snapshot {
     connection: Connection,
-    file: TempPath,
+    /// Open, and so locked, for as long as it is written: another run may not take it for abandoned.
+    file: NamedTempFile,
     path: PathBuf,
 }
 
@@ -122,9 +123,9 @@ impl Snapshot {
                 "the file exists already",
             )));
         }
-        let file = NamedTempFile::new_in(folder(path)).map_err(io)?.into_temp_path();
+        let file = partial_file(path, Access::Owner).map_err(io)?;
         let open = || {
-            let connection = Connection::open(&file)?;
+            let connection = Connection::open(file.path())?;
             connection.execute_batch(SNAPSHOT_SCHEMA)?;
             connection.execute_batch(session)?;
             connection.execute_batch(snapshot!("begin_repair"))?;
@@ -395,7 +396,7 @@ impl Snapshot {
             path: path.clone(),
             source,
         };
-        File::open(&file).and_then(|file| file.sync_all()).map_err(io)?;
+        file.as_file().sync_all().map_err(io)?;
         file.persist_noclobber(&path).map_err(|e| io(e.error))?;
         File::open(folder(&path))
             .and_then(|folder| folder.sync_all())

@@ -201,7 +201,7 @@ impl View {
             path: path.clone(),
             source,
         };
-        let folder = tempfile::tempdir().map_err(io)?;
+        let folder = cli_common::PrivateDir::new().map_err(io)?;
         let copy = folder.path().join("snapshot");
         fs::copy(&path, &copy).map_err(io)?;
         let cancel = cancel.clone();

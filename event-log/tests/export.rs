@@ -87,8 +87,9 @@ async fn what_is_read_back_is_what_the_log_has() {
     assert_eq!(found, entries(&mut view, &outline).await);
     // And all of it holds.
     let keys = KeyRegistry::new(outline.keys.clone());
+    let sequencer_keys = world.sequencer_public_key().into();
     for entry in &found {
-        let check = EntryCheck::of(entry, &keys, Some(&world.sequencer_public_key()));
+        let check = EntryCheck::of(entry, &keys, &sequencer_keys);
         assert!(check.signing_hash_matches && check.payload.is_match() && check.signature.is_valid());
         assert!(matches!(check.receipt, ReceiptCheck::Matches(s) if s.is_valid()));
     }

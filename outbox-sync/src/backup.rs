@@ -12,7 +12,7 @@ use crate::error::OutboxErrorKind;
 use crate::export::folder;
 use crate::outbox::{Outbox, StatusCounts};
 use crate::private_copy;
-use crate::private_dir::PrivateDir;
+use cli_common::PrivateDir;
 
 const INTEGRITY_CHECK: &str = include_str!("../../sql/outbox-sync/integrity_check.sql");
 

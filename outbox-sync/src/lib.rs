@@ -28,7 +28,6 @@
 //! | [`push`] | hand events over to the sequencer, once |
 //! | [`wire`] | events as JSON in the form of the sequencer's ingest |
 //! | [`status`] | an outbox in figures |
-//! | [`private_dir`] | a folder for private copies, which does not stay behind |
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
@@ -64,7 +63,6 @@ mod lost_wal;
 pub mod outbox;
 mod plain_line;
 mod private_copy;
-pub mod private_dir;
 pub mod push;
 pub mod receipts;
 pub mod reconcile;

@@ -12,8 +12,8 @@ use ves::{AgentId, SigningKey, StoreId, TenantId};
 
 use crate::error::{OutboxError, OutboxErrorKind};
 use crate::private_copy;
-use crate::private_dir::PrivateDir;
 use crate::row::{HeldRow, Origin, OutboxStatus, RowError, RowReader, Table};
+use cli_common::PrivateDir;
 
 mod sql {
     /// A statement by the name of its file.

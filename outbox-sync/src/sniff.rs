@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::in_place::immutable;
 use crate::outbox::secure;
 use crate::private_copy::{self, HEADER, MAGIC};
-use crate::private_dir::PrivateDir;
+use cli_common::PrivateDir;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

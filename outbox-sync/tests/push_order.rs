@@ -80,7 +80,7 @@ fn run(
     stop: Option<u64>,
 ) -> Pushed {
     let key = sequencer.key.verifying_key();
-    let evidence = Evidence::open(&folder.join("receipts.ndjson"), Some(&key)).unwrap();
+    let evidence = Evidence::open(&folder.join("receipts.ndjson"), &key.into()).unwrap();
     let transport = HttpTransport::new(url, Some(ApiKey::new(API_KEY).unwrap()));
     let options = Options {
         max_events: batch,
@@ -101,7 +101,7 @@ fn run(
         Arc::new(transport),
         options,
         Some(evidence),
-        Some(key),
+        key.into(),
         &NoProgress,
         &cancel,
     );

@@ -187,6 +187,9 @@ pub async fn raise(
     cancel: &Cancel,
 ) -> Vec<RecoveryError> {
     let mut errors = Vec::new();
+    if let Err(error) = log.check_writable() {
+        return vec![error.into()];
+    }
     for stream in report
         .streams
         .iter_mut()

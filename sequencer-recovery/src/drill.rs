@@ -232,7 +232,7 @@ pub async fn drill(
             exports: Vec::new(),
             dumps: Vec::new(),
             receipts: Vec::new(),
-            sequencer_key: Some(world.sequencer_public_key()),
+            sequencer_keys: world.sequencer_public_key().into(),
             peer_keys: false,
         },
         anchors: vec![anchors],

@@ -6,10 +6,9 @@ use std::ops::RangeInclusive;
 
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
-use ed25519_dalek::VerifyingKey;
 use event_log::{Commitment, LogError, Rows, StreamState, View};
 use serde::Serialize;
-use ves::{BatchId, Hash32, KeyRegistry, StreamKey, stream};
+use ves::{BatchId, Hash32, KeyRegistry, SequencerKeys, StreamKey, stream};
 
 use crate::error::RecoveryError;
 use crate::evidence::StreamEvidence;
@@ -107,8 +106,8 @@ pub struct Examined {
 pub struct ExamineInput<'a> {
     /// The agents' keys.
     pub keys: &'a KeyRegistry,
-    /// The sequencer's public key, if given.
-    pub sequencer_key: Option<&'a VerifyingKey>,
+    /// The sequencer's public keys, as far as they were given.
+    pub sequencer_keys: &'a SequencerKeys,
     /// Whether an anchors file was given at all.
     pub anchors_given: bool,
 }
@@ -163,7 +162,7 @@ pub async fn examine(
         .collect();
     let scan_input = ScanInput {
         keys: input.keys,
-        sequencer_key: input.sequencer_key,
+        sequencer_keys: input.sequencer_keys,
         commitments: &commitments,
         ranges: &ranges,
         history: History::wanted(evidence),

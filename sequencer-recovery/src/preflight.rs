@@ -46,7 +46,18 @@ pub async fn look(view: &mut View) -> Result<Vec<Finding>, RecoveryError> {
 /// # Errors
 /// [`RecoveryError::Hindered`]; what the database says.
 pub(crate) async fn check(view: &mut View, with_triggers: bool) -> Result<(), RecoveryError> {
-    let mut found = view.hindrances().await?;
+    refuse(view.hindrances().await?, with_triggers)
+}
+
+/// The same for taking a repair back.
+///
+/// # Errors
+/// [`RecoveryError::Hindered`]; what the database says.
+pub(crate) async fn check_undo(view: &mut View, with_triggers: bool) -> Result<(), RecoveryError> {
+    refuse(view.undo_hindrances().await?, with_triggers)
+}
+
+fn refuse(mut found: Vec<Hindrance>, with_triggers: bool) -> Result<(), RecoveryError> {
     found.retain(|hindrance| match hindrance.kind {
         HindranceKind::Trigger => !with_triggers,
         HindranceKind::RightForSome => false,

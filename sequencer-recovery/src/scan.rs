@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
 use cli_common::{Cancel, Progress};
-use ed25519_dalek::VerifyingKey;
 use event_log::{
     Checker, Commitment, EntryCheck, LogEntry, Pipeline, RawEntries, ReceiptCheck, RowError, StreamState,
     View,
 };
 use serde::Serialize;
 use ves::merkle;
-use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
+use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SequencerKeys, SignatureCheck, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
 use crate::facts::History;
@@ -156,8 +155,8 @@ pub struct Scan {
 pub struct ScanInput<'a> {
     /// The agents' keys.
     pub keys: &'a KeyRegistry,
-    /// The sequencer's public key, if given.
-    pub sequencer_key: Option<&'a VerifyingKey>,
+    /// The sequencer's public keys, as far as they were given.
+    pub sequencer_keys: &'a SequencerKeys,
     /// The stream's commitments, ordered by start.
     pub commitments: &'a [Commitment],
     /// The ranges whose roots are wanted.
@@ -185,7 +184,7 @@ pub async fn scan(
         history: input.history.clone(),
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
-        let checker = Checker::new(input.keys.clone(), input.sequencer_key);
+        let checker = Checker::new(input.keys.clone(), input.sequencer_keys.clone());
         let mut pipeline = Pipeline::new(move |rows: RawEntries| {
             let rows = rows.read();
             let mut checks = checker.check(&rows, |entry| entry).into_iter();

@@ -86,7 +86,7 @@ impl KeyVersions {
     /// The keys to sign this stream's receipts with, once they have proved to be those of their versions.
     pub(crate) fn signers(self, keys: &SigningKeys, default: i32) -> Result<Signers, WrongKey> {
         let signed_by = |key: &SigningKey, receipt: &Receipt| {
-            receipt.check_signature(Some(&key.verifying_key())) != SignatureCheck::Invalid
+            receipt.check_signature(&key.verifying_key().into()) != SignatureCheck::Invalid
         };
         let name = |key: &SigningKey| Hash32(key.verifying_key().to_bytes());
         for (version, key) in &keys.by_version {

@@ -163,7 +163,7 @@ impl Survey {
     ) -> Result<Examined, RecoveryError> {
         let examine_input = ExamineInput {
             keys: &self.keys,
-            sequencer_key: input.witnesses.sequencer_key.as_ref(),
+            sequencer_keys: &input.witnesses.sequencer_keys,
             anchors_given: self.anchors.is_some(),
         };
         let evidence = self.evidence(&state.stream);

@@ -18,6 +18,7 @@ use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, T
 use crate::apply::{Found, TOOL, stored_leaves};
 use crate::error::RecoveryError;
 use crate::living::Signs;
+use crate::preflight;
 use crate::undo_file::{Anchored, SectionLines, UndoFile, UndoLine, UndoSection};
 
 /// What became of a stream.
@@ -132,6 +133,8 @@ pub struct UndoOptions {
     pub lock_timeout: Duration,
     /// Streams that are as the apply left them are taken back although others have moved, or a sequencer may run.
     pub still_only: bool,
+    /// Triggers and rules of somebody's may act on what is taken back; what they change is found before the commit.
+    pub with_triggers: bool,
 }
 
 /// How often it is begun at most, if others' transactions end ours.
@@ -150,6 +153,8 @@ pub async fn undo(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<UndoReport, RecoveryError> {
+    log.check_writable()?;
+    preflight::check_undo(&mut log.view().await?, options.with_triggers).await?;
     let mut attempt = 1;
     loop {
         let mut report = UndoReport::new(bundle, db.clone(), log.place().clone());

@@ -341,7 +341,7 @@ fn a_counter_that_another_holds_is_waited_for() {
     let before = db.dump();
     let mut holder = Writer::connect(&db.arg(), 1);
     holder.execute("BEGIN; SELECT 1 FROM sequence_counters FOR UPDATE");
-    let ran = ask(db, "counters", "events", &["--apply", "--lock-timeout", "1"]).expect(8);
+    let ran = ask(db, "counters", "events", &["--apply", "--lock-timeout", "1"]).expect(12);
     ran.says(&["locked by another", "--lock-timeout"]);
     holder.execute("ROLLBACK");
     let now = db.dump();

@@ -242,7 +242,7 @@ fn a_recovery_to_level_9_is_migrated_planned_and_applied() {
         ["counters", "--apply", "--db", &db.arg()],
         &data.witnesses(),
     ))
-    .expect(8)
+    .expect(12)
     .says(&["010_ves_sequence_counters"]);
 
     // A plan of the newest level is refused here, before anything is written.
@@ -334,7 +334,9 @@ fn a_role_without_a_right_hears_what_to_grant() {
          GRANT INSERT ON ves_events, ves_sequencer_receipts, ves_command_dedupe, ves_commitments TO operator;
          GRANT INSERT, UPDATE ON ves_sequence_counters TO operator",
     );
-    let operator = Db::Postgres(db.arg().replace("postgres@", "operator@"));
+    // Its sessions have a name of their own, and are still known as the tool's.
+    let operator = db.arg().replace("postgres@", "operator@");
+    let operator = Db::Postgres(format!("{operator}?application_name=stateset-sequencer-night"));
     let report = audit(&operator, &[]).json();
     let findings = report["findings"].as_array().unwrap();
     let finding = findings.iter().find(|f| f["code"] == "hindrance.right").unwrap();
@@ -357,7 +359,28 @@ fn a_role_without_a_right_hears_what_to_grant() {
         .says(&["GRANT UPDATE ON public.entity_versions TO operator"]);
     assert_same(&before, &db.dump());
     db.execute("GRANT INSERT, UPDATE ON entity_versions TO operator");
-    apply(&operator, &path, &["--no-journal"]).expect(5);
+    let bundle = text(&data.path("rights.undo"));
+    apply(&operator, &path, &["--no-journal", "--undo", &bundle]).expect(5);
+    // The way back needs other rights, and says so before it begins.
+    let applied = db.dump();
+    let undo = || run(["undo", &bundle, "--db", &operator.arg()]);
+    undo()
+        .expect(8)
+        .says(&["GRANT DELETE ON public.ves_events TO operator"]);
+    assert_same(&applied, &db.dump());
+    db.execute(
+        "GRANT UPDATE ON ves_events TO operator; GRANT DELETE ON ves_events, ves_sequencer_receipts, \
+         ves_command_dedupe, ves_commitments, entity_versions, ves_sequence_counters TO operator;
+         CREATE RULE keep AS ON DELETE TO ves_command_dedupe DO INSTEAD NOTHING",
+    );
+    undo().expect(8).says(&["DISABLE RULE keep", "--with-triggers"]);
+    run(["undo", &bundle, "--with-triggers", "--db", &operator.arg()])
+        .expect(8)
+        .says(&["commands instead of"]);
+    assert_same(&applied, &db.dump());
+    db.execute("DROP RULE keep ON ves_command_dedupe");
+    undo().expect(1);
+    assert_same(&before, &db.dump());
 }
 
 /// Triggers that change what is written, each in another column.

@@ -205,3 +205,30 @@ fn a_bundle_of_the_same_plan_is_followed_by_the_next() {
     assert_eq!(fs::read(&undo).unwrap(), written);
     assert!(small.path("undo.2").is_file());
 }
+
+#[test]
+fn what_a_killed_run_left_behind_goes_with_the_next_that_writes_there() {
+    let small = Small::new();
+    let folder = small.path("out");
+    fs::create_dir(&folder).unwrap();
+    let (log, plan) = (small.log.arg(), text(&small.plan));
+    for (command, input) in [
+        ("plan", &log),
+        ("snapshot", &log),
+        ("export", &log),
+        ("certify", &plan),
+        ("drill", &log),
+    ] {
+        let abandoned = folder.join(format!(".{command}.ves-partial-k1ll3d"));
+        fs::write(&abandoned, "half a file").unwrap();
+        let out = text(&folder.join(command));
+        let ran = match command {
+            "certify" => run([command, input, "--out", &out]),
+            "drill" => run([command, "--events", "10", "--report", &out]),
+            _ => run([command, "--db", input, "--out", &out]),
+        };
+        assert!(ran.code & 24 == 0, "{command}: {}", ran.stderr);
+        assert!(!abandoned.exists(), "{command}");
+        assert!(Path::new(&out).exists(), "{command}");
+    }
+}

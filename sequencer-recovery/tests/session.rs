@@ -442,7 +442,8 @@ fn a_lock_is_told_and_the_first_interrupt_ends_the_wait() {
     running.wait_for("for a lock");
     running.signal("INT");
     let (code, heard) = running.end();
-    assert_eq!(code, 32, "{heard}");
+    // Streams were repaired before, and open positions are left in them.
+    assert_eq!(code & !4, 33, "{heard}");
     assert!(heard.contains("committed and staying so: stream"), "{heard}");
     let told = heard
         .lines()
@@ -478,7 +479,7 @@ fn an_absent_synchronous_standby_is_told_and_a_commit_is_called_committed() {
     );
     running.signal("INT");
     let (code, heard) = running.end();
-    assert_eq!(code, 32, "{heard}");
+    assert_eq!(code & !4, 33, "{heard}");
     assert!(
         heard.contains("committed and staying so: stream")
             && heard.contains("standbys have not confirmed it"),

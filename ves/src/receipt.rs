@@ -1,16 +1,16 @@
 //! Receipts: the sequencer's signed promise that an event has a number.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signature, Signer, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hash32, Preimage, SignatureBytes};
-use crate::ed25519::{Claim, PreparedKey, verify_many, worth_preparing_from};
+use crate::ed25519::{Claim, verify_many};
 use crate::id::{EventId, SequencerId, StreamKey};
 use crate::kernel::Batch;
 use crate::key::SignatureCheck;
+use crate::sequencer_keys::{PreparedSequencerKeys, SequencerKeys};
 use crate::time::Timestamp;
 
 /// `receipt_hash` = SHA-256(`VES_RECEIPT_V1` ‖ tenant ‖ store ‖ event_id ‖ u64 sequence ‖
@@ -60,10 +60,10 @@ impl Receipt {
         self.receipt_hash == receipt_hash(stream, &self.event_id, self.sequence_number, event_signing_hash)
     }
 
-    /// Checks the sequencer's signature over the stored hash. A valid signature over a hash that does
-    /// not match proves nothing about the event: check [`Receipt::hash_matches`] too.
-    pub fn check_signature(&self, sequencer_key: Option<&VerifyingKey>) -> SignatureCheck {
-        match self.checkable_signature(sequencer_key) {
+    /// Checks the sequencer's signature over the stored hash with the key of the version that the receipt names. A valid
+    /// signature over a hash that does not match proves nothing about the event: check [`Receipt::hash_matches`] too.
+    pub fn check_signature(&self, keys: &SequencerKeys) -> SignatureCheck {
+        match self.checkable_signature(keys) {
             Err(verdict) => verdict,
             Ok((signature, key)) => {
                 let holds = key.verify(&self.receipt_hash.0, &Signature::from_bytes(&signature.0));
@@ -73,22 +73,28 @@ impl Receipt {
     }
 
     /// The signature and what to check it with; an error if it cannot be checked.
-    fn checkable_signature<K>(&self, key: Option<K>) -> Result<(&SignatureBytes, K), SignatureCheck> {
+    fn checkable_signature<'a>(
+        &'a self,
+        keys: &'a SequencerKeys,
+    ) -> Result<(&'a SignatureBytes, &'a VerifyingKey), SignatureCheck> {
+        let not_checked = |why: String| Err(SignatureCheck::NotChecked(why));
         let Some(signature) = &self.sequencer_signature else {
-            return Err(SignatureCheck::NotChecked("the receipt is not signed".into()));
+            return not_checked("the receipt is not signed".into());
         };
         if self.receipt_signature_scheme > 1 {
-            return Err(SignatureCheck::NotChecked(format!(
+            return not_checked(format!(
                 "receipt signature scheme {} is post-quantum",
                 self.receipt_signature_scheme
-            )));
-        }
-        let Some(key) = key else {
-            return Err(SignatureCheck::NotChecked(
-                "the sequencer's public key was not given".into(),
             ));
-        };
-        Ok((signature, key))
+        }
+        match keys.of(self.sequencer_key_version) {
+            Some(key) => Ok((signature, key)),
+            None if keys.is_empty() => not_checked("the sequencer's public key was not given".into()),
+            None => not_checked(format!(
+                "version {} of the sequencer's public key was not given",
+                self.sequencer_key_version
+            )),
+        }
     }
 }
 
@@ -97,32 +103,6 @@ fn verdict(holds: bool) -> SignatureCheck {
         SignatureCheck::Valid
     } else {
         SignatureCheck::Invalid
-    }
-}
-
-/// The sequencer's public key for many receipts: prepared once it has proved to be used often (see
-/// [`crate::ed25519`]).
-#[derive(Debug)]
-pub struct SequencerKey {
-    key: VerifyingKey,
-    uses: AtomicUsize,
-    prepared: OnceLock<PreparedKey>,
-}
-
-impl SequencerKey {
-    /// A key that was not used yet.
-    pub fn new(key: &VerifyingKey) -> Self {
-        Self {
-            key: *key,
-            uses: AtomicUsize::new(0),
-            prepared: OnceLock::new(),
-        }
-    }
-
-    fn prepared(&self, uses: usize) -> Option<&PreparedKey> {
-        let before = self.uses.fetch_add(uses, Ordering::Relaxed);
-        (before + uses >= worth_preparing_from())
-            .then(|| self.prepared.get_or_init(|| PreparedKey::new(&self.key)))
     }
 }
 
@@ -160,37 +140,40 @@ pub fn hashes_match(promises: &[Promise<'_>]) -> Vec<bool> {
 
 /// [`Receipt::check_signature`] of many receipts, with the same verdicts in their order, in a fraction of the time.
 /// For several threads, pass each a chunk of some hundreds.
-pub fn check_signatures(receipts: &[&Receipt], sequencer_key: Option<&SequencerKey>) -> Vec<SignatureCheck> {
+pub fn check_signatures(receipts: &[&Receipt], keys: &PreparedSequencerKeys) -> Vec<SignatureCheck> {
     let found: Vec<_> = receipts
         .iter()
-        .map(|receipt| receipt.checkable_signature(sequencer_key))
+        .map(|receipt| receipt.checkable_signature(keys.keys()))
         .collect();
-    let uses = found.iter().flatten().count();
-    let Some(prepared) = sequencer_key.and_then(|key| key.prepared(uses)) else {
-        let key = sequencer_key.map(|key| &key.key);
-        return receipts
-            .iter()
-            .map(|receipt| receipt.check_signature(key))
-            .collect();
-    };
+    let mut uses: BTreeMap<i32, usize> = BTreeMap::new();
+    for (receipt, _) in receipts.iter().zip(&found).filter(|(_, found)| found.is_ok()) {
+        *uses.entry(receipt.sequencer_key_version).or_default() += 1;
+    }
+    let prepared: BTreeMap<i32, _> = uses
+        .into_iter()
+        .filter_map(|(version, uses)| Some((version, keys.prepared(version, uses)?)))
+        .collect();
+    let claim = |receipt: &&'_ Receipt| prepared.get(&receipt.sequencer_key_version);
     let claims: Vec<Claim<'_>> = receipts
         .iter()
         .zip(&found)
         .filter_map(|(receipt, found)| {
             let (signature, _) = found.as_ref().ok()?;
             Some(Claim {
-                key: prepared,
+                key: claim(receipt)?,
                 message: &receipt.receipt_hash.0,
                 signature,
             })
         })
         .collect();
     let mut verified = verify_many(&claims).into_iter();
-    found
-        .into_iter()
-        .map(|found| match found {
-            Ok(_) => verdict(verified.next() == Some(true)),
-            Err(verdict) => verdict,
+    receipts
+        .iter()
+        .zip(&found)
+        .map(|(receipt, found)| match found {
+            Ok(_) if claim(receipt).is_some() => verdict(verified.next() == Some(true)),
+            Ok(_) => receipt.check_signature(keys.keys()),
+            Err(verdict) => verdict.clone(),
         })
         .collect()
 }
@@ -234,6 +217,8 @@ mod tests {
                     3 => receipt.receipt_hash.0[5] ^= 1,
                     4 => receipt.sequence_number += 1,
                     5 => receipt.sequencer_signature = Some(SignatureBytes([0xff; 64])),
+                    // Another key's, and one that nobody gave.
+                    6 => receipt.sequencer_key_version = 1 + (n % 2) as i32,
                     _ => {}
                 }
                 receipt
@@ -255,18 +240,19 @@ mod tests {
             .collect();
         assert_eq!(hashes_match(&promises), one_by_one);
         assert!(one_by_one.contains(&true) && one_by_one.contains(&false));
-        let key = SequencerKey::new(&signer.verifying_key());
+        let rotated = ed25519_dalek::SigningKey::from_bytes(&[8; 32]).verifying_key();
+        let keys: SequencerKeys = [(Some(0), signer.verifying_key()), (Some(1), rotated)]
+            .into_iter()
+            .collect();
+        let (keys, none) = (PreparedSequencerKeys::new(keys), PreparedSequencerKeys::default());
         let all: Vec<&Receipt> = receipts.iter().collect();
         let mut prepared = Vec::new();
         for some in all.chunks(5) {
-            for (many, key) in [
-                (check_signatures(some, Some(&key)), Some(&key.key)),
-                (check_signatures(some, None), None),
-            ] {
-                let one_by_one: Vec<_> = some.iter().map(|r| r.check_signature(key)).collect();
-                assert_eq!(many, one_by_one);
+            for keys in [&keys, &none] {
+                let one_by_one: Vec<_> = some.iter().map(|r| r.check_signature(keys.keys())).collect();
+                assert_eq!(check_signatures(some, keys), one_by_one);
             }
-            prepared.push(key.prepared.get().is_some());
+            prepared.push(keys.prepared(0, 0).is_some());
         }
         assert!(!prepared[0] && prepared[prepared.len() - 1]);
     }

@@ -302,7 +302,7 @@ fn every_receipt_holds() {
             v.event_id
         );
         assert_eq!(
-            row.check_signature(Some(&public)),
+            row.check_signature(&public.into()),
             SignatureCheck::Valid,
             "{}",
             v.event_id
@@ -313,7 +313,7 @@ fn every_receipt_holds() {
         };
         assert!(!moved.hash_matches(&v.stream, &v.event_signing_hash));
         assert!(matches!(
-            moved.check_signature(None),
+            moved.check_signature(&ves::SequencerKeys::default()),
             SignatureCheck::NotChecked(_)
         ));
     }

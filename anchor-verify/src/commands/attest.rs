@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anchor_verify::attest::{AttestError, SignedReport, attest};
 use clap::Args;
+use cli_common::keys::{read_public_key, read_signing_key};
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde_json::json;
 
-use super::{read_public_key, read_signing_key, read_text, write_text};
+use super::{read_text, write_text};
 
 /// Sign a verification report, so that it can be handed on
 #[derive(Debug, Args)]

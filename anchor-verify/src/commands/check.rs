@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use anchor_verify::Verdict;
 use anchor_verify::proof::{ProofCheck, ProofFile};
 use clap::Args;
+use cli_common::keys::read_public_key;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
 use serde::Serialize;
 use ves::Hash32;
 
-use super::{chain, cli_error, print_not_checked, read_public_key};
+use super::{chain, cli_error, print_not_checked};
 
 /// Check an inclusion proof by itself, without any connection
 ///

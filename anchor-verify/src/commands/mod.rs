@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use anchor_verify::verify::{DbSource, VerifyError};
 use anchor_verify::{AnchorsFile, ChainReport};
 use cli_common::{Cancel, CliError, DbTarget, Output};
-use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{LogError, OpenOptions, Place, Scope};
 use serde::Serialize;
 use ves::Hash32;
@@ -81,40 +80,6 @@ fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliE
 /// How sure each anchor is.
 fn chain(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
     anchor_verify::chain::examine(file, trusted_block)
-}
-
-/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
-fn read_public_key(option: &str, value: &str) -> Result<VerifyingKey, CliError> {
-    let text = match value.parse::<Hash32>() {
-        Ok(_) => value.to_owned(),
-        Err(_) => read_small(Path::new(value)).map_err(|e| {
-            CliError::input(format!("{option}: {value}: {e}"))
-                .with_hint("give 64 hex digits, or a file that holds them")
-        })?,
-    };
-    let bytes: Hash32 = text
-        .trim()
-        .parse()
-        .map_err(|e| CliError::input(format!("{option}: {e}")))?;
-    VerifyingKey::from_bytes(&bytes.0)
-        .map_err(|e| CliError::input(format!("{option}: not an Ed25519 public key: {e}")))
-}
-
-/// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
-fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
-    let failed = |what: &dyn std::fmt::Display| {
-        CliError::input(format!("{}: {what}", path.display()))
-            .with_hint("a key file holds the 32-byte seed in hex and nothing else")
-    };
-    let text = read_small(path).map_err(|e| failed(&e))?;
-    let not_a_seed = |_| failed(&"not the 64 hex digits of an Ed25519 seed");
-    let seed: Hash32 = text.trim().parse().map_err(not_a_seed)?;
-    Ok(SigningKey::from_bytes(&seed.0))
-}
-
-/// A key file is small; whatever else is named must not fill the memory.
-fn read_small(path: &Path) -> std::io::Result<String> {
-    cli_common::files::read_text(path, 4096)
 }
 
 /// The largest report that is read: some millions of batches.

@@ -10,7 +10,8 @@ use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
 use anchor_verify::{AnchorsFile, ContractAddress, Shard, UnitReport, Verdict, VerifyReport};
 use clap::Args;
 use cli_common::{
-    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
+    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, SequencerPublicKeyArgs, Table, again,
+    stderr_progress,
 };
 use event_log::Scope;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use ves::{Hash32, StreamKey};
 
 use super::{
     cancel_on_signals, chain, cli_error, merge_anchors, open_db, print_not_checked, print_place,
-    read_anchors, read_public_key, write_lines,
+    read_anchors, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -57,9 +58,8 @@ pub struct VerifyArgs {
     #[arg(long = "contract", value_name = "ADDRESS", requires = "rpc")]
     contracts: Vec<ContractAddress>,
 
-    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
-    #[arg(long, value_name = "HEX|FILE")]
-    sequencer_public_key: Option<String>,
+    #[command(flatten)]
+    sequencer: SequencerPublicKeyArgs,
 
     /// Only this stream of a log; may be given several times
     #[arg(long = "stream", value_name = "TENANT/STORE", conflicts_with_all = ["bundle", "events"])]
@@ -73,11 +73,7 @@ pub struct VerifyArgs {
 /// Runs the command.
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut anchors = read_anchors(&args.anchors)?;
-    let sequencer_key = args
-        .sequencer_public_key
-        .as_deref()
-        .map(|value| read_public_key("--sequencer-public-key", value))
-        .transpose()?;
+    let sequencer_keys = args.sequencer.read()?.into_iter().collect();
     let cancel = cancel_on_signals()?;
     // A log is opened where it is verified, since that may have to be begun again.
     let mut source: Option<Box<dyn LogSource>> = None;
@@ -118,7 +114,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         kind,
         name: &name,
         anchors: anchors.as_ref().zip(standings.as_ref()),
-        sequencer_key: sequencer_key.as_ref(),
+        sequencer_keys,
         shard: args.shard,
     };
     let progress = stderr_progress(global);

@@ -14,9 +14,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cli_common::{Cancel, Cancelled, Progress};
-use ed25519_dalek::VerifyingKey;
 use event_log::{Checker, ExportError, LogError, Pipeline, Place};
-use ves::Hash32;
+use ves::{Hash32, SequencerKeys};
 
 use crate::anchors::AnchorsFile;
 use crate::standing::{ChainReport, Standing};
@@ -131,7 +130,7 @@ impl VerifyError {
 }
 
 /// What to compare the events with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct VerifyInput<'a> {
     /// `db`, `export` or `bundle`: for the report.
     pub kind: &'a str,
@@ -139,8 +138,8 @@ pub struct VerifyInput<'a> {
     pub name: &'a str,
     /// The anchors, and how sure each of them is.
     pub anchors: Option<(&'a AnchorsFile, &'a ChainReport)>,
-    /// The sequencer's public key; without it no receipt's signature is checked.
-    pub sequencer_key: Option<&'a VerifyingKey>,
+    /// The sequencer's public keys; without them no receipt's signature is checked.
+    pub sequencer_keys: SequencerKeys,
     /// Only this part of the work.
     pub shard: Option<Shard>,
 }
@@ -166,7 +165,7 @@ pub fn verify(
         .map(|r| r.end() - r.start() + 1)
         .fold(0, u64::saturating_add);
     progress.start("verifying events", Some(total));
-    let checker = Arc::new(Checker::new(keys, input.sequencer_key));
+    let checker = Arc::new(Checker::new(keys, input.sequencer_keys.clone()));
     let mut pipeline = Pipeline::new(move |chunk| fold::judge(chunk, &checker));
     let mut fold = Fold::new(&plan, units);
     let mut take = |rows: Vec<_>| {
@@ -224,7 +223,13 @@ fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
         anchors_failed: count(|s| matches!(s, Standing::Failed { .. })),
         chain_id: input.anchors.and_then(|(file, _)| file.chain_id),
         trusted_block: input.anchors.and_then(|(_, chain)| chain.trusted_block),
-        sequencer_public_key: input.sequencer_key.map(|key| Hash32(key.to_bytes())),
+        sequencer_public_key: input.sequencer_keys.plain().map(|key| Hash32(key.to_bytes())),
+        sequencer_public_keys: {
+            let versions = input.sequencer_keys.versions();
+            versions
+                .map(|(version, key)| (version, Hash32(key.to_bytes())))
+                .collect()
+        },
     }
 }
 

@@ -526,8 +526,11 @@ fn digest(outline: &Outline, input: &VerifyInput<'_>, partial: &[PartialBatch]) 
             preimage = preimage.len_bytes(&json(serde_json::to_vec(chain)));
         }
     }
-    if let Some(key) = input.sequencer_key {
+    if let Some(key) = input.sequencer_keys.plain() {
         preimage = preimage.bytes(key.as_bytes());
+    }
+    for (version, key) in input.sequencer_keys.versions() {
+        preimage = preimage.u32(version.cast_unsigned()).bytes(key.as_bytes());
     }
     for part in partial {
         preimage = preimage.len_bytes(&json(serde_json::to_vec(part)));

@@ -277,8 +277,11 @@ pub struct InputInfo {
     pub chain_id: Option<u64>,
     /// The block that the auditor trusts.
     pub trusted_block: Option<Hash32>,
-    /// The sequencer's public key, if it was given.
+    /// The sequencer's public key, if one was given without a version.
     pub sequencer_public_key: Option<Hash32>,
+    /// Its public keys that were given with their versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sequencer_public_keys: BTreeMap<i32, Hash32>,
 }
 
 /// What a report is a part of.

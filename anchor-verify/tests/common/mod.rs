@@ -12,7 +12,7 @@ use fixtures::World;
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::ScratchPostgres;
-use ves::Hash32;
+use ves::{Hash32, SequencerKeys};
 
 /// What a test does to a line.
 pub type Change<'a> = &'a dyn Fn(&mut Value);
@@ -67,7 +67,7 @@ pub fn trusted(file: &AnchorsFile) -> ChainReport {
 
 pub struct Check<'a> {
     pub anchors: Option<(&'a AnchorsFile, &'a ChainReport)>,
-    pub sequencer_key: Option<&'a VerifyingKey>,
+    pub sequencer_keys: SequencerKeys,
     pub shard: Option<Shard>,
 }
 
@@ -77,7 +77,7 @@ impl Check<'_> {
             kind: "export",
             name: "test",
             anchors: self.anchors,
-            sequencer_key: self.sequencer_key,
+            sequencer_keys: self.sequencer_keys.clone(),
             shard: self.shard,
         };
         verify(source, &input, &NoProgress, &Cancel::new())

@@ -13,14 +13,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg};
-use ed25519_dalek::VerifyingKey;
 use event_log::{OpenOptions, Place};
 use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
 use outbox_sync::inputs::{Purpose, describe, expand_each};
 use outbox_sync::keys::KeyBook;
 use outbox_sync::known::{KnownLog, KnownLogError};
 use serde::Serialize;
-use ves::Hash32;
 
 /// Where agents' keys are known from.
 #[derive(Debug, Args)]
@@ -285,23 +283,6 @@ pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String])
 
 /// A key file is small; whatever else is named must not fill the memory.
 pub const MAX_KEY_FILE: u64 = 4096;
-
-/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
-pub fn read_public_key(argument: &str, value: &str) -> Result<VerifyingKey, CliError> {
-    let text = match value.parse::<Hash32>() {
-        Ok(_) => value.to_owned(),
-        Err(_) => cli_common::files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
-            CliError::input(format!("{argument}: {value}: {e}"))
-                .with_hint("give 64 hex digits, or a file that holds them")
-        })?,
-    };
-    let bytes: Hash32 = text
-        .trim()
-        .parse()
-        .map_err(|e| CliError::input(format!("{argument}: {e}")))?;
-    VerifyingKey::from_bytes(&bytes.0)
-        .map_err(|e| CliError::input(format!("{argument}: not an Ed25519 public key: {e}")))
-}
 
 /// A number or a dash.
 pub fn or_dash(value: Option<impl ToString>) -> String {

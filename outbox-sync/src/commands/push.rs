@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, ExitStatus, Format, GlobalArgs, NoProgress, Output, Progress, Table, again, redact_url,
-    stderr_progress,
+    Cancel, CliError, ExitStatus, Format, GlobalArgs, NoProgress, Output, Progress, SequencerPublicKeyArgs,
+    Table, again, redact_url, stderr_progress,
 };
-use ed25519_dalek::VerifyingKey;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
@@ -20,9 +19,11 @@ use outbox_sync::source::Source;
 use outbox_sync::{Content, Origin, OutboxStatus, RenderingSearch};
 use serde::Serialize;
 
+use ves::SequencerKeys;
+
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, read_public_key, reservations, shown,
-    write_lines, write_not_checked,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, reservations, shown, write_lines,
+    write_not_checked,
 };
 
 /// Hand events over to the sequencer's HTTP ingest, each once
@@ -56,9 +57,8 @@ pub struct PushArgs {
     #[arg(long)]
     allow_http: bool,
 
-    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
-    #[arg(long, value_name = "HEX|FILE")]
-    sequencer_public_key: Option<String>,
+    #[command(flatten)]
+    sequencer: SequencerPublicKeyArgs,
 
     /// Which of an outbox's own events to send
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [State::Pending, State::Failed])]
@@ -166,10 +166,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
                 .with_hint("use https://, or --allow-http in a network that you trust"),
         );
     }
-    let sequencer_key = args.sequencer_public_key.as_deref();
-    let sequencer_key = sequencer_key
-        .map(|value| read_public_key("--sequencer-public-key", value))
-        .transpose()?;
+    let sequencer_keys: SequencerKeys = args.sequencer.read()?.into_iter().collect();
     let mut not_read = Vec::new();
     let mut not_checked = Vec::new();
     let paths = expand(
@@ -182,7 +179,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     let evidence = match &args.receipts {
         // A dry run creates nothing.
         Some(path) if !args.dry_run || path.exists() => {
-            Some(open_evidence(path, sequencer_key.as_ref(), &mut not_checked)?)
+            Some(open_evidence(path, &sequencer_keys, &mut not_checked)?)
         }
         _ => None,
     };
@@ -212,7 +209,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         cancel: &cancel,
         progress: &*progress,
         several,
-        push: Push::new(transport, options, evidence, sequencer_key, of_events, &cancel),
+        push: Push::new(transport, options, evidence, sequencer_keys, of_events, &cancel),
         keys,
         left_out: 0,
         left_out_first: Vec::new(),
@@ -295,10 +292,10 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 
 fn open_evidence(
     path: &Path,
-    sequencer_key: Option<&VerifyingKey>,
+    sequencer_keys: &SequencerKeys,
     not_checked: &mut Vec<String>,
 ) -> Result<Evidence, CliError> {
-    let evidence = Evidence::open(path, sequencer_key).map_err(|e| CliError::io(e.to_string()))?;
+    let evidence = Evidence::open(path, sequencer_keys).map_err(|e| CliError::io(e.to_string()))?;
     let broken = evidence.broken.iter();
     not_checked.extend(broken.map(|line| format!("{} {line}", path.display())));
     not_checked.extend(evidence.broken_notes());

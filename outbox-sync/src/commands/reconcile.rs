@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress};
-use ed25519_dalek::VerifyingKey;
+use cli_common::keys::read_public_key;
+use cli_common::{
+    CliError, ExitStatus, Format, GlobalArgs, Output, SequencerPublicKeyArgs, Table, again, stderr_progress,
+};
 use event_log::Place;
 use outbox_sync::epoch::RecoveryEpoch;
 use outbox_sync::holdings::NotRead;
@@ -14,11 +16,11 @@ use outbox_sync::known::KnownLog;
 use outbox_sync::receipts::read_receipts;
 use outbox_sync::reconcile::{Action, Facts, ReconcileError, Reconciliation, apply, plan};
 use serde::Serialize;
-use ves::{EventId, Receipt, SignatureCheck};
+use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
 use super::{
     KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, print_place,
-    read_public_key, reservations, shown, write_lines, write_not_checked, write_place,
+    reservations, shown, write_lines, write_not_checked, write_place,
 };
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
@@ -49,9 +51,8 @@ pub struct ReconcileArgs {
     #[arg(long, value_name = "FILE")]
     receipts: Vec<PathBuf>,
 
-    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
-    #[arg(long, value_name = "HEX|FILE", requires = "receipts")]
-    sequencer_public_key: Option<String>,
+    #[command(flatten)]
+    sequencer: SequencerPublicKeyArgs,
 
     #[command(flatten)]
     keys: KeyArgs,
@@ -92,6 +93,11 @@ struct Document {
 
 /// Runs the command.
 pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    if !args.sequencer.is_empty() && args.receipts.is_empty() {
+        return Err(CliError::usage(
+            "--sequencer-public-key checks the receipts of --receipts, and none were given",
+        ));
+    }
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
     let mut not_checked = Vec::new();
@@ -289,11 +295,7 @@ fn receipts(
     status: &mut ExitStatus,
     global: &GlobalArgs,
 ) -> Result<HashMap<EventId, Receipt>, CliError> {
-    let key: Option<VerifyingKey> = args
-        .sequencer_public_key
-        .as_deref()
-        .map(|value| read_public_key("--sequencer-public-key", value))
-        .transpose()?;
+    let keys: SequencerKeys = args.sequencer.read()?.into_iter().collect();
     let mut receipts = HashMap::new();
     let mut unchecked = 0;
     for path in &args.receipts {
@@ -303,7 +305,7 @@ fn receipts(
             *status |= ExitStatus::PROBLEMS;
         }
         for receipt in saved.receipts {
-            match receipt.check_signature(key.as_ref()) {
+            match receipt.check_signature(&keys) {
                 SignatureCheck::Valid => {}
                 SignatureCheck::NotChecked(_) => unchecked += 1,
                 _ => {

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use ves::{EventId, Hash32, Receipt, SignatureCheck, StreamKey};
+use ves::{EventId, Hash32, Receipt, SequencerKeys, SignatureCheck, StreamKey};
 
 use super::Reply;
 use crate::receipts::ReceiptJson;
@@ -185,7 +184,7 @@ pub(super) fn settle<T: Sent>(
     answer: Answer,
     sent: &[T],
     stream: &StreamKey,
-    sequencer_key: Option<&VerifyingKey>,
+    sequencer_keys: &SequencerKeys,
 ) -> Settled {
     let mut settled = Settled::default();
     settled.check_counts(&answer);
@@ -209,7 +208,7 @@ pub(super) fn settle<T: Sent>(
         } else if of_number.get(&receipt.sequence_number).is_some_and(|n| *n > 1) {
             Some("its receipt's number is given to another event too")
         } else {
-            match receipt.check_signature(sequencer_key) {
+            match receipt.check_signature(sequencer_keys) {
                 SignatureCheck::Valid => None,
                 SignatureCheck::NotChecked(_) => {
                     settled.unchecked += 1;

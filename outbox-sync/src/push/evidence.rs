@@ -6,8 +6,7 @@ use std::io::{self, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::VerifyingKey;
-use ves::{Event, EventId, Hash32, Receipt, SignatureCheck, receipt::receipt_hash};
+use ves::{Event, EventId, Hash32, Receipt, SequencerKeys, SignatureCheck, receipt::receipt_hash};
 
 use super::GroupKey;
 use super::journal::{Journal, Passed, end_line};
@@ -56,7 +55,7 @@ impl Evidence {
     ///
     /// # Errors
     /// It cannot be read or written, or another run writes to it.
-    pub fn open(path: &Path, sequencer_key: Option<&VerifyingKey>) -> Result<Self, EvidenceError> {
+    pub fn open(path: &Path, sequencer_keys: &SequencerKeys) -> Result<Self, EvidenceError> {
         let io = |e: io::Error| EvidenceError::new(path, e.to_string());
         let mut file = File::options()
             .read(true)
@@ -75,7 +74,7 @@ impl Evidence {
         let mut broken = Vec::new();
         for_each_receipt(BufReader::new(&file), &mut |receipt| {
             match receipt {
-                Ok(receipt) if receipt.check_signature(sequencer_key) == SignatureCheck::Invalid => {
+                Ok(receipt) if receipt.check_signature(sequencer_keys) == SignatureCheck::Invalid => {
                     broken.push(format!(
                         "the receipt of {} is not signed by the sequencer",
                         receipt.event_id

@@ -23,8 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cli_common::{Cancel, Progress};
-use ed25519_dalek::VerifyingKey;
-use ves::{AgentId, Event, EventId, Hash32, StreamKey};
+use ves::{AgentId, Event, EventId, Hash32, SequencerKeys, StreamKey};
 
 use answer::Sent;
 pub use answer::advice;
@@ -177,7 +176,7 @@ pub struct Push<'a> {
     transport: Arc<dyn Transport>,
     options: Options,
     evidence: Option<Evidence>,
-    sequencer_key: Option<VerifyingKey>,
+    sequencer_keys: SequencerKeys,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
     groups: BTreeMap<GroupKey, Group>,
@@ -200,7 +199,7 @@ impl<'a> Push<'a> {
         transport: Arc<dyn Transport>,
         options: Options,
         evidence: Option<Evidence>,
-        sequencer_key: Option<VerifyingKey>,
+        sequencer_keys: SequencerKeys,
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
     ) -> Self {
@@ -208,7 +207,7 @@ impl<'a> Push<'a> {
             transport,
             options,
             evidence,
-            sequencer_key,
+            sequencer_keys,
             progress,
             cancel,
             groups: BTreeMap::new(),

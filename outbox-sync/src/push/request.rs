@@ -307,7 +307,7 @@ impl Push<'_> {
             self.track(key).head = Some(head);
             self.check_head(key);
         }
-        let settled = settle(answer, batch, &key.1, self.sequencer_key.as_ref());
+        let settled = settle(answer, batch, &key.1, &self.sequencer_keys);
         let mut is_settled = vec![false; batch.len()];
         for (at, receipt, _) in &settled.receipts {
             is_settled[*at] = true;

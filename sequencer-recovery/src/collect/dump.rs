@@ -8,10 +8,10 @@ use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use cli_common::PrivateDir;
 use cli_common::files::InputFile;
 use cli_common::{Cancel, DbTarget};
 use event_log::{DumpError, DumpInfo, StreamFilter, View};
-use outbox_sync::private_dir::PrivateDir;
 use ves::KeyRegistry;
 
 use crate::error::RecoveryError;

@@ -343,7 +343,7 @@ async fn take_entries(
         if let Some(receipt) = entry.receipt
             && receipt.sequence_number == position
             && receipt.hash_matches(&stream, &check.signing_hash)
-            && receipt.check_signature(inputs.sequencer_key.as_ref()).is_valid()
+            && receipt.check_signature(&inputs.sequencer_keys).is_valid()
         {
             evidence.add_witness(Witness {
                 sequence: position,

@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 
 use cli_common::files::InputFile;
 use cli_common::{Cancel, DbTarget, Progress};
-use ed25519_dalek::VerifyingKey;
 use event_log::{Place, StreamFilter, View};
 use outbox_sync::NotUsed;
 use serde::Serialize;
-use ves::{CommandId, EventId, KeyRegistry, SigningKey, StreamKey};
+use ves::{CommandId, EventId, KeyRegistry, SequencerKeys, SigningKey, StreamKey};
 
 use crate::error::RecoveryError;
 use crate::evidence::{HolderId, Holders, Refused, StreamEvidence};
@@ -47,8 +46,8 @@ pub struct Inputs {
     pub dumps: Vec<Dump>,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
-    /// The sequencer's public key; without it no receipt's signature is checked.
-    pub sequencer_key: Option<VerifyingKey>,
+    /// The sequencer's public keys; without them no receipt's signature is checked.
+    pub sequencer_keys: SequencerKeys,
     /// Whether outboxes are asked for their peers' keys.
     pub peer_keys: bool,
 }

@@ -45,7 +45,7 @@ pub(super) fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs,
         .map_or_else(|| heard.path.clone(), |n| n.to_string_lossy().into_owned());
     for (index, receipt) in saved.receipts.into_iter().enumerate() {
         let place = format!("{file}, receipt {}", index + 1);
-        match receipt.check_signature(inputs.sequencer_key.as_ref()) {
+        match receipt.check_signature(&inputs.sequencer_keys) {
             SignatureCheck::Valid => {}
             SignatureCheck::Invalid => {
                 let why = "its signature does not hold".to_owned();
@@ -89,10 +89,10 @@ pub(super) fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs,
         }
     }
     if unchecked > 0 {
-        let why = if inputs.sequencer_key.is_none() {
+        let why = if inputs.sequencer_keys.is_empty() {
             "give the sequencer's public key with --sequencer-public-key"
         } else {
-            "they are unsigned, or of a post-quantum scheme"
+            "they are unsigned, of a post-quantum scheme, or by a version of the sequencer's key that was not given"
         };
         collected.not_checked.push(format!(
             "{}: signatures of {unchecked} receipt(s): {why}",

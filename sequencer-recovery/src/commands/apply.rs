@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use cli_common::keys::read_signing_key;
 use cli_common::{Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
 use sequencer_recovery::apply::{ApplyOptions, ApplyReport, StreamStatus, apply};
 use sequencer_recovery::epoch::epoch;
@@ -16,8 +17,8 @@ use ves::SequencerId;
 use super::epoch::write_epoch;
 use super::{
     LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, new_file, open, or_dash,
-    print_journal, print_not_checked, print_place, read_signing_key, read_signing_keys, write_lines,
-    write_not_checked, write_place,
+    print_journal, print_not_checked, print_place, read_signing_keys, write_lines, write_not_checked,
+    write_place,
 };
 
 /// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
@@ -308,6 +309,12 @@ fn print_next<W: std::io::Write>(
             "Next: mend what stopped it, and run the same command again ({}).",
             counts(report)
         ));
+    }
+    if report.open_positions() > 0 {
+        out.line(&format!(
+            "{} position(s) stay open: commit nothing across them (the plan names the ranges, docs/recovery.md says why).",
+            report.open_positions()
+        ))?;
     }
     if report.changed() > 0 {
         out.line("Next: `sequencer-recovery audit` of this log, with the same witnesses. Only when it is as it should be,")?;

@@ -4,12 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
+use cli_common::keys::read_signing_key;
+use cli_common::{Access, CliError, ExitStatus, Format, GlobalArgs, Output, partial_file};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::loss::{SignedLossCertificate, certificate, markdown, sign};
 use sequencer_recovery::plan_file::PlanFile;
-
-use super::read_signing_key;
 
 /// Draw up a loss certificate from a plan: the positions that stay open, what is known of each, where was searched
 ///
@@ -78,11 +77,7 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
 
 fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| ".".as_ref());
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut file = partial_file(path, Access::Owner).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;

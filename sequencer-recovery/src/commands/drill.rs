@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{
+    Access, CliError, ExitStatus, Format, GlobalArgs, Output, PrivateDir, Table, partial_file,
+    stderr_progress,
+};
 use fixtures::WorldSpec;
 use sequencer_recovery::drill::{DrillOptions, DrillReport, DrillResult, Objectives, SCHEMA, drill};
 use sequencer_recovery::grade::Accept;
@@ -64,7 +67,7 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             dir
         }
         None => {
-            scratch = tempfile::tempdir()
+            scratch = PrivateDir::new()
                 .map_err(|e| CliError::io("a temporary folder cannot be made").with_source(e))?;
             scratch.path()
         }
@@ -133,9 +136,7 @@ fn begin_report(path: &Path) -> Result<tempfile::NamedTempFile, CliError> {
         return Err(CliError::input(format!("{what}: it is there, and not a file"))
             .with_hint("give the name of a file: a device, a pipe, a link or a folder is never replaced"));
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let file = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| ".".as_ref()));
-    file.map_err(|e| {
+    partial_file(path, Access::Owner).map_err(|e| {
         CliError::io(what)
             .with_source(e)
             .with_hint("is its folder there, and may you write to it? Nothing was drilled")

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use cli_common::keys::read_signing_key;
 use cli_common::{CliError, DbArg, ExitStatus, GlobalArgs, Output};
 use outbox_sync::epoch::RecoveryEpoch;
 use sequencer_recovery::epoch::{epoch, epoch_of_journal};
@@ -11,7 +12,7 @@ use sequencer_recovery::new_file::NewFile;
 use sequencer_recovery::plan_file::PlanFile;
 use ves::Hash32;
 
-use super::{block_on, cancel_on_signals, new_file, open, read_signing_key};
+use super::{block_on, cancel_on_signals, new_file, open};
 
 /// Write the recovery epoch of a repair that was applied: from its plan, or from the log's journal of repairs. The same
 /// as `apply --epoch` writes, for when that could not be written

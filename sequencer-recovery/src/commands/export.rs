@@ -4,7 +4,9 @@ use std::io::{BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, stderr_progress};
+use cli_common::{
+    Access, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, partial_file, stderr_progress,
+};
 use event_log::{LogError, Place, Scope, write_export};
 use sequencer_recovery::damage;
 use sequencer_recovery::finding::{Finding, Severity};
@@ -55,11 +57,7 @@ struct Report {
 pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let path = args.out.as_path();
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| ".".as_ref());
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let file = partial_file(path, Access::Owner).map_err(failed)?;
     let progress = stderr_progress(global);
     let scope = Scope {
         streams: args.streams.clone(),

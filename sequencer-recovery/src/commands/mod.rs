@@ -20,8 +20,10 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use cli_common::files::{self, InputFile};
-use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, GlobalArgs, Output, Table};
-use ed25519_dalek::VerifyingKey;
+use cli_common::keys::{read_signing_key, split_version, twice};
+use cli_common::{
+    Cancel, CliError, DbArg, DbTarget, ExitStatus, GlobalArgs, Output, SequencerPublicKeyArgs, Table,
+};
 use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
 use outbox_sync::Purpose;
 use sequencer_recovery::collect::{Dump, Inputs};
@@ -31,7 +33,7 @@ use sequencer_recovery::plan_file::Incomplete;
 use sequencer_recovery::sequencer_keys::SigningKeys;
 use sequencer_recovery::survey::SurveyInput;
 use serde::Serialize;
-use ves::{Hash32, StoreId, TenantId};
+use ves::{StoreId, TenantId};
 
 /// The log and the witnesses.
 #[derive(Debug, Args)]
@@ -56,9 +58,8 @@ pub struct SurveyArgs {
     #[arg(long = "receipts", value_name = "FILE")]
     receipts: Vec<PathBuf>,
 
-    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked
-    #[arg(long, value_name = "HEX|FILE")]
-    sequencer_public_key: Option<String>,
+    #[command(flatten)]
+    sequencer: SequencerPublicKeyArgs,
 
     /// Only this tenant
     #[arg(long, value_name = "ID")]
@@ -94,11 +95,7 @@ impl SurveyArgs {
                 target @ DbTarget::Postgres(_) => logs.push(target),
             }
         }
-        let sequencer_key = self
-            .sequencer_public_key
-            .as_deref()
-            .map(read_public_key)
-            .transpose()?;
+        let sequencer_keys = self.sequencer.read()?.into_iter().collect();
         Ok(SurveyInput {
             witnesses: Inputs {
                 outboxes: found.files,
@@ -108,7 +105,7 @@ impl SurveyArgs {
                 exports,
                 dumps,
                 receipts: self.receipts.clone(),
-                sequencer_key,
+                sequencer_keys,
                 peer_keys: false,
             },
             anchors: self.anchors.clone(),
@@ -216,54 +213,16 @@ impl LockArgs {
     }
 }
 
-/// A key file is small; whatever else is named must not fill the memory.
-const MAX_KEY_FILE: u64 = 4096;
-
-/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
-fn read_public_key(value: &str) -> Result<VerifyingKey, CliError> {
-    let text = match value.parse::<Hash32>() {
-        Ok(_) => value.to_owned(),
-        Err(_) => files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
-            CliError::input(format!("--sequencer-public-key: {value}: {e}"))
-                .with_hint("give 64 hex digits, or a file that holds them")
-        })?,
-    };
-    let bytes: Hash32 = text
-        .trim()
-        .parse()
-        .map_err(|e| CliError::input(format!("--sequencer-public-key: {e}")))?;
-    VerifyingKey::from_bytes(&bytes.0)
-        .map_err(|e| CliError::input(format!("--sequencer-public-key: not an Ed25519 public key: {e}")))
-}
-
-/// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
-fn read_signing_key(path: &Path) -> Result<ed25519_dalek::SigningKey, CliError> {
-    let text = files::read_text(path, MAX_KEY_FILE)
-        .map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
-    let seed: Hash32 = text.trim().parse().map_err(|_| {
-        CliError::input(format!(
-            "{}: not the 64 hex digits of an Ed25519 seed",
-            path.display()
-        ))
-        .with_hint("a key file holds the 32-byte seed in hex and nothing else")
-    })?;
-    Ok(ed25519_dalek::SigningKey::from_bytes(&seed.0))
-}
-
 /// Reads signing keys, each a file or a version with its file (`0=FILE`).
 fn read_signing_keys(values: &[OsString]) -> Result<SigningKeys, CliError> {
     let mut keys = SigningKeys::default();
     for value in values {
-        let text = value.to_string_lossy();
-        let versioned = text.split_once('=').and_then(|(version, path)| {
-            let version: i32 = version.parse().ok()?;
-            Some((Some(version), PathBuf::from(path)))
-        });
-        let (version, path) = versioned.unwrap_or((None, PathBuf::from(value)));
+        let (version, path) = match value.to_str().map(split_version) {
+            Some((Some(version), rest)) => (Some(version), PathBuf::from(rest)),
+            _ => (None, PathBuf::from(value)),
+        };
         if !keys.add(version, read_signing_key(&path)?) {
-            let which = version.map_or("without a version".to_owned(), |v| format!("of version {v}"));
-            return Err(CliError::usage(format!("--sequencer-key: two keys {which}"))
-                .with_hint("give each key once, as VERSION=FILE"));
+            return Err(twice("--sequencer-key", version, "VERSION=FILE"));
         }
     }
     Ok(keys)

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::keys::read_signing_key;
+use cli_common::{
+    Access, CliError, ExitStatus, Format, GlobalArgs, Output, Table, partial_file, stderr_progress,
+};
 use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
 use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
 use sequencer_recovery::error::RecoveryError;
@@ -22,7 +25,7 @@ use ves::AgentId;
 
 use super::{
     ReplayingArg, SurveyArgs, cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on,
-    read_signing_key, report_incomplete, write_lines, write_not_checked, write_place,
+    report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
@@ -199,12 +202,8 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         return Err(CliError::input(format!("{} exists already", path.display()))
             .with_hint("give another name, or move it away: a plan is not overwritten"));
     }
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| ".".as_ref());
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let file = partial_file(path, Access::Owner).map_err(failed)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let summary = read_on(&cancel, async || {

@@ -44,6 +44,11 @@ pub struct UndoArgs {
     /// YOU KNOW that it gave out no number in them
     #[arg(long)]
     streams_that_are_still: bool,
+
+    /// Go on although triggers or rules that are not the sequencer's act on what is taken back. What they change of it is
+    /// found before the commit, and nothing is taken back
+    #[arg(long)]
+    with_triggers: bool,
 }
 
 /// Runs the command.
@@ -57,6 +62,7 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         let options = UndoOptions {
             lock_timeout: args.lock.timeout(),
             still_only: args.streams_that_are_still,
+            with_triggers: args.with_triggers,
         };
         Ok(undo(&log, db, &bundle, options, progress.as_ref(), &cancel).await?)
     })?;

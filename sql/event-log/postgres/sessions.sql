@@ -18,5 +18,5 @@ SELECT a.pid::int8,
 FROM pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.usename IS NOT NULL
     AND (a.backend_type = 'client backend' OR a.backend_type IS NULL)
-    AND COALESCE(a.application_name, '') <> 'ves-toolkit'
+    AND COALESCE(a.application_name, '') NOT LIKE 'ves-toolkit%'
 ORDER BY a.pid

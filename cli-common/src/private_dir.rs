@@ -11,9 +11,9 @@ use std::sync::Once;
 use tempfile::TempDir;
 
 /// What the folders' names begin with.
-const PREFIX: &str = "outbox-sync-copy-";
+const PREFIX: &str = "ves-private-";
 /// The file that its owner keeps locked. It gets this name when it is locked, never before.
-const OWNER: &str = "outbox-sync.owner";
+const OWNER: &str = "ves.owner";
 
 /// A folder that only its owner may enter.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl PrivateDir {
 /// A file in the folder that is locked; `None` where files cannot be locked, and then the folder is nobody's to remove.
 #[cfg(unix)]
 fn lock(dir: &Path) -> Option<File> {
-    let making = dir.join("outbox-sync.owner.making");
+    let making = dir.join("ves.owner.making");
     let file = File::create_new(&making).ok()?;
     file.try_lock().ok()?;
     fs::rename(making, dir.join(OWNER)).ok()?;
@@ -116,33 +116,29 @@ mod tests {
         let living = PrivateDir::new_in(parent.path()).unwrap();
         let ours = PrivateDir::new_in(parent.path()).unwrap();
         for name in [
-            "outbox-sync-copy-abandoned",
-            "outbox-sync-copy-of-others",
+            "ves-private-abandoned",
+            "ves-private-of-others",
             "other-abandoned",
             "elsewhere",
         ] {
             fs::create_dir(at(name)).unwrap();
             fs::write(at(name).join("copy.db"), "a copy").unwrap();
         }
-        for name in ["outbox-sync-copy-abandoned", "other-abandoned", "elsewhere"] {
+        for name in ["ves-private-abandoned", "other-abandoned", "elsewhere"] {
             fs::write(at(name).join(OWNER), "").unwrap();
         }
-        fs::write(
-            at("outbox-sync-copy-of-others").join("outbox-sync.owner.making"),
-            "",
-        )
-        .unwrap();
-        fs::write(at("outbox-sync-copy-file"), "").unwrap();
-        std::os::unix::fs::symlink(at("elsewhere"), at("outbox-sync-copy-link")).unwrap();
+        fs::write(at("ves-private-of-others").join("ves.owner.making"), "").unwrap();
+        fs::write(at("ves-private-file"), "").unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("ves-private-link")).unwrap();
 
         remove_abandoned(ours.path()).unwrap();
         for (name, stays) in [
-            ("outbox-sync-copy-abandoned", false),
-            ("outbox-sync-copy-of-others", true),
+            ("ves-private-abandoned", false),
+            ("ves-private-of-others", true),
             ("other-abandoned", true),
             ("elsewhere/copy.db", true),
-            ("outbox-sync-copy-link", true),
-            ("outbox-sync-copy-file", true),
+            ("ves-private-link", true),
+            ("ves-private-file", true),
         ] {
             assert_eq!(at(name).symlink_metadata().is_ok(), stays, "{name}");
         }

@@ -1,0 +1,193 @@
+//! Keys as they are given on a command line: hex, or small files that hold hex.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::Args;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+
+use crate::error::CliError;
+use crate::files;
+
+/// A key file is small; whatever else is named must not fill the memory. In bytes.
+const MAX_KEY_FILE: u64 = 1 << 16;
+
+/// `--sequencer-public-key`, the same in all tools.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SequencerPublicKeyArgs {
+    /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked. If
+    /// its keys rotated, give each with its version (0=HEX), or a file with a line VERSION=HEX for each
+    #[arg(long = "sequencer-public-key", value_name = "[VERSION=]HEX|FILE")]
+    values: Vec<String>,
+}
+
+impl SequencerPublicKeyArgs {
+    const NAME: &'static str = "--sequencer-public-key";
+
+    /// Whether none was given.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Reads the keys, each with its version if it has one.
+    ///
+    /// # Errors
+    /// A file that cannot be read, what is not a key, two keys of one version.
+    pub fn read(&self) -> Result<Vec<(Option<i32>, VerifyingKey)>, CliError> {
+        let mut keys = Vec::new();
+        for value in &self.values {
+            read_versions(Self::NAME, value, &mut keys)?;
+        }
+        let mut versions = BTreeSet::new();
+        match keys.iter().find(|(version, _)| !versions.insert(*version)) {
+            None => Ok(keys),
+            Some((version, _)) => Err(twice(Self::NAME, *version, "VERSION=HEX or VERSION=FILE")),
+        }
+    }
+}
+
+/// What to say of two keys that are given for one version.
+pub fn twice(option: &str, version: Option<i32>, form: &str) -> CliError {
+    let which = version.map_or("without a version".to_owned(), |v| format!("of version {v}"));
+    CliError::usage(format!("{option}: two keys {which}")).with_hint(format!("give each key once, as {form}"))
+}
+
+/// Splits `VERSION=REST`; what has no number before the sign has no version.
+pub fn split_version(value: &str) -> (Option<i32>, &str) {
+    let versioned = value
+        .split_once('=')
+        .and_then(|(version, rest)| Some((version.trim().parse().ok()?, rest)));
+    match versioned {
+        Some((version, rest)) => (Some(version), rest),
+        None => (None, value),
+    }
+}
+
+fn read_versions(
+    option: &str,
+    value: &str,
+    keys: &mut Vec<(Option<i32>, VerifyingKey)>,
+) -> Result<(), CliError> {
+    let (version, rest) = split_version(value);
+    let text = hex_or_file(option, rest)?;
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let several = version.is_none() && lines.iter().any(|line| line.contains('='));
+    if !several {
+        keys.push((version, public_key(option, &text)?));
+        return Ok(());
+    }
+    for line in lines {
+        let (Some(version), hex) = split_version(line) else {
+            return Err(CliError::input(format!(
+                "{option}: {rest}: each line of a file with several keys is VERSION=HEX"
+            )));
+        };
+        keys.push((Some(version), public_key(option, hex)?));
+    }
+    Ok(())
+}
+
+/// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
+///
+/// # Errors
+/// A file that cannot be read, or what is not a key.
+pub fn read_public_key(option: &str, value: &str) -> Result<VerifyingKey, CliError> {
+    public_key(option, &hex_or_file(option, value)?)
+}
+
+fn hex_or_file(option: &str, value: &str) -> Result<String, CliError> {
+    if bytes(value).is_some() {
+        return Ok(value.to_owned());
+    }
+    files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
+        CliError::input(format!("{option}: {value}: {e}"))
+            .with_hint("give 64 hex digits, or a file that holds them")
+    })
+}
+
+fn public_key(option: &str, text: &str) -> Result<VerifyingKey, CliError> {
+    let bytes = bytes(text.trim()).ok_or_else(|| {
+        CliError::input(format!(
+            "{option}: not the 64 hex digits of an Ed25519 public key"
+        ))
+    })?;
+    VerifyingKey::from_bytes(&bytes)
+        .map_err(|e| CliError::input(format!("{option}: not an Ed25519 public key: {e}")))
+}
+
+/// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.
+///
+/// # Errors
+/// A file that cannot be read, or what is not a seed.
+pub fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
+    let failed = |what: &dyn std::fmt::Display| {
+        CliError::input(format!("{}: {what}", path.display()))
+            .with_hint("a key file holds the 32-byte seed in hex and nothing else")
+    };
+    let text = files::read_text(path, MAX_KEY_FILE).map_err(|e| failed(&e))?;
+    let seed = bytes(text.trim()).ok_or_else(|| failed(&"not the 64 hex digits of an Ed25519 seed"))?;
+    Ok(SigningKey::from_bytes(&seed))
+}
+
+/// 32 bytes in hex, with `0x` before them or without.
+fn bytes(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex_of(n: u8) -> String {
+        hex::encode(SigningKey::from_bytes(&[n; 32]).verifying_key().as_bytes())
+    }
+
+    fn read(values: &[&str]) -> Result<Vec<(Option<i32>, String)>, String> {
+        let args = SequencerPublicKeyArgs {
+            values: values.iter().map(|&value| value.to_owned()).collect(),
+        };
+        let keys = args.read().map_err(|e| e.to_string())?;
+        Ok(keys
+            .into_iter()
+            .map(|(v, key)| (v, hex::encode(key.as_bytes())))
+            .collect())
+    }
+
+    #[test]
+    fn keys_come_with_versions_or_without_and_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, all) = (folder.path().join("one.pub"), folder.path().join("a=b.pub"));
+        std::fs::write(&one, format!("{}\n", hex_of(1))).unwrap();
+        std::fs::write(
+            &all,
+            format!("0={}\n\n 1 = {}\n", hex_of(1), hex_of(2)).replace(" = ", "="),
+        )
+        .unwrap();
+        let (one, all) = (one.to_string_lossy(), all.to_string_lossy());
+        assert_eq!(read(&[&one]).unwrap(), [(None, hex_of(1))]);
+        assert_eq!(
+            read(&[&format!("2={one}"), &format!("3={}", hex_of(3))]).unwrap(),
+            [(Some(2), hex_of(1)), (Some(3), hex_of(3))]
+        );
+        assert_eq!(
+            read(&[&all]).unwrap(),
+            [(Some(0), hex_of(1)), (Some(1), hex_of(2))]
+        );
+        let twice = read(&[&all, &format!("1={}", hex_of(3))]).unwrap_err();
+        assert!(twice.contains("two keys of version 1"), "{twice}");
+        assert!(
+            read(&[&hex_of(1), &hex_of(2)])
+                .unwrap_err()
+                .contains("without a version")
+        );
+        for bad in ["nonsense", "1=nonsense", &hex_of(1)[1..]] {
+            assert!(read(&[bad]).is_err(), "{bad}");
+        }
+    }
+}
