@@ -25,7 +25,7 @@ mod round;
 mod sequencer;
 mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -80,11 +80,6 @@ struct RunArgs {
     #[arg(long, value_name = "PATH")]
     sequencer: Option<PathBuf>,
 
-    /// Leave a check out, while a fault that it finds is known and not mended: order (each agent's events in its own
-    /// order) or late-undo (undo beside a sequencer that lives)
-    #[arg(long, value_name = "CHECK", value_delimiter = ',', value_parser = ["order", "late-undo"])]
-    without: Vec<String>,
-
     /// Tell what every round did
     #[arg(long)]
     verbose: bool,
@@ -109,9 +104,7 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> Result<(), String> {
     let tools = match &args.tools {
-        Some(folder) => folder
-            .canonicalize()
-            .map_err(|e| format!("{}: {e}", folder.display()))?,
+        Some(folder) => absolute(folder)?,
         None => build_tools()?,
     };
     if !test_support::postgres_available() {
@@ -121,12 +114,8 @@ fn run(args: &RunArgs) -> Result<(), String> {
         // Durable: a server that is killed may not forget what it has acknowledged.
         server: Mutex::new(ScratchPostgres::start_archiving()),
         tools,
-        real: args.sequencer.clone(),
-        without: args.without.clone(),
+        real: args.sequencer.as_deref().map(absolute).transpose()?,
     };
-    for check in &args.without {
-        eprintln!("NOT CHECKED: {check}");
-    }
     let rounds = args
         .rounds
         .unwrap_or(if args.minutes.is_some() { u64::MAX } else { 1 });
@@ -169,6 +158,11 @@ fn run(args: &RunArgs) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("did not hold with the seeds {failed:?}"))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    path.canonicalize()
+        .map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// Builds the tools as this program was built, and says where they are.

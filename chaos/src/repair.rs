@@ -51,7 +51,7 @@ impl Round<'_> {
     /// The sequencer runs again, and one agent has a new number: from now on nothing may be taken back that it was
     /// promised, in whatever stream.
     fn undo_too_late(&self, bundles: &[PathBuf]) -> Result<(), String> {
-        if self.draw(|rng| rng.chance(0.6)) || !self.stage.checks("late-undo") {
+        if self.draw(|rng| rng.chance(0.6)) {
             return Ok(());
         }
         self.start_sequencer()?;
@@ -71,9 +71,7 @@ impl Round<'_> {
         known.promises_kept(&now, &mut verdict);
         known.counters_hold(&now, &mut verdict);
         known.nothing_foreign(&now, &mut verdict);
-        if self.stage.checks("order") {
-            known.order_kept(&now, &mut verdict);
-        }
+        known.order_kept(&now, &mut verdict);
         known.vacant(&now, &mut verdict);
         self.note(format!("{restored} events are back"));
         self.count(|f| f.restored += restored);
@@ -247,9 +245,7 @@ impl Round<'_> {
         known.promises_kept(&now, &mut verdict);
         known.counters_hold(&now, &mut verdict);
         known.nothing_foreign(&now, &mut verdict);
-        if self.stage.checks("order") {
-            known.order_kept(&now, &mut verdict);
-        }
+        known.order_kept(&now, &mut verdict);
         verdict.end("after the repair under traffic")
     }
 

@@ -32,15 +32,6 @@ pub struct Stage {
     pub tools: PathBuf,
     /// The real sequencer's binary, to be used in place of the double.
     pub real: Option<PathBuf>,
-    /// Checks that are left out.
-    pub without: Vec<String>,
-}
-
-impl Stage {
-    /// Whether a check is made.
-    pub fn checks(&self, check: &str) -> bool {
-        !self.without.iter().any(|left_out| left_out == check)
-    }
 }
 
 /// A world while it is played.
@@ -523,9 +514,7 @@ impl<'a> Round<'a> {
         });
         let mut verdict = Verdict::default();
         self.known()?.promises_agree(&mut verdict);
-        if self.stage.checks("order") {
-            self.known()?.order_kept(before, &mut verdict);
-        }
+        self.known()?.order_kept(before, &mut verdict);
         self.known()?.nothing_foreign(before, &mut verdict);
         verdict.end("before the cut")
     }

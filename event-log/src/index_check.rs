@@ -15,15 +15,17 @@ use ves::{StoreId, StreamKey, TenantId};
 use crate::conn::Conn;
 use crate::duplicate::Duplicate;
 use crate::error::{LogError, RowError};
+use crate::hidden::Hidden;
+use crate::index_keys::{KEYS, Key};
 use crate::snapshot_damage::AllLeftOut;
-use crate::sql::{both, postgres};
+use crate::sql::postgres;
 use crate::value::{Columns, Row, Value};
 use crate::view::View;
 
 pub(crate) const DOING: &str = "comparing indexes with their tables";
 
-/// So many numbers of rows that an index lacks are told by place.
-const NAMED: usize = 100_000;
+/// So many indexes that were not compared are named.
+const LISTED: usize = 4;
 
 /// What is damaged in a log, as far as that can be seen without understanding its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -143,75 +145,6 @@ impl Damage {
     }
 }
 
-/// What an index is needed for: rows found by these columns.
-pub(crate) struct Key {
-    pub(crate) table: &'static str,
-    pub(crate) columns: &'static str,
-    /// By the table: how many, and the sum of the keys' hashes.
-    heap_sum: &'static str,
-    /// The same by the index alone.
-    index_sum: &'static str,
-    heap_rows: &'static str,
-    index_rows: &'static str,
-    /// Rows that share the key, and how they differ.
-    pub(crate) twice: &'static str,
-    /// The same where they cannot be compared.
-    pub(crate) twice_bare: Option<&'static str>,
-    /// Counts entries in the wrong order, where the order depends on a collation.
-    disordered: Option<&'static str>,
-    /// Without a unique index on it the sequencer does not work.
-    needed: bool,
-}
-
-impl Key {
-    /// The columns, in words.
-    pub(crate) fn words(&self) -> String {
-        self.columns.replace(',', ", ")
-    }
-}
-
-macro_rules! key {
-    ($name:literal, $table:literal, $columns:literal, $bare:expr, $disordered:expr, $needed:expr) => {
-        Key {
-            table: $table,
-            columns: $columns,
-            heap_sum: concat!(
-                "SELECT COUNT(*), COALESCE(SUM(key), 0)::text FROM (\n",
-                include_str!(concat!("../../sql/event-log/postgres/heap_", $name, ".sql")),
-                ") AS given"
-            ),
-            index_sum: concat!(
-                "SELECT COUNT(*), COALESCE(SUM(key), 0)::text FROM (\n",
-                include_str!(concat!("../../sql/event-log/postgres/index_", $name, ".sql")),
-                ") AS given"
-            ),
-            heap_rows: include_str!(concat!("../../sql/event-log/postgres/heap_", $name, ".sql")),
-            index_rows: include_str!(concat!("../../sql/event-log/postgres/index_", $name, ".sql")),
-            twice: include_str!(concat!("../../sql/event-log/both/twice_", $name, ".sql")),
-            twice_bare: $bare,
-            disordered: $disordered,
-            needed: $needed,
-        }
-    };
-}
-
-/// Every index that answers rest on.
-#[rustfmt::skip]
-pub(crate) static KEYS: &[Key] = &[
-    key!("events_sequence", "ves_events", "tenant_id,store_id,sequence_number",
-        Some(both!("twice_events_sequence_bare")), None, true),
-    key!("events_id", "ves_events", "event_id", Some(both!("twice_events_id_bare")), None, true),
-    key!("receipts", "ves_sequencer_receipts", "event_id", None, None, true),
-    key!("counters", "ves_sequence_counters", "tenant_id,store_id", None, None, true),
-    key!("commitments_id", "ves_commitments", "batch_id", None, None, false),
-    key!("commitments_start", "ves_commitments", "tenant_id,store_id,sequence_start", None, None, false),
-    key!("dedupe", "ves_command_dedupe", "tenant_id,store_id,command_id", None, None, false),
-    key!("entity_versions", "entity_versions", "tenant_id,store_id,entity_type,entity_id", None,
-        Some(postgres!("disordered_entity_versions")), false),
-    key!("keys", "agent_signing_keys", "tenant_id,agent_id,key_id", None, None, false),
-    key!("projections", "projection_checkpoints", "tenant_id,store_id", None, None, false),
-];
-
 /// An index, by the catalogue.
 #[derive(Debug, Clone)]
 struct Index {
@@ -265,6 +198,27 @@ impl View {
         self.heap_only |= damage.hides_rows();
         Ok(damage)
     }
+
+    /// As [`View::look_for_damage`], of the index alone that numbers are found by: whether what it lacks is in the
+    /// table. Reads every row of the table once.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn look_for_hidden_numbers(&mut self) -> Result<Damage, LogError> {
+        let Conn::Postgres(_) = self.conn else {
+            return self.look_for_damage().await;
+        };
+        let mut damage = Damage::default();
+        Looking::new(&mut self.conn, &mut damage)
+            .await?
+            .look_at_numbers()
+            .await?;
+        if damage.hides_rows() {
+            self.conn.run(DOING, postgres!("heap_only")).await?;
+            self.heap_only = true;
+        }
+        Ok(damage)
+    }
 }
 
 /// The search for damage in PostgreSQL.
@@ -291,6 +245,20 @@ impl<'a> Looking<'a> {
             seen: Vec::new(),
             amcheck: amcheck == Some(true),
         })
+    }
+
+    /// What hides numbers alone: the index of them, and nothing else.
+    async fn look_at_numbers(mut self) -> Result<(), LogError> {
+        let numbers = &KEYS[0];
+        let plain = self
+            .catalogue
+            .tables
+            .get(numbers.table)
+            .is_some_and(|kind| kind == "r");
+        if plain && !self.sound(numbers).is_empty() {
+            self.both_ways(numbers).await?;
+        }
+        Ok(())
     }
 
     async fn look(mut self) -> Result<(), LogError> {
@@ -504,14 +472,17 @@ impl<'a> Looking<'a> {
         Ok(())
     }
 
-    /// The index on a key that was read since the catalogue was last looked at.
+    /// The index on a key, or on it and more columns, that was read since the catalogue was last looked at.
     async fn read_meanwhile(&mut self, key: &Key) -> Result<Option<Index>, LogError> {
         let now = catalogue(self.conn).await?;
         let read = |index: &&Index| {
             let before = (self.catalogue.indexes.iter()).find(|before| before.oid == index.oid);
             before.is_some_and(|before| before.scans < index.scans)
         };
-        let of_key = |index: &&Index| index.table == key.table && index.columns == key.columns;
+        let of_key = |index: &&Index| {
+            let rest = index.columns.strip_prefix(key.columns);
+            index.table == key.table && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+        };
         let found = now.indexes.iter().filter(of_key).find(read).cloned();
         self.catalogue = now;
         Ok(found)
@@ -571,6 +542,7 @@ impl<'a> Looking<'a> {
     }
 
     async fn there_twice(&mut self, key: &Key) -> Result<(), LogError> {
+        let Some(twice) = key.twice else { return Ok(()) };
         let what = format!("which rows of {} are there twice by {}", key.table, key.words());
         let settings = Some(postgres!("heap_only"));
         // To compare is dear, and mostly there is nothing to compare.
@@ -580,12 +552,12 @@ impl<'a> Looking<'a> {
         };
         let found = match bare {
             Some(Ok(bare)) if bare.is_empty() => Ok(bare),
-            Some(Ok(bare)) => match crate::duplicate::find(self.conn, settings, key, key.twice).await {
+            Some(Ok(bare)) => match crate::duplicate::find(self.conn, settings, key, twice).await {
                 Err(LogError::Damaged { .. }) => Ok(bare),
                 found => found,
             },
             Some(Err(error)) => Err(error),
-            None => crate::duplicate::find(self.conn, settings, key, key.twice).await,
+            None => crate::duplicate::find(self.conn, settings, key, twice).await,
         };
         match found {
             Ok(found) => self.damage.duplicates.extend(found),
@@ -597,80 +569,35 @@ impl<'a> Looking<'a> {
         Ok(())
     }
 
-    /// The indexes that only amcheck could have compared.
+    /// The indexes that only amcheck could have compared: a copy of one that was, which the server does not choose, or one
+    /// on columns that nothing is found by here.
     fn not_compared(&mut self) {
-        let left: Vec<&str> = (self.catalogue.indexes.iter())
-            .filter(|index| !self.seen.contains(&index.oid))
+        let left = self.catalogue.indexes.iter();
+        let mut left: Vec<&Index> = left.filter(|index| !self.seen.contains(&index.oid)).collect();
+        if left.is_empty() {
+            return;
+        }
+        let is_key = |index: &Index| {
+            let of_key = |key: &Key| key.table == index.table && key.columns == index.columns;
+            KEYS.iter().any(of_key)
+        };
+        left.sort_by_key(|index| !(index.unique && is_key(index)));
+        let names: Vec<&str> = left
+            .iter()
+            .take(LISTED)
             .map(|index| index.name.as_str())
             .collect();
-        if !left.is_empty() {
-            let why = if self.amcheck {
-                "they are no b-trees"
-            } else {
-                "the extension amcheck, which could, is not installed, or not for this role"
-            };
-            let what = format!(
-                "whether these indexes have every row: {} ({why})",
-                left.join(", ")
-            );
-            self.damage.not_checked.push(what);
-        }
-    }
-}
-
-/// Rows that an index lacks, by where they belong.
-#[derive(Default)]
-struct Hidden {
-    count: u64,
-    numbers: usize,
-    /// By tenant and store as far as rows name them: how many, their numbers, and what the first is called.
-    of: BTreeMap<Stream, (u64, Vec<u64>, String)>,
-}
-
-/// A stream as far as a row names it.
-type Stream = (Option<TenantId>, Option<StoreId>);
-
-impl Hidden {
-    /// Takes a row of a `heap_` statement, whose key was read.
-    fn add(&mut self, c: &mut Columns<'_>) {
-        let tenant = c.optional_uuid("tenant_id").ok().flatten().map(TenantId);
-        let store = c.optional_uuid("store_id").ok().flatten().map(StoreId);
-        let number = c.optional_number::<u64>("number").ok().flatten();
-        self.count += 1;
-        let (count, numbers, first) = self.of.entry((tenant, store)).or_default();
-        *count += 1;
-        if let Some(number) = number.filter(|_| self.numbers < NAMED) {
-            self.numbers += 1;
-            numbers.push(number);
-        }
-        if first.is_empty() {
-            *first = c.text("label").unwrap_or("a row").to_owned();
-        }
-    }
-
-    fn places(self) -> Vec<HiddenRows> {
-        let places = self
-            .of
-            .into_iter()
-            .map(|((tenant, store), (count, mut numbers, first))| {
-                numbers.sort_unstable();
-                numbers.dedup();
-                let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
-                for number in numbers {
-                    match ranges.last_mut() {
-                        Some(last) if last.end() + 1 == number => *last = *last.start()..=number,
-                        _ => ranges.push(number..=number),
-                    }
-                }
-                HiddenRows {
-                    tenant,
-                    store,
-                    numbers: ranges,
-                    count,
-                    first,
-                }
-            });
-        places.collect()
+        let more = if left.len() > LISTED { ", …" } else { "" };
+        let why = if self.amcheck {
+            "they are no b-trees"
+        } else {
+            "amcheck, which could tell, is not there for this role"
+        };
+        self.damage.not_checked.push(format!(
+            "{} index(es) that the server does not choose here: {}{more} ({why})",
+            left.len(),
+            names.join(", ")
+        ));
     }
 }
 

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::conn::Conn;
 use crate::error::LogError;
 use crate::hindrance::quoted;
-use crate::level::{Level, LevelSource, MARKERS, Marker, OLDEST};
+use crate::level::{Level, LevelSource, MARKERS, Marker, NONCES, OLDEST};
 use crate::schema::{Need, TABLES, Table, VES_EVENTS};
 use crate::sql::postgres;
 use crate::value::{Columns, ReadAs, Value};
@@ -134,11 +134,7 @@ pub(crate) async fn find(conn: &mut Conn, target: &str, schema: Option<&str>) ->
         .await?;
     let level = match catalogue.migrations(conn).await? {
         Some(level) => level,
-        None => Level {
-            number: catalogue.level(),
-            from: LevelSource::Tables,
-            failed: None,
-        },
+        None => catalogue.level_by_tables(),
     };
     let mut layout = Layout {
         schema,
@@ -225,7 +221,7 @@ impl Catalogue {
     async fn read(conn: &mut Conn, schema: &str) -> Result<Self, LogError> {
         let tables = TABLES.iter().map(|table| table.name);
         let markers = MARKERS.iter().map(|marker| marker.relation);
-        let names: BTreeSet<&str> = tables.chain(markers).chain([MIGRATIONS]).collect();
+        let names: BTreeSet<&str> = tables.chain(markers).chain([MIGRATIONS, NONCES]).collect();
         let names = Value::Texts(names.into_iter().map(str::to_owned).collect());
         let mut catalogue = Self::default();
         let mut bad = None;
@@ -333,6 +329,18 @@ impl Catalogue {
         open.max().unwrap_or(level).max(level)
     }
 
+    /// The level, by what is there alone.
+    fn level_by_tables(&self) -> Level {
+        let number = self.level();
+        let undecided = number + 1 == Level::NEWEST && !self.has(NONCES, None);
+        Level {
+            number,
+            from: LevelSource::Tables,
+            failed: None,
+            up_to: undecided.then_some(Level::NEWEST),
+        }
+    }
+
     fn is_wide(&self) -> bool {
         let columns = self.columns.get(VES_EVENTS.name);
         let length = columns.and_then(|columns| columns.get("entity_type"));
@@ -369,14 +377,20 @@ impl Catalogue {
             return Ok(None);
         };
         let (by_tables, _) = self.sure_level();
+        let failed = level(failed);
         // Who migrated by hand did not tell the migrator.
-        let (number, from) = if by_tables > number {
-            (self.level(), LevelSource::Tables)
+        let found = if by_tables > number {
+            self.level_by_tables()
         } else {
-            (number, LevelSource::Migrations)
+            Level {
+                number,
+                from: LevelSource::Migrations,
+                failed: None,
+                up_to: None,
+            }
         };
-        let failed = level(failed).filter(|failed| *failed > number);
-        Ok(Some(Level { number, from, failed }))
+        let failed = failed.filter(|failed| *failed > found.number);
+        Ok(Some(Level { failed, ..found }))
     }
 
     /// Finds out how a table can be read.
@@ -408,7 +422,11 @@ impl Catalogue {
                         different = true;
                         list.push(format!("{column}::{to} AS {column}"));
                     }
-                    None => bad.push(format!("column {name}.{column} is of type {found}")),
+                    None => bad.push(format!(
+                        "column {name}.{column} is of type {found}, and is read as {} (or what holds the same): ALTER \
+                         it, or give a copy in which it is",
+                        kind.postgres_type()
+                    )),
                 },
                 None => match absent {
                     Some(absent) if level.number < absent.since => {

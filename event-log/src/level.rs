@@ -91,7 +91,13 @@ pub struct Level {
     /// A migration that the migrator says it began and did not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<u32>,
+    /// The newest level that it may be of, where what is there does not tell: what would is not in the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<u32>,
 }
+
+/// The table whose index came with level 16: without it, that level looks as the one before.
+pub(crate) const NONCES: &str = "x402_nonce_tracking";
 
 impl Level {
     /// The newest level that this program knows.
@@ -156,6 +162,9 @@ impl Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "level {}", self.number)?;
+        if let Some(up_to) = self.up_to {
+            write!(f, " or {up_to}")?;
+        }
         match self.from {
             LevelSource::Migrations => f.write_str(" (by _sqlx_migrations)"),
             LevelSource::Tables => f.write_str(" (by the tables that are there)"),
@@ -173,6 +182,7 @@ mod tests {
             number,
             from: LevelSource::Tables,
             failed,
+            up_to: None,
         };
         assert_eq!(level(16, None).refusal(), None);
         assert_eq!(level(15, None).refusal(), None);

@@ -2,6 +2,7 @@
 
 use crate::sql::{both, postgres, snapshot};
 use crate::value::Kind::{self, Bytes, Int, Json, Text, Time, Uuid};
+use crate::value::Value;
 
 /// Whether a log can be read without a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,14 @@ pub(crate) struct Absent {
 
 /// No judgement needs the column: it is only copied.
 const NEVER_NEEDED: u32 = u32::MAX;
+
+impl Absent {
+    /// That value.
+    pub(crate) fn value(&self) -> Value {
+        let number = self.means.split("::").next().unwrap_or_default();
+        number.parse().map_or(Value::Null, Value::Int)
+    }
+}
 
 const fn absent(column: &'static str, since: u32, means: &'static str) -> Absent {
     Absent { column, since, means }
@@ -448,6 +457,20 @@ pub(crate) static TABLES: &[&Table] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_absence_means_is_null_or_a_number() {
+        for absent in TABLES.iter().flat_map(|table| table.absent) {
+            let expected = match absent.column {
+                "key_algorithm" => Value::Int(1),
+                "agent_signature_scheme" | "receipt_signature_scheme" | "sequencer_key_version" => {
+                    Value::Int(0)
+                }
+                _ => Value::Null,
+            };
+            assert_eq!(absent.value(), expected, "{}", absent.column);
+        }
+    }
 
     #[test]
     fn statements_have_one_parameter_or_column_for_each_column() {

@@ -12,7 +12,8 @@ use ves::{StoreId, StreamKey, TenantId};
 use crate::conn::{Conn, open_writable_copy, snapshot_execute, snapshot_query};
 use crate::duplicate;
 use crate::error::LogError;
-use crate::index_check::{DOING, Damage, HiddenRows, IndexFault, IndexFaultKind, KEYS, Reach, concerns};
+use crate::index_check::{DOING, Damage, HiddenRows, IndexFault, IndexFaultKind, Reach, concerns};
+use crate::index_keys::KEYS;
 use crate::sql::snapshot;
 use crate::value::{Columns, Row, Value};
 use crate::view::View;
@@ -170,6 +171,7 @@ impl View {
             ));
         }
         for key in KEYS {
+            let Some(twice) = key.twice else { continue };
             let mut unique = false;
             let each = &mut |row: Row<'_>| {
                 unique |= Columns::new(row).text("columns") == Ok(key.columns);
@@ -181,7 +183,7 @@ impl View {
             if !unique {
                 damage
                     .duplicates
-                    .extend(duplicate::find(&mut self.conn, None, key, key.twice).await?);
+                    .extend(duplicate::find(&mut self.conn, None, key, twice).await?);
             }
         }
         Ok(damage)

@@ -53,6 +53,18 @@ impl Kind {
         }
     }
 
+    /// What a column of this kind is in the sequencer's own database.
+    pub(crate) fn postgres_type(self) -> &'static str {
+        match self {
+            Kind::Uuid => "uuid",
+            Kind::Int => "bigint",
+            Kind::Text => "text",
+            Kind::Bytes => "bytea",
+            Kind::Json => "jsonb",
+            Kind::Time => "timestamp with time zone",
+        }
+    }
+
     /// The type of a STRICT table's column that holds this kind.
     pub(crate) fn snapshot_type(self) -> &'static str {
         match self {

@@ -93,13 +93,10 @@ fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
 #[test]
 fn a_killed_run_leaves_its_copy_to_the_next() {
     let dir = tempfile::tempdir().unwrap();
-    let (temporary, left) = (
-        dir.path().join("tmp"),
-        dir.path().join("tmp/outbox-sync-copy-left"),
-    );
+    let (temporary, left) = (dir.path().join("tmp"), dir.path().join("tmp/ves-private-left"));
     fs::create_dir_all(&left).unwrap();
     // As it is after SIGKILL: the lock is free.
-    fs::write(left.join("outbox-sync.owner"), "").unwrap();
+    fs::write(left.join("ves.owner"), "").unwrap();
     fs::write(left.join("copy.db"), "a copy").unwrap();
     let path = dir.path().join("a.db");
     drop(common::create(&path, common::OUTBOX_V1, 1));

@@ -277,7 +277,6 @@ fn facts(log: &mut KnownLog) -> Facts<'_> {
         log: Some(log),
         epoch: None,
         receipts: HashMap::new(),
-        keys: KeyBook::default(),
     }
 }
 
@@ -286,7 +285,7 @@ fn a_row_that_changed_since_the_plan_stops_everything() {
     let Some(scenario) = Scenario::load() else { return };
     let path = scenario.path().join("outboxes/bravo.db");
     let mut log = KnownLog::open(&cli_common::DbTarget::Snapshot(scenario.path().join("truth.log"))).unwrap();
-    let planned = plan(&path, &mut facts(&mut log)).unwrap();
+    let planned = plan(&path, &mut facts(&mut log), &mut KeyBook::default()).unwrap();
     let last = planned.changes.iter().rev().find(|c| c.to.is_some()).unwrap();
     Connection::open(&path)
         .unwrap()
@@ -300,14 +299,18 @@ fn a_row_that_changed_since_the_plan_stops_everything() {
     assert!(matches!(error, ReconcileError::Drift { .. }), "{error}");
     assert_eq!(own_rows(&path), before);
     // A backup that cannot be made stops it too.
-    let again = plan(&path, &mut facts(&mut log)).unwrap();
+    let again = plan(&path, &mut facts(&mut log), &mut KeyBook::default()).unwrap();
     let error = apply(&again, &scenario.path().join("no/such/folder.bak")).unwrap_err();
     assert!(matches!(error, ReconcileError::Backup(_)), "{error}");
     let error = apply(&again, &scenario.path().join("a.bak")).unwrap_err();
     assert!(error.to_string().contains("exists already"), "{error}");
     assert_eq!(own_rows(&path), before);
     apply(&again, &scenario.path().join("b.bak")).unwrap();
-    assert!(plan(&path, &mut facts(&mut log)).unwrap().is_empty());
+    assert!(
+        plan(&path, &mut facts(&mut log), &mut KeyBook::default())
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -339,7 +342,7 @@ fn two_contents_of_one_event_are_left_to_people() {
         )
         .unwrap();
     let mut log = KnownLog::open(&cli_common::DbTarget::Snapshot(scenario.path().join("truth.log"))).unwrap();
-    let planned = plan(&path, &mut facts(&mut log)).unwrap();
+    let planned = plan(&path, &mut facts(&mut log), &mut KeyBook::default()).unwrap();
     assert_eq!(planned.conflicts.len(), 1, "{:?}", planned.conflicts);
     assert!(planned.conflicts[0].contains("another content"));
 }
@@ -357,7 +360,7 @@ fn reconciling_and_backing_up_beside_a_live_agent() {
         assert_eq!(own_rows(&out).len() as u64, done.counts.total());
         assert!(done.counts.total() >= rows as u64);
     }
-    let planned = plan(&path, &mut facts(&mut log)).unwrap();
+    let planned = plan(&path, &mut facts(&mut log), &mut KeyBook::default()).unwrap();
     apply(&planned, &scenario.path().join("live.bak")).unwrap();
     writer.stop();
     let events = scenario.truth["events"].as_object().unwrap();

@@ -78,8 +78,8 @@ fn an_agent_does_not_see_a_lock_of_a_reconcile_that_was_halted() {
         assert_eq!(push(dir.path(), &sequencer, &["a.db"]).0, 0);
 
         let points = [
-            ("outbox-sync-copy-", "copy.db"),
-            ("outbox-sync-copy-", "copy.db"),
+            ("ves-private-", "copy.db"),
+            ("ves-private-", "copy.db"),
             (".a.db.before-reconcile-", ""),
         ];
         for (number, (prefix, inner)) in points.into_iter().enumerate() {
@@ -128,7 +128,7 @@ fn an_agent_does_not_see_a_lock_of_a_reconcile_that_was_halted() {
             .unwrap();
         assert_eq!(synced, 1500);
         // What the killed runs left is gone.
-        for prefix in ["outbox-sync-copy-", ".a.db."] {
+        for prefix in ["ves-private-", ".a.db."] {
             assert!(!is_there(dir.path(), prefix, ""), "{prefix}");
         }
     }

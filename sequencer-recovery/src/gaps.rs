@@ -2,13 +2,14 @@
 //! look after a recovery; [`crate::audit`] is the thorough one.
 
 use cli_common::Cancel;
-use event_log::{Place, StreamFilter, StreamPresence, View};
+use event_log::{Place, Rows, StreamFilter, StreamPresence, View};
 use serde::Serialize;
 use ves::StreamKey;
 
 use crate::error::RecoveryError;
+use crate::finding::{Finding, Severity};
 use crate::gap::{self, Gap};
-use crate::{preflight, survey};
+use crate::{damage, preflight, survey};
 
 /// The report's name and version; documented in docs/audit.md.
 pub const SCHEMA: &str = "recovery-gaps/1";
@@ -24,6 +25,8 @@ pub struct GapsReport {
     pub place: Place,
     /// The streams, by tenant and store.
     pub streams: Vec<StreamGaps>,
+    /// What is damaged, where numbers seemed to be missing.
+    pub findings: Vec<Finding>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -85,9 +88,12 @@ impl GapsReport {
             .fold(0, u64::saturating_add)
     }
 
-    /// Whether nothing is wrong: no number missing, no row that no sequencer writes, and something there to look at.
+    /// Whether nothing is wrong: no number missing, no row that no sequencer writes, no damage, and something there to
+    /// look at.
     pub fn is_whole(&self) -> bool {
-        !self.streams.is_empty() && self.streams.iter().all(|s| s.missing == 0 && s.odd == 0)
+        let sound = |s: &StreamGaps| s.missing == 0 && s.odd == 0;
+        let harmless = |finding: &Finding| finding.severity == Severity::Notice;
+        !self.streams.is_empty() && self.streams.iter().all(sound) && self.findings.iter().all(harmless)
     }
 }
 
@@ -101,11 +107,27 @@ pub async fn gaps(
     filter: &StreamFilter,
     cancel: &Cancel,
 ) -> Result<GapsReport, RecoveryError> {
-    let found = view.presence(filter).await?;
+    let mut found = view.presence(filter).await?;
     cancel.check()?;
-    let mut not_checked: Vec<String> = found.unreadable.iter().map(ToString::to_string).collect();
-    not_checked
-        .push("whether the indexes, which alone were asked, have what the tables have (audit does)".into());
+    let mut not_checked = Vec::new();
+    let mut findings = Vec::new();
+    let is_missing = |found: &Rows<StreamPresence>| found.rows.iter().any(|s| StreamGaps::of(s).missing > 0);
+    if is_missing(&found) {
+        // What the index lacks may be in the table, and is not lost then.
+        let damage = view.look_for_hidden_numbers().await?;
+        cancel.check()?;
+        findings = damage::findings(&damage);
+        not_checked.extend(damage::not_checked(&damage));
+        if !findings.is_empty() {
+            found = view.presence(filter).await?;
+        }
+        not_checked.push("the other indexes (audit does)".into());
+    } else {
+        not_checked.push(
+            "whether the indexes, which alone were asked, have what the tables have (audit does)".into(),
+        );
+    }
+    not_checked.splice(0..0, found.unreadable.iter().map(ToString::to_string));
     not_checked.push("the events themselves, their receipts, the commitments' roots (audit does)".into());
     not_checked
         .push("numbers that only agents, the chain or other copies of the log know (audit asks them)".into());
@@ -119,6 +141,7 @@ pub async fn gaps(
         db,
         place: view.place().clone(),
         streams: found.rows.iter().map(StreamGaps::of).collect(),
+        findings,
         not_checked,
     })
 }

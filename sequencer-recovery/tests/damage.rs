@@ -223,6 +223,103 @@ fn rows_that_an_index_lacks_are_not_lost() {
     assert_eq!(codes(&after), codes(&before));
 }
 
+/// Leaves the last three events of the stream out of an index: they are in the table, and in every other index.
+fn hide_last(world: &World, db: &Db, index: &str) {
+    let psql = |sql: &str| query(&db.arg(), sql);
+    let of = |table: &str| {
+        format!(
+            "SELECT * FROM {table} WHERE event_id IN (SELECT event_id FROM ves_events WHERE store_id = '{}' AND \
+             sequence_number > {})",
+            world.store,
+            world.head - 3
+        )
+    };
+    psql(&format!(
+        "CREATE SCHEMA kept; CREATE TABLE kept.receipts AS {}; CREATE TABLE kept.events AS {};
+         DELETE FROM ves_compliance_proofs WHERE event_id IN (SELECT event_id FROM kept.events);
+         DELETE FROM ves_sequencer_receipts WHERE event_id IN (SELECT event_id FROM kept.events);
+         DELETE FROM ves_events WHERE event_id IN (SELECT event_id FROM kept.events)",
+        of("ves_sequencer_receipts"),
+        of("ves_events")
+    ));
+    psql("VACUUM ves_events");
+    let ready = |ready: bool| {
+        psql(&format!(
+            "UPDATE pg_index SET indisready = {ready}, indisvalid = {ready} WHERE indexrelid = '{index}'::regclass"
+        ))
+    };
+    ready(false);
+    psql(
+        "INSERT INTO ves_events SELECT * FROM kept.events;
+         INSERT INTO ves_sequencer_receipts SELECT * FROM kept.receipts",
+    );
+    ready(true);
+}
+
+#[test]
+fn gaps_calls_nothing_missing_that_the_table_has_whichever_of_two_indexes_lacks_it() {
+    let Some(world) = World::new("twins") else { return };
+    let gaps = |db: &Db, status: i32| {
+        run(["gaps", "--format", "json", "--db", &db.arg()])
+            .expect(status)
+            .json()
+    };
+    // One stream is enough to be audited.
+    let audit = |db: &Db| {
+        run([
+            "audit",
+            "--format",
+            "json",
+            "--store",
+            &world.store,
+            "--db",
+            &db.arg(),
+        ])
+    };
+    let before = gaps(&world.db(), 0);
+    for (n, index) in ["idx_ves_events_tenant_store_seq", "uq_ves_events_sequence"]
+        .into_iter()
+        .enumerate()
+    {
+        let db = world.server.copy(&format!("twins_{n}"), &world.db());
+        hide_last(&world, &db, index);
+        // The server takes the younger of two that are as good.
+        let chosen = n == 0;
+        let report = gaps(&db, if chosen { 4 } else { 0 });
+        assert_eq!(report["streams"], before["streams"], "{index}");
+        let found = of_code(&report, "index.incomplete");
+        assert_eq!(found.len(), usize::from(chosen), "{found:?}");
+        let report = audit(&db).json();
+        assert!(!codes(&report).iter().any(|code| code.starts_with("gap.")));
+        let found = of_code(&report, "index.incomplete");
+        let said = if chosen {
+            assert_eq!((found[0].1, found[0].2), (Some(world.head - 2), Some(world.head)));
+            found[0].3.clone()
+        } else {
+            not_checked(&report)
+        };
+        assert!(said.contains(index), "{said}");
+        // What was not compared is one short line.
+        let lines = report["not_checked"].as_array().unwrap().iter();
+        let lines: Vec<&str> = lines.map(|line| line.as_str().unwrap()).collect();
+        assert_eq!(lines.iter().filter(|line| line.contains("amcheck,")).count(), 1);
+        assert!(lines.iter().all(|line| line.len() < 300), "{lines:?}");
+        // Amcheck compares every one.
+        db.execute("CREATE EXTENSION amcheck");
+        let found = of_code(&audit(&db).expect(4).json(), "index.incomplete");
+        assert!(found.iter().any(|found| found.3.contains(index)), "{found:?}");
+    }
+    // What is truly missing is missing all the same, and no index is blamed.
+    let db = world.server.copy("missing", &world.db());
+    db.execute(
+        "DELETE FROM ves_compliance_proofs; DELETE FROM ves_sequencer_receipts WHERE sequence_number = 7;
+         DELETE FROM ves_events WHERE sequence_number = 7",
+    );
+    let report = gaps(&db, 4);
+    assert_eq!(report["findings"], Value::Array(Vec::new()));
+    assert!(report["streams"].to_string().contains("interior"));
+}
+
 #[test]
 fn an_apply_refuses_what_was_planned_before_an_index_was_damaged() {
     let Some(data) = Data::scenario() else { return };

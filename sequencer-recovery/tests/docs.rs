@@ -110,8 +110,24 @@ fn run(command: &str, dir: &Path, path: &str, database: &str) -> Output {
         .unwrap()
 }
 
+// In three parts, side by side: one after the other they take minutes.
 #[test]
-fn every_command_in_the_documents_runs() {
+fn every_command_in_the_documents_runs_first_part() {
+    run_documents(0);
+}
+
+#[test]
+fn every_command_in_the_documents_runs_second_part() {
+    run_documents(1);
+}
+
+#[test]
+fn every_command_in_the_documents_runs_third_part() {
+    run_documents(2);
+}
+
+/// Each third document.
+fn run_documents(part: usize) {
     if !test_support::postgres_available() {
         return;
     }
@@ -122,7 +138,7 @@ fn every_command_in_the_documents_runs() {
     let server = ScratchPostgres::start();
     let tools = tools();
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    for (name, not_run) in DOCUMENTS {
+    for (name, not_run) in DOCUMENTS.into_iter().skip(part).step_by(3) {
         let document = fs::read_to_string(test_support::workspace_root().join(name)).unwrap();
         let commands = commands(&document);
         assert!(

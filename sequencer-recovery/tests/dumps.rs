@@ -115,6 +115,21 @@ fn dumps_in_every_format_say_what_their_database_says() {
     let plain = fs::read(at("plain.sql")).unwrap();
     fs::write(at("plain.sql.gz"), packed(&plain)).unwrap();
     let _ = world.equals_the_database(&at("plain.sql.gz"));
+    // In two frames, with something else between them, as parallel packers write.
+    let (one, other) = plain.split_at(plain.len() / 2);
+    let zstd =
+        |part: &[u8]| ruzstd::encoding::compress_to_vec(part, ruzstd::encoding::CompressionLevel::Fastest);
+    let skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd";
+    let frames = [&zstd(one)[..], skipped, &zstd(other)].concat();
+    fs::write(at("plain.sql.zst"), &frames).unwrap();
+    let _ = world.equals_the_database(&at("plain.sql.zst"));
+    let lz4 = |part: &[u8]| {
+        let mut packer = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        packer.write_all(part).unwrap();
+        packer.finish().unwrap()
+    };
+    fs::write(at("plain.sql.lz4"), [lz4(one), lz4(other)].concat()).unwrap();
+    let _ = world.equals_the_database(&at("plain.sql.lz4"));
 
     for (format, name, word) in [
         ("custom", "a.dump", "custom format"),
@@ -257,7 +272,17 @@ fn dumps_that_are_not_whole_or_not_read_say_so() {
         String::from_utf8_lossy(&plain).replace("client_encoding = 'UTF8'", "client_encoding = 'LATIN1'");
     fs::write(at("latin.sql"), latin).unwrap();
     world.pg_dump(&at("schema.sql"), &["--schema-only"]);
-    fs::write(at("plain.sql.zst"), b"\x28\xb5\x2f\xfd and so on").unwrap();
+    fs::write(at("broken.sql.zst"), b"\x28\xb5\x2f\xfd and so on").unwrap();
+    let zstd = ruzstd::encoding::compress_to_vec(&plain[..], ruzstd::encoding::CompressionLevel::Fastest);
+    fs::write(at("cut.sql.zst"), &zstd[..zstd.len() * 2 / 3]).unwrap();
+    let archive = fs::read(at("whole.dump")).unwrap();
+    let mut packer = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    packer.write_all(&archive).unwrap();
+    fs::write(at("packed.dump.lz4"), packer.finish().unwrap()).unwrap();
+    // The second byte of the version of the format.
+    let mut newer = archive;
+    newer[6] = 99;
+    fs::write(at("newer.dump"), newer).unwrap();
     let wide: Vec<u8> = std::iter::once(0xfeff_u16)
         .chain(String::from_utf8_lossy(&plain[..4000]).encode_utf16())
         .flat_map(u16::to_le_bytes)
@@ -267,7 +292,10 @@ fn dumps_that_are_not_whole_or_not_read_say_so() {
         ("inserts.sql", "--inserts"),
         ("latin.sql", "--encoding=UTF8"),
         ("schema.sql", "holds no log"),
-        ("plain.sql.zst", "zstd -dk"),
+        ("broken.sql.zst", "zstd -dk"),
+        ("packed.dump.lz4", "lz4 -dk"),
+        ("cut.sql.zst", "cannot be unpacked to its end"),
+        ("newer.dump", "first in PATH"),
         ("wide.sql", "UTF-16"),
     ] {
         let (code, _, stderr) = world.audit(&text(&at(name)));

@@ -7,35 +7,26 @@ use crate::conn::MAX_VALUE;
 use crate::schema::Table;
 use crate::value::{Kind, Value};
 
-/// Columns that a sequencer of an older level lacks, or that may be empty: what their absence means.
-fn absent(column: &str) -> Option<Value> {
-    Some(match column {
-        // Before there were other schemes, all was Ed25519.
-        "agent_signature_scheme" | "receipt_signature_scheme" | "sequencer_key_version" => Value::Int(0),
-        "key_algorithm" => Value::Int(1),
-        "agent_signature_bundle"
-        | "receipt_signature_bundle"
-        | "sequencer_signature"
-        | "command_id"
-        | "base_version"
-        | "chain_id"
-        | "chain_tx_hash"
-        | "chain_block_number"
-        | "anchored_at"
-        | "valid_from"
-        | "valid_to"
-        | "revoked_at"
-        | "metadata"
-        | "expires_at"
-        | "grace_until"
-        | "rotation_reason"
-        | "public_key_bundle"
-        | "proof_of_possession"
-        | "proof_of_possession_bundle"
-        | "public_inputs"
-        | "witness_commitment" => Value::Null,
-        _ => return None,
-    })
+/// Columns that may be empty: whoever copies a part of a table by hand may leave them out.
+const MAY_BE_EMPTY: [&str; 10] = [
+    "sequencer_signature",
+    "command_id",
+    "base_version",
+    "chain_id",
+    "chain_tx_hash",
+    "chain_block_number",
+    "anchored_at",
+    "valid_from",
+    "valid_to",
+    "revoked_at",
+];
+
+/// What it means that a dump lacks a column: its sequencer was of an older level, or it may be empty. A dump does not say
+/// which level it is of.
+fn absent(table: &Table, column: &str) -> Option<Value> {
+    let older = table.absent.iter().find(|absent| absent.column == column);
+    let empty = MAY_BE_EMPTY.contains(&column).then_some(Value::Null);
+    older.map(crate::schema::Absent::value).or(empty)
 }
 
 /// Where the columns of a table stand in the rows of a dump.
@@ -55,7 +46,10 @@ impl Fields {
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for (name, kind) in table.columns {
-            match (columns.iter().position(|column| column == name), absent(name)) {
+            match (
+                columns.iter().position(|column| column == name),
+                absent(table, name),
+            ) {
                 (Some(at), _) => found.push((*name, *kind, Ok(at))),
                 (None, Some(value)) => found.push((*name, *kind, Err(value))),
                 (None, None) => missing.push(*name),

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     KeyArgs, cancel_on_signals, expand, holdings_error, log_error, not_checked_of, open_target, or_dash,
-    print_not_checked, print_place, report_heard, reservation, write_lines, write_not_checked, write_place,
+    print_not_checked, print_place, report_heard, reservations, write_lines, write_not_checked, write_place,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
@@ -95,7 +95,7 @@ fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<Ex
     if log.is_export() {
         not_checked.push("who is known but not heard: an export of a log knows no keys".into());
     }
-    not_checked.extend(reservation(Some(&log)));
+    not_checked.extend(reservations(Some(&log)));
     let document = Document {
         schema: SCHEMA,
         log: log.name().to_owned(),

@@ -25,7 +25,8 @@ use ves::{StoreId, TenantId, Timestamp};
 
 use super::{
     KeyArgs, SecretUrl, cancel_on_signals, expand, holdings_error, not_checked_of, open_target,
-    print_not_checked, print_place, report_heard, shown, write_lines, write_not_checked, write_place,
+    print_not_checked, print_place, report_heard, reservations, shown, write_lines, write_not_checked,
+    write_place,
 };
 
 /// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
@@ -192,6 +193,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         heard: Vec::new(),
         not_read,
         place: None,
+        reserved: Vec::new(),
     };
     let missing_from = args
         .missing_from
@@ -224,7 +226,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_checked.push(what.into());
     }
     not_checked.extend(work.key_flaws);
-    not_checked.extend(work.place.as_ref().and_then(Place::reservation));
+    not_checked.extend(work.reserved);
     let document = Document {
         schema: SCHEMA,
         place: work.place,
@@ -256,6 +258,8 @@ struct Work<'a> {
     not_read: Vec<NotRead>,
     /// Where the log was looked at.
     place: Option<Place>,
+    /// What it leaves open.
+    reserved: Vec<String>,
 }
 
 impl Work<'_> {
@@ -448,15 +452,16 @@ impl Work<'_> {
         writer: &mut ExportWriter,
     ) -> Result<(), CliError> {
         let progress = stderr_progress(self.global);
-        let (holdings, mut keys, place) = again(&self.cancel, || {
+        let (holdings, mut keys, place, reserved) = again(&self.cancel, || {
             let mut log = open_target(target, &self.cancel)?;
             let keys = self.args.keys.book(Some(&mut log))?;
             let holdings = Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel);
             let holdings = holdings.map_err(holdings_error)?;
             let keys = self.args.keys.book(Some(&mut log))?;
-            Ok((holdings, keys, log.place().cloned()))
+            Ok((holdings, keys, log.place().cloned(), reservations(Some(&log))))
         })?;
         self.place = place;
+        self.reserved = reserved;
         self.key_flaws = holdings.key_flaws.clone();
         self.two_contents = holdings.events.values().filter(|e| e.two_contents).count() as u64;
         self.not_read.extend(holdings.not_read.iter().cloned());

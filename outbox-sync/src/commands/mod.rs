@@ -93,9 +93,12 @@ pub fn open_target(target: &DbTarget, cancel: &Cancel) -> Result<KnownLog, CliEr
     KnownLog::open_with(target, &options).map_err(log_error)
 }
 
-/// What a log in recovery leaves open.
-pub fn reservation(log: Option<&KnownLog>) -> Option<String> {
-    log?.place()?.reservation()
+/// What a log leaves open: one in recovery, and what of it could not be read or compared. To be asked after all else.
+pub fn reservations(log: Option<&KnownLog>) -> Vec<String> {
+    let Some(log) = log else { return Vec::new() };
+    let of_place = log.place().and_then(Place::reservation);
+    let of_log = log.not_checked().iter().map(|what| format!("the log: {what}"));
+    of_place.into_iter().chain(of_log).collect()
 }
 
 /// Where the log is, for people: the first line of every table.

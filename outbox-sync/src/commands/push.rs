@@ -7,10 +7,11 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use cli_common::{
     Cancel, CliError, ExitStatus, Format, GlobalArgs, NoProgress, Output, Progress, SequencerPublicKeyArgs,
-    Table, redact_url, stderr_progress,
+    Table, again, redact_url, stderr_progress,
 };
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
+use outbox_sync::known::KnownLog;
 use outbox_sync::push::{
     ApiKey, Evidence, HttpTransport, Options, Push, PushError, Pushed, Standing, advice, ingest_url,
 };
@@ -21,7 +22,8 @@ use serde::Serialize;
 use ves::SequencerKeys;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, shown, write_lines, write_not_checked,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, reservations, shown, write_lines,
+    write_not_checked,
 };
 
 /// Hand events over to the sequencer's HTTP ingest, each once
@@ -181,13 +183,13 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         }
         _ => None,
     };
-    let mut log = args.db.open(&cancel)?;
-    let keys = args.keys.book(log.as_mut())?;
-    let place = log
-        .as_ref()
-        .and_then(outbox_sync::known::KnownLog::place)
-        .cloned();
-    drop(log);
+    let (keys, place, reserved) = again(&cancel, || {
+        let mut log = args.db.open(&cancel)?;
+        let keys = args.keys.book(log.as_mut())?;
+        let place = log.as_ref().and_then(KnownLog::place).cloned();
+        Ok((keys, place, reservations(log.as_ref())))
+    })?;
+    not_checked.extend(reserved);
 
     let options = Options {
         max_events: args.batch.into(),

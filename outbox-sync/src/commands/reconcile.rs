@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cli_common::keys::read_public_key;
 use cli_common::{
-    CliError, ExitStatus, Format, GlobalArgs, Output, SequencerPublicKeyArgs, Table, stderr_progress,
+    CliError, ExitStatus, Format, GlobalArgs, Output, SequencerPublicKeyArgs, Table, again, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::epoch::RecoveryEpoch;
@@ -20,7 +20,7 @@ use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
 use super::{
     KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, print_place,
-    reservation, shown, write_lines, write_not_checked, write_place,
+    reservations, shown, write_lines, write_not_checked, write_place,
 };
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
@@ -113,9 +113,13 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     } else {
         ExitStatus::FAILED
     };
-    let mut log = args.db.open(&cancel)?;
+    let (mut log, mut keys) = again(&cancel, || {
+        let mut log = args.db.open(&cancel)?;
+        let keys = args.keys.book(log.as_mut())?;
+        Ok((log, keys))
+    })?;
+    let has_log = log.is_some();
     let place = log.as_ref().and_then(KnownLog::place).cloned();
-    not_checked.extend(reservation(log.as_ref()));
     if log.as_ref().is_some_and(KnownLog::is_export) {
         return Err(
             CliError::usage("--db is an export, which does not say what the log has today")
@@ -127,7 +131,7 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         .as_deref()
         .map(|path| read_epoch(path, args, &mut not_checked))
         .transpose()?;
-    let receipts = receipts(args, &mut not_checked, &mut status, global)?;
+    let mut receipts = receipts(args, &mut not_checked, &mut status, global)?;
     if log.is_none() && epoch.is_none() && receipts.is_empty() {
         return Err(CliError::usage("nothing is known to set the outboxes right by")
             .with_hint("give --db, --epoch or --receipts"));
@@ -135,19 +139,32 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     if log.is_some() && !receipts.is_empty() {
         not_checked.push("the receipts: the log itself is asked".into());
     }
-    let keys = args.keys.book(log.as_mut())?;
-    let mut facts = Facts {
-        log: log.as_mut(),
-        epoch: epoch.as_ref(),
-        receipts,
-        keys,
-    };
     let mut outboxes = Vec::new();
     let progress = stderr_progress(global);
     progress.start("reconciling outboxes", Some(paths.len() as u64));
     for path in paths {
         cancel.check()?;
-        match plan(&path, &mut facts) {
+        // A server in recovery may cancel a question: this outbox is planned again then, by the log as it is by now.
+        let planned = again(&cancel, || {
+            if has_log && log.is_none() {
+                log = args.db.open(&cancel)?;
+            }
+            let mut facts = Facts {
+                log: log.as_mut(),
+                epoch: epoch.as_ref(),
+                receipts: std::mem::take(&mut receipts),
+            };
+            let planned = plan(&path, &mut facts, &mut keys);
+            receipts = facts.receipts;
+            match planned {
+                Err(ReconcileError::Log(error)) => {
+                    log = None;
+                    Err(log_error(error))
+                }
+                planned => Ok(planned),
+            }
+        })?;
+        match planned {
             Ok(plan) => {
                 let done = carry_out(plan, args, global, &mut status);
                 if done.applied {
@@ -155,7 +172,6 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
                 }
                 outboxes.push(done);
             }
-            Err(ReconcileError::Log(error)) => return Err(log_error(error)),
             Err(error) => {
                 CliError::input(error.to_string()).report(global);
                 status |= ExitStatus::FAILED;
@@ -174,7 +190,8 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         not_checked.extend(done.plan.not_checked.iter().map(|what| format!("{path}: {what}")));
     }
     not_checked.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
-    not_checked.extend(facts.keys.flaws.iter().cloned());
+    not_checked.extend(keys.flaws.iter().cloned());
+    not_checked.extend(reservations(log.as_ref()));
     let document = Document {
         schema: SCHEMA,
         place,

@@ -1,19 +1,21 @@
 //! `outbox-sync status`: outboxes in figures, a whole fleet in one table.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress};
 use event_log::Place;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::status::{OutboxFigures, Survey, Totals};
-use outbox_sync::{Outbox, OutboxError};
+use outbox_sync::{KeyBook, Outbox, OutboxError};
 use serde::Serialize;
 use ves::StreamKey;
 
 use super::{
     KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, print_place,
-    reservation, write_not_checked, write_place,
+    reservations, write_not_checked, write_place,
 };
 
 /// Say what is in outboxes: rows by state, rows that nobody signed or that cannot be read, claims that contradict
@@ -91,18 +93,13 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         &mut document.not_checked,
         global,
     );
-    let mut log = args.db.open(&cancel)?;
-    document.place = log.as_ref().and_then(KnownLog::place).cloned();
-    document.not_checked.extend(reservation(log.as_ref()));
-    let book = args.keys.book(log.as_mut())?;
-    let mut survey = Survey::default();
-    if let Some(log) = &mut log {
-        let states = log.streams().map_err(log_error)?;
-        survey.heads = states
-            .into_iter()
-            .map(|s| (s.stream, s.last.unwrap_or(0)))
-            .collect();
-    }
+    let (book, heads, place, reserved) = again(&cancel, || ask_log(args, &cancel))?;
+    document.place = place;
+    document.not_checked.extend(reserved);
+    let mut survey = Survey {
+        heads,
+        ..Survey::default()
+    };
     if book.registry().is_empty() {
         document.not_checked.push(NOT_CHECKED.into());
     } else {
@@ -185,6 +182,21 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     }
     out.finish()?;
     Ok(status)
+}
+
+/// The keys, the heads of the streams, and where the log is; nothing of it if none is named.
+type Asked = (KeyBook, BTreeMap<StreamKey, u64>, Option<Place>, Vec<String>);
+
+fn ask_log(args: &StatusArgs, cancel: &Cancel) -> Result<Asked, CliError> {
+    let mut log = args.db.open(cancel)?;
+    let book = args.keys.book(log.as_mut())?;
+    let states = match &mut log {
+        Some(log) => log.streams().map_err(log_error)?,
+        None => Vec::new(),
+    };
+    let heads = states.into_iter().map(|s| (s.stream, s.last.unwrap_or(0)));
+    let place = log.as_ref().and_then(KnownLog::place).cloned();
+    Ok((book, heads.collect(), place, reservations(log.as_ref())))
 }
 
 fn not_read(error: &OutboxError) -> NotRead {

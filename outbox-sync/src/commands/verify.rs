@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress};
 use event_log::Place;
 use outbox_sync::RenderingSearch;
 use outbox_sync::holdings::NotRead;
@@ -16,8 +16,8 @@ use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
 use serde::Serialize;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, print_place, reservation, write_lines,
-    write_not_checked, write_place,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, print_place, reservations,
+    write_lines, write_not_checked, write_place,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature
@@ -83,11 +83,12 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         &mut not_checked,
         global,
     );
-    let mut log = args.db.open(&cancel)?;
-    let mut keys = args.keys.book(log.as_mut())?;
-    let place = log.as_ref().and_then(KnownLog::place).cloned();
-    let reserved = reservation(log.as_ref());
-    drop(log);
+    let (mut keys, place, reserved) = again(&cancel, || {
+        let mut log = args.db.open(&cancel)?;
+        let keys = args.keys.book(log.as_mut())?;
+        let place = log.as_ref().and_then(KnownLog::place).cloned();
+        Ok((keys, place, reservations(log.as_ref())))
+    })?;
 
     let mut sources = Vec::new();
     for path in paths {

@@ -37,8 +37,6 @@ pub struct Facts<'a> {
     pub epoch: Option<&'a RecoveryEpoch>,
     /// Receipts that a push saved, by event.
     pub receipts: HashMap<EventId, Receipt>,
-    /// Keys, for what was signed in older outboxes.
-    pub keys: KeyBook,
 }
 
 /// What is to be done to a row.
@@ -185,13 +183,18 @@ enum Fact {
     Unknown(&'static str),
 }
 
-/// Plans what is to be changed. Nothing is written.
+/// Plans what is to be changed. Nothing is written. Keys are for what was signed in older outboxes; those that this
+/// outbox knows of its peers are added.
 ///
 /// # Errors
 /// The outbox cannot be read or is damaged, the log fails, or nothing is known of the outbox's stream.
-pub fn plan(path: &Path, facts: &mut Facts<'_>) -> Result<Reconciliation, ReconcileError> {
+pub fn plan(
+    path: &Path,
+    facts: &mut Facts<'_>,
+    keys: &mut KeyBook,
+) -> Result<Reconciliation, ReconcileError> {
     let outbox = Outbox::open(path)?;
-    facts.keys.add_peers(&outbox)?;
+    keys.add_peers(&outbox)?;
     let mut work = Planning {
         reconciliation: Reconciliation {
             path: path.to_owned(),
@@ -245,7 +248,6 @@ pub fn plan(path: &Path, facts: &mut Facts<'_>) -> Result<Reconciliation, Reconc
         });
     }
 
-    let keys = std::mem::take(&mut facts.keys);
     let mut search = RenderingSearch::new(keys.registry());
     let mut group = Vec::with_capacity(GROUP);
     let mut failed = None;
@@ -273,8 +275,6 @@ pub fn plan(path: &Path, facts: &mut Facts<'_>) -> Result<Reconciliation, Reconc
         return Err(error.into());
     }
     work.take_group(group, facts)?;
-    drop(search);
-    facts.keys = keys;
     work.cursors(outbox.meta(), facts.epoch);
     let mut reconciliation = work.reconciliation;
     for (stream, events) in work.pending {

@@ -18,13 +18,14 @@ use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
 
 use super::logs::hear_log;
+use super::unpack::Packing;
 use super::{Collected, Heard, Inputs};
 
 /// How a dump is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
-    Gzip,
+    Packed(Packing),
     /// Only `pg_restore` reads these.
     Custom,
     Directory,
@@ -87,27 +88,22 @@ impl Dump {
             Form::Plain
         } else if start.starts_with(CONTENTS.as_bytes()) && start.get(257..262) == Some(b"ustar") {
             Form::Tar
-        } else if start.starts_with(&[0x1f, 0x8b]) {
+        } else if let Some(packing) = Packing::of(&start) {
             let mut inner = Vec::new();
             // What cannot be unpacked is told when it is read.
-            let _ = flate2::read::MultiGzDecoder::new(&start[..])
-                .take(1 << 10)
-                .read_to_end(&mut inner);
+            let _ = packing.open(file.path())?.take(1 << 10).read_to_end(&mut inner);
+            let command = packing.command();
             if inner.starts_with(ARCHIVE) {
-                return Err(refused(
-                    "is a packed archive of pg_dump: unpack it (gzip -dk), it is packed inside already",
-                ));
+                return Err(refused(&format!(
+                    "is a packed archive of pg_dump: unpack it ({command}), it is packed inside already"
+                )));
             }
             if !event_log::looks_like_dump(&inner) {
-                return Err(refused(
-                    "is packed by gzip, and no dump in plain text is in it: unpack it (gzip -dk)",
-                ));
+                return Err(refused(&format!(
+                    "is packed by {packing}, and no dump in plain text is in it: unpack it ({command})"
+                )));
             }
-            Form::Gzip
-        } else if start.starts_with(b"\x28\xb5\x2f\xfd") {
-            return Err(refused("is packed by zstd: unpack it (zstd -dk)"));
-        } else if start.starts_with(b"\x04\x22\x4d\x18") {
-            return Err(refused("is packed by lz4: unpack it (lz4 -d)"));
+            Form::Packed(packing)
         } else if start.starts_with(b"\xfd7zXZ") {
             return Err(refused("is packed by xz: unpack it (xz -dk)"));
         } else if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
@@ -130,7 +126,7 @@ impl Dump {
 
     fn format(&self) -> &'static str {
         match self.form {
-            Form::Plain | Form::Gzip => "plain text",
+            Form::Plain | Form::Packed(_) => "plain text",
             Form::Custom => "custom format",
             Form::Directory => "directory format",
             Form::Tar => "tar format",
@@ -141,9 +137,8 @@ impl Dump {
     fn load(&self, snapshot: &Path, cancel: &Cancel) -> Result<(DumpInfo, Option<String>), DumpError> {
         let input: Box<dyn BufRead> = match self.form {
             Form::Plain => Box::new(BufReader::with_capacity(1 << 18, File::open(self.path())?)),
-            Form::Gzip => {
-                let packed = BufReader::with_capacity(1 << 18, File::open(self.path())?);
-                let unpacked = EndAtError::new(flate2::bufread::MultiGzDecoder::new(packed));
+            Form::Packed(packing) => {
+                let unpacked = EndAtError::new(packing.open(self.path())?);
                 let failed = unpacked.failed.clone();
                 let mut input = BufReader::with_capacity(1 << 18, unpacked);
                 let info = event_log::read_dump(&mut input, snapshot, cancel)?;
@@ -165,6 +160,8 @@ impl Dump {
         command
             .arg("--")
             .arg(self.path())
+            // What it complains of is understood in English.
+            .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(complaints.try_clone()?);
@@ -181,7 +178,7 @@ impl Dump {
         let complaint = (!status.success()).then(|| {
             let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
             let said: String = said.chars().take(COMPLAINT).collect();
-            format!("pg_restore ended with {status}: {said}")
+            format!("pg_restore ended with {status}: {said}{}", way_out(&said))
         });
         let mut info = match (read, complaint.clone()) {
             (Err(DumpError::Refused(what)), Some(complaint)) => {
@@ -220,6 +217,21 @@ impl Dump {
 
 fn refused(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+/// What to do where `pg_restore` is not up to an archive.
+fn way_out(complaint: &str) -> &'static str {
+    let newer = "; the archive is of a newer pg_dump than this pg_restore: put the programs of that release first in PATH";
+    // "unsupported version (1.16) in file header"; "… built without support for compression with …", "compression is
+    // not supported by this installation".
+    if complaint.contains("unsupported version") {
+        newer
+    } else if complaint.contains("compression") {
+        "; this pg_restore cannot unpack it: put one in front in PATH that was built for it, or make the dump with \
+         --compress=gzip"
+    } else {
+        ""
+    }
 }
 
 fn no_pg_restore(error: io::Error) -> DumpError {

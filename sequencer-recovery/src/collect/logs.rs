@@ -36,13 +36,20 @@ pub(super) async fn read_log(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let name = target.to_string();
-    let heard = Heard::new(Path::new(&name), "log");
+    let mut heard = Heard::new(Path::new(&name), "log");
     let opened = match view.open_beside(target).await {
         Ok(log) => log.view().await,
         Err(error) => Err(error),
     };
     match opened {
-        Ok(mut other) => hear_log(view, keys, filter, &mut other, heard, inputs, collected).await,
+        Ok(mut other) => {
+            let reserved = other.place().reservation().into_iter();
+            collected
+                .not_checked
+                .extend(reserved.map(|what| format!("{name}: {what}")));
+            heard.place = Some(other.place().clone());
+            hear_log(view, keys, filter, &mut other, heard, inputs, collected).await
+        }
         Err(error) => {
             collected.unreadable(heard, error.to_string());
             Ok(())

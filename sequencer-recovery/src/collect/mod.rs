@@ -4,13 +4,14 @@ mod dump;
 mod logs;
 mod outboxes;
 mod receipts;
+mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cli_common::files::InputFile;
 use cli_common::{Cancel, DbTarget, Progress};
-use event_log::{StreamFilter, View};
+use event_log::{Place, StreamFilter, View};
 use outbox_sync::NotUsed;
 use serde::Serialize;
 use ves::{CommandId, EventId, KeyRegistry, SequencerKeys, SigningKey, StreamKey};
@@ -61,6 +62,9 @@ pub struct Heard {
     /// What a dump says of itself: its format, the server's version, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<String>,
+    /// Where a log on a server was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The agent whose outbox it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
@@ -202,6 +206,7 @@ impl Heard {
             path: path.display().to_string(),
             kind,
             made: None,
+            place: None,
             agent_id: None,
             shape: None,
             rows: 0,

@@ -185,6 +185,9 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
             if let Some(made) = &heard.made {
                 out.line(&format!("  {}: {made}", heard.path))?;
             }
+            if let Some(place) = &heard.place {
+                out.line(&format!("  {}: {place}", heard.path))?;
+            }
         }
     }
     if !report.not_heard.is_empty() {
@@ -252,7 +255,8 @@ fn print_family<W: std::io::Write>(out: &mut Output<W>, family: &FamilyReport) -
     out.table(&table)
 }
 
-fn print_findings<W: std::io::Write>(
+/// Findings for people, under a title.
+pub(super) fn print_findings<W: std::io::Write>(
     out: &mut Output<W>,
     title: &str,
     findings: &[&Finding],

@@ -41,9 +41,16 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
         .map_err(|e| CliError::io("the certificate has no canonical form").with_source(e))?;
     let json = serde_json::to_string_pretty(&signed)
         .map_err(|e| CliError::io("the certificate cannot be written").with_source(e))?;
-    write_new(&args.out, &(json + "\n"))?;
-    if let Some(path) = &args.markdown {
-        write_new(path, &markdown(&signed))?;
+    // Both are written before either is there.
+    let certificate = written(&args.out, &(json + "\n"))?;
+    let for_people = args
+        .markdown
+        .as_deref()
+        .map(|path| written(path, &markdown(&signed)));
+    let for_people = for_people.transpose()?;
+    certificate.keep()?;
+    if let Some(for_people) = for_people {
+        for_people.keep()?;
     }
     let mut out = Output::stdout();
     let SignedLossCertificate { certificate: c, .. } = &signed;
@@ -75,11 +82,27 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
     })
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
+/// A file that is written and not yet there.
+struct Written<'a> {
+    path: &'a Path,
+    file: tempfile::NamedTempFile,
+}
+
+fn written<'a>(path: &'a Path, text: &str) -> Result<Written<'a>, CliError> {
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
+    if path.symlink_metadata().is_ok() {
+        return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+    }
     let mut file = partial_file(path, Access::Owner).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
-    file.persist_noclobber(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    Ok(Written { path, file })
+}
+
+impl Written<'_> {
+    fn keep(self) -> Result<(), CliError> {
+        let kept = self.file.persist_noclobber(self.path);
+        kept.map(drop)
+            .map_err(|e| CliError::cannot_write(self.path, e.error))
+    }
 }

@@ -5,3 +5,4 @@ SET LOCAL enable_sort = off;
 SET LOCAL enable_indexscan = on;
 SET LOCAL enable_indexonlyscan = on;
 SET LOCAL max_parallel_workers_per_gather = 0;
+SET LOCAL enable_incremental_sort = off;

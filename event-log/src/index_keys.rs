@@ -1,0 +1,87 @@
+//! The indexes that answers rest on, and the statements that tell what their tables have and what they have.
+
+use crate::sql::{both, postgres};
+
+/// What an index is needed for: rows found by these columns.
+pub(crate) struct Key {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static str,
+    /// By the table: how many, and the sum of the keys' hashes.
+    pub(crate) heap_sum: &'static str,
+    /// The same by the index alone.
+    pub(crate) index_sum: &'static str,
+    pub(crate) heap_rows: &'static str,
+    pub(crate) index_rows: &'static str,
+    /// Rows that share the key, and how they differ; `None` if no judgement rests on there being one alone.
+    pub(crate) twice: Option<&'static str>,
+    /// The same where they cannot be compared.
+    pub(crate) twice_bare: Option<&'static str>,
+    /// Counts entries in the wrong order, where the order depends on a collation.
+    pub(crate) disordered: Option<&'static str>,
+    /// Without a unique index on it the sequencer does not work.
+    pub(crate) needed: bool,
+}
+
+impl Key {
+    /// The columns, in words.
+    pub(crate) fn words(&self) -> String {
+        self.columns.replace(',', ", ")
+    }
+}
+
+macro_rules! key {
+    ($name:literal, $table:literal, $columns:literal, $twice:expr, $bare:expr, $disordered:expr, $needed:expr) => {
+        Key {
+            table: $table,
+            columns: $columns,
+            heap_sum: concat!(
+                "SELECT COUNT(*), COALESCE(SUM(key), 0)::text FROM (\n",
+                include_str!(concat!("../../sql/event-log/postgres/heap_", $name, ".sql")),
+                ") AS given"
+            ),
+            index_sum: concat!(
+                "SELECT COUNT(*), COALESCE(SUM(key), 0)::text FROM (\n",
+                include_str!(concat!("../../sql/event-log/postgres/index_", $name, ".sql")),
+                ") AS given"
+            ),
+            heap_rows: include_str!(concat!("../../sql/event-log/postgres/heap_", $name, ".sql")),
+            index_rows: include_str!(concat!("../../sql/event-log/postgres/index_", $name, ".sql")),
+            twice: $twice,
+            twice_bare: $bare,
+            disordered: $disordered,
+            needed: $needed,
+        }
+    };
+}
+
+/// Every index that answers rest on: the first is that of the numbers.
+#[rustfmt::skip]
+pub(crate) static KEYS: &[Key] = &[
+    key!("events_sequence", "ves_events", "tenant_id,store_id,sequence_number",
+        Some(both!("twice_events_sequence")), Some(both!("twice_events_sequence_bare")), None, true),
+    key!("events_id", "ves_events", "event_id",
+        Some(both!("twice_events_id")), Some(both!("twice_events_id_bare")), None, true),
+    key!("receipts", "ves_sequencer_receipts", "event_id", Some(both!("twice_receipts")), None, None, true),
+    key!("counters", "ves_sequence_counters", "tenant_id,store_id",
+        Some(both!("twice_counters")), None, None, true),
+    key!("commitments_id", "ves_commitments", "batch_id",
+        Some(both!("twice_commitments_id")), None, None, false),
+    key!("commitments_start", "ves_commitments", "tenant_id,store_id,sequence_start",
+        Some(both!("twice_commitments_start")), None, None, false),
+    // What looks for a batch's range may read this one.
+    key!("commitments_range", "ves_commitments", "tenant_id,store_id,sequence_start,sequence_end",
+        None, None, None, false),
+    key!("dedupe", "ves_command_dedupe", "tenant_id,store_id,command_id",
+        Some(both!("twice_dedupe")), None, None, false),
+    key!("entity_versions", "entity_versions", "tenant_id,store_id,entity_type,entity_id",
+        Some(both!("twice_entity_versions")), None, Some(postgres!("disordered_entity_versions")), false),
+    key!("keys", "agent_signing_keys", "tenant_id,agent_id,key_id",
+        Some(both!("twice_keys")), None, None, false),
+    key!("projections", "projection_checkpoints", "tenant_id,store_id",
+        Some(both!("twice_projections")), None, None, false),
+    key!("validity_proofs", "ves_validity_proofs", "proof_id", None, None, None, false),
+    key!("compliance_proofs", "ves_compliance_proofs", "proof_id", None, None, None, false),
+    key!("older_events", "events", "tenant_id,store_id,sequence_number", None, None, None, false),
+    key!("older_counters", "sequence_counters", "tenant_id,store_id", None, None, None, false),
+    key!("x402_counters", "x402_sequence_counters", "tenant_id,store_id", None, None, None, false),
+];

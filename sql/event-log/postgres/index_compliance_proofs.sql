@@ -1,0 +1,6 @@
+-- What an index on ves_compliance_proofs (proof_id)
+-- holds, in its order: with every other way switched off, only such an index can answer.
+SELECT
+    uuid_hash_extended(proof_id, 0) AS key
+FROM ves_compliance_proofs
+ORDER BY proof_id
