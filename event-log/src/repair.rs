@@ -164,22 +164,20 @@ impl Repair {
     ) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
         let doing = "reserving commands";
         let conn = &mut self.view.conn;
-        let mut lines = 0..=-1;
-        if !commands.is_empty() {
-            let row = |c: &Reserved| Ok(dedupe_row(&c.stream, c.command_id, c.created_at));
-            let staged = self
-                .staging
-                .stage(conn, doing, &staging::DEDUPE, commands, &row)
-                .await;
-            lines = staged.map_err(|e| *e.error)?;
+        if commands.is_empty() {
+            conn.set_lock_timeout(doing, lock_timeout).await?;
+            return Ok(BTreeSet::new());
         }
+        let row = |c: &Reserved| Ok(dedupe_row(&c.stream, c.command_id, c.created_at));
+        let staged = self
+            .staging
+            .stage(conn, doing, &staging::DEDUPE, commands, &row)
+            .await;
+        let lines = staged.map_err(|e| *e.error)?;
         let deadline = Instant::now() + lock_timeout;
         let mut attempts = 0;
         conn.set_lock_timeout(doing, lock_timeout.min(SLICE)).await?;
         let new = loop {
-            if commands.is_empty() {
-                break BTreeSet::new();
-            }
             // Going back to it lets go of what was locked since.
             conn.run(doing, postgres!("reserve_savepoint")).await?;
             match reserve_lines(conn, doing, *lines.start(), *lines.end()).await {
