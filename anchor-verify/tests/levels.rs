@@ -48,14 +48,15 @@ fn at_level(server: &ScratchPostgres, name: &str, level: u32) -> Option<String> 
 }
 
 #[test]
-fn a_log_of_every_level_is_verified_as_the_newest_is() {
+fn a_log_of_an_older_level_is_verified_as_the_newest_is() {
     let Some(_) = shared_data().filter(|_| postgres_available()) else {
         return;
     };
     let server = ScratchPostgres::start();
     let newest = verify(&at_level(&server, "newest", 16).unwrap());
     assert_eq!(newest.1, BTreeMap::from([("MATCHES DATABASE".to_owned(), 18)]));
-    for level in 2..16 {
+    // What each level is like is tested where it is read.
+    for level in [2, 7, 9, 12, 14] {
         let url = at_level(&server, &format!("level_{level}"), level).unwrap();
         let (code, verdicts, _) = verify(&url);
         assert_eq!((code, &verdicts), (newest.0, &newest.1), "{level}");

@@ -337,7 +337,7 @@ impl Catalogue {
             number,
             from: LevelSource::Tables,
             failed: None,
-            up_to: undecided.then_some(Level::NEWEST),
+            up_to: u8::try_from(Level::NEWEST).ok().filter(|_| undecided),
         }
     }
 

@@ -93,7 +93,7 @@ pub struct Level {
     pub failed: Option<u32>,
     /// The newest level that it may be of, where what is there does not tell: what would is not in the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub up_to: Option<u32>,
+    pub up_to: Option<u8>,
 }
 
 /// The table whose index came with level 16: without it, that level looks as the one before.

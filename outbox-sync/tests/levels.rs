@@ -57,6 +57,10 @@ impl Stage {
     /// What the commands say that only read, without where the log was: of the census, the export, the status, and
     /// the dry run of reconcile.
     fn read(&self, url: &str) -> BTreeMap<String, (i32, Value)> {
+        self.read_by(url, &["census", "status", "reconcile", "export"])
+    }
+
+    fn read_by(&self, url: &str, names: &[&str]) -> BTreeMap<String, (i32, Value)> {
         let out = self.path().join("missing.ndjson");
         let _ = std::fs::remove_file(&out);
         let _ = std::fs::remove_file(outbox_sync::export::manifest_path(&out));
@@ -73,7 +77,8 @@ impl Stage {
                 url,
             ],
         ];
-        let said = commands.map(|command| {
+        let wanted = commands.iter().filter(|command| names.contains(&command[0]));
+        let said = wanted.map(|command| {
             let (code, document) = self.json(command);
             let of = match command[0] {
                 "census" => serde_json::json!([document["streams"], document["unheard"]]),
@@ -83,16 +88,17 @@ impl Stage {
             };
             (command[0].to_owned(), (code, of))
         });
-        BTreeMap::from(said)
+        said.collect()
     }
 }
 
 #[test]
-fn a_log_of_every_level_is_read_as_the_newest_is() {
+fn a_log_of_an_older_level_is_read_as_the_newest_is() {
     let Some(stage) = Stage::set() else { return };
     let newest = stage.read(&stage.at_level("newest", 16, "recovered.copy.sql"));
     assert!(newest["census"].0 == 4 && newest["reconcile"].0 == 4);
-    for level in 2..16 {
+    // What each level is like is tested where it is read; here are those that lack most, and the counters' change.
+    for level in [2, 9, 14] {
         let url = stage.at_level(&format!("level_{level}"), level, "recovered.copy.sql");
         assert_eq!(stage.read(&url), newest, "{level}");
     }
@@ -166,14 +172,15 @@ fn hide_from(url: &str, index: &str) {
 fn what_an_index_lacks_is_not_missing_from_the_log() {
     let Some(stage) = Stage::set() else { return };
     let url = stage.at_level("sound", 16, "recovered.copy.sql");
-    let sound = stage.read(&url);
+    let commands = ["census", "reconcile"];
+    let sound = stage.read_by(&url, &commands);
     for (n, index) in ["idx_ves_events_tenant_store_seq", "ves_events_pkey"]
         .iter()
         .enumerate()
     {
         let url = stage.at_level(&format!("damaged_{n}"), 16, "recovered.copy.sql");
         hide_from(&url, index);
-        assert_eq!(stage.read(&url), sound, "{index}");
+        assert_eq!(stage.read_by(&url, &commands), sound, "{index}");
         let (_, _, stderr) = run(stage.path(), &["census", "outboxes", "--db", &url]);
         assert!(stderr.contains(index) && stderr.contains("REINDEX"), "{stderr}");
     }
@@ -183,7 +190,7 @@ fn what_an_index_lacks_is_not_missing_from_the_log() {
         &url,
         "UPDATE ves_events SET sequenced_at = 'infinity' WHERE sequence_number = 5",
     );
-    assert_eq!(stage.read(&url), sound);
+    assert_eq!(stage.read_by(&url, &commands), sound);
     let (_, document) = stage.json(&["status", "outboxes", "--db", &url]);
     let not_checked = document["not_checked"].to_string();
     assert!(not_checked.contains("the log: "), "{not_checked}");

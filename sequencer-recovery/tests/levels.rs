@@ -112,7 +112,7 @@ fn golden_is_brought_back_in_the_real_schema() {
     run(["gaps", "--db", &cut.arg()]).expect(4);
     let before = audit(&cut, &[]).expect(4).json();
     let path = data.path("cut.plan");
-    let witness = ["--witness".to_owned(), copy.arg()];
+    let witness = ["--witness", &copy.arg(), "--accept", "claimed"].map(str::to_owned);
     let planned = plan(&cut, &path, &witness).expect(0).json();
     assert_eq!(planned["totals"]["events"], before["totals"]["missing"]);
     assert_eq!(planned["totals"]["open"], 0);
