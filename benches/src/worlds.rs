@@ -94,7 +94,11 @@ impl Kept {
             kind: "db",
             name: "big world",
             anchors: Some((&self.anchors, &self.chain)),
-            sequencer_keys: receipts.then(|| self.sequencer_key.into()).unwrap_or_default(),
+            sequencer_keys: if receipts {
+                self.sequencer_key.into()
+            } else {
+                ves::SequencerKeys::default()
+            },
             keys: None,
             shard: None,
         };

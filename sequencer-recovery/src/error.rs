@@ -21,7 +21,7 @@ pub enum RecoveryError {
         /// The stream.
         stream: StreamKey,
         /// Why.
-        source: LogError,
+        source: Box<LogError>,
     },
     /// A plan cannot be used.
     #[error(transparent)]
@@ -145,7 +145,7 @@ impl RecoveryError {
         match self {
             RecoveryError::Log(source) => RecoveryError::OfStream {
                 stream: *stream,
-                source,
+                source: Box::new(source),
             },
             other => other,
         }
@@ -167,7 +167,7 @@ impl From<RecoveryError> for CliError {
         match error {
             RecoveryError::Log(error) => error.into(),
             RecoveryError::OfStream { source, .. } => {
-                let error = CliError::from(source);
+                let error = CliError::from(*source);
                 let named = CliError::new(error.kind(), message);
                 match error.hint() {
                     Some(hint) => named.with_hint(hint),
