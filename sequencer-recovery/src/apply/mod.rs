@@ -1,8 +1,8 @@
 //! Applying a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
 //! committed. Running it again changes nothing.
 //!
-//! A stream's section goes through two steps. [`prepare`] holds no lock: it reads the stream, verifies what the plan has
-//! for it again, makes the receipts, and sends the rows to where they wait. [`write`] takes the locks in the sequencer's
+//! A stream's section goes through two steps. `prepare` holds no lock: it reads the stream, verifies what the plan has
+//! for it again, makes the receipts, and sends the rows to where they wait. `write` takes the locks in the sequencer's
 //! order, makes sure that nothing has changed since, writes, reads back, and commits. So the sequencer waits for the
 //! second step only.
 
