@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Db, apply, plan, run, text};
+use common::{Db, plan, run, text};
 use fixtures::{World, WorldSpec};
 use serde_json::Value;
 
@@ -62,7 +62,8 @@ fn anchored_ranges_with_open_positions_are_named_until_they_are_filled() {
     let mut for_people = vec!["plan".to_owned(), "--db".into(), log.arg(), "--out".into(), shown];
     for_people.extend(witnesses.clone());
     run(for_people).shows(&["must not be committed", "would contradict the anchor for good"]);
-    apply(&log, &out, &["--epoch", &text(&path("epoch"))])
+    let epoch = text(&path("epoch"));
+    run(["apply", &text(&out), "--db", &log.arg(), "--epoch", &epoch])
         .expect(5)
         .shows(&["position(s) stay open: commit nothing across them"]);
     let again = text(&path("again"));

@@ -447,8 +447,9 @@ fn a_lock_is_told_and_the_first_interrupt_ends_the_wait() {
     assert!(heard.contains("committed and staying so: stream"), "{heard}");
     let told = heard
         .lines()
-        .find(|line| line.contains("committed and staying so"))
-        .unwrap();
+        .find_map(|line| line.split_once("committed and staying so"))
+        .unwrap()
+        .1;
     assert_eq!(told.matches("stream ").count(), 3, "{told}");
     assert!(!told.contains(&last), "{told}");
     // Nobody works on for us on the server, and nothing of the last stream is there.
