@@ -10,8 +10,9 @@ use cli_common::files;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ves::{BatchId, Hash32, StreamKey};
 
-use crate::chain::ChainParts;
-use crate::chain::parts::{BlockReceipts, Checkpoint, HeaderBytes, RefusedAnchor, Scan, StorageProofs};
+use crate::chain::parts::{
+    BlockReceipts, ChainParts, Checkpoint, HeaderBytes, RefusedAnchor, Scan, StorageProofs,
+};
 use crate::contracts::check_range;
 
 /// The form that this version writes.

@@ -26,7 +26,7 @@ use crate::chain::completeness::complete_of;
 use crate::chain::parts::{ChainParts, Checkpoint, HeaderBytes, RefusedAnchor, StorageProofs};
 use crate::chain::receipt::Encoded;
 use crate::chain::{header, receipt};
-use crate::contracts::{Decoded, Named, decode, named};
+use crate::contracts::{Anchored, Decoded, Named, decode, named};
 use proofs::SavedProof;
 
 /// A log that cannot be an anchor of a sequencer, or a header, receipt or proof that is none.
@@ -182,6 +182,40 @@ struct ReceiptJson<'a> {
     block_number: Option<&'a RawValue>,
     #[serde(borrow)]
     transaction_hash: Option<&'a RawValue>,
+}
+
+/// Where a log stands on the chain.
+struct Mined {
+    contract: ContractAddress,
+    block_number: u64,
+    block_hash: Hash32,
+    log_index: u64,
+    transaction_hash: Option<Hash32>,
+    block_timestamp: Option<u64>,
+}
+
+impl Mined {
+    /// The anchor that the log there is.
+    fn anchor(self, anchored: Anchored) -> Anchor {
+        Anchor {
+            block_number: self.block_number,
+            log_index: self.log_index,
+            block_hash: self.block_hash,
+            // No receipt and no storage has it: zeros where the client does not say it.
+            transaction_hash: self.transaction_hash.unwrap_or(Hash32::ZERO),
+            block_timestamp: self.block_timestamp,
+            contract: self.contract,
+            kind: anchored.kind,
+            batch_id: anchored.batch_id,
+            stream: anchored.stream,
+            tenant_store_key: anchored.tenant_store_key,
+            events_root: anchored.events_root,
+            state_root: anchored.state_root,
+            sequence_start: anchored.sequence_start,
+            sequence_end: anchored.sequence_end,
+            event_count: anchored.event_count,
+        }
+    }
 }
 
 impl Importer {
@@ -432,23 +466,15 @@ impl Importer {
         ) else {
             return;
         };
-        self.in_receipts.push(Anchor {
-            block_number,
-            log_index,
-            block_hash,
-            transaction_hash: transaction.unwrap_or(Hash32::ZERO),
-            block_timestamp: anchored.timestamp,
+        let mined = Mined {
             contract: log.address,
-            kind: anchored.kind,
-            batch_id: anchored.batch_id,
-            stream: anchored.stream,
-            tenant_store_key: anchored.tenant_store_key,
-            events_root: anchored.events_root,
-            state_root: anchored.state_root,
-            sequence_start: anchored.sequence_start,
-            sequence_end: anchored.sequence_end,
-            event_count: anchored.event_count,
-        });
+            block_number,
+            block_hash,
+            log_index,
+            transaction_hash: transaction,
+            block_timestamp: anchored.timestamp,
+        };
+        self.in_receipts.push(mined.anchor(*anchored));
     }
 
     fn add_log(&mut self, log: &str) -> Result<(), String> {
@@ -497,27 +523,18 @@ impl Importer {
             ));
         }
         let missing = |field: &str| format!("it has no {field}: it is in no block yet");
-        self.anchors.push(Anchor {
+        let mined = Mined {
+            contract: log.address,
             block_number: quantity(
                 "blockNumber",
                 &log.block_number.ok_or_else(|| missing("blockNumber"))?,
             )?,
             log_index: quantity("logIndex", &log.log_index.ok_or_else(|| missing("logIndex"))?)?,
             block_hash: log.block_hash.ok_or_else(|| missing("blockHash"))?,
-            // No receipt and no storage has it: zeros where the client does not say it.
-            transaction_hash: log.transaction_hash.unwrap_or(Hash32::ZERO),
+            transaction_hash: log.transaction_hash,
             block_timestamp: block_timestamp.or(anchored.timestamp),
-            contract: log.address,
-            kind: anchored.kind,
-            batch_id: anchored.batch_id,
-            stream: anchored.stream,
-            tenant_store_key: anchored.tenant_store_key,
-            events_root: anchored.events_root,
-            state_root: anchored.state_root,
-            sequence_start: anchored.sequence_start,
-            sequence_end: anchored.sequence_end,
-            event_count: anchored.event_count,
-        });
+        };
+        self.anchors.push(mined.anchor(anchored));
         Ok(())
     }
 

@@ -9,8 +9,6 @@ use serde::Deserialize;
 use ves::{AgentId, Hash32, SigningKey, TenantId, Timestamp};
 
 use crate::anchors::{AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited};
-use crate::verify::code;
-use crate::verify::report::Failure;
 
 /// Contracts and chain, as the auditor knows them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -201,7 +199,7 @@ impl KeyPins {
     }
 
     /// Puts these keys in the place of the input's. Returns what the input says otherwise of them.
-    pub(crate) fn apply(&self, outline: &mut Outline) -> Vec<Failure> {
+    pub(crate) fn apply(&self, outline: &mut Outline) -> Vec<String> {
         let mut own: BTreeMap<KeyName, SigningKey> = std::mem::take(&mut outline.keys)
             .into_iter()
             .map(|key| ((key.tenant_id, key.agent_id, key.key_id), key))
@@ -212,10 +210,9 @@ impl KeyPins {
             let (_, agent, number) = pinned.name();
             let differs = own.remove(&pinned.name()).and_then(|own| pinned.differs(&own));
             if let Some(what) = differs {
-                let what = format!(
+                unlike.push(format!(
                     "key {number} of agent {agent} has another {what} in the input than the given one"
-                );
-                unlike.push(Failure::new(code::KEY, what));
+                ));
             }
             outline.keys.push(pinned.key());
         }

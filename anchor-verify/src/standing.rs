@@ -7,6 +7,10 @@ use ves::Hash32;
 
 use crate::anchors::{AnchorsFile, ContractAddress};
 
+/// What proves an anchor: its receipt, or a storage proof.
+pub(crate) const RECEIPT: &str = "receipt";
+pub(crate) const STORAGE: &str = "storage";
+
 /// The standing of one anchor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "standing", rename_all = "snake_case")]

@@ -241,6 +241,18 @@ fn reports_have_the_line(
         out.contains("anchor.omitted") && out.contains("COMPLETENESS"),
         "{out}"
     );
+    // By a trusted block it says of the whole range what verify says.
+    for (anchors, expected) in [
+        ("honest.json", "PROVEN"),
+        ("cut.json", "FAILED"),
+        ("blind.json", "NOT CHECKED"),
+    ] {
+        let (_, out, _) = run(dir.path(), &["lint", anchors, "--trusted-block", &head]);
+        assert!(
+            out.contains(&format!("was left out: {expected}")),
+            "{anchors}: {out}"
+        );
+    }
     // In a bundle of one stream: what is of other streams is not missed, the rival is.
     let stream = rivalled.stream.to_string();
     for (anchors, expected) in [("honest.json", "PROVEN"), ("blind.json", "NOT CHECKED")] {

@@ -14,7 +14,7 @@ use super::{storage, told};
 use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
 use crate::contracts::{Decoded, decode};
 use crate::pins::ChainPins;
-use crate::standing::{ChainReport, Standing};
+use crate::standing::{ChainReport, RECEIPT, STORAGE, Standing};
 
 /// The most storage proofs of one batch that an anchor is compared with, of those that hold. A file that grew over years
 /// may have some; a hostile one could have millions.
@@ -56,8 +56,6 @@ pub fn examine_pinned(file: &AnchorsFile, trusted_block: Option<Hash32>, pins: &
 }
 
 const NO_BLOCK: &str = "no trusted block was given";
-pub(super) const RECEIPT: &str = "receipt";
-pub(super) const STORAGE: &str = "storage";
 
 /// A header of the file, by the hash that it has or is said to have.
 #[derive(Debug, Clone, Copy)]

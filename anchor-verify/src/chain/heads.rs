@@ -3,49 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy::primitives::{U256, keccak256};
-use serde::{Deserialize, Serialize};
+use alloy::primitives::U256;
 use ves::{BatchId, Hash32};
 
 use super::examine::Chain;
-use super::parts::{HeadProof, StorageProofs};
+use super::parts::{Head, HeadProof, StorageProofs};
 use super::storage;
 use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
-
-/// Which of a contract's own words about its batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "of", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Head {
-    /// StateSetAnchor: how many batches it has, of all streams.
-    Count,
-    /// StateSetAnchor: the last number of the stream's newest batch (`getLatestSequence`).
-    LatestSequence {
-        /// The stream.
-        tenant_store_key: Hash32,
-    },
-    /// SetRegistry: the stream's newest batch (`getLatestBatchId`).
-    LatestBatch {
-        /// The stream.
-        tenant_store_key: Hash32,
-    },
-}
-
-impl Head {
-    /// Where the contract keeps it.
-    pub(crate) fn slot(&self) -> Hash32 {
-        let of_mapping = |key: &Hash32, mapping: u8| {
-            let mut preimage = [0; 64];
-            preimage[..32].copy_from_slice(&key.0);
-            preimage[63] = mapping;
-            Hash32(keccak256(preimage).0)
-        };
-        match self {
-            Self::Count => Hash32(U256::from(2).to_be_bytes()),
-            Self::LatestSequence { tenant_store_key } => of_mapping(tenant_store_key, 1),
-            Self::LatestBatch { tenant_store_key } => of_mapping(tenant_store_key, 2),
-        }
-    }
-}
 
 /// The heads that a contract of this kind keeps about these streams.
 pub(crate) fn of(kind: AnchorKind, streams: &BTreeSet<Hash32>) -> Vec<Head> {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use ves::Hash32;
 
-use super::ChainParts;
 use super::examine::Chain;
+use super::parts::ChainParts;
 use super::receipt::PlacedLog;
 use crate::anchors::{AnchorsFile, ContractAddress};
 use crate::import::Importer;

@@ -6,12 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use alloy::primitives::{Bytes, U256};
+use alloy::primitives::{Bytes, U256, keccak256};
 use serde::{Deserialize, Serialize};
 use ves::{BatchId, Hash32};
 
 use super::header;
-use super::heads::Head;
 use crate::anchors::{Anchor, ContractAddress};
 
 /// Proofs of the anchors: headers, receipts, storage proofs. All of it is what somebody's node answered, to be
@@ -163,6 +162,41 @@ pub struct BatchProof {
     pub batch_id: BatchId,
     /// One for each slot, in the order of the struct.
     pub slots: Vec<SlotProof>,
+}
+
+/// Which of a contract's own words about its batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Head {
+    /// StateSetAnchor: how many batches it has, of all streams.
+    Count,
+    /// StateSetAnchor: the last number of the stream's newest batch (`getLatestSequence`).
+    LatestSequence {
+        /// The stream.
+        tenant_store_key: Hash32,
+    },
+    /// SetRegistry: the stream's newest batch (`getLatestBatchId`).
+    LatestBatch {
+        /// The stream.
+        tenant_store_key: Hash32,
+    },
+}
+
+impl Head {
+    /// Where the contract keeps it.
+    pub(crate) fn slot(&self) -> Hash32 {
+        let of_mapping = |key: &Hash32, mapping: u8| {
+            let mut preimage = [0; 64];
+            preimage[..32].copy_from_slice(&key.0);
+            preimage[63] = mapping;
+            Hash32(keccak256(preimage).0)
+        };
+        match self {
+            Self::Count => Hash32(U256::from(2).to_be_bytes()),
+            Self::LatestSequence { tenant_store_key } => of_mapping(tenant_store_key, 1),
+            Self::LatestBatch { tenant_store_key } => of_mapping(tenant_store_key, 2),
+        }
+    }
 }
 
 /// The proof of what a contract keeps about all of its batches. Which slot that is follows from what it is.

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy::primitives::keccak256;
 use ves::Hash32;
 
-use super::examine::STORAGE;
 use super::header;
 use crate::anchors::{Anchor, AnchorKind, AnchorsFile};
 use crate::pins::ChainPins;
-use crate::standing::{ChainReport, Standing};
+use crate::standing::{ChainReport, STORAGE, Standing};
 
 /// So many reasons, contracts or blocks are named.
 const MAX_NAMED: usize = 4;

@@ -9,7 +9,9 @@ use clap::Args;
 use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again};
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
+use ves::Hash32;
 
+use super::l1::L1Args;
 use super::{PinArgs, cancel_on_signals, print_completeness, print_place};
 
 /// Judge anchors among themselves, and against the commitments of a log
@@ -26,6 +28,13 @@ pub struct LintArgs {
 
     #[command(flatten)]
     db: DbArg,
+
+    /// The hash of a block that you trust: by its headers and receipts it is said whether anchors were left out
+    #[arg(long, value_name = "HASH")]
+    trusted_block: Option<Hash32>,
+
+    #[command(flatten)]
+    l1: L1Args,
 
     #[command(flatten)]
     pins: PinArgs,
@@ -81,7 +90,8 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     let mut file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
     let told = args.pins.apply(&mut file)?;
-    let completeness = args.pins.complete(&mut file, None, &|_| true);
+    let trusted = args.l1.trusted_block(args.trusted_block, Some(&file))?;
+    let completeness = args.pins.complete(&mut file, trusted.hash, &|_| true);
     let mut status = ExitStatus::OK;
     let cancel = cancel_on_signals()?;
     let mut unreadable = Vec::new();
@@ -96,7 +106,9 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         None => None,
     };
     let mut report = lint(&file, log.as_ref());
-    report.not_checked.extend(told);
+    report
+        .not_checked
+        .extend(told.into_iter().chain(trusted.not_checked));
     report.add_completeness(&completeness);
     report
         .not_checked

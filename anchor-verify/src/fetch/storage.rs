@@ -8,7 +8,7 @@ use ves::{BatchId, Hash32};
 use super::rpc::RpcFailure;
 use super::{FetchError, Run, at, hex_number};
 use crate::anchors::{AnchorKind, AnchorsFile, ContractAddress};
-use crate::chain::parts::{ChainParts, Checkpoint, StorageProofs};
+use crate::chain::parts::{ChainParts, Checkpoint, Head, StorageProofs};
 use crate::chain::{examine, heads, storage};
 use crate::import::Importer;
 use crate::standing::Standing;
@@ -140,7 +140,7 @@ fn questions(file: &AnchorsFile, checkpoint: Checkpoint) -> Vec<Question> {
         if file.chain.proofs.iter().any(there) {
             continue;
         }
-        let slots: Vec<Hash32> = heads::of(kind, &streams).iter().map(heads::Head::slot).collect();
+        let slots: Vec<Hash32> = heads::of(kind, &streams).iter().map(Head::slot).collect();
         questions.extend(slots.chunks(HEADS_AT_ONCE).map(|slots| Question {
             contract,
             batches: 0,

@@ -169,7 +169,11 @@ pub fn verify(
     cancel: &Cancel,
 ) -> Result<VerifyReport, VerifyError> {
     let mut outline = source.outline()?;
-    let unlike = input.keys.map_or_else(Vec::new, |pins| pins.apply(&mut outline));
+    let unlike = input
+        .keys
+        .map_or_else(Vec::new, |pins| pins.apply(&mut outline))
+        .into_iter()
+        .map(|what| report::Failure::new(code::KEY, what));
     let keys = outline.registry();
     let mut plan = Plan::new(outline, input, source.partial())?;
     plan.problems.extend(unlike);
