@@ -196,7 +196,7 @@ struct Mined {
 
 impl Mined {
     /// The anchor that the log there is.
-    fn anchor(self, anchored: Anchored) -> Anchor {
+    fn anchor(self, anchored: &Anchored) -> Anchor {
         Anchor {
             block_number: self.block_number,
             log_index: self.log_index,
@@ -474,7 +474,7 @@ impl Importer {
             transaction_hash: transaction,
             block_timestamp: anchored.timestamp,
         };
-        self.in_receipts.push(mined.anchor(*anchored));
+        self.in_receipts.push(mined.anchor(&anchored));
     }
 
     fn add_log(&mut self, log: &str) -> Result<(), String> {
@@ -534,7 +534,7 @@ impl Importer {
             transaction_hash: log.transaction_hash,
             block_timestamp: block_timestamp.or(anchored.timestamp),
         };
-        self.anchors.push(mined.anchor(anchored));
+        self.anchors.push(mined.anchor(&anchored));
         Ok(())
     }
 
