@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use common::writer::Writer;
 use common::{
     ALPHA_STORE, CHARLIE_STORE, Data, Db, ECHO_STORE, GOLF_STORE, Server, apply, args, get, plan, run,
 };
+use test_support::query;
 use ves::StreamKey;
 
 const STORES: [&str; 4] = [ALPHA_STORE, CHARLIE_STORE, ECHO_STORE, GOLF_STORE];
@@ -155,11 +157,19 @@ fn where_all_is_back_commitments_go_on() {
     );
 }
 
+fn events(db: &Db) -> u64 {
+    query(&db.arg(), "SELECT count(*) FROM ves_events")
+        .trim()
+        .parse()
+        .unwrap()
+}
+
 /// While writers go on in every stream, apply takes each stream as it was planned for, or leaves it alone.
 #[test]
 fn a_writer_during_apply_and_apply_do_each_other_no_harm() {
     let Some(stage) = Stage::set() else { return };
     let before = stage.recovered.dump();
+    let events_before = events(&stage.recovered);
     let (mut applied, mut refused) = (0, 0);
     for round in 0..3_u8 {
         let db = stage.server.copy(&format!("busy_{round}"), &stage.recovered);
@@ -169,9 +179,15 @@ fn a_writer_during_apply_and_apply_do_each_other_no_harm() {
             let writer = scope.spawn(|| {
                 let mut writer = Writer::connect(&url, 10 + round);
                 let mut given = Vec::new();
-                // The first round begins after apply, the last before it.
-                if round < 2 {
-                    thread::sleep(std::time::Duration::from_millis(150 * u64::from(round + 1)));
+                // In the first round the writer begins when a stream is repaired, in the last before apply begins.
+                match round {
+                    0 => {
+                        while events(&db) == events_before && !stop.load(Ordering::Relaxed) {
+                            thread::sleep(Duration::from_millis(5));
+                        }
+                    }
+                    1 => thread::sleep(Duration::from_millis(300)),
+                    _ => {}
                 }
                 while !stop.load(Ordering::Relaxed) {
                     for store in STORES {
@@ -181,11 +197,11 @@ fn a_writer_during_apply_and_apply_do_each_other_no_harm() {
                 }
                 given
             });
-            if round == 2 {
-                thread::sleep(std::time::Duration::from_millis(100));
+            while round == 2 && events(&db) < events_before + STORES.len() as u64 && !writer.is_finished() {
+                thread::sleep(Duration::from_millis(5));
             }
             let ran = apply(&db, &stage.plan, &[]);
-            thread::sleep(std::time::Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
             stop.store(true, Ordering::Relaxed);
             (ran, writer.join().unwrap())
         });
