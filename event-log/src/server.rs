@@ -221,8 +221,8 @@ impl Server {
                 opened = &mut attempt => return Ok(opened.unwrap_or_else(|_| Err(Passed {
                     what: format!("no answer within {} s", limit.as_secs()),
                     hint: format!(
-                        "does something keep packets from {}, or is the server too busy? connect_timeout in the URL sets \
-                         how long to wait",
+                        "does something keep packets from {}, is the server too busy, or does a pooler there wait for it? \
+                         connect_timeout in the URL sets how long to wait",
                         host.name()
                     ),
                 }))),
@@ -319,7 +319,8 @@ impl Server {
         LogError::Connect {
             target: self.target.clone(),
             what: format!("no answer within {} s", limit.as_secs()),
-            hint: "is the server still there, and the network?".into(),
+            hint: "is the server still there, and the network? Has a pooler there no connection free (its pool_size)?"
+                .into(),
         }
     }
 }

@@ -363,6 +363,7 @@ fn through_a_pooler_that_gives_each_transaction_another_connection_everything_wo
         let db = server.load(&name, &data.dir.join("recovered.copy.sql"));
         let direct = content(&audit(&db.arg(), &data).expect(4));
         let pooler = PgBouncer::start(&server.0, mode);
+        pooler.open_both(&name);
         let pooled = Db::Postgres(pooler.database_url(&name));
         assert_eq!(content(&audit(&pooled.arg(), &data).expect(4)), direct);
         run(["gaps", "--db", &pooled.arg()]).expect(0);
@@ -381,6 +382,7 @@ fn through_a_pooler_that_gives_each_transaction_another_connection_everything_wo
             content(&audit(&pooled.arg(), &data)).get("streams"),
             direct.get("streams")
         );
+        assert_eq!(pooler.left_over(&name), "", "{mode}");
     }
 }
 

@@ -6,15 +6,26 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::psql::query;
 use crate::{ScratchPostgres, skipped};
 
 /// How long the pooler may take to start before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a session still has of those who used it. Not counted is what the pooler itself sets for each client.
+const LEFT_OVER: &str = "SELECT concat_ws(', ',
+    (SELECT string_agg('prepared statement ' || name, ', ') FROM pg_prepared_statements),
+    (SELECT string_agg('setting ' || name, ', ') FROM pg_settings WHERE source = 'session' AND name NOT IN
+        ('application_name', 'client_encoding', 'DateStyle', 'IntervalStyle', 'TimeZone', 'standard_conforming_strings')),
+    (SELECT string_agg(locktype || ' lock', ', ') FROM pg_locks
+        WHERE pid = pg_backend_pid() AND locktype = 'advisory'),
+    (SELECT string_agg('temporary table ' || relname, ', ') FROM pg_class
+        WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r'))";
 
 /// A running pgbouncer with two connections to a [`ScratchPostgres`], of which each transaction gets another one. It
 /// knows the users `postgres` and `operator`, and lets them in without a password. It is stopped when the value is
@@ -106,6 +117,39 @@ impl PgBouncer {
     #[must_use]
     pub fn database_url(&self, name: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Has it open both of its connections to a database, so that each transaction from then on gets another one.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn open_both(&self, database: &str) {
+        let url = self.database_url(database);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Two that ask at once; how soon the other one comes is not known.
+            let ask = || query(&url, "SELECT pg_backend_pid() FROM pg_sleep(0.3)");
+            let (first, second) = thread::scope(|scope| {
+                let other = scope.spawn(ask);
+                (ask(), other.join().expect("psql ends"))
+            });
+            if first != second {
+                return;
+            }
+            assert!(Instant::now() < deadline, "one connection alone: {}", self.log());
+        }
+    }
+
+    /// What its connections to a database still have of those who used them: statements, settings, locks, tables. Empty if
+    /// nothing.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn left_over(&self, database: &str) -> String {
+        let url = self.database_url(database);
+        let found: Vec<String> = (0..4).map(|_| query(&url, LEFT_OVER)).collect();
+        found.concat()
     }
 
     /// What it wrote to its log.
