@@ -5,11 +5,13 @@
 //! {"sequencerId":"…","eventId":"…","sequenceNumber":7,"sequencedAt":"2026-11-20T05:34:20.758654466+00:00","receiptHash":"…","signatureAlg":"ed25519","sequencerSignature":"…","sequencerKeyVersion":0,"receiptSignatureScheme":1}
 //! ```
 
+use std::borrow::Cow;
 use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use ves::{EventId, Hash32, Receipt, SequencerId, SignatureBytes, Timestamp};
 
 use crate::lines::for_each_line;
@@ -40,12 +42,22 @@ pub(crate) struct ReceiptJson {
     receipt_hash: Hash32,
     #[serde(skip_serializing_if = "Option::is_none")]
     signature_alg: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Of a receipt that it did not sign, or that was restored without its key, the sequencer says `""`.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     sequencer_signature: Option<SignatureBytes>,
     #[serde(default)]
     sequencer_key_version: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt_signature_scheme: Option<i16>,
+}
+
+/// What there is, if it is not empty.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SignatureBytes>, D::Error> {
+    let text = Option::<Cow<'de, str>>::deserialize(value)?;
+    match text.as_deref() {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(D::Error::custom),
+    }
 }
 
 impl ReceiptJson {
@@ -56,10 +68,10 @@ impl ReceiptJson {
                 self.sequence_number
             ));
         }
-        let ed25519 = self
-            .signature_alg
-            .as_deref()
-            .is_none_or(|alg| alg.eq_ignore_ascii_case("ed25519"));
+        let unsigned = self.sequencer_signature.is_none();
+        let ed25519 = self.signature_alg.as_deref().is_none_or(|alg| {
+            alg.eq_ignore_ascii_case("ed25519") || unsigned && alg.eq_ignore_ascii_case("none")
+        });
         let receipt_signature_scheme = match (self.receipt_signature_scheme, ed25519) {
             (Some(scheme), _) => scheme,
             (None, true) => 1,
@@ -148,5 +160,34 @@ mod tests {
         })
         .unwrap();
         assert_eq!((good, bad), (2, vec![3, 4, 5, 6, 7, 8, 9]));
+    }
+
+    #[test]
+    fn a_receipt_without_a_signature_is_one() {
+        let read = |text: &str| {
+            let receipt = serde_json::from_str::<ReceiptJson>(text).map_err(|e| e.to_string())?;
+            receipt.into_receipt()
+        };
+        let unsigned = GOOD.replace("\"ed25519\"", "\"none\",\"sequencerSignature\":\"\"");
+        let null = GOOD.replace("\"ed25519\"", "\"none\",\"sequencerSignature\":null");
+        let escaped = unsigned.replace("none", "n\\u006fne");
+        for text in [&unsigned, &null, &escaped] {
+            assert_eq!(read(text), read(GOOD), "{text}");
+        }
+        let signature = "ab".repeat(64);
+        let signed = GOOD.replace(
+            "\"ed25519\"",
+            &format!("\"ed25519\",\"sequencerSignature\":\"{signature}\""),
+        );
+        assert_eq!(read(&signed).unwrap().sequencer_signature, signature.parse().ok());
+        // What is signed says by what, and what is there is a signature.
+        for bad in [
+            signed.replace("ed25519", "none"),
+            unsigned.replace("none", "rot13"),
+            signed.replace(&signature, "ab"),
+            signed.replace(&signature, " "),
+        ] {
+            assert!(read(&bad).is_err(), "{bad}");
+        }
     }
 }

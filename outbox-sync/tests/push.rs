@@ -316,6 +316,40 @@ fn answers_that_do_not_hold_are_not_believed() {
 }
 
 #[test]
+fn receipts_that_were_restored_without_a_signature_are_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let sequencer = Sequencer::start(registry());
+    outbox(&dir.path().join("a.db"), &events(1, 10));
+    assert_eq!(push(dir.path(), &sequencer, &["a.db"]).0, 0);
+    sequencer.state.lock().unwrap().unsign_receipts();
+    // An agent that has lost its receipts, and one more event.
+    fs::remove_file(dir.path().join("receipts.ndjson")).unwrap();
+    outbox(&dir.path().join("b.db"), &events(1, 11));
+    let (code, report, err) = push(dir.path(), &sequencer, &["b.db"]);
+    assert_eq!(code, 0, "{report} {err}");
+    assert_eq!(
+        (&report["accepted"], &report["replayed"]),
+        (&Value::from(1), &Value::from(10)),
+        "{report}"
+    );
+    assert!(
+        report["not_checked"].to_string().contains("10 receipts"),
+        "{report}"
+    );
+    // What was saved is read again as what it is.
+    let saved = outbox_sync::receipts::read_receipts(&dir.path().join("receipts.ndjson")).unwrap();
+    let unsigned = saved
+        .receipts
+        .iter()
+        .filter(|receipt| receipt.sequencer_signature.is_none());
+    assert_eq!(
+        (saved.receipts.len(), unsigned.count(), saved.errors.len()),
+        (11, 10, 0)
+    );
+    assert_eq!(push(dir.path(), &sequencer, &["b.db"]).1["receipted_before"], 11);
+}
+
+#[test]
 fn exports_of_several_agents_go_out_by_agent() {
     let dir = tempfile::tempdir().unwrap();
     let sequencer = Sequencer::start(registry());

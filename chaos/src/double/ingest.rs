@@ -133,7 +133,7 @@ impl Ingest<'_> {
                     "sequenceNumber": row.get::<i64, _>(0), "sequencedAt": row.get::<String, _>(5),
                     "receiptHash": hex::encode(row.get::<Vec<u8>, _>(1)),
                     "signatureAlg": if signature.is_some() { "ed25519" } else { "none" },
-                    "sequencerSignature": signature.map(hex::encode),
+                    "sequencerSignature": signature.map(hex::encode).unwrap_or_default(),
                     "sequencerKeyVersion": row.get::<i32, _>(3), "receiptSignatureScheme": 1,
                 }));
             }

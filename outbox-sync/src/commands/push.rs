@@ -266,7 +266,9 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     if pushed.unchecked_receipts > 0 {
         let n = pushed.unchecked_receipts;
-        not_checked.push(format!("the signatures of {n} receipts (--sequencer-public-key)"));
+        not_checked.push(format!(
+            "the signatures of {n} receipts: not signed, or their key was not given (--sequencer-public-key)"
+        ));
     }
     not_checked.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
     let advice = pushed.rejected.iter().map(|(reason, events)| Advice {

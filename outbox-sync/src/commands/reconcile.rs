@@ -324,7 +324,7 @@ fn receipts(
     }
     if unchecked > 0 {
         not_checked.push(format!(
-            "the signatures of {unchecked} receipts (--sequencer-public-key)"
+            "the signatures of {unchecked} receipts: not signed, or their key was not given (--sequencer-public-key)"
         ));
     }
     Ok(receipts)
