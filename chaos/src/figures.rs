@@ -54,10 +54,10 @@ pub struct Figures {
     pub full_disks: u64,
     /// Numbers that stay open: nobody had heard of them.
     pub vacant: u64,
-    /// Deadlocks that the database counted while an apply ran beside the sequencer.
-    pub deadlocks_beside_apply: u64,
-    /// Deadlocks that it counted otherwise: two requests of the same commands.
-    pub deadlocks_else: u64,
+    /// Deadlocks in which one of the tools was: a fault.
+    pub deadlocks_with_tools: u64,
+    /// Deadlocks of others: two requests of the same commands.
+    pub deadlocks_of_others: u64,
     /// Times that an agent's own software waited for its database longer than 1.5 s, and gave up.
     pub locked_out: u64,
     /// The longest that one new event waited in a stream that was being repaired, or in another.
@@ -91,8 +91,8 @@ impl Figures {
         self.reissues += more.reissues;
         self.full_disks += more.full_disks;
         self.vacant += more.vacant;
-        self.deadlocks_beside_apply += more.deadlocks_beside_apply;
-        self.deadlocks_else += more.deadlocks_else;
+        self.deadlocks_with_tools += more.deadlocks_with_tools;
+        self.deadlocks_of_others += more.deadlocks_of_others;
         self.locked_out += more.locked_out;
         self.worst_pause = self.worst_pause.max(more.worst_pause);
     }
@@ -123,8 +123,8 @@ impl fmt::Display for Figures {
             ("undos refused beside a sequencer", self.undos_refused),
             ("reissues taken apart", self.reissues),
             ("runs on a full disk", self.full_disks),
-            ("deadlocks beside apply", self.deadlocks_beside_apply),
-            ("deadlocks of other requests", self.deadlocks_else),
+            ("deadlocks with a tool in them", self.deadlocks_with_tools),
+            ("deadlocks of other requests", self.deadlocks_of_others),
             ("agents locked out", self.locked_out),
         ];
         for (name, value) in rows {

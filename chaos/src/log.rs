@@ -1,6 +1,6 @@
 //! The log as the database has it: read, copied, cut back, compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use test_support::query;
@@ -146,7 +146,7 @@ pub fn difference(before: &str, after: &str) -> Option<String> {
         return None;
     }
     let only = |a: &str, b: &str| {
-        let others: std::collections::BTreeSet<&str> = b.lines().collect();
+        let others: BTreeSet<&str> = b.lines().collect();
         let mine: Vec<String> = a
             .lines()
             .filter(|line| !others.contains(line))
@@ -199,8 +199,84 @@ pub fn restore(server_url: &str, database: &str, url: &str, path: &Path) -> Resu
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// How often sessions of this database waited for each other in a circle, since the server's statistics began.
-pub fn deadlocks(url: &str) -> u64 {
-    let sql = "SELECT sum(deadlocks) FROM pg_stat_database WHERE datname = current_database()";
-    query(url, sql).parse().unwrap_or(0)
+/// Deadlocks that a server's log tells of.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Deadlocks {
+    /// What the server says of those in which one of the tools was.
+    pub with_tools: Vec<String>,
+    /// How many there were between others.
+    pub of_others: u64,
+}
+
+impl Deadlocks {
+    /// Reads a log whose lines begin with the process, and that says who connected.
+    pub fn read(log: &str) -> Self {
+        let mut found = Self::default();
+        let mut tools = BTreeSet::new();
+        let mut lines = log.lines().peekable();
+        while let Some(line) = lines.next() {
+            let Some((process, said)) = line.split_once(' ') else {
+                continue;
+            };
+            if said.starts_with("LOG:  connection authorized:") {
+                if said.contains("application_name=ves-toolkit") {
+                    tools.insert(process);
+                } else {
+                    tools.remove(process);
+                }
+            }
+            if said != "ERROR:  deadlock detected" {
+                continue;
+            }
+            let mut detail = String::new();
+            while let Some(line) = lines.next_if(|line| line.starts_with('\t') || line.contains(" DETAIL:  "))
+            {
+                detail.push_str(line);
+                detail.push('\n');
+            }
+            let processes = detail.split("rocess ").skip(1);
+            let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+            if processes
+                .map(digits)
+                .any(|process| tools.contains(process.as_str()))
+            {
+                found.with_tools.push(detail);
+            } else {
+                found.of_others += 1;
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadlock_is_told_by_who_was_in_it() {
+        let log = "7 LOG:  connection received: host=127.0.0.1 port=1\n\
+            7 LOG:  connection authorized: user=postgres database=x application_name=ves-toolkit apply\n\
+            8 LOG:  connection authorized: user=postgres database=x\n\
+            9 LOG:  connection authorized: user=postgres database=x\n\
+            8 ERROR:  deadlock detected\n\
+            8 DETAIL:  Process 8 waits for ShareLock on transaction 75; blocked by process 9.\n\
+            \tProcess 9 waits for ShareLock on transaction 77; blocked by process 8.\n\
+            \tProcess 8: INSERT INTO ves_command_dedupe\n\
+            \tProcess 9: INSERT INTO ves_command_dedupe\n\
+            8 HINT:  See server log for query details.\n\
+            9 ERROR:  deadlock detected\n\
+            9 DETAIL:  Process 9 waits for ShareLock on transaction 75; blocked by process 7.\n\
+            \tProcess 7 waits for ShareLock on transaction 77; blocked by process 9.\n";
+        let found = Deadlocks::read(log);
+        assert_eq!(found.of_others, 1);
+        assert_eq!(found.with_tools.len(), 1);
+        assert!(found.with_tools[0].starts_with("9 DETAIL:  Process 9"));
+        // The process that was a tool's is another's by now.
+        let log = log.replace(
+            "8 ERROR",
+            "7 LOG:  connection authorized: user=postgres database=x\n8 ERROR",
+        );
+        assert_eq!(Deadlocks::read(&log).of_others, 2);
+    }
 }

@@ -220,7 +220,6 @@ impl Round<'_> {
         self.start_sequencer()?;
         self.proxy.weather(50);
         let quiet: Vec<AtomicBool> = self.streams.iter().map(|_| AtomicBool::new(false)).collect();
-        let deadlocks = log::deadlocks(&self.url());
         self.beside(&quiet, || {
             for attempt in 0..=self.streams.len() {
                 // First none is quiet, then one after the other. Agents come to rest in a moment.
@@ -232,8 +231,6 @@ impl Round<'_> {
             }
             Ok(())
         })?;
-        let beside = log::deadlocks(&self.url()).saturating_sub(deadlocks);
-        self.count(|f| f.deadlocks_beside_apply += beside);
         // What is left, with nobody at work.
         self.kill_sequencer();
         let plan = self.plan(&[], 0.0)?;

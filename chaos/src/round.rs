@@ -18,7 +18,7 @@ use ves::{BatchId, Hash32, StreamKey};
 use crate::agent::Agent;
 use crate::check::{Known, Verdict};
 use crate::figures::Figures;
-use crate::log::{self, Log};
+use crate::log::{self, Deadlocks, Log};
 use crate::proxy::Proxy;
 use crate::sequencer::{self, Sequencer};
 use crate::tools::{Harm, Ran, Tools};
@@ -49,6 +49,8 @@ pub struct Round<'a> {
     anchors: Mutex<Vec<anchor_verify::Anchor>>,
     story: Mutex<String>,
     files: AtomicU64,
+    /// How long the server's log was before.
+    server_log: usize,
 }
 
 /// How the log is cut.
@@ -116,7 +118,7 @@ impl<'a> Round<'a> {
             runs: AtomicU64::new(0),
             kills: AtomicU64::new(0),
         };
-        let round = Self {
+        let mut round = Self {
             stage,
             rng: Mutex::new(rng),
             streams,
@@ -129,14 +131,23 @@ impl<'a> Round<'a> {
             anchors: Mutex::default(),
             story: Mutex::default(),
             files: AtomicU64::new(0),
+            server_log: 0,
             folder,
         };
+        round.server_log = round.with_server(|server| server.log().len());
         round.make_database()?;
         Ok(round)
     }
 
-    fn end(self, outcome: Result<(), String>) -> Ended {
+    fn end(self, mut outcome: Result<(), String>) -> Ended {
+        let log = self.with_server(|server| server.log());
+        let deadlocks = Deadlocks::read(log.get(self.server_log..).unwrap_or_default());
+        if let (Ok(()), Some(told)) = (&outcome, deadlocks.with_tools.first()) {
+            outcome = Err(format!("a tool and the sequencer waited for each other: {told}"));
+        }
         let mut figures = self.figures.into_inner().unwrap_or_default();
+        figures.deadlocks_with_tools = deadlocks.with_tools.len() as u64;
+        figures.deadlocks_of_others = deadlocks.of_others;
         figures.rounds = u64::from(outcome.is_ok());
         figures.runs = self.tools.runs.load(Ordering::SeqCst);
         figures.tool_kills = self.tools.kills.load(Ordering::SeqCst);
@@ -489,8 +500,6 @@ impl<'a> Round<'a> {
     /// The disaster: the sequencer dies, and the log is what it was at an earlier moment.
     fn cut(&self, before: &Log, way: &WayBack) -> Result<(), String> {
         self.kill_sequencer();
-        let other = log::deadlocks(&self.url());
-        self.count(|f| f.deadlocks_else += other);
         match way {
             WayBack::Dump(path) => {
                 let server = self.with_server(|server| server.url());

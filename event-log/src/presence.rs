@@ -184,6 +184,24 @@ impl View {
         self.ranges(state, unique).await
     }
 
+    /// How many events a stream has from a number on.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn count_from(&mut self, stream: &StreamKey, first: u64) -> Result<u64, LogError> {
+        let Ok(first) = i64::try_from(first) else {
+            return Ok(0);
+        };
+        let parameters = [stream.tenant_id.into(), stream.store_id.into(), first.into()];
+        let counted = self
+            .conn
+            .query_one(DOING, both!("count_from"), &parameters, |row| {
+                Columns::new(row).number("count")
+            })
+            .await?;
+        counted.unwrap_or(Ok(0)).map_err(|what| error(stream, what))
+    }
+
     /// Counts the numbers of a stream, those below 1 left out.
     pub(crate) async fn count_of(&mut self, stream: &StreamKey) -> Result<StreamState, LogError> {
         let parameters = [stream.tenant_id.into(), stream.store_id.into()];

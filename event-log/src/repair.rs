@@ -15,7 +15,9 @@
 //! 4. **the older log's counter**, if there is a row: who holds it wants versions of entities, which a repair touches
 //!    only from here on.
 //!
-//! After that nobody else writes what a repair writes. A repair of several streams takes all command ids first, then the
+//! After that nobody else writes what a repair writes. A repair that only adds to a stream may write its rows between the
+//! first and the second step ([`Repair::write_ahead`]): nobody sees them before the commit, and the sequencer's requests wait for the
+//! last step alone. A repair of several streams takes all command ids first, then the
 //! locks of one stream after the other in the order of their ids; the sequencer never holds locks of two streams.
 //! What may deadlock all the same (somebody's transaction by hand, say) is [`LogError::Conflict`]: the caller begins again.
 
@@ -43,6 +45,9 @@ const SLICE: Duration = Duration::from_millis(50);
 /// How long until it tries again; longer each time, up to ten times as long.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// So many rows are written ahead at once: whoever comes to wait for one of them waits for so many more, some 20 ms.
+const AHEAD_ROWS: i64 = 500;
+
 /// A transaction that repairs one stream, or several one after the other.
 ///
 /// It holds what the sequencer holds: in PostgreSQL the advisory lock under which commitments are made and the stream's
@@ -62,6 +67,8 @@ pub struct Repair {
     entities: BTreeSet<Entity>,
     /// Rows that were written while they were staged.
     written: Written,
+    /// Rows are written before the locks are taken.
+    ahead: bool,
 }
 
 /// A counter under its lock.
@@ -120,6 +127,7 @@ impl Repair {
             staging: Staging::default(),
             entities: BTreeSet::new(),
             written: Written::default(),
+            ahead: false,
         };
         if matches!(repair.view.conn, Conn::Snapshot { .. }) {
             let counter = repair.lock_stream(&stream).await?;
@@ -141,8 +149,10 @@ impl Repair {
         commands: &[Reserved],
         lock_timeout: Duration,
     ) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
+        // Whoever holds the counter may wait for what was written ahead.
+        let patience = lock_timeout.min(if self.ahead { SLICE } else { Duration::MAX });
         let new = match self.view.conn {
-            Conn::Postgres(_) => self.reserve(commands, lock_timeout).await?,
+            Conn::Postgres(_) => self.reserve(commands, patience).await?,
             Conn::Snapshot { .. } => self.reserve_in_file(commands).await?,
         };
         let streams: BTreeSet<StreamKey> = more.iter().copied().chain([self.stream]).collect();
@@ -152,7 +162,77 @@ impl Repair {
                 self.locked.insert(stream, counter);
             }
         }
+        if self.ahead {
+            self.ahead = false;
+            let conn = &mut self.view.conn;
+            conn.set_lock_timeout("locking the stream", lock_timeout).await?;
+        }
         Ok(new)
+    }
+
+    /// Reserves commands as [`Repair::lock`] does, and lets rows be written from here on without the stream's locks, so
+    /// that [`Repair::lock`] is needed for the last step only. Says which of the commands are new.
+    ///
+    /// That is sound if the caller makes sure under the locks that nobody else wrote to the stream: the counter is the one
+    /// that the rows were made for, and there are as many events as there should be. Nobody sees the rows before. A sequencer that gives out
+    /// one of their numbers meanwhile, under the counter's lock, waits for this transaction: see [`Repair::let_others_pass`]. No
+    /// wait of this transaction is longer than a moment until then, and ends as [`LogError::Locked`]: whoever it waits for
+    /// may wait for it. Of a snapshot the locks are held, and this reserves commands only.
+    ///
+    /// # Errors
+    /// As [`Repair::lock`].
+    pub async fn write_ahead(
+        &mut self,
+        commands: &[Reserved],
+        lock_timeout: Duration,
+    ) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
+        if matches!(self.view.conn, Conn::Snapshot { .. }) {
+            return self.reserve_in_file(commands).await;
+        }
+        let new = self.reserve(commands, lock_timeout).await?;
+        let doing = "writing ahead";
+        self.view
+            .conn
+            .set_lock_timeout(doing, lock_timeout.min(SLICE))
+            .await?;
+        self.ahead = true;
+        Ok(new)
+    }
+
+    /// Between [`Repair::write_ahead`] and [`Repair::lock`]: finds out whether a sequencer that holds the stream's counter
+    /// waits for what was written. One that waits for a command id holds no counter, and may wait.
+    ///
+    /// # Errors
+    /// [`LogError::Conflict`] if so: the repair must be dropped, so that the sequencer goes on, and begun again.
+    pub async fn let_others_pass(&mut self) -> Result<(), LogError> {
+        if !self.ahead {
+            return Ok(());
+        }
+        let doing = "writing ahead";
+        let conn = &mut self.view.conn;
+        let waiting = conn
+            .query_one(doing, postgres!("others_wait"), &[], |row| {
+                Columns::new(row).number("waiting")
+            })
+            .await?;
+        if matches!(waiting, None | Some(Ok(0))) {
+            return Ok(());
+        }
+        let of = [self.stream.tenant_id.into(), self.stream.store_id.into()];
+        // Looking locks the row; going back lets go of it.
+        conn.run(doing, postgres!("stage_savepoint")).await?;
+        let free = conn
+            .query_one(doing, postgres!("counter_is_free"), &of, |_| ())
+            .await?;
+        conn.run(doing, postgres!("stage_rollback")).await?;
+        conn.run(doing, postgres!("stage_release")).await?;
+        match free {
+            Some(()) => Ok(()),
+            None => Err(LogError::Conflict {
+                doing,
+                what: "a sequencer accepts events of this stream".into(),
+            }),
+        }
     }
 
     /// Ends the preparation and reserves commands, in the same transaction: behind a pooler the next may be on another
@@ -336,10 +416,11 @@ impl Repair {
         named.map(drop)
     }
 
-    /// Writes the events and receipts that wait; says how many, those of a snapshot included.
+    /// Writes the events and receipts that wait; says how many, those of a snapshot included. What is written ahead is
+    /// written in pieces, with a look at who waits after each.
     ///
     /// # Errors
-    /// As [`Repair::insert_events`] and [`Repair::insert_receipts`].
+    /// As [`Repair::insert_events`], [`Repair::insert_receipts`] and [`Repair::let_others_pass`].
     pub async fn write_staged(&mut self) -> Result<Written, LogError> {
         if matches!(self.view.conn, Conn::Postgres(_)) {
             let events = self.write("inserting events", &staging::EVENTS).await?;
@@ -350,13 +431,31 @@ impl Repair {
     }
 
     async fn write(&mut self, doing: &'static str, stage: &'static Stage) -> Result<u64, LogError> {
+        let waiting = self.staging.waiting(stage);
+        let step = if self.ahead { AHEAD_ROWS } else { i64::MAX };
+        let (mut next, mut written) = (0, 0);
+        while next < waiting {
+            let lines = next..waiting.min(next.saturating_add(step));
+            next = lines.end;
+            written += match self.staging.write(&mut self.view.conn, doing, stage, lines).await {
+                Ok(written) => written,
+                Err(not) => return Err(self.refused_line(doing, stage, not).await?),
+            };
+            self.let_others_pass().await?;
+        }
+        Ok(written)
+    }
+
+    /// The error with the row that waited on the line that it is about.
+    async fn refused_line(
+        &mut self,
+        doing: &'static str,
+        stage: &'static Stage,
+        NotInserted { row, error }: NotInserted,
+    ) -> Result<LogError, LogError> {
         let conn = &mut self.view.conn;
-        let NotInserted { row, error } = match self.staging.write(conn, doing, stage).await {
-            Ok(written) => return Ok(written),
-            Err(not) => not,
-        };
         let (Some(line), Some(sql)) = (row, stage.line) else {
-            return Err(*error);
+            return Ok(*error);
         };
         let line = i64::try_from(line).unwrap_or(i64::MAX);
         let found = conn
@@ -366,14 +465,10 @@ impl Repair {
             })
             .await?;
         let Some(Ok((event_id, sequence))) = found else {
-            return Err(*error);
+            return Ok(*error);
         };
-        Err(self.refused_row(
-            doing,
-            stage,
-            *error,
-            (Some(sequence), format!("event {event_id}")),
-        ))
+        let name = (Some(sequence), format!("event {event_id}"));
+        Ok(self.refused_row(doing, stage, *error, name))
     }
 
     /// Inserts events with their numbers.

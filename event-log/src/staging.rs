@@ -11,7 +11,7 @@
 //!
 //! The format: <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.4>.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
@@ -171,21 +171,27 @@ impl Staging {
         Ok(first..=waiting.next - 1)
     }
 
-    /// Writes what waits into its table; says how many rows that are. An error about a row says which of those that
-    /// waited it is. After an error the transaction is only good for being rolled back.
+    /// How many rows wait.
+    pub(crate) fn waiting(&self, stage: &'static Stage) -> i64 {
+        let made = self.tables.iter().find(|(name, _)| *name == stage.table.name);
+        made.map_or(0, |(_, waiting)| waiting.staged)
+    }
+
+    /// Writes some of the lines that wait into their table; says how many rows that are. An error about a row says which
+    /// of all that wait it is. After an error the transaction is only good for being rolled back.
     pub(crate) async fn write(
-        &mut self,
+        &self,
         conn: &mut Conn,
         doing: &'static str,
         stage: &'static Stage,
+        lines: Range<i64>,
     ) -> Result<u64, NotInserted> {
-        let staged = self.made(conn, doing, stage).await?.staged;
-        if staged == 0 {
+        if lines.is_empty() {
             return Ok(0);
         }
         conn.run(doing, postgres!("stage_savepoint")).await?;
         let written = conn
-            .execute(doing, stage.insert, &[0_i64.into(), (staged - 1).into()])
+            .execute(doing, stage.insert, &[lines.start.into(), (lines.end - 1).into()])
             .await;
         match written {
             Ok(written) => {
@@ -194,7 +200,7 @@ impl Staging {
             }
             Err(error) if may_be_of_a_row(&error) => {
                 conn.run(doing, postgres!("stage_rollback")).await?;
-                let found = first_refused_line(conn, doing, stage, staged).await?;
+                let found = first_refused_line(conn, doing, stage, lines).await?;
                 Err(found.unwrap_or_else(|| error.into()))
             }
             Err(error) => Err(error.into()),
@@ -377,14 +383,14 @@ async fn first_refused<T: Sync>(
     Ok(refused.map(|error| (low, error)))
 }
 
-/// Which of the first `lines` that wait is the first that the table refuses.
+/// Which of these lines that wait is the first that the table refuses.
 async fn first_refused_line(
     conn: &mut Conn,
     doing: &'static str,
     stage: &'static Stage,
-    lines: i64,
+    lines: Range<i64>,
 ) -> Result<Option<NotInserted>, LogError> {
-    let (mut low, mut high) = (0, lines);
+    let (mut low, mut high) = (lines.start, lines.end);
     while low < high {
         let middle = (low + (high - low) / 2).max(low + 1);
         let written = conn

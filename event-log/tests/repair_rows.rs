@@ -6,7 +6,7 @@ mod common;
 
 use cli_common::DbTarget;
 use common::{SOON, Server, everything_at, file, open, target};
-use event_log::{Entity, Log, LogError, RestoredEvent, RowError, Snapshot};
+use event_log::{Entity, Log, LogError, Reserved, RestoredEvent, RowError, Snapshot};
 use uuid::Uuid;
 use ves::{EventId, Hash32, Receipt, StreamKey, Timestamp};
 
@@ -230,4 +230,107 @@ async fn nothing_is_left_of_what_was_staged() {
     repair.set_counter(1).await.unwrap();
     repair.commit().await.unwrap();
     assert_eq!(test_support::query(&url, staged), "0");
+}
+
+/// Runs a script in a thread of its own, once `waiting` sessions wait for locks.
+fn beside(url: &str, script: String, waiting: u32) -> std::thread::JoinHandle<String> {
+    let url_of_it = url.to_owned();
+    let running = std::thread::spawn(move || test_support::query(&url_of_it, &script));
+    let sql = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
+    while test_support::query(url, sql) != waiting.to_string() {
+        assert!(!running.is_finished(), "it did not wait");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    running
+}
+
+#[tokio::test]
+async fn what_is_written_ahead_lets_a_sequencer_pass() {
+    let Some(server) = Server::start() else { return };
+    let url = server.empty("ahead");
+    let log = open(&target(&url)).await;
+    let mut repair = log.repair(&stream(), SOON).await.unwrap();
+    repair.insert_events(&[event(1, 10)]).await.unwrap();
+    repair.set_counter(1).await.unwrap();
+    repair.commit().await.unwrap();
+    let events = [event(2, 10), event(3, 10)];
+    let command = Reserved {
+        stream: stream(),
+        command_id: events[0].event.command_id.unwrap(),
+        created_at: events[0].sequenced_at,
+    };
+    let ahead = async || {
+        let mut repair = log.prepare_repair(&stream(), SOON).await.unwrap();
+        repair.stage_events(&events).await.unwrap();
+        let new = repair.write_ahead(&[command], SOON).await.unwrap();
+        assert_eq!(new.len(), 1);
+        assert_eq!(repair.write_staged().await.unwrap().events, 2);
+        repair
+    };
+    let mut repair = ahead().await;
+    repair.let_others_pass().await.unwrap();
+    let of = format!(
+        "tenant_id = '{}' AND store_id = '{}'",
+        stream().tenant_id,
+        stream().store_id
+    );
+    // The same command once more: that request holds no counter yet, and learns soon that it was accepted.
+    let again = format!(
+        "INSERT INTO ves_command_dedupe (tenant_id, store_id, command_id) VALUES ('{}', '{}', '{}') \
+         ON CONFLICT DO NOTHING",
+        stream().tenant_id,
+        stream().store_id,
+        command.command_id
+    );
+    let again = beside(&url, again, 1);
+    repair.let_others_pass().await.unwrap();
+    // Another event is about to get the number 2, under the counter's lock.
+    let next = format!(
+        "BEGIN; SELECT 1 FROM ves_sequence_counters WHERE {of} FOR UPDATE; \
+         CREATE TEMP TABLE one AS SELECT * FROM ves_events WHERE {of}; \
+         UPDATE one SET event_id = gen_random_uuid(), command_id = NULL, sequence_number = 2; \
+         INSERT INTO ves_events SELECT * FROM one; \
+         UPDATE ves_sequence_counters SET current_sequence = 2 WHERE {of}; COMMIT"
+    );
+    let next = beside(&url, next, 2);
+    let error = repair.let_others_pass().await.unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    drop(repair);
+    again.join().unwrap();
+    next.join().unwrap();
+    let counter = format!("SELECT current_sequence FROM ves_sequence_counters WHERE {of}");
+    assert_eq!(test_support::query(&url, &counter), "2");
+
+    // Whoever holds the counter is waited for a moment only: it may wait for what was written.
+    test_support::query(
+        &url,
+        "DELETE FROM ves_events WHERE sequence_number = 2; DELETE FROM ves_command_dedupe",
+    );
+    let mut repair = ahead().await;
+    let held =
+        format!("BEGIN; SELECT 1 FROM ves_sequence_counters WHERE {of} FOR UPDATE; SELECT pg_sleep(2)");
+    let holder = std::thread::spawn({
+        let url = url.clone();
+        move || test_support::query(&url, &held)
+    });
+    while test_support::query(
+        &url,
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(2)'",
+    ) != "1"
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let lock = repair.lock(&[], &[], std::time::Duration::from_secs(60)).await;
+    assert!(lock.unwrap_err().is_locked());
+    drop(repair);
+    holder.join().unwrap();
+    // With nobody there the locks are had, and it is kept.
+    let mut repair = ahead().await;
+    repair.lock(&[], &[], SOON).await.unwrap();
+    assert_eq!(repair.counter_before(), Some(2));
+    repair.let_others_pass().await.unwrap();
+    repair.set_counter(3).await.unwrap();
+    repair.commit().await.unwrap();
+    let there = "SELECT count(*) FROM ves_events WHERE sequence_number IN (2, 3)";
+    assert_eq!(test_support::query(&url, there), "2");
 }

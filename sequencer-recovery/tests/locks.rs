@@ -231,62 +231,74 @@ fn the_pause_that_live_streams_see() {
     let header = read_plan(&stage.plan).into_values().next().unwrap().header;
     let stream = header.stream;
     eprintln!("{} events come back", header.events);
-    let (mut same, mut others, mut longest) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut same, mut others, mut longest, mut moving) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut ended = 0;
     for round in 0..runs {
         let db = stage.server.copy(&format!("pause_{round}"), &stage.recovered);
         let url = db.arg();
-        let (done, waits) = (
-            AtomicBool::new(false),
-            &|stream: StreamKey, number: u8, first: Duration| {
-                let writer = Writer::connect(&url, number);
-                std::thread::sleep(first);
-                (writer, stream)
-            },
-        );
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                let (mut writer, stream) = waits(other_stream(&stream), 2, Duration::ZERO);
-                let mut times = Vec::new();
-                while !done.load(Ordering::Relaxed) {
-                    let started = Instant::now();
-                    writer.append(&stream).unwrap();
-                    times.push(started.elapsed());
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                times
-            });
-            let paused = scope.spawn(|| {
-                let (mut writer, stream) = waits(stream, 3, Duration::ZERO);
-                // Waits for the lock as a request does, and writes nothing, so that the plan still fits.
-                let mut times = Vec::new();
-                while !done.load(Ordering::Relaxed) {
-                    let started = Instant::now();
-                    writer.hold_counter(&stream);
-                    times.push(started.elapsed());
-                    writer.execute("ROLLBACK");
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                times
-            });
+            let other = scope.spawn(|| requests(&url, 2, &other_stream(&stream), &done, Request::Append));
+            // Waits for the lock as a request does, and writes nothing, so that the plan still fits.
+            let paused = scope.spawn(|| requests(&url, 3, &stream, &done, Request::Lock));
             let undo = stage.plan.with_extension(format!("undo-{round}"));
             let ran = apply(&db, &stage.plan, &["--undo", &text(&undo)]);
-            assert_eq!(ran.code & !4, 1, "{}", ran.stderr);
             done.store(true, Ordering::Relaxed);
+            assert_eq!(ran.code & !4, 1, "{}", ran.stderr);
             others.extend(other.join().unwrap());
             let times = paused.join().unwrap();
             longest.push(times.iter().max().copied().unwrap());
             same.extend(times);
         });
         ended += deadlocks(&url).parse::<u64>().unwrap();
+        // Events are accepted in the stream from some moment on: it is left alone.
+        let db = stage.server.copy(&format!("moving_{round}"), &stage.recovered);
+        let url = db.arg();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100 * round as u64));
+                requests(&url, 4, &stream, &done, Request::Append)
+            });
+            apply(&db, &stage.plan, &[]);
+            done.store(true, Ordering::Relaxed);
+            moving.extend(writer.join().unwrap().iter().max().copied());
+        });
+        ended += deadlocks(&url).parse::<u64>().unwrap();
     }
-    eprintln!("deadlocks in {runs} runs: {ended}");
+    eprintln!("deadlocks in {} runs: {ended}", 2 * runs);
     eprintln!("another stream, a request: {}", milliseconds(&mut others));
     eprintln!("the same stream, the counter's lock: {}", milliseconds(&mut same));
-    eprintln!(
-        "the same stream, the longest of each run: {}",
-        milliseconds(&mut longest)
-    );
+    let each = milliseconds(&mut longest);
+    eprintln!("the same stream, the longest of each run: {each}");
+    let each = milliseconds(&mut moving);
+    eprintln!("a stream that goes on meanwhile, the longest request of each run: {each}");
+}
+
+/// What a request does.
+#[derive(Clone, Copy)]
+enum Request {
+    Append,
+    Lock,
+}
+
+/// How long requests take, one after the other until `done`.
+fn requests(url: &str, writer: u8, stream: &StreamKey, done: &AtomicBool, request: Request) -> Vec<Duration> {
+    let mut writer = Writer::connect(url, writer);
+    let mut times = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        match request {
+            Request::Append => drop(writer.append(stream).unwrap()),
+            Request::Lock => writer.hold_counter(stream),
+        }
+        times.push(started.elapsed());
+        if matches!(request, Request::Lock) {
+            writer.execute("ROLLBACK");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    times
 }
 
 /// An undo waits for nobody either, and nobody for it for long.

@@ -76,7 +76,8 @@ impl ScratchPostgres {
     }
 
     /// As [`ScratchPostgres::start_durable`], with every segment of the WAL archived: for real point-in-time recoveries by
-    /// [`ScratchPostgres::base_backup`] and [`ScratchPostgres::recover_to`].
+    /// [`ScratchPostgres::base_backup`] and [`ScratchPostgres::recover_to`]. [`ScratchPostgres::log`] says who connected, and
+    /// begins each line with the process.
     ///
     /// # Panics
     /// As [`ScratchPostgres::start`].
@@ -90,7 +91,8 @@ impl ScratchPostgres {
         }
         let archive = archive.display();
         cluster.configure(&format!(
-            "archive_mode = on\narchive_command = 'cp %p {archive}/%f'\nrestore_command = 'cp {archive}/%f %p'\n"
+            "archive_mode = on\narchive_command = 'cp %p {archive}/%f'\nrestore_command = 'cp {archive}/%f %p'\n\
+             log_connections = on\nlog_line_prefix = '%p '\n"
         ));
         cluster.restart();
         cluster
@@ -317,8 +319,11 @@ impl ScratchPostgres {
         // More than one try: another process may take the free port before the server does, and after a crash the
         // old server's processes hold its shared memory for a moment.
         while !self.try_start(deadline) {
-            let log = fs::read_to_string(self.log_file()).unwrap_or_default();
-            assert!(Instant::now() < deadline, "PostgreSQL does not start: {log}");
+            assert!(
+                Instant::now() < deadline,
+                "PostgreSQL does not start: {}",
+                self.log()
+            );
             sleep(Duration::from_millis(200));
         }
     }
@@ -392,6 +397,13 @@ impl ScratchPostgres {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// What the server has written to its log, since the cluster was made.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     fn log_file(&self) -> PathBuf {

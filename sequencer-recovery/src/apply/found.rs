@@ -49,6 +49,8 @@ pub(crate) struct Marked {
     /// Of the stream as it will be.
     after: FingerprintBuilder,
     head: u64,
+    /// How many events stand before it.
+    events: u64,
 }
 
 /// What was read from the mark on, together with what stands before it.
@@ -58,6 +60,11 @@ pub(crate) struct Whole {
 }
 
 impl Marked {
+    /// The first position that changes, and how many events stand before it.
+    pub(super) fn at(&self) -> (u64, u64) {
+        (self.from, self.events)
+    }
+
     /// Reads the stream from the mark on, as it was found.
     pub(super) async fn again(&self, view: &mut View, stream: &StreamKey) -> Result<Whole, RecoveryError> {
         self.whole(self.before.clone(), view, stream).await
@@ -121,6 +128,7 @@ impl Found {
             before: fingerprint.clone(),
             after,
             head: 0,
+            events: 0,
         };
         let (mut events, mut head, mut key_versions) = (0, 0, KeyVersions::default());
         view.for_each_entry(stream, 1..=i64::MAX as u64, &mut |chunk| {
@@ -133,7 +141,7 @@ impl Found {
                             events += 1;
                             head = number;
                             if head < marked.from {
-                                marked.head = head;
+                                (marked.head, marked.events) = (head, events);
                             }
                         }
                         continue;
@@ -145,7 +153,7 @@ impl Found {
                 if head < marked.from {
                     marked.before = fingerprint.clone();
                     marked.after.entry(&entry);
-                    marked.head = head;
+                    (marked.head, marked.events) = (head, events);
                 }
                 if let Some(receipt) = &entry.receipt {
                     key_versions.note(receipt);

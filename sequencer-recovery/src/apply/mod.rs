@@ -2,9 +2,10 @@
 //! committed. Running it again changes nothing.
 //!
 //! A stream's section goes through two steps. `prepare` holds no lock: it reads the stream, verifies what the plan has
-//! for it again, makes the receipts, and sends the rows to where they wait. `write` takes the locks in the sequencer's
-//! order, makes sure that nothing has changed since, writes, reads back, and commits. So the sequencer waits for the
-//! second step only.
+//! for it again, makes the receipts, and sends the rows to where they wait. `write` reserves commands, writes the rows where
+//! nobody sees them yet, and reads them back; then it takes the locks in the sequencer's order, makes sure that
+//! nothing has changed since, sets the counter, and commits. So the sequencer waits for the last step only. A repair that
+//! moves rows, and one that others were in the way of, takes the locks before it writes.
 
 mod appending;
 mod found;
@@ -151,6 +152,7 @@ async fn apply_all(
                 options,
                 undo: undo.as_deref_mut(),
                 applied: &mut applied,
+                ahead: false,
             };
             job.run(log, lines, progress, cancel).await
         };
@@ -184,6 +186,8 @@ struct Job<'a> {
     options: &'a ApplyOptions,
     undo: Option<&'a mut UndoWriter>,
     applied: &'a mut AppliedStream,
+    /// Rows are being written before the stream is locked.
+    ahead: bool,
 }
 
 impl Job<'_> {
@@ -197,8 +201,12 @@ impl Job<'_> {
     ) -> Result<(), RecoveryError> {
         let mark = lines.mark();
         for attempt in 1.. {
-            let done = self.attempt(log, &mark, lines, progress, cancel).await;
-            let conflict = matches!(&done, Err(RecoveryError::Log(error)) if error.is_conflict());
+            self.ahead = false;
+            // Once others were in the way, the stream is locked before anything is written: then they wait.
+            let done = self
+                .attempt(log, &mark, lines, attempt > 1, progress, cancel)
+                .await;
+            let conflict = matches!(&done, Err(RecoveryError::Log(error)) if self.is_conflict(error));
             if let Some(undo) = &mut self.undo {
                 // A section that is not sealed belongs to a transaction that is not committed.
                 if conflict {
@@ -221,16 +229,24 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Whether others were in the way: before the locks are had, also if a row that was to be written is there, or is just
+    /// being written.
+    fn is_conflict(&self, error: &LogError) -> bool {
+        let ahead = self.ahead && (error.is_locked() || matches!(error, LogError::RefusedRow { .. }));
+        ahead || error.is_conflict()
+    }
+
     async fn attempt(
         &mut self,
         log: &Log,
         mark: &Mark,
         lines: &mut Sections<'_>,
+        alone: bool,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<(), RecoveryError> {
         match self.prepare(log, mark, lines, progress, cancel).await? {
-            Some(prepared) => self.write(prepared, cancel).await,
+            Some(prepared) => self.write(prepared, alone, cancel).await,
             None => {
                 self.applied.status = StreamStatus::AlreadyApplied;
                 Ok(())

@@ -1,74 +1,113 @@
-//! The second step, under the locks: nothing may have changed since the first, then everything is written, read back and
-//! committed.
+//! The second step: everything is written and read back, before the stream is locked where that can be, and under the
+//! locks, where nothing may have changed since the first step, it is committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cli_common::Cancel;
-use event_log::{Entity, JournalCounts, JournalEntry, JournalState, Repair};
+use event_log::{Entity, JournalCounts, JournalEntry, JournalState, Repair, Reserved};
 use ves::{CommandId, Hash32, StreamKey, Timestamp};
 
-use super::found::identity;
+use super::found::{Whole, identity};
 use super::prepare::Prepared;
 use super::{Job, StreamStatus, TOOL};
 use crate::accept_keys::PlannedKey;
 use crate::error::RecoveryError;
-use crate::read_back::check_commitments;
+use crate::read_back::{check_commitments, check_roots};
 use crate::undo_file::{Anchored, UndoLine, UndoSealed};
 
 /// Entity versions as they were and as they became.
 pub(super) type Versions = BTreeMap<Entity, (Option<i64>, i64)>;
 
 impl Job<'_> {
+    /// Writes a stream's repair. One that only adds rows is written and read back before the stream is locked, which is
+    /// locked for the last step alone; `alone` locks first, as one that moves rows always does.
     pub(super) async fn write(
         &mut self,
         mut prepared: Prepared,
+        alone: bool,
         cancel: &Cancel,
     ) -> Result<(), RecoveryError> {
-        self.lock(&mut prepared).await?;
+        let adds = prepared.moves.moves.is_empty() && prepared.moves.superseded.is_empty();
+        self.ahead = adds && !alone && !prepared.repair.is_locked();
+        let new = if self.ahead {
+            let (commands, timeout) = (&prepared.commands, self.options.lock_timeout);
+            prepared.repair.write_ahead(commands, timeout).await?
+        } else {
+            self.lock(&mut prepared).await?
+        };
+        self.keep_commands(&mut prepared, new).await?;
+        // A snapshot was locked before it was read.
+        if prepared.moved.is_none() {
+            self.check_unchanged(&mut prepared).await?;
+        }
         self.register(&mut prepared).await?;
         let moved = match prepared.moved.take() {
             Some(moved) => moved,
             None => self.carry_out(&mut prepared).await?,
         };
         self.write_rows(&mut prepared).await?;
-        self.keep_books(&mut prepared).await?;
+        self.forget_commands(&mut prepared).await?;
         self.raise_versions(&mut prepared).await?;
-        self.applied.commitments = prepared.repair.insert_commitments(&prepared.rows).await?;
-        self.record(
-            prepared
-                .rows
-                .iter()
-                .map(|c| UndoLine::Commitment { batch_id: c.batch_id }),
-        )?;
-        if let Some(counter_after) = self.header.counter_after {
-            prepared.repair.set_counter(counter_after).await?;
-            self.applied.counter_after = Some(counter_after);
+        let repair = &mut prepared.repair;
+        repair.let_others_pass().await?;
+        prepared.expected.check_rows(repair).await?;
+        self.applied.roots_equal = check_roots(repair, self.header, &prepared.commitments).await?;
+        prepared.moves.check(repair, &moved).await?;
+        let afterwards = if self.undo.is_some() {
+            let (view, stream) = (repair.view(), &self.header.stream);
+            Some(prepared.found.marked.afterwards(view, stream).await?)
+        } else {
+            None
+        };
+        if self.ahead {
+            repair.let_others_pass().await?;
+            self.lock(&mut prepared).await?;
+            self.ahead = false;
         }
+        self.finish(prepared, afterwards, cancel).await
+    }
+
+    /// The last step, under the locks: commitments, counter and projection, and the commit.
+    async fn finish(
+        &mut self,
+        mut prepared: Prepared,
+        afterwards: Option<Whole>,
+        cancel: &Cancel,
+    ) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        self.check_count(&mut prepared).await?;
+        self.set_back_projection(&mut prepared).await?;
         let Prepared {
             mut repair,
-            found,
-            moves,
-            expected,
-            commitments,
             commitments_after,
             recovered_head,
             rows,
             ..
         } = prepared;
-        self.applied.roots_equal = expected
-            .check(repair.view(), self.header, &commitments, found.events)
-            .await?;
-        check_commitments(repair.view(), &self.header.stream, &rows).await?;
-        moves.check(&mut repair, &moved).await?;
+        self.applied.commitments = repair.insert_commitments(&rows).await?;
+        self.record(rows.iter().map(|c| UndoLine::Commitment { batch_id: c.batch_id }))?;
+        if let Some(counter_after) = self.header.counter_after {
+            repair.set_counter(counter_after).await?;
+            self.applied.counter_after = Some(counter_after);
+        }
+        let counter = repair.view().counter(&stream).await?;
+        if self
+            .header
+            .counter_after
+            .is_some_and(|after| counter != Some(after))
+        {
+            let after = self.header.counter_after.unwrap_or(0);
+            let what = format!("the counter is {counter:?} and not {after}");
+            return Err(RecoveryError::Outcome { stream, what });
+        }
+        check_commitments(repair.view(), &stream, &rows).await?;
         cancel.check()?;
         if self.applied.changed_nothing() {
             // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
             self.applied.status = StreamStatus::AlreadyApplied;
             return Ok(());
         }
-        if self.undo.is_some() {
-            let stream = self.header.stream;
-            let counter = repair.view().counter(&stream).await?;
+        if let (Some(undo), Some(whole)) = (&mut self.undo, afterwards) {
             let stored = repair.view().commitments(&stream).await?.rows;
             if !stored
                 .iter()
@@ -78,20 +117,31 @@ impl Job<'_> {
                 let what = "the commitments are not those that the plan leaves".to_owned();
                 return Err(RecoveryError::Outcome { stream, what });
             }
-            let whole = found.marked.afterwards(repair.view(), &stream).await?;
-            if let Some(undo) = &mut self.undo {
-                undo.seal(UndoSealed {
-                    fingerprint_after: whole.fingerprint,
-                    counter_after: counter.unwrap_or(0),
-                    head_after: whole.head,
-                    commitments_after: stored.len() as u64,
-                    anchored_after: Some(Anchored::of(&stored)),
-                    lines: 0,
-                    sha256: Hash32::ZERO,
-                })?;
-            }
+            undo.seal(UndoSealed {
+                fingerprint_after: whole.fingerprint,
+                counter_after: counter.unwrap_or(0),
+                head_after: whole.head,
+                commitments_after: stored.len() as u64,
+                anchored_after: Some(Anchored::of(&stored)),
+                lines: 0,
+                sha256: Hash32::ZERO,
+            })?;
         }
         self.commit(repair, recovered_head).await
+    }
+
+    /// Makes sure that nobody else wrote events to the stream, or removed some.
+    async fn check_count(&self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        let (from, below) = prepared.found.marked.at();
+        let there = prepared.repair.view().count_from(&stream, from).await?;
+        let (before, inserted) = (prepared.found.events - below, prepared.expected.inserted());
+        // What was found in a snapshot is as it was before rows went in.
+        if there == before + inserted {
+            return Ok(());
+        }
+        let what = format!("{there} events from {from} on instead of {before} and {inserted}");
+        Err(RecoveryError::Outcome { stream, what })
     }
 
     async fn commit(&mut self, mut repair: Repair, recovered_head: u64) -> Result<(), RecoveryError> {
@@ -113,29 +163,20 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Takes the locks, and makes sure that the stream is still as it was found.
-    async fn lock(&mut self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
+    /// Takes the locks, the commands among them if they are not reserved yet, and makes sure that the sequencer has not
+    /// moved since the stream was found.
+    async fn lock(
+        &mut self,
+        prepared: &mut Prepared,
+    ) -> Result<BTreeSet<(StreamKey, CommandId)>, RecoveryError> {
+        let commands: &[Reserved] = if self.ahead { &[] } else { &prepared.commands };
+        let timeout = self.options.lock_timeout;
+        let new = prepared.repair.lock(&[], commands, timeout).await?;
+        if prepared.moved.is_some() {
+            return Ok(new);
+        }
         let stream = self.header.stream;
         let drift = |what: String| RecoveryError::Drift { stream, what };
-        let timeout = self.options.lock_timeout;
-        let new = prepared.repair.lock(&[], &prepared.commands, timeout).await?;
-        for command in &prepared.grown.commands {
-            if !new.contains(&(stream, *command)) {
-                return Err(drift(format!(
-                    "duplicate_command_id: {command} was accepted meanwhile"
-                )));
-            }
-        }
-        self.applied.commands = new.len() as u64;
-        self.check_commands(prepared, &new).await?;
-        self.record(
-            new.into_iter()
-                .map(|(_, command_id)| UndoLine::Command { command_id }),
-        )?;
-        if prepared.moved.is_some() {
-            // A snapshot was locked before it was read.
-            return Ok(());
-        }
         let (repair, found) = (&mut prepared.repair, &prepared.found);
         let counter = repair.counter_before();
         if counter != found.counter {
@@ -154,12 +195,42 @@ impl Job<'_> {
         {
             return Err(drift("commitments were made or removed a moment ago".into()));
         }
-        if found.marked.again(repair.view(), &stream).await?.fingerprint != found.fingerprint {
-            return Err(drift(
-                "events were written, changed or removed a moment ago".into(),
-            ));
+        Ok(new)
+    }
+
+    /// Makes sure that the events are still as they were found.
+    async fn check_unchanged(&self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        let (view, found) = (prepared.repair.view(), &prepared.found);
+        if found.marked.again(view, &stream).await?.fingerprint == found.fingerprint {
+            return Ok(());
         }
-        Ok(())
+        let what = "events were written, changed or removed a moment ago".to_owned();
+        Err(RecoveryError::Drift { stream, what })
+    }
+
+    /// Notes which commands are remembered that were not.
+    async fn keep_commands(
+        &mut self,
+        prepared: &mut Prepared,
+        new: BTreeSet<(StreamKey, CommandId)>,
+    ) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        if let Some(command) = prepared
+            .grown
+            .commands
+            .iter()
+            .find(|command| !new.contains(&(stream, **command)))
+        {
+            let what = format!("duplicate_command_id: {command} was accepted meanwhile");
+            return Err(RecoveryError::Drift { stream, what });
+        }
+        self.applied.commands = new.len() as u64;
+        self.check_commands(prepared, &new).await?;
+        self.record(
+            new.into_iter()
+                .map(|(_, command_id)| UndoLine::Command { command_id }),
+        )
     }
 
     /// Makes sure that all commands are remembered, and the new ones as they were to be.
@@ -246,16 +317,21 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Puts right what follows from events that are there already.
-    async fn keep_books(&mut self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
-        let stream = self.header.stream;
+    /// Forgets commands that no event carries.
+    async fn forget_commands(&mut self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
         let (repair, bookkeeping) = (&mut prepared.repair, &prepared.bookkeeping);
         let forgotten = repair.forget_commands(&bookkeeping.forget).await?;
         self.applied.commands_forgotten = forgotten.len() as u64;
         self.record(forgotten.into_iter().map(|o| UndoLine::Forgotten {
             command_id: o.command_id,
             created_at: o.created_at,
-        }))?;
+        }))
+    }
+
+    /// Has the projections begin again where the stream changed.
+    async fn set_back_projection(&mut self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
+        let stream = self.header.stream;
+        let (repair, bookkeeping) = (&mut prepared.repair, &prepared.bookkeeping);
         if let Some(after) = bookkeeping.projection {
             let before = repair.view().projection_checkpoint(&stream).await?;
             if repair.set_back_projection(after).await? {

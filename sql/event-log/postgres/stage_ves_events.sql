@@ -25,4 +25,6 @@ CREATE TEMPORARY TABLE stage_ves_events (
     base_version int8,
     agent_signature_scheme int8,
     agent_signature_bundle bytea
-) ON COMMIT DROP
+) ON COMMIT DROP;
+-- What is written ahead is written in pieces.
+CREATE INDEX stage_ves_events_lines ON pg_temp.stage_ves_events (line)

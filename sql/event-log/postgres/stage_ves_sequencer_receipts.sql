@@ -10,4 +10,6 @@ CREATE TEMPORARY TABLE stage_ves_sequencer_receipts (
     sequencer_key_version int8,
     receipt_signature_scheme int8,
     receipt_signature_bundle bytea
-) ON COMMIT DROP
+) ON COMMIT DROP;
+-- What is written ahead is written in pieces.
+CREATE INDEX stage_ves_sequencer_receipts_lines ON pg_temp.stage_ves_sequencer_receipts (line)
