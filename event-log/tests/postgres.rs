@@ -13,6 +13,7 @@ use common::{
     target,
 };
 use event_log::{Entity, Log, LogError, RestoredEvent, Snapshot, StreamFilter, View, write_snapshot};
+use sqlx::{AssertSqlSafe, Connection as _};
 use ves::{EventCheck, EventId, StreamKey, Timestamp, merkle};
 
 async fn streams(view: &mut View) -> Vec<StreamKey> {
@@ -365,17 +366,12 @@ async fn a_repair_waits_for_the_sequencers_locks_and_gives_up() {
         ves::stream::advisory_lock_key(&stream)
     );
     for held in [row.as_str(), advisory.as_str()] {
-        let blocker = std::thread::spawn({
-            let (url, sql) = (
-                url.clone(),
-                format!("BEGIN; {held}; SELECT pg_sleep(1.5); COMMIT"),
-            );
-            move || test_support::query(&url, &sql)
-        });
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        let mut blocker = sqlx::PgConnection::connect(&url).await.unwrap();
+        let hold = sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {held}")));
+        hold.execute(&mut blocker).await.unwrap();
         let error = log.repair(&stream, SOON).await.err().unwrap();
         assert!(error.is_locked(), "{error}");
-        blocker.join().unwrap();
+        sqlx::raw_sql("ROLLBACK").execute(&mut blocker).await.unwrap();
         // And the other way round: what a repair holds, nobody else gets.
         let repair = log.repair(&stream, SOON).await.unwrap();
         let nowait = format!("BEGIN; SET LOCAL lock_timeout = '100ms'; {held}");
