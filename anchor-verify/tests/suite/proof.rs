@@ -1,0 +1,410 @@
+//! Inclusion proofs: every event of a world has one, and none can be bent to say something else.
+
+use crate::common;
+
+use std::path::Path;
+
+use anchor_verify::proof::{Detail, ProofCheck, ProofFile, Proved, Wanted, prove};
+use anchor_verify::verify::{DbSource, code};
+use anchor_verify::{AnchorsFile, Standing, Verdict};
+use cli_common::{Cancel, DbTarget, NoProgress};
+use common::{standing, trust, trusted, untied};
+use event_log::Scope;
+use fixtures::{World, WorldSpec};
+use proptest::prelude::*;
+use ves::merkle;
+use ves::{Hash32, StreamKey};
+
+fn world() -> World {
+    World::generate(&WorldSpec {
+        events_per_stream: 45,
+        batch_size: 11,
+        ..WorldSpec::honest(3)
+    })
+}
+
+fn open(world: &World, folder: &Path) -> DbSource {
+    let path = folder.join("log.db");
+    world.write_log(&path).unwrap();
+    DbSource::open(&DbTarget::Snapshot(path), Scope::default()).unwrap()
+}
+
+fn proved(source: &mut DbSource, wanted: Wanted, detail: Detail, anchors: &AnchorsFile) -> Proved {
+    prove(source, wanted, detail, anchors, &NoProgress, &Cancel::new()).unwrap()
+}
+
+fn proof(source: &mut DbSource, wanted: Wanted, detail: Detail, anchors: &AnchorsFile) -> ProofFile {
+    match proved(source, wanted, detail, anchors) {
+        Proved::Yes(file) => {
+            // What is written reads back as the same.
+            let text = serde_json::to_vec_pretty(&file).unwrap();
+            ProofFile::from_json(&text).unwrap()
+        }
+        Proved::No(failures) => panic!("{failures:?}"),
+    }
+}
+
+fn check(file: &ProofFile) -> ProofCheck {
+    let anchors = file.anchors().unwrap();
+    file.check(&anchors, &untied(&anchors), None)
+}
+
+fn with_anchors(file: &ProofFile, change: impl FnOnce(&mut AnchorsFile)) -> ProofFile {
+    let mut anchors = file.anchors().unwrap();
+    change(&mut anchors);
+    let mut text = Vec::new();
+    anchors.write_json(&mut text).unwrap();
+    ProofFile {
+        anchors: serde_json::from_slice(&text).unwrap(),
+        ..file.clone()
+    }
+}
+
+#[test]
+fn every_anchored_event_is_proved_and_every_other_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let anchors = world.anchors_file();
+    let mut source = open(&world, folder.path());
+    for (stream, log) in &world.log().streams {
+        for (number, logged) in &log.events {
+            let wanted = Wanted::Event(logged.event.event_id);
+            if *number > log.committed_to() {
+                let Proved::No(failures) = proved(&mut source, wanted, Detail::Leaf, &anchors) else {
+                    panic!("{number} is in no batch");
+                };
+                assert_eq!(
+                    (failures[0].code.as_str(), failures[0].sequence),
+                    ("commitment.unanchored", Some(*number))
+                );
+                continue;
+            }
+            let by_id = proof(&mut source, wanted, Detail::Leaf, &anchors);
+            let found = check(&by_id);
+            assert_eq!(
+                (found.verdict, found.failures.len()),
+                (Verdict::MatchesAnchors, 0)
+            );
+            assert_eq!((found.stream, found.sequence_number), (*stream, *number));
+            assert!(found.not_checked.iter().any(|w| w.contains("the event's fields")));
+            let own = by_id.anchors().unwrap();
+            assert_eq!(by_id.check(&own, &trusted(&own), None).verdict, Verdict::Proven);
+            assert_eq!(own.anchors.len(), 2, "those of its batch and no others");
+        }
+    }
+    // By its place, with all that is signed, and by the agent's key.
+    let stream = *world.log().streams.keys().next().unwrap();
+    let logged = &world.log().streams[&stream].events[&7];
+    let keys = world.log().keys.iter();
+    let key = keys
+        .map(|row| &row.key)
+        .find(|k| (k.agent_id, k.key_id) == (logged.event.source_agent_id, logged.event.agent_key_id));
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&key.unwrap().public_key.0).unwrap();
+    for (detail, skipped) in [(Detail::Event, 2), (Detail::Payload, 1)] {
+        let file = proof(&mut source, Wanted::Place(stream, 7), detail, &anchors);
+        let own = file.anchors().unwrap();
+        let found = file.check(&own, &trusted(&own), Some(&key));
+        assert_eq!(
+            (found.verdict, found.event_id),
+            (Verdict::Proven, Some(logged.event.event_id))
+        );
+        assert_eq!(found.not_checked.len(), skipped, "{:?}", found.not_checked);
+        let other = world.sequencer_public_key();
+        assert_eq!(
+            file.check(&own, &trusted(&own), Some(&other)).failures[0].code,
+            code::SIGNATURE
+        );
+    }
+}
+
+#[test]
+fn a_bent_proof_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let anchors = world.anchors_file();
+    let mut source = open(&world, folder.path());
+    let mut streams = world.log().streams.keys();
+    let (stream, other_stream) = (*streams.next().unwrap(), *streams.next().unwrap());
+    let honest = proof(&mut source, Wanted::Place(stream, 15), Detail::Payload, &anchors);
+    assert_eq!(check(&honest).verdict, Verdict::MatchesAnchors);
+    let next_batch = proof(&mut source, Wanted::Place(stream, 26), Detail::Payload, &anchors);
+    let elsewhere = proof(
+        &mut source,
+        Wanted::Place(other_stream, 15),
+        Detail::Payload,
+        &anchors,
+    );
+
+    type Bend<'a> = (&'a str, &'a str, &'a dyn Fn(&mut ProofFile));
+    let bends: [Bend<'_>; 20] = [
+        ("path altered", code::ANCHOR_ROOT, &|p| {
+            p.batch.proof_path[1].0[0] ^= 1;
+        }),
+        ("path shorter", code::ANCHOR_ROOT, &|p| {
+            p.batch.proof_path.truncate(3);
+        }),
+        ("path longer", code::ANCHOR_ROOT, &|p| {
+            p.batch.proof_path.push(Hash32::ZERO);
+        }),
+        ("path far too long", code::ANCHOR_ROOT, &|p| {
+            p.batch.proof_path = vec![Hash32::ZERO; 100];
+        }),
+        ("no path", code::ANCHOR_ROOT, &|p| p.batch.proof_path.clear()),
+        ("steps swapped", code::ANCHOR_ROOT, &|p| {
+            p.batch.proof_path.swap(0, 1);
+        }),
+        ("another index", code::ANCHOR_ROOT, &|p| p.batch.leaf_index = 4),
+        ("an index beyond the tree", code::ANCHOR_ROOT, &|p| {
+            p.batch.leaf_index += 16;
+        }),
+        ("another number", code::ANCHOR_ROOT, &|p| p.sequence_number = 16),
+        ("another number and index", code::ANCHOR_ROOT, &|p| {
+            p.sequence_number = 16;
+            p.batch.leaf_index += 1;
+        }),
+        ("a number outside of the batch", code::ANCHOR_ROOT, &|p| {
+            p.sequence_number = 3;
+        }),
+        ("another signing hash", code::ANCHOR_ROOT, &|p| {
+            p.event_signing_hash.0[5] ^= 1;
+        }),
+        ("another signature", code::ANCHOR_ROOT, &|p| {
+            p.agent_signature.0[5] ^= 1;
+        }),
+        ("another stream", code::ANCHOR_ROOT, &|p| p.stream = other_stream),
+        ("the next batch", code::ANCHOR_ROOT, &|p| {
+            p.batch = next_batch.batch.clone();
+        }),
+        ("the batch of another stream", code::ANCHOR_ROOT, &|p| {
+            p.batch = elsewhere.batch.clone();
+        }),
+        ("a range turned around", code::ANCHOR_ROOT, &|p| {
+            std::mem::swap(&mut p.batch.sequence_start, &mut p.batch.sequence_end);
+        }),
+        ("all numbers there are", code::ANCHOR_ROOT, &|p| {
+            (p.batch.sequence_start, p.batch.sequence_end) = (0, u64::MAX);
+        }),
+        ("another event's fields", code::SIGNING_HASH, &|p| {
+            p.event = next_batch.event.clone();
+        }),
+        ("another payload", code::PAYLOAD_HASH, &|p| {
+            let event = p.event.as_mut().unwrap();
+            event.payload = match event.payload {
+                ves::Payload::Plain(_) => ves::Payload::Plain("{\"forged\":1}".into()),
+                ves::Payload::Encrypted(_) => ves::Payload::Encrypted("{\"forged\":1}".into()),
+            };
+        }),
+    ];
+    for (what, code, bend) in bends {
+        let mut bent = honest.clone();
+        bend(&mut bent);
+        let found = check(&bent);
+        assert_eq!(found.verdict, Verdict::Failed, "{what}");
+        assert!(
+            found.failures.iter().any(|f| f.code == code),
+            "{what}: {:?}",
+            found.failures
+        );
+        // Trust in the block does not help it.
+        let own = bent.anchors().unwrap();
+        assert_eq!(
+            bent.check(&own, &trusted(&own), None).verdict,
+            Verdict::Failed,
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn forged_anchors_do_not_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let anchors = world.anchors_file();
+    let mut source = open(&world, folder.path());
+    let stream = *world.log().streams.keys().next().unwrap();
+    let honest = proof(&mut source, Wanted::Place(stream, 15), Detail::Event, &anchors);
+    let elsewhere = StreamKey::new(stream.tenant_id, uuid::Uuid::nil().into());
+
+    // A whole history of one's own, and the real anchors: the root is none of theirs.
+    let mut own_root = honest.clone();
+    own_root.agent_signature.0[0] ^= 1;
+    own_root.event = None;
+    let leaf = merkle::leaf_hash(
+        &stream,
+        15,
+        &own_root.event_signing_hash,
+        &own_root.agent_signature,
+    );
+    let path = merkle::InclusionProof {
+        leaf_index: own_root.batch.leaf_index,
+        proof_path: own_root.batch.proof_path.clone(),
+    };
+    own_root.batch.events_root = path.root(&leaf).unwrap();
+    let found = check(&own_root);
+    assert!(
+        found.verdict == Verdict::Failed && found.failures[0].what.contains("no anchor in the proof names"),
+        "{found:?}"
+    );
+
+    // And anchors that fit it: they match as long as nobody asks for the block, never more.
+    let forged = with_anchors(&own_root, |file| {
+        file.anchors
+            .iter_mut()
+            .for_each(|a| a.events_root = own_root.batch.events_root);
+    });
+    assert_eq!(check(&forged).verdict, Verdict::MatchesAnchors);
+    let own = forged.anchors().unwrap();
+    let failed = || Standing::Failed {
+        why: "the receipt's root is another".into(),
+    };
+    let found = forged.check(&own, &standing(&own, |_| failed()), None);
+    assert_eq!(
+        (found.verdict, found.failures[0].code.as_str()),
+        (Verdict::Failed, code::ANCHOR_PROOF)
+    );
+    // The forged beside the real one: neither, unless the chain proves one.
+    let both = with_anchors(&own_root, |file| {
+        let mut forged = file.anchors[0];
+        forged.events_root = own_root.batch.events_root;
+        *file = AnchorsFile::new(file.chain_id, [file.anchors.clone(), vec![forged]].concat());
+    });
+    assert_eq!(check(&both).failures[0].code, code::ANCHOR_CONFLICT);
+    let own = both.anchors().unwrap();
+    let real_is_trusted = standing(&own, |a| {
+        if a.events_root == own_root.batch.events_root {
+            Standing::Untied {
+                why: "no proof".into(),
+            }
+        } else {
+            trust()
+        }
+    });
+    assert_eq!(both.check(&own, &real_is_trusted, None).verdict, Verdict::Failed);
+    let honest_beside_forged = ProofFile {
+        anchors: both.anchors.clone(),
+        ..honest.clone()
+    };
+    assert_eq!(
+        honest_beside_forged.check(&own, &real_is_trusted, None).verdict,
+        Verdict::Proven
+    );
+    assert_eq!(check(&honest_beside_forged).verdict, Verdict::Failed);
+
+    // Anchors of another batch, stream or range; none; standings that are not theirs.
+    type Bend<'a> = &'a dyn Fn(&mut AnchorsFile);
+    let bends: [Bend<'_>; 4] = [
+        &|file| {
+            file.anchors
+                .iter_mut()
+                .for_each(|a| a.batch_id = uuid::Uuid::nil().into());
+        },
+        &|file| {
+            for a in &mut file.anchors {
+                (a.stream, a.tenant_store_key) =
+                    (Some(elsewhere), anchor_verify::tenant_store_key(&elsewhere));
+            }
+        },
+        &|file| {
+            for a in &mut file.anchors {
+                (a.sequence_end, a.event_count) = (a.sequence_end - 1, a.event_count - 1);
+            }
+        },
+        &|file| file.anchors.clear(),
+    ];
+    for bend in bends {
+        let bent = with_anchors(&honest, bend);
+        assert_eq!(check(&bent).verdict, Verdict::Failed);
+    }
+    let own = honest.anchors().unwrap();
+    let mut short = trusted(&own);
+    short.standings.pop();
+    assert_eq!(honest.check(&own, &short, None).verdict, Verdict::Failed);
+}
+
+#[test]
+fn a_batch_that_is_not_what_was_anchored_proves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let mut anchors = world.anchors_file();
+    let mut source = open(&world, folder.path());
+    let stream = *world.log().streams.keys().next().unwrap();
+    anchors.anchors.iter_mut().for_each(|a| a.events_root.0[0] ^= 1);
+    let Proved::No(failures) = proved(&mut source, Wanted::Place(stream, 3), Detail::Leaf, &anchors) else {
+        panic!("the root is another");
+    };
+    assert_eq!(failures[0].code, code::ANCHOR_ROOT);
+    let unknown = Wanted::Event(uuid::Uuid::nil().into());
+    let error = prove(
+        &mut source,
+        unknown,
+        Detail::Leaf,
+        &anchors,
+        &NoProgress,
+        &Cancel::new(),
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("is not in the log"), "{error}");
+    // In a log that lacks one of the batch's events.
+    let path = folder.path().join("recovered.db");
+    world.write_recovered(&path).unwrap();
+    let mut source = DbSource::open(&DbTarget::Snapshot(path), Scope::default()).unwrap();
+    let recovered = &world.recovered().streams[&stream];
+    let committed = world.log().streams[&stream]
+        .commitments
+        .iter()
+        .find(|c| c.sequence_end > recovered.head())
+        .unwrap();
+    let anchors = world.anchors_file();
+    let wanted = Wanted::Place(stream, committed.sequence_start);
+    let Proved::No(failures) = proved(&mut source, wanted, Detail::Leaf, &anchors) else {
+        panic!("events are missing");
+    };
+    assert_eq!(
+        failures[0].sequence,
+        Some(recovered.head().max(committed.sequence_start - 1) + 1)
+    );
+}
+
+#[test]
+fn text_that_is_no_proof_is_refused() {
+    for text in [
+        "",
+        "{}",
+        "[]",
+        r#"{"schema":"inclusion-proof/2"}"#,
+        r#"{"schema":"inclusion-proof/1"}"#,
+    ] {
+        assert!(ProofFile::from_json(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_digit_of_a_proof_can_be_changed(at in any::<prop::sample::Index>(), digit in 0..16u8) {
+        static HONEST: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let world = world();
+            let stream = *world.log().streams.keys().next().unwrap();
+            let mut source = open(&world, folder.path());
+            let file = proof(&mut source, Wanted::Place(stream, 15), Detail::Leaf, &world.anchors_file());
+            // Without the anchors, whose places on the chain nothing here can tell from others.
+            let mut value = serde_json::to_value(&file).unwrap();
+            value.as_object_mut().unwrap().remove("anchors");
+            format!("{value}\u{0}{}", file.anchors.get())
+        });
+        let (text, anchors) = HONEST.split_once('\u{0}').unwrap();
+        let hex: Vec<usize> = text.char_indices().filter(|(_, c)| c.is_ascii_hexdigit()).map(|(i, _)| i).collect();
+        let place = hex[at.index(hex.len())];
+        let with = char::from_digit(u32::from(digit), 16).unwrap();
+        prop_assume!(!text[place..].starts_with(with));
+        let mut bent = text.to_owned();
+        bent.replace_range(place..=place, &with.to_string());
+        let whole = format!("{},\"anchors\":{anchors}}}", bent.strip_suffix('}').unwrap());
+        // A name that was bent is no proof any more; a value that was bent is a proof that fails.
+        if let Ok(file) = ProofFile::from_json(whole.as_bytes()) {
+            prop_assert_eq!(check(&file).verdict, Verdict::Failed);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the log over real servers and snapshot files. One program: it is built and linked once.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod export;
+mod levels;
+mod limits;
+mod postgres;
+mod presence;
+mod repair_rows;
+mod snapshot;

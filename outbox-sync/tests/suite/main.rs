@@ -1,0 +1,20 @@
+//! Tests of `outbox-sync` through its library and its binary. One program: it is built and linked once.
+#![allow(clippy::unwrap_used)]
+
+mod bulk;
+mod cli;
+mod common;
+mod escapes;
+mod hostile;
+mod kernels;
+mod levels;
+mod lying_around;
+mod push;
+mod push_order;
+mod push_waits;
+mod real_data;
+mod reconcile;
+mod reconcile_frozen;
+mod scenario;
+mod session;
+mod untouched;

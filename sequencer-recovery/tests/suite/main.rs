@@ -1,0 +1,38 @@
+//! Tests of `sequencer-recovery` through its binary, on real servers. One program: it is built and linked once.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod accept_keys;
+mod append;
+mod apply;
+mod audit;
+mod bookkeeping;
+mod connect;
+mod damage;
+mod docs;
+mod dumps;
+mod epoch;
+mod escapes;
+mod family;
+mod gaps;
+mod hold_back;
+mod input;
+mod journal;
+mod kernels;
+mod levels;
+mod locks;
+mod lying_around;
+mod outputs;
+mod proofs;
+mod reissue;
+mod rotation;
+mod scenario;
+mod sequencer;
+mod session;
+mod tls;
+mod tombstone;
+mod truth;
+mod undo;
+mod witness;
+mod worlds;
