@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey};
 
-use crate::anchors::{Anchor, AnchorKind, ContractAddress, tenant_store_key};
+use crate::anchor::{Anchor, AnchorKind, ContractAddress, tenant_store_key};
 
 /// Where on the chain a batch was anchored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -13,7 +13,8 @@ use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 use ves::{Hash32, StreamKey};
 
-use crate::anchors::{Anchor, AnchorsFile, MAX_FILE_BYTES, tenant_store_key};
+use crate::anchor::{Anchor, tenant_store_key};
+use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES};
 use crate::files::write_whole;
 use crate::partial::{MAX_PARTIAL, PartialBatch, prove_part};
 use crate::verify::VerifyError;

@@ -8,7 +8,7 @@ use alloy::sol_types::SolEvent;
 use uuid::Uuid;
 use ves::{BatchId, Hash32, StoreId, StreamKey, TenantId};
 
-use crate::anchors::AnchorKind;
+use crate::anchor::{AnchorKind, check_range};
 
 // The macro writes public types that cannot be documented one by one.
 #[allow(missing_docs)]
@@ -86,7 +86,7 @@ pub fn decode(topics: &[[u8; 32]], data: &[u8]) -> Result<Decoded, String> {
             kind: AnchorKind::StateSetAnchor,
             batch_id: BatchId(uuid("batchId", log.batchId)?),
             stream: Some(stream),
-            tenant_store_key: crate::anchors::tenant_store_key(&stream),
+            tenant_store_key: crate::anchor::tenant_store_key(&stream),
             events_root: Hash32(log.eventsRoot.0),
             state_root: Hash32(log.stateRoot.0),
             sequence_start: log.sequenceStart,
@@ -137,7 +137,7 @@ pub(crate) fn named(topics: &[[u8; 32]], data: &[u8]) -> Named {
         let stream = tenant
             .zip(store)
             .map(|(t, s)| StreamKey::new(TenantId(t), StoreId(s)));
-        stream.map(|stream| crate::anchors::tenant_store_key(&stream))
+        stream.map(|stream| crate::anchor::tenant_store_key(&stream))
     } else if is(BatchCommitted::SIGNATURE_HASH) {
         topics.get(2).map(|word| Hash32(*word))
     } else {
@@ -168,29 +168,6 @@ fn uuid(field: &str, word: B256) -> Result<Uuid, String> {
         }
         _ => Err(format!("{field} {word} is not a UUID followed by 16 zero bytes")),
     }
-}
-
-/// Whether a batch of `count` events can be at these positions.
-pub(crate) fn check_range(start: u64, end: u64, count: u32) -> Result<(), String> {
-    if start == 0 {
-        return Err("its range starts at 0; sequences start at 1".into());
-    }
-    if end < start {
-        return Err(format!("its range ends before it starts: {start} to {end}"));
-    }
-    if i64::try_from(end).is_err() {
-        return Err(format!(
-            "its range ends at {end}, beyond what a sequencer can count"
-        ));
-    }
-    // Cannot overflow: start is at least 1.
-    if end - start + 1 != u64::from(count) {
-        return Err(format!(
-            "its range {start} to {end} is of {} events, not {count}",
-            end - start + 1
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -21,9 +21,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ves::{Hash32, StreamKey};
 
-use crate::anchors::{Anchor, AnchorsErrorKind, AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited};
+use crate::anchor::{Anchor, ContractAddress};
+use crate::anchors_file::{AnchorsErrorKind, AnchorsFile, MAX_FILE_BYTES, read_limited};
+use crate::chain::HeaderBytes;
 use crate::chain::completeness::complete_of;
-use crate::chain::parts::{ChainParts, Checkpoint, HeaderBytes, RefusedAnchor, StorageProofs};
+use crate::chain::parts::{ChainParts, Checkpoint, RefusedAnchor, StorageProofs};
 use crate::chain::receipt::Encoded;
 use crate::chain::{header, receipt};
 use crate::contracts::{Anchored, Decoded, Named, decode, named};

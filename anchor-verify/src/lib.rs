@@ -24,7 +24,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod anchors;
+pub mod anchor;
+pub mod anchors_file;
 pub mod attest;
 pub mod batches;
 pub mod bundle;
@@ -41,7 +42,8 @@ pub mod verify;
 
 mod files;
 
-pub use anchors::{Anchor, AnchorKind, AnchorsError, AnchorsFile, ContractAddress, tenant_store_key};
+pub use anchor::{Anchor, AnchorKind, ContractAddress, tenant_store_key};
+pub use anchors_file::{AnchorsError, AnchorsFile};
 pub use batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
 pub use import::{Import, Importer, RefusedLog};
 pub use standing::{ChainReport, Standing};

@@ -11,7 +11,8 @@ use serde::Serialize;
 use ves::stream::{GENESIS_STATE_ROOT, state_root};
 use ves::{BatchId, Hash32, StreamKey};
 
-use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
+use crate::anchor::{Anchor, AnchorKind, ContractAddress};
+use crate::anchors_file::AnchorsFile;
 use crate::batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
 use crate::chain::{Completeness, examine};
 use crate::standing::Standing;

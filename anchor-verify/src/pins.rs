@@ -8,7 +8,8 @@ use event_log::Outline;
 use serde::Deserialize;
 use ves::{AgentId, Hash32, SigningKey, TenantId, Timestamp};
 
-use crate::anchors::{AnchorsFile, ContractAddress, MAX_FILE_BYTES, read_limited};
+use crate::anchor::ContractAddress;
+use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES, read_limited};
 
 /// Contracts and chain, as the auditor knows them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

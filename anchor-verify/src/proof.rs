@@ -16,7 +16,8 @@ use ves::{
     StreamKey, TenantId, key,
 };
 
-use crate::anchors::{Anchor, AnchorsFile, MAX_FILE_BYTES, read_limited, tenant_store_key};
+use crate::anchor::{Anchor, tenant_store_key};
+use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES, read_limited};
 use crate::batches::group;
 use crate::chain::ties_nothing;
 use crate::files::write_whole;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use ves::Hash32;
 
-use crate::anchors::{AnchorsFile, ContractAddress};
+use crate::anchor::ContractAddress;
+use crate::anchors_file::AnchorsFile;
 
 /// What proves an anchor: its receipt, or a storage proof.
 pub(crate) const RECEIPT: &str = "receipt";

@@ -10,20 +10,19 @@ use std::time::Duration;
 use cli_common::{Cancel, PrivateDir, Wait};
 use futures_util::TryStreamExt as _;
 use rusqlite::limits::Limit;
-use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement};
-use sqlx::postgres::PgArguments;
-use sqlx::{Arguments as _, Executor as _, PgConnection, Row as _, ValueRef as _};
+use sqlx::{Executor as _, PgConnection, Row as _, ValueRef as _};
 
+use crate::bind::{array_arguments, bind, postgres_arguments};
 use crate::entry::LogEntry;
 use crate::entry_rows::{ChunkSize, entry_rows};
-use crate::error::LogError;
+use crate::error::{LogError, NotInserted};
 use crate::jsonb;
 use crate::layout::Layout;
 use crate::raw::RawRows;
 use crate::schema::Table;
+use crate::server::Server;
 use crate::sql::{both, postgres, snapshot};
-use crate::staging::NotInserted;
 use crate::value::{Columns, Kind, Row, Value};
 use crate::waiting::Watcher;
 
@@ -193,6 +192,16 @@ pub(crate) fn journal_of(path: &Path) -> PathBuf {
 }
 
 impl Conn {
+    /// Connects to the first server that lets us in and is of the wanted kind.
+    pub(crate) async fn connect(server: &Server, cancel: &Cancel) -> Result<Self, LogError> {
+        let (connection, server) = server.connect(cancel).await?;
+        Ok(Conn::Postgres(Box::new(Session {
+            connection,
+            layout: Arc::default(),
+            watcher: Watcher::new(Arc::new(server), cancel.clone()),
+        })))
+    }
+
     /// Runs a query and gives its rows to `each` one by one, until it breaks off.
     pub(crate) async fn query(
         &mut self,
@@ -506,119 +515,6 @@ fn size(value: &Value) -> usize {
         Value::Bytes(bytes) | Value::TextBytes(bytes) => bytes.len(),
         _ => 16,
     }
-}
-
-pub(crate) fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    for parameter in parameters {
-        match parameter {
-            // Only ids may be left out of a query.
-            Value::Null => arguments.add(None::<uuid::Uuid>),
-            Value::Uuid(v) => arguments.add(v),
-            Value::Int(v) => arguments.add(v),
-            Value::Text(v) => arguments.add(v),
-            Value::Bytes(v) | Value::TextBytes(v) => arguments.add(v),
-            Value::Time(v) => arguments.add(v.to_string()),
-            Value::Uuids(v) => arguments.add(v),
-            Value::Texts(v) => arguments.add(v),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
-}
-
-/// Turns rows into one array for each column.
-fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<PgArguments, sqlx::Error> {
-    let mut columns: Vec<Vec<Value>> = table
-        .columns
-        .iter()
-        .map(|_| Vec::with_capacity(rows.len()))
-        .collect();
-    for row in rows {
-        debug_assert_eq!(row.len(), columns.len(), "{}", table.name);
-        for (column, value) in columns.iter_mut().zip(row) {
-            column.push(value);
-        }
-    }
-    let mut arguments = PgArguments::default();
-    for ((_, kind), column) in table.columns.iter().zip(columns) {
-        let values = column.into_iter();
-        match kind {
-            Kind::Uuid => arguments.add(
-                values
-                    .map(|v| if let Value::Uuid(v) = v { Some(v) } else { None })
-                    .collect::<Vec<_>>(),
-            ),
-            Kind::Int => arguments.add(
-                values
-                    .map(|v| if let Value::Int(v) = v { Some(v) } else { None })
-                    .collect::<Vec<_>>(),
-            ),
-            Kind::Bytes => arguments.add(
-                values
-                    .map(|v| if let Value::Bytes(v) = v { Some(v) } else { None })
-                    .collect::<Vec<_>>(),
-            ),
-            Kind::Text | Kind::Json | Kind::Time => arguments.add(
-                values
-                    .map(|v| match v {
-                        Value::Text(v) => Some(v),
-                        Value::Time(v) => Some(v.to_string()),
-                        _ => None,
-                    })
-                    .collect::<Vec<_>>(),
-            ),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
-}
-
-/// Binds the parameters of a statement, by their numbers.
-pub(crate) fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
-    for (number, parameter) in (1..).zip(parameters) {
-        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say: most statements meet them in order,
-        // and for the others the name decides.
-        let name = format!("${number}");
-        let index = match statement.parameter_name(number) {
-            Some(found) if found == name => number,
-            _ => statement
-                .parameter_index(&name)?
-                .ok_or_else(|| rusqlite::Error::InvalidParameterName(name.clone()))?,
-        };
-        let text;
-        let value = match parameter {
-            Value::Null => ValueRef::Null,
-            Value::Int(v) => ValueRef::Integer(*v),
-            Value::Text(v) => ValueRef::Text(v.as_bytes()),
-            Value::Bytes(v) => ValueRef::Blob(v),
-            Value::TextBytes(v) => ValueRef::Text(v),
-            Value::Uuid(v) => {
-                text = v.hyphenated().to_string();
-                ValueRef::Text(text.as_bytes())
-            }
-            Value::Time(v) => {
-                text = v.to_string();
-                ValueRef::Text(text.as_bytes())
-            }
-            Value::Uuids(_) | Value::Texts(_) => {
-                return Err(rusqlite::Error::InvalidParameterName(format!(
-                    "${number} is a list"
-                )));
-            }
-        };
-        bind_value(statement, index, value)?;
-    }
-    Ok(())
-}
-
-/// Binds one parameter, counted as SQLite does.
-pub(crate) fn bind_value(
-    statement: &mut Statement<'_>,
-    index: usize,
-    value: ValueRef<'_>,
-) -> rusqlite::Result<()> {
-    statement.raw_bind_parameter(index, ToSqlOutput::Borrowed(value))
 }
 
 pub(crate) fn snapshot_query(

@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use futures_util::TryStreamExt as _;
 use ves::StreamKey;
 
-use crate::conn::{Conn, Session, postgres_arguments};
+use crate::bind::postgres_arguments;
+use crate::conn::{Conn, Session};
 use crate::entry_rows::ChunkSize;
 use crate::error::{LogError, RowError};
 use crate::raw::RawRows;

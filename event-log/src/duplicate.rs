@@ -6,8 +6,8 @@ use ves::{StoreId, StreamKey, TenantId};
 
 use crate::conn::Conn;
 use crate::error::LogError;
-use crate::index_check::{DOING, concerns};
 use crate::index_keys::Key;
+use crate::reach::{DOING, concerns};
 use crate::value::{Columns, Row};
 
 /// So many groups of rows the statements give at most.

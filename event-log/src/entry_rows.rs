@@ -12,8 +12,8 @@ use std::ops::ControlFlow;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Rows, Statement};
 
-use crate::conn::{bind, bind_value};
-use crate::raw::RawTable;
+use crate::bind::{bind, bind_value};
+use crate::cells::RawTable;
 use crate::sql::{both, snapshot};
 use crate::value::Value;
 

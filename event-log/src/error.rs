@@ -364,3 +364,18 @@ impl From<LogError> for CliError {
         }
     }
 }
+
+/// Why rows could not be inserted: which of those given the database refuses, if it is about one of them.
+pub(crate) struct NotInserted {
+    pub(crate) row: Option<usize>,
+    pub(crate) error: Box<LogError>,
+}
+
+impl From<LogError> for NotInserted {
+    fn from(error: LogError) -> Self {
+        Self {
+            row: None,
+            error: Box::new(error),
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use ves::{StoreId, TenantId};
 
-use crate::index_check::HiddenRows;
+use crate::reach::HiddenRows;
 use crate::value::Columns;
 
 /// So many numbers of rows that an index lacks are told by place.

@@ -9,7 +9,7 @@ use crate::schema::{
     AGENT_SIGNING_KEYS, ENTITY_VERSIONS, PROJECTION_CHECKPOINTS, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS,
     VES_EVENTS, VES_SEQUENCE_COUNTERS, VES_SEQUENCER_RECEIPTS,
 };
-use crate::sql::postgres;
+use crate::sql::{postgres, quoted};
 use crate::value::{Columns, Value};
 use crate::view::View;
 
@@ -237,14 +237,4 @@ fn read(mut c: Columns<'_>, schema: &str, written: &[Written]) -> Result<Hindran
         }
     };
     Ok(Hindrance { kind, what, remedy })
-}
-
-/// A name as SQL wants it.
-pub(crate) fn quoted(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && name.chars().all(plain) {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
 }

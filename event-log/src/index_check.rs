@@ -8,142 +8,20 @@
 //! answers come from the tables. A snapshot's indexes are checked by SQLite itself.
 
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, RangeInclusive};
-
-use ves::{StoreId, StreamKey, TenantId};
+use std::ops::ControlFlow;
 
 use crate::conn::Conn;
-use crate::duplicate::Duplicate;
 use crate::error::{LogError, RowError};
+use crate::fault::{Damage, IndexFault, IndexFaultKind};
 use crate::hidden::Hidden;
 use crate::index_keys::{KEYS, Key};
-use crate::snapshot_damage::AllLeftOut;
+use crate::reach::{DOING, Reach};
 use crate::sql::postgres;
 use crate::value::{Columns, Row, Value};
 use crate::view::View;
 
-pub(crate) const DOING: &str = "comparing indexes with their tables";
-
 /// So many indexes that were not compared are named.
 const LISTED: usize = 4;
-
-/// What is damaged in a log, as far as that can be seen without understanding its rows.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Damage {
-    /// Indexes that do not have what their tables have.
-    pub indexes: Vec<IndexFault>,
-    /// Rows that are there more than once.
-    pub duplicates: Vec<Duplicate>,
-    /// Tables that cannot be read through.
-    pub unreadable: Vec<RowError>,
-    /// What a snapshot says it does not have of what it was taken from.
-    pub left_out: AllLeftOut,
-    /// What was not compared, and why.
-    pub not_checked: Vec<String>,
-}
-
-/// An index that does not have what its table has, or that cannot be relied on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexFault {
-    /// Its name with its schema's, as a command takes it.
-    pub index: String,
-    /// Its table.
-    pub table: &'static str,
-    /// What kind of fault it is.
-    pub kind: IndexFaultKind,
-    /// What is wrong, in words.
-    pub what: String,
-    /// The rows of the table that it lacks, by where they belong.
-    pub rows: Vec<HiddenRows>,
-    /// For whom that matters.
-    pub reach: Reach,
-    /// What puts it right.
-    pub remedy: String,
-}
-
-/// What kind of fault an index has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IndexFaultKind {
-    /// It does not have what its table has, or that is not certain.
-    Incomplete,
-    /// It is not there at all.
-    Missing,
-    /// It is unfinished and not read.
-    Unused,
-}
-
-/// Which streams a fault concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// None: nobody reads the index.
-    Nothing,
-    /// Those of its [`HiddenRows`].
-    Rows,
-    /// All of them, since nobody knows which.
-    Everything,
-}
-
-/// Rows of one stream that an index lacks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HiddenRows {
-    /// The tenant, as far as it is known.
-    pub tenant: Option<TenantId>,
-    /// The store, as far as there is one and it is known.
-    pub store: Option<StoreId>,
-    /// Their numbers, where they have one.
-    pub numbers: Vec<RangeInclusive<u64>>,
-    /// How many they are.
-    pub count: u64,
-    /// The first of them, in words.
-    pub first: String,
-}
-
-/// Whether rows of that tenant and store are of a stream; what is not known may be of any.
-pub(crate) fn concerns(tenant: Option<TenantId>, store: Option<StoreId>, stream: &StreamKey) -> bool {
-    tenant.is_none_or(|tenant| tenant == stream.tenant_id)
-        && store.is_none_or(|store| store == stream.store_id)
-}
-
-impl IndexFault {
-    /// Whether answers about a stream may be wrong for it.
-    pub fn concerns(&self, stream: &StreamKey) -> bool {
-        match self.reach {
-            Reach::Nothing => false,
-            Reach::Everything => true,
-            Reach::Rows => (self.rows.iter()).any(|rows| concerns(rows.tenant, rows.store, stream)),
-        }
-    }
-}
-
-impl Damage {
-    /// Why a stream must not be planned or written to; `None` if nothing speaks against it.
-    pub fn refusal(&self, stream: &StreamKey) -> Option<String> {
-        let index = self.indexes.iter().find(|fault| fault.concerns(stream));
-        if let Some(fault) = index {
-            return Some(format!(
-                "index {}: {}; first: {}",
-                fault.index, fault.what, fault.remedy
-            ));
-        }
-        if let Some(twice) = self.duplicates.iter().find(|twice| twice.concerns(stream)) {
-            return Some(format!("{}; one copy has to go first", twice.describe()));
-        }
-        let left_out = self.left_out.rows.iter().find(|row| row.concerns(stream));
-        if let Some(row) = left_out {
-            return Some(format!(
-                "the snapshot does not have a row of {}: {}",
-                row.table, row.what
-            ));
-        }
-        let unnamed = self.left_out.count > self.left_out.rows.len() as u64;
-        unnamed.then(|| "the snapshot does not have all rows, and does not say which".to_owned())
-    }
-
-    /// Whether an index was found that lacks rows, or may lack some.
-    pub(crate) fn hides_rows(&self) -> bool {
-        self.indexes.iter().any(|fault| fault.reach != Reach::Nothing)
-    }
-}
 
 /// An index, by the catalogue.
 #[derive(Debug, Clone)]

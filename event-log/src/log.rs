@@ -11,11 +11,13 @@ use std::time::Duration;
 use cli_common::{Cancel, DbTarget};
 use ves::{StreamKey, Timestamp};
 
+use crate::catalogue::find_log;
 use crate::conn::{Conn, journal_of, open_snapshot};
 use crate::error::LogError;
 use crate::family::{self, Family};
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
 use crate::level::Level;
+use crate::options::OpenOptions;
 use crate::place::{Place, SnapshotPlace, server_place};
 use crate::repair::Repair;
 use crate::schema::{Need, TABLES, Table};
@@ -31,22 +33,6 @@ pub struct Log {
     backend: Backend,
     place: Place,
     options: OpenOptions,
-}
-
-/// How a log is opened.
-#[derive(Debug, Clone, Default)]
-pub struct OpenOptions {
-    /// Stops what is awaited of the server, and hears what is committed.
-    pub cancel: Cancel,
-}
-
-impl OpenOptions {
-    /// The usual options, stopped by this token.
-    pub fn stopped_by(cancel: &Cancel) -> Self {
-        Self {
-            cancel: cancel.clone(),
-        }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -83,11 +69,11 @@ impl Log {
         let (backend, place) = match target {
             DbTarget::Postgres(url) => {
                 let server = Server::new(url);
-                let mut conn = server.connect(&options.cancel).await?;
+                let mut conn = Conn::connect(&server, &options.cancel).await?;
                 // In one transaction: behind a pooler there is nothing between them that one could count on.
                 conn.begin_reading("beginning to read").await?;
                 let mut place = server_place(&mut conn).await?;
-                let layout = layout::find(&mut conn, &target.to_string(), url.schema()).await?;
+                let layout = find_log(&mut conn, &target.to_string(), url.schema()).await?;
                 conn.run("looking at the schema", both!("rollback")).await?;
                 place.schema = Some(layout.schema.clone());
                 place.level = layout.level;
@@ -224,7 +210,7 @@ impl Log {
     }
 
     async fn connect(&self, server: &Server, layout: &Arc<Layout>) -> Result<Conn, LogError> {
-        let mut conn = server.connect(&self.options.cancel).await?;
+        let mut conn = Conn::connect(server, &self.options.cancel).await?;
         if let Conn::Postgres(session) = &mut conn {
             session.layout = layout.clone();
         }
@@ -447,4 +433,14 @@ async fn check_snapshot(
         source: meta.remove("source"),
     };
     Ok((info, there))
+}
+
+impl View {
+    /// Opens another log with the options of this one: stopped by the same word.
+    ///
+    /// # Errors
+    /// As [`Log::open_with`].
+    pub async fn open_beside(&self, target: &DbTarget) -> Result<Log, LogError> {
+        Log::open_with(target, &self.options).await
+    }
 }

@@ -31,10 +31,10 @@ use crate::entry::{
     Commitment, DedupeOrphan, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row,
     receipt_row,
 };
-use crate::error::{LogError, RowError};
+use crate::error::{LogError, NotInserted, RowError};
 use crate::schema::{SEQUENCE_COUNTERS, VES_COMMITMENTS};
 use crate::sql::{both, postgres, snapshot};
-use crate::staging::{self, MakeRow, NotInserted, Stage, Staging, stage_entities};
+use crate::staging::{self, MakeRow, Stage, Staging, stage_entities};
 use crate::value::{Columns, Value};
 use crate::view::View;
 

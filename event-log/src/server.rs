@@ -8,11 +8,10 @@ use cli_common::{Cancel, ConnectionSettings, HostSettings, PostgresUrl, TargetSe
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
-use crate::conn::{Conn, Session, postgres_arguments};
+use crate::bind::postgres_arguments;
 use crate::error::LogError;
 use crate::sql::postgres;
 use crate::value::Value;
-use crate::waiting::Watcher;
 
 /// How long connecting to one server may take, if the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -150,8 +149,8 @@ impl Server {
         self.hosts.first().map_or("", Host::user)
     }
 
-    /// Connects to the first server that lets us in and is of the wanted kind.
-    pub(crate) async fn connect(&self, cancel: &Cancel) -> Result<Conn, LogError> {
+    /// Connects to the first server that lets us in and is of the wanted kind; says which that is.
+    pub(crate) async fn connect(&self, cancel: &Cancel) -> Result<(PgConnection, Self), LogError> {
         let mut passed = Vec::new();
         let wanted = self.settings.target;
         let rounds: &[TargetServer] = match wanted {
@@ -167,11 +166,7 @@ impl Server {
                             hosts: vec![host.clone()],
                             ..self.clone()
                         };
-                        return Ok(Conn::Postgres(Box::new(Session {
-                            connection,
-                            layout: Arc::default(),
-                            watcher: Watcher::new(Arc::new(server), cancel.clone()),
-                        })));
+                        return Ok((connection, server));
                     }
                     Err(reason) => passed.push((host, reason)),
                 }

@@ -16,15 +16,15 @@ use crate::entry::{
     Commitment, Entity, RestoredEvent, as_i64, commitment_row, dedupe_row, event_row, key_row, receipt_row,
 };
 use crate::error::LogError;
-use crate::index_check::Damage;
+use crate::fault::Damage;
 use crate::journal;
+use crate::left_out::{AllLeftOut, LeftOut};
 use crate::place::Place;
 use crate::repair::rows;
 use crate::schema::{
     AGENT_SIGNING_KEYS, ENTITY_VERSIONS, TABLES, Table, VES_COMMAND_DEDUPE, VES_COMMITMENTS, VES_EVENTS,
     VES_SEQUENCE_COUNTERS, VES_SEQUENCER_RECEIPTS,
 };
-use crate::snapshot_damage::{AllLeftOut, LeftOut};
 use crate::sql::{SNAPSHOT_SCHEMA, both, snapshot};
 use crate::value::{Kind, Row, UNREADABLE, Value};
 use crate::view::{StreamFilter, View};

@@ -26,6 +26,16 @@ pub(crate) use {both, postgres, snapshot};
 /// The tables of a snapshot, for a new file.
 pub(crate) const SNAPSHOT_SCHEMA: &str = include_str!("../../sql/schema/snapshot.sql");
 
+/// A name as SQL wants it.
+pub(crate) fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use ves::Timestamp;
 
 use crate::conn::{Conn, Session};
-use crate::error::LogError;
+use crate::error::{LogError, NotInserted};
 use crate::schema::{Table, VES_COMMAND_DEDUPE, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
 use crate::sql::postgres;
 use crate::value::{Kind, POSTGRES_EPOCH, Value};
@@ -80,21 +80,6 @@ pub(crate) static DEDUPE: Stage = stage!(
     Some(postgres!("stage_ves_command_dedupe_add")),
     None
 );
-
-/// Why rows could not be inserted: which of those given the database refuses, if it is about one of them.
-pub(crate) struct NotInserted {
-    pub(crate) row: Option<usize>,
-    pub(crate) error: Box<LogError>,
-}
-
-impl From<LogError> for NotInserted {
-    fn from(error: LogError) -> Self {
-        Self {
-            row: None,
-            error: Box::new(error),
-        }
-    }
-}
 
 /// What makes a row of a value.
 pub(crate) type MakeRow<T> = dyn Fn(&T) -> Result<Vec<Value>, String> + Sync;

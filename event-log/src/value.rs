@@ -5,7 +5,7 @@ use sqlx::{Row as _, ValueRef as _};
 use uuid::Uuid;
 use ves::Timestamp;
 
-use crate::raw::RawRow;
+use crate::cells::RawRow;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
-use cli_common::DbTarget;
 use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::conn::Conn;
@@ -14,7 +13,7 @@ use crate::entry::{
 };
 use crate::entry_rows::ChunkSize;
 use crate::error::{LogError, RowError, Rows};
-use crate::log::{Log, OpenOptions};
+use crate::options::OpenOptions;
 use crate::place::Place;
 use crate::raw::RawEntries;
 use crate::sql::{both, postgres, snapshot};
@@ -68,14 +67,6 @@ impl View {
     /// Where this is: the server, the database, the role; for every report.
     pub fn place(&self) -> &Place {
         &self.place
-    }
-
-    /// Opens another log with the options of this one: stopped by the same word.
-    ///
-    /// # Errors
-    /// As [`Log::open_with`].
-    pub async fn open_beside(&self, target: &DbTarget) -> Result<Log, LogError> {
-        Log::open_with(target, &self.options).await
     }
 
     /// The streams that events, counters or commitments tell of, in order.

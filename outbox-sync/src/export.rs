@@ -20,9 +20,8 @@ use tempfile::NamedTempFile;
 use ves::{Event, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::lines::for_each_line;
-use crate::row::{Content, HeldRow, Origin, OutboxStatus, Place, Table};
+use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus, Place, Table};
 use crate::sink::{self, Sink};
-use crate::source::Item;
 use crate::verify::{Outcome, state_name};
 use crate::wire::WireEvent;
 

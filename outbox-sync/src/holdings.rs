@@ -12,8 +12,8 @@ use crate::export::Class;
 use crate::keys::KeyBook;
 use crate::known::{Found, KnownLog, KnownLogError, contains};
 use crate::rendering::RenderingSearch;
-use crate::row::{Content, Origin, OutboxStatus, Table};
-use crate::source::{Item, Source};
+use crate::row::{Content, Item, Origin, OutboxStatus, Table};
+use crate::source::Source;
 use crate::verify::{Outcome, RowVerdict, check_rows};
 
 /// Rows are looked up in the log in groups of this many.

@@ -621,6 +621,15 @@ fn unsigned(signature: &str, agent_key_id: u32, post_quantum: bool) -> Option<St
     (agent_key_id == 0).then(|| "its key number is 0, which no key has".into())
 }
 
+/// A row, and where it was read.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Where it was read: an outbox's table and row, or a line of an export.
+    pub place: String,
+    /// The row. In an export its place is that in the outbox which it came from.
+    pub row: HeldRow,
+}
+
 #[cfg(test)]
 mod tests {
     use super::unsigned;

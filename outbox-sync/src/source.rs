@@ -6,16 +6,7 @@ use std::path::Path;
 use crate::error::OutboxError;
 use crate::export::{Export, ExportError};
 use crate::outbox::Outbox;
-use crate::row::HeldRow;
-
-/// A row, and where it was read.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// Where it was read: an outbox's table and row, or a line of an export.
-    pub place: String,
-    /// The row. In an export its place is that in the outbox which it came from.
-    pub row: HeldRow,
-}
+use crate::row::Item;
 
 /// An opened outbox or export.
 #[derive(Debug)]

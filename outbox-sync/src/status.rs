@@ -10,8 +10,7 @@ use crate::error::OutboxError;
 use crate::keys::KeyBook;
 use crate::outbox::{Outbox, OutboxMeta, StatusCounts};
 use crate::rendering::RenderingSearch;
-use crate::row::{Content, HeldRow, Origin, OutboxStatus};
-use crate::source::Item;
+use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus};
 use crate::verify::{VerdictCounts, check_rows};
 
 /// How many faults of single rows are kept word for word; the others are counted.

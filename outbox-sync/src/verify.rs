@@ -7,8 +7,7 @@ use ves::{Event, EventCheck, EventId, Hash32, SignatureCheck, StreamKey};
 use crate::check::{RowCheck, Verdict, check};
 use crate::keys::{KeyBook, KeySource};
 use crate::rendering::RenderingSearch;
-use crate::row::{Content, HeldRow, Origin, OutboxStatus};
-use crate::source::Item;
+use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus};
 
 /// The verdict on a row in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -16,7 +16,8 @@ use super::header::{self, Block};
 use super::heads;
 use super::parts::RefusedAnchor;
 use super::receipt::PlacedLog;
-use crate::anchors::{Anchor, AnchorsFile, ContractAddress};
+use crate::anchor::{Anchor, ContractAddress};
+use crate::anchors_file::AnchorsFile;
 use crate::contracts::{Decoded, anchor_topics, decode, named};
 use crate::verify::Verdict;
 

@@ -3,9 +3,8 @@
 use alloy::consensus::Header;
 use alloy::primitives::{Bytes, keccak256};
 use alloy::rlp;
+use serde::{Deserialize, Serialize};
 use ves::Hash32;
-
-use super::parts::HeaderBytes;
 
 /// What of a header matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +22,16 @@ const FIELDS: usize = 15;
 
 /// No header is longer: extra data is short everywhere but on some test networks.
 const MAX_BYTES: usize = 64 << 10;
+
+/// A header as the chain hashes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderBytes {
+    /// The block's hash: what keccak256 of the bytes must be.
+    pub hash: Hash32,
+    /// The header in RLP.
+    pub rlp: Bytes,
+}
 
 /// The block that these bytes are the header of. Fields that later forks appended are bound by the hash and not looked
 /// at.

@@ -9,7 +9,8 @@ use ves::{BatchId, Hash32};
 use super::examine::Chain;
 use super::parts::{Head, HeadProof, StorageProofs};
 use super::storage;
-use crate::anchors::{Anchor, AnchorKind, AnchorsFile, ContractAddress};
+use crate::anchor::{Anchor, AnchorKind, ContractAddress};
+use crate::anchors_file::AnchorsFile;
 
 /// The heads that a contract of this kind keeps about these streams.
 pub(crate) fn of(kind: AnchorKind, streams: &BTreeSet<Hash32>) -> Vec<Head> {

@@ -12,7 +12,8 @@ use ves::Hash32;
 use super::examine::Chain;
 use super::parts::ChainParts;
 use super::receipt::PlacedLog;
-use crate::anchors::{AnchorsFile, ContractAddress};
+use crate::anchor::ContractAddress;
+use crate::anchors_file::AnchorsFile;
 use crate::import::Importer;
 
 /// `OutputProposed(bytes32 indexed outputRoot, uint256 indexed l2OutputIndex, uint256 indexed l2BlockNumber, uint256)`

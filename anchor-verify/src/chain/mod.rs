@@ -28,12 +28,13 @@ mod told;
 
 pub use completeness::{Completeness, complete, complete_of};
 pub use examine::{examine, examine_pinned};
+pub use header::HeaderBytes;
 pub use parts::ChainParts;
 pub use told::ties_nothing;
 
 use ves::Hash32;
 
-use crate::anchors::AnchorsFile;
+use crate::anchors_file::AnchorsFile;
 
 /// The state root of a block, if the file has its header.
 pub fn header_state_root(file: &AnchorsFile, block: &Hash32) -> Option<Hash32> {

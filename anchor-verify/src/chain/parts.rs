@@ -10,8 +10,8 @@ use alloy::primitives::{Bytes, U256, keccak256};
 use serde::{Deserialize, Serialize};
 use ves::{BatchId, Hash32};
 
-use super::header;
-use crate::anchors::{Anchor, ContractAddress};
+use super::header::{self, HeaderBytes};
+use crate::anchor::{Anchor, ContractAddress};
 
 /// Proofs of the anchors: headers, receipts, storage proofs. All of it is what somebody's node answered, to be
 /// checked by [`examine`](super::examine) and not to be believed.
@@ -97,16 +97,6 @@ impl fmt::Display for RefusedAnchor {
         }
         write!(f, ": {why}")
     }
-}
-
-/// A header as the chain hashes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeaderBytes {
-    /// The block's hash: what keccak256 of the bytes must be.
-    pub hash: Hash32,
-    /// The header in RLP.
-    pub rlp: Bytes,
 }
 
 /// All receipts of a block, as its receipts trie holds them.

@@ -11,7 +11,7 @@ use alloy_trie::{Nibbles, TrieAccount};
 use ves::{BatchId, Hash32};
 
 use super::parts::{AccountProof, BatchProof, SlotProof, StorageProofs};
-use crate::anchors::{Anchor, AnchorKind, ContractAddress};
+use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 
 /// The most nodes on a path: a key has 64 nibbles, and the value may lie behind the last.
 const MAX_PATH: usize = 65;

@@ -6,7 +6,8 @@ use alloy::primitives::keccak256;
 use ves::Hash32;
 
 use super::header;
-use crate::anchors::{Anchor, AnchorKind, AnchorsFile};
+use crate::anchor::{Anchor, AnchorKind};
+use crate::anchors_file::AnchorsFile;
 use crate::pins::ChainPins;
 use crate::standing::{ChainReport, STORAGE, Standing};
 

@@ -8,7 +8,8 @@ use ves::Hash32;
 
 use super::rpc::RpcFailure;
 use super::{BATCH, FetchError, FetchOptions, Proofs, Run, at, hex_number, made_up, wrong};
-use crate::anchors::{AnchorsFile, ContractAddress};
+use crate::anchor::ContractAddress;
+use crate::anchors_file::AnchorsFile;
 use crate::chain::header::{self, Block};
 use crate::chain::parts::{BlockReceipts, Checkpoint};
 use crate::chain::{completeness, receipt};

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::rpc::Rpc;
 use super::{FetchError, FetchOptions, Run, at, hex_number, wrong};
-use crate::anchors::{AnchorsErrorKind, ContractAddress};
+use crate::anchor::ContractAddress;
+use crate::anchors_file::AnchorsErrorKind;
 use crate::chain::parts::Scan;
 use crate::contracts::anchor_topics;
 use crate::import::Importer;

@@ -24,11 +24,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use ves::{Hash32, StreamKey};
 
-use crate::anchors::{Anchor, AnchorsFile, ContractAddress};
+use crate::anchor::{Anchor, ContractAddress};
+use crate::anchors_file::AnchorsFile;
+use crate::chain::HeaderBytes;
 use crate::chain::completeness::{self, Completeness, complete};
 use crate::chain::examine;
 use crate::chain::header::{self, Block};
-use crate::chain::parts::{Checkpoint, HeaderBytes, Scan};
+use crate::chain::parts::{Checkpoint, Scan};
 use crate::import::RefusedLog;
 use crate::standing::Standing;
 use logs::{Search, to_search};

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use ves::Hash32;
 
 use super::{FetchError, Reorg, Run};
-use crate::anchors::{Anchor, AnchorsFile};
+use crate::anchor::Anchor;
+use crate::anchors_file::AnchorsFile;
 use crate::chain::header;
 use crate::chain::parts::Scan;
 

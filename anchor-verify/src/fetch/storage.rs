@@ -7,7 +7,8 @@ use ves::{BatchId, Hash32};
 
 use super::rpc::RpcFailure;
 use super::{FetchError, Run, at, hex_number};
-use crate::anchors::{AnchorKind, AnchorsFile, ContractAddress};
+use crate::anchor::{AnchorKind, ContractAddress};
+use crate::anchors_file::AnchorsFile;
 use crate::chain::parts::{ChainParts, Checkpoint, Head, StorageProofs};
 use crate::chain::{examine, heads, storage};
 use crate::import::Importer;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use ves::{BatchId, Hash32};
 
 use super::{Importer, RefusedLog};
-use crate::anchors::{Anchor, AnchorKind, ContractAddress};
+use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 use crate::chain::parts::{AccountProof, BatchProof, Head, HeadProof, NodePool, SlotProof, StorageProofs};
 use crate::chain::{heads, storage};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use ves::{Hash32, StreamKey};
 
-use crate::anchors::{Anchor, AnchorKind, ContractAddress};
+use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 
 /// What an import took of one contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

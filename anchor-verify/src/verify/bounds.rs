@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use event_log::{Commitment, LogEntry};
 use ves::{Hash32, Timestamp};
 
-use crate::anchors::{Anchor, AnchorsFile};
+use crate::anchor::Anchor;
+use crate::anchors_file::AnchorsFile;
 use crate::chain::header;
 use crate::verify::code;
 use crate::verify::plan::{Anchored, Plan, Unit};

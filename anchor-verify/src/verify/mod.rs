@@ -18,7 +18,7 @@ use cli_common::{Cancel, Cancelled, Progress};
 use event_log::{Checker, ExportError, LogError, Pipeline, Place};
 use ves::{Hash32, SequencerKeys};
 
-use crate::anchors::AnchorsFile;
+use crate::anchors_file::AnchorsFile;
 use crate::pins::KeyPins;
 use crate::standing::{ChainReport, Standing};
 use fold::Fold;

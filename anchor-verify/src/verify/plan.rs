@@ -8,7 +8,8 @@ use ves::digest::Preimage;
 use ves::range_proof::RangeRoot;
 use ves::{BatchId, Hash32, StreamKey};
 
-use crate::anchors::{Anchor, AnchorsFile};
+use crate::anchor::Anchor;
+use crate::anchors_file::AnchorsFile;
 use crate::batches::{AnchorView, group};
 use crate::partial::PartialBatch;
 use crate::standing::{ChainReport, Standing};
@@ -247,7 +248,7 @@ impl Plan {
             .iter()
             .filter_map(|anchor| anchor.stream)
             .chain(known.iter().copied())
-            .map(|stream| (crate::anchors::tenant_store_key(&stream), stream))
+            .map(|stream| (crate::anchor::tenant_store_key(&stream), stream))
             .collect();
 
         let times = block_times(file);

@@ -8,7 +8,7 @@ use event_log::Place;
 use serde::{Deserialize, Serialize};
 use ves::{BatchId, EventId, Hash32, StreamKey};
 
-use crate::anchors::{AnchorKind, ContractAddress};
+use crate::anchor::{AnchorKind, ContractAddress};
 use crate::chain::Completeness;
 use crate::verify::VerifyError;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anchor_verify::anchors::AnchorsErrorKind;
+use anchor_verify::anchors_file::AnchorsErrorKind;
 use anchor_verify::{
     Anchor, AnchorKind, AnchorsFile, ConflictKind, ContractAddress, Import, Importer, group, tenant_store_key,
 };

@@ -170,7 +170,7 @@ fn names_the_block_that_was_meant(site: &Site) {
         &["NOT TIED", &format!("the file ends at block 150, {head}")],
     );
     assert!(!out.contains("near it"), "{out}");
-    let number = |header: &anchor_verify::chain::parts::HeaderBytes| {
+    let number = |header: &anchor_verify::chain::HeaderBytes| {
         let decoded = <alloy::consensus::Header as alloy::rlp::Decodable>::decode(&mut &header.rlp[..]);
         decoded.unwrap().number
     };

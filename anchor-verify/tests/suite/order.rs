@@ -7,8 +7,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use alloy::primitives::U256;
+use anchor_verify::chain::HeaderBytes;
 use anchor_verify::chain::examine;
-use anchor_verify::chain::parts::{BlockReceipts, HeaderBytes, StorageProofs};
+use anchor_verify::chain::parts::{BlockReceipts, StorageProofs};
 use anchor_verify::{Anchor, AnchorKind, AnchorsFile, Importer, Standing, group};
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,0 +1,98 @@
+//! Rows of a query on a snapshot, kept in two allocations.
+
+use rusqlite::types::ValueRef;
+
+/// A value of a snapshot; texts and blobs are ranges of the table's bytes.
+#[derive(Debug, Clone, Copy)]
+enum RawCell {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(usize, usize),
+    Blob(usize, usize),
+}
+
+/// Rows of a query on a snapshot, in two allocations.
+#[derive(Debug, Default)]
+pub(crate) struct RawTable {
+    width: usize,
+    cells: Vec<RawCell>,
+    bytes: Vec<u8>,
+}
+
+impl RawTable {
+    /// An empty table whose rows will have so many columns, with room for about so many rows.
+    pub(crate) fn new(width: usize, rows: usize) -> Self {
+        Self {
+            width,
+            cells: Vec::with_capacity(rows * width),
+            bytes: Vec::with_capacity(rows * 1024),
+        }
+    }
+
+    /// How many rows are complete.
+    pub(crate) fn len(&self) -> usize {
+        self.cells.len() / self.width.max(1)
+    }
+
+    /// How many bytes its texts and blobs have.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends a value to the row that is being made.
+    pub(crate) fn push(&mut self, value: ValueRef<'_>) {
+        let start = self.bytes.len();
+        let cell = match value {
+            ValueRef::Null => RawCell::Null,
+            ValueRef::Integer(number) => RawCell::Integer(number),
+            ValueRef::Real(number) => RawCell::Real(number),
+            ValueRef::Text(bytes) => {
+                self.bytes.extend_from_slice(bytes);
+                RawCell::Text(start, self.bytes.len())
+            }
+            ValueRef::Blob(bytes) => {
+                self.bytes.extend_from_slice(bytes);
+                RawCell::Blob(start, self.bytes.len())
+            }
+        };
+        self.cells.push(cell);
+    }
+
+    /// A complete row.
+    pub(crate) fn row(&self, at: usize) -> RawRow<'_> {
+        RawRow {
+            cells: &self.cells[at * self.width..(at + 1) * self.width],
+            bytes: &self.bytes,
+        }
+    }
+
+    /// The value that was appended `back` values ago; 1 is the last.
+    pub(crate) fn recent(&self, back: usize) -> ValueRef<'_> {
+        value_of(self.cells[self.cells.len() - back], &self.bytes)
+    }
+}
+
+/// A row of a [`RawTable`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawRow<'a> {
+    cells: &'a [RawCell],
+    bytes: &'a [u8],
+}
+
+impl<'a> RawRow<'a> {
+    /// The value of a column.
+    pub(crate) fn value(&self, index: usize) -> ValueRef<'a> {
+        value_of(self.cells[index], self.bytes)
+    }
+}
+
+fn value_of(cell: RawCell, bytes: &[u8]) -> ValueRef<'_> {
+    match cell {
+        RawCell::Null => ValueRef::Null,
+        RawCell::Integer(number) => ValueRef::Integer(number),
+        RawCell::Real(number) => ValueRef::Real(number),
+        RawCell::Text(start, end) => ValueRef::Text(&bytes[start..end]),
+        RawCell::Blob(start, end) => ValueRef::Blob(&bytes[start..end]),
+    }
+}
