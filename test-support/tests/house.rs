@@ -1,0 +1,239 @@
+//! The shape of the house: which files of a crate use each other in a circle. Read from the `use` lines and the paths in
+//! the code; tests, and what a folder's `mod.rs` and its files have to do with each other, do not count.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The largest circle that each crate may have. Two files that know each other are still one idea.
+const ALLOWED: &[(&str, usize)] = &[
+    ("anchor-verify", 2),
+    ("benches", 2),
+    ("chaos", 2),
+    ("cli-common", 2),
+    ("event-log", 2),
+    ("fixtures", 2),
+    ("outbox-sync", 2),
+    // What is planned, judged and kept in the plan's file knows each other still.
+    ("sequencer-recovery", 13),
+    ("test-support", 2),
+    ("ves", 3),
+];
+
+/// A module's name as it stands behind `crate::`; the root's is empty.
+type Name = String;
+
+/// The modules of a crate, with what each of them has to say.
+fn modules(folder: &Path, name: &[String], found: &mut BTreeMap<Name, String>) {
+    let mut entries: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    entries.sort();
+    for path in entries {
+        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut inner = name.to_vec();
+        if path.is_dir() {
+            inner.push(stem);
+            modules(&path, &inner, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") && stem != "main" {
+            if stem != "lib" && stem != "mod" {
+                inner.push(stem);
+            }
+            found.insert(inner.join("::"), code(&fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// The text without its comments and unit tests.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let lines = text
+        .lines()
+        .map(|line| line.split_once("//").map_or(line, |(code, _)| code));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The paths that a text names from `start` (`crate::` or `super::`) on, those in braces one by one.
+fn paths(text: &str, start: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(start) {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        tree(&text[at..], "", &mut found);
+    }
+    found
+}
+
+/// Reads one path, or a tree of them; says how long it is.
+fn tree(text: &str, prefix: &str, found: &mut Vec<String>) -> usize {
+    let simple = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let end = text.find(|c| !simple(c)).unwrap_or(text.len());
+    let path = format!("{prefix}{}", &text[..end]);
+    if !(path.ends_with("::") && text[end..].starts_with('{')) {
+        found.push(path);
+        return end;
+    }
+    let mut at = end + 1;
+    loop {
+        at += text[at..]
+            .find(|c: char| !c.is_whitespace() && c != ',')
+            .unwrap_or(text.len() - at);
+        if at >= text.len() || text[at..].starts_with('}') {
+            return (at + 1).min(text.len());
+        }
+        let read = tree(&text[at..], &path, found);
+        // `as name` ends at the comma too.
+        at += read.max(1);
+        if let Some(rest) = text[at..].strip_prefix(" as ") {
+            at += 4 + rest.find(|c: char| !simple(c)).unwrap_or(rest.len());
+        }
+    }
+}
+
+/// Which module uses which.
+fn uses(modules: &BTreeMap<Name, String>) -> BTreeMap<Name, BTreeSet<Name>> {
+    let longest = |path: &[&str]| {
+        let known = (1..=path.len()).rev().map(|length| path[..length].join("::"));
+        known.into_iter().find(|name| modules.contains_key(name))
+    };
+    // What the root gives out under its own name.
+    let mut given_out: BTreeMap<String, Name> = BTreeMap::new();
+    for line in modules
+        .get("")
+        .map_or("", String::as_str)
+        .split("pub use ")
+        .skip(1)
+    {
+        let mut found = Vec::new();
+        tree(line, "", &mut found);
+        for path in found {
+            let parts: Vec<&str> = path.split("::").collect();
+            if let (Some(last), Some(module)) = (parts.last(), longest(&parts)) {
+                given_out.insert((*last).to_owned(), module);
+            }
+        }
+    }
+    let mut uses = BTreeMap::new();
+    for (name, text) in modules.iter().filter(|(name, _)| !name.is_empty()) {
+        let mut of_it = BTreeSet::new();
+        let own: Vec<&str> = name.split("::").collect();
+        let from_root = paths(text, "crate::")
+            .into_iter()
+            .map(|path| path["crate::".len()..].to_owned());
+        let from_parent = paths(text, "super::").into_iter().map(|path| {
+            let ups = path.matches("super::").count();
+            let above = &own[..own.len().saturating_sub(ups)];
+            let rest = path.trim_start_matches("super::");
+            above.iter().copied().chain([rest]).collect::<Vec<_>>().join("::")
+        });
+        for path in from_root.chain(from_parent) {
+            let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+            let module = longest(&parts).or_else(|| given_out.get(*parts.first()?).cloned());
+            let Some(module) = module else { continue };
+            let family = |a: &str, b: &str| format!("{a}::").starts_with(&format!("{b}::"));
+            if !family(name, &module) && !family(&module, name) {
+                of_it.insert(module);
+            }
+        }
+        uses.insert(name.clone(), of_it);
+    }
+    uses
+}
+
+/// All that can be reached.
+fn reach(uses: &BTreeMap<Name, BTreeSet<Name>>, from: &str) -> BTreeSet<Name> {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![from.to_owned()]);
+    while let Some(name) = next.pop() {
+        for used in uses.get(&name).into_iter().flatten() {
+            if seen.insert(used.clone()) {
+                next.push(used.clone());
+            }
+        }
+    }
+    seen
+}
+
+/// The circles of a crate, the largest first.
+fn circles(uses: &BTreeMap<Name, BTreeSet<Name>>) -> Vec<BTreeSet<Name>> {
+    let reached: BTreeMap<&Name, BTreeSet<Name>> =
+        uses.keys().map(|name| (name, reach(uses, name))).collect();
+    let circle_of = |name: &Name| -> BTreeSet<Name> {
+        let there = reached[name]
+            .iter()
+            .filter(|other| reached.get(other).is_some_and(|back| back.contains(name)));
+        there.cloned().collect()
+    };
+    let circles: BTreeSet<BTreeSet<Name>> = uses
+        .keys()
+        .map(circle_of)
+        .filter(|circle| circle.len() > 1)
+        .collect();
+    let mut circles: Vec<_> = circles.into_iter().collect();
+    circles.sort_by_key(|circle| std::cmp::Reverse(circle.len()));
+    circles
+}
+
+#[test]
+fn no_circle_of_files_grows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (name, allowed) in ALLOWED {
+        let mut found = BTreeMap::new();
+        modules(&root.join(name).join("src"), &[], &mut found);
+        assert!(!found.is_empty(), "{name} has no files");
+        let circles = circles(&uses(&found));
+        let largest = circles.first().map_or(1, BTreeSet::len);
+        println!("{name}: {} files, circles {circles:?}", found.len());
+        assert!(
+            largest <= *allowed,
+            "{name}: these files use each other in a circle: {:?}. What two of them share belongs into a file of its own",
+            circles.first()
+        );
+    }
+    // A crate that is not named here would not be looked at.
+    let text = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let members = text
+        .split("members = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next())
+        .unwrap();
+    for member in members.split('"').skip(1).step_by(2) {
+        assert!(
+            ALLOWED.iter().any(|(name, _)| *name == member),
+            "{member} is not looked at"
+        );
+    }
+}
+
+#[test]
+fn a_circle_is_seen_however_it_is_written() {
+    let of = |files: &[(&str, &str)]| {
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), code(text)));
+        circles(&uses(&files.collect()))
+    };
+    let two = of(&[
+        ("a", "use crate::b::X;"),
+        ("b", "fn f() { crate::a::g() }"),
+        ("c", "use crate::a;"),
+    ]);
+    assert_eq!(two, [BTreeSet::from(["a".to_owned(), "b".to_owned()])]);
+    let braces = of(&[
+        ("", "pub use b::Y;"),
+        ("a", "use crate::{c::{self as d, Z}, Y};"),
+        ("b", "use super::c;"),
+        ("c", "use super::{a};"),
+    ]);
+    assert_eq!(braces[0].len(), 3, "{braces:?}");
+    // Neither comments, tests, nor a folder and its files.
+    let none = of(&[
+        ("a", "// use crate::b;\n#[cfg(test)]\nmod tests { use crate::b; }"),
+        ("b", "use crate::a;"),
+        ("d", "use crate::d::e::X;"),
+        ("d::e", "use super::Y;"),
+    ]);
+    assert!(none.is_empty(), "{none:?}");
+}
