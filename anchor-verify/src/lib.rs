@@ -6,7 +6,8 @@
 //! | module | what it answers |
 //! |---|---|
 //! | [`contracts`] | what a log of one of the two contracts says |
-//! | [`anchors`] | the anchors file: the form in which anchors are kept |
+//! | [`anchor`] | one anchor: a batch as a contract recorded it |
+//! | [`anchors_file`] | the form in which anchors are kept |
 //! | [`import`] | logs that any JSON-RPC client has saved, made into anchors |
 //! | [`lint`] | anchors judged among themselves, and against a log's commitments |
 //! | [`batches`] | the anchors of each stream, and where they contradict each other |
