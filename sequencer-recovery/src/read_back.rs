@@ -189,7 +189,7 @@ pub(crate) async fn check_roots(
     let mut roots = 0;
     for batch in batches {
         let range = batch.sequence_start..=batch.sequence_end;
-        let root = stored_root(repair.view(), &stream, range).await?;
+        let root = stored_root(repair, &stream, range).await?;
         if root != Some(batch.merkle_root) {
             let root = root.map_or("no root: events are missing".to_owned(), |r| r.to_string());
             return Err(RecoveryError::Outcome {
@@ -201,13 +201,12 @@ pub(crate) async fn check_roots(
             });
         }
         roots += 1;
-        repair.let_others_pass().await?;
     }
     Ok(roots)
 }
 
 /// Ranges cut into pieces of some thousand positions at most: between them a repair looks at who waits.
-fn pieces(ranges: &[RangeInclusive<u64>]) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
+pub(crate) fn pieces(ranges: &[RangeInclusive<u64>]) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
     const PIECE: u64 = 2000;
     ranges.iter().flat_map(|range| {
         let end = *range.end();
@@ -303,7 +302,7 @@ fn read_back(digest: &Preimage, entry: &LogEntry) -> Result<Preimage, String> {
 
 /// The root of a range as stored; `None` if an event of it is missing.
 async fn stored_root(
-    view: &mut View,
+    repair: &mut Repair,
     stream: &StreamKey,
     range: RangeInclusive<u64>,
 ) -> Result<Option<Hash32>, LogError> {
@@ -311,28 +310,35 @@ async fn stored_root(
     let mut next = *range.start();
     let mut whole = true;
     let end = *range.end();
-    view.for_each_leaf_input(stream, range, &mut |chunk| {
-        for row in chunk {
-            match row {
-                Ok(input) if input.sequence_number == next => {
-                    builder.push(leaf_hash(
-                        stream,
-                        next,
-                        &input.event_signing_hash,
-                        &input.agent_signature,
-                    ));
-                    next += 1;
+    for piece in pieces(&[range]) {
+        let view = repair.view();
+        view.for_each_leaf_input(stream, piece, &mut |chunk| {
+            for row in chunk {
+                match row {
+                    Ok(input) if input.sequence_number == next => {
+                        builder.push(leaf_hash(
+                            stream,
+                            next,
+                            &input.event_signing_hash,
+                            &input.agent_signature,
+                        ));
+                        next += 1;
+                    }
+                    _ => whole = false,
                 }
-                _ => whole = false,
             }
+            if whole {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })
+        .await?;
+        repair.let_others_pass().await?;
+        if !whole {
+            break;
         }
-        if whole {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    })
-    .await?;
+    }
     Ok(if whole && next == end + 1 {
         builder.root()
     } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
-use event_log::{Commitment, View};
+use event_log::{Commitment, Repair, View};
 use ves::merkle::leaf_hash;
 use ves::{BatchId, Hash32, StreamKey};
 
@@ -13,7 +13,11 @@ use crate::accept_keys::PlannedKey;
 use crate::error::RecoveryError;
 use crate::fingerprint::FingerprintBuilder;
 use crate::plan_file::PlannedStream;
+use crate::read_back::pieces;
 use crate::sequencer_keys::KeyVersions;
+
+/// So many positions are read in pieces.
+const IN_PIECES: u64 = 100_000_000;
 
 /// The stream as found.
 pub(crate) struct Found {
@@ -66,29 +70,35 @@ impl Marked {
     }
 
     /// Reads the stream from the mark on, as it was found.
-    pub(super) async fn again(&self, view: &mut View, stream: &StreamKey) -> Result<Whole, RecoveryError> {
-        self.whole(self.before.clone(), view, stream).await
+    pub(super) async fn again(&self, repair: &mut Repair) -> Result<Whole, RecoveryError> {
+        self.whole(self.before.clone(), repair, self.from).await
     }
 
-    /// Reads the stream from the mark on, as it is afterwards.
-    pub(super) async fn afterwards(
-        &self,
-        view: &mut View,
-        stream: &StreamKey,
-    ) -> Result<Whole, RecoveryError> {
-        self.whole(self.after.clone(), view, stream).await
+    /// Reads the stream from the mark on, as it is afterwards; `last` is about the last number that it has then.
+    pub(super) async fn afterwards(&self, repair: &mut Repair, last: u64) -> Result<Whole, RecoveryError> {
+        self.whole(self.after.clone(), repair, last).await
     }
 
+    /// Reads in pieces up to about the last number, with a look at who waits after each, and then what is behind it.
     async fn whole(
         &self,
         mut fingerprint: FingerprintBuilder,
-        view: &mut View,
-        stream: &StreamKey,
+        repair: &mut Repair,
+        last: u64,
     ) -> Result<Whole, RecoveryError> {
+        let stream = *repair.stream();
         let mut head = self.head;
         let end = i64::MAX as u64;
-        if self.from <= end {
-            view.for_each_entry(stream, self.from..=end, &mut |chunk| {
+        // One number far behind the others does not make it millions of pieces.
+        let last = last.min(self.from.saturating_add(IN_PIECES)).min(end);
+        let in_pieces = self.from..=last;
+        let behind = self.from.max(last.saturating_add(1))..=end;
+        for range in pieces(&[in_pieces]).chain([behind]) {
+            if range.is_empty() {
+                continue;
+            }
+            let view = repair.view();
+            view.for_each_entry(&stream, range, &mut |chunk| {
                 for row in chunk {
                     match row {
                         Ok(entry) => {
@@ -101,6 +111,7 @@ impl Marked {
                 ControlFlow::Continue(())
             })
             .await?;
+            repair.let_others_pass().await?;
         }
         Ok(Whole {
             fingerprint: fingerprint.finish(),

@@ -54,8 +54,8 @@ impl Job<'_> {
         self.applied.roots_equal = check_roots(repair, self.header, &prepared.commitments).await?;
         prepared.moves.check(repair, &moved).await?;
         let afterwards = if self.undo.is_some() {
-            let (view, stream) = (repair.view(), &self.header.stream);
-            Some(prepared.found.marked.afterwards(view, stream).await?)
+            let last = prepared.found.head.max(self.header.counter_after.unwrap_or(0));
+            Some(prepared.found.marked.afterwards(repair, last).await?)
         } else {
             None
         };
@@ -201,8 +201,8 @@ impl Job<'_> {
     /// Makes sure that the events are still as they were found.
     async fn check_unchanged(&self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
         let stream = self.header.stream;
-        let (view, found) = (prepared.repair.view(), &prepared.found);
-        if found.marked.again(view, &stream).await?.fingerprint == found.fingerprint {
+        let found = &prepared.found;
+        if found.marked.again(&mut prepared.repair).await?.fingerprint == found.fingerprint {
             return Ok(());
         }
         let what = "events were written, changed or removed a moment ago".to_owned();

@@ -259,7 +259,8 @@ fn the_pause_that_live_streams_see() {
                 std::thread::sleep(Duration::from_millis(100 * round as u64));
                 requests(&url, 4, &stream, &done, Request::Append)
             });
-            apply(&db, &stage.plan, &[]);
+            let undo = stage.plan.with_extension(format!("moving-{round}"));
+            apply(&db, &stage.plan, &["--undo", &text(&undo)]);
             done.store(true, Ordering::Relaxed);
             moving.extend(writer.join().unwrap().iter().max().copied());
         });
