@@ -101,6 +101,8 @@ codes! {
     AnchorOverlap = "anchor.overlap", Problem;
     /// The anchored batches of a stream do not follow each other.
     AnchorGap = "anchor.gap", Notice;
+    /// An anchors file was given, and it holds no anchor: nothing can be proven by it.
+    AnchorNone = "anchor.none", Problem;
     /// An anchor names no stream of the log, of an outbox or of another anchor.
     AnchorUnresolved = "anchor.unresolved", Notice;
     /// An anchored state root does not follow from the one before.
@@ -157,6 +159,8 @@ codes! {
     WitnessRefused = "witness.refused", Notice;
     /// A witness speaks of a stream whose tenant neither the log nor an anchor knows; it is left alone.
     WitnessForeign = "witness.foreign", Notice;
+    /// A witness was given, and it holds nothing of what was asked for: it may be the wrong file.
+    WitnessEmpty = "witness.empty", Problem;
     /// A witness, or what may be one, could not be read, or not to its end.
     WitnessUnreadable = "witness.unreadable", Problem;
 }

@@ -246,7 +246,7 @@ impl LogError {
                 "nothing was changed; audit, snapshot and export read it as it is (docs/compatibility.md)"
             }
             LogError::Journal { .. } => {
-                "nothing was changed; let the role make or write it (docs/plan.md says what it is), or give --no-journal"
+                "nothing was changed; let the role make or write it (docs/apply.md says what it is), or give --no-journal"
             }
             LogError::Locked { .. } | LogError::Conflict { .. } => {
                 "stop the sequencer while the log is repaired, or try again with a longer --lock-timeout"

@@ -73,6 +73,9 @@ pub struct JournalCounts {
     /// than a claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counter_grade: Option<String>,
+    /// The counters alone were raised: `plan_id` is then made from the stream, the counter and the time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub counters_only: bool,
 }
 
 /// One change of one stream.
@@ -113,6 +116,11 @@ pub enum JournalTable {
 }
 
 impl JournalTable {
+    /// Whether an entry can be written, making the table if need be.
+    pub fn may_be_written(&self) -> bool {
+        matches!(self, JournalTable::Ready | JournalTable::Absent)
+    }
+
     /// Whether entries can be read.
     pub fn is_readable(&self) -> bool {
         matches!(self, JournalTable::Ready | JournalTable::ReadOnly(_))

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use ves::{KeyRegistry, SigningKey, StreamKey, TenantId};
+use ves::{KeyRegistry, SigningKey, Span, Spans, StreamKey, TenantId};
 
 use crate::entry::{Commitment, UnreadableKey};
 use crate::error::{LogError, RowError};
@@ -108,16 +108,11 @@ impl Outline {
                 commitments: commitments.rows,
             };
             if let Some(range) = &scope.range {
-                let present: Vec<_> = view
-                    .present_ranges(&stream)
-                    .await?
-                    .into_iter()
-                    .map(|r| *r.start().max(range.start())..=*r.end().min(range.end()))
-                    .filter(|r| !r.is_empty())
-                    .collect();
-                found.events = present.iter().map(|r| r.end() - r.start() + 1).sum();
-                found.first = present.first().map(|r| *r.start());
-                found.last = present.last().map(|r| *r.end());
+                let present = view.present_spans(&stream).await?;
+                // No event has number 0, wherever the range begins.
+                let part = Span::new(*range.start().max(&1), *range.end());
+                let present = part.map_or_else(Spans::default, |part| present.within(part));
+                (found.events, found.first, found.last) = (present.count(), present.first(), present.last());
                 found
                     .commitments
                     .retain(|c| c.sequence_start <= *range.end() && c.sequence_end >= *range.start());

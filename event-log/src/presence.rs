@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
-use ves::StreamKey;
+use ves::{Span, Spans, StreamKey};
 
 use crate::conn::Conn;
 use crate::entry::{StreamState, read_stream};
@@ -54,21 +54,6 @@ impl Part {
 
     fn is_whole(&self) -> bool {
         self.rows == self.width()
-    }
-}
-
-/// Ranges in order, each joined to the one before if they touch.
-#[derive(Default)]
-struct Joined(Vec<RangeInclusive<u64>>);
-
-impl Joined {
-    fn add(&mut self, range: RangeInclusive<u64>) {
-        match self.0.last_mut() {
-            Some(last) if last.end().checked_add(1) == Some(*range.start()) => {
-                *last = *last.start()..=*range.end();
-            }
-            _ => self.0.push(range),
-        }
     }
 }
 
@@ -159,14 +144,12 @@ impl View {
             (known.first, known.last) = (state.first, state.last);
         }
         for state in known.into_values() {
-            let ranges = self.ranges(&state, unique).await?;
-            let widths = ranges.iter().map(|r| (r.end() - r.start()).saturating_add(1));
-            let present = widths.fold(0, u64::saturating_add);
+            let present = self.present(&state, unique).await?;
             found.rows.push(StreamPresence {
                 stream: state.stream,
-                ranges,
                 misnumbered: state.misnumbered,
-                repeated: state.event_count.saturating_sub(present),
+                repeated: state.event_count.saturating_sub(present.count()),
+                ranges: present.into(),
                 counter: state.counter,
                 last_committed: state.last_committed,
             });
@@ -181,7 +164,14 @@ impl View {
     /// If the database fails.
     pub async fn ranges_of(&mut self, state: &StreamState) -> Result<Vec<RangeInclusive<u64>>, LogError> {
         let unique = self.numbers_are_unique().await?;
-        self.ranges(state, unique).await
+        Ok(self.present(state, unique).await?.into())
+    }
+
+    /// [`View::present_ranges`] as a set.
+    pub(crate) async fn present_spans(&mut self, stream: &StreamKey) -> Result<Spans, LogError> {
+        let state = self.count_of(stream).await?;
+        let unique = self.numbers_are_unique().await?;
+        self.present(&state, unique).await
     }
 
     /// How many events a stream has from a number on.
@@ -220,33 +210,29 @@ impl View {
         counted.map_err(|what| error(stream, what))
     }
 
-    async fn ranges(
-        &mut self,
-        state: &StreamState,
-        unique: bool,
-    ) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+    async fn present(&mut self, state: &StreamState, unique: bool) -> Result<Spans, LogError> {
+        let mut present = Spans::default();
         let (Some(first), Some(last)) = (state.first, state.last) else {
-            return Ok(Vec::new());
+            return Ok(present);
         };
         let rows = state.event_count;
         let part = Part { first, last, rows };
-        let mut joined = Joined::default();
         if !unique {
-            self.islands(&state.stream, &part, &mut joined).await?;
-            return Ok(joined.0);
+            self.islands(&state.stream, &part, &mut present).await?;
+            return Ok(present);
         }
         // What is still to be looked at, the first last.
         let mut waiting = vec![part];
         while let Some(part) = waiting.pop() {
             if part.is_whole() {
-                joined.add(part.first..=part.last);
+                present.extend(Span::new(part.first, part.last));
             } else if part.rows <= ROWS || part.width() <= ROWS {
-                self.islands(&state.stream, &part, &mut joined).await?;
+                self.islands(&state.stream, &part, &mut present).await?;
             } else {
                 waiting.extend(self.cut(&state.stream, &part).await?.into_iter().rev());
             }
         }
-        Ok(joined.0)
+        Ok(present)
     }
 
     /// Cuts a part into blocks and counts each. PostgreSQL takes those with holes apart at once, unless they are large; in a
@@ -307,7 +293,7 @@ impl View {
         &mut self,
         stream: &StreamKey,
         part: &Part,
-        joined: &mut Joined,
+        present: &mut Spans,
     ) -> Result<(), LogError> {
         let parameters = [
             stream.tenant_id.into(),
@@ -320,7 +306,7 @@ impl View {
             .query(DOING, both!("islands"), &parameters, &mut |row| {
                 let mut c = Columns::new(row);
                 match (c.number("first"), c.number("last")) {
-                    (Ok(first), Ok(last)) => joined.add(first..=last),
+                    (Ok(first), Ok(last)) => present.extend(Span::new(first, last)),
                     (Err(what), _) | (_, Err(what)) => failed = Some(what),
                 }
                 ControlFlow::Continue(())

@@ -35,6 +35,14 @@ pub struct StreamFilter {
     pub store: Option<StoreId>,
 }
 
+impl StreamFilter {
+    /// Whether it lets a stream through.
+    pub fn admits(&self, stream: &StreamKey) -> bool {
+        self.tenant.is_none_or(|tenant| tenant == stream.tenant_id)
+            && self.store.is_none_or(|store| store == stream.store_id)
+    }
+}
+
 impl From<&StreamKey> for StreamFilter {
     fn from(stream: &StreamKey) -> Self {
         Self {
@@ -178,8 +186,7 @@ impl View {
     /// # Errors
     /// If the database fails.
     pub async fn present_ranges(&mut self, stream: &StreamKey) -> Result<Vec<RangeInclusive<u64>>, LogError> {
-        let state = self.count_of(stream).await?;
-        self.ranges_of(&state).await
+        Ok(self.present_spans(stream).await?.into())
     }
 
     /// Gives the events of a range to `each`, with their receipts, in the order of their numbers and in chunks: the

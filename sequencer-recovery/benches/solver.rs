@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sequencer_recovery::solve::{Paths, Slot, first_match};
+use sequencer_recovery::place::solve::{Paths, Slot, first_match};
 use uuid::Uuid;
 use ves::merkle::leaf_hash;
 use ves::{Hash32, SignatureBytes, StreamKey, merkle};

@@ -2,7 +2,7 @@
 //! plan, apply, verify. The outcome is held against the truth, which a drill knows and a disaster does not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cli_common::{Cancel, DbTarget, Progress};
@@ -11,16 +11,16 @@ use fixtures::{HeldClass, Truth, World, WorldSpec};
 use serde::Serialize;
 use ves::{EventId, StreamKey, Timestamp};
 
-use crate::apply::{ApplyOptions, StreamStatus, apply};
-use crate::audit::{AuditReport, audit};
-use crate::collect::Inputs;
+use crate::apply::{AppliedStream, ApplyOptions, ApplyReport, StreamStatus, apply};
 use crate::error::RecoveryError;
-use crate::examine::BatchVerdict;
 use crate::finding::Code;
 use crate::grade::Grade;
-use crate::plan::{PlanOptions, PlanSummary, plan};
-use crate::plan_file::PlanFile;
-use crate::survey::SurveyInput;
+use crate::plan::plan_file::PlanFile;
+use crate::plan::{PlanOptions, PlanRequest, PlanSummary, plan};
+use crate::report::audit::{AuditReport, audit};
+use crate::stream::batches::BatchVerdict;
+use crate::stream::survey::SurveyInput;
+use crate::witness::Inputs;
 
 /// The report's name and version; documented in docs/drill.md.
 pub const SCHEMA: &str = "dr-report/1";
@@ -119,11 +119,14 @@ pub struct Reached {
     pub rto_seconds_reached: f64,
     /// What was wanted.
     pub rto_seconds_wanted: Option<f64>,
-    /// From the last event that the recovery gave back to the disaster: what would be lost without repair.
+    /// From the last event before the first one that the recovery lost to the disaster, in the worst stream.
     pub rpo_seconds_before_repair: f64,
-    /// From the last event before the first one still missing to the disaster, in the worst stream; 0 if
-    /// nothing is missing.
+    /// Events that the recovery lost.
+    pub rpo_events_before_repair: u64,
+    /// The same for what is still missing after the repair; 0 if nothing is.
     pub rpo_seconds_reached: f64,
+    /// Events that are still missing.
+    pub rpo_events_reached: u64,
     /// What was wanted.
     pub rpo_seconds_wanted: Option<f64>,
 }
@@ -188,178 +191,71 @@ pub async fn drill(
     cancel: &Cancel,
 ) -> Result<DrillReport, RecoveryError> {
     let mut phases = Phases(Vec::new());
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |e: fixtures::WriteError| RecoveryError::Io {
-            path,
-            source: std::io::Error::other(e),
-        }
-    };
-    let clock = Instant::now();
-    let world = World::generate(&options.world);
-    let (log_path, recovered_path) = (dir.join("log.db"), dir.join("recovered.db"));
-    let (outboxes, anchors, plan_path) = (
-        dir.join("outboxes"),
-        dir.join("anchors.json"),
-        dir.join("plan.ndjson"),
-    );
-    let make_dir = |e| RecoveryError::Io {
-        path: outboxes.clone(),
-        source: e,
-    };
-    std::fs::create_dir_all(&outboxes).map_err(make_dir)?;
-    let outbox_files = world.write_outboxes(&outboxes).map_err(io(&outboxes))?;
-    world.write_anchors(&anchors).map_err(io(&anchors))?;
-    world.write_truth(&dir.join("truth.json")).map_err(io(dir))?;
-    phases.end("prepare the world", clock);
-
-    let clock = Instant::now();
-    world
-        .write_recovered(&recovered_path)
-        .map_err(io(&recovered_path))?;
-    std::fs::copy(&recovered_path, &log_path).map_err(|e| RecoveryError::Io {
-        path: log_path.clone(),
-        source: e,
-    })?;
-    phases.end("cut the log", clock);
-
-    let input = SurveyInput {
-        witnesses: Inputs {
-            not_used: Vec::new(),
-            not_checked: Vec::new(),
-            outboxes: outbox_files,
-            logs: Vec::new(),
-            exports: Vec::new(),
-            dumps: Vec::new(),
-            receipts: Vec::new(),
-            sequencer_keys: world.sequencer_public_key().into(),
-            peer_keys: false,
-        },
-        anchors: vec![anchors],
-        ..SurveyInput::default()
-    };
-    let target = DbTarget::Snapshot(log_path.clone());
+    let world = phases.run("prepare the world", || World::generate(&options.world));
+    let prepared = phases.run("cut the log", || Prepared::write(dir, &world))?;
+    let target = DbTarget::Snapshot(prepared.log.clone());
     let log = Log::open(&target).await?;
-
-    let clock = Instant::now();
-    let found = audit(
-        &mut log.view().await?,
-        target.to_string(),
-        &input,
+    let walk = Walk {
+        log: &log,
+        target: &target,
+        prepared: &prepared,
         progress,
         cancel,
-    )
-    .await?;
+    };
+    let clock = Instant::now();
+    let found = walk.audit().await?;
     phases.end("audit", clock);
 
     let clock = Instant::now();
-    let file = std::fs::File::create_new(&plan_path).map_err(|e| RecoveryError::Io {
-        path: plan_path.clone(),
-        source: e,
-    })?;
-    let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
-    let mut view = log.view().await?;
-    let out = std::io::BufWriter::new(file);
-    let planned = plan(
-        &mut view,
-        target.to_string(),
-        tool,
-        &input,
-        &options.plan,
-        out,
-        progress,
-        cancel,
-    )
-    .await?;
-    drop(view);
+    let planned = walk.plan(options).await?;
     phases.end("plan", clock);
 
     let clock = Instant::now();
-    let apply_options = ApplyOptions {
-        lock_timeout: std::time::Duration::from_secs(10),
-        sequencer_keys: world.sequencer_key().clone().into(),
-        sequencer_id: Some(world.sequencer_id()),
-        undo: None,
-        dry_run: false,
-        journal: true,
-        with_triggers: false,
-    };
-    let plan_file = PlanFile::open(&plan_path)?;
-    let applied = apply(
-        &log,
-        target.to_string(),
-        &plan_file,
-        &apply_options,
-        progress,
-        cancel,
-    )
-    .await?;
+    let plan = PlanFile::open(&prepared.plan)?;
+    let applied = walk.apply(&plan, &world).await?;
     phases.end("apply", clock);
 
     let clock = Instant::now();
-    let after = audit(
-        &mut log.view().await?,
-        target.to_string(),
-        &input,
-        progress,
-        cancel,
-    )
-    .await?;
-    let again = apply(
-        &log,
-        target.to_string(),
-        &plan_file,
-        &apply_options,
-        progress,
-        cancel,
-    )
-    .await?;
+    let after = walk.audit().await?;
+    let again = walk.apply(&plan, &world).await?;
     phases.end("verify", clock);
 
     let truth = world.truth();
     let outcome = Outcome::read(&log, &truth).await?;
-    let rto = phases.sum(&["audit", "plan", "apply", "verify"]);
+    let (before, reached) = (
+        Lost::by_recovery(&truth, &world),
+        Lost::of(&outcome.missing, &world),
+    );
     let objectives = Reached {
-        rto_seconds_reached: rto,
+        rto_seconds_reached: phases.sum(&["audit", "plan", "apply", "verify"]),
         rto_seconds_wanted: options.objectives.rto_seconds,
-        rpo_seconds_before_repair: world.disaster_at().seconds_since(world.recovered_to()),
-        rpo_seconds_reached: outcome.rpo_seconds(&world),
+        rpo_seconds_before_repair: before.seconds,
+        rpo_events_before_repair: before.events,
+        rpo_seconds_reached: reached.seconds,
+        rpo_events_reached: reached.events,
         rpo_seconds_wanted: options.objectives.rpo_seconds,
     };
     let mut checks = vec![
         check_found(&found, &truth),
-        check_applied(
-            &applied
-                .streams
-                .iter()
-                .map(|s| (s.status, s.error.clone()))
-                .collect::<Vec<_>>(),
-        ),
+        check_applied(&applied),
         check_placed(&outcome),
         check_provable(&outcome, &truth, &planned),
         check_counters(&outcome, &truth),
         check_after(&after),
-        Check {
-            name: "applying the plan again changes nothing",
-            passed: again
-                .streams
-                .iter()
-                .all(|s| s.status == StreamStatus::AlreadyApplied),
-            detail: format!("{} stream(s) were as the plan leaves them", again.streams.len()),
-        },
+        check_again(&again),
     ];
     checks.extend(check_objectives(&objectives));
-    let result = if checks.iter().all(|c| c.passed) {
-        DrillResult::Pass
-    } else {
-        DrillResult::Fail
-    };
+    let passed = checks.iter().all(|c| c.passed);
     Ok(DrillReport {
         schema: SCHEMA,
-        tool: tool.into(),
+        tool: TOOL.into(),
         started_at,
         seed: options.world.seed,
-        result,
+        result: if passed {
+            DrillResult::Pass
+        } else {
+            DrillResult::Fail
+        },
         phases: phases.0,
         events: outcome.counts.clone(),
         objectives,
@@ -371,9 +267,134 @@ pub async fn drill(
     })
 }
 
+/// What made the report.
+const TOOL: &str = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
+
+/// The files of a drill.
+struct Prepared {
+    log: PathBuf,
+    plan: PathBuf,
+    input: SurveyInput,
+}
+
+impl Prepared {
+    /// Writes the world as it is after the recovery.
+    fn write(dir: &Path, world: &World) -> Result<Self, RecoveryError> {
+        let failed = |path: &Path, source: std::io::Error| RecoveryError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let (outboxes, anchors) = (dir.join("outboxes"), dir.join("anchors.json"));
+        let (log, recovered) = (dir.join("log.db"), dir.join("recovered.db"));
+        let written = |path: &Path, done: Result<(), fixtures::WriteError>| {
+            done.map_err(|e| failed(path, std::io::Error::other(e)))
+        };
+        std::fs::create_dir_all(&outboxes).map_err(|e| failed(&outboxes, e))?;
+        let outbox_files = world
+            .write_outboxes(&outboxes)
+            .map_err(|e| failed(&outboxes, std::io::Error::other(e)))?;
+        written(&anchors, world.write_anchors(&anchors))?;
+        written(dir, world.write_truth(&dir.join("truth.json")))?;
+        written(&recovered, world.write_recovered(&recovered))?;
+        std::fs::copy(&recovered, &log).map_err(|e| failed(&log, e))?;
+        let input = SurveyInput {
+            witnesses: Inputs {
+                outboxes: outbox_files,
+                sequencer_keys: world.sequencer_public_key().into(),
+                ..Inputs::default()
+            },
+            anchors: vec![anchors],
+            ..SurveyInput::default()
+        };
+        Ok(Self {
+            log,
+            plan: dir.join("plan.ndjson"),
+            input,
+        })
+    }
+}
+
+/// The way that an operator walks.
+struct Walk<'a> {
+    log: &'a Log,
+    target: &'a DbTarget,
+    prepared: &'a Prepared,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
+impl Walk<'_> {
+    async fn audit(&self) -> Result<AuditReport, RecoveryError> {
+        let mut view = self.log.view().await?;
+        let input = &self.prepared.input;
+        audit(
+            &mut view,
+            self.target.to_string(),
+            input,
+            self.progress,
+            self.cancel,
+        )
+        .await
+    }
+
+    async fn plan(&self, options: &DrillOptions) -> Result<PlanSummary, RecoveryError> {
+        let path = &self.prepared.plan;
+        let file = std::fs::File::create_new(path).map_err(|source| RecoveryError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let request = PlanRequest {
+            db: self.target.to_string(),
+            tool: TOOL,
+            input: &self.prepared.input,
+            options: &options.plan,
+        };
+        let mut view = self.log.view().await?;
+        let out = std::io::BufWriter::new(file);
+        plan(&mut view, &request, out, self.progress, self.cancel).await
+    }
+
+    async fn apply(&self, plan: &PlanFile, world: &World) -> Result<ApplyReport, RecoveryError> {
+        let options = ApplyOptions {
+            lock_timeout: std::time::Duration::from_secs(10),
+            sequencer_keys: world.sequencer_key().clone().into(),
+            sequencer_id: Some(world.sequencer_id()),
+            undo: None,
+            dry_run: false,
+            journal: true,
+            with_triggers: false,
+        };
+        apply(
+            self.log,
+            self.target.to_string(),
+            plan,
+            &options,
+            self.progress,
+            self.cancel,
+        )
+        .await
+    }
+}
+
+fn check_again(again: &ApplyReport) -> Check {
+    let same = |s: &AppliedStream| s.status == StreamStatus::AlreadyApplied;
+    Check {
+        name: "applying the plan again changes nothing",
+        passed: again.streams.iter().all(same),
+        detail: format!("{} stream(s) were as the plan leaves them", again.streams.len()),
+    }
+}
+
 struct Phases(Vec<Phase>);
 
 impl Phases {
+    fn run<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let clock = Instant::now();
+        let done = work();
+        self.end(name, clock);
+        done
+    }
+
     fn end(&mut self, name: &'static str, clock: Instant) {
         self.0.push(Phase {
             name,
@@ -452,21 +473,42 @@ impl Outcome {
         }
         Ok(outcome)
     }
+}
 
-    /// How far back the worst stream's first missing event reaches.
-    fn rpo_seconds(&self, world: &World) -> f64 {
-        let mut worst: f64 = 0.0;
-        for (stream, missing) in &self.missing {
+/// What is lost, measured from the last position before each stream's first hole: so it never grows by a repair.
+struct Lost {
+    /// To the disaster, in the worst stream.
+    seconds: f64,
+    events: u64,
+}
+
+impl Lost {
+    fn of(missing: &BTreeMap<StreamKey, BTreeSet<u64>>, world: &World) -> Self {
+        let mut lost = Self {
+            seconds: 0.0,
+            events: 0,
+        };
+        for (stream, missing) in missing {
             let (Some(first), Some(log)) = (missing.first(), world.log().streams.get(stream)) else {
                 continue;
             };
+            lost.events += missing.len() as u64;
             let reached = log.events.range(..first).next_back().map(|(_, e)| e.sequenced_at);
             let reached = reached.or_else(|| log.events.values().next().map(|e| e.sequenced_at));
             if let Some(at) = reached {
-                worst = worst.max(world.disaster_at().seconds_since(at));
+                lost.seconds = lost.seconds.max(world.disaster_at().seconds_since(at));
             }
         }
-        worst
+        lost
+    }
+
+    /// What the recovery to a point in time lost.
+    fn by_recovery(truth: &Truth, world: &World) -> Self {
+        let missing = truth.streams.iter().map(|stream| {
+            let lost = stream.events.iter().filter(|e| !e.in_recovered);
+            (stream.stream, lost.map(|e| e.number).collect())
+        });
+        Self::of(&missing.collect(), world)
     }
 }
 
@@ -509,11 +551,12 @@ fn check_found(found: &AuditReport, truth: &Truth) -> Check {
     }
 }
 
-fn check_applied(streams: &[(StreamStatus, Option<String>)]) -> Check {
-    let failed: Vec<&str> = streams.iter().filter_map(|(_, e)| e.as_deref()).collect();
+fn check_applied(applied: &ApplyReport) -> Check {
+    let streams = &applied.streams;
+    let failed: Vec<&str> = streams.iter().filter_map(|s| s.error.as_deref()).collect();
     Check {
         name: "every stream of the plan was repaired",
-        passed: streams.iter().all(|(status, _)| *status == StreamStatus::Applied),
+        passed: streams.iter().all(|s| s.status == StreamStatus::Applied),
         detail: if failed.is_empty() {
             format!("{} stream(s)", streams.len())
         } else {

@@ -7,7 +7,7 @@ use event_log::LogError;
 use ves::StreamKey;
 
 use crate::floor::FloorError;
-use crate::plan_file::PlanError;
+use crate::sealed_file::SealedFileError;
 
 /// An error that ends the work. What merely is wrong with the log is a finding, not an error.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +25,10 @@ pub enum RecoveryError {
     },
     /// A plan cannot be used.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(#[from] SealedFileError),
     /// An undo bundle cannot be used.
     #[error(transparent)]
-    Bundle(PlanError),
+    Bundle(SealedFileError),
     /// The stream is not as the apply left it, and not as it was before either.
     #[error("stream {stream} is not as it was left when the plan was applied: {what}")]
     NotAsLeft {
@@ -192,7 +192,7 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Anchors { .. } => CliError::input(message)
                 .with_hint("make the file with `anchor-verify import` of this release"),
             RecoveryError::Keys { .. } => CliError::input(message)
-                .with_hint("give a file of agents' keys, each number once (docs/plan.md), or `peers`"),
+                .with_hint("give a file of agents' keys, each number once (docs/lost-keys.md), or `peers`"),
             RecoveryError::RecoveryKey { .. } => CliError::input(message).with_hint(
                 "register the recovery agent's key, valid from the beginning, or give --recovery-agent ID and \
                  --register-recovery-key (docs/tombstone.md)",
@@ -219,27 +219,29 @@ impl From<RecoveryError> for CliError {
     }
 }
 
-fn plan_error(error: &PlanError) -> CliError {
+fn plan_error(error: &SealedFileError) -> CliError {
     let hint = match error {
-        PlanError::Io { .. } => "is the path right, and may you read it?",
-        PlanError::Schema { .. } => "give a file that `sequencer-recovery plan` of this release wrote",
-        PlanError::Line { .. } | PlanError::Altered { .. } | PlanError::Truncated { .. } => {
+        SealedFileError::Io { .. } => "is the path right, and may you read it?",
+        SealedFileError::Schema { .. } => "give a file that `sequencer-recovery plan` of this release wrote",
+        SealedFileError::Line { .. }
+        | SealedFileError::Altered { .. }
+        | SealedFileError::Truncated { .. } => {
             "nothing was changed; plans are not edited by hand: make a new one with other options"
         }
     };
     CliError::input(error.to_string()).with_hint(hint)
 }
 
-fn bundle_error(error: &PlanError) -> CliError {
+fn bundle_error(error: &SealedFileError) -> CliError {
     let hint = match error {
-        PlanError::Io { .. } => "is the path right, and may you read it?",
-        PlanError::Schema { .. } => {
+        SealedFileError::Io { .. } => "is the path right, and may you read it?",
+        SealedFileError::Schema { .. } => {
             "give a file that `sequencer-recovery apply --undo FILE` of this release wrote"
         }
-        PlanError::Truncated { .. } => {
+        SealedFileError::Truncated { .. } => {
             "nothing was changed; is there a whole copy? If the apply that wrote it was killed, give --interrupted"
         }
-        PlanError::Line { .. } | PlanError::Altered { .. } => {
+        SealedFileError::Line { .. } | SealedFileError::Altered { .. } => {
             "nothing was changed; a bundle is used only as it was written: is there a sound copy?"
         }
     };

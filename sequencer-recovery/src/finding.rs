@@ -81,3 +81,7 @@ impl Finding {
         self
     }
 }
+
+/// What acts on missing events next.
+pub(crate) const NEXT_PLAN: &str =
+    "sequencer-recovery plan --out PLAN, with the same --db, --outbox and --anchors";

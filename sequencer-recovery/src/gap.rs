@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use ves::span::Span;
 
 /// Where a gap lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,9 +45,14 @@ impl Gap {
         (self.to - self.from).saturating_add(1)
     }
 
-    /// The missing positions.
+    /// The missing positions, one by one.
     pub fn range(&self) -> RangeInclusive<u64> {
         self.from..=self.to
+    }
+
+    /// The missing positions.
+    pub fn span(&self) -> Option<Span> {
+        Span::new(self.from, self.to)
     }
 }
 
@@ -82,31 +88,14 @@ pub fn gaps(present: &[RangeInclusive<u64>], head: u64) -> Vec<Gap> {
     gaps
 }
 
-/// Joins ascending positions into ranges.
-pub fn ranges(positions: impl IntoIterator<Item = u64>) -> Vec<RangeInclusive<u64>> {
-    let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
-    for position in positions {
-        match ranges.last_mut() {
-            Some(last) if last.end().checked_add(1) == Some(position) => *last = *last.start()..=position,
-            _ => ranges.push(position..=position),
-        }
-    }
-    ranges
-}
-
-/// `131-208, 215` for the ranges 131..=208 and 215..=215.
+/// `131-208, 215` for the ranges 131..=208 and 215..=215. Rows that cannot be read may name a number below 1, so these are
+/// no spans.
 pub fn describe(ranges: &[RangeInclusive<u64>]) -> String {
-    let parts: Vec<String> = ranges
-        .iter()
-        .map(|r| {
-            if r.start() == r.end() {
-                r.start().to_string()
-            } else {
-                format!("{}-{}", r.start(), r.end())
-            }
-        })
-        .collect();
-    parts.join(", ")
+    let one = |range: &RangeInclusive<u64>| match (range.start(), range.end()) {
+        (start, end) if start == end => start.to_string(),
+        (start, end) => format!("{start}-{end}"),
+    };
+    ranges.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -157,7 +146,7 @@ mod tests {
     proptest! {
         #[test]
         fn gaps_and_events_together_are_everything_up_to_the_head(present in prop::collection::btree_set(1u64..60, 0..40), head in 0u64..70) {
-            let islands = ranges(present.iter().copied());
+            let islands: Vec<_> = ves::span::Spans::of_positions(present.iter().copied()).into();
             let missing: Vec<u64> = gaps(&islands, head).iter().flat_map(Gap::range).collect();
             let top = head.max(present.last().copied().unwrap_or(0));
             let expected: BTreeSet<u64> = (1..=top).filter(|n| !present.contains(n)).collect();

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest circle that each crate may have. Two files that know each other are still one idea.
 const ALLOWED: &[(&str, usize)] = &[
@@ -16,11 +16,18 @@ const ALLOWED: &[(&str, usize)] = &[
     ("event-log", 2),
     ("fixtures", 2),
     ("outbox-sync", 2),
-    // What is planned, judged and kept in the plan's file knows each other still.
-    ("sequencer-recovery", 13),
+    ("sequencer-recovery", 2),
     ("test-support", 2),
-    ("ves", 3),
+    ("ves", 2),
+    ("ves-kernels", 2),
 ];
+
+/// The rooms of sequencer-recovery, in the order in which a repair walks through them. A room uses those before it, never
+/// one behind it; the files beside the rooms, which all of them use, know of none.
+const ROOMS: [&str; 6] = ["witness", "stream", "place", "plan", "apply", "report"];
+
+/// What stands above the rooms and may use all of them.
+const ABOVE_ROOMS: [&str; 2] = ["commands", "drill"];
 
 /// A module's name as it stands behind `crate::`; the root's is empty.
 type Name = String;
@@ -206,6 +213,97 @@ fn no_circle_of_files_grows() {
             ALLOWED.iter().any(|(name, _)| *name == member),
             "{member} is not looked at"
         );
+    }
+}
+
+/// The arrows that run against the order of the rooms.
+fn against_the_order(uses: &BTreeMap<Name, BTreeSet<Name>>) -> Vec<String> {
+    let floor = |name: &str| {
+        let room = name.split("::").next().unwrap_or_default();
+        match ROOMS.iter().position(|r| *r == room) {
+            Some(at) => at + 1,
+            None if ABOVE_ROOMS.contains(&room) => ROOMS.len() + 1,
+            None => 0,
+        }
+    };
+    let arrows = uses
+        .iter()
+        .flat_map(|(name, of_it)| of_it.iter().map(move |used| (name, used)));
+    arrows
+        .filter(|(name, used)| floor(used) > floor(name))
+        .map(|(name, used)| format!("{name} -> {used}"))
+        .collect()
+}
+
+#[test]
+fn the_arrows_between_rooms_run_one_way() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = BTreeMap::new();
+    modules(&root.join("sequencer-recovery/src"), &[], &mut found);
+    for room in ROOMS {
+        assert!(found.contains_key(room), "there is no room {room}");
+    }
+    assert_eq!(against_the_order(&uses(&found)), Vec::<String>::new());
+    let back = [
+        ("witness", ""),
+        ("witness::a", "use crate::plan::b;"),
+        ("plan", ""),
+        ("plan::b", "use crate::witness::a; use crate::gap;"),
+        ("gap", "use crate::witness;"),
+        ("drill", "use crate::plan;"),
+    ];
+    let back = back.map(|(name, text)| (name.to_owned(), code(text)));
+    assert_eq!(
+        against_the_order(&uses(&back.into())),
+        ["gap -> witness", "witness::a -> plan::b"]
+    );
+}
+
+/// The Rust files below a folder.
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_the_kernels_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let forbidden = "#![forbid(unsafe_code)]";
+    for (name, _) in ALLOWED.iter().filter(|(name, _)| *name != "ves-kernels") {
+        for program in ["src/lib.rs", "src/main.rs"].map(|file| root.join(name).join(file)) {
+            let text = fs::read_to_string(&program).unwrap_or_else(|_| forbidden.to_owned());
+            assert!(
+                text.contains(forbidden),
+                "{} does not forbid it",
+                program.display()
+            );
+        }
+    }
+    // Tests, benches and examples are programs of their own, which the workspace's lint denies it until they allow it.
+    let mut files = Vec::new();
+    for (name, _) in ALLOWED {
+        for folder in ["src", "tests", "benches", "examples"] {
+            rust_files(&root.join(name).join(folder), &mut files);
+        }
+    }
+    let allowing: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|path| code(&fs::read_to_string(path).unwrap()).contains("allow(unsafe_code"))
+        .map(|path| path.strip_prefix(root).unwrap().to_owned())
+        // This file names it.
+        .filter(|path| !path.ends_with("test-support/tests/house.rs"))
+        .collect();
+    assert_eq!(allowing, [Path::new("ves-kernels/src/kernel/mod.rs")]);
+    // And no crate goes by other lints than the workspace's.
+    for (name, _) in ALLOWED {
+        let manifest = fs::read_to_string(root.join(name).join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("[lints]\nworkspace = true\n"), "{name}");
     }
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hash32, Preimage, SignatureBytes};
 use crate::id::{AgentId, CommandId, EventId, StreamKey};
-use crate::key::SignatureScheme;
 use crate::payload;
+use crate::signature::SignatureScheme;
 
 /// A payload as stored: JSON text, in the open or as the envelope of a ciphertext.
 ///

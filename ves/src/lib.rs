@@ -14,15 +14,19 @@
 //! | [`jcs`] | the canonical form of a payload (RFC 8785) |
 //! | [`payload`] | payload hashes, plaintext and encrypted |
 //! | [`event`] | the signed fields of an event and its signing hash |
+//! | [`signature`] | how an event was signed, and what came of checking it |
 //! | [`key`] | which key may sign when, and does the signature hold |
-//! | [`ed25519`] | many signatures by few keys |
-//! | [`kernel`] | SHA-256 of many messages at once, as fast as the machine can |
 //! | [`merkle`] | leaves, roots, inclusion proofs |
 //! | [`range_proof`] | consecutive leaves of a tree, without the others |
 //! | [`receipt`] | what the sequencer promised |
+//! | [`span`] | positions of a stream as ranges, and sets of them |
 //! | [`stream`] | stream ids, the advisory lock key, state roots |
 //! | [`time`] | timestamps with PostgreSQL's microsecond resolution |
 //! | [`verify`] | many events together |
+//!
+//! What is here many times over is computed by the crate below, `ves-kernels`, given out as [`kernel`] (SHA-256 of many
+//! messages at once, as fast as the machine can) and [`ed25519`] (many signatures by few keys). It holds all unsafe code,
+//! decides nothing by itself, and is tested against the plain functions of this crate.
 //!
 //! # Which document rules
 //!
@@ -31,18 +35,20 @@
 //! All preimages are byte strings joined without separators; integers are big-endian; a UUID is its
 //! 16 bytes; domain prefixes are ASCII without a terminator.
 
+#![forbid(unsafe_code)]
+
 pub mod digest;
-pub mod ed25519;
 pub mod event;
 pub mod id;
 pub mod jcs;
-pub mod kernel;
 pub mod key;
 pub mod merkle;
 pub mod payload;
 pub mod range_proof;
 pub mod receipt;
 pub mod sequencer_keys;
+pub mod signature;
+pub mod span;
 pub mod stream;
 pub mod time;
 pub mod verify;
@@ -50,7 +56,10 @@ pub mod verify;
 pub use digest::{Hash32, SignatureBytes};
 pub use event::{Event, EventCheck, Payload};
 pub use id::{AgentId, BatchId, CommandId, EventId, SequencerId, StoreId, StreamKey, TenantId};
-pub use key::{KeyRegistry, SignatureCheck, SignatureScheme, SigningKey};
+pub use key::{KeyRegistry, SigningKey};
 pub use receipt::Receipt;
 pub use sequencer_keys::{PreparedSequencerKeys, SequencerKeys};
+pub use signature::{SignatureCheck, SignatureScheme};
+pub use span::{Span, Spans};
 pub use time::Timestamp;
+pub use ves_kernels::{ed25519, kernel};

@@ -11,9 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hash32, Preimage, SignatureBytes};
 use crate::id::StreamKey;
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Kernel, LeafPrefix};
 
 pub use crate::kernel::LeafInput;
+
+impl From<&StreamKey> for LeafPrefix {
+    fn from(stream: &StreamKey) -> Self {
+        Self::new(stream.tenant_id.as_bytes(), stream.store_id.as_bytes())
+    }
+}
 
 /// A leaf: SHA-256 over 147 bytes, `VES_LEAF_V1` ‖ tenant ‖ store ‖ u64 sequence ‖
 /// event_signing_hash ‖ agent_signature(64).

@@ -9,8 +9,8 @@ use crate::digest::{Hash32, Preimage, SignatureBytes};
 use crate::ed25519::{Claim, verify_many};
 use crate::id::{EventId, SequencerId, StreamKey};
 use crate::kernel::Batch;
-use crate::key::SignatureCheck;
 use crate::sequencer_keys::{PreparedSequencerKeys, SequencerKeys};
+use crate::signature::SignatureCheck;
 use crate::time::Timestamp;
 
 /// `receipt_hash` = SHA-256(`VES_RECEIPT_V1` ‖ tenant ‖ store ‖ event_id ‖ u64 sequence ‖

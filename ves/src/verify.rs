@@ -6,8 +6,9 @@
 use crate::digest::Hash32;
 use crate::event::{Event, EventCheck, Payload};
 use crate::kernel::Batch;
-use crate::key::{EventSignature, KeyRegistry, SignatureCheck};
+use crate::key::{EventSignature, KeyRegistry};
 use crate::payload::{NO_CIPHER_HASH, PayloadHasher};
+use crate::signature::SignatureCheck;
 use crate::time::Timestamp;
 
 /// What came out of verifying one event.

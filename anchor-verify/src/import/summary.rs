@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use ves::{Hash32, StreamKey};
+use ves::{Hash32, Span, Spans, StreamKey};
 
 use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 
@@ -56,23 +56,15 @@ pub fn summarize(anchors: &[Anchor]) -> Vec<ContractSummary> {
 }
 
 fn summarize_stream(tenant_store_key: Hash32, anchors: &[&Anchor]) -> StreamSummary {
-    let mut covered: Vec<(u64, u64)> = anchors
+    let covered: Spans = anchors
         .iter()
-        .map(|a| (a.sequence_start, a.sequence_end))
+        .filter_map(|anchor| Span::new(anchor.sequence_start, anchor.sequence_end))
         .collect();
-    covered.sort_unstable();
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for (start, end) in covered {
-        match ranges.last_mut() {
-            Some(last) if start <= last.1.saturating_add(1) => last.1 = last.1.max(end),
-            _ => ranges.push((start, end)),
-        }
-    }
     let stream = anchors.iter().find_map(|anchor| anchor.stream);
     StreamSummary {
         stream,
         tenant_store_key,
         anchors: anchors.len(),
-        ranges,
+        ranges: covered.iter().map(|span| (span.start(), span.end())).collect(),
     }
 }

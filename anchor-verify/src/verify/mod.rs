@@ -181,8 +181,7 @@ pub fn verify(
     let wanted = plan.wanted(&units);
     let total = wanted
         .iter()
-        .flat_map(|(_, ranges)| ranges)
-        .map(|r| r.end() - r.start() + 1)
+        .map(|(_, spans)| spans.count())
         .fold(0, u64::saturating_add);
     progress.start("verifying events", Some(total));
     let checker = Arc::new(Checker::new(keys, input.sequencer_keys.clone()));

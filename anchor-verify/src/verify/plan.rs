@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use event_log::{Outline, StreamOutline};
 use ves::digest::Preimage;
 use ves::range_proof::RangeRoot;
-use ves::{BatchId, Hash32, StreamKey};
+use ves::{BatchId, Hash32, Span, StreamKey};
 
 use crate::anchor::Anchor;
 use crate::anchors_file::AnchorsFile;
@@ -588,20 +588,12 @@ impl Plan {
             let (Some(first), Some(last)) = (held.first, held.last) else {
                 continue;
             };
-            let (start, end) = (unit.start.max(first), unit.end.min(last));
-            if start > end {
+            let Some(span) = Span::new(unit.start.max(first), unit.end.min(last)) else {
                 continue;
-            }
-            if wanted.last().is_none_or(|(stream, _)| *stream != held.stream) {
-                wanted.push((held.stream, Vec::new()));
-            }
-            if let Some((_, ranges)) = wanted.last_mut() {
-                match ranges.last_mut() {
-                    Some(range) if start <= range.end().saturating_add(1) => {
-                        *range = *range.start()..=end.max(*range.end());
-                    }
-                    _ => ranges.push(start..=end),
-                }
+            };
+            match wanted.last_mut() {
+                Some((stream, spans)) if *stream == held.stream => spans.insert(span),
+                _ => wanted.push((held.stream, span.into())),
             }
         }
         wanted

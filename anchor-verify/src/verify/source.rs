@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::ops::{ControlFlow, RangeInclusive};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use cli_common::DbTarget;
@@ -10,7 +10,7 @@ use event_log::{
     ExportReader, ExportedEntry, Log, OpenOptions, Outline, Place, RawEntries, RowError, Scope, View,
 };
 use tokio::runtime::{Builder, Runtime};
-use ves::StreamKey;
+use ves::{Spans, StreamKey};
 
 use crate::partial::PartialBatch;
 use crate::verify::VerifyError;
@@ -38,8 +38,8 @@ impl Chunk {
     }
 }
 
-/// The numbers of a stream that are wanted, as ranges that lie apart, in order.
-pub type Wanted = (StreamKey, Vec<RangeInclusive<u64>>);
+/// The numbers of a stream that are wanted.
+pub type Wanted = (StreamKey, Spans);
 
 /// What a verification reads, once and in order.
 pub trait LogSource {
@@ -135,10 +135,10 @@ impl LogSource for DbSource {
         each: &mut dyn FnMut(Chunk) -> ControlFlow<()>,
     ) -> Result<(), VerifyError> {
         let Self { runtime, view, .. } = self;
-        for (stream, ranges) in wanted {
-            for range in ranges {
+        for (stream, spans) in wanted {
+            for span in spans.iter() {
                 let mut flow = ControlFlow::Continue(());
-                runtime.block_on(view.for_each_raw_chunk(stream, range.clone(), &mut |rows| {
+                runtime.block_on(view.for_each_raw_chunk(stream, span.positions(), &mut |rows| {
                     flow = each(Chunk::Raw(rows));
                     flow
                 }))?;
@@ -213,11 +213,7 @@ impl<R: BufRead> LogSource for ExportSource<R> {
             place.is_none_or(|(stream, sequence)| {
                 wanted
                     .binary_search_by_key(&stream, |(stream, _)| *stream)
-                    .is_ok_and(|at| {
-                        let ranges = &wanted[at].1;
-                        let after = ranges.partition_point(|range| *range.end() < sequence);
-                        ranges.get(after).is_some_and(|range| range.contains(&sequence))
-                    })
+                    .is_ok_and(|at| wanted[at].1.contains(sequence))
             })
         };
         self.reader

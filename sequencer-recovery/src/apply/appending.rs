@@ -9,12 +9,13 @@ use ves::{CommandId, KeyRegistry, Timestamp};
 
 use super::Job;
 use super::prepare::Prepared;
-use super::rows::leaf_of;
+use super::rows::{Versions, leaf_of};
 use super::sections::Sections;
-use super::write::Versions;
-use crate::append::{self, PlannedAppend};
+use crate::apply::undo_file::UndoLine;
 use crate::error::RecoveryError;
-use crate::undo_file::UndoLine;
+use crate::plan::append;
+use crate::plan::planned::PlannedAppend;
+use crate::witness::flaw::flaw;
 
 /// What grows by events that are appended.
 #[derive(Default)]
@@ -184,7 +185,7 @@ impl Job<'_> {
                 )));
             }
             next.sequence += 1;
-            let checked = match append::flaw(event) {
+            let checked = match flaw(event) {
                 Some(flaw) => Err(flaw),
                 None => append::check_key(event, keys, planned.judge_keys, next.now),
             };

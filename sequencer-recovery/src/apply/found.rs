@@ -5,16 +5,16 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use event_log::{Commitment, Repair, View};
 use ves::merkle::leaf_hash;
+use ves::span::Span;
 use ves::{BatchId, Hash32, StreamKey};
 
 use super::rows::{leaf_of, planned_leaf};
 use super::sections::Sections;
-use crate::accept_keys::PlannedKey;
+use crate::apply::read_back::pieces_of;
 use crate::error::RecoveryError;
-use crate::fingerprint::FingerprintBuilder;
-use crate::plan_file::PlannedStream;
-use crate::read_back::pieces;
-use crate::sequencer_keys::KeyVersions;
+use crate::plan::planned::{PlannedKey, PlannedStream};
+use crate::stream::fingerprint::FingerprintBuilder;
+use crate::stream::sequencer_keys::KeyVersions;
 
 /// So many positions are read in pieces.
 const IN_PIECES: u64 = 100_000_000;
@@ -91,9 +91,9 @@ impl Marked {
         let end = i64::MAX as u64;
         // One number far behind the others does not make it millions of pieces.
         let last = last.min(self.from.saturating_add(IN_PIECES)).min(end);
-        let in_pieces = self.from..=last;
+        let in_pieces = Span::new(self.from.max(1), last);
         let behind = self.from.max(last.saturating_add(1))..=end;
-        for range in pieces(&[in_pieces]).chain([behind]) {
+        for range in in_pieces.into_iter().flat_map(pieces_of).chain([behind]) {
             if range.is_empty() {
                 continue;
             }

@@ -8,11 +8,16 @@
 //! moves rows, and one that others were in the way of, takes the locks before it writes.
 
 mod appending;
+pub mod counters;
 mod found;
+pub mod moves;
 mod prepare;
+mod read_back;
 mod report;
 mod rows;
 mod sections;
+pub mod undo;
+pub mod undo_file;
 mod write;
 
 use std::path::PathBuf;
@@ -23,11 +28,13 @@ use event_log::{Log, LogError, RowError};
 use ves::{Hash32, SequencerId};
 
 use crate::error::RecoveryError;
-use crate::plan_file::{Mark, PlanFile, PlannedStream};
-use crate::preflight;
-use crate::sequencer_keys::SigningKeys;
+use crate::plan::plan_file::PlanFile;
+use crate::plan::planned::PlannedStream;
+use crate::sealed_file::Mark;
 use crate::skipped::Skipped;
-use crate::undo_file::{self, UndoHeader, UndoLine, UndoWriter};
+use crate::stream::preflight;
+use crate::stream::sequencer_keys::SigningKeys;
+use undo_file::{UndoHeader, UndoLine, UndoWriter};
 
 pub use report::{AppliedStream, ApplyReport, StreamStatus};
 

@@ -12,13 +12,15 @@ use super::found::{Change, Found, not_yet_applied};
 use super::rows::{Receipts, commitment_row, planned_leaf, verify_again};
 use super::sections::{Outline, Sections};
 use super::{GROUP, Job};
-use crate::accept_keys::PlannedKey;
-use crate::append;
+use crate::apply::moves::{Moved, Moves};
+use crate::apply::read_back::Expectation;
+use crate::apply::undo_file::{UndoLine, UndoStream};
 use crate::error::RecoveryError;
-use crate::moves::{Moved, Moves};
-use crate::plan_file::{Mark, PlannedBookkeeping, PlannedCommitment, PlannedEvent};
-use crate::read_back::Expectation;
-use crate::undo_file::{UndoLine, UndoStream};
+use crate::plan::append;
+use crate::plan::planned::PlannedKey;
+use crate::plan::planned::{PlannedCommitment, PlannedEvent};
+use crate::sealed_file::Mark;
+use crate::stream::bookkeeping::Bookkeeping;
 
 /// A stream's repair up to its locks.
 pub(super) struct Prepared {
@@ -40,7 +42,7 @@ pub(super) struct Prepared {
     pub(super) recovered_head: u64,
     /// The commitments that there must be afterwards.
     pub(super) commitments_after: Vec<Commitment>,
-    pub(super) bookkeeping: PlannedBookkeeping,
+    pub(super) bookkeeping: Bookkeeping,
     pub(super) commands: Vec<Reserved>,
     /// When the last of the plan's events was numbered.
     pub(super) last_restored: Timestamp,
@@ -107,7 +109,7 @@ impl Job<'_> {
             waiting: Written::default(),
             commitments: Vec::new(),
             rows,
-            bookkeeping: PlannedBookkeeping::default(),
+            bookkeeping: Bookkeeping::default(),
             commands: Vec::new(),
             last_restored: Timestamp(i64::MIN),
             grown: Grown::default(),
@@ -280,11 +282,14 @@ impl Job<'_> {
     /// Reads what the bookkeeping is about: events without receipts, and those whose commands are not remembered.
     async fn read_books(&mut self, prepared: &mut Prepared) -> Result<(), RecoveryError> {
         let stream = self.header.stream;
-        for range in prepared.bookkeeping.receipts.clone() {
-            let mut from = *range.start();
-            while from <= *range.end() {
-                let to = (*range.end()).min(from + GROUP as u64 - 1);
-                let entries = prepared.repair.view().entries(&stream, from..=to).await?.rows;
+        for span in prepared.bookkeeping.receipts.clone().iter() {
+            for piece in span.pieces(GROUP as u64) {
+                let entries = prepared
+                    .repair
+                    .view()
+                    .entries(&stream, piece.positions())
+                    .await?
+                    .rows;
                 let mut receipts = Vec::new();
                 for entry in entries.iter().filter(|e| e.receipt.is_none()) {
                     let made = prepared.receipts.missing(&stream, entry);
@@ -304,7 +309,6 @@ impl Job<'_> {
                     sequence: r.sequence_number,
                     event_id: r.event_id,
                 }))?;
-                from = to + 1;
             }
         }
         for (command, sequence) in prepared.bookkeeping.remember.clone() {

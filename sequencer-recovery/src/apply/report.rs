@@ -6,7 +6,7 @@ use ves::{Hash32, StreamKey};
 
 use super::ApplyOptions;
 use crate::error::RecoveryError;
-use crate::plan_file::PlannedStream;
+use crate::plan::planned::PlannedStream;
 use crate::skipped::Skipped;
 
 /// What became of a stream.
@@ -94,7 +94,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// The outcome of a plan. Documented in docs/plan.md.
+/// The outcome of a plan. Documented in docs/apply.md.
 #[derive(Debug, Serialize)]
 pub struct ApplyReport {
     /// `recovery-apply/1`.

@@ -1,6 +1,8 @@
 //! The rows that a plan's lines become, each checked again.
 
-use event_log::{Commitment, LogEntry, ReceiptDefaults, View};
+use std::collections::BTreeMap;
+
+use event_log::{Commitment, Entity, LogEntry, ReceiptDefaults, View};
 use ves::merkle::{self, leaf_hash};
 use ves::receipt::receipt_hash;
 use ves::{EventCheck, EventId, Hash32, KeyRegistry, Receipt, SignatureCheck, StreamKey, Timestamp};
@@ -8,8 +10,11 @@ use ves::{EventCheck, EventId, Hash32, KeyRegistry, Receipt, SignatureCheck, Str
 use super::ApplyOptions;
 use crate::error::RecoveryError;
 use crate::grade::Grade;
-use crate::plan_file::{PlannedCommitment, PlannedEvent, PlannedStream};
-use crate::sequencer_keys::{KeyVersions, Signers};
+use crate::plan::planned::{PlannedCommitment, PlannedEvent, PlannedStream};
+use crate::stream::sequencer_keys::{KeyVersions, Signers};
+
+/// Entity versions as they were and as they became.
+pub(super) type Versions = BTreeMap<Entity, (Option<i64>, i64)>;
 
 pub(super) fn planned_leaf(stream: &StreamKey, planned: &PlannedEvent) -> Hash32 {
     leaf_of(stream, planned.sequence, &planned.event)

@@ -3,14 +3,14 @@
 use ves::{BatchId, StreamKey};
 
 use super::GROUP;
-use crate::accept_keys::PlannedKey;
-use crate::append::PlannedAppend;
-use crate::epoch;
+use crate::apply::moves::Moves;
 use crate::error::RecoveryError;
-use crate::moves::Moves;
-use crate::plan_file::{
-    Mark, PlanFile, PlanLine, PlanLines, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedStream,
-};
+use crate::plan::plan_file::{PlanFile, PlanLines};
+use crate::plan::planned::PlannedAppend;
+use crate::plan::planned::PlannedKey;
+use crate::plan::planned::{PlanLine, PlannedCommitment, PlannedEvent, PlannedStream};
+use crate::sealed_file::Mark;
+use crate::stream::bookkeeping::Bookkeeping;
 
 /// Events are verified and inserted in groups of this many, or of about so many bytes of payloads.
 const EVENTS: usize = 8192;
@@ -69,7 +69,7 @@ impl<'a> Sections<'a> {
         };
         let mut lines = self.plan.resume(mark)?;
         while let Some(line) = lines.next()? {
-            if let Some(lost) = epoch::first_lost(&line) {
+            if let Some(lost) = line.first_lost() {
                 outline.recovered_head = outline.recovered_head.min(lost.saturating_sub(1));
             }
             let touches = match line {
@@ -78,10 +78,7 @@ impl<'a> Sections<'a> {
                 PlanLine::Tombstone(tombstone) => tombstone.sequence,
                 PlanLine::Append(append) => append.sequence,
                 PlanLine::Move(moved) => moved.from.min(moved.to),
-                PlanLine::Bookkeeping(books) => {
-                    let first = books.receipts.iter().map(|range| *range.start()).min();
-                    first.unwrap_or(u64::MAX)
-                }
+                PlanLine::Bookkeeping(books) => books.receipts.first().unwrap_or(u64::MAX),
                 PlanLine::Commitment(commitment) => {
                     outline.commitments.push(*commitment);
                     continue;
@@ -201,8 +198,8 @@ impl<'a> Sections<'a> {
     }
 
     /// The commitments and the bookkeeping of this stream, which stand before what is appended.
-    pub(super) fn rest(&mut self) -> Result<(Vec<PlannedCommitment>, PlannedBookkeeping), RecoveryError> {
-        let (mut commitments, mut bookkeeping) = (Vec::new(), PlannedBookkeeping::default());
+    pub(super) fn rest(&mut self) -> Result<(Vec<PlannedCommitment>, Bookkeeping), RecoveryError> {
+        let (mut commitments, mut bookkeeping) = (Vec::new(), Bookkeeping::default());
         while !matches!(
             self.peek()?,
             None | Some(PlanLine::Stream(_) | PlanLine::Append(_))

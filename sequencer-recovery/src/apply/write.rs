@@ -9,14 +9,12 @@ use ves::{CommandId, Hash32, StreamKey, Timestamp};
 
 use super::found::{Whole, identity};
 use super::prepare::Prepared;
+use super::rows::Versions;
 use super::{Job, StreamStatus, TOOL};
-use crate::accept_keys::PlannedKey;
+use crate::apply::read_back::{check_commitments, check_roots};
+use crate::apply::undo_file::{Anchored, UndoLine, UndoSealed};
 use crate::error::RecoveryError;
-use crate::read_back::{check_commitments, check_roots};
-use crate::undo_file::{Anchored, UndoLine, UndoSealed};
-
-/// Entity versions as they were and as they became.
-pub(super) type Versions = BTreeMap<Entity, (Option<i64>, i64)>;
+use crate::plan::planned::PlannedKey;
 
 impl Job<'_> {
     /// Writes a stream's repair. One that only adds rows is written and read back before the stream is locked, which is
@@ -401,6 +399,7 @@ impl Job<'_> {
                 projection: applied.projection_set_back_to,
                 recovered_head: Some(recovered_head),
                 counter_grade: self.header.floor.as_ref().map(|f| f.grade.as_str().to_owned()),
+                counters_only: false,
             },
         }
     }

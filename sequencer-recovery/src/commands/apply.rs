@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cli_common::keys::read_signing_key;
 use cli_common::{Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::apply::undo_file::UndoFile;
 use sequencer_recovery::apply::{ApplyOptions, ApplyReport, StreamStatus, apply};
-use sequencer_recovery::epoch::epoch;
 use sequencer_recovery::error::RecoveryError;
-use sequencer_recovery::plan_file::PlanFile;
-use sequencer_recovery::undo_file::UndoFile;
+use sequencer_recovery::plan::plan_file::PlanFile;
+use sequencer_recovery::report::epoch::epoch;
 use serde::Serialize;
 use ves::SequencerId;
 

@@ -2,10 +2,10 @@
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use sequencer_recovery::audit::{AuditReport, SCHEMA, audit};
-use sequencer_recovery::family::{Family, FamilyReport, FamilyStream};
 use sequencer_recovery::finding::{Finding, Severity};
-use sequencer_recovery::unheard;
+use sequencer_recovery::report::audit::{AuditReport, SCHEMA, audit};
+use sequencer_recovery::stream::family::{Family, FamilyReport, FamilyStream};
+use sequencer_recovery::stream::unheard;
 use serde::Serialize;
 
 use super::{
@@ -66,7 +66,7 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
     struct Summary<'a> {
         db: &'a str,
         no_problem_found: bool,
-        totals: &'a sequencer_recovery::audit::Totals,
+        totals: &'a sequencer_recovery::report::audit::Totals,
     }
     write_place(out, SCHEMA, &report.place)?;
     write_lines(out, SCHEMA, "stream", &report.streams)?;

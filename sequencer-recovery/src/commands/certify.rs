@@ -7,8 +7,8 @@ use clap::Args;
 use cli_common::keys::read_signing_key;
 use cli_common::{Access, CliError, ExitStatus, Format, GlobalArgs, Output, partial_file};
 use sequencer_recovery::error::RecoveryError;
-use sequencer_recovery::loss::{SignedLossCertificate, certificate, markdown, sign};
-use sequencer_recovery::plan_file::PlanFile;
+use sequencer_recovery::plan::plan_file::PlanFile;
+use sequencer_recovery::report::loss::{SignedLossCertificate, certificate, markdown, sign};
 
 /// Draw up a loss certificate from a plan: the positions that stay open, what is known of each, where was searched
 ///

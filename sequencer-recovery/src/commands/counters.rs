@@ -2,7 +2,7 @@
 
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use sequencer_recovery::counters::{CounterState, CountersReport, counters, raise};
+use sequencer_recovery::apply::counters::{CounterState, CountersReport, counters, raise};
 use sequencer_recovery::floor::FloorChoice;
 
 use super::{

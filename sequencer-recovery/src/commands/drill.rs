@@ -209,8 +209,12 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &DrillReport) -> 
         i.batches_matching_anchors, i.batches_matching_database, i.batches_failed, i.batches_not_checked
     ))?;
     out.line(&format!(
-        "RTO reached {:.3} s. RPO {:.3} s before the repair, {:.3} s after it.",
-        o.rto_seconds_reached, o.rpo_seconds_before_repair, o.rpo_seconds_reached
+        "RTO reached {:.3} s. RPO {:.3} s ({} event(s)) before the repair, {:.3} s ({}) after it.",
+        o.rto_seconds_reached,
+        o.rpo_seconds_before_repair,
+        o.rpo_events_before_repair,
+        o.rpo_seconds_reached,
+        o.rpo_events_reached
     ))?;
     let result = match report.result {
         DrillResult::Pass => "PASS",

@@ -6,10 +6,10 @@ use clap::Args;
 use cli_common::keys::read_signing_key;
 use cli_common::{CliError, DbArg, ExitStatus, GlobalArgs, Output};
 use outbox_sync::epoch::RecoveryEpoch;
-use sequencer_recovery::epoch::{epoch, epoch_of_journal};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::new_file::NewFile;
-use sequencer_recovery::plan_file::PlanFile;
+use sequencer_recovery::plan::plan_file::PlanFile;
+use sequencer_recovery::report::epoch::{epoch, epoch_of_journal};
 use ves::Hash32;
 
 use super::{block_on, cancel_on_signals, new_file, open};

@@ -4,7 +4,7 @@ use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table};
 use event_log::StreamFilter;
 use sequencer_recovery::finding::Finding;
-use sequencer_recovery::gaps::{GapsReport, SCHEMA, gaps};
+use sequencer_recovery::report::gaps::{GapsReport, SCHEMA, gaps};
 use ves::{StoreId, TenantId};
 
 use super::audit::print_findings;

@@ -26,12 +26,12 @@ use cli_common::{
 };
 use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
 use outbox_sync::Purpose;
-use sequencer_recovery::collect::{Dump, Inputs};
-use sequencer_recovery::family::Families;
 use sequencer_recovery::new_file::NewFile;
-use sequencer_recovery::plan_file::Incomplete;
-use sequencer_recovery::sequencer_keys::SigningKeys;
-use sequencer_recovery::survey::SurveyInput;
+use sequencer_recovery::stream::family::Families;
+use sequencer_recovery::stream::sequencer_keys::SigningKeys;
+use sequencer_recovery::stream::survey::SurveyInput;
+use sequencer_recovery::witness::Incomplete;
+use sequencer_recovery::witness::{Dump, Inputs};
 use serde::Serialize;
 use ves::{StoreId, TenantId};
 

@@ -9,18 +9,19 @@ use cli_common::keys::read_signing_key;
 use cli_common::{
     Access, CliError, ExitStatus, Format, GlobalArgs, Output, Table, partial_file, stderr_progress,
 };
-use sequencer_recovery::accept_keys::{KeyBasis, KeySources};
-use sequencer_recovery::append::{AppendOptions, JudgeKeys, LeftOutAs};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
-use sequencer_recovery::placement::Budget;
-use sequencer_recovery::plan::{PlanOptions, PlanSummary, StreamSummary, plan};
-use sequencer_recovery::plan_file::{PlannedOpen, PlannedReissue};
-use sequencer_recovery::reissue::OnReissue;
-use sequencer_recovery::tombstone::TombstoneOptions;
-use sequencer_recovery::unheard;
+use sequencer_recovery::place::placement::Budget;
+use sequencer_recovery::plan::accept_keys::KeySources;
+use sequencer_recovery::plan::append::AppendOptions;
+use sequencer_recovery::plan::planned::KeyBasis;
+use sequencer_recovery::plan::planned::{JudgeKeys, LeftOutAs};
+use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
+use sequencer_recovery::plan::tombstone::TombstoneOptions;
+use sequencer_recovery::plan::{OnReissue, PlanOptions, PlanRequest, PlanSummary, StreamSummary, plan};
+use sequencer_recovery::stream::unheard;
 use ves::AgentId;
 
 use super::{
@@ -216,16 +217,13 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         let mut view = log.view().await?;
         let tool = concat!("sequencer-recovery ", env!("CARGO_PKG_VERSION"));
         let out = BufWriter::new(file.as_file());
-        let summary = plan(
-            &mut view,
+        let request = PlanRequest {
             db,
             tool,
-            &input,
-            &options,
-            out,
-            progress.as_ref(),
-            &cancel,
-        );
+            input: &input,
+            options: &options,
+        };
+        let summary = plan(&mut view, &request, out, progress.as_ref(), &cancel);
         // Of what is written to, the library knows no name.
         summary.await.map_err(|error| match error {
             RecoveryError::Io { source, .. } => failed(source),

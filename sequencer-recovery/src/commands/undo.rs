@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use sequencer_recovery::apply::undo::{UndoOptions, UndoReport, UndoStatus, undo};
+use sequencer_recovery::apply::undo_file::UndoFile;
 use sequencer_recovery::error::RecoveryError;
-use sequencer_recovery::undo::{UndoOptions, UndoReport, UndoStatus, undo};
-use sequencer_recovery::undo_file::UndoFile;
 use serde::Serialize;
 
 use super::{

@@ -16,7 +16,7 @@ use common::{
 };
 use fixtures::{World, WorldSpec};
 use rusqlite::Connection;
-use sequencer_recovery::accept_keys::KeyBasis;
+use sequencer_recovery::plan::planned::KeyBasis;
 use serde_json::{Value, json};
 
 /// A dump without the times at which rows were written.
@@ -348,7 +348,7 @@ impl Small {
     }
 }
 
-fn planned(sections: &BTreeMap<String, Section>) -> Vec<&sequencer_recovery::accept_keys::PlannedKey> {
+fn planned(sections: &BTreeMap<String, Section>) -> Vec<&sequencer_recovery::plan::planned::PlannedKey> {
     sections.values().flat_map(|section| &section.keys).collect()
 }
 

@@ -14,7 +14,8 @@ use common::{
 };
 use fixtures::{StreamTruth, World, WorldSpec};
 use rusqlite::Connection;
-use sequencer_recovery::append::{LeftOutAs, Reason};
+use sequencer_recovery::plan::planned::LeftOutAs;
+use sequencer_recovery::witness::rejection::Reason;
 use serde_json::Value;
 use ves::StreamKey;
 

@@ -599,3 +599,78 @@ fn command_lines_that_make_no_sense() {
     ]);
     assert_eq!(ran.json()["totals"]["streams"], 0);
 }
+
+#[test]
+fn what_was_given_and_holds_nothing_is_a_problem() {
+    let small = Small::new();
+    let whole = small.path("whole.db");
+    fs::copy(small.path("log.db"), &whole).unwrap();
+    let execute = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    let db = small.db.arg();
+    // Anchors files without anchors.
+    let none = small.path("none.json");
+    let mut anchors: Value = serde_json::from_slice(&fs::read(small.path("anchors.json")).unwrap()).unwrap();
+    anchors["anchors"] = json!([]);
+    fs::write(&none, anchors.to_string()).unwrap();
+    // A copy of the log, an export of it and a file of receipts without anything in them.
+    let empty = small.path("empty.db");
+    fs::copy(&whole, &empty).unwrap();
+    execute(
+        &empty,
+        "DELETE FROM ves_events; DELETE FROM ves_sequence_counters; DELETE FROM ves_commitments",
+    );
+    let export = small.path("empty.ndjson");
+    run(["export", "--db", &text(&empty), "--out", &text(&export)]);
+    let receipts = small.path("receipts.ndjson");
+    fs::write(&receipts, "").unwrap();
+    for (option, file, code, words) in [
+        ("--anchors", &none, "anchor.none", "holds no anchor"),
+        (
+            "--witness",
+            &empty,
+            "witness.empty",
+            "holds no event of what was asked for",
+        ),
+        (
+            "--witness",
+            &export,
+            "witness.empty",
+            "holds no event of what was asked for",
+        ),
+        ("--receipts", &receipts, "witness.empty", "holds no receipt"),
+    ] {
+        let file = text(file);
+        let without = run(["audit", "--db", &db, "--format", "json"]).json();
+        let with = run(["audit", "--db", &db, option, &file, "--format", "json"]);
+        assert_eq!(with.code & 4, 4, "{option} {file}: {}", with.stderr);
+        let report = with.json();
+        let finding = |report: &Value| {
+            let findings = report["findings"].as_array().unwrap();
+            findings.iter().find(|f| f["code"] == code).cloned()
+        };
+        assert_eq!(finding(&without), None);
+        let found = finding(&report).unwrap_or_else(|| panic!("{option} {file}: {}", report["findings"]));
+        let message = found["message"].as_str().unwrap();
+        assert!(message.contains(words) && message.contains(&file), "{message}");
+    }
+    // A witness that speaks of other streams only says nothing of those that were asked for.
+    let tenant = "11111111-1111-4111-8111-111111111111";
+    let ran = run([
+        "audit",
+        "--db",
+        &db,
+        "--witness",
+        &text(&whole),
+        "--tenant",
+        tenant,
+        "--format",
+        "json",
+    ]);
+    let codes: Vec<Value> = (ran.json()["findings"].as_array().unwrap().iter())
+        .map(|f| f["code"].clone())
+        .collect();
+    assert!(
+        codes.contains(&json!("witness.empty")) && codes.contains(&json!("log.empty")),
+        "{codes:?}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use crate::common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -272,4 +273,86 @@ fn a_row_that_the_database_refuses_is_named_with_its_line_in_the_plan() {
     ]);
     assert_eq!(ran.code & 8, 8);
     assert_same(&before, &stage.recovered.dump());
+}
+
+/// The counters of a log with what they rest on, by store: the counter, the floor, its grade, who says so.
+fn floors(db: &Db, more: &[&str]) -> BTreeMap<String, (u64, u64, String, String)> {
+    let db = db.arg();
+    let mut all = vec!["counters", "--db", db.as_str(), "--format", "json"];
+    all.extend(more);
+    let report = run(all).json();
+    let streams = report["streams"].as_array().unwrap().clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    streams
+        .iter()
+        .filter(|s| s["family"] == "ves")
+        .map(|s| {
+            let (counter, floor) = (
+                s["counter"].as_u64().unwrap_or(0),
+                s["floor"].as_u64().unwrap_or(0),
+            );
+            let said = (
+                counter,
+                floor,
+                text(&s["witness"]["grade"]),
+                text(&s["witness"]["who"]),
+            );
+            (text(&s["store_id"]), said)
+        })
+        .collect()
+}
+
+#[test]
+fn a_counter_that_we_wrote_stays_the_claim_that_it_rested_on() {
+    let Some(stage) = Stage::set() else { return };
+    let witnesses = stage.data.witnesses();
+    let heard: Vec<&str> = witnesses.iter().map(String::as_str).collect();
+    let alone = stage.server.copy("alone", &stage.recovered);
+    let before = floors(&stage.recovered, &heard);
+    let claimed: Vec<&String> = before
+        .iter()
+        .filter(|(_, (counter, floor, grade, _))| counter < floor && grade == "claimed")
+        .map(|(store, _)| store)
+        .collect();
+    assert!(!claimed.is_empty(), "{before:?}");
+    // By a plan, and by `counters --apply` alone, on a server and in a file.
+    apply(&stage.recovered, &stage.plan, &[]).expect(5);
+    apply(&stage.file, &stage.plan, &[]).expect(5);
+    let mut raise = vec!["counters", "--apply", "--db"];
+    let url = alone.arg();
+    raise.push(&url);
+    raise.extend(&heard);
+    run(raise).expect(1);
+    for (db, by) in [
+        (&stage.recovered, "plan "),
+        (&stage.file, "plan "),
+        (&alone, "this toolkit, which raised the counters alone at "),
+    ] {
+        let after = floors(db, &[]);
+        for store in &claimed {
+            let ((was, floor, ..), (counter, still, grade, who)) = (&before[*store], &after[*store]);
+            assert_eq!((counter, still), (floor, floor), "{store}");
+            assert_eq!(grade, "claimed", "{store}: {who}");
+            assert!(who.starts_with(by), "{who}");
+            // What is certain is what the sequencer left, and what the log has.
+            let (_, certain, grade, who) = &floors(db, &["--floor", "committed"])[*store];
+            assert!(certain >= was && certain < counter, "{store}: {certain} by {who}");
+            assert_ne!(grade, "claimed");
+        }
+        let audit = audit(db);
+        for store in &claimed {
+            let streams = audit["streams"].as_array().unwrap();
+            let stream = streams.iter().find(|s| s["store_id"] == store.as_str()).unwrap();
+            let witnesses = stream["witnesses"].as_array().unwrap();
+            let own = witnesses.iter().filter(|w| w["who"] == "the log's counter");
+            assert!(
+                own.map(|w| w["sequence"].as_u64().unwrap())
+                    .all(|n| n < before[*store].1)
+            );
+        }
+    }
+    // It is no plan that agents could be told of.
+    let out = text(&stage.data.path("epoch"));
+    let of_counters = run(["epoch", "--db", &url, "--out", &out]);
+    of_counters.says(&["the journal of repairs tells of no plan that was applied"]);
 }

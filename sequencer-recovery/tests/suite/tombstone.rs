@@ -13,8 +13,9 @@ use common::{
     ALPHA_STORE, Data, Db, Dump, ECHO_STORE, Section, Server, apply, args, assert_same, get, plan, read_plan,
     run, text,
 };
-use sequencer_recovery::plan_file::PlannedOpen;
-use sequencer_recovery::tombstone::{self, TombstonePayload};
+use sequencer_recovery::plan::planned::PlannedOpen;
+use sequencer_recovery::plan::tombstone::TombstonePayload;
+use sequencer_recovery::stream::tombstone_event;
 use serde_json::Value;
 use ves::{Payload, StreamKey};
 
@@ -144,8 +145,8 @@ fn lost_positions_are_filled_with_events_that_say_so() {
     for section in sections.values() {
         for tombstone in &section.tombstones {
             let event = &tombstone.event;
-            assert!(tombstone::is_tombstone(event, tombstone.sequence));
-            assert!(!tombstone::is_tombstone(event, tombstone.sequence + 1));
+            assert!(tombstone_event::is_tombstone(event, tombstone.sequence));
+            assert!(!tombstone_event::is_tombstone(event, tombstone.sequence + 1));
             assert_eq!(event.created_at, tombstone.sequenced_at.to_string());
             assert_eq!(event.source_agent_id.to_string(), AGENT);
             let payload = payload_of(section, tombstone.sequence);
@@ -217,7 +218,7 @@ fn lost_positions_are_filled_with_events_that_say_so() {
         rows.sort_by_key(|row| get(row, "sequence_number").parse::<u64>().unwrap());
         let of_tombstones = rows.windows(2).filter(|w| {
             w.iter()
-                .any(|row| get(row, "event_type") == tombstone::EVENT_TYPE)
+                .any(|row| get(row, "event_type") == tombstone_event::EVENT_TYPE)
         });
         for pair in of_tombstones {
             assert!(

@@ -16,13 +16,14 @@ use cli_common::{Cancel, DbTarget, NoProgress};
 use common::{Section, read_plan};
 use event_log::Log;
 use fixtures::{Cut, StreamTruth, Truth, World, WorldSpec};
-use sequencer_recovery::collect::Inputs;
 use sequencer_recovery::grade::Grade;
-use sequencer_recovery::loss;
-use sequencer_recovery::placement::Budget;
-use sequencer_recovery::plan::{PlanOptions, plan};
-use sequencer_recovery::plan_file::{PlanFile, PlannedOpen};
-use sequencer_recovery::survey::SurveyInput;
+use sequencer_recovery::place::placement::Budget;
+use sequencer_recovery::plan::plan_file::PlanFile;
+use sequencer_recovery::plan::planned::PlannedOpen;
+use sequencer_recovery::plan::{PlanOptions, PlanRequest, plan};
+use sequencer_recovery::report::loss;
+use sequencer_recovery::stream::survey::SurveyInput;
+use sequencer_recovery::witness::Inputs;
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |value| value.parse().unwrap())
@@ -115,16 +116,13 @@ async fn check_world(seed: u64, tally: &Tally) {
         let out = path(accept);
         let (none, never) = (NoProgress, Cancel::new());
         let file = File::create_new(&out).unwrap();
-        let planned = plan(
-            &mut view,
-            "log.db".into(),
-            "test",
-            &input,
-            &options,
-            file,
-            &none,
-            &never,
-        );
+        let request = PlanRequest {
+            db: "log.db".into(),
+            tool: "test",
+            input: &input,
+            options: &options,
+        };
+        let planned = plan(&mut view, &request, file, &none, &never);
         planned.await.unwrap();
         let sections = read_plan(&out);
         let context = format!("seed {seed}, --accept {accept}");

@@ -16,11 +16,12 @@ use common::{Compared, Db, Section, read_plan};
 use event_log::Log;
 use fixtures::{Cut, HeldClass, StreamTruth, Truth, World, WorldSpec};
 use sequencer_recovery::apply::{ApplyOptions, ApplyReport, apply};
-use sequencer_recovery::collect::Inputs;
 use sequencer_recovery::grade::{Accept, Grade};
-use sequencer_recovery::plan::{PlanOptions, PlanSummary, plan};
-use sequencer_recovery::plan_file::{PlanFile, PlannedOpen};
-use sequencer_recovery::survey::SurveyInput;
+use sequencer_recovery::plan::plan_file::PlanFile;
+use sequencer_recovery::plan::planned::PlannedOpen;
+use sequencer_recovery::plan::{PlanOptions, PlanRequest, PlanSummary, plan};
+use sequencer_recovery::stream::survey::SurveyInput;
+use sequencer_recovery::witness::Inputs;
 use tempfile::TempDir;
 use ves::StreamKey;
 
@@ -100,18 +101,15 @@ impl Files {
             ..PlanOptions::default()
         };
         let file = File::create_new(out).unwrap();
-        plan(
-            &mut view,
-            "log.db".into(),
-            "test",
-            &self.input,
-            &options,
-            file,
-            &NoProgress,
-            &Cancel::new(),
-        )
-        .await
-        .unwrap()
+        let request = PlanRequest {
+            db: "log.db".into(),
+            tool: "test",
+            input: &self.input,
+            options: &options,
+        };
+        plan(&mut view, &request, file, &NoProgress, &Cancel::new())
+            .await
+            .unwrap()
     }
 
     async fn apply(&self, db: &Path, plan: &Path, world: &World) -> ApplyReport {
@@ -336,4 +334,41 @@ fn what_is_planned_is_true_in_every_world() {
         by_default.0 > 0 && claimed.1 > 0,
         "worlds in which nothing happens prove nothing"
     );
+}
+
+#[test]
+fn a_repair_never_makes_the_recovery_point_worse() {
+    let folder = tempfile::tempdir().unwrap();
+    for seed in 1..=4 {
+        let (report, seed) = (folder.path().join(format!("{seed}.json")), seed.to_string());
+        let run = common::run([
+            "drill",
+            "--seed",
+            &seed,
+            "--events",
+            "60",
+            "--report",
+            report.to_str().unwrap(),
+        ]);
+        assert_eq!(run.code & !4, 0, "{}", run.stderr);
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+        let number = |name: &str| report["objectives"][name].as_f64().unwrap();
+        let events = &report["events"];
+        assert_eq!(
+            number("rpo_events_before_repair"),
+            events["lost"].as_f64().unwrap()
+        );
+        assert_eq!(
+            number("rpo_events_reached"),
+            events["unresolved"].as_f64().unwrap()
+        );
+        for unit in ["seconds", "events"] {
+            let before = number(&format!("rpo_{unit}_before_repair"));
+            let after = number(&format!("rpo_{unit}_reached"));
+            assert!(
+                before > 0.0 && after <= before,
+                "seed {seed}: {before} {unit}, then {after}"
+            );
+        }
+    }
 }

@@ -10,12 +10,14 @@ use std::time::Duration;
 use anchor_verify::Importer;
 use rusqlite::Connection;
 use rusqlite::types::Value as Sqlite;
-use sequencer_recovery::accept_keys::PlannedKey;
-use sequencer_recovery::append::{LeftOut, PlannedAppend};
-use sequencer_recovery::plan_file::{
-    PlanFile, PlanLine, PlannedBookkeeping, PlannedCommitment, PlannedEvent, PlannedOpen, PlannedStream,
+use sequencer_recovery::plan::plan_file::PlanFile;
+use sequencer_recovery::plan::planned::PlannedKey;
+use sequencer_recovery::plan::planned::PlannedTombstone;
+use sequencer_recovery::plan::planned::{LeftOut, PlannedAppend};
+use sequencer_recovery::plan::planned::{
+    PlanLine, PlannedCommitment, PlannedEvent, PlannedOpen, PlannedStream,
 };
-use sequencer_recovery::tombstone::PlannedTombstone;
+use sequencer_recovery::stream::bookkeeping::Bookkeeping;
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::ScratchPostgres;
@@ -456,7 +458,7 @@ pub struct Section {
     pub events: Vec<PlannedEvent>,
     pub commitments: Vec<PlannedCommitment>,
     pub open: Vec<PlannedOpen>,
-    pub bookkeeping: PlannedBookkeeping,
+    pub bookkeeping: Bookkeeping,
     pub appended: Vec<PlannedAppend>,
     pub left_out: Vec<LeftOut>,
     pub keys: Vec<PlannedKey>,
@@ -474,7 +476,7 @@ pub fn read_plan(path: &Path) -> BTreeMap<String, Section> {
                 events: Vec::new(),
                 commitments: Vec::new(),
                 open: Vec::new(),
-                bookkeeping: PlannedBookkeeping::default(),
+                bookkeeping: Bookkeeping::default(),
                 appended: Vec::new(),
                 left_out: Vec::new(),
                 keys: Vec::new(),

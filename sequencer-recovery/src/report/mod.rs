@@ -1,0 +1,7 @@
+//! What is said of the log and of its repair: the last room. The audit, the gaps alone, the certificate of what is lost,
+//! and the epoch that agents are told.
+
+pub mod audit;
+pub mod epoch;
+pub mod gaps;
+pub mod loss;

@@ -1,0 +1,160 @@
+//! What the sequencer keeps beside the events, and what of it must be mended.
+
+use event_log::{Entity, LogError, Rows, View};
+use serde::{Deserialize, Serialize};
+use ves::span::Spans;
+use ves::{CommandId, StreamKey};
+
+use crate::error::RecoveryError;
+use crate::finding::{Code, Finding};
+
+/// What follows from the events and was lost or left over beside them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bookkeeping {
+    /// Positions of events that are there and have no receipt.
+    pub receipts: Spans,
+    /// Commands of events that are there and are not remembered, with the event's position.
+    pub remember: Vec<(CommandId, u64)>,
+    /// Commands that are remembered and that no event carries.
+    pub forget: Vec<CommandId>,
+    /// Entities whose version is below the number of their events.
+    pub raise_versions: Vec<Entity>,
+    /// Where the projection checkpoint goes back to.
+    pub projection: Option<u64>,
+}
+
+impl Bookkeeping {
+    /// True if there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Looks at what the sequencer keeps beside a stream's events. Receipts are for whoever reads the events.
+    ///
+    /// # Errors
+    /// What the log's database says. A row that cannot be read is a finding.
+    pub(super) async fn look(
+        view: &mut View,
+        stands: Standing,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Self, RecoveryError> {
+        let mut books = Self::default();
+        let mut look = Look { stands, findings };
+        books.forget = look.orphans(view).await?;
+        books.remember = look.forgotten(view).await?;
+        books.raise_versions = look.versions(view).await?;
+        books.projection = look.projection(view).await?;
+        Ok(books)
+    }
+}
+
+/// How far a stream stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// The stream.
+    pub(super) stream: StreamKey,
+    /// Its last event.
+    pub(super) last: Option<u64>,
+    /// Its first missing position.
+    pub(super) first_gap: Option<u64>,
+}
+
+struct Look<'a> {
+    stands: Standing,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Look<'_> {
+    fn find(&mut self, code: Code, message: String, count: usize) {
+        let finding = Finding::new(code, message).stream(self.stands.stream);
+        self.findings.push(finding.count(count as u64));
+    }
+
+    /// The rows that can be read; each of the others is a finding.
+    fn readable<T>(&mut self, found: Rows<T>) -> Vec<T> {
+        for row in found.unreadable {
+            let message = format!("{}: {}", row.table, row.what);
+            let finding = Finding::new(Code::EventUnreadable, message);
+            self.findings.push(finding.stream(self.stands.stream));
+        }
+        found.rows
+    }
+
+    async fn orphans(&mut self, view: &mut View) -> Result<Vec<CommandId>, RecoveryError> {
+        let orphans = self.readable(view.dedupe_orphans(&self.stands.stream).await?);
+        if let Some(first) = orphans.first() {
+            let message = format!(
+                "{} command id(s) are recorded as used, and no event carries them (first: {}); their events can never \
+                 be pushed again",
+                orphans.len(),
+                first.command_id
+            );
+            self.find(Code::DedupeOrphan, message, orphans.len());
+        }
+        Ok(orphans.iter().map(|o| o.command_id).collect())
+    }
+
+    async fn forgotten(&mut self, view: &mut View) -> Result<Vec<(CommandId, u64)>, RecoveryError> {
+        let missing = self.readable(view.dedupe_missing(&self.stands.stream).await?);
+        if let Some(first) = missing.first() {
+            let message = format!(
+                "{} command id(s) of events are not recorded as used (first: {} at {})",
+                missing.len(),
+                first.command_id,
+                first.sequence_number
+            );
+            self.find(Code::DedupeMissing, message, missing.len());
+        }
+        let pair = |m: &event_log::MissingDedupe| (m.command_id, m.sequence_number);
+        Ok(missing.iter().map(pair).collect())
+    }
+
+    /// Entities whose version is below the number of their events.
+    async fn versions(&mut self, view: &mut View) -> Result<Vec<Entity>, RecoveryError> {
+        let drift = self.readable(view.version_drift(&self.stands.stream).await?);
+        if let Some(first) = drift.first() {
+            let message = format!(
+                "{} entity version(s) are not the number of the entity's events (first: {} {}: version {}, {} event(s))",
+                drift.len(),
+                first.entity.entity_type,
+                first.entity.entity_id,
+                first.version.map_or("none".to_owned(), |v| v.to_string()),
+                first.events
+            );
+            self.find(Code::VersionDrift, message, drift.len());
+        }
+        let behind = |version: i64, events: u64| u64::try_from(version).is_ok_and(|v| v < events);
+        let to_raise = drift
+            .into_iter()
+            .filter(|d| d.version.is_none_or(|version| behind(version, d.events)));
+        Ok(to_raise.map(|d| d.entity).collect())
+    }
+
+    /// Where the projection checkpoint goes back to, if it has run past a missing event.
+    async fn projection(&mut self, view: &mut View) -> Result<Option<u64>, RecoveryError> {
+        let Standing {
+            stream,
+            last,
+            first_gap,
+        } = self.stands;
+        let checkpoint = match view.projection_checkpoint(&stream).await {
+            Err(LogError::Row(row)) => self.readable(Rows {
+                rows: Vec::new(),
+                unreadable: vec![row],
+            }),
+            checkpoint => checkpoint?.into_iter().collect(),
+        };
+        let last = last.unwrap_or(0);
+        let past = |c: &u64| *c > last || first_gap.is_some_and(|gap| gap <= *c);
+        let Some(checkpoint) = checkpoint.first().copied().filter(past) else {
+            return Ok(None);
+        };
+        let from = first_gap.unwrap_or(last + 1).min(last + 1);
+        let message = format!(
+            "a projection has got to {checkpoint}, and {from} is missing: it will not see what is refilled"
+        );
+        let finding = Finding::new(Code::ProjectionAhead, message).stream(stream);
+        self.findings.push(finding.range(from, checkpoint.max(from)));
+        Ok(Some(from - 1))
+    }
+}

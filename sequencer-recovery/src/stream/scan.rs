@@ -1,0 +1,453 @@
+//! One pass over a stream: every event verified, every batch's root recomputed, the fingerprint taken.
+//!
+//! Rows arrive in chunks, which are verified on all threads while the next ones are read, then folded in order. Memory
+//! holds some chunks and the leaves of the batches in progress, whatever the size of the log.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use cli_common::{Cancel, Progress};
+use event_log::{
+    Checker, Commitment, EntryCheck, LogEntry, Pipeline, RawEntries, ReceiptCheck, RowError, StreamState,
+    View,
+};
+use serde::Serialize;
+use ves::merkle;
+use ves::span::{Span, Spans};
+use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SequencerKeys, SignatureCheck, StreamKey, Timestamp};
+
+use crate::error::RecoveryError;
+use crate::stream::facts::History;
+use crate::stream::fingerprint::FingerprintBuilder;
+use crate::stream::tombstone_event;
+
+/// Where something is wrong: how often, and the first places.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct Places {
+    /// How often.
+    pub count: u64,
+    /// The first positions, at most [`Places::LISTED`].
+    pub positions: Vec<u64>,
+    /// What was wrong at the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+}
+
+impl Places {
+    /// How many positions are listed.
+    pub const LISTED: usize = 1000;
+
+    /// Notes one more.
+    pub fn add(&mut self, position: u64, what: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.positions.len() < Self::LISTED {
+            self.positions.push(position);
+        }
+        if self.example.is_none() {
+            self.example = Some(what());
+        }
+    }
+
+    /// The listed positions as text, with how many more there are.
+    pub fn describe(&self) -> String {
+        let listed = Spans::of_positions(self.positions.iter().copied());
+        match self.count - self.positions.len() as u64 {
+            0 => listed.to_string(),
+            more => format!("{listed} and {more} more"),
+        }
+    }
+}
+
+/// So many rows that cannot be read are told one by one.
+pub const UNREADABLE_ROWS: usize = 200;
+
+/// What the pass found, by what was checked.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    /// Events read.
+    pub events: u64,
+    /// Rows that cannot be read as events.
+    pub unreadable: Places,
+    /// The first of them, each with its place and why.
+    pub unreadable_rows: Vec<(u64, String)>,
+    /// The first payloads that no parser of the sequencer's reads, and why.
+    pub unreadable_payloads: Vec<(u64, String)>,
+    /// Numbers that come a second time: only the first of their rows is looked at.
+    pub repeated: Places,
+    /// The last number that was looked at.
+    last: Option<u64>,
+    /// Stored signing hash ≠ recomputed.
+    pub signing_hash: Places,
+    /// Stored payload hash ≠ recomputed.
+    pub payload_hash: Places,
+    /// Signatures that do not hold.
+    pub signature: Places,
+    /// Signatures whose key is unknown or was not valid.
+    pub key: Places,
+    /// Where events name a key that is not registered, by key.
+    pub unknown_keys: BTreeMap<(AgentId, u32), Places>,
+    /// Tombstones.
+    pub tombstones: Places,
+    /// Signatures that hold.
+    pub signatures_valid: u64,
+    /// Signatures not checked, by reason.
+    pub signatures_not_checked: BTreeMap<String, u64>,
+    /// Events without a receipt.
+    pub receipt_missing: Places,
+    /// The highest number that a receipt gives.
+    pub last_receipt: Option<u64>,
+    /// Positions of all events without a receipt that verify themselves.
+    pub receipts_to_make: Spans,
+    /// Receipts that name another number, time or hash.
+    pub receipt_mismatch: Places,
+    /// Receipt signatures that do not hold.
+    pub receipt_signature: Places,
+    /// Receipts with the right hash.
+    pub receipts_matching: u64,
+    /// Receipt signatures that hold.
+    pub receipt_signatures_valid: u64,
+    /// Receipt signatures not checked, by reason.
+    pub receipt_signatures_not_checked: BTreeMap<String, u64>,
+    /// Encrypted events: the plaintext's hash cannot be checked without the key.
+    pub encrypted: u64,
+    /// The agents that made the events, tombstones apart, with the last number of each.
+    pub agents: BTreeMap<AgentId, u64>,
+}
+
+/// A range whose root is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRange {
+    /// First position.
+    pub start: u64,
+    /// Last position (inclusive).
+    pub end: u64,
+    /// The root that it should have.
+    pub root: Hash32,
+}
+
+/// What the pass made of a range.
+#[derive(Debug, Clone)]
+pub struct BatchScan {
+    /// Positions that the log has, those not counted that cannot be read.
+    pub present: u64,
+    /// The root, if all positions are there.
+    pub root: Option<Hash32>,
+    /// The leaves by position, if not all are there or their root is not what it should be.
+    pub leaves: BTreeMap<u64, Hash32>,
+    /// When the events of those leaves were numbered.
+    pub times: BTreeMap<u64, Timestamp>,
+}
+
+/// The outcome of the pass.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// See [`crate::stream::fingerprint`].
+    pub fingerprint: Hash32,
+    /// What was found.
+    pub tally: Tally,
+    /// One entry for each range asked for.
+    pub batches: Vec<BatchScan>,
+    /// Where the events of the entities asked for stand.
+    pub history: History,
+}
+
+impl Scan {
+    /// How many positions of a range have a row that cannot be read.
+    pub(crate) fn unreadable_in(&self, start: u64, end: u64) -> u64 {
+        let positions = &self.tally.unreadable.positions;
+        let mut inside: Vec<u64> = positions
+            .iter()
+            .copied()
+            .filter(|p| (start..=end).contains(p))
+            .collect();
+        inside.dedup();
+        inside.len() as u64
+    }
+}
+
+/// What the pass needs to know besides the stream.
+pub struct ScanInput<'a> {
+    /// The agents' keys.
+    pub keys: &'a KeyRegistry,
+    /// The sequencer's public keys, as far as they were given.
+    pub sequencer_keys: &'a SequencerKeys,
+    /// The stream's commitments, ordered by start.
+    pub commitments: &'a [Commitment],
+    /// The ranges whose roots are wanted.
+    pub ranges: &'a [BatchRange],
+    /// The entities whose events are to be noted.
+    pub history: History,
+}
+
+/// Reads a whole stream once.
+///
+/// # Errors
+/// What the database says; [`RecoveryError::Cancelled`].
+pub async fn scan(
+    view: &mut View,
+    state: &StreamState,
+    input: &ScanInput<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Scan, RecoveryError> {
+    let mut fold = Fold {
+        stream: state.stream,
+        fingerprint: FingerprintBuilder::new(&state.stream, state.counter, input.commitments),
+        tally: Tally::default(),
+        batches: Batches::new(input.ranges),
+        history: input.history.clone(),
+    };
+    if let (Some(first), Some(last)) = (state.first, state.last) {
+        let checker = Checker::new(input.keys.clone(), input.sequencer_keys.clone());
+        let mut pipeline = Pipeline::new(move |rows: RawEntries| {
+            let rows = rows.read();
+            let mut checks = checker.check(&rows, |entry| entry).into_iter();
+            let mut check = || checks.next().expect("one check for each entry");
+            let checked = rows.into_iter().map(|row| row.map(|entry| (entry, check())));
+            checked.collect::<Vec<_>>()
+        });
+        let mut take = |rows: Vec<_>| {
+            progress.advance(rows.len() as u64);
+            for row in rows {
+                fold.row(row);
+            }
+        };
+        view.for_each_raw_chunk(&state.stream, first..=last, &mut |chunk| {
+            if cancel.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            pipeline.push(chunk, &mut take);
+            ControlFlow::Continue(())
+        })
+        .await?;
+        cancel.check()?;
+        pipeline.finish(&mut take);
+    }
+    cancel.check()?;
+    Ok(fold.finish())
+}
+
+/// A leaf at its position, and when its event was numbered.
+type Leaf = (u64, Hash32, Timestamp);
+
+/// The ranges whose roots are wanted, followed along the stream. Ranges may overlap.
+struct Batches<'a> {
+    ranges: &'a [BatchRange],
+    /// Indexes by start, those not begun yet last to first.
+    waiting: Vec<usize>,
+    active: Vec<(usize, Vec<Leaf>)>,
+    done: Vec<Option<BatchScan>>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(ranges: &'a [BatchRange]) -> Self {
+        let mut waiting: Vec<usize> = (0..ranges.len()).collect();
+        waiting.sort_by_key(|&i| std::cmp::Reverse(ranges[i].start));
+        Self {
+            ranges,
+            waiting,
+            active: Vec::new(),
+            done: vec![None; ranges.len()],
+        }
+    }
+
+    fn leaf(&mut self, position: u64, leaf: Hash32, at: Timestamp) {
+        while let Some(&next) = self.waiting.last()
+            && self.ranges[next].start <= position
+        {
+            self.waiting.pop();
+            self.active.push((next, Vec::new()));
+        }
+        let Self {
+            ranges, active, done, ..
+        } = self;
+        active.retain_mut(|(index, leaves)| {
+            let range = &ranges[*index];
+            if position <= range.end {
+                leaves.push((position, leaf, at));
+            }
+            // Done as soon as the stream has passed: leaves of whole batches are not kept.
+            let passed = position >= range.end;
+            if passed {
+                done[*index] = Some(BatchScan::of(range, leaves));
+            }
+            !passed
+        });
+    }
+
+    fn finish(mut self) -> Vec<BatchScan> {
+        for (index, leaves) in std::mem::take(&mut self.active) {
+            self.done[index] = Some(BatchScan::of(&self.ranges[index], &leaves));
+        }
+        let ranges = self.ranges;
+        self.done
+            .into_iter()
+            .zip(ranges)
+            .map(|(d, r)| d.unwrap_or_else(|| BatchScan::of(r, &[])))
+            .collect()
+    }
+}
+
+impl BatchScan {
+    fn of(range: &BatchRange, leaves: &[Leaf]) -> Self {
+        let present = leaves.len() as u64;
+        let width = range.end.checked_sub(range.start).and_then(|n| n.checked_add(1));
+        let root = (width == Some(present))
+            .then(|| {
+                let leaves: Vec<Hash32> = leaves.iter().map(|(_, leaf, _)| *leaf).collect();
+                merkle::root(&leaves)
+            })
+            .flatten();
+        let kept = if root == Some(range.root) { &[] } else { leaves };
+        Self {
+            present,
+            root,
+            leaves: kept.iter().map(|(p, leaf, _)| (*p, *leaf)).collect(),
+            times: kept.iter().map(|(p, _, at)| (*p, *at)).collect(),
+        }
+    }
+}
+
+struct Fold<'a> {
+    stream: StreamKey,
+    fingerprint: FingerprintBuilder,
+    tally: Tally,
+    batches: Batches<'a>,
+    history: History,
+}
+
+impl Fold<'_> {
+    fn row(&mut self, row: Result<(LogEntry, EntryCheck), RowError>) {
+        let (entry, checked) = match row {
+            Ok(row) => row,
+            Err(error) => {
+                let position = error.sequence.unwrap_or(0);
+                self.tally.unreadable.add(position, || error.to_string());
+                if self.tally.unreadable_rows.len() < UNREADABLE_ROWS {
+                    let what = format!("{}: {}", error.table, error.what);
+                    self.tally.unreadable_rows.push((position, what));
+                }
+                return;
+            }
+        };
+        debug_assert_eq!(entry.event.stream, self.stream);
+        let position = entry.sequence_number;
+        self.fingerprint.entry(&entry);
+        if self.tally.last.replace(position) == Some(position) {
+            let event = entry.event.event_id;
+            self.tally.repeated.add(position, || format!("event {event}"));
+            return;
+        }
+        self.batches.leaf(position, checked.leaf, entry.sequenced_at);
+        let whole = self.tally.events + 1 == position;
+        self.history.note(&entry.event, position, whole);
+        let tally = &mut self.tally;
+        tally.events += 1;
+        // Who fills lost places has no outbox.
+        if !tombstone_event::is_tombstone(&entry.event, position) {
+            tally.agents.insert(entry.event.source_agent_id, position);
+        }
+        let numbered = entry.receipt.as_ref().map(|receipt| receipt.sequence_number);
+        tally.last_receipt = tally.last_receipt.max(numbered);
+        if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
+            tally.encrypted += 1;
+        }
+        if tombstone_event::is_tombstone(&entry.event, position) {
+            tally
+                .tombstones
+                .add(position, || format!("by agent {}", entry.event.source_agent_id));
+        }
+        let sound = checked.signing_hash_matches && checked.payload.is_match();
+        tally.hashes(&entry, &checked);
+        tally.signature(&entry, checked.signature);
+        tally.receipt(&entry, checked.receipt, sound);
+    }
+
+    fn finish(self) -> Scan {
+        Scan {
+            fingerprint: self.fingerprint.finish(),
+            tally: self.tally,
+            batches: self.batches.finish(),
+            history: self.history,
+        }
+    }
+}
+
+impl Tally {
+    fn hashes(&mut self, entry: &LogEntry, checked: &EntryCheck) {
+        let position = entry.sequence_number;
+        if !checked.signing_hash_matches {
+            self.signing_hash.add(position, || {
+                format!(
+                    "stored {}, the fields hash to {}",
+                    entry.event_signing_hash, checked.signing_hash
+                )
+            });
+        }
+        if let EventCheck::Mismatch(what) = &checked.payload {
+            let (ves::Payload::Plain(json) | ves::Payload::Encrypted(json)) = &entry.event.payload;
+            match ves::jcs::canonicalize(json) {
+                // Too deep, say: no hash of it can be wrong.
+                Err(error) if self.unreadable_payloads.len() < UNREADABLE_ROWS => {
+                    self.unreadable_payloads.push((position, error.to_string()));
+                }
+                _ => self.payload_hash.add(position, || what.clone()),
+            }
+        }
+    }
+
+    fn signature(&mut self, entry: &LogEntry, signature: SignatureCheck) {
+        let position = entry.sequence_number;
+        match signature {
+            SignatureCheck::Valid => self.signatures_valid += 1,
+            SignatureCheck::Invalid => self.signature.add(position, || {
+                format!(
+                    "by key {} of agent {}",
+                    entry.event.agent_key_id, entry.event.source_agent_id
+                )
+            }),
+            SignatureCheck::KeyUnknown => {
+                let name = (entry.event.source_agent_id, entry.event.agent_key_id);
+                self.unknown_keys
+                    .entry(name)
+                    .or_default()
+                    .add(position, String::new);
+                self.key.add(position, || {
+                    format!(
+                        "key {} of agent {} is not registered",
+                        entry.event.agent_key_id, entry.event.source_agent_id
+                    )
+                });
+            }
+            SignatureCheck::KeyNotValid(why) => self.key.add(position, || why),
+            SignatureCheck::NotChecked(why) => *self.signatures_not_checked.entry(why).or_default() += 1,
+        }
+    }
+
+    /// `sound`: the event's hashes are right, so that a receipt can be made for it.
+    fn receipt(&mut self, entry: &LogEntry, receipt: ReceiptCheck, sound: bool) {
+        let position = entry.sequence_number;
+        match receipt {
+            ReceiptCheck::Missing => {
+                if sound {
+                    self.receipts_to_make.extend(Span::new(position, position));
+                }
+                self.receipt_missing
+                    .add(position, || format!("event {}", entry.event.event_id));
+            }
+            ReceiptCheck::Mismatch(what) => self.receipt_mismatch.add(position, || what),
+            ReceiptCheck::Matches(signature) => {
+                self.receipts_matching += 1;
+                match signature {
+                    SignatureCheck::Valid => self.receipt_signatures_valid += 1,
+                    SignatureCheck::NotChecked(why) => {
+                        *self.receipt_signatures_not_checked.entry(why).or_default() += 1;
+                    }
+                    _ => self
+                        .receipt_signature
+                        .add(position, || format!("event {}", entry.event.event_id)),
+                }
+            }
+        }
+    }
+}
