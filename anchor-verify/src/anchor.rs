@@ -97,9 +97,9 @@ pub struct Anchor {
     pub block_number: u64,
     /// The log's number in the block.
     pub log_index: u64,
-    /// The block.
+    /// The hash of the block that holds the log.
     pub block_hash: Hash32,
-    /// The transaction.
+    /// The transaction that wrote the log; nothing proves it, and zeros stand where a client did not say it.
     pub transaction_hash: Hash32,
     /// The time of the block in Unix seconds, where the log named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ pub struct Anchor {
     pub contract: ContractAddress,
     /// Which of the two it is, by its event.
     pub kind: AnchorKind,
-    /// The batch.
+    /// The id that the sequencer gave the batch.
     pub batch_id: BatchId,
     /// The stream. SetRegistry's logs name only [`Anchor::tenant_store_key`], so there it is missing until
     /// somebody who knows the stream has resolved it.

@@ -10,6 +10,7 @@ use ves::{Hash32, StreamKey};
 use crate::anchor::{Anchor, tenant_store_key};
 use crate::chain::header::HeaderBytes;
 use crate::chain::parts::{BlockReceipts, ChainParts, Checkpoint, RefusedAnchor, Scan, StorageProofs};
+use crate::files::{Existing, write_whole};
 
 /// The form that this version writes.
 pub const SCHEMA: &str = "anchors/2";
@@ -24,7 +25,7 @@ pub const MAX_FILE_BYTES: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {kind}", path.display())]
 pub struct AnchorsError {
-    /// The file.
+    /// The file as it was named.
     pub path: PathBuf,
     /// Why.
     pub kind: AnchorsErrorKind,
@@ -46,6 +47,9 @@ pub enum AnchorsErrorKind {
     /// Not what a JSON-RPC client saves of `eth_getLogs`.
     #[error("has no logs that can be read: {0}")]
     NotLogs(String),
+    /// A file that the toolkit itself wrote.
+    #[error("is the toolkit's own ({0}), not what a node answered")]
+    Own(String),
     /// An anchors file of another version.
     #[error(
         "has the schema {0:?}; this version reads {SCHEMA_1:?} and {SCHEMA:?}. Import the logs again with this version"
@@ -276,12 +280,20 @@ impl AnchorsFile {
         out.write_all(b"\n}\n")
     }
 
-    /// Writes the file in place of what is there, or not at all.
+    /// Writes the file in place of the one that is there, or not at all.
     ///
     /// # Errors
-    /// It cannot be written; what was there is still there.
+    /// As [`AnchorsFile::write_as`].
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        crate::files::write_whole(path, |out| self.write_json(out))
+        self.write_as(path, Existing::Replace)
+    }
+
+    /// Writes the file whole, or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written, or something is there that may not be replaced; what was there is still there.
+    pub fn write_as(&self, path: &Path, existing: Existing) -> io::Result<()> {
+        write_whole(path, existing, |out| self.write_json(out))
     }
 
     /// The anchors that `keep` takes, with all headers and receipts: so that whoever reads them can see that none was left

@@ -29,7 +29,7 @@ pub struct SignedReport {
     pub public_key: Hash32,
     /// Ed25519 over SHA-256(`ANCHOR_VERIFY_REPORT_V1` ‖ JCS(report)).
     pub signature: SignatureBytes,
-    /// The report.
+    /// What is signed: the text of a verification report.
     pub report: Box<RawValue>,
 }
 

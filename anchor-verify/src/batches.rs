@@ -14,13 +14,13 @@ pub struct AnchorPlace {
     pub block_number: u64,
     /// The log's number in the block.
     pub log_index: u64,
-    /// The block.
+    /// The hash of the block that holds the log.
     pub block_hash: Hash32,
     /// When the block was made, in seconds since 1970, if the log says so.
     pub block_timestamp: Option<u64>,
-    /// The transaction.
+    /// The transaction that wrote the log, as far as a client said it.
     pub transaction_hash: Hash32,
-    /// The contract.
+    /// The contract that wrote the log.
     pub contract: ContractAddress,
     /// Which of the two it is.
     pub kind: AnchorKind,
@@ -29,7 +29,7 @@ pub struct AnchorPlace {
 /// One batch as it was anchored, by one contract or by several that say the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AnchoredBatch {
-    /// The batch.
+    /// The id that the sequencer gave the batch.
     pub batch_id: BatchId,
     /// The stream, if it is known.
     pub stream: Option<StreamKey>,
@@ -85,7 +85,7 @@ pub struct Conflict {
     pub kind: ConflictKind,
     /// The one that comes first by position.
     pub first: AnchoredBatch,
-    /// The other.
+    /// The one behind it in the order of stream and position.
     pub second: AnchoredBatch,
 }
 
@@ -135,14 +135,31 @@ impl AnchorView {
 /// `streams` are streams that the caller knows (those of the log, of outboxes): SetRegistry's logs hold only a hash
 /// of the stream, which is resolved from them and from the other contract's anchors.
 pub fn group(anchors: &[Anchor], streams: &[StreamKey]) -> AnchorView {
+    let mut batches = gather(anchors, streams);
+    let pairs = find_conflicts(&batches);
+    contest(&mut batches, &pairs);
+    let conflicts = pairs
+        .into_iter()
+        .map(|(kind, first, second)| Conflict {
+            kind,
+            first: batches[first].clone(),
+            second: batches[second].clone(),
+        })
+        .collect();
+    AnchorView {
+        streams: by_stream(batches),
+        conflicts,
+    }
+}
+
+/// Takes equal statements together, by stream and position.
+fn gather(anchors: &[Anchor], streams: &[StreamKey]) -> Vec<AnchoredBatch> {
     let known: BTreeMap<Hash32, StreamKey> = anchors
         .iter()
         .filter_map(|anchor| anchor.stream)
         .chain(streams.iter().copied())
         .map(|stream| (tenant_store_key(&stream), stream))
         .collect();
-
-    // By stream and position; equal statements meet in one entry.
     let mut batches: BTreeMap<_, AnchoredBatch> = BTreeMap::new();
     for anchor in anchors {
         let key = (
@@ -180,8 +197,11 @@ pub fn group(anchors: &[Anchor], streams: &[StreamKey]) -> AnchorView {
         batch.places.sort_unstable();
         batch.places.dedup();
     }
-    let pairs = find_conflicts(&batches);
-    // What contradicts a batch contradicts all that say the same, also under other ids.
+    batches
+}
+
+/// Marks what is contradicted: with a batch all that say the same, also under other ids.
+fn contest(batches: &mut [AnchoredBatch], pairs: &[(ConflictKind, usize, usize)]) {
     let statement = |b: &AnchoredBatch| {
         (
             b.tenant_store_key,
@@ -196,18 +216,13 @@ pub fn group(anchors: &[Anchor], streams: &[StreamKey]) -> AnchorView {
         .flat_map(|(_, first, second)| [*first, *second])
         .map(|i| statement(&batches[i]))
         .collect();
-    for batch in &mut batches {
+    for batch in batches {
         batch.contested = contested.contains(&statement(batch));
     }
-    let conflicts = pairs
-        .into_iter()
-        .map(|(kind, first, second)| Conflict {
-            kind,
-            first: batches[first].clone(),
-            second: batches[second].clone(),
-        })
-        .collect();
+}
 
+/// Cuts batches, which are in order, into streams; those whose stream is not known come last.
+fn by_stream(batches: Vec<AnchoredBatch>) -> Vec<StreamAnchors> {
     let mut streams: Vec<StreamAnchors> = Vec::new();
     for batch in batches {
         match streams.last_mut() {
@@ -220,7 +235,7 @@ pub fn group(anchors: &[Anchor], streams: &[StreamKey]) -> AnchorView {
         }
     }
     streams.sort_by_key(|s| (s.stream.is_none(), s.stream, s.tenant_store_key));
-    AnchorView { streams, conflicts }
+    streams
 }
 
 /// Pairs of batches that contradict each other, as indexes. The batches are sorted by stream and position.

@@ -15,7 +15,7 @@ use ves::{Hash32, StreamKey};
 
 use crate::anchor::{Anchor, tenant_store_key};
 use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES};
-use crate::files::write_whole;
+use crate::files::{Existing, write_whole};
 use crate::partial::{MAX_PARTIAL, PartialBatch, prove_part};
 use crate::verify::VerifyError;
 use crate::verify::bounds::Given;
@@ -46,27 +46,60 @@ struct Header {
     partial: Vec<PartialBatch>,
 }
 
-/// Writes a bundle of the log that `source` reads, in place of what is at `path`. The same input gives the same bytes.
+/// What goes into a bundle.
+#[derive(Debug, Clone, Copy)]
+pub struct Contents<'a> {
+    /// The part of the log.
+    pub scope: &'a Scope,
+    /// The anchors, from which those of the part are taken.
+    pub anchors: &'a AnchorsFile,
+    /// What makes parts of batches verify: [`cut_batches`] finds it.
+    pub partial: &'a [PartialBatch],
+    /// Payloads are left out.
+    pub redact: bool,
+}
+
+impl Contents<'_> {
+    /// The anchors of the part, with all headers and receipts.
+    fn chosen(&self) -> AnchorsFile {
+        let keys: Vec<Hash32> = self.scope.streams.iter().map(tenant_store_key).collect();
+        let within = |anchor: &Anchor, range: &RangeInclusive<u64>| {
+            anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start()
+        };
+        self.anchors.select(|anchor| {
+            (keys.is_empty() || keys.contains(&anchor.tenant_store_key))
+                && self
+                    .scope
+                    .range
+                    .as_ref()
+                    .is_none_or(|range| within(anchor, range))
+        })
+    }
+}
+
+/// What a bundle holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Of the log.
+    #[serde(flatten)]
+    pub log: ExportCounts,
+    /// Anchors of the part.
+    pub anchors: u64,
+}
+
+/// Writes a bundle of the log that `source` reads. The same input gives the same bytes.
 ///
 /// # Errors
-/// If the log cannot be read, a stream is not in it, the range cuts nothing out, or the file cannot be written.
+/// If the log cannot be read, a stream is not in it, the range cuts nothing out, there are no events, or the file cannot be
+/// written or may not be replaced.
 pub fn write_bundle(
     source: &mut DbSource,
-    scope: &Scope,
-    anchors: &AnchorsFile,
-    partial: &[PartialBatch],
-    redact: bool,
+    contents: &Contents<'_>,
     path: &Path,
+    existing: Existing,
     progress: &dyn Progress,
-) -> Result<ExportCounts, VerifyError> {
-    let keys: Vec<Hash32> = scope.streams.iter().map(tenant_store_key).collect();
-    let within = |anchor: &Anchor, range: &RangeInclusive<u64>| {
-        anchor.sequence_start <= *range.end() && anchor.sequence_end >= *range.start()
-    };
-    let chosen = anchors.select(|anchor| {
-        (keys.is_empty() || keys.contains(&anchor.tenant_store_key))
-            && scope.range.as_ref().is_none_or(|range| within(anchor, range))
-    });
+) -> Result<Held, VerifyError> {
+    let chosen = contents.chosen();
     let mut anchors_json = Vec::new();
     let name = path.display().to_string();
     chosen
@@ -76,11 +109,11 @@ pub fn write_bundle(
         kind: "bundle".into(),
         schema: SCHEMA.into(),
         anchors_bytes: anchors_json.len() as u64,
-        partial: partial.to_vec(),
+        partial: contents.partial.to_vec(),
     };
     let (runtime, view) = source.parts();
-    let mut failed: Option<LogError> = None;
-    let written = write_whole(path, |out| {
+    let (mut failed, mut empty): (Option<LogError>, bool) = (None, false);
+    let written = write_whole(path, existing, |out| {
         // No name and no time, and always the same system: nothing that is not in the content.
         let packed = GzBuilder::new()
             .mtime(0)
@@ -91,7 +124,17 @@ pub fn write_bundle(
         serde_json::to_writer(&mut packed, &header)?;
         packed.write_all(b"\n")?;
         packed.write_all(&anchors_json)?;
-        match runtime.block_on(write_export(view, scope, redact, &mut packed, progress)) {
+        match runtime.block_on(write_export(
+            view,
+            contents.scope,
+            contents.redact,
+            &mut packed,
+            progress,
+        )) {
+            Ok(counts) if counts.events == 0 && counts.unreadable == 0 => {
+                empty = true;
+                Err(io::Error::other("there are no events"))
+            }
             Ok(counts) => {
                 packed.into_inner()?.finish()?;
                 Ok(counts)
@@ -103,10 +146,20 @@ pub fn write_bundle(
             }
         }
     });
+    if empty {
+        let what = "the log has no events to put into a bundle, so none was written";
+        return Err(VerifyError::Refused(what.into()));
+    }
     match (written, failed) {
-        (Ok(counts), _) => Ok(counts),
+        (Ok(log), _) => Ok(Held {
+            log,
+            anchors: chosen.anchors.len() as u64,
+        }),
         (Err(_), Some(error)) => Err(error.into()),
-        (Err(error), None) => Err(VerifyError::io(&name)(error)),
+        (Err(source), None) => Err(VerifyError::Write {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 

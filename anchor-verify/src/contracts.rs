@@ -26,7 +26,7 @@ use events::{BatchAnchored, BatchCommitted, CommitmentAnchored};
 pub struct Anchored {
     /// Which of the two events it was.
     pub kind: AnchorKind,
-    /// The batch.
+    /// The id that the sequencer gave the batch.
     pub batch_id: BatchId,
     /// The stream, where the log names it.
     pub stream: Option<StreamKey>,
@@ -49,7 +49,7 @@ pub struct Anchored {
 /// What a log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// An anchor.
+    /// A batch that was anchored.
     Anchor(Box<Anchored>),
     /// `BatchAnchored`, a summary of several anchors that have logs of their own. It names no stream and no range.
     Summary,

@@ -5,11 +5,13 @@
 //! (`{"result": …}`), an array or an object of such. What is refused is named by its file and place, and the rest is
 //! read. Proofs are matched with anchors by the slots that contract and batch give.
 
+mod own;
 mod proofs;
 mod receipts;
 mod saved;
 mod summary;
 
+pub use own::own_document;
 pub use summary::{ContractSummary, StreamSummary, summarize};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -31,13 +33,38 @@ use crate::chain::{header, receipt};
 use crate::contracts::{Anchored, Decoded, Named, decode, named};
 use proofs::SavedProof;
 
+/// What clients save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Saved {
+    /// A log of a contract.
+    Log,
+    /// A block's header.
+    Header,
+    /// A transaction's receipt.
+    Receipt,
+    /// A storage proof.
+    Proof,
+}
+
+impl fmt::Display for Saved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Log => "log",
+            Self::Header => "header",
+            Self::Receipt => "receipt",
+            Self::Proof => "proof",
+        })
+    }
+}
+
 /// A log that cannot be an anchor of a sequencer, or a header, receipt or proof that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RefusedLog {
-    /// The file.
+    /// The file that it was in, as it was named.
     pub source: String,
-    /// What it is: `log`, `header`, `receipt`, `proof`.
-    pub what: &'static str,
+    /// What it is.
+    pub what: Saved,
     /// Its place among the file's things of all kinds, counted from 0.
     pub index: usize,
     /// Why.
@@ -84,6 +111,10 @@ pub struct Import {
     pub imitators: BTreeMap<ContractAddress, usize>,
     /// Anchors that the receipts have and the logs lack.
     pub from_receipts: usize,
+}
+
+fn not_logs(error: &serde_json::Error) -> AnchorsErrorKind {
+    AnchorsErrorKind::NotLogs(error.to_string())
 }
 
 /// Takes what was saved from files, one after the other.
@@ -247,6 +278,9 @@ impl Importer {
     /// There is nothing in a form that is known, an answer with an error, or another chain is named.
     pub fn add_json(&mut self, source: &str, bytes: &[u8]) -> Result<(), AnchorsErrorKind> {
         let bad = AnchorsErrorKind::NotLogs;
+        if let Some(schema) = own_document(bytes) {
+            return Err(AnchorsErrorKind::Own(schema));
+        }
         let text = std::str::from_utf8(bytes).map_err(|e| bad(format!("not UTF-8: {e}")))?;
         let values = saved::values(text).map_err(bad)?;
         // What an answer with an error lacks is unknown, so errors are looked for before anything is taken.
@@ -274,7 +308,7 @@ impl Importer {
         ))
     }
 
-    fn refuse(&mut self, place: &mut Place<'_>, what: &'static str, result: Result<(), String>) {
+    fn refuse(&mut self, place: &mut Place<'_>, what: Saved, result: Result<(), String>) {
         let index = place.next;
         place.next += 1;
         place.found = true;
@@ -288,6 +322,7 @@ impl Importer {
         }
     }
 
+    /// Takes what is in a value, however it is nested. `block` is the one that an answer around it names.
     fn walk(
         &mut self,
         json: &RawValue,
@@ -299,25 +334,42 @@ impl Importer {
         if depth > MAX_DEPTH {
             return Err(AnchorsErrorKind::NotLogs("it is nested too deep".into()));
         }
-        if text.starts_with('[') {
-            let items: Vec<&RawValue> =
-                serde_json::from_str(text).map_err(|e| AnchorsErrorKind::NotLogs(e.to_string()))?;
-            for item in items {
-                if item.get().starts_with(['[', '{']) {
-                    place.listed = true;
-                    self.walk(item, block, depth + 1, place)?;
-                } else {
-                    self.import.logs += 1;
-                    self.refuse(place, "log", Err("not a log".into()));
-                }
+        match text.as_bytes().first() {
+            Some(b'[') => self.walk_list(text, block, depth, place),
+            Some(b'{') => self.walk_object(text, block, depth, place),
+            _ => Ok(()),
+        }
+    }
+
+    fn walk_list(
+        &mut self,
+        text: &str,
+        block: Option<Hash32>,
+        depth: usize,
+        place: &mut Place<'_>,
+    ) -> Result<(), AnchorsErrorKind> {
+        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| not_logs(&e))?;
+        for item in items {
+            if item.get().starts_with(['[', '{']) {
+                place.listed = true;
+                self.walk(item, block, depth + 1, place)?;
+            } else {
+                self.import.logs += 1;
+                self.refuse(place, Saved::Log, Err("not a log".into()));
             }
-            return Ok(());
         }
-        if !text.starts_with('{') {
-            return Ok(());
-        }
-        let shape: Shape<'_> =
-            serde_json::from_str(text).map_err(|e| AnchorsErrorKind::NotLogs(e.to_string()))?;
+        Ok(())
+    }
+
+    /// Tells what an object is by its members.
+    fn walk_object(
+        &mut self,
+        text: &str,
+        block: Option<Hash32>,
+        depth: usize,
+        place: &mut Place<'_>,
+    ) -> Result<(), AnchorsErrorKind> {
+        let shape: Shape<'_> = serde_json::from_str(text).map_err(|e| not_logs(&e))?;
         if let Some(result) = shape.result {
             place.listed = false;
             place.found |= result.get().trim_start_matches(['[', ' ', '\n']) == "]";
@@ -325,65 +377,87 @@ impl Importer {
         }
         if shape.parent_hash.is_some() {
             let header = header::from_json(text).map(|header| self.chain.headers.push(header));
-            self.refuse(place, "header", header);
+            self.refuse(place, Saved::Header, header);
         } else if shape.cumulative_gas_used.is_some() {
             let result = self.add_receipt(text, place);
-            self.refuse(place, "receipt", result);
+            self.refuse(place, Saved::Receipt, result);
         } else if shape.account_proof.is_some() {
-            let proof = serde_json::from_str(text).map_err(|e| format!("not a proof: {e}"));
-            let proof = proof.map(|proof| {
-                let source = place.source.to_owned();
-                self.proofs.push(SavedProof {
-                    source,
-                    index: place.next,
-                    block,
-                    proof,
-                });
-            });
-            self.refuse(place, "proof", proof);
+            let proof = self.add_proof(text, block, place);
+            self.refuse(place, Saved::Proof, proof);
         } else if shape.topics.is_some() {
             self.import.logs += 1;
             let log = self.add_log(text);
-            self.refuse(place, "log", log);
+            self.refuse(place, Saved::Log, log);
         } else if let (Some(hash), Some(number)) = (shape.hash, shape.number) {
             place.found = true;
             self.add_head(hash, number, shape.chain_id)?;
-        } else if let (Some(_), contracts) = (shape.chain_id, [shape.state_set_anchor, shape.set_registry]) {
+        } else if shape.chain_id.is_some() {
             place.found = true;
             self.add_chain_id(shape.chain_id)?;
-            for contract in contracts.into_iter().flatten() {
-                #[derive(Deserialize)]
-                struct Named {
-                    address: ContractAddress,
-                }
-                let named: Named = serde_json::from_str(contract.get())
-                    .map_err(|e| AnchorsErrorKind::NotLogs(format!("a contract without address: {e}")))?;
-                self.named.insert(named.address);
-            }
+            self.add_contracts([shape.state_set_anchor, shape.set_registry])?;
         } else {
-            // By number, say, or with other things beside.
-            let items: HashMap<String, &RawValue> =
-                serde_json::from_str(text).map_err(|e| AnchorsErrorKind::NotLogs(e.to_string()))?;
-            let mut inner: Vec<(String, &RawValue)> = items
-                .into_iter()
-                .filter(|(_, item)| item.get().starts_with(['[', '{']))
-                .collect();
-            if inner.is_empty() && place.listed {
-                self.import.logs += 1;
-                self.refuse(place, "log", Err("neither log, header, receipt nor proof".into()));
-            }
-            inner.sort_by(|a, b| a.0.cmp(&b.0));
             let of_block = shape
                 .block_hash
                 .and_then(|hash| serde_json::from_str(hash.get()).ok());
-            for (_, item) in inner {
-                // Lists of names stand beside proofs; they are none of ours.
-                let plain = item.get().starts_with('[')
-                    && serde_json::from_str::<Vec<&str>>(item.get()).is_ok_and(|names| !names.is_empty());
-                if !plain {
-                    self.walk(item, of_block.or(block), depth + 1, place)?;
-                }
+            return self.walk_members(text, of_block.or(block), depth, place);
+        }
+        Ok(())
+    }
+
+    /// Takes what is in the members of an object: by number, say, or with other things beside.
+    fn walk_members(
+        &mut self,
+        text: &str,
+        block: Option<Hash32>,
+        depth: usize,
+        place: &mut Place<'_>,
+    ) -> Result<(), AnchorsErrorKind> {
+        let items: HashMap<String, &RawValue> = serde_json::from_str(text).map_err(|e| not_logs(&e))?;
+        let mut inner: Vec<(String, &RawValue)> = items
+            .into_iter()
+            .filter(|(_, item)| item.get().starts_with(['[', '{']))
+            .collect();
+        if inner.is_empty() && place.listed {
+            self.import.logs += 1;
+            self.refuse(
+                place,
+                Saved::Log,
+                Err("neither log, header, receipt nor proof".into()),
+            );
+        }
+        inner.sort_by(|a, b| a.0.cmp(&b.0));
+        for (_, item) in inner {
+            // Lists of names stand beside proofs; they are none of ours.
+            let plain = item.get().starts_with('[')
+                && serde_json::from_str::<Vec<&str>>(item.get()).is_ok_and(|names| !names.is_empty());
+            if !plain {
+                self.walk(item, block, depth + 1, place)?;
             }
+        }
+        Ok(())
+    }
+
+    fn add_proof(&mut self, text: &str, block: Option<Hash32>, place: &Place<'_>) -> Result<(), String> {
+        let proof = serde_json::from_str(text).map_err(|e| format!("not a proof: {e}"))?;
+        self.proofs.push(SavedProof {
+            source: place.source.to_owned(),
+            index: place.next,
+            block,
+            proof,
+        });
+        Ok(())
+    }
+
+    /// The contracts that a file names.
+    fn add_contracts(&mut self, contracts: [Option<&RawValue>; 2]) -> Result<(), AnchorsErrorKind> {
+        #[derive(Deserialize)]
+        struct Named {
+            address: ContractAddress,
+        }
+        for contract in contracts.into_iter().flatten() {
+            let named: Named = serde_json::from_str(contract.get())
+                .map_err(|e| AnchorsErrorKind::NotLogs(format!("a contract without address: {e}")))?;
+            self.named.insert(named.address);
         }
         Ok(())
     }

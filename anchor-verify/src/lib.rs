@@ -19,6 +19,7 @@
 //! | [`proof`] | that one event is in an anchored batch, in one small file |
 //! | [`attest`] | reports that somebody puts their name to |
 //! | [`fetch`] | anchors and proofs read from a node |
+//! | [`files`] | files that are written whole, and replace nothing unasked |
 //!
 //! Nothing opens a socket but [`fetch::rpc`]. That an anchor is in a file says that somebody says it is on the chain;
 //! tying it to a block that the auditor trusts is another step.
@@ -33,6 +34,7 @@ pub mod bundle;
 pub mod chain;
 pub mod contracts;
 pub mod fetch;
+pub mod files;
 pub mod import;
 pub mod lint;
 pub mod partial;
@@ -41,12 +43,11 @@ pub mod proof;
 pub mod standing;
 pub mod verify;
 
-mod files;
-
 pub use anchor::{Anchor, AnchorKind, ContractAddress, tenant_store_key};
 pub use anchors_file::{AnchorsError, AnchorsFile};
 pub use batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
+pub use files::Existing;
 pub use import::{Import, Importer, RefusedLog};
-pub use standing::{ChainReport, Standing};
-pub use verify::report::UnitKind;
+pub use standing::{ChainReport, ProvedBy, Standing};
+pub use verify::report::{InputKind, UnitKind};
 pub use verify::{Shard, UnitReport, Verdict, VerifyReport};

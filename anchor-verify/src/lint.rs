@@ -79,7 +79,7 @@ impl LintFinding {
 pub struct LogCommitments {
     /// Its streams, those without commitments too.
     pub streams: Vec<StreamKey>,
-    /// Its commitments.
+    /// The commitments of all of its streams.
     pub commitments: Vec<Commitment>,
 }
 
@@ -127,37 +127,11 @@ pub fn lint(file: &AnchorsFile, log: Option<&LogCommitments>) -> LintReport {
     for stream in &view.streams {
         findings.extend(gaps(stream));
         chain.check(stream, &mut findings);
-        if stream.stream.is_none() {
-            let numbers = stream.batches.first().map_or(0, |b| b.sequence_start);
-            let message = format!(
-                "{} batches are of a stream of which only the hash {} is known",
-                stream.batches.len(),
-                stream.tenant_store_key
-            );
-            let found = LintFinding::new(Code::AnchorUnresolved, message)
-                .of(None, (numbers, stream.head().unwrap_or(numbers)));
-            findings
-                .push(found.next("name the log with --db, or the stream with import --stream TENANT/STORE"));
-        }
+        findings.extend(unresolved(stream));
     }
     findings.extend(contracts(&file.anchors));
-    findings.extend(file.chain.refused.iter().map(|refused| {
-        let mut found = LintFinding::new(Code::AnchorRefused, refused.to_string()).batches(refused.batch_id);
-        found.stream = refused
-            .tenant_store_key
-            .and_then(|key| view.streams.iter().find(|s| s.tenant_store_key == key)?.stream);
-        found
-    }));
-    let report = examine(file, None);
-    for (anchor, standing) in file.anchors.iter().zip(&report.standings) {
-        if let Standing::Failed { why } = standing {
-            let message = format!("batch {} of contract {}: {why}", anchor.batch_id, anchor.contract);
-            let found = LintFinding::new(Code::AnchorProof, message)
-                .of(anchor.stream, (anchor.sequence_start, anchor.sequence_end))
-                .batches([anchor.batch_id]);
-            findings.push(found.next("fetch the anchors again, from a node that you trust"));
-        }
-    }
+    findings.extend(refused(file, &view));
+    findings.extend(contradicted(file));
     let mut not_checked =
         vec!["that the anchors are on the chain: anchor-verify verify --trusted-block does".to_owned()];
     if chain.unknown > 0 {
@@ -182,6 +156,49 @@ pub fn lint(file: &AnchorsFile, log: Option<&LogCommitments>) -> LintReport {
         chained: chain.right,
         not_checked,
     }
+}
+
+/// A stream of which only the hash is known.
+fn unresolved(stream: &StreamAnchors) -> Option<LintFinding> {
+    if stream.stream.is_some() {
+        return None;
+    }
+    let first = stream.batches.first().map_or(0, |b| b.sequence_start);
+    let message = format!(
+        "{} batches are of a stream of which only the hash {} is known",
+        stream.batches.len(),
+        stream.tenant_store_key
+    );
+    let found = LintFinding::new(Code::AnchorUnresolved, message);
+    let found = found.of(None, (first, stream.head().unwrap_or(first)));
+    Some(found.next("name the log with --db, or the stream with import --stream TENANT/STORE"))
+}
+
+/// Logs that look like anchors and cannot be any.
+fn refused<'a>(file: &'a AnchorsFile, view: &'a AnchorView) -> impl Iterator<Item = LintFinding> + use<'a> {
+    file.chain.refused.iter().map(|refused| {
+        let mut found = LintFinding::new(Code::AnchorRefused, refused.to_string()).batches(refused.batch_id);
+        found.stream = refused
+            .tenant_store_key
+            .and_then(|key| view.streams.iter().find(|s| s.tenant_store_key == key)?.stream);
+        found
+    })
+}
+
+/// Anchors that their own proofs contradict.
+fn contradicted(file: &AnchorsFile) -> Vec<LintFinding> {
+    let report = examine(file, None);
+    let mut findings = Vec::new();
+    for (anchor, standing) in file.anchors.iter().zip(&report.standings) {
+        if let Standing::Failed { why } = standing {
+            let message = format!("batch {} of contract {}: {why}", anchor.batch_id, anchor.contract);
+            let found = LintFinding::new(Code::AnchorProof, message)
+                .of(anchor.stream, (anchor.sequence_start, anchor.sequence_end))
+                .batches([anchor.batch_id]);
+            findings.push(found.next("fetch the anchors again, from a node that you trust"));
+        }
+    }
+    findings
 }
 
 fn conflict(conflict: &Conflict) -> LintFinding {
@@ -356,90 +373,111 @@ pub(crate) fn contracts(anchors: &[Anchor]) -> Vec<LintFinding> {
         .collect()
 }
 
+/// The commitments of a log, to be found by id and by range.
+struct Committed<'a> {
+    by_id: HashMap<BatchId, &'a Commitment>,
+    by_range: HashMap<(StreamKey, u64, u64), Vec<&'a Commitment>>,
+}
+
+impl<'a> Committed<'a> {
+    fn new(commitments: &'a [Commitment]) -> Self {
+        let mut by_range: HashMap<_, Vec<&Commitment>> = HashMap::new();
+        for c in commitments {
+            let range = (c.stream, c.sequence_start, c.sequence_end);
+            by_range.entry(range).or_default().push(c);
+        }
+        Self {
+            by_id: commitments.iter().map(|c| (c.batch_id, c)).collect(),
+            by_range,
+        }
+    }
+
+    /// Those over the range of a batch.
+    fn over(&self, batch: &AnchoredBatch) -> &[&'a Commitment] {
+        let of_range = batch.stream.and_then(|stream| {
+            self.by_range
+                .get(&(stream, batch.sequence_start, batch.sequence_end))
+        });
+        of_range.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Whether a commitment says what is anchored, under whatever id.
+fn agree(batch: &AnchoredBatch, c: &Commitment) -> bool {
+    batch.stream.is_none_or(|stream| stream == c.stream)
+        && (c.sequence_start, c.sequence_end) == (batch.sequence_start, batch.sequence_end)
+        && (c.merkle_root, c.new_state_root) == (batch.events_root, batch.state_root)
+        && c.leaf_count == batch.event_count
+}
+
 /// Compares what is anchored with what the log has committed.
 fn compare(view: &AnchorView, log: &LogCommitments, findings: &mut Vec<LintFinding>) {
-    let by_id: HashMap<BatchId, &Commitment> = log.commitments.iter().map(|c| (c.batch_id, c)).collect();
-    let mut by_range: HashMap<(StreamKey, u64, u64), Vec<&Commitment>> = HashMap::new();
-    for commitment in &log.commitments {
-        let range = (
-            commitment.stream,
-            commitment.sequence_start,
-            commitment.sequence_end,
-        );
-        by_range.entry(range).or_default().push(commitment);
-    }
+    let committed = Committed::new(&log.commitments);
     let mut anchored: HashSet<BatchId> = HashSet::new();
     for batch in view.streams.iter().flat_map(|stream| &stream.batches) {
-        let range = (batch.sequence_start, batch.sequence_end);
-        let same = |c: &Commitment| {
-            batch.stream.is_none_or(|stream| stream == c.stream)
-                && (c.sequence_start, c.sequence_end) == range
-                && (c.merkle_root, c.new_state_root) == (batch.events_root, batch.state_root)
-                && c.leaf_count == batch.event_count
-        };
-        let others = batch
-            .stream
-            .and_then(|stream| by_range.get(&(stream, range.0, range.1)));
-        let others = others.map_or(&[][..], Vec::as_slice);
         // Committed again after a replay, a batch has another id and the same roots.
-        if let Some(again) = others.iter().find(|c| same(c)) {
-            anchored.insert(again.batch_id);
+        let again = committed.over(batch).iter().find(|c| agree(batch, c));
+        anchored.extend(again.map(|c| c.batch_id));
+        if committed.by_id.contains_key(&batch.batch_id) {
+            anchored.insert(batch.batch_id);
         }
-        let found = match by_id.get(&batch.batch_id) {
-            Some(commitment) => {
-                anchored.insert(batch.batch_id);
-                if same(commitment) {
-                    continue;
-                }
-                let message = format!(
-                    "batch {} is anchored as {} to {} with root {}, and the log has committed it as {} to {} with root {}",
-                    batch.batch_id,
-                    range.0,
-                    range.1,
-                    batch.events_root,
-                    commitment.sequence_start,
-                    commitment.sequence_end,
-                    commitment.merkle_root
-                );
-                LintFinding::new(Code::AnchorConflict, message)
-            }
-            None if others.iter().any(|c| same(c)) => continue,
-            None if !others.is_empty() => {
-                let message = format!(
-                    "{} to {} is anchored as batch {} with root {}, and the log has committed it as batch {} with root {}",
-                    range.0,
-                    range.1,
-                    batch.batch_id,
-                    batch.events_root,
-                    others[0].batch_id,
-                    others[0].merkle_root
-                );
-                LintFinding::new(Code::AnchorConflict, message)
-            }
-            None => {
-                let message = format!(
-                    "batch {} is anchored, and the log has no commitment for it",
-                    batch.batch_id
-                );
-                LintFinding::new(Code::CommitmentMissing, message)
-                    .next("sequencer-recovery plan --db DB --anchors FILE")
-            }
-        };
-        findings.push(found.of(batch.stream, range).batches([batch.batch_id]));
+        findings.extend(disagreement(batch, &committed));
     }
-    for commitment in log.commitments.iter().filter(|c| !anchored.contains(&c.batch_id)) {
-        let noted = match commitment.chain_tx_hash {
-            Some(transaction) => format!(", though the log says that it was, in transaction {transaction}"),
-            None => String::new(),
-        };
-        let message = format!(
-            "batch {} of the log is not among the anchors{noted}",
-            commitment.batch_id
-        );
-        let found = LintFinding::new(Code::CommitmentUnanchored, message).of(
-            Some(commitment.stream),
-            (commitment.sequence_start, commitment.sequence_end),
-        );
-        findings.push(found.batches([commitment.batch_id]));
-    }
+    let rest = log.commitments.iter().filter(|c| !anchored.contains(&c.batch_id));
+    findings.extend(rest.map(unanchored));
+}
+
+/// What the log says otherwise than an anchored batch, if it does.
+fn disagreement(batch: &AnchoredBatch, committed: &Committed<'_>) -> Option<LintFinding> {
+    let range = (batch.sequence_start, batch.sequence_end);
+    let others = committed.over(batch);
+    let found = match (committed.by_id.get(&batch.batch_id), others.first()) {
+        (Some(c), _) if agree(batch, c) => return None,
+        (Some(c), _) => {
+            let message = format!(
+                "batch {} is anchored as {} to {} with root {}, and the log has committed it as {} to {} with root {}",
+                batch.batch_id,
+                range.0,
+                range.1,
+                batch.events_root,
+                c.sequence_start,
+                c.sequence_end,
+                c.merkle_root
+            );
+            LintFinding::new(Code::AnchorConflict, message)
+        }
+        (None, _) if others.iter().any(|c| agree(batch, c)) => return None,
+        (None, Some(other)) => {
+            let message = format!(
+                "{} to {} is anchored as batch {} with root {}, and the log has committed it as batch {} with root {}",
+                range.0, range.1, batch.batch_id, batch.events_root, other.batch_id, other.merkle_root
+            );
+            LintFinding::new(Code::AnchorConflict, message)
+        }
+        (None, None) => {
+            let message = format!(
+                "batch {} is anchored, and the log has no commitment for it",
+                batch.batch_id
+            );
+            LintFinding::new(Code::CommitmentMissing, message)
+                .next("sequencer-recovery plan --db DB --anchors FILE")
+        }
+    };
+    Some(found.of(batch.stream, range).batches([batch.batch_id]))
+}
+
+/// A commitment that no anchor is of.
+fn unanchored(commitment: &Commitment) -> LintFinding {
+    let noted = match commitment.chain_tx_hash {
+        Some(transaction) => format!(", though the log says that it was, in transaction {transaction}"),
+        None => String::new(),
+    };
+    let message = format!(
+        "batch {} of the log is not among the anchors{noted}",
+        commitment.batch_id
+    );
+    let range = (commitment.sequence_start, commitment.sequence_end);
+    LintFinding::new(Code::CommitmentUnanchored, message)
+        .of(Some(commitment.stream), range)
+        .batches([commitment.batch_id])
 }

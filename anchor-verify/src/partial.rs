@@ -16,9 +16,9 @@ pub const MAX_PARTIAL: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartialBatch {
-    /// The tenant.
+    /// The stream's tenant.
     pub tenant_id: TenantId,
-    /// The store.
+    /// The stream's store.
     pub store_id: StoreId,
     /// The batch's first number.
     pub sequence_start: u64,

@@ -16,7 +16,7 @@ use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES, read_limited};
 pub struct ChainPins {
     /// The sequencer's contracts; empty if the auditor names none.
     pub contracts: Vec<ContractAddress>,
-    /// The chain.
+    /// The chain that anchors must be on (EIP-155); any if it is not known.
     pub chain_id: Option<u64>,
 }
 

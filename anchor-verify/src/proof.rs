@@ -20,7 +20,7 @@ use crate::anchor::{Anchor, tenant_store_key};
 use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES, read_limited};
 use crate::batches::group;
 use crate::chain::ties_nothing;
-use crate::files::write_whole;
+use crate::files::{Existing, write_whole};
 use crate::standing::{ChainReport, Standing};
 use crate::verify::bounds::Given;
 use crate::verify::report::Failure;
@@ -76,7 +76,7 @@ pub struct ProofBatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignedFields {
-    /// The event.
+    /// The id that the agent gave the event.
     pub event_id: EventId,
     /// The tenant of its stream.
     pub tenant_id: TenantId,
@@ -90,7 +90,7 @@ pub struct SignedFields {
     pub agent_key_id: u32,
     /// What the event is about.
     pub entity_type: String,
-    /// Which one.
+    /// Which entity of that type.
     pub entity_id: String,
     /// What happened.
     pub event_type: String,
@@ -172,7 +172,7 @@ impl SignedFields {
 pub struct ProofFile {
     /// [`SCHEMA`].
     pub schema: String,
-    /// The stream.
+    /// The stream, of which the leaf holds tenant and store.
     pub stream: StreamKey,
     /// The event's number.
     pub sequence_number: u64,
@@ -180,7 +180,7 @@ pub struct ProofFile {
     pub event_signing_hash: Hash32,
     /// The agent's signature, as the leaf has it.
     pub agent_signature: SignatureBytes,
-    /// The batch.
+    /// The batch, with the path from the leaf to its root.
     pub batch: ProofBatch,
     /// The signed fields, if they were asked for. An empty payload text means that it was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -383,15 +383,15 @@ fn file_of(
 pub struct ProofCheck {
     /// PROVEN, MATCHES ANCHORS or FAILED.
     pub verdict: Verdict,
-    /// The stream.
+    /// The stream, of which the leaf holds tenant and store.
     pub stream: StreamKey,
-    /// The number.
+    /// The number in the stream, from 1.
     pub sequence_number: u64,
     /// The signing hash that is proved to be there.
     pub event_signing_hash: Hash32,
     /// The event, if its signed fields are in the proof and hash to that.
     pub event_id: Option<EventId>,
-    /// The batch.
+    /// The id under which the batch was anchored.
     pub batch_id: BatchId,
     /// Why the anchor is not PROVEN, if it is not and nothing fails.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -435,13 +435,13 @@ impl ProofFile {
         serde_json::from_slice(bytes).map_err(|e| format!("not an inclusion proof: {e}"))
     }
 
-    /// Writes the file in place of what is there.
+    /// Writes the file whole, or not at all.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    /// If it cannot be written, or something is there that may not be replaced.
+    pub fn write(&self, path: &Path, existing: Existing) -> io::Result<()> {
         use io::Write as _;
-        write_whole(path, |out| {
+        write_whole(path, existing, |out| {
             serde_json::to_writer_pretty(&mut *out, self)?;
             out.write_all(b"\n")
         })

@@ -8,9 +8,25 @@ use ves::Hash32;
 use crate::anchor::ContractAddress;
 use crate::anchors_file::AnchorsFile;
 
-/// What proves an anchor: its receipt, or a storage proof.
-pub(crate) const RECEIPT: &str = "receipt";
-pub(crate) const STORAGE: &str = "storage";
+/// What proves an anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvedBy {
+    /// The receipt of its transaction, by the receipts root of its block.
+    Receipt,
+    /// The contract's storage, by the state root of a block.
+    Storage,
+}
+
+impl ProvedBy {
+    /// The word that reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Receipt => "receipt",
+            Self::Storage => "storage",
+        }
+    }
+}
 
 /// The standing of one anchor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,8 +37,8 @@ pub enum Standing {
     Trusted {
         /// The trusted block.
         trusted_block: Hash32,
-        /// What proves it: `receipt`, `storage`, or both.
-        by: Vec<&'static str>,
+        /// What proves it, the receipt first.
+        by: Vec<ProvedBy>,
     },
     /// Nothing contradicts the anchor, and it is not tied to a trusted block: no block hash was given, or
     /// the file holds no proof. At most MATCHES ANCHORS follows from it.

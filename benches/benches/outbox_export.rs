@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use benches::{Clock, Options, Table, noise, order, peak_memory};
-use outbox_sync::bulk::{BulkOutbox, Outcome, Part};
 use outbox_sync::export::{ExportFormat, ExportWriter, Filter, manifest_path};
+use outbox_sync::fast_export::{BulkOutbox, Outcome, Part};
 use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Connection, named_params};
 

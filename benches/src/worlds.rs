@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anchor_verify::chain::examine;
-use anchor_verify::verify::{DbSource, VerifyInput, verify};
+use anchor_verify::verify::{DbSource, InputKind, VerifyInput, verify};
 use anchor_verify::{AnchorsFile, ChainReport, VerifyReport};
 use cli_common::{Cancel, DbTarget, ExitStatus, NoProgress};
 use ed25519_dalek::VerifyingKey;
@@ -91,7 +91,7 @@ impl Kept {
         let target = DbTarget::Snapshot(self.db.clone());
         let mut source = DbSource::open(&target, Scope::default())?;
         let input = VerifyInput {
-            kind: "db",
+            kind: InputKind::Db,
             name: "big world",
             anchors: Some((&self.anchors, &self.chain)),
             sequencer_keys: if receipts {

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write as _, stderr, stdout};
 use std::process::exit;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, Parser, ValueEnum};
@@ -68,6 +69,59 @@ impl GlobalArgs {
     #[must_use]
     pub fn color_on_stderr(&self) -> bool {
         use_color(self.color, no_color(), stderr().is_terminal())
+    }
+}
+
+/// How many seconds each unit of time has.
+const UNITS: [(&str, f64); 5] = [
+    ("ms", 0.001),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3_600.0),
+    ("d", 86_400.0),
+];
+
+/// The longest time that an option takes: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// Reads a length of time as every option takes it: `90` (seconds), `90s`, `15m`, `1h`, `1h30m`, `250ms`, `2d`, `0.5`.
+///
+/// # Errors
+/// What it is not, as a sentence.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("{text:?} is no length of time: give 90 (seconds), 90s, 15m, 1h or 1h30m");
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    let mut last = f64::INFINITY;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let (number, behind) = rest.split_at(digits);
+        let letters = behind
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(letters);
+        // A number alone is seconds; behind another part it would be anybody's guess.
+        let seconds = match unit {
+            "" if last.is_infinite() => 1.0,
+            unit => UNITS
+                .iter()
+                .find_map(|(name, seconds)| (*name == unit).then_some(*seconds))
+                .ok_or_else(refused)?,
+        };
+        if seconds >= last {
+            return Err(refused());
+        }
+        let number: f64 = number.parse().map_err(|_| refused())?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| refused())?;
+        total = total.checked_add(part).ok_or_else(refused)?;
+        (last, rest) = (seconds, behind);
+    }
+    match last.is_infinite() {
+        true => Err(refused()),
+        false if total > LONGEST => Err(format!("{text:?} is longer than a hundred years")),
+        false => Ok(total),
     }
 }
 
@@ -164,6 +218,46 @@ mod tests {
             ("tool look --threads 1025", ExitStatus::USAGE),
         ] {
             assert_eq!(parse_line(line).unwrap_err().1, status, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_has_a_unit_or_is_in_seconds() {
+        for (text, milliseconds) in [
+            ("90", 90_000),
+            ("0", 0),
+            ("0.5", 500),
+            (" 90s ", 90_000),
+            ("15m", 900_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("1.5h", 5_400_000),
+            ("2d1h", 176_400_000),
+            ("250ms", 250),
+            ("1m0s500ms", 60_500),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in [
+            "",
+            " ",
+            "s",
+            "1x",
+            "1 h",
+            "-1",
+            "1h30",
+            "30s1h",
+            "1h1h",
+            "1e3",
+            "1.2.3",
+            "NaN",
+            "inf",
+            "1H",
+            "1µs",
+            "99999999999999999999d",
+            "40000d",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

@@ -14,7 +14,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::progress::with_bars_hidden;
-use crate::{CliError, ExitStatus};
+use crate::{CliError, ExitStatus, leftovers};
 
 /// Says whether the user wants the work to stop. Cheap to copy and to ask; long work asks it between its steps, and
 /// leaves things so that it can be run again.
@@ -71,7 +71,7 @@ impl Cancel {
     }
 
     /// A token that Ctrl-C (SIGINT) and SIGTERM cancel. A second signal ends the process at once, with status 32, after
-    /// saying what is committed.
+    /// saying what is committed and removing its temporary files.
     ///
     /// # Errors
     /// If the system refuses the signal handlers.
@@ -199,6 +199,7 @@ impl Cancel {
             let _ = said.send(());
         });
         let _ = heard.recv_timeout(LAST_WORDS);
+        leftovers::remove_all();
         process::exit(ExitStatus::CANCELLED.code().into())
     }
 }

@@ -37,6 +37,16 @@ pub struct SchemaArg {
 }
 
 impl SchemaArg {
+    /// The argument as words of a command line; none if it was not given.
+    #[must_use]
+    pub fn words(&self) -> Vec<OsString> {
+        let words = self
+            .schema
+            .iter()
+            .flat_map(|name| ["--schema".into(), name.into()]);
+        words.collect()
+    }
+
     /// The log as it was named, in this schema, if one is given.
     ///
     /// # Errors
@@ -140,7 +150,24 @@ impl fmt::Display for DbTarget {
     }
 }
 
+/// The name of a log as words of a command line (`--db`): none if `DATABASE_URL` says it already.
+#[must_use]
+pub fn db_words(name: &OsStr) -> Vec<OsString> {
+    if std::env::var_os("DATABASE_URL").is_some_and(|url| url == name) {
+        return Vec::new();
+    }
+    vec!["--db".into(), name.into()]
+}
+
 impl DbArg {
+    /// The log as words of a command line; none if it was not named, or `DATABASE_URL` says it already.
+    #[must_use]
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words = self.raw.as_ref().map_or_else(Vec::new, |raw| db_words(&raw.0));
+        words.extend(self.schema.words());
+        words
+    }
+
     /// The log that the command line, or `DATABASE_URL`, names.
     ///
     /// # Errors

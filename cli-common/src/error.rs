@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -196,11 +196,15 @@ pub fn file_hint(path: &Path, error: &io::Error) -> String {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    let shown = folder;
     let folder = folder.display();
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             format!(
-                "free space on the file system of {folder} (and of the temporary folder, which TMPDIR names), or name another folder"
+                "free space on the file system of {folder} (mounted at {}), or name another folder; temporary files are in {} \
+                 (TMPDIR names another)",
+                mounted_at(shown).display(),
+                std::env::temp_dir().display()
             )
         }
         ErrorKind::AlreadyExists => "give another name, or move what is there away".into(),
@@ -210,6 +214,26 @@ pub fn file_hint(path: &Path, error: &io::Error) -> String {
         ErrorKind::PermissionDenied => format!("may you use {folder}, and what is in it?"),
         _ => "is the path right, and may you use it?".into(),
     }
+}
+
+/// Where the file system is mounted that a folder is on; the folder itself where that cannot be told.
+#[cfg(unix)]
+fn mounted_at(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let device = |path: &Path| path.metadata().ok().map(|meta| meta.dev());
+    let mut at = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    while let Some(parent) = at.parent().map(Path::to_owned)
+        && device(&parent).is_some_and(|dev| Some(dev) == device(&at))
+    {
+        at = parent;
+    }
+    at
+}
+
+#[cfg(not(unix))]
+fn mounted_at(folder: &Path) -> PathBuf {
+    folder.to_owned()
 }
 
 /// How long to wait before work that may pass is begun again, and how often.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use tempfile::TempPath;
 
+use crate::leftovers;
+
 /// How much is read from a file at once.
 const BUFFER: usize = 1 << 18;
 /// The mark that some programs put before UTF-8.
@@ -91,7 +93,7 @@ impl InputFile {
 
 /// Copies what comes from a pipe to a temporary file.
 fn keep(path: &Path) -> io::Result<TempPath> {
-    let mut file = tempfile::NamedTempFile::new()?;
+    let mut file = leftovers::noted(tempfile::NamedTempFile::new, tempfile::NamedTempFile::path)?;
     io::copy(&mut File::open(path)?, &mut file).map_err(|error| {
         io::Error::new(
             error.kind(),

@@ -3,8 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
 
 use tempfile::NamedTempFile;
+
+use crate::leftovers;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub enum Access {
 const MARK: &str = ".ves-partial-";
 
 /// A file in which `path` can be written, to be put in its place (`persist`) when it is whole. It lies beside it and is
-/// gone with the value. If the program is killed before, the next run that writes something to that folder removes it: it is
+/// gone with the value, or when a signal ends the process. If the program is killed before, the next run that writes something to that folder removes it: it is
 /// locked for as long as somebody works on it.
 ///
 /// # Errors
@@ -37,7 +41,8 @@ pub fn partial_file(path: &Path, access: Access) -> io::Result<NamedTempFile> {
             use std::os::unix::fs::PermissionsExt as _;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let file = builder.prefix(&prefix).tempfile_in(folder)?;
+        builder.prefix(&prefix);
+        let file = leftovers::noted(|| builder.tempfile_in(folder), NamedTempFile::path)?;
         // Where files cannot be locked nobody removes them either.
         let _ = file.as_file().try_lock();
         // Another run may have taken it for abandoned before it was locked.
@@ -78,12 +83,25 @@ fn remove_abandoned(ours: &File, folder: &Path) -> io::Result<()> {
         {
             continue;
         }
-        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        if File::open(locked(&entry.path())).is_ok_and(|file| file.try_lock().is_ok()) {
             // Another process may be about to do the same.
             let _ = fs::remove_file(entry.path());
         }
     }
     Ok(())
+}
+
+/// The file whose lock tells whether somebody works on this one: itself, or the database that it lies beside.
+#[cfg(unix)]
+fn locked(path: &Path) -> PathBuf {
+    let name = path.as_os_str().to_string_lossy();
+    let database = ["-journal", "-wal", "-shm"]
+        .into_iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .map(PathBuf::from);
+    database
+        .filter(|database| database.exists())
+        .unwrap_or_else(|| path.to_owned())
 }
 
 // Elsewhere an open file cannot be removed, and files are not locked for that.

@@ -1,4 +1,5 @@
-//! A folder for a private copy: it goes with the value, or with a later run if this one is killed.
+//! A folder for a private copy: it goes with the value, with the process that a signal ends, or with a later run if this
+//! one is killed.
 //!
 //! Nothing is removed by a program that was killed. So a folder holds a file that is locked for as long as its owner lives,
 //! and the first folder that a process makes is the occasion to remove others of the same user whose lock is free.
@@ -9,6 +10,8 @@ use std::path::Path;
 use std::sync::Once;
 
 use tempfile::TempDir;
+
+use crate::leftovers;
 
 /// What the folders' names begin with.
 const PREFIX: &str = "ves-private-";
@@ -40,7 +43,9 @@ impl PrivateDir {
     }
 
     fn new_in(parent: &Path) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        let dir = leftovers::noted(|| builder.tempdir_in(parent), TempDir::path)?;
         let lock = lock(dir.path());
         Ok(Self { dir, _lock: lock })
     }

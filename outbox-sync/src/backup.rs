@@ -1,18 +1,16 @@
 //! Backing up an outbox: one file with all of it, consistent, checked, and in its place only when it is whole.
 
-use std::fs::File;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use cli_common::{Access, partial_file};
+use cli_common::{Access, Cancel, Existing, PrivateDir, WholeFile};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use serde::Serialize;
 
 use crate::error::OutboxErrorKind;
-use crate::export::folder;
 use crate::outbox::{Outbox, StatusCounts};
 use crate::private_copy;
-use cli_common::PrivateDir;
 
 const INTEGRITY_CHECK: &str = include_str!("../../sql/outbox-sync/integrity_check.sql");
 
@@ -45,79 +43,102 @@ pub struct BackupError {
     pub what: String,
 }
 
+impl BackupError {
+    #[allow(clippy::needless_pass_by_value)] // Errors are given away here, at the end of their way.
+    fn new(path: &Path, what: impl fmt::Display) -> Self {
+        Self {
+            path: path.to_owned(),
+            what: what.to_string(),
+        }
+    }
+}
+
 /// Backs up an outbox, also beside a live writer. Nothing of the outbox is changed; a file that is at `out` already
 /// is replaced only if `replace` says so, and only by a backup that was checked.
 ///
 /// # Errors
 /// The outbox cannot be read or is damaged, or the backup cannot be written.
 pub fn backup(outbox: &Path, out: &Path, replace: bool) -> Result<BackedUp, BackupError> {
-    let of_source = |kind: OutboxErrorKind| BackupError {
-        path: outbox.to_owned(),
-        what: kind.to_string(),
+    backup_unless(outbox, out, Existing::replaced_if(replace), &Cancel::new())
+}
+
+/// As [`backup`], unless the user stops it before the backup has its name.
+///
+/// # Errors
+/// As [`backup`]; or it was stopped.
+pub fn backup_unless(
+    outbox: &Path,
+    out: &Path,
+    existing: Existing,
+    cancel: &Cancel,
+) -> Result<BackedUp, BackupError> {
+    let of_source = |kind: OutboxErrorKind| BackupError::new(outbox, kind);
+    let of_out = |error: std::io::Error| BackupError::new(out, error);
+    let check = || {
+        cancel
+            .check()
+            .map_err(|stopped| BackupError::new(outbox, stopped))
     };
-    let of_out = |what: String| BackupError {
-        path: out.to_owned(),
-        what,
-    };
-    if !replace && out.symlink_metadata().is_ok() {
-        return Err(of_out("the file exists already".into()));
-    }
     if let (Ok(a), Ok(b)) = (outbox.canonicalize(), out.canonicalize())
         && a == b
     {
-        return Err(of_out("is the outbox itself".into()));
+        return Err(BackupError::new(out, "is the outbox itself"));
     }
+    let file = WholeFile::create(out, Access::Owner, existing).map_err(of_out)?;
     let dir = PrivateDir::new().map_err(|e| of_source(OutboxErrorKind::Copy(e)))?;
     let copy = private_copy::make(outbox, dir.path()).map_err(of_source)?;
-    let file = partial_file(out, Access::Owner).map_err(|e| of_out(e.to_string()))?;
-    let sqlite = |e: rusqlite::Error| of_source(e.into());
-    let from = Connection::open(&copy).map_err(sqlite)?;
-    let mut to = Connection::open(file.path()).map_err(|e| of_out(e.to_string()))?;
+    check()?;
+    pour(&copy, file.partial_path(), outbox, out)?;
+    check()?;
+    let done = compare(&copy, file.partial_path(), outbox, out)?;
+    check()?;
+    file.finish().map_err(of_out)?;
+    Ok(done)
+}
+
+/// SQLite's backup of the copy into one file, which SQLite checks.
+fn pour(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<(), BackupError> {
+    let of_source = |error: rusqlite::Error| BackupError::new(outbox, OutboxErrorKind::from(error));
+    let of_out = |error: rusqlite::Error| BackupError::new(out, error);
+    let from = Connection::open(copy).map_err(of_source)?;
+    let mut to = Connection::open(file).map_err(of_out)?;
     let step = Backup::new(&from, &mut to).and_then(|backup| backup.step(-1));
-    match step {
-        Ok(StepResult::Done) => {}
-        Ok(other) => return Err(of_out(format!("SQLite's backup ended with {other:?}"))),
-        Err(error) => return Err(of_source(error.into())),
+    match step.map_err(of_source)? {
+        StepResult::Done => {}
+        other => {
+            let what = format!("SQLite's backup ended with {other:?}");
+            return Err(BackupError::new(out, what));
+        }
     }
     let said: String = to
         .query_row(INTEGRITY_CHECK, [], |row| row.get(0))
-        .map_err(|e| of_out(e.to_string()))?;
+        .map_err(of_out)?;
     if said != "ok" {
         let said: String = said.chars().take(300).collect();
-        return Err(of_source(OutboxErrorKind::Damaged(said)));
+        return Err(BackupError::new(outbox, OutboxErrorKind::Damaged(said)));
     }
-    to.close().map_err(|(_, e)| of_out(e.to_string()))?;
-    from.close().map_err(|(_, e)| of_out(e.to_string()))?;
+    to.close().map_err(|(_, e)| of_out(e))?;
+    from.close().map_err(|(_, e)| of_out(e))
+}
 
-    // What was written is read as any outbox is, and must say the same as its source.
-    let expected = Outbox::open(&copy).map_err(|e| of_source(e.kind))?;
-    let written = Outbox::open(file.path()).map_err(|e| of_out(e.kind.to_string()))?;
+/// What was written is read as any outbox is, and must say the same as its source.
+fn compare(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<BackedUp, BackupError> {
+    let expected = Outbox::open(copy).map_err(|e| BackupError::new(outbox, e.kind))?;
+    let written = Outbox::open(file).map_err(|e| BackupError::new(out, e.kind))?;
     let (a, b) = (expected.meta(), written.meta());
     if (a.outbox, a.pulled, a.quarantined, a.shape) != (b.outbox, b.pulled, b.quarantined, b.shape) {
-        return Err(of_out("the backup does not hold what the outbox holds".into()));
+        return Err(BackupError::new(
+            out,
+            "the backup does not hold what the outbox holds",
+        ));
     }
-    let done = BackedUp {
+    let length = file.metadata().map_err(|e| BackupError::new(out, e))?.len();
+    Ok(BackedUp {
         outbox: outbox.to_owned(),
         backup: out.to_owned(),
-        bytes: file
-            .as_file()
-            .metadata()
-            .map_err(|e| of_out(e.to_string()))?
-            .len(),
+        bytes: length,
         counts: b.outbox,
         pulled: b.pulled,
         quarantined: b.quarantined,
-    };
-    drop((expected, written));
-    let put = || -> std::io::Result<()> {
-        File::open(file.path())?.sync_all()?;
-        if replace {
-            file.persist(out).map_err(|e| e.error)?;
-        } else {
-            file.persist_noclobber(out).map_err(|e| e.error)?;
-        }
-        File::open(folder(out))?.sync_all()
-    };
-    put().map_err(|e| of_out(e.to_string()))?;
-    Ok(done)
+    })
 }

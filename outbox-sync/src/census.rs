@@ -1,6 +1,7 @@
 //! A census over a fleet: of each number that a log lacks, who holds its event and how sure that is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use event_log::StreamState;
 use serde::Serialize;
@@ -144,19 +145,8 @@ fn of_stream(
         never_sequenced: 0,
     };
     let mut placed = BTreeSet::new();
-    let mut next = 1;
-    let mut holes = Vec::new();
-    for range in present {
-        if *range.start() > next {
-            holes.push(next..=*range.start() - 1);
-        }
-        next = next.max(range.end().saturating_add(1));
-    }
-    if known_to >= next {
-        holes.push(next..=known_to.min(next.saturating_add(MAX_MISSING)));
-    }
     let by_number: BTreeMap<u64, &Vec<Claim>> = claims.into_iter().collect();
-    for number in holes.into_iter().flatten() {
+    for number in holes(present, known_to).into_iter().flatten() {
         let range = judge(
             number,
             by_number.get(&number).map_or(&[], |c| c.as_slice()),
@@ -189,6 +179,22 @@ fn of_stream(
         }
     }
     census
+}
+
+/// The numbers up to a known one that the log does not have.
+fn holes(present: &[RangeInclusive<u64>], known_to: u64) -> Vec<RangeInclusive<u64>> {
+    let mut next = 1;
+    let mut holes = Vec::new();
+    for range in present {
+        if *range.start() > next {
+            holes.push(next..=*range.start() - 1);
+        }
+        next = next.max(range.end().saturating_add(1));
+    }
+    if known_to >= next {
+        holes.push(next..=known_to.min(next.saturating_add(MAX_MISSING)));
+    }
+    holes
 }
 
 /// What is to be said of one number. A pulled row weighs more than an agent's word on its own event: the sequencer

@@ -5,18 +5,15 @@
 //! right by it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cli_common::{Access, partial_file};
+use cli_common::{Access, Existing, WholeFile};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use ves::digest::Preimage;
 use ves::{EventId, Hash32, SignatureBytes, SignatureCheck, StreamKey, Timestamp, jcs};
-
-use crate::export::folder;
 
 /// The `schema` of an epoch file.
 pub const SCHEMA: &str = "recovery-epoch/1";
@@ -248,11 +245,9 @@ impl RecoveryEpoch {
         };
         let json = self.to_json().map_err(error)?;
         let write = || -> std::io::Result<()> {
-            let mut file = partial_file(path, Access::Owner)?;
+            let mut file = WholeFile::create(path, Access::Owner, Existing::Keep)?;
             file.write_all(&json)?;
-            file.as_file().sync_all()?;
-            file.persist_noclobber(path).map_err(|e| e.error)?;
-            File::open(folder(path))?.sync_all()
+            file.finish()
         };
         write().map_err(|e| error(e.to_string()))
     }

@@ -3,6 +3,8 @@
 //! NDJSON, one event a line behind a header line, or one JSON document (docs/export.md). Beside it lies a manifest
 //! with counts and the file's SHA-256. Writing and reading stream.
 
+mod sink;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,19 +13,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cli_common::files::{self, InputFile};
-use cli_common::{Access, partial_file};
+use cli_common::{Access, Existing, WholeFile};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 use ves::{Event, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::lines::for_each_line;
 use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus, Place, Table};
-use crate::sink::{self, Sink};
 use crate::verify::{Outcome, state_name};
 use crate::wire::WireEvent;
+use sink::Sink;
 
 /// The `schema` of an export.
 pub const SCHEMA: &str = "event-export/1";
@@ -274,7 +275,8 @@ pub(crate) fn json_text(text: &str) -> String {
 /// An export being written. It appears under its name, complete and on disk, with [`ExportWriter::finish`]; until
 /// then it is a temporary file in the same folder, and dropping it removes that.
 pub struct ExportWriter {
-    file: NamedTempFile,
+    file: WholeFile,
+    existing: Existing,
     sink: Sink,
     /// One line in the making.
     line: Vec<u8>,
@@ -292,20 +294,27 @@ pub struct Mark {
 }
 
 impl ExportWriter {
-    /// Begins an export that will have this path.
+    /// Begins an export that will have this path, where no file is.
     ///
     /// # Errors
     /// There is a file of that name already, or the folder cannot be written to.
     pub fn create(path: &Path, format: ExportFormat) -> Result<Self, ExportError> {
+        Self::create_over(path, format, Existing::Keep)
+    }
+
+    /// Begins an export that will have this path; `existing` says what becomes of an export that is there.
+    ///
+    /// # Errors
+    /// The name, or that of the manifest, is taken, or the folder cannot be written to.
+    pub fn create_over(path: &Path, format: ExportFormat, existing: Existing) -> Result<Self, ExportError> {
         for taken in [path.to_owned(), manifest_path(path)] {
-            if taken.symlink_metadata().is_ok() {
-                return Err(failed(&taken, "the file exists already"));
-            }
+            WholeFile::check(&taken, existing).map_err(|e| failed(&taken, e))?;
         }
-        let file = partial_file(path, Access::Owner).map_err(|e| failed(path, e))?;
+        let file = WholeFile::create(path, Access::Owner, existing).map_err(|e| failed(path, e))?;
         let sink = Sink::new(file.as_file().try_clone().map_err(|e| failed(path, e))?);
         let mut writer = Self {
             file,
+            existing,
             sink,
             line: Vec::new(),
             path: path.to_owned(),
@@ -345,7 +354,7 @@ impl ExportWriter {
         self.format
     }
 
-    /// Adds lines that were made elsewhere (see [`crate::bulk`]).
+    /// Adds lines that were made elsewhere (see [`crate::fast_export`]).
     ///
     /// # Errors
     /// The disk fails.
@@ -436,16 +445,14 @@ impl ExportWriter {
             classes: self.classes,
             missing_from,
         };
-        self.file.persist_noclobber(&path).map_err(|e| error(e.error))?;
         let beside = manifest_path(&path);
         let write = || -> io::Result<()> {
-            let mut file = partial_file(&beside, Access::Owner)?;
+            let mut file = WholeFile::create(&beside, Access::Owner, self.existing)?;
             serde_json::to_writer_pretty(&mut file, &manifest)?;
             file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist_noclobber(&beside).map_err(|e| e.error)?;
-            File::open(folder(&path))?.sync_all()
+            file.finish()
         };
+        self.file.finish().map_err(error)?;
         write().map_err(|e| failed(&beside, e))?;
         Ok(manifest)
     }
@@ -478,13 +485,6 @@ impl Lines {
     /// How many events they are.
     pub fn events(&self) -> u64 {
         self.tally.events()
-    }
-}
-
-pub(crate) fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }
 
@@ -539,6 +539,11 @@ impl Export {
             }
         }
         Ok(export)
+    }
+
+    /// Where it lies, as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// How the file differs from its manifest.

@@ -11,6 +11,7 @@ use ves::{AgentId, EventId, Hash32, StreamKey};
 use crate::export::Class;
 use crate::keys::KeyBook;
 use crate::known::{Found, KnownLog, KnownLogError, contains};
+use crate::outbox::Outbox;
 use crate::rendering::RenderingSearch;
 use crate::row::{Content, Item, Origin, OutboxStatus, Table};
 use crate::source::Source;
@@ -32,6 +33,9 @@ pub struct Heard {
     /// another's word.
     #[serde(skip)]
     pub voice: String,
+    /// Whether it is an export, not an outbox.
+    #[serde(skip)]
+    pub is_export: bool,
     /// Rows read.
     pub rows: u64,
     /// Rows whose event the log has.
@@ -53,6 +57,36 @@ pub struct Heard {
     /// What of it was not checked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_checked: Vec<String>,
+}
+
+impl Heard {
+    /// A file of which no row was read yet.
+    pub fn of(path: &Path, source: &Source) -> Self {
+        Self {
+            damage: source.damage(),
+            not_checked: source.not_checked(),
+            ..Self::of_outbox(path, source.outbox())
+        }
+    }
+
+    /// An outbox, or an export if it is `None`, of which nothing is known but what it says of itself.
+    pub fn of_outbox(path: &Path, outbox: Option<&Outbox>) -> Self {
+        Self {
+            path: path.display().to_string(),
+            agent_id: outbox.and_then(|outbox| outbox.meta().speaks_for()),
+            voice: outbox.map_or_else(String::new, |outbox| outbox.meta().voice()),
+            is_export: outbox.is_none(),
+            rows: 0,
+            in_log: 0,
+            missing_held: 0,
+            unsigned: 0,
+            older_log: 0,
+            refused: 0,
+            refusals: Vec::new(),
+            damage: None,
+            not_checked: outbox.map_or_else(Vec::new, |outbox| outbox.meta().not_checked.clone()),
+        }
+    }
 }
 
 /// A file that could not be read.
@@ -208,24 +242,10 @@ impl Holdings {
         if let Some(Err(error)) = outbox.map(|outbox| keys.add_peers(outbox)) {
             keys.flaws.push(error.to_string());
         }
-        let agent_id = outbox.and_then(|outbox| outbox.meta().speaks_for());
-        let voice = outbox.map_or_else(String::new, |outbox| outbox.meta().voice());
-        self.agents.extend(agent_id);
+        let heard = Heard::of(path, &source);
+        self.agents.extend(heard.agent_id);
         let file = self.heard.len();
-        self.heard.push(Heard {
-            path: path.display().to_string(),
-            agent_id,
-            voice,
-            rows: 0,
-            in_log: 0,
-            missing_held: 0,
-            unsigned: 0,
-            older_log: 0,
-            refused: 0,
-            refusals: Vec::new(),
-            damage: source.damage(),
-            not_checked: source.not_checked(),
-        });
+        self.heard.push(heard);
         let mut bad = Vec::new();
         let mut bad_count = 0;
         let mut stopped: Option<HoldingsError> = None;

@@ -125,9 +125,11 @@ impl KeyBook {
     /// Adds the keys of a file: `{"schema": "agent-keys/1", "keys": [{"tenant_id", "agent_id", "key_id",
     /// "public_key", …}]}`, or the bare list; names as in registrations with the sequencer are understood too.
     ///
+    /// Says how many keys it holds.
+    ///
     /// # Errors
     /// The file cannot be read, or is not one.
-    pub fn add_file(&mut self, path: &Path) -> Result<(), KeyFileError> {
+    pub fn add_file(&mut self, path: &Path) -> Result<usize, KeyFileError> {
         let error = |what: String| KeyFileError {
             path: path.to_owned(),
             what,
@@ -145,8 +147,9 @@ impl KeyBook {
             })
         };
         let keys = keys.map_err(|e| error(format!("is not a key file: {e}")))?;
+        let count = keys.len();
         self.add(keys.into_iter().map(SigningKey::from), KeySource::File);
-        Ok(())
+        Ok(count)
     }
 
     /// Adds the keys that an outbox fetched of its peers.

@@ -171,6 +171,20 @@ impl KnownLog {
         }
     }
 
+    /// Whether it knows no stream and no event.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn is_empty(&mut self) -> Result<bool, KnownLogError> {
+        match &mut self.inner {
+            Inner::Database { runtime, view } => {
+                let found = runtime.block_on(view.streams(&StreamFilter::default()))?;
+                Ok(found.rows.is_empty() && found.unreadable.is_empty())
+            }
+            Inner::Export(log) => Ok(log.events.is_empty()),
+        }
+    }
+
     /// The log's name, without secrets.
     pub fn name(&self) -> &str {
         &self.name

@@ -46,30 +46,25 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
-pub mod bulk;
 pub mod census;
 pub mod check;
 pub mod epoch;
 pub mod error;
 pub mod export;
+pub mod fast_export;
 pub mod holdings;
-mod in_place;
 pub mod inputs;
 pub mod keys;
 pub mod known;
-mod leaves;
 mod lines;
 mod lost_wal;
 pub mod outbox;
-mod plain_line;
 mod private_copy;
 pub mod push;
 pub mod receipts;
 pub mod reconcile;
 pub mod rendering;
 pub mod row;
-mod sink;
-mod skim;
 mod sniff;
 pub mod source;
 pub mod status;

@@ -315,6 +315,26 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The path as a URI of SQLite that promises that the file does not change.
+pub(crate) fn immutable(source: &Path) -> String {
+    use std::fmt::Write as _;
+
+    let mut uri = String::from("file:");
+    for byte in source.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte));
+            }
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(uri, "%{byte:02X}");
+            }
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
+}
+
 fn remove(path: &Path) -> Result<(), OutboxErrorKind> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OutboxErrorKind::Copy(error)),

@@ -310,43 +310,7 @@ impl RowReader {
             Table::Pulled | Table::Quarantined | Table::OlderPulled => "sequence_number",
         };
         let mut claimed_sequence = kept(fields.claim(claim_column), &mut flaws).flatten();
-        let mut awaits_acknowledgement = false;
-        let (origin, sequenced_at) = match self.table {
-            Table::Outbox => {
-                let status = kept(fields.status(), &mut flaws).unwrap_or(OutboxStatus::Unknown);
-                (
-                    Origin::Outbox {
-                        local_seq: place.row,
-                        status,
-                    },
-                    None,
-                )
-            }
-            Table::OlderOutbox => {
-                let acked = kept(fields.value("acked_at").map(|v| v != ValueRef::Null), &mut flaws);
-                let pushed = kept(fields.value("pushed_at").map(|v| v != ValueRef::Null), &mut flaws);
-                awaits_acknowledgement = (pushed, acked) == (Some(true), Some(false));
-                let status = match acked {
-                    Some(true) => OutboxStatus::Synced,
-                    Some(false) => OutboxStatus::Pending,
-                    None => OutboxStatus::Unknown,
-                };
-                (
-                    Origin::Outbox {
-                        local_seq: place.row,
-                        status,
-                    },
-                    None,
-                )
-            }
-            Table::Pulled | Table::OlderPulled => {
-                (Origin::Pulled, kept(fields.parsed("sequenced_at"), &mut flaws))
-            }
-            Table::Quarantined => (
-                Origin::Quarantined,
-                kept(fields.parsed("sequenced_at"), &mut flaws),
-            ),
-        };
+        let (origin, sequenced_at, awaits_acknowledgement) = self.origin(fields, place.row, &mut flaws);
         let content = match self.table {
             Table::OlderOutbox => fields.older_content(event_id, stream, &mut flaws),
             Table::OlderPulled => Ok(Content::Unsigned {
@@ -378,6 +342,39 @@ impl RowReader {
             content,
             flaw: (!flaws.is_empty()).then(|| flaws.join("; ")),
         })
+    }
+
+    /// Whose row it is and in what state, when it was numbered, and whether its agent waits for an acknowledgement.
+    fn origin(
+        &self,
+        fields: &Fields<'_>,
+        local_seq: i64,
+        flaws: &mut Vec<String>,
+    ) -> (Origin, Option<Timestamp>, bool) {
+        match self.table {
+            Table::Outbox => {
+                let status = kept(fields.status(), flaws).unwrap_or(OutboxStatus::Unknown);
+                (Origin::Outbox { local_seq, status }, None, false)
+            }
+            Table::OlderOutbox => {
+                let acked = kept(fields.value("acked_at").map(|v| v != ValueRef::Null), flaws);
+                let pushed = kept(fields.value("pushed_at").map(|v| v != ValueRef::Null), flaws);
+                let status = match acked {
+                    Some(true) => OutboxStatus::Synced,
+                    Some(false) => OutboxStatus::Pending,
+                    None => OutboxStatus::Unknown,
+                };
+                let awaits_acknowledgement = (pushed, acked) == (Some(true), Some(false));
+                (Origin::Outbox { local_seq, status }, None, awaits_acknowledgement)
+            }
+            Table::Pulled | Table::OlderPulled => {
+                (Origin::Pulled, kept(fields.parsed("sequenced_at"), flaws), false)
+            }
+            Table::Quarantined => {
+                let sequenced_at = kept(fields.parsed("sequenced_at"), flaws);
+                (Origin::Quarantined, sequenced_at, false)
+            }
+        }
     }
 }
 

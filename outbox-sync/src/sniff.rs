@@ -11,8 +11,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::in_place::immutable;
 use crate::outbox::secure;
+use crate::private_copy::immutable;
 use crate::private_copy::{self, HEADER, MAGIC};
 use cli_common::PrivateDir;
 

@@ -42,6 +42,14 @@ impl Source {
         Ok(Self::Outbox(Box::new(Outbox::salvage(path)?)))
     }
 
+    /// Where it lies, as it was named.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Outbox(outbox) => &outbox.meta().path,
+            Self::Export(export) => export.path(),
+        }
+    }
+
     /// The outbox, if it is one.
     pub fn outbox(&self) -> Option<&Outbox> {
         match self {

@@ -15,7 +15,7 @@ use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 use crate::anchors_file::AnchorsFile;
 use crate::contracts::{Decoded, decode};
 use crate::pins::ChainPins;
-use crate::standing::{ChainReport, RECEIPT, STORAGE, Standing};
+use crate::standing::{ChainReport, ProvedBy, Standing};
 
 /// The most storage proofs of one batch that an anchor is compared with, of those that hold. A file that grew over years
 /// may have some; a hostile one could have millions.
@@ -341,7 +341,8 @@ impl<'a> Chain<'a> {
             Err(why) => Way::Fails(why),
         };
         let by_receipt = matches!(receipt, Way::Proves);
-        for (name, way) in [(RECEIPT, receipt), (STORAGE, self.by_storage(anchor, by_receipt))] {
+        let storage = self.by_storage(anchor, by_receipt);
+        for (name, way) in [(ProvedBy::Receipt, receipt), (ProvedBy::Storage, storage)] {
             match way {
                 Way::Proves => by.push(name),
                 Way::Lacks(what) => missing.push(what),

@@ -43,7 +43,7 @@ pub struct L1Output {
 pub struct TiedOutput {
     /// What the output is of.
     pub output: L1Output,
-    /// Its root.
+    /// The output root, which L1 holds.
     pub root: Hash32,
     /// The log that proposed it: the contract of L1 that wrote it, and the number of the block. `None` if the root
     /// itself is trusted.

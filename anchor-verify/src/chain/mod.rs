@@ -30,7 +30,7 @@ pub use completeness::{Completeness, complete, complete_of};
 pub use examine::{examine, examine_pinned};
 pub use header::HeaderBytes;
 pub use parts::ChainParts;
-pub use told::ties_nothing;
+pub use told::{blocks_like, ties_nothing};
 
 use ves::Hash32;
 

@@ -47,7 +47,7 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scan {
-    /// The contract.
+    /// The contract whose logs, or storage, it is.
     pub contract: ContractAddress,
     /// The first block.
     pub from: u64,
@@ -63,9 +63,9 @@ pub struct RefusedAnchor {
     pub block_number: u64,
     /// The log's number in the block.
     pub log_index: u64,
-    /// The block.
+    /// The hash of the block that it is of.
     pub block_hash: Hash32,
-    /// The transaction.
+    /// The transaction that wrote the log.
     pub transaction_hash: Hash32,
     /// The contract that wrote the log.
     pub contract: ContractAddress,
@@ -103,7 +103,7 @@ impl fmt::Display for RefusedAnchor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockReceipts {
-    /// The block.
+    /// The hash of the block that it is of.
     pub block_hash: Hash32,
     /// The receipts in the order of the transactions: the type's byte (none for legacy) and RLP.
     pub receipts: Vec<Bytes>,
@@ -113,9 +113,9 @@ pub struct BlockReceipts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StorageProofs {
-    /// The block.
+    /// The hash of the block that it is of.
     pub block_hash: Hash32,
-    /// The contract.
+    /// The contract whose logs, or storage, it is.
     pub contract: ContractAddress,
     /// The contract's account.
     pub account: AccountProof,
@@ -132,9 +132,9 @@ pub struct StorageProofs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountProof {
-    /// Its nonce.
+    /// How many contracts the account has created, and one.
     pub nonce: u64,
-    /// Its balance.
+    /// What the account holds, in wei.
     pub balance: U256,
     /// The root of its storage trie.
     pub storage_root: Hash32,
@@ -148,7 +148,7 @@ pub struct AccountProof {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchProof {
-    /// The batch.
+    /// The batch whose slots they are.
     pub batch_id: BatchId,
     /// One for each slot, in the order of the struct.
     pub slots: Vec<SlotProof>,
@@ -162,12 +162,12 @@ pub enum Head {
     Count,
     /// StateSetAnchor: the last number of the stream's newest batch (`getLatestSequence`).
     LatestSequence {
-        /// The stream.
+        /// Keccak-256 of tenant and store, by which contracts name a stream.
         tenant_store_key: Hash32,
     },
     /// SetRegistry: the stream's newest batch (`getLatestBatchId`).
     LatestBatch {
-        /// The stream.
+        /// Keccak-256 of tenant and store, by which contracts name a stream.
         tenant_store_key: Hash32,
     },
 }
@@ -195,7 +195,7 @@ impl Head {
 pub struct HeadProof {
     /// What it is.
     pub head: Head,
-    /// Its slot.
+    /// The proof of the slot that holds it.
     pub slot: SlotProof,
 }
 

@@ -9,7 +9,7 @@ use super::header;
 use crate::anchor::{Anchor, AnchorKind};
 use crate::anchors_file::AnchorsFile;
 use crate::pins::ChainPins;
-use crate::standing::{ChainReport, STORAGE, Standing};
+use crate::standing::{ChainReport, ProvedBy, Standing};
 
 /// So many reasons, contracts or blocks are named.
 const MAX_NAMED: usize = 4;
@@ -44,7 +44,7 @@ pub(super) fn of_standings(
         ));
     }
     let by_storage_alone =
-        |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by == &[STORAGE]);
+        |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by == &[ProvedBy::Storage]);
     let storage_only: Vec<&Anchor> = file
         .anchors
         .iter()
@@ -129,6 +129,49 @@ fn not_there(file: &AnchorsFile, hashes: &[Hash32], trusted: &Hash32) -> String 
         Some(at) => format!("{headers}; the file ends at block {}, {}", at.number, at.hash),
         None => headers,
     }
+}
+
+/// The blocks of a file that may be meant by a text that is no hash: by a number, or by a hash with digits too many or too
+/// few.
+pub fn blocks_like(file: &AnchorsFile, text: &str) -> Vec<String> {
+    let mut blocks: Vec<(u64, Hash32)> = (file.chain.headers.iter())
+        .filter_map(|entry| header::read(&entry.rlp).ok())
+        .map(|block| (block.number, block.hash))
+        .collect();
+    blocks.extend(file.chain.checkpoint.map(|at| (at.number, at.hash)));
+    blocks.sort_unstable();
+    blocks.dedup();
+    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
+    // A hash is never this short, a number never this long.
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let near: Vec<&(u64, Hash32)> = match number {
+        Some(number) => {
+            let below = blocks.iter().rfind(|(of, _)| *of <= number);
+            let above = blocks.iter().find(|(of, _)| *of >= number);
+            let mut near: Vec<_> = below.into_iter().chain(above).collect();
+            near.dedup();
+            near
+        }
+        None => blocks
+            .iter()
+            .filter(|(_, hash)| alike(&hash.to_string(), &digits))
+            .collect(),
+    };
+    let named = |(number, hash): &&(u64, Hash32)| format!("block {number}, {hash}");
+    near.iter().take(MAX_NAMED).map(named).collect()
+}
+
+/// Whether a text is a hash but for a few digits that are missing, too many or others, all in one place.
+fn alike(hash: &str, text: &str) -> bool {
+    let common = |a: &mut dyn Iterator<Item = u8>, b: &mut dyn Iterator<Item = u8>| {
+        a.zip(b).take_while(|(a, b)| a == b).count()
+    };
+    let ahead = common(&mut hash.bytes(), &mut text.bytes());
+    let behind = common(&mut hash.bytes().rev(), &mut text.bytes().rev());
+    ahead + behind + NEAR >= hash.len() && text.len() <= hash.len() + NEAR
 }
 
 /// What untied anchors lack, and how many of them.

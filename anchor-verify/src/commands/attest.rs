@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use anchor_verify::attest::{AttestError, SignedReport, attest};
+use anchor_verify::files::write_text;
 use clap::Args;
 use cli_common::keys::{read_public_key, read_signing_key};
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
+use cli_common::provenance::Inputs;
+use cli_common::{CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output};
 use serde_json::json;
 
-use super::{RequireArg, read_text, write_text};
+use super::{ForceArg, RequireArg, not_written, provenance, read_text};
 
 /// Sign a verification report, so that it can be handed on
 #[derive(Debug, Args)]
@@ -21,9 +23,12 @@ pub struct AttestArgs {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 
-    /// The signed report to write; one that is there is replaced
+    /// The signed report to write
     #[arg(long, value_name = "SIGNED")]
     out: PathBuf,
+
+    #[command(flatten)]
+    force: ForceArg,
 }
 
 /// Check the signature of a signed report, and say what it says
@@ -45,7 +50,10 @@ pub struct CheckReportArgs {
 
 /// Runs `attest`.
 pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    args.force.check(&args.out)?;
+    let mut inputs = Inputs::default();
     let text = read_text(&args.report)?;
+    inputs.add("report", &args.report);
     let key = read_signing_key(&args.key)?;
     let name = args.report.display();
     let signed = attest(text.trim(), &key).map_err(|e| {
@@ -54,7 +62,12 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     })?;
     let text = serde_json::to_string(&signed)
         .map_err(|e| CliError::io("the signed report cannot be written").with_source(e))?;
-    write_text(&args.out, &format!("{text}\n"))?;
+    write_text(&args.out, &format!("{text}\n"), args.force.existing())
+        .map_err(|error| not_written(&args.out, error))?;
+    let check = CommandLine::new("anchor-verify check-report")
+        .arg(args.out.display())
+        .option("--public-key", signed.public_key);
+    let next = Next::run(&check);
     let mut out = Output::stdout();
     if global.format == Format::Table {
         let path = args.out.display().to_string();
@@ -62,11 +75,14 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             "{}: signed with the key whose public half is {}",
             path, signed.public_key
         ))?;
+        next.print(&mut out)?;
     } else {
         let document = json!({
             "schema": "attest-report/1",
             "out": args.out.display().to_string(),
             "public_key": signed.public_key,
+            "provenance": provenance(inputs),
+            "next": next,
         });
         if global.format == Format::Json {
             out.json(&document)?;
@@ -82,6 +98,8 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
 pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let key = read_public_key("--public-key", &args.public_key)?;
     let name = args.signed.display().to_string();
+    let mut inputs = Inputs::default();
+    inputs.add("signed-report", &args.signed);
     let signed = SignedReport::from_json(read_text(&args.signed)?.as_bytes())
         .map_err(|e| CliError::input(format!("{name}: {e}")))?;
     let report = match signed.check(&key) {
@@ -93,6 +111,10 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
         Err(error) => return Err(CliError::input(format!("{name}: {error}"))),
     };
     let mut out = Output::stdout();
+    let next = match report.exit_status() {
+        ExitStatus::OK => Next::nothing("the signature holds"),
+        _ => Next::nothing("the signature holds, and what it signs names problems: ask who signed it"),
+    };
     let not_checked = "NOT CHECKED: what the report says; whoever signed it did that";
     match global.format {
         Format::Table => {
@@ -103,6 +125,7 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
             out.line("")?;
             super::verify::print_table(&mut out, &report)?;
             out.line(not_checked)?;
+            next.print(&mut out)?;
         }
         format => {
             let document = json!({
@@ -113,6 +136,9 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
                 "totals": report.totals,
                 "not_checked": ["what the report says: whoever signed it did that"],
                 "report_not_checked": report.not_checked,
+                "report_provenance": report.provenance,
+                "provenance": provenance(inputs),
+                "next": next,
             });
             if format == Format::Json {
                 out.json(&document)?;

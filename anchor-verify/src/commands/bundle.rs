@@ -3,16 +3,24 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use anchor_verify::Verdict;
-use anchor_verify::bundle::{CutBatches, cut_batches, write_bundle};
+use anchor_verify::bundle::{Contents, CutBatches, Held, cut_batches, write_bundle};
+use anchor_verify::chain::Completeness;
 use anchor_verify::verify::LogSource as _;
+use anchor_verify::{AnchorsFile, Verdict};
 use clap::{Args, ValueEnum};
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, again, stderr_progress};
+use cli_common::provenance::{Inputs, Provenance};
+use cli_common::{
+    CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output, again,
+    stderr_progress,
+};
 use event_log::{Place, Scope};
-use serde_json::json;
+use serde::Serialize;
 use ves::StreamKey;
 
-use super::{PinArgs, cancel_on_signals, cli_error, open_db, print_completeness, print_place, read_anchors};
+use super::{
+    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, open_db, print_completeness, print_place,
+    provenance, read_anchors, some_anchors,
+};
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
 ///
@@ -41,9 +49,12 @@ pub struct BundleArgs {
     #[arg(long, value_enum, value_name = "WHAT")]
     redact: Vec<Redact>,
 
-    /// The bundle to write; one that is there is replaced
+    /// The bundle to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    #[command(flatten)]
+    force: ForceArg,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,111 +81,178 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             "--range counts in one stream, and several are named",
         ));
     }
-    let mut anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    args.force.check(&args.out)?;
+    let mut inputs = Inputs::default();
+    let mut anchors = read_anchors(&args.anchors, &mut inputs)?.unwrap_or_default();
     let told = args.pins.apply(&mut anchors)?;
     let completeness = args.pins.complete(&mut anchors, None, &|_| true);
+    some_anchors(&anchors, &args.pins)?;
+    let target = args.db.target()?;
+    add_log(&mut inputs, &target);
+    let written = write(args, &target, &anchors, global)?;
+    let mut not_checked = written.not_checked();
+    not_checked.extend(told);
+    not_checked.extend(completeness.not_checked());
+    not_checked.extend(written.place.as_ref().and_then(Place::reservation));
+    let unreadable = written.counts.log.unreadable > 0;
+    let report = Report {
+        schema: "bundle-report/1",
+        out: args.out.display().to_string(),
+        bytes: std::fs::metadata(&args.out).map_or(0, |m| m.len()),
+        redacted: args.redacts_payloads(),
+        counts: written.counts,
+        place: written.place,
+        completeness,
+        not_checked,
+        provenance: provenance(inputs),
+        next: Next::run(&match unreadable {
+            true => CommandLine::new("sequencer-recovery audit").db(&target),
+            false => {
+                let verify = CommandLine::new("anchor-verify verify").arg(args.out.display());
+                args.pins.again(verify)
+            }
+        }),
+    };
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Table => print_table(&mut out, &report)?,
+        Format::Json => out.json(&report)?,
+        Format::Ndjson => out.ndjson([&report])?,
+    }
+    out.finish()?;
+    let left_out = report.completeness.verdict == Verdict::Failed;
+    Ok(match unreadable || left_out || report.counts.anchors == 0 {
+        true => ExitStatus::PROBLEMS,
+        false => ExitStatus::OK,
+    })
+}
+
+impl BundleArgs {
+    fn redacts_payloads(&self) -> bool {
+        self.redact.contains(&Redact::Payload)
+    }
+}
+
+/// A bundle that was written.
+struct Written {
+    counts: Held,
+    cut: CutBatches,
+    place: Option<Place>,
+}
+
+/// Writes the bundle, from the beginning again if the database asks for it.
+fn write(
+    args: &BundleArgs,
+    target: &DbTarget,
+    anchors: &AnchorsFile,
+    global: &GlobalArgs,
+) -> Result<Written, CliError> {
     let scope = Scope {
         streams: args.streams.clone(),
         range: args.range.clone(),
     };
     let progress = stderr_progress(global);
-    let target = args.db.target()?;
     let cancel = cancel_on_signals()?;
-    let redact = args.redact.contains(&Redact::Payload);
-    let (cut, counts, place) = again(&cancel, || {
-        let mut source = open_db(&target, &scope, &cancel)?;
+    again(&cancel, || {
+        let mut source = open_db(target, &scope, &cancel)?;
         let cut = match (&args.streams[..], &args.range) {
-            ([stream], Some(range)) => {
-                cut_batches(&mut source, stream, range, &anchors).map_err(cli_error)?
-            }
+            ([stream], Some(range)) => cut_batches(&mut source, stream, range, anchors).map_err(cli_error)?,
             _ => CutBatches::default(),
         };
-        let counts = write_bundle(
-            &mut source,
-            &scope,
-            &anchors,
-            &cut.partial,
-            redact,
-            &args.out,
-            progress.as_ref(),
-        );
-        Ok((cut, counts.map_err(cli_error)?, source.place().cloned()))
-    })?;
-    drop(progress);
-    let size = std::fs::metadata(&args.out).map_or(0, |m| m.len());
-    let mut not_checked = vec!["what is in the bundle: `anchor-verify verify` does that".to_owned()];
-    let ranges = |ranges: &[(u64, u64)]| -> String {
-        let ranges: Vec<String> = ranges.iter().map(|(a, b)| format!("{a} to {b}")).collect();
-        ranges.join(", ")
-    };
-    let partial: Vec<(u64, u64)> = cut
-        .partial
-        .iter()
-        .map(|part| (part.sequence_start, part.sequence_end))
-        .collect();
-    if !partial.is_empty() {
-        not_checked.push(format!(
-            "the other events of batches that the range cuts, for which hashes stand: {}",
-            ranges(&partial)
-        ));
+        let contents = Contents {
+            scope: &scope,
+            anchors,
+            partial: &cut.partial,
+            redact: args.redacts_payloads(),
+        };
+        let existing = args.force.existing();
+        let counts = write_bundle(&mut source, &contents, &args.out, existing, progress.as_ref());
+        Ok(Written {
+            counts: counts.map_err(cli_error)?,
+            place: source.place().cloned(),
+            cut,
+        })
+    })
+}
+
+impl Written {
+    /// What is not checked of it here, and what nobody will be able to check.
+    fn not_checked(&self) -> Vec<String> {
+        let mut told = vec!["what is in the bundle: `anchor-verify verify` does that".to_owned()];
+        if self.counts.anchors == 0 {
+            told.push(
+                "that anything in it is on a chain: no anchor is of these streams and numbers".to_owned(),
+            );
+        }
+        let parts = self
+            .cut
+            .partial
+            .iter()
+            .map(|part| (part.sequence_start, part.sequence_end));
+        if !self.cut.partial.is_empty() {
+            told.push(format!(
+                "the other events of batches that the range cuts, for which hashes stand: {}",
+                ranges(parts)
+            ));
+        }
+        if !self.cut.unverifiable.is_empty() {
+            told.push(format!(
+                "the range holds these batches in part only, and the log does not have the rest, so that nobody can \
+                 verify them: {}",
+                ranges(self.cut.unverifiable.iter().copied())
+            ));
+        }
+        told.push(anchor_verify::bundle::unbound());
+        told
     }
-    if !cut.unverifiable.is_empty() {
-        not_checked.push(format!(
-            "the range holds these batches in part only, and the log does not have the rest, so that nobody can verify \
-             them: {}",
-            ranges(&cut.unverifiable)
-        ));
-    }
-    not_checked.push(anchor_verify::bundle::unbound());
-    not_checked.extend(told);
-    not_checked.extend(completeness.not_checked());
-    not_checked.extend(place.as_ref().and_then(Place::reservation));
-    let mut out = Output::stdout();
-    if global.format == Format::Table {
-        print_place(&mut out, place.as_ref())?;
-        let path = args.out.display().to_string();
+}
+
+fn ranges(ranges: impl Iterator<Item = (u64, u64)>) -> String {
+    let ranges: Vec<String> = ranges.map(|(first, last)| format!("{first} to {last}")).collect();
+    ranges.join(", ")
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema: &'static str,
+    place: Option<Place>,
+    out: String,
+    bytes: u64,
+    redacted: bool,
+    counts: Held,
+    completeness: Completeness,
+    not_checked: Vec<String>,
+    provenance: Provenance,
+    next: Next,
+}
+
+fn print_table(out: &mut Output<impl std::io::Write>, report: &Report) -> Result<(), CliError> {
+    print_place(out, report.place.as_ref())?;
+    let counts = &report.counts.log;
+    out.line(&format!(
+        "{}: {} stream(s), {} event(s), {} commitment(s), {} key(s), {} anchor(s), {} bytes{}",
+        report.out,
+        counts.streams,
+        counts.events,
+        counts.commitments,
+        counts.keys,
+        report.counts.anchors,
+        report.bytes,
+        if report.redacted {
+            "; payloads left out"
+        } else {
+            ""
+        }
+    ))?;
+    if counts.unreadable > 0 {
         out.line(&format!(
-            "{}: {} stream(s), {} event(s), {} commitment(s), {} key(s), {size} bytes{}",
-            path,
-            counts.streams,
-            counts.events,
-            counts.commitments,
-            counts.keys,
-            if redact { "; payloads left out" } else { "" }
+            "{} row(s) of the log cannot be read; the bundle says so",
+            counts.unreadable
         ))?;
-        if counts.unreadable > 0 {
-            out.line(&format!(
-                "{} row(s) of the log cannot be read; the bundle says so",
-                counts.unreadable
-            ))?;
-        }
-        print_completeness(&mut out, Some(&completeness))?;
-        for what in &not_checked {
-            out.line(&format!("NOT CHECKED: {what}"))?;
-        }
-    } else {
-        let document = json!({
-            "schema": "bundle-report/1",
-            "place": place,
-            "out": args.out.display().to_string(),
-            "bytes": size,
-            "redacted": redact,
-            "counts": counts,
-            "completeness": completeness,
-            "not_checked": not_checked,
-        });
-        if global.format == Format::Json {
-            out.json(&document)?;
-        } else {
-            out.ndjson([document])?;
-        }
     }
-    out.finish()?;
-    Ok(
-        if counts.unreadable > 0 || completeness.verdict == Verdict::Failed {
-            ExitStatus::PROBLEMS
-        } else {
-            ExitStatus::OK
-        },
-    )
+    print_completeness(out, Some(&report.completeness))?;
+    for what in &report.not_checked {
+        out.line(&format!("NOT CHECKED: {what}"))?;
+    }
+    report.next.print(out)
 }

@@ -3,16 +3,19 @@
 use std::path::PathBuf;
 
 use anchor_verify::chain::Completeness;
+use anchor_verify::chain::parts::Checkpoint;
 use anchor_verify::proof::{ProofCheck, ProofFile};
 use anchor_verify::{Anchor, Verdict};
 use clap::Args;
 use cli_common::keys::read_public_key;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
+use cli_common::provenance::{Inputs, Provenance};
+use cli_common::{CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output};
 use serde::Serialize;
-use ves::Hash32;
 
-use super::l1::L1Args;
-use super::{PinArgs, RequireArg, cli_error, print_completeness, print_not_checked};
+use super::l1::{BlockArg, L1Args};
+use super::{
+    PinArgs, RequireArg, cli_error, if_confirmed, print_completeness, print_not_checked, provenance,
+};
 
 /// Check an inclusion proof by itself, without any connection
 ///
@@ -25,7 +28,7 @@ pub struct CheckArgs {
 
     /// The hash of a block that you trust; without it, at most MATCHES ANCHORS is said
     #[arg(long, value_name = "HASH")]
-    trusted_block: Option<Hash32>,
+    trusted_block: Option<BlockArg>,
 
     #[command(flatten)]
     l1: L1Args,
@@ -50,6 +53,8 @@ struct Document<'a> {
     #[serde(flatten)]
     check: &'a ProofCheck,
     completeness: &'a Completeness,
+    provenance: Provenance,
+    next: &'a Next,
 }
 
 /// Runs the command.
@@ -60,23 +65,28 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .map(|value| read_public_key("--agent-public-key", value))
         .transpose()?;
     let name = args.proof.display().to_string();
+    let mut inputs = Inputs::default();
     let proof = ProofFile::read(&args.proof).map_err(cli_error)?;
+    inputs.add("proof", &args.proof);
     let mut anchors = proof
         .anchors()
         .map_err(|e| CliError::input(format!("{name}: {e}")))?;
     let told = args.pins.apply(&mut anchors)?;
-    let trusted = args.l1.trusted_block(args.trusted_block, Some(&anchors))?;
+    let trusted = (args.l1).trusted_block(args.trusted_block.as_ref(), Some(&anchors), &mut inputs)?;
     let concerns = |anchor: &Anchor| proof.concerns(anchor);
     let completeness = args.pins.complete(&mut anchors, trusted.hash, &concerns);
     let chain = args.pins.chain(&anchors, trusted.hash, told);
     let mut check = proof.check(&anchors, &chain, agent_key.as_ref());
     check.not_checked.extend(completeness.not_checked());
     check.not_checked.extend(trusted.not_checked);
+    let next = next(args, &check, anchors.chain.checkpoint);
     let document = Document {
         schema: SCHEMA,
         proof: name,
         check: &check,
         completeness: &completeness,
+        provenance: provenance(inputs),
+        next: &next,
     };
     let mut out = Output::stdout();
     match global.format {
@@ -105,6 +115,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             }
             print_completeness(&mut out, Some(&completeness))?;
             print_not_checked(&mut out, &check.not_checked)?;
+            next.print(&mut out)?;
         }
     }
     out.finish()?;
@@ -115,4 +126,21 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     } else {
         ExitStatus::PROBLEMS
     })
+}
+
+/// What is left to do: to have the proof tied to a block, if it is not.
+fn next(args: &CheckArgs, check: &ProofCheck, checkpoint: Option<Checkpoint>) -> Next {
+    let again = CommandLine::new("anchor-verify check").arg(args.proof.display());
+    let again = args
+        .pins
+        .again(again)
+        .options("--agent-public-key", args.agent_public_key.as_ref());
+    match (check.verdict, &args.trusted_block, checkpoint) {
+        (Verdict::Proven, ..) => Next::nothing("the event is proven to be at its place"),
+        (Verdict::MatchesAnchors, None, Some(at)) => if_confirmed(at, again),
+        (Verdict::MatchesAnchors, ..) => {
+            Next::nothing("the proof ties its anchor to no block that you trust: ask for one that does")
+        }
+        _ => Next::nothing("the proof does not hold: ask for a sound one"),
+    }
 }

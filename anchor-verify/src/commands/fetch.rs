@@ -6,22 +6,26 @@ use anchor_verify::chain::Completeness;
 use anchor_verify::chain::parts::Checkpoint;
 use anchor_verify::fetch::rpc::{Rpc, RpcFailure};
 use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Proved, Reorg, Target, fetch};
+use anchor_verify::files::may_write;
 use anchor_verify::import::{ContractSummary, summarize};
-use anchor_verify::{AnchorsFile, ContractAddress, RefusedLog, Verdict};
+use anchor_verify::{AnchorsFile, ContractAddress, Existing, RefusedLog, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::finding::Code;
-use cli_common::{Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::provenance::{Input, Inputs, Provenance};
+use cli_common::{
+    CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, stderr_progress,
+};
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::print_completeness;
+use super::{cancel_on_signals, not_written, print_completeness, write_lines};
 
 /// Read anchors, and what proves them, from a node into an anchors file
 ///
 /// Logs, all receipts of their blocks, storage proofs, and the headers that tie them to the checkpoint. A file that
 /// is there is extended; a reorganisation of the chain since then is noticed and told. Ends with 0 if all was
-/// read, with bit 1 if a reorganisation was corrected, 4 if logs were refused or left out by the node, or proofs contradict
-/// anchors, 8 if nothing could be read.
+/// read, with bit 1 if a reorganisation was corrected, 4 if logs were refused or left out by the node, proofs contradict
+/// anchors, or a contract has written no anchor, 8 if nothing could be read.
 #[derive(Debug, Args)]
 pub struct FetchArgs {
     /// The node: http:// or https://. It may hold a key, which is shown nowhere. Given several times, the others are asked
@@ -110,16 +114,8 @@ struct Document {
     silent: Vec<ContractAddress>,
     notes: Vec<String>,
     not_checked: Vec<String>,
-}
-
-/// A line of NDJSON.
-#[derive(Serialize)]
-struct Line<'a, T: Serialize> {
-    schema: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    value: &'a T,
+    provenance: Provenance,
+    next: Next,
 }
 
 #[derive(Serialize)]
@@ -132,12 +128,19 @@ struct Totals<'a> {
     completeness: &'a Completeness,
     notes: &'a [String],
     not_checked: &'a [String],
+    provenance: &'a Provenance,
+    next: &'a Next,
 }
 
 /// Runs the command.
 pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let cancel =
-        Cancel::on_signals().map_err(|e| CliError::io("signals cannot be handled").with_source(e))?;
+    // A file that is there is the command's own, to be gone on with.
+    let existing = match args.out.exists() {
+        true => Existing::Replace,
+        false => Existing::Keep,
+    };
+    may_write(&args.out, existing).map_err(|error| not_written(&args.out, error))?;
+    let cancel = cancel_on_signals()?;
     let mut nodes = Vec::with_capacity(args.rpcs.len());
     for url in &args.rpcs {
         let node = Rpc::new(url, cancel.clone());
@@ -146,27 +149,18 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let Some((rpc, others)) = nodes.split_first() else {
         return Err(CliError::usage("no node is named (--rpc)"));
     };
-    let file = if args.out.exists() {
-        let read = AnchorsFile::read(&args.out);
-        Some(read.map_err(|e| CliError::input(e.to_string()).with_hint("give --out another name"))?)
-    } else {
-        None
+    let mut inputs = Inputs::default();
+    let file = match existing {
+        Existing::Keep => None,
+        Existing::Replace => {
+            let read = AnchorsFile::read(&args.out);
+            inputs.add("anchors", &args.out);
+            Some(read.map_err(|e| CliError::input(e.to_string()).with_hint("give --out another name"))?)
+        }
     };
-    let options = FetchOptions {
-        contracts: args.contracts.clone(),
-        from: args.from,
-        to: args.to,
-        proofs: match args.proofs {
-            WhichProofs::Both => Proofs::Both,
-            WhichProofs::Receipts => Proofs::Receipts,
-            WhichProofs::Storage => Proofs::Storage,
-        },
-        max_headers: args.max_headers,
-        max_receipts: args.max_receipts,
-        streams: args.streams.clone(),
-        chunk: args.chunk,
-        rescan: args.rescan,
-    };
+    let options = args.options();
+    // Its hash is that of before the fetch.
+    let inputs = inputs.finish();
     let progress = stderr_progress(global);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -178,9 +172,29 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     drop(progress);
     fetched
         .file
-        .write(&args.out)
-        .map_err(|e| CliError::io(format!("{} was not written", args.out.display())).with_source(e))?;
-    report(args, global, rpc, fetched)
+        .write_as(&args.out, existing)
+        .map_err(|error| not_written(&args.out, error))?;
+    report(args, global, rpc, (fetched, inputs))
+}
+
+impl FetchArgs {
+    fn options(&self) -> FetchOptions {
+        FetchOptions {
+            contracts: self.contracts.clone(),
+            from: self.from,
+            to: self.to,
+            proofs: match self.proofs {
+                WhichProofs::Both => Proofs::Both,
+                WhichProofs::Receipts => Proofs::Receipts,
+                WhichProofs::Storage => Proofs::Storage,
+            },
+            max_headers: self.max_headers,
+            max_receipts: self.max_receipts,
+            streams: self.streams.clone(),
+            chunk: self.chunk,
+            rescan: self.rescan,
+        }
+    }
 }
 
 fn cli_error(error: &FetchError, rpc: &Rpc, args: &FetchArgs) -> CliError {
@@ -208,14 +222,15 @@ fn report(
     args: &FetchArgs,
     global: &GlobalArgs,
     rpc: &Rpc,
-    fetched: Fetched,
+    (fetched, inputs): (Fetched, Vec<Input>),
 ) -> Result<ExitStatus, CliError> {
     let mut status = ExitStatus::OK;
     if fetched.reorg.is_some() {
         status |= ExitStatus::CORRECTED;
     }
     let left_out = fetched.completeness.verdict == Verdict::Failed;
-    if !fetched.refused.is_empty() || fetched.proved.failed > 0 || left_out {
+    let silent = !fetched.silent.is_empty();
+    if !fetched.refused.is_empty() || fetched.proved.failed > 0 || left_out || silent {
         status |= ExitStatus::PROBLEMS;
     }
     let mut not_checked = vec![format!(
@@ -245,27 +260,20 @@ fn report(
         silent: fetched.silent,
         notes: fetched.notes,
         not_checked,
+        provenance: Provenance::now("anchor-verify", inputs),
+        next: Next::run(&CommandLine::new("anchor-verify lint").arg(args.out.display())),
     };
     let mut out = Output::stdout();
     match global.format {
-        Format::Table => print_table(&mut out, &document)?,
+        Format::Table => {
+            print_table(&mut out, &document)?;
+            document.next.print(&mut out)?;
+        }
         Format::Json => out.json(&document)?,
         Format::Ndjson => {
-            out.ndjson(document.contracts.iter().map(|value| Line {
-                schema: SCHEMA,
-                kind: "contract",
-                value,
-            }))?;
-            out.ndjson(document.reorg.iter().map(|value| Line {
-                schema: SCHEMA,
-                kind: "reorg",
-                value,
-            }))?;
-            out.ndjson(document.refused.iter().map(|value| Line {
-                schema: SCHEMA,
-                kind: "refused",
-                value,
-            }))?;
+            write_lines(&mut out, SCHEMA, "contract", &document.contracts)?;
+            write_lines(&mut out, SCHEMA, "reorg", &document.reorg)?;
+            write_lines(&mut out, SCHEMA, "refused", &document.refused)?;
             let value = Totals {
                 chain_id: document.chain_id,
                 checkpoint: document.checkpoint,
@@ -275,12 +283,10 @@ fn report(
                 completeness: &document.completeness,
                 notes: &document.notes,
                 not_checked: &document.not_checked,
+                provenance: &document.provenance,
+                next: &document.next,
             };
-            out.ndjson([Line {
-                schema: SCHEMA,
-                kind: "totals",
-                value: &value,
-            }])?;
+            write_lines(&mut out, SCHEMA, "totals", [value])?;
         }
     }
     out.finish()?;

@@ -1,31 +1,40 @@
 //! `anchor-verify import`: saved JSON-RPC answers into an anchors file.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 
+use anchor_verify::anchors_file::{AnchorsErrorKind, MAX_FILE_BYTES};
 use anchor_verify::chain::examine;
-use anchor_verify::import::{ContractSummary, StreamSummary, summarize};
-use anchor_verify::{AnchorsFile, Conflict, ContractAddress, Importer, RefusedLog, Standing, group};
+use anchor_verify::import::{ContractSummary, StreamSummary, own_document, summarize};
+use anchor_verify::{AnchorsFile, Conflict, ContractAddress, Import, Importer, RefusedLog, Standing, group};
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table};
+use cli_common::provenance::{Inputs, Provenance};
+use cli_common::{Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table};
 use serde::Serialize;
 use ves::StreamKey;
+
+use super::{ForceArg, cancel_on_signals, not_written, provenance, write_lines};
 
 /// Turn what any JSON-RPC client has saved into an anchors file: logs, and what proves them
 ///
 /// Logs (eth_getLogs), headers (eth_getBlockByNumber), receipts (eth_getBlockReceipts) and storage proofs
 /// (eth_getProof) are told by what they are, not by their files' names. Both contracts are understood,
-/// StateSetAnchor and SetRegistry. Opens no connection. Ends with 0 if all was taken, 4 if some was refused
-/// or anchors contradict each other, 8 if a file could not be read.
+/// StateSetAnchor and SetRegistry. The toolkit's own files are passed over. Opens no connection. Ends with 0 if all was taken, 4 if some was refused,
+/// anchors contradict each other or there is none, 8 if a file could not be read.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
     /// Saved answers: one thing, an answer {"result": …}, or an array or object of such
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// The anchors file to write; one that is there is replaced
+    /// The anchors file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    #[command(flatten)]
+    force: ForceArg,
 
     /// Take the logs of this contract only; may be given several times. Without it those of the contracts that
     /// a file names (contracts.json), or else of all contracts, also of one that imitates the events
@@ -55,8 +64,12 @@ struct Document {
     conflicts: Vec<Conflict>,
     refused: Vec<RefusedLog>,
     not_read: Vec<NotRead>,
+    passed_over: Vec<NotRead>,
     totals: Totals,
+    problems: Vec<String>,
     not_checked: Vec<String>,
+    provenance: Provenance,
+    next: Next,
 }
 
 #[derive(Serialize)]
@@ -84,45 +97,133 @@ struct NotRead {
     why: String,
 }
 
-/// A line of NDJSON.
-#[derive(Serialize)]
-struct Line<'a, T: Serialize> {
-    schema: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    value: &'a T,
-}
-
 /// Runs the command.
 pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    refuse_inputs_as_output(args)?;
+    args.force.check(&args.out)?;
+    let cancel = cancel_on_signals()?;
+    let mut read = read_files(args, &cancel, global)?;
+    let import = std::mem::take(&mut read.importer).finish(&args.streams);
+    report_refused(&import, global);
+    cancel.check()?;
+    import
+        .file
+        .write_as(&args.out, args.force.existing())
+        .map_err(|error| not_written(&args.out, error))?;
+
+    let conflicts = group(&import.file.anchors, &[]).conflicts;
+    let failed = failed_proofs(&import.file);
+    let missing = missing(args, &import);
+    let mut problems = missing.clone();
+    if failed > 0 {
+        problems.push(format!(
+            "{failed} anchors are contradicted by what should prove them"
+        ));
+    }
+    for problem in &problems {
+        CliError::input(problem.clone()).report(global);
+    }
     let mut status = ExitStatus::OK;
-    let out_path = args.out.canonicalize().ok();
-    if out_path.is_some() && args.files.iter().any(|file| file.canonicalize().ok() == out_path) {
+    if !(import.refused.is_empty() && conflicts.is_empty() && problems.is_empty()) {
+        status |= ExitStatus::PROBLEMS;
+    }
+    if !read.not_read.is_empty() {
+        status |= ExitStatus::FAILED;
+    }
+    let next = match (&missing[..], status.contains(ExitStatus::PROBLEMS)) {
+        ([missing, ..], _) => Next::nothing(format!("{missing}: fetch or import its logs")),
+        _ => Next::run(&CommandLine::new("anchor-verify lint").arg(args.out.display())),
+    };
+    let document = document(args, import, conflicts, read, problems, next);
+    let mut out = Output::stdout();
+    match global.format {
+        Format::Table => {
+            for passed in &document.passed_over {
+                out.line(&format!("passed over: {}: {}", passed.path, passed.why))?;
+            }
+            print_table(&mut out, &document)?;
+            document.next.print(&mut out)?;
+        }
+        Format::Json => out.json(&document)?,
+        Format::Ndjson => print_ndjson(&mut out, &document)?,
+    }
+    out.finish()?;
+    Ok(status)
+}
+
+/// Refuses an output that is one of the files to read, unless it is the toolkit's own, which is passed over.
+fn refuse_inputs_as_output(args: &ImportArgs) -> Result<(), CliError> {
+    let Ok(out) = args.out.canonicalize() else {
+        return Ok(());
+    };
+    let is_input = args
+        .files
+        .iter()
+        .any(|file| file.canonicalize().is_ok_and(|file| file == out));
+    let is_own = || {
+        let mut bytes = Vec::new();
+        let read = File::open(&out).and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes));
+        read.is_ok() && own_document(&bytes).is_some()
+    };
+    if is_input && !(out.is_file() && is_own()) {
         return Err(CliError::usage(format!(
             "--out {} is one of the files to read: it would be replaced",
             args.out.display()
         )));
     }
+    Ok(())
+}
 
-    let mut importer = Importer::new(args.chain_id, args.contracts.clone());
-    let mut not_read = Vec::new();
+/// What came of reading the files.
+struct Taken {
+    importer: Importer,
+    inputs: Inputs,
+    not_read: Vec<NotRead>,
+    passed_over: Vec<NotRead>,
+}
+
+fn read_files(args: &ImportArgs, cancel: &Cancel, global: &GlobalArgs) -> Result<Taken, CliError> {
+    let mut read = Taken {
+        importer: Importer::new(args.chain_id, args.contracts.clone()),
+        inputs: Inputs::default(),
+        not_read: Vec::new(),
+        passed_over: Vec::new(),
+    };
     for file in &args.files {
-        if let Err(why) = importer.add_file(file) {
-            CliError::input(format!("{}: {why}", file.display())).report(global);
-            not_read.push(NotRead {
-                path: file.display().to_string(),
-                why: why.to_string(),
-            });
+        cancel.check()?;
+        let why = match read.importer.add_file(file) {
+            Ok(()) => {
+                read.inputs.add("saved", file);
+                continue;
+            }
+            Err(why) => why,
+        };
+        let told = NotRead {
+            path: file.display().to_string(),
+            why: why.to_string(),
+        };
+        if let AnchorsErrorKind::Own(_) = why {
+            read.passed_over.push(told);
+        } else {
+            CliError::input(format!("{}: {why}", told.path)).report(global);
+            read.not_read.push(told);
         }
     }
-    if not_read.len() == args.files.len() {
-        return Err(CliError::input(format!(
+    if read.not_read.len() + read.passed_over.len() == args.files.len() {
+        let error = CliError::input(format!(
             "no file could be read, so {} was not written",
             args.out.display()
-        )));
+        ));
+        return Err(match &read.passed_over[..] {
+            [] => error,
+            [passed, ..] => error.with_hint(format!("{} {}", passed.path, passed.why)),
+        });
     }
-    let import = importer.finish(&args.streams);
+    Ok(read)
+}
+
+/// Names what was refused, on stderr.
+fn report_refused(import: &Import, global: &GlobalArgs) {
     for refused in import.refused.iter().take(NAMED) {
         CliError::input(refused.to_string()).report(global);
     }
@@ -131,22 +232,29 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             .with_hint("--format json lists all")
             .report(global);
     }
-    import
-        .file
-        .write(&args.out)
-        .map_err(|e| CliError::io(format!("{} was not written", args.out.display())).with_source(e))?;
+}
 
-    let conflicts = group(&import.file.anchors, &[]).conflicts;
-    if !(import.refused.is_empty() && conflicts.is_empty()) {
-        status |= ExitStatus::PROBLEMS;
+/// What was asked for and is not there: anchors at all, or those of a contract.
+fn missing(args: &ImportArgs, import: &Import) -> Vec<String> {
+    let anchors = &import.file.anchors;
+    if anchors.is_empty() {
+        return vec!["there is no anchor in these files".to_owned()];
     }
-    if !not_read.is_empty() {
-        status |= ExitStatus::FAILED;
-    }
-    let failed = failed_proofs(&import.file);
-    if failed > 0 {
-        status |= ExitStatus::PROBLEMS;
-    }
+    let none = |contract: &&ContractAddress| !anchors.iter().any(|a| a.contract == **contract);
+    let silent = args.contracts.iter().filter(none);
+    silent
+        .map(|contract| format!("there is no anchor of contract {contract} in these files"))
+        .collect()
+}
+
+fn document(
+    args: &ImportArgs,
+    import: Import,
+    conflicts: Vec<Conflict>,
+    read: Taken,
+    problems: Vec<String>,
+    next: Next,
+) -> Document {
     let mut not_checked =
         vec!["that the logs are on the chain: no block was tied to a trusted block hash".to_owned()];
     if import.unresolved > 0 {
@@ -155,21 +263,19 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             import.unresolved
         ));
     }
-    if failed > 0 {
-        CliError::input(format!(
-            "{failed} anchors are contradicted by what should prove them"
-        ))
-        .with_hint("anchor-verify lint names them")
-        .report(global);
-    }
-    not_checked.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
-    let document = Document {
+    not_checked.extend(
+        read.not_read
+            .iter()
+            .map(|file| format!("{}: not read", file.path)),
+    );
+    Document {
         schema: SCHEMA,
         out: args.out.display().to_string(),
         chain_id: import.file.chain_id,
         contracts: summarize(&import.file.anchors),
         conflicts,
-        not_read,
+        not_read: read.not_read,
+        passed_over: read.passed_over,
         totals: Totals {
             logs: import.logs,
             anchors: import.file.anchors.len(),
@@ -188,46 +294,34 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             imitators: import.imitators,
         },
         refused: import.refused,
+        problems,
         not_checked,
-    };
-    let mut out = Output::stdout();
-    match global.format {
-        Format::Table => print_table(&mut out, &document)?,
-        Format::Json => out.json(&document)?,
-        Format::Ndjson => {
-            let contracts = document.contracts.iter();
-            out.ndjson(contracts.map(|value| Line {
-                schema: SCHEMA,
-                kind: "contract",
-                value,
-            }))?;
-            let conflicts = document.conflicts.iter();
-            out.ndjson(conflicts.map(|value| Line {
-                schema: SCHEMA,
-                kind: "conflict",
-                value,
-            }))?;
-            let refused = document.refused.iter();
-            out.ndjson(refused.map(|value| Line {
-                schema: SCHEMA,
-                kind: "refused",
-                value,
-            }))?;
-            let not_read = document.not_read.iter();
-            out.ndjson(not_read.map(|value| Line {
-                schema: SCHEMA,
-                kind: "not_read",
-                value,
-            }))?;
-            out.ndjson([Line {
-                schema: SCHEMA,
-                kind: "totals",
-                value: &document.totals,
-            }])?;
-        }
+        provenance: provenance(read.inputs),
+        next,
     }
-    out.finish()?;
-    Ok(status)
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Last<'a> {
+        #[serde(flatten)]
+        totals: &'a Totals,
+        problems: &'a [String],
+        provenance: &'a Provenance,
+        next: &'a Next,
+    }
+    write_lines(out, SCHEMA, "contract", &document.contracts)?;
+    write_lines(out, SCHEMA, "conflict", &document.conflicts)?;
+    write_lines(out, SCHEMA, "refused", &document.refused)?;
+    write_lines(out, SCHEMA, "not_read", &document.not_read)?;
+    write_lines(out, SCHEMA, "passed_over", &document.passed_over)?;
+    let last = Last {
+        totals: &document.totals,
+        problems: &document.problems,
+        provenance: &document.provenance,
+        next: &document.next,
+    };
+    write_lines(out, SCHEMA, "totals", [last])
 }
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {

@@ -1,12 +1,14 @@
 //! The options that tie an L2 block to L1.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use anchor_verify::chain::header_state_root;
 use anchor_verify::chain::l1_output::tie_output;
+use anchor_verify::chain::{blocks_like, header_state_root};
 use anchor_verify::{AnchorsFile, ContractAddress};
 use clap::Args;
-use cli_common::CliError;
+use cli_common::provenance::Inputs;
+use cli_common::{CliError, CommandLine};
 use ves::Hash32;
 
 use super::read_text;
@@ -24,21 +26,72 @@ pub struct L1Args {
     l1_contract: Option<ContractAddress>,
 }
 
+/// A block's hash as it was given. It is judged when the anchors are read, which tell what may have been meant.
+#[derive(Debug, Clone)]
+pub struct BlockArg(String);
+
+impl From<&str> for BlockArg {
+    fn from(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+}
+
+impl fmt::Display for BlockArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl BlockArg {
+    /// Reads the hash, or says which block may have been meant.
+    fn hash(&self, anchors: Option<&AnchorsFile>) -> Result<Hash32, CliError> {
+        let text = &self.0;
+        text.parse().map_err(|_| {
+            let digits = text.strip_prefix("0x").unwrap_or(text);
+            let what = if digits.len() > 20 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                format!(
+                    "it has {} hex digits, and the hash of a block has 64",
+                    digits.len()
+                )
+            } else {
+                "give the hash of a block, 64 hex digits".to_owned()
+            };
+            let near = anchors.map_or_else(Vec::new, |file| blocks_like(file, text));
+            let error = CliError::usage(format!("--trusted-block {text}: {what}"));
+            match &near[..] {
+                [] => error,
+                near => error.with_hint(format!(
+                    "the anchors file has {}: is it the one that your own source names?",
+                    near.join("; and ")
+                )),
+            }
+        })
+    }
+}
+
 /// The L2 block that is trusted, and what that rests on.
 pub struct TrustedBlock {
-    /// The block.
+    /// The hash of the block; `None` if none is trusted.
     pub hash: Option<Hash32>,
     /// What was not checked on the way to it.
     pub not_checked: Vec<String>,
 }
 
 impl L1Args {
+    /// These options for a command that is to be run next.
+    pub fn again(&self, line: CommandLine) -> CommandLine {
+        let line = line.options("--l1-output", self.l1_output.as_ref().map(|path| path.display()));
+        line.options("--l1-contract", self.l1_contract)
+    }
+
     /// The block that is trusted: the one that was given, or the L2 block that an output ties to it.
     pub fn trusted_block(
         &self,
-        given: Option<Hash32>,
+        given: Option<&BlockArg>,
         anchors: Option<&AnchorsFile>,
+        inputs: &mut Inputs,
     ) -> Result<TrustedBlock, CliError> {
+        let given = given.map(|block| block.hash(anchors)).transpose()?;
         let (Some(path), Some(trusted)) = (&self.l1_output, given) else {
             return Ok(TrustedBlock {
                 hash: given,
@@ -50,6 +103,7 @@ impl L1Args {
                 .with_hint("docs/verify.md describes the file; without it, give the hash of an L2 block")
         };
         let text = read_text(path)?;
+        inputs.add("l1-output", path);
         let tied = tie_output(text.as_bytes(), trusted, self.l1_contract).map_err(failed)?;
         let output = tied.output;
         let known = anchors.and_then(|file| header_state_root(file, &output.block_hash));

@@ -2,17 +2,22 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::AnchorsFile;
-use anchor_verify::chain::Completeness;
+use anchor_verify::chain::{Completeness, examine};
 use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
-use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Output, Table, again};
+use cli_common::provenance::{Inputs, Provenance};
+use cli_common::{
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output, Table,
+    again,
+};
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
-use ves::Hash32;
 
-use super::l1::L1Args;
-use super::{PinArgs, cancel_on_signals, print_completeness, print_place};
+use super::l1::{BlockArg, L1Args};
+use super::{
+    PinArgs, add_log, cancel_on_signals, print_completeness, print_place, provenance, read_anchors,
+    some_anchors, write_lines,
+};
 
 /// Judge anchors among themselves, and against the commitments of a log
 ///
@@ -31,7 +36,7 @@ pub struct LintArgs {
 
     /// The hash of a block that you trust: by its headers and receipts it is said whether anchors were left out
     #[arg(long, value_name = "HASH")]
-    trusted_block: Option<Hash32>,
+    trusted_block: Option<BlockArg>,
 
     #[command(flatten)]
     l1: L1Args,
@@ -54,16 +59,8 @@ struct Document<'a> {
     problems: usize,
     notices: usize,
     completeness: &'a Completeness,
-}
-
-/// A line of NDJSON.
-#[derive(Serialize)]
-struct Line<'a, T: Serialize> {
-    schema: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    value: &'a T,
+    provenance: Provenance,
+    next: &'a Next,
 }
 
 #[derive(Serialize)]
@@ -78,114 +75,130 @@ struct Totals<'a> {
     completeness: &'a Completeness,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'a Place>,
+    provenance: &'a Provenance,
+    next: &'a Next,
 }
 
 /// Runs the command.
 pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let target = args.db.optional_target()?;
-    let mut files = Vec::new();
-    for path in &args.anchors {
-        let file = AnchorsFile::read(path).map_err(|e| CliError::input(e.to_string()))?;
-        files.push((path.clone(), file));
-    }
-    let mut file = AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))?;
+    let mut inputs = Inputs::default();
+    let mut file = read_anchors(&args.anchors, &mut inputs)?.unwrap_or_default();
     let told = args.pins.apply(&mut file)?;
-    let trusted = args.l1.trusted_block(args.trusted_block, Some(&file))?;
+    let trusted = (args.l1).trusted_block(args.trusted_block.as_ref(), Some(&file), &mut inputs)?;
     let completeness = args.pins.complete(&mut file, trusted.hash, &|_| true);
-    let mut status = ExitStatus::OK;
+    some_anchors(&file, &args.pins)?;
+    let ties_nothing = trusted
+        .hash
+        .and_then(|hash| anchor_verify::chain::ties_nothing(&file, &examine(&file, Some(hash))));
     let cancel = cancel_on_signals()?;
-    let mut unreadable = Vec::new();
-    let mut place = None;
     let log = match &target {
         Some(target) => {
-            let (log, rows, of_log) = again(&cancel, || Ok(commitments(target, &cancel)?))?;
-            unreadable = rows;
-            place = Some(of_log);
-            Some(log)
+            add_log(&mut inputs, target);
+            Some(again(&cancel, || Ok(read_log(target, &cancel)?))?)
         }
         None => None,
     };
-    let mut report = lint(&file, log.as_ref());
-    report
-        .not_checked
-        .extend(told.into_iter().chain(trusted.not_checked));
+    let mut report = lint(&file, log.as_ref().map(|log| &log.commitments));
+    if let Some(what) = ties_nothing {
+        report.not_checked.insert(0, what);
+    }
+    report.not_checked.extend(told);
+    report.not_checked.extend(trusted.not_checked);
     report.add_completeness(&completeness);
-    report
-        .not_checked
-        .extend(place.as_ref().and_then(Place::reservation));
-    for row in &unreadable {
+    let unreadable = log.as_ref().map_or(&[][..], |log| &log.unreadable);
+    let place = log.as_ref().map(|log| &log.place);
+    report.not_checked.extend(place.and_then(Place::reservation));
+    for row in unreadable {
         CliError::input(row.clone()).report(global);
-        status |= ExitStatus::FAILED;
         report.not_checked.push(format!("{row}: not read"));
     }
-    let problems = report
-        .findings
-        .iter()
-        .filter(|f| f.severity == Severity::Problem)
-        .count();
-    let notices = report.findings.len() - problems;
+    let is_problem = |finding: &&LintFinding| finding.severity == Severity::Problem;
+    let problems = report.findings.iter().filter(is_problem).count();
+    let mut status = ExitStatus::OK;
     if problems > 0 {
         status |= ExitStatus::PROBLEMS;
     }
+    if !unreadable.is_empty() {
+        status |= ExitStatus::FAILED;
+    }
+    let next = next(args, target.as_ref(), problems);
+    let document = Document {
+        schema: SCHEMA,
+        anchors_files: (args.anchors.iter())
+            .map(|path| path.display().to_string())
+            .collect(),
+        db: target.as_ref().map(ToString::to_string),
+        place,
+        notices: report.findings.len() - problems,
+        report: &report,
+        problems,
+        completeness: &completeness,
+        provenance: provenance(inputs),
+        next: &next,
+    };
     let mut out = Output::stdout();
     match global.format {
         Format::Table => {
-            print_place(&mut out, place.as_ref())?;
-            print_table(&mut out, &report, problems, notices)?;
+            print_place(&mut out, place)?;
+            print_table(&mut out, &report, problems, document.notices)?;
             print_completeness(&mut out, Some(&completeness))?;
+            next.print(&mut out)?;
         }
-        Format::Json => out.json(&Document {
-            schema: SCHEMA,
-            anchors_files: args
-                .anchors
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect(),
-            db: target.as_ref().map(ToString::to_string),
-            place: place.as_ref(),
-            report: &report,
-            problems,
-            notices,
-            completeness: &completeness,
-        })?,
-        Format::Ndjson => {
-            out.ndjson(report.findings.iter().map(|value| Line {
-                schema: SCHEMA,
-                kind: "finding",
-                value,
-            }))?;
-            let LintReport {
-                streams,
-                anchors,
-                batches,
-                chained,
-                ..
-            } = report;
-            let not_checked = &report.not_checked;
-            let value = Totals {
-                streams,
-                anchors,
-                batches,
-                chained,
-                problems,
-                notices,
-                not_checked,
-                completeness: &completeness,
-                place: place.as_ref(),
-            };
-            out.ndjson([Line {
-                schema: SCHEMA,
-                kind: "totals",
-                value: &value,
-            }])?;
-        }
+        Format::Json => out.json(&document)?,
+        Format::Ndjson => print_ndjson(&mut out, &document)?,
     }
     out.finish()?;
     Ok(status)
 }
 
-/// The commitments of a log, and the rows that could not be read.
-fn commitments(target: &DbTarget, cancel: &Cancel) -> Result<(LogCommitments, Vec<String>, Place), LogError> {
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document<'_>) -> Result<(), CliError> {
+    let report = document.report;
+    write_lines(out, SCHEMA, "finding", &report.findings)?;
+    let totals = Totals {
+        streams: report.streams,
+        anchors: report.anchors,
+        batches: report.batches,
+        chained: report.chained,
+        problems: document.problems,
+        notices: document.notices,
+        not_checked: &report.not_checked,
+        completeness: document.completeness,
+        place: document.place,
+        provenance: &document.provenance,
+        next: document.next,
+    };
+    write_lines(out, SCHEMA, "totals", [totals])
+}
+
+/// What is left to do: to mend what is wrong with the log or the anchors, or else to compare the events with them.
+fn next(args: &LintArgs, target: Option<&DbTarget>, problems: usize) -> Next {
+    let anchors = || args.anchors.iter().map(|path| path.display());
+    match (target, problems) {
+        (Some(target), 0) => {
+            let verify = CommandLine::new("anchor-verify verify").db(target);
+            Next::run(&args.pins.again(verify.options("--anchors", anchors())))
+        }
+        (Some(target), _) => {
+            let audit = CommandLine::new("sequencer-recovery audit").db(target);
+            Next::run(&audit.options("--anchors", anchors()))
+        }
+        (None, 0) => {
+            Next::nothing("nothing contradicts among the anchors; no log was given to compare them with")
+        }
+        (None, _) => Next::nothing("each finding says what it takes; more is known with the log (--db)"),
+    }
+}
+
+/// What a log says of its commitments.
+struct ReadLog {
+    commitments: LogCommitments,
+    /// The rows that could not be read.
+    unreadable: Vec<String>,
+    place: Place,
+}
+
+fn read_log(target: &DbTarget, cancel: &Cancel) -> Result<ReadLog, LogError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| LogError::Io {
         path: target.to_string().into(),
@@ -204,7 +217,11 @@ fn commitments(target: &DbTarget, cancel: &Cancel) -> Result<(LogCommitments, Ve
             unreadable.extend(rows.unreadable.iter().map(ToString::to_string));
             known.commitments.extend(rows.rows);
         }
-        Ok((known, unreadable, log.place().clone()))
+        Ok(ReadLog {
+            commitments: known,
+            unreadable,
+            place: log.place().clone(),
+        })
     })
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::VerifyReport;
+use anchor_verify::{Verdict, VerifyReport};
 use clap::Args;
-use cli_common::{CliError, ExitStatus, GlobalArgs};
+use cli_common::provenance::Inputs;
+use cli_common::{CliError, ExitStatus, GlobalArgs, Next};
 
-use super::{RequireArg, cli_error, read_text};
+use super::verify::NO_FAULT;
+use super::{RequireArg, cli_error, provenance, read_text};
 
 /// Join the JSON reports of all shards of one verification into one
 ///
@@ -25,13 +27,28 @@ pub struct MergeArgs {
 /// Runs the command.
 pub fn run(args: &MergeArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut reports = Vec::new();
+    let mut inputs = Inputs::default();
     for path in &args.reports {
         let name = path.display().to_string();
         let report = VerifyReport::from_json(read_text(path)?.as_bytes())
             .map_err(|e| CliError::input(format!("{name}: {e}")))?;
+        inputs.add("report", path);
         reports.push((name, report));
     }
-    let report = VerifyReport::merge(reports).map_err(cli_error)?;
+    let mut report = VerifyReport::merge(reports).map_err(cli_error)?;
+    report.provenance = Some(provenance(inputs));
+    report.next = Some(after_merge(&report));
     super::verify::print(&report, global)?;
     Ok(report.exit_status_if(args.require.verdict()))
+}
+
+/// What is left to do. The command that each part was verified with is not in its report.
+fn after_merge(report: &VerifyReport) -> Next {
+    Next::nothing(match report.verdict {
+        Verdict::Proven if report.exit_status() == ExitStatus::OK => NO_FAULT,
+        Verdict::MatchesAnchors | Verdict::MatchesDatabase => {
+            "the parts prove no more; verified again with --trusted-block, or with more --anchors, they may"
+        }
+        _ => "the reports of the parts name what is to be looked at",
+    })
 }

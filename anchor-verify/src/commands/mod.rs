@@ -11,14 +11,18 @@ pub mod merge;
 pub mod prove;
 pub mod verify;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anchor_verify::chain::Completeness;
+use anchor_verify::chain::parts::Checkpoint;
+use anchor_verify::files::may_write;
 use anchor_verify::pins::ChainPins;
 use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{Anchor, AnchorsFile, ChainReport, ContractAddress, Verdict};
+use anchor_verify::{Anchor, AnchorsFile, ChainReport, ContractAddress, Existing, Verdict};
 use clap::{Args, ValueEnum};
-use cli_common::{Cancel, CliError, DbTarget, Output};
+use cli_common::provenance::{Inputs, Provenance};
+use cli_common::{Cancel, CliError, CommandLine, DbTarget, Next, Output, file_hint};
 use event_log::{LogError, OpenOptions, Place, Scope};
 use serde::Serialize;
 use ves::Hash32;
@@ -31,7 +35,11 @@ fn cli_error(error: VerifyError) -> CliError {
             CliError::input(error.to_string()).with_hint("is the stream's name right (tenant/store)?")
         }
         VerifyError::Log(error) => error.into(),
-        VerifyError::Io { name, source } => CliError::io(name).with_source(source),
+        VerifyError::Io { name, source } => {
+            let hint = file_hint(Path::new(&name), &source);
+            CliError::io(name).with_hint(hint).with_source(source)
+        }
+        VerifyError::Write { path, source } => not_written(&path, source),
         VerifyError::Export { .. } => CliError::input(message)
             .with_hint("nothing was verified; docs/log-export.md describes the form. Is there a sound copy?"),
         VerifyError::Bundle { .. } => CliError::input(message).with_hint(
@@ -56,7 +64,7 @@ fn open_db(target: &DbTarget, scope: &Scope, cancel: &Cancel) -> Result<DbSource
 }
 
 /// Where a log is, for people: the first line of every table.
-fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
+fn print_place<W: io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
     match place {
         Some(place) => out.line(&format!("Log: {place}")),
         None => Ok(()),
@@ -64,11 +72,19 @@ fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) ->
 }
 
 /// Reads anchors files as one; `None` if none are named.
-fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, CliError> {
+fn read_anchors(paths: &[PathBuf], inputs: &mut Inputs) -> Result<Option<AnchorsFile>, CliError> {
     let hint = "make the file with `anchor-verify import` of this release";
     let mut files = Vec::new();
     for path in paths {
         let file = AnchorsFile::read(path).map_err(|e| CliError::input(e.to_string()).with_hint(hint))?;
+        // Receipts may hold anchors that were left out of the list.
+        if file.anchors.is_empty() && file.chain.receipts.is_empty() {
+            return Err(CliError::input(format!("{} holds no anchors", path.display())).with_hint(
+                "import the contracts' logs, or fetch them; without any anchors leave the file away, and nothing is compared \
+                 with the chain",
+            ));
+        }
+        inputs.add("anchors", path);
         files.push((path.clone(), file));
     }
     if files.is_empty() {
@@ -79,6 +95,80 @@ fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, CliError> {
 
 fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliError> {
     AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))
+}
+
+/// Whether a selection of anchors left some, after [`PinArgs::complete`].
+fn some_anchors(file: &AnchorsFile, pins: &PinArgs) -> Result<(), CliError> {
+    if !file.anchors.is_empty() {
+        return Ok(());
+    }
+    let contracts: Vec<String> = pins.contracts.iter().map(ToString::to_string).collect();
+    Err(match &contracts[..] {
+        [] => CliError::input("the anchors files hold no anchors")
+            .with_hint("import the contracts' logs, or fetch them"),
+        contracts => CliError::input(format!(
+            "--contract: no anchor was given of {}",
+            contracts.join(", ")
+        ))
+        .with_hint(
+            "is the address right? `anchor-verify lint` without --contract names the contracts of a file",
+        ),
+    })
+}
+
+/// Adds a log to the inputs if it is a file, which can be hashed.
+fn add_log(inputs: &mut Inputs, target: &DbTarget) {
+    if let DbTarget::Snapshot(path) = target {
+        inputs.add("db", path);
+    }
+}
+
+/// A verification to be run again with the block that the anchors end at, once somebody else has confirmed it.
+fn if_confirmed(at: Checkpoint, again: CommandLine) -> Next {
+    let condition = format!("if your own source has block {} as {}", at.number, at.hash);
+    Next::run_for(condition, &again.option("--trusted-block", at.hash))
+}
+
+/// Where a document of this tool comes from.
+fn provenance(inputs: Inputs) -> Provenance {
+    Provenance::now("anchor-verify", inputs.finish())
+}
+
+/// Whether a file that is there may be replaced.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ForceArg {
+    /// Replace the file that --out names, if it is there
+    #[arg(long)]
+    force: bool,
+}
+
+impl ForceArg {
+    fn existing(self) -> Existing {
+        match self.force {
+            true => Existing::Replace,
+            false => Existing::Keep,
+        }
+    }
+
+    /// Refuses an output before the work that makes it.
+    fn check(self, out: &Path) -> Result<(), CliError> {
+        may_write(out, self.existing()).map_err(|error| not_written(out, error))
+    }
+}
+
+/// A file was not written; with what to do about it.
+fn not_written(path: &Path, error: io::Error) -> CliError {
+    let hint = match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            return CliError::io(format!("{} is there already, and stays as it is", path.display()))
+                .with_hint("--force replaces it; or give --out another name");
+        }
+        io::ErrorKind::InvalidInput => "give --out the name of a file".into(),
+        _ => file_hint(path, &error),
+    };
+    CliError::io(format!("{} was not written", path.display()))
+        .with_hint(hint)
+        .with_source(error)
 }
 
 /// What is known of the chain from elsewhere.
@@ -94,6 +184,12 @@ pub struct PinArgs {
 }
 
 impl PinArgs {
+    /// These options for a command that is to be run next.
+    fn again(&self, line: CommandLine) -> CommandLine {
+        line.options("--contract", &self.contracts)
+            .options("--chain-id", self.chain_id)
+    }
+
     fn pins(&self) -> ChainPins {
         ChainPins {
             contracts: self.contracts.clone(),
@@ -160,7 +256,7 @@ impl RequireArg {
 }
 
 /// Whether anchors were left out, for people: a line of every report.
-fn print_completeness<W: std::io::Write>(
+fn print_completeness<W: io::Write>(
     out: &mut Output<W>,
     completeness: Option<&Completeness>,
 ) -> Result<(), CliError> {
@@ -183,12 +279,6 @@ fn read_text(path: &Path) -> Result<String, CliError> {
         .map_err(|e| CliError::input(format!("{}: {e}", path.display())))
 }
 
-/// Writes text in place of what is at `path`.
-fn write_text(path: &Path, text: &str) -> Result<(), CliError> {
-    std::fs::write(path, text)
-        .map_err(|e| CliError::io(format!("{} was not written", path.display())).with_source(e))
-}
-
 /// One line of NDJSON output: what it is, and the value.
 #[derive(Serialize)]
 struct Line<'a, T: Serialize> {
@@ -200,7 +290,7 @@ struct Line<'a, T: Serialize> {
 }
 
 /// Writes values as NDJSON lines of one type.
-fn write_lines<W: std::io::Write, T: Serialize>(
+fn write_lines<W: io::Write, T: Serialize>(
     out: &mut Output<W>,
     schema: &str,
     kind: &str,
@@ -210,7 +300,7 @@ fn write_lines<W: std::io::Write, T: Serialize>(
 }
 
 /// What was not checked, for people. Every report ends with it.
-fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
+fn print_not_checked<W: io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
     if all.is_empty() {
         return out.line("NOT CHECKED: nothing was left out");
     }

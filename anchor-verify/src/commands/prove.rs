@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::proof::{Detail, Proved, Wanted, prove};
+use anchor_verify::proof::{Detail, ProofFile, Proved, Wanted, prove};
 use anchor_verify::verify::LogSource as _;
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, again, stderr_progress};
-use event_log::Scope;
-use serde_json::json;
-use ves::{EventId, StreamKey};
+use cli_common::provenance::{Inputs, Provenance};
+use cli_common::{
+    CliError, CommandLine, DbArg, ExitStatus, Format, GlobalArgs, Next, Output, again, stderr_progress,
+};
+use event_log::{Place, Scope};
+use serde::Serialize;
+use ves::{BatchId, EventId, StreamKey};
 
-use super::{PinArgs, cancel_on_signals, cli_error, open_db, print_place, read_anchors};
+use super::{
+    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, not_written, open_db, print_place, provenance,
+    read_anchors, some_anchors,
+};
 
 /// Write a small file that proves one event to be at its place in an anchored batch
 ///
@@ -45,9 +51,12 @@ pub struct ProveArgs {
     #[command(flatten)]
     pins: PinArgs,
 
-    /// The proof to write; one that is there is replaced
+    /// The proof to write
     #[arg(long, value_name = "PROOF")]
     out: PathBuf,
+
+    #[command(flatten)]
+    force: ForceArg,
 
     /// Put the signed fields of the event into the proof, so that it tells what the event is
     #[arg(long)]
@@ -60,27 +69,29 @@ pub struct ProveArgs {
 
 /// Runs the command.
 pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let wanted = match (args.event, args.stream, args.sequence) {
-        (Some(event), ..) => Wanted::Event(event),
-        (None, Some(stream), Some(sequence)) => Wanted::Place(stream, sequence),
-        _ => return Err(CliError::usage("give --event, or --stream and --sequence")),
-    };
-    let detail = match (args.with_payload, args.with_event) {
-        (true, _) => Detail::Payload,
-        (false, true) => Detail::Event,
-        (false, false) => Detail::Leaf,
-    };
-    let mut anchors = read_anchors(&args.anchors)?.unwrap_or_default();
+    args.force.check(&args.out)?;
+    let wanted = args.wanted()?;
+    let mut inputs = Inputs::default();
+    let mut anchors = read_anchors(&args.anchors, &mut inputs)?.unwrap_or_default();
     let mut not_checked = vec![
         "that the anchor is on the chain; `anchor-verify check` says what the proof is worth".to_owned(),
     ];
     not_checked.extend(args.pins.apply(&mut anchors)?);
+    some_anchors(&anchors, &args.pins)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let target = args.db.target()?;
+    add_log(&mut inputs, &target);
     let (proved, place) = again(&cancel, || {
         let mut source = open_db(&target, &Scope::default(), &cancel)?;
-        let proved = prove(&mut source, wanted, detail, &anchors, progress.as_ref(), &cancel);
+        let proved = prove(
+            &mut source,
+            wanted,
+            args.detail(),
+            &anchors,
+            progress.as_ref(),
+            &cancel,
+        );
         Ok((proved.map_err(cli_error)?, source.place().cloned()))
     })?;
     drop(progress);
@@ -94,45 +105,87 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         }
     };
     proof
-        .write(&args.out)
-        .map_err(|e| CliError::io(format!("{} was not written", args.out.display())).with_source(e))?;
+        .write(&args.out, args.force.existing())
+        .map_err(|error| not_written(&args.out, error))?;
+    let check = CommandLine::new("anchor-verify check").arg(args.out.display());
+    let report = Report {
+        schema: "prove-report/1",
+        place,
+        out: args.out.display().to_string(),
+        stream: proof.stream,
+        sequence_number: proof.sequence_number,
+        batch_id: proof.batch.batch_id,
+        leaf_index: proof.batch.leaf_index,
+        steps: proof.batch.proof_path.len(),
+        not_checked,
+        provenance: provenance(inputs),
+        next: Next::run(&args.pins.again(check)),
+    };
     let mut out = Output::stdout();
-    let batch = &proof.batch;
-    if global.format == Format::Table {
-        print_place(&mut out, place.as_ref())?;
-        let path = args.out.display().to_string();
-        out.line(&format!(
-            "{}: event {} of stream {}, place {} of batch {} ({} to {}), {} steps to the anchored root",
-            path,
-            proof.sequence_number,
-            proof.stream,
-            batch.leaf_index,
-            batch.batch_id,
-            batch.sequence_start,
-            batch.sequence_end,
-            batch.proof_path.len()
-        ))?;
-        for what in &not_checked {
-            out.line(&format!("NOT CHECKED: {what}"))?;
-        }
-    } else {
-        let document = json!({
-            "schema": "prove-report/1",
-            "place": place,
-            "out": args.out.display().to_string(),
-            "stream": proof.stream,
-            "sequence_number": proof.sequence_number,
-            "batch_id": batch.batch_id,
-            "leaf_index": batch.leaf_index,
-            "steps": batch.proof_path.len(),
-            "not_checked": not_checked,
-        });
-        if global.format == Format::Json {
-            out.json(&document)?;
-        } else {
-            out.ndjson([document])?;
-        }
+    match global.format {
+        Format::Table => print_table(&mut out, &report, &proof)?,
+        Format::Json => out.json(&report)?,
+        Format::Ndjson => out.ndjson([&report])?,
     }
     out.finish()?;
     Ok(ExitStatus::OK)
+}
+
+impl ProveArgs {
+    /// Which event.
+    fn wanted(&self) -> Result<Wanted, CliError> {
+        match (self.event, self.stream, self.sequence) {
+            (Some(event), ..) => Ok(Wanted::Event(event)),
+            (None, Some(stream), Some(sequence)) => Ok(Wanted::Place(stream, sequence)),
+            _ => Err(CliError::usage("give --event, or --stream and --sequence")),
+        }
+    }
+
+    /// How much of it goes into the proof.
+    fn detail(&self) -> Detail {
+        match (self.with_payload, self.with_event) {
+            (true, _) => Detail::Payload,
+            (false, true) => Detail::Event,
+            (false, false) => Detail::Leaf,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema: &'static str,
+    place: Option<Place>,
+    out: String,
+    stream: StreamKey,
+    sequence_number: u64,
+    batch_id: BatchId,
+    leaf_index: u64,
+    steps: usize,
+    not_checked: Vec<String>,
+    provenance: Provenance,
+    next: Next,
+}
+
+fn print_table(
+    out: &mut Output<impl std::io::Write>,
+    report: &Report,
+    proof: &ProofFile,
+) -> Result<(), CliError> {
+    print_place(out, report.place.as_ref())?;
+    let batch = &proof.batch;
+    out.line(&format!(
+        "{}: event {} of stream {}, place {} of batch {} ({} to {}), {} steps to the anchored root",
+        report.out,
+        proof.sequence_number,
+        proof.stream,
+        batch.leaf_index,
+        batch.batch_id,
+        batch.sequence_start,
+        batch.sequence_end,
+        report.steps
+    ))?;
+    for what in &report.not_checked {
+        out.line(&format!("NOT CHECKED: {what}"))?;
+    }
+    report.next.print(out)
 }

@@ -5,25 +5,29 @@ use std::path::PathBuf;
 
 use anchor_verify::bundle::Bundle;
 use anchor_verify::chain::Completeness;
+use anchor_verify::chain::parts::Checkpoint;
 use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::pins::KeyPins;
 use anchor_verify::verify::report::{SCHEMA, UnitKind};
-use anchor_verify::verify::{ExportSource, LogSource, VerifyInput, verify};
-use anchor_verify::{Anchor, AnchorsFile, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key};
+use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyInput, verify};
+use anchor_verify::{
+    Anchor, AnchorsFile, ChainReport, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key,
+};
 use clap::Args;
+use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, SequencerPublicKeyArgs, Table, again,
-    stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output,
+    SequencerPublicKeyArgs, Table, again, stderr_progress,
 };
 use event_log::Scope;
 use serde::Serialize;
-use ves::{Hash32, StreamKey};
+use ves::StreamKey;
 
-use super::l1::L1Args;
+use super::l1::{BlockArg, L1Args};
 use super::{
-    PinArgs, RequireArg, cancel_on_signals, cli_error, merge_anchors, open_db, print_completeness,
-    print_not_checked, print_place, read_anchors, write_lines,
+    PinArgs, RequireArg, add_log, cancel_on_signals, cli_error, if_confirmed, merge_anchors, open_db,
+    print_completeness, print_not_checked, print_place, provenance, read_anchors, some_anchors, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -50,7 +54,7 @@ pub struct VerifyArgs {
 
     /// The hash of a block that you trust; without it, at most MATCHES ANCHORS is said
     #[arg(long, value_name = "HASH")]
-    trusted_block: Option<Hash32>,
+    trusted_block: Option<BlockArg>,
 
     #[command(flatten)]
     l1: L1Args,
@@ -83,97 +87,225 @@ pub struct VerifyArgs {
     require: RequireArg,
 }
 
+/// What is said where nothing is left to do.
+pub const NO_FAULT: &str = "every batch is what was anchored, in a block that you trust";
+
 /// Runs the command.
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let mut anchors = read_anchors(&args.anchors)?;
-    let sequencer_keys = args.sequencer.read()?.into_iter().collect();
-    let keys = match &args.keys {
-        Some(path) => Some(KeyPins::read(path).map_err(|what| {
-            CliError::input(format!("--keys: {} {what}", path.display()))
-                .with_hint("docs/verify.md describes the form; the key lines of a log export are of it")
-        })?),
-        None => None,
-    };
+    let mut inputs = Inputs::default();
+    let mut anchors = read_anchors(&args.anchors, &mut inputs)?;
+    let keys = args.keys(&mut inputs)?;
     let cancel = cancel_on_signals()?;
-    // A log is opened where it is verified, since that may have to be begun again.
-    let mut source: Option<Box<dyn LogSource>> = None;
-    let mut log = None;
-    let (kind, name) = match (&args.bundle, &args.events) {
-        (Some(path), _) => {
-            let bundle = Bundle::open(path).map_err(cli_error)?;
-            let mut files = vec![(path.clone(), bundle.anchors)];
-            files.extend(anchors.take().map(|file| ("--anchors".into(), file)));
-            anchors = Some(merge_anchors(files)?);
-            source = Some(Box::new(bundle.log));
-            ("bundle", path.display().to_string())
-        }
-        (None, Some(path)) => {
-            source = Some(Box::new(ExportSource::open(path).map_err(cli_error)?));
-            ("export", path.display().to_string())
-        }
-        (None, None) => {
-            let target = args.db.target().map_err(|e| {
-                CliError::usage(e.to_string())
-                    .with_hint("give a bundle, --events with a log export, or --db with a log")
-            })?;
-            let scope = Scope {
-                streams: args.streams.clone(),
-                range: None,
-            };
-            let name = target.to_string();
-            log = Some((target, scope));
-            ("db", name)
-        }
-    };
+    let mut log = args.log(&mut anchors, &mut inputs)?;
     let mut notes = Vec::new();
     if let Some(url) = &args.rpc {
         anchors = Some(ask_node(url, args, anchors, &cancel, &mut notes, global)?);
     }
-    let told = match &mut anchors {
-        Some(file) => args.pins.apply(file)?,
-        None => Vec::new(),
-    };
-    let trusted = args.l1.trusted_block(args.trusted_block, anchors.as_ref())?;
-    let completeness = match &mut anchors {
-        Some(file) => args.pins.complete(file, trusted.hash, &scope(&mut source)?),
-        None => Completeness::without_anchors(),
-    };
-    let mut standings = anchors
-        .as_ref()
-        .map(|file| args.pins.chain(file, trusted.hash, told));
-    if let Some(standings) = &mut standings {
-        standings.not_checked.extend(completeness.not_checked());
-        standings.not_checked.extend(trusted.not_checked);
-    }
+    let evidence = args.evidence(anchors, &mut log, &mut inputs)?;
+    let name = log.name();
     let input = VerifyInput {
-        kind,
+        kind: log.kind(),
         name: &name,
-        anchors: anchors.as_ref().zip(standings.as_ref()),
-        sequencer_keys,
+        anchors: evidence.anchors.as_ref().zip(evidence.standings.as_ref()),
+        sequencer_keys: args.sequencer.read()?.into_iter().collect(),
         keys: keys.as_ref(),
         shard: args.shard,
     };
     let progress = stderr_progress(global);
-    let mut report = again(&cancel, || match (&mut source, &log) {
-        (Some(source), _) => verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error),
-        (None, Some((target, scope))) => {
+    let mut report = again(&cancel, || match &mut log {
+        ToVerify::File { source, .. } => {
+            verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error)
+        }
+        ToVerify::Log { target, scope } => {
             let mut source = open_db(target, scope, &cancel)?;
             verify(&mut source, &input, progress.as_ref(), &cancel).map_err(cli_error)
         }
-        (None, None) => Err(CliError::usage("there is nothing to verify")),
     })?;
     drop(progress);
-    report = report.with_completeness(completeness);
+    let checkpoint = evidence.anchors.as_ref().and_then(|file| file.chain.checkpoint);
+    report = report.with_completeness(evidence.completeness);
     report.not_checked.extend(notes);
+    report.next = Some(next(args, &log, &report, checkpoint));
+    report.provenance = Some(provenance(inputs));
     print(&report, global)?;
     Ok(report.exit_status_if(args.require.verdict()))
 }
 
+/// What is to be verified.
+enum ToVerify {
+    /// A bundle or an export.
+    File {
+        kind: InputKind,
+        path: PathBuf,
+        source: Box<dyn LogSource>,
+    },
+    /// A log. It is opened where it is verified, since that may have to be begun again.
+    Log { target: DbTarget, scope: Scope },
+}
+
+impl ToVerify {
+    /// As the report has it.
+    fn kind(&self) -> InputKind {
+        match self {
+            Self::File { kind, .. } => *kind,
+            Self::Log { .. } => InputKind::Db,
+        }
+    }
+
+    /// Without secrets.
+    fn name(&self) -> String {
+        match self {
+            Self::File { path, .. } => path.display().to_string(),
+            Self::Log { target, .. } => target.to_string(),
+        }
+    }
+}
+
+/// The anchors, and what they are worth.
+struct Evidence {
+    anchors: Option<AnchorsFile>,
+    standings: Option<ChainReport>,
+    completeness: Completeness,
+}
+
+impl VerifyArgs {
+    /// Agents' keys that the auditor knows.
+    fn keys(&self, inputs: &mut Inputs) -> Result<Option<KeyPins>, CliError> {
+        let Some(path) = &self.keys else { return Ok(None) };
+        let keys = KeyPins::read(path).map_err(|what| {
+            CliError::input(format!("--keys: {} {what}", path.display()))
+                .with_hint("docs/verify.md describes the form; the key lines of a log export are of it")
+        })?;
+        inputs.add("keys", path);
+        Ok(Some(keys))
+    }
+
+    /// Opens what is to be verified. A bundle's anchors are added to those that are given.
+    fn log(&self, anchors: &mut Option<AnchorsFile>, inputs: &mut Inputs) -> Result<ToVerify, CliError> {
+        if let Some(path) = &self.bundle {
+            let bundle = Bundle::open(path).map_err(cli_error)?;
+            inputs.add("bundle", path);
+            let mut files = vec![(path.clone(), bundle.anchors)];
+            files.extend(anchors.take().map(|file| ("--anchors".into(), file)));
+            *anchors = Some(merge_anchors(files)?);
+            return Ok(ToVerify::File {
+                kind: InputKind::Bundle,
+                path: path.clone(),
+                source: Box::new(bundle.log),
+            });
+        }
+        if let Some(path) = &self.events {
+            let source = Box::new(ExportSource::open(path).map_err(cli_error)?);
+            inputs.add("export", path);
+            return Ok(ToVerify::File {
+                kind: InputKind::Export,
+                path: path.clone(),
+                source,
+            });
+        }
+        let target = self.db.target().map_err(|e| {
+            CliError::usage(e.to_string())
+                .with_hint("give a bundle, --events with a log export, or --db with a log")
+        })?;
+        add_log(inputs, &target);
+        let scope = Scope {
+            streams: self.streams.clone(),
+            range: None,
+        };
+        Ok(ToVerify::Log { target, scope })
+    }
+
+    /// Judges the anchors by what the auditor knows.
+    fn evidence(
+        &self,
+        anchors: Option<AnchorsFile>,
+        log: &mut ToVerify,
+        inputs: &mut Inputs,
+    ) -> Result<Evidence, CliError> {
+        let block = self.trusted_block.as_ref();
+        let Some(mut file) = anchors else {
+            self.l1.trusted_block(block, None, inputs)?;
+            return Ok(Evidence {
+                anchors: None,
+                standings: None,
+                completeness: Completeness::without_anchors(),
+            });
+        };
+        let told = self.pins.apply(&mut file)?;
+        let trusted = self.l1.trusted_block(block, Some(&file), inputs)?;
+        let completeness = self.pins.complete(&mut file, trusted.hash, &scope(log)?);
+        if !(self.anchors.is_empty() && self.pins.contracts.is_empty()) {
+            some_anchors(&file, &self.pins)?;
+        }
+        let mut standings = self.pins.chain(&file, trusted.hash, told);
+        standings.not_checked.extend(completeness.not_checked());
+        standings.not_checked.extend(trusted.not_checked);
+        Ok(Evidence {
+            anchors: Some(file),
+            standings: Some(standings),
+            completeness,
+        })
+    }
+
+    /// The same command without its block and its part, to be run with another one.
+    fn again(&self, log: &ToVerify) -> CommandLine {
+        let line = CommandLine::new("anchor-verify verify");
+        let line = match log {
+            ToVerify::File { path, .. } if self.events.is_some() => line.option("--events", path.display()),
+            ToVerify::File { path, .. } => line.arg(path.display()),
+            ToVerify::Log { target, .. } => line.db(target),
+        };
+        let line = line
+            .options("--anchors", self.anchors.iter().map(|path| path.display()))
+            .options("--keys", self.keys.as_ref().map(|path| path.display()))
+            .options("--stream", &self.streams);
+        self.pins.again(line)
+    }
+}
+
+/// What is left to do after a verification.
+fn next(args: &VerifyArgs, log: &ToVerify, report: &VerifyReport, checkpoint: Option<Checkpoint>) -> Next {
+    let again = args.again(log);
+    if let Some(Shard { index, of }) = report.shard {
+        let again = args
+            .l1
+            .again(again.options("--trusted-block", args.trusted_block.as_ref()));
+        return match index < of {
+            true => Next::run(
+                &again
+                    .option("--shard", format!("{}/{of}", index + 1))
+                    .option("--format", "json"),
+            ),
+            false => Next::nothing(format!(
+                "this is the last part; `anchor-verify merge` joins the JSON reports of all {of}"
+            )),
+        };
+    }
+    match (report.verdict, log, checkpoint) {
+        (Verdict::Proven, ..) if report.exit_status() == ExitStatus::OK => Next::nothing(NO_FAULT),
+        (Verdict::MatchesAnchors, _, Some(at)) if args.trusted_block.is_none() => if_confirmed(at, again),
+        (Verdict::MatchesAnchors, ..) => Next::nothing(
+            "these anchors tie nothing to a block that you trust; those that `anchor-verify fetch` reads may",
+        ),
+        (Verdict::MatchesDatabase, ..) => {
+            Next::nothing("of some batches no anchor was given, and without one (--anchors) no more is known")
+        }
+        (_, ToVerify::Log { target, .. }, _) => {
+            let audit = CommandLine::new("sequencer-recovery audit").db(target);
+            Next::run(&audit.options("--anchors", args.anchors.iter().map(|path| path.display())))
+        }
+        (_, ToVerify::File { path, .. }, _) => Next::nothing(format!(
+            "{} says no more: ask whoever made it for a sound one, or for the log",
+            path.display()
+        )),
+    }
+}
+
 /// Which anchors a bundle is meant to have: those of its streams, and of its numbers of them. All others are whole.
-fn scope(source: &mut Option<Box<dyn LogSource>>) -> Result<impl Fn(&Anchor) -> bool + use<>, CliError> {
-    let outline = match source {
-        Some(source) => Some(source.outline().map_err(cli_error)?),
-        None => None,
+fn scope(log: &mut ToVerify) -> Result<impl Fn(&Anchor) -> bool + use<>, CliError> {
+    let outline = match log {
+        ToVerify::File { source, .. } => Some(source.outline().map_err(cli_error)?),
+        ToVerify::Log { .. } => None,
     };
     let selected = outline.filter(|outline| !outline.whole).map(|outline| {
         let streams = outline.streams.into_iter();
@@ -248,7 +380,7 @@ fn ask_node(
     }
     if let Some(reorg) = &fetched.reorg {
         notes.push(format!(
-            "anchors that a reorganisation took away, by the word of {node}: {reorg:?}"
+            "anchors that a reorganisation took away, by the word of {node}: {reorg}"
         ));
     }
     notes.extend(fetched.notes.into_iter().map(|note| format!("{node}: {note}")));
@@ -267,7 +399,12 @@ pub fn print(report: &VerifyReport, global: &GlobalArgs) -> Result<(), CliError>
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => print_ndjson(&mut out, report)?,
-        Format::Table => print_table(&mut out, report)?,
+        Format::Table => {
+            print_table(&mut out, report)?;
+            if let Some(next) = &report.next {
+                next.print(&mut out)?;
+            }
+        }
     }
     out.finish()
 }
@@ -284,6 +421,8 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
         verdict: Verdict,
         totals: &'a anchor_verify::verify::report::Totals,
         completeness: Option<&'a Completeness>,
+        provenance: Option<&'a Provenance>,
+        next: Option<&'a Next>,
     }
     #[derive(Serialize)]
     struct Where<'a> {
@@ -313,6 +452,8 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
         verdict: report.verdict,
         totals: &report.totals,
         completeness: report.completeness.as_ref(),
+        provenance: report.provenance.as_ref(),
+        next: report.next.as_ref(),
     };
     write_lines(out, SCHEMA, "summary", [summary])
 }

@@ -31,8 +31,8 @@ use crate::chain::completeness::{self, Completeness, complete};
 use crate::chain::examine;
 use crate::chain::header::{self, Block};
 use crate::chain::parts::{Checkpoint, Scan};
-use crate::import::RefusedLog;
-use crate::standing::Standing;
+use crate::import::{RefusedLog, Saved};
+use crate::standing::{ProvedBy, Standing};
 use logs::{Search, to_search};
 use rpc::{Rpc, RpcFailure};
 
@@ -135,7 +135,7 @@ pub enum FetchError {
     /// The node does not have the block up to which was to be read.
     #[error("asking for block {to}: {why}")]
     Target {
-        /// The block.
+        /// Up to which block was to be read.
         to: Target,
         /// What the node says.
         why: String,
@@ -171,6 +171,22 @@ pub struct Reorg {
     pub dropped: Vec<Anchor>,
     /// How many of them are anchored again, in other blocks.
     pub again: usize,
+}
+
+impl fmt::Display for Reorg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {} was {} and ", self.from, self.was)?;
+        match self.is {
+            Some(hash) => write!(f, "is {hash}")?,
+            None => f.write_str("is not there any more")?,
+        }
+        write!(
+            f,
+            "; {} anchor(s) went with it, {} of them are there again",
+            self.dropped.len(),
+            self.again
+        )
+    }
 }
 
 /// What was read.
@@ -219,7 +235,7 @@ impl Proved {
         for standing in &report.standings {
             match standing {
                 Standing::Trusted { by, .. } if by.len() > 1 => proved.both += 1,
-                Standing::Trusted { by, .. } if by.contains(&"receipt") => proved.receipt += 1,
+                Standing::Trusted { by, .. } if by.contains(&ProvedBy::Receipt) => proved.receipt += 1,
                 Standing::Trusted { .. } => proved.storage += 1,
                 Standing::Untied { .. } => proved.untied += 1,
                 Standing::Failed { .. } => proved.failed += 1,
@@ -406,7 +422,7 @@ fn drop_unproven(
 fn made_up(index: usize, anchor: &Anchor, why: &str) -> RefusedLog {
     RefusedLog {
         source: "the node's logs".to_owned(),
-        what: "log",
+        what: Saved::Log,
         index,
         why: format!(
             "batch {} of contract {} in block {}: {why}",

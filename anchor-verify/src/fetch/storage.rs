@@ -12,12 +12,12 @@ use crate::anchors_file::AnchorsFile;
 use crate::chain::parts::{ChainParts, Checkpoint, Head, StorageProofs};
 use crate::chain::{examine, heads, storage};
 use crate::import::Importer;
-use crate::standing::Standing;
+use crate::standing::{ProvedBy, Standing};
 
 /// How many batches of anchors are proved in one call.
 const BATCHES_AT_ONCE: usize = 16;
 
-/// How many heads.
+/// How many slots of heads are asked for in one call.
 const HEADS_AT_ONCE: usize = 100;
 
 /// One call: the slots of some batches, or of heads.
@@ -111,8 +111,7 @@ impl Run<'_> {
 /// What is to be asked: batches without a proof, and heads that are not proved at the checkpoint yet.
 fn questions(file: &AnchorsFile, checkpoint: Checkpoint) -> Vec<Question> {
     let report = examine(file, Some(checkpoint.hash));
-    let proved =
-        |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by.contains(&"storage"));
+    let proved = |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by.contains(&ProvedBy::Storage));
     let mut batches: BTreeMap<(ContractAddress, AnchorKind), BTreeSet<BatchId>> = BTreeMap::new();
     let mut streams: BTreeMap<(ContractAddress, AnchorKind), BTreeSet<Hash32>> = BTreeMap::new();
     for (anchor, standing) in file.anchors.iter().zip(&report.standings) {

@@ -6,7 +6,7 @@ use alloy::primitives::{B256, Bytes, U256, keccak256};
 use serde::Deserialize;
 use ves::{BatchId, Hash32};
 
-use super::{Importer, RefusedLog};
+use super::{Importer, RefusedLog, Saved};
 use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 use crate::chain::parts::{AccountProof, BatchProof, Head, HeadProof, NodePool, SlotProof, StorageProofs};
 use crate::chain::{heads, storage};
@@ -173,7 +173,7 @@ impl Importer {
                 let why = "nothing says which block it is of: neither its file nor a header".into();
                 self.import.refused.push(RefusedLog {
                     source,
-                    what: "proof",
+                    what: Saved::Proof,
                     index,
                     why,
                 });

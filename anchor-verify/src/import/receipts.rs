@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use alloy::primitives::Bytes;
 use ves::Hash32;
 
-use super::{Importer, RefusedLog};
+use super::{Importer, RefusedLog, Saved};
 use crate::chain::parts::BlockReceipts;
 use crate::chain::receipt;
 
@@ -68,7 +68,7 @@ impl Importer {
             let source = self.receipt_sources.get(&block_hash).cloned().unwrap_or_default();
             self.import.refused.push(RefusedLog {
                 source,
-                what: "receipt",
+                what: Saved::Receipt,
                 index: 0,
                 why,
             });

@@ -10,11 +10,11 @@ use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 /// What an import took of one contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContractSummary {
-    /// The contract.
+    /// The contract that wrote the anchors.
     pub contract: ContractAddress,
     /// Which of the two it is.
     pub kind: AnchorKind,
-    /// Its anchors.
+    /// How many anchors there are.
     pub anchors: usize,
     /// The streams that they are of.
     pub streams: Vec<StreamSummary>,
@@ -27,7 +27,7 @@ pub struct StreamSummary {
     pub stream: Option<StreamKey>,
     /// What SetRegistry calls it.
     pub tenant_store_key: Hash32,
-    /// Its anchors.
+    /// How many anchors there are.
     pub anchors: usize,
     /// The numbers that they cover, as ranges that neither touch nor overlap.
     pub ranges: Vec<(u64, u64)>,

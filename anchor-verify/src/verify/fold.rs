@@ -10,7 +10,7 @@ use ves::{EventCheck, EventId, Hash32, Payload, SignatureCheck, StreamKey, Times
 
 use crate::verify::bounds::{self, CreatedAt};
 use crate::verify::code;
-use crate::verify::plan::{Anchored, Plan, Unit};
+use crate::verify::plan::{Plan, Unit};
 use crate::verify::report::{Failure, Skipped, UnitKind, UnitReport, Verdict};
 use crate::verify::source::Chunk;
 
@@ -315,6 +315,19 @@ impl Progressing {
             self.unreadable = true;
             self.fail(Failure::new(code::UNREADABLE, what).at(sequence, None));
         }
+        let root = self.root();
+        self.judge_commitments(root, held);
+        self.judge_anchors(root, plan);
+        let notes = std::mem::take(&mut self.unit.notes);
+        for what in notes.into_iter().chain(self.unit.refused.clone()) {
+            self.skip(&what, None);
+        }
+        let verdict = self.verdict(root);
+        self.report(verdict, root, held)
+    }
+
+    /// The root of a batch of which everything is there.
+    fn root(&mut self) -> Option<Hash32> {
         let whole = self.missing == 0
             && !self.unreadable
             && self.events == self.unit.held_width()
@@ -328,69 +341,56 @@ impl Progressing {
             }
             None => self.roots.root(),
         };
-        let root = root.filter(|_| whole && self.unit.kind == UnitKind::Batch);
-        self.judge_commitments(root, held);
-        self.judge_anchors(root, plan);
-        let notes = std::mem::take(&mut self.unit.notes);
-        for what in notes.into_iter().chain(self.unit.refused.clone()) {
-            self.skip(&what, None);
-        }
-        let matches = |anchored: &&Anchored| Some(anchored.events_root) == root;
-        let proven = |a: &Anchored| a.trusted && !a.contested;
-        let verdict = if self.failure_count > 0 {
+        root.filter(|_| whole && self.unit.kind == UnitKind::Batch)
+    }
+
+    fn verdict(&self, root: Option<Hash32>) -> Verdict {
+        let mut matching = (self.unit.anchored.iter())
+            .filter(|anchored| Some(anchored.events_root) == root)
+            .peekable();
+        if self.failure_count > 0 {
             Verdict::Failed
         } else if self.unit.refused.is_some() || self.unit.kind == UnitKind::Unbatched || self.unjudged {
             Verdict::NotChecked
-        } else if self.unit.anchored.iter().filter(matches).any(proven) {
-            Verdict::Proven
-        } else if self.unit.anchored.iter().filter(matches).count() > 0 {
-            Verdict::MatchesAnchors
+        } else if matching.peek().is_some() {
+            match matching.any(|anchored| anchored.trusted && !anchored.contested) {
+                true => Verdict::Proven,
+                false => Verdict::MatchesAnchors,
+            }
         } else if root.is_some() && !self.unit.commitments.is_empty() {
             Verdict::MatchesDatabase
         } else {
             Verdict::NotChecked
-        };
-        let Unit {
-            index,
-            kind,
-            start,
-            end,
-            held: held_range,
-            commitments,
-            anchored,
-            failed_anchors,
-            ..
-        } = self.unit;
-        let mut batch_ids: Vec<_> = commitments
-            .iter()
-            .map(|at| held.commitments[*at].batch_id)
-            .chain(anchored.iter().map(|a| a.batch_id))
+        }
+    }
+
+    fn report(self, verdict: Verdict, root: Option<Hash32>, held: &StreamOutline) -> UnitReport {
+        let unit = self.unit;
+        let committed = unit.commitments.iter().map(|at| held.commitments[*at].batch_id);
+        let mut batch_ids: Vec<_> = committed
+            .chain(unit.anchored.iter().map(|a| a.batch_id))
             .collect();
         batch_ids.sort_unstable();
         batch_ids.dedup();
+        let anchors = unit.anchored.into_iter().flat_map(|a| a.refs);
+        let skipped = self.skipped.into_iter();
         UnitReport {
-            unit: index,
-            kind,
+            unit: unit.index,
+            kind: unit.kind,
             stream: held.stream,
-            sequence_start: start,
-            sequence_end: end,
-            part: (held_range != (start, end)).then_some(held_range),
+            sequence_start: unit.start,
+            sequence_end: unit.end,
+            part: (unit.held != (unit.start, unit.end)).then_some(unit.held),
             verdict,
             batch_ids,
-            committed: !commitments.is_empty(),
+            committed: !unit.commitments.is_empty(),
             events: self.events,
             missing: self.missing,
             root,
-            anchors: anchored
-                .into_iter()
-                .flat_map(|a| a.refs)
-                .chain(failed_anchors)
-                .collect(),
+            anchors: anchors.chain(unit.failed_anchors).collect(),
             failure_count: self.failure_count,
             failures: self.failures,
-            not_checked: self
-                .skipped
-                .into_iter()
+            not_checked: skipped
                 .map(|(what, (count, sequences))| Skipped {
                     what,
                     count,

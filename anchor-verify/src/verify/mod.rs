@@ -12,6 +12,7 @@ pub mod source;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cli_common::{Cancel, Cancelled, Progress};
@@ -24,7 +25,7 @@ use crate::standing::{ChainReport, Standing};
 use fold::Fold;
 use plan::Plan;
 use report::{Counts, InputInfo, PlanInfo, StreamSummary, Totals};
-pub use report::{Shard, UnitReport, Verdict, VerifyReport};
+pub use report::{InputKind, Shard, UnitReport, Verdict, VerifyReport};
 pub use source::{DbSource, ExportSource, LogSource};
 
 /// The codes of failures. Those of events, receipts and commitments are the ones of `sequencer-recovery audit`.
@@ -79,21 +80,21 @@ pub mod code {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The database.
+    /// What the log says of itself.
     #[error(transparent)]
     Log(#[from] LogError),
     /// A log export.
     #[error("{name} {source}")]
     Export {
-        /// Its name.
+        /// The file as it was named.
         name: String,
         /// What is wrong with it.
         source: ExportError,
     },
-    /// A bundle.
+    /// A file that is no bundle, or a damaged one.
     #[error("{name}: {what}")]
     Bundle {
-        /// Its name.
+        /// The file as it was named.
         name: String,
         /// What is wrong with it.
         what: String,
@@ -106,12 +107,20 @@ pub enum VerifyError {
         /// Why.
         source: io::Error,
     },
+    /// A file that was to be written.
+    #[error("{} was not written: {source}", path.display())]
+    Write {
+        /// The file as it was named.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The chain part is of another anchors file.
     #[error("{anchors} anchors, and the standing of {standings}")]
     Standings {
         /// How many anchors there are.
         anchors: usize,
-        /// How many standings.
+        /// How many of them were judged.
         standings: usize,
     },
     /// Reports that do not make one whole.
@@ -144,8 +153,8 @@ impl VerifyError {
 /// What to compare the events with.
 #[derive(Debug, Clone)]
 pub struct VerifyInput<'a> {
-    /// `db`, `export` or `bundle`: for the report.
-    pub kind: &'a str,
+    /// What it is read from.
+    pub kind: InputKind,
     /// The input's name, without secrets: for the report.
     pub name: &'a str,
     /// The anchors, and how sure each of them is.
@@ -221,9 +230,14 @@ pub fn verify(
         problems,
         completeness: None,
         input_not_checked: {
+            let events: u64 = plan.outline.streams.iter().map(|stream| stream.events).sum();
+            let empty = (events == 0).then(|| "anything: the input holds no events".to_owned());
             let reservation = source.place().and_then(Place::reservation);
-            plan.not_checked.iter().cloned().chain(reservation).collect()
+            let told = plan.not_checked.iter().cloned();
+            empty.into_iter().chain(told).chain(reservation).collect()
         },
+        provenance: None,
+        next: None,
         not_checked: Vec::new(),
     };
     report.summarize();
@@ -234,7 +248,7 @@ fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
     let standings = || input.anchors.iter().flat_map(|(_, chain)| &chain.standings);
     let count = |wanted: fn(&Standing) -> bool| standings().filter(|s| wanted(s)).count() as u64;
     InputInfo {
-        kind: input.kind.to_owned(),
+        kind: input.kind,
         name: input.name.to_owned(),
         whole: plan.outline.whole,
         keys: plan.outline.keys.len() as u64,

@@ -1,5 +1,7 @@
 //! The work, before it is done: which ranges there are, what each is compared with, and who does which.
 
+mod sorted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -10,36 +12,17 @@ use ves::{BatchId, Hash32, Span, StreamKey};
 
 use crate::anchor::Anchor;
 use crate::anchors_file::AnchorsFile;
-use crate::batches::{AnchorView, group};
 use crate::partial::PartialBatch;
 use crate::standing::{ChainReport, Standing};
-use crate::verify::bounds::{self, AnchoredAt, Given, block_times};
-use crate::verify::report::{AnchorRef, Failure, Shard, StandingName, UnitKind};
+use crate::verify::bounds::{self, AnchoredAt, Given};
+use crate::verify::report::{AnchorRef, Failure, InputKind, Shard, UnitKind};
 use crate::verify::source::Wanted;
 use crate::verify::{VerifyError, VerifyInput, code};
+pub(super) use sorted::Anchored;
+use sorted::{Known, MAX_ANCHORS, OfRange, Ranges, Sorted, anchor_ref};
 
 /// So many batches may share one position. More are only in a log that was made to be expensive.
 const MAX_OVERLAP: usize = 16;
-
-/// So many anchors of one batch are listed.
-const MAX_ANCHORS: usize = 16;
-
-/// One statement of the chain about a range.
-#[derive(Debug, Clone)]
-pub(super) struct Anchored {
-    pub batch_id: BatchId,
-    pub events_root: Hash32,
-    pub state_root: Hash32,
-    /// One of its anchors is tied to the trusted block.
-    pub trusted: bool,
-    /// Another anchor of no less standing says otherwise.
-    pub contested: bool,
-    pub refs: Vec<AnchorRef>,
-    /// The transaction and the block of each of its anchors.
-    pub places: Vec<(Hash32, u64)>,
-    /// When it was first anchored: by an anchor that is tied to the trusted block, if one is.
-    pub at: Option<AnchoredAt>,
-}
 
 /// A range to be verified.
 #[derive(Debug, Clone)]
@@ -70,6 +53,51 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    fn blank(kind: UnitKind, stream: usize, start: u64, end: u64) -> Self {
+        Self {
+            index: 0,
+            kind,
+            stream,
+            start,
+            end,
+            held: (start, end),
+            partial: None,
+            commitments: Vec::new(),
+            anchored: Vec::new(),
+            failed_anchors: Vec::new(),
+            anchored_at: None,
+            notes: Vec::new(),
+            refused: None,
+            passed_over: false,
+        }
+    }
+
+    /// Cuts a batch to the numbers that the input holds of it.
+    fn cut(&mut self, stream: &StreamOutline, partial: &[PartialBatch]) {
+        let (start, end) = (self.start, self.end);
+        let range = match &stream.range {
+            Some(range) if !(range.contains(&start) && range.contains(&end)) => range,
+            _ => return,
+        };
+        let of_unit = |part: &&PartialBatch| part.is(&stream.stream, start, end, range);
+        match partial.iter().find(of_unit).map(|part| (part, part.root())) {
+            Some((part, Ok(root))) => {
+                self.held = (part.from, part.to);
+                self.partial = Some(root);
+            }
+            Some((_, Err(error))) => {
+                self.refused = Some(format!("the batch: the hashes for the rest of it: {error}"));
+            }
+            None => {
+                self.refused = Some(format!(
+                    "the batch: it reaches beyond the numbers {} to {} that the input holds",
+                    range.start(),
+                    range.end()
+                ));
+            }
+        }
+    }
+
     /// How many numbers it has.
     pub fn width(&self) -> u64 {
         (self.end - self.start).saturating_add(1)
@@ -96,67 +124,6 @@ pub(super) struct Plan {
     pub chain_id: Option<u64>,
     /// The commitments name places on the chain, and none of the anchors is at any of them.
     pub anchored_elsewhere: bool,
-}
-
-type Ranges = BTreeMap<StreamKey, BTreeMap<(u64, u64), OfRange>>;
-type Statement = (Hash32, u64, u64, BatchId, Hash32, Hash32);
-
-fn statement(anchor: &Anchor) -> Statement {
-    (
-        anchor.tenant_store_key,
-        anchor.sequence_start,
-        anchor.sequence_end,
-        anchor.batch_id,
-        anchor.events_root,
-        anchor.state_root,
-    )
-}
-
-fn contested(view: &AnchorView) -> BTreeSet<Statement> {
-    let batches = view.streams.iter().flat_map(|stream| &stream.batches);
-    batches
-        .filter(|b| b.contested)
-        .map(|b| {
-            (
-                b.tenant_store_key,
-                b.sequence_start,
-                b.sequence_end,
-                b.batch_id,
-                b.events_root,
-                b.state_root,
-            )
-        })
-        .collect()
-}
-
-fn anchor_ref(anchor: &Anchor, standing: &Standing) -> AnchorRef {
-    let (name, why) = match standing {
-        Standing::Trusted { trusted_block, by } => (
-            StandingName::Trusted,
-            format!("tied to block {trusted_block} by {}", by.join(" and ")),
-        ),
-        Standing::Untied { why } => (StandingName::Untied, why.clone()),
-        Standing::Failed { why } => (StandingName::Failed, why.clone()),
-    };
-    AnchorRef {
-        batch_id: anchor.batch_id,
-        kind: anchor.kind,
-        contract: anchor.contract,
-        block_number: anchor.block_number,
-        log_index: anchor.log_index,
-        transaction_hash: anchor.transaction_hash,
-        events_root: anchor.events_root,
-        state_root: anchor.state_root,
-        standing: name,
-        why,
-    }
-}
-
-/// The anchors of one range.
-#[derive(Default)]
-struct OfRange {
-    anchored: BTreeMap<(BatchId, Hash32, Hash32), Anchored>,
-    failed: Vec<AnchorRef>,
 }
 
 impl Plan {
@@ -230,118 +197,75 @@ impl Plan {
         }
         self.not_checked.extend(chain.not_checked.iter().cloned());
         let known: Vec<StreamKey> = self.outline.streams.iter().map(|s| s.stream).collect();
-        let both = || file.anchors.iter().zip(&chain.standings);
-        let of = |wanted: &dyn Fn(&Standing) -> bool| -> AnchorView {
-            let anchors: Vec<Anchor> = both()
-                .filter(|(_, standing)| wanted(standing))
-                .map(|(anchor, _)| *anchor)
-                .collect();
-            group(&anchors, &known)
-        };
-        // What its own proof contradicts says nothing, and what somebody merely claims cannot contest what is proven.
-        let contested_any = contested(&of(&|s| !matches!(s, Standing::Failed { .. })));
-        let contested_trusted = contested(&of(&|s| matches!(s, Standing::Trusted { .. })));
-        let proven = chain.proven_places(file);
-        let mut copies: BTreeSet<String> = BTreeSet::new();
-        let resolved: BTreeMap<Hash32, StreamKey> = file
-            .anchors
-            .iter()
-            .filter_map(|anchor| anchor.stream)
-            .chain(known.iter().copied())
-            .map(|stream| (crate::anchor::tenant_store_key(&stream), stream))
-            .collect();
-
-        let times = block_times(file);
-        let mut ranges = Ranges::new();
-        let mut unresolved = 0_usize;
-        for (anchor, standing) in both() {
-            let reference = anchor_ref(anchor, standing);
-            let stream = resolved.get(&anchor.tenant_store_key).copied();
-            let range = (anchor.sequence_start, anchor.sequence_end);
-            if let Standing::Failed { why } = standing {
-                let what = format!(
-                    "the anchor of batch {} in block {} (log {}): {why}",
-                    anchor.batch_id, anchor.block_number, anchor.log_index
-                );
-                if proven.contains(&anchor.place()) {
-                    copies.insert(what);
-                    continue;
-                }
-                self.problems.push(Failure::new(code::ANCHOR_PROOF, what));
-            } else {
-                let places = self.by_batch.entry(anchor.batch_id).or_default();
-                places.insert((stream, range.0, range.1));
-            }
-            let Some(stream) = stream else {
-                unresolved += 1;
-                continue;
-            };
-            let of_range = ranges.entry(stream).or_default().entry(range).or_default();
-            if matches!(standing, Standing::Failed { .. }) {
-                of_range.failed.push(reference);
-                continue;
-            }
-            let trusted = matches!(standing, Standing::Trusted { .. });
-            let id = statement(anchor);
-            let found = of_range
-                .anchored
-                .entry((anchor.batch_id, anchor.events_root, anchor.state_root))
-                .or_insert_with(|| Anchored {
-                    batch_id: anchor.batch_id,
-                    events_root: anchor.events_root,
-                    state_root: anchor.state_root,
-                    trusted: false,
-                    contested: contested_any.contains(&id),
-                    refs: Vec::new(),
-                    places: Vec::new(),
-                    at: None,
-                });
-            if trusted && !found.trusted {
-                found.trusted = true;
-                found.contested = contested_trusted.contains(&id);
-                found.at = None;
-            }
-            if found.trusted == trusted {
-                let at = AnchoredAt::of(anchor, &times);
-                found.at = found.at.into_iter().chain(at).min();
-            }
-            found.places.push((anchor.transaction_hash, anchor.block_number));
-            if found.refs.len() < MAX_ANCHORS {
-                found.refs.push(reference);
-            }
+        let known_of_file = Known::new(file, chain, &known);
+        let mut sorted = Sorted::default();
+        for (anchor, standing) in file.anchors.iter().zip(&chain.standings) {
+            self.sort_anchor(anchor, standing, &known_of_file, &mut sorted);
         }
-        if let Some(first) = copies.first() {
+        if let Some(first) = sorted.copies.first() {
             self.not_checked.push(format!(
                 "{} altered copies of anchors whose sound copies are tied to the trusted block, which were not used: {first}",
-                copies.len()
+                sorted.copies.len()
             ));
         }
-        if unresolved > 0 {
+        if sorted.unresolved > 0 {
             self.not_checked.push(format!(
-                "{unresolved} anchor(s) of streams that only their hash names, and that the input does not hold"
+                "{} anchor(s) of streams that only their hash names, and that the input does not hold",
+                sorted.unresolved
             ));
         }
         if self.outline.whole {
-            // A log that is whole and lacks a stream has lost it.
-            let held: BTreeSet<StreamKey> = known.into_iter().collect();
-            let missing: Vec<StreamKey> = ranges
-                .keys()
-                .filter(|stream| !held.contains(stream))
-                .copied()
-                .collect();
-            self.outline
-                .streams
-                .extend(missing.into_iter().map(|stream| StreamOutline {
-                    stream,
-                    range: None,
-                    events: 0,
-                    first: None,
-                    last: None,
-                    counter: None,
-                    commitments: Vec::new(),
-                }));
+            self.add_lost_streams(&known, &sorted.ranges);
         }
-        Ok(ranges)
+        Ok(sorted.ranges)
+    }
+
+    fn sort_anchor(&mut self, anchor: &Anchor, standing: &Standing, known: &Known, sorted: &mut Sorted) {
+        let stream = known.streams.get(&anchor.tenant_store_key).copied();
+        let range = (anchor.sequence_start, anchor.sequence_end);
+        let failed = match standing {
+            Standing::Failed { why } => Some(why),
+            _ => None,
+        };
+        if let Some(why) = failed {
+            let what = format!(
+                "the anchor of batch {} in block {} (log {}): {why}",
+                anchor.batch_id, anchor.block_number, anchor.log_index
+            );
+            if known.proven_places.contains(&anchor.place()) {
+                sorted.copies.insert(what);
+                return;
+            }
+            self.problems.push(Failure::new(code::ANCHOR_PROOF, what));
+        } else {
+            let places = self.by_batch.entry(anchor.batch_id).or_default();
+            places.insert((stream, range.0, range.1));
+        }
+        let Some(stream) = stream else {
+            sorted.unresolved += 1;
+            return;
+        };
+        let of_range = sorted.ranges.entry(stream).or_default().entry(range).or_default();
+        if failed.is_some() {
+            of_range.failed.push(anchor_ref(anchor, standing));
+        } else {
+            of_range.add(anchor, standing, known);
+        }
+    }
+
+    /// A log that is whole and lacks a stream has lost it.
+    fn add_lost_streams(&mut self, known: &[StreamKey], ranges: &Ranges) {
+        let held: BTreeSet<&StreamKey> = known.iter().collect();
+        let lost = ranges.keys().filter(|stream| !held.contains(stream));
+        self.outline.streams.extend(lost.map(|stream| StreamOutline {
+            stream: *stream,
+            range: None,
+            events: 0,
+            first: None,
+            last: None,
+            counter: None,
+            commitments: Vec::new(),
+        }));
     }
 
     /// The batches of a stream, and what lies between and behind them.
@@ -351,20 +275,73 @@ impl Plan {
         mut anchored: BTreeMap<(u64, u64), OfRange>,
         partial: &[PartialBatch],
     ) {
+        self.leave_out_of_range(index, &mut anchored);
+        let ranges = self.stream_ranges(index, anchored);
         let stream = &self.outline.streams[index];
-        if let Some(range) = &stream.range {
-            let before = anchored.len();
-            anchored.retain(|(start, end), _| start <= range.end() && end >= range.start());
-            if before > anchored.len() {
-                self.not_checked.push(format!(
-                    "stream {}: {} anchored batch(es) outside of the numbers {} to {} that the input holds",
-                    stream.stream,
-                    before - anchored.len(),
-                    range.start(),
-                    range.end()
+        // The numbers that must be there if they are not in a batch.
+        let low = stream.range.as_ref().map_or(1, |range| *range.start());
+        let high = stream.last.unwrap_or(0);
+        let mut next = low.max(1);
+        let mut open: Vec<u64> = Vec::new();
+        let mut units = Vec::new();
+        for ((start, end), (commitments, of_range)) in ranges {
+            if next < start && next <= high {
+                units.push(Unit::blank(
+                    UnitKind::Unbatched,
+                    index,
+                    next,
+                    (start - 1).min(high),
                 ));
             }
+            next = next.max(end.saturating_add(1));
+            let mut unit = Unit::blank(UnitKind::Batch, index, start, end);
+            unit.commitments = commitments;
+            unit.anchored = of_range.anchored.into_values().collect();
+            unit.anchored_at = AnchoredAt::first(&unit.anchored);
+            unit.failed_anchors = of_range.failed;
+            unit.failed_anchors.truncate(MAX_ANCHORS);
+            open.retain(|open_end| *open_end >= start);
+            if open.len() >= MAX_OVERLAP {
+                unit.passed_over = true;
+                unit.refused = Some(format!(
+                    "the batch: {MAX_OVERLAP} other batches hold number {start} too"
+                ));
+            } else {
+                open.push(end);
+            }
+            unit.cut(stream, partial);
+            units.push(unit);
         }
+        if next <= high {
+            units.push(Unit::blank(UnitKind::Unbatched, index, next, high));
+        }
+        self.units.extend(units);
+    }
+
+    /// Leaves out the anchored ranges that a part of a stream does not touch, and tells how many.
+    fn leave_out_of_range(&mut self, index: usize, anchored: &mut BTreeMap<(u64, u64), OfRange>) {
+        let stream = &self.outline.streams[index];
+        let Some(range) = &stream.range else { return };
+        let before = anchored.len();
+        anchored.retain(|(start, end), _| start <= range.end() && end >= range.start());
+        if before > anchored.len() {
+            self.not_checked.push(format!(
+                "stream {}: {} anchored batch(es) outside of the numbers {} to {} that the input holds",
+                stream.stream,
+                before - anchored.len(),
+                range.start(),
+                range.end()
+            ));
+        }
+    }
+
+    /// The ranges that commitments and anchors of a stream name, with the commitments by their index.
+    fn stream_ranges(
+        &mut self,
+        index: usize,
+        anchored: BTreeMap<(u64, u64), OfRange>,
+    ) -> BTreeMap<(u64, u64), (Vec<usize>, OfRange)> {
+        let stream = &self.outline.streams[index];
         let mut ranges: BTreeMap<(u64, u64), (Vec<usize>, OfRange)> = anchored
             .into_iter()
             .map(|(range, of_range)| (range, (Vec::new(), of_range)))
@@ -381,77 +358,7 @@ impl Plan {
             let range = (c.sequence_start, c.sequence_end);
             ranges.entry(range).or_default().0.push(at);
         }
-        let blank = |kind, start, end| Unit {
-            index: 0,
-            kind,
-            stream: index,
-            start,
-            end,
-            held: (start, end),
-            partial: None,
-            commitments: Vec::new(),
-            anchored: Vec::new(),
-            failed_anchors: Vec::new(),
-            anchored_at: None,
-            notes: Vec::new(),
-            refused: None,
-            passed_over: false,
-        };
-        let mut units = Vec::new();
-        // The numbers that must be there if they are not in a batch.
-        let (low, high) = match (&stream.range, stream.last) {
-            (None, last) => (1, last.unwrap_or(0)),
-            (Some(range), last) => (*range.start(), last.unwrap_or(0)),
-        };
-        let mut next = low.max(1);
-        let mut open: Vec<u64> = Vec::new();
-        for ((start, end), (commitments, of_range)) in ranges {
-            if next < start && next <= high {
-                units.push(blank(UnitKind::Unbatched, next, (start - 1).min(high)));
-            }
-            next = next.max(end.saturating_add(1));
-            let mut unit = blank(UnitKind::Batch, start, end);
-            unit.commitments = commitments;
-            unit.anchored = of_range.anchored.into_values().collect();
-            unit.anchored_at = AnchoredAt::first(&unit.anchored);
-            unit.failed_anchors = of_range.failed;
-            unit.failed_anchors.truncate(MAX_ANCHORS);
-            open.retain(|open_end| *open_end >= start);
-            if open.len() >= MAX_OVERLAP {
-                unit.passed_over = true;
-                unit.refused = Some(format!(
-                    "the batch: {MAX_OVERLAP} other batches hold number {start} too"
-                ));
-            } else {
-                open.push(end);
-            }
-            if let Some(range) = &stream.range
-                && !(range.contains(&start) && range.contains(&end))
-            {
-                let of_unit = |part: &&PartialBatch| part.is(&stream.stream, start, end, range);
-                match partial.iter().find(of_unit).map(|part| (part, part.root())) {
-                    Some((part, Ok(root))) => {
-                        unit.held = (part.from, part.to);
-                        unit.partial = Some(root);
-                    }
-                    Some((_, Err(error))) => {
-                        unit.refused = Some(format!("the batch: the hashes for the rest of it: {error}"));
-                    }
-                    None => {
-                        unit.refused = Some(format!(
-                            "the batch: it reaches beyond the numbers {} to {} that the input holds",
-                            range.start(),
-                            range.end()
-                        ));
-                    }
-                }
-            }
-            units.push(unit);
-        }
-        if next <= high {
-            units.push(blank(UnitKind::Unbatched, next, high));
-        }
-        self.units.extend(units);
+        ranges
     }
 
     /// Tells of each batch what `lint` knows of it: logs with its id that were refused, contracts that may imitate the
@@ -520,12 +427,12 @@ impl Plan {
         if input.keys.is_none() && !self.outline.keys.is_empty() {
             self.not_checked.push(format!(
                 "that the agents' keys are theirs: they are the {}'s own word (--keys FILE pins them)",
-                if input.kind == "db" { "log" } else { input.kind }
+                input.kind
             ));
         }
         let given = Given {
             log: true,
-            export: input.kind != "db",
+            export: input.kind != InputKind::Db,
             own_keys: input.keys.is_none(),
             anchors: input.anchors.is_some(),
         };

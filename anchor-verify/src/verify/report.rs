@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use cli_common::ExitStatus;
+use cli_common::provenance::Provenance;
+use cli_common::{ExitStatus, Next};
 use event_log::Place;
 use serde::{Deserialize, Serialize};
 use ves::{BatchId, EventId, Hash32, StreamKey};
@@ -117,13 +118,13 @@ pub struct AnchorRef {
     pub batch_id: BatchId,
     /// Which contract's event it was.
     pub kind: AnchorKind,
-    /// The contract.
+    /// The contract that wrote the log.
     pub contract: ContractAddress,
     /// The block's number.
     pub block_number: u64,
     /// The log's number in the block.
     pub log_index: u64,
-    /// The transaction.
+    /// The transaction that wrote the log; nothing proves it.
     pub transaction_hash: Hash32,
     /// The Merkle root that it names.
     pub events_root: Hash32,
@@ -155,7 +156,7 @@ pub struct UnitReport {
     pub unit: u64,
     /// Whether it is a batch.
     pub kind: UnitKind,
-    /// The stream.
+    /// Which stream it is of.
     pub stream: StreamKey,
     /// The first number.
     pub sequence_start: u64,
@@ -164,7 +165,7 @@ pub struct UnitReport {
     /// The numbers that the input has of it, if it has a part of the batch only: the verdict is on these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<(u64, u64)>,
-    /// The verdict.
+    /// What came out of it.
     pub verdict: Verdict,
     /// The ids under which it was committed or anchored.
     pub batch_ids: Vec<BatchId>,
@@ -233,7 +234,7 @@ impl Counts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSummary {
-    /// The stream.
+    /// Which stream it is of.
     pub stream: StreamKey,
     /// The numbers that the input holds, where it is a part of a log.
     pub range: Option<(u64, u64)>,
@@ -271,12 +272,35 @@ pub struct Totals {
     pub failures: u64,
 }
 
+/// What a log is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// A database, or a snapshot file.
+    Db,
+    /// A log export.
+    Export,
+    /// A bundle, with anchors of its own.
+    Bundle,
+}
+
+impl fmt::Display for InputKind {
+    /// As a sentence calls it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Db => "log",
+            Self::Export => "export",
+            Self::Bundle => "bundle",
+        })
+    }
+}
+
 /// What was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputInfo {
-    /// `db`, `export` or `bundle`.
-    pub kind: String,
+    /// What it was read from.
+    pub kind: InputKind,
     /// Its name, without secrets.
     pub name: String,
     /// Whether it is a whole log.
@@ -374,6 +398,12 @@ pub struct VerifyReport {
     pub input_not_checked: Vec<String>,
     /// All that was not checked, summed up.
     pub not_checked: Vec<String>,
+    /// Which tool made the report, when, and from which files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+    /// What to do after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
 }
 
 impl VerifyReport {
@@ -598,6 +628,8 @@ impl VerifyReport {
         merged.problems.sort();
         merged.problems.dedup();
         merged.shard = None;
+        // Those of one shard.
+        (merged.provenance, merged.next) = (None, None);
         merged.summarize();
         Ok(merged)
     }

@@ -9,12 +9,12 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
-use anchor_verify::bundle::{Bundle, MAX_UNPACKED, write_bundle};
+use anchor_verify::bundle::{Bundle, Contents, MAX_UNPACKED, write_bundle};
 use anchor_verify::chain::examine;
 use anchor_verify::chain::parts::{RefusedAnchor, Scan};
 use anchor_verify::proof::{Detail, ProofFile, Proved, Wanted, prove};
 use anchor_verify::verify::{DbSource, ExportSource};
-use anchor_verify::{AnchorsFile, Importer, Verdict};
+use anchor_verify::{AnchorsFile, Existing, Importer, Verdict};
 use cli_common::{Cancel, NoProgress};
 use common::{Check, Lines, Real, export};
 use event_log::Scope;
@@ -71,16 +71,14 @@ impl Site {
     fn bundle(&self) -> Vec<u8> {
         let path = self.real.path().join("small.vesbundle");
         let mut source = self.source();
-        write_bundle(
-            &mut source,
-            &self.scope(),
-            &self.anchors,
-            &[],
-            false,
-            &path,
-            &NoProgress,
-        )
-        .unwrap();
+        let scope = self.scope();
+        let contents = Contents {
+            scope: &scope,
+            anchors: &self.anchors,
+            partial: &[],
+            redact: false,
+        };
+        write_bundle(&mut source, &contents, &path, Existing::Replace, &NoProgress).unwrap();
         fs::read(path).unwrap()
     }
 }

@@ -6,15 +6,27 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anchor_verify::bundle::{Bundle, CutBatches, MAX_UNPACKED, cut_batches, looks_like_bundle, write_bundle};
+use anchor_verify::bundle::{
+    Bundle, Contents, CutBatches, MAX_UNPACKED, cut_batches, looks_like_bundle, write_bundle,
+};
 use anchor_verify::partial::PartialBatch;
 use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{AnchorsFile, Verdict, VerifyReport};
+use anchor_verify::{AnchorsFile, Existing, Verdict, VerifyReport};
 use cli_common::{DbTarget, ExitStatus, NoProgress};
 use common::{Check, Lines, Real, counts, flip, trusted};
 use event_log::Scope;
 use fixtures::{World, WorldSpec};
 use serde_json::Value;
+
+/// A part of a log with all of its payloads.
+fn whole<'a>(scope: &'a Scope, anchors: &'a AnchorsFile) -> Contents<'a> {
+    Contents {
+        scope,
+        anchors,
+        partial: &[],
+        redact: false,
+    }
+}
 
 fn world() -> World {
     World::generate(&WorldSpec {
@@ -31,7 +43,13 @@ fn write(snapshot: &Path, scope: &Scope, anchors: &AnchorsFile, redact: bool, pa
         ([stream], Some(range)) => cut_batches(&mut source, stream, range, anchors).unwrap().partial,
         _ => Vec::new(),
     };
-    write_bundle(&mut source, scope, anchors, &cut, redact, path, &NoProgress).unwrap();
+    let contents = Contents {
+        scope,
+        anchors,
+        partial: &cut,
+        redact,
+    };
+    write_bundle(&mut source, &contents, path, Existing::Replace, &NoProgress).unwrap();
 }
 
 fn verified(bundle: Bundle<impl std::io::BufRead>) -> Result<VerifyReport, VerifyError> {
@@ -178,7 +196,14 @@ fn a_part_of_a_stream_verifies_as_far_as_it_goes() {
     // Without these hashes nobody can judge the parts, and it says so.
     let without = |scope: &Scope, path: &Path| {
         let mut source = DbSource::open(&target, scope.clone()).unwrap();
-        write_bundle(&mut source, scope, &anchors, &[], false, path, &NoProgress).unwrap();
+        write_bundle(
+            &mut source,
+            &whole(scope, &anchors),
+            path,
+            Existing::Replace,
+            &NoProgress,
+        )
+        .unwrap();
         verified(Bundle::open(path).unwrap()).unwrap()
     };
     let report = without(&scope(10..=30), &path);
@@ -196,7 +221,8 @@ fn a_part_of_a_stream_verifies_as_far_as_it_goes() {
         range: None,
     };
     let path = folder.path().join("none.vesbundle");
-    let error = write_bundle(&mut source, &nobody, &anchors, &[], false, &path, &NoProgress).unwrap_err();
+    let contents = whole(&nobody, &anchors);
+    let error = write_bundle(&mut source, &contents, &path, Existing::Keep, &NoProgress).unwrap_err();
     assert!(
         error.to_string().contains("is not in it") && !path.exists(),
         "{error}"

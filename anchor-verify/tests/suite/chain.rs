@@ -8,7 +8,7 @@ use alloy::primitives::Bytes;
 use alloy::rlp::Decodable;
 use alloy_trie::root::ordered_trie_root_encoded;
 use anchor_verify::chain::{complete, examine};
-use anchor_verify::{AnchorKind, AnchorsFile, ChainReport, Import, Importer, Standing, Verdict};
+use anchor_verify::{AnchorKind, AnchorsFile, ChainReport, Import, Importer, ProvedBy, Standing, Verdict};
 use serde_json::Value;
 use ves::Hash32;
 
@@ -51,7 +51,8 @@ fn trusted(folder: &Path, which: &[&str]) -> Hash32 {
 }
 
 fn count(report: &ChainReport, by: &[&str]) -> usize {
-    let is = |s: &&Standing| matches!(s, Standing::Trusted { by: ways, .. } if ways == by);
+    let words = |ways: &[ProvedBy]| ways.iter().map(|way| way.as_str()).eq(by.iter().copied());
+    let is = |s: &&Standing| matches!(s, Standing::Trusted { by: ways, .. } if words(ways));
     report.standings.iter().filter(is).count()
 }
 
@@ -248,7 +249,8 @@ fn an_altered_anchor_fails_by_receipt_and_by_storage() {
                 // Storage knows no place of a log, and nothing of another batch or contract.
                 let told = way != "storage" || at < 3;
                 let failed = matches!(standing, Standing::Failed { .. });
-                let by_storage = matches!(standing, Standing::Trusted { by, .. } if by == &["storage"]);
+                let by_storage =
+                    matches!(standing, Standing::Trusted { by, .. } if by == &[ProvedBy::Storage]);
                 assert!(
                     failed || (!told && (by_storage || matches!(standing, Standing::Untied { .. }))),
                     "anchor {index}, change {at}, {way}: {standing:?}"

@@ -60,6 +60,7 @@ fn real_logs_become_an_anchors_file() {
         &registry,
         "--out",
         "anchors.json",
+        "--force",
         "--chain-id",
         "84532001",
         "--format",
@@ -114,7 +115,10 @@ fn real_logs_become_an_anchors_file() {
             .len(),
         16
     );
-    let (code, out, err) = import(dir.path(), &["bad.json", "none.json", "--out", "bad-out.json"]);
+    let (code, out, err) = import(
+        dir.path(),
+        &["bad.json", "none.json", "--out", "bad-out.json", "--force"],
+    );
     assert_eq!(code, 12, "{out}");
     assert!(
         err.contains("none.json") && out.contains("NOT CHECKED: none.json"),
@@ -144,7 +148,7 @@ fn nothing_is_written_when_nothing_was_read() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("old.json"), "old").unwrap();
     fs::write(dir.path().join("bad.json"), "{\"error\":{\"code\":-32005}}").unwrap();
-    let (code, out, err) = import(dir.path(), &["bad.json", "--out", "old.json"]);
+    let (code, out, err) = import(dir.path(), &["bad.json", "--out", "old.json", "--force"]);
     assert_eq!((code, out.as_str()), (8, ""), "{err}");
     assert!(err.contains("-32005"), "{err}");
     assert_eq!(fs::read_to_string(dir.path().join("old.json")).unwrap(), "old");

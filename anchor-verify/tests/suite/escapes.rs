@@ -56,7 +56,7 @@ fn text_of_inputs_is_escaped() {
         fs::write(at("poisoned.json"), poisoned.to_string()).unwrap();
         run(&["verify", "--db", "log.db", "--anchors", "poisoned.json"]);
         run(&["lint", "poisoned.json", "--db", "log.db"]);
-        run(&["import", "poisoned.json", "--out", "imported.json"]);
+        run(&["import", "poisoned.json", "--out", "imported.json", "--force"]);
         let mut poisoned: serde_json::Value = serde_json::Value::clone(proof.as_ref().unwrap());
         poison_json(&mut poisoned, 5, remainder);
         fs::write(at("poisoned.vesproof"), poisoned.to_string()).unwrap();

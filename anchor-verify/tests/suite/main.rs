@@ -19,6 +19,7 @@ mod lint;
 mod node;
 mod offline;
 mod order;
+mod outputs;
 mod pooler;
 mod proof;
 mod proven;

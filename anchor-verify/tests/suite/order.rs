@@ -261,7 +261,7 @@ fn two_answers_for_one_account_are_judged_together() {
         let mut told = Vec::new();
         for order in [["good.json", "bad.json"], ["bad.json", "good.json"]] {
             let others = rest(kind);
-            let mut arguments = vec!["import", "--out", "anchors.json"];
+            let mut arguments = vec!["import", "--force", "--out", "anchors.json"];
             arguments.extend(order);
             arguments.extend(others.iter().map(String::as_str));
             let (code, said) = tool(folder.path(), &arguments);

@@ -4,7 +4,7 @@ use crate::common;
 
 use std::sync::LazyLock;
 
-use anchor_verify::verify::{DbSource, ExportSource, VerifyError, VerifyInput, code, verify};
+use anchor_verify::verify::{DbSource, ExportSource, InputKind, VerifyError, VerifyInput, code, verify};
 use anchor_verify::{AnchorsFile, Shard, Standing, UnitKind, UnitReport, Verdict, VerifyReport};
 use cli_common::{Cancel, DbTarget, ExitStatus, NoProgress};
 use common::{Change, Check, Lines, Real, counts, export_of, flip, standing, trust, trusted, untied};
@@ -539,7 +539,7 @@ fn a_cancelled_verification_says_nothing() {
     let text = HONEST.1.text();
     let mut source = ExportSource::new("test", text.as_bytes()).unwrap();
     let input = VerifyInput {
-        kind: "export",
+        kind: InputKind::Export,
         name: "test",
         anchors: None,
         sequencer_keys: Default::default(),

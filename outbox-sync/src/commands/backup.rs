@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output};
-use outbox_sync::backup::{BackedUp, backup};
+use cli_common::{CliError, Existing, ExitStatus, Format, GlobalArgs, Next, Output, WholeFile};
+use outbox_sync::backup::{BackedUp, backup_unless};
 use serde::Serialize;
 
-use super::write_lines;
+use super::{cancel_on_signals, taken_hint, write_lines, write_next};
 
 /// Back up an outbox into one file, also beside a live agent
 ///
 /// `cp` is no backup: under WAL the newest events are in another file. The backup is consistent, checked by SQLite and
-/// read again before it gets its name. The outbox is not changed. Ends with 0, or 8 if there is no backup.
+/// read again before it gets its name. The outbox is not changed. A file that is there is kept, unless --force is given; a
+/// link, device or pipe is never replaced. Ends with 0, 8 if there is no backup, 32 if it was stopped.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// The outbox
@@ -24,8 +25,8 @@ pub struct BackupArgs {
     out: PathBuf,
 
     /// Replace the file if there is one, once the new backup is checked
-    #[arg(long)]
-    replace: bool,
+    #[arg(long, alias = "replace")]
+    force: bool,
 }
 
 const SCHEMA: &str = "outbox-backup/1";
@@ -35,23 +36,52 @@ struct Document {
     schema: &'static str,
     #[serde(flatten)]
     done: BackedUp,
+    next: Next,
 }
 
 /// Runs the command.
 pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let done = backup(&args.outbox, &args.out, args.replace).map_err(|e| CliError::io(e.to_string()))?;
+    let cancel = cancel_on_signals()?;
+    let done = backup_unless(
+        &args.outbox,
+        &args.out,
+        Existing::replaced_if(args.force),
+        &cancel,
+    );
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => {
+            cancel.check()?;
+            let failed = CliError::io(error.to_string());
+            return Err(match WholeFile::check(&args.out, Existing::Keep) {
+                Err(taken) if !args.force => failed.with_hint(taken_hint(&taken)),
+                _ => failed,
+            });
+        }
+    };
+    let next = Next::nothing("the backup is checked; keep it on another disk than the outbox");
     let mut out = Output::stdout();
     match global.format {
-        Format::Json => out.json(&Document { schema: SCHEMA, done })?,
-        Format::Ndjson => write_lines(&mut out, SCHEMA, "backup", [&done])?,
-        Format::Table => out.line(&format!(
-            "{}: {} bytes, {} own events, {} pulled, {} quarantined; checked",
-            done.backup.display(),
-            done.bytes,
-            done.counts.total(),
-            done.pulled,
-            done.quarantined
-        ))?,
+        Format::Json => out.json(&Document {
+            schema: SCHEMA,
+            done,
+            next,
+        })?,
+        Format::Ndjson => {
+            write_lines(&mut out, SCHEMA, "backup", [&done])?;
+            write_next(&mut out, SCHEMA, &next)?;
+        }
+        Format::Table => {
+            out.line(&format!(
+                "{}: {} bytes, {} own events, {} pulled, {} quarantined; checked",
+                done.backup.display(),
+                done.bytes,
+                done.counts.total(),
+                done.pulled,
+                done.quarantined
+            ))?;
+            next.print(&mut out)?;
+        }
     }
     out.finish()?;
     Ok(ExitStatus::OK)

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use cli_common::{
-    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, ExitStatus, Format, GlobalArgs, Next, Output, Table, again,
+    stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::census::{Census, CensusGrade, take};
+use outbox_sync::census::{Census, CensusGrade, StreamCensus, take};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use serde::Serialize;
 
 use super::{
-    KeyArgs, cancel_on_signals, expand, holdings_error, log_error, not_checked_of, open_target, or_dash,
-    print_not_checked, print_place, report_heard, reservations, write_lines, write_not_checked, write_place,
+    KeyArgs, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name, holdings_error,
+    log_error, not_checked_of, open_target, or_dash, print_end, print_place, report_empty_log, report_heard,
+    reservations, write_end, write_lines, write_place,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
@@ -48,6 +50,7 @@ struct Document {
     not_read: Vec<NotRead>,
     key_flaws: Vec<String>,
     not_checked: Vec<String>,
+    next: Next,
 }
 
 /// Runs the command.
@@ -90,12 +93,15 @@ fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<Ex
     }
     let mut not_checked = not_checked_of(&holdings.heard, &not_read);
     not_checked.append(&mut left_out);
+    status |= report_empty_log(Some(&mut log), &mut not_checked, global)?;
     not_checked
         .push("receipts and anchors: what is receipted or proven, sequencer-recovery audit says".into());
     if log.is_export() {
         not_checked.push("who is known but not heard: an export of a log knows no keys".into());
     }
     not_checked.extend(reservations(Some(&log)));
+    let not_whole = count_not_whole(&holdings.heard, &not_read);
+    let next = next(&census, not_whole, log.is_export(), args);
     let document = Document {
         schema: SCHEMA,
         log: log.name().to_owned(),
@@ -106,9 +112,52 @@ fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<Ex
         heard: holdings.heard,
         not_read,
         not_checked,
+        next,
     };
     print(&document, global)?;
     Ok(status)
+}
+
+fn next(census: &Census, not_whole: usize, of_export: bool, args: &CensusArgs) -> Next {
+    if not_whole > 0 {
+        return again_with_whole_files(not_whole);
+    }
+    let sum = |count: fn(&StreamCensus) -> u64| census.streams.iter().map(count).sum::<u64>();
+    let (missing, nowhere, unplaced) = (sum(|s| s.missing), sum(|s| s.nowhere), sum(|s| s.unplaced));
+    if missing + unplaced == 0 {
+        return Next::nothing("the log lacks nothing that these outboxes know of");
+    }
+    let unheard = census.unheard.len();
+    if missing == nowhere && unplaced == 0 {
+        return match unheard {
+            0 => Next::nothing(
+                "none of these outboxes holds what is missing; another copy of the log may (sequencer-recovery audit \
+                 --witness)",
+            ),
+            _ => Next::run_for(
+                format!(
+                    "nobody who was heard holds what is missing: find the outboxes of {unheard} agent(s) not heard, then"
+                ),
+                &CommandLine::of_this_process(),
+            ),
+        };
+    }
+    let mut plan = CommandLine::from(vec!["sequencer-recovery".into(), "plan".into()]);
+    let mut why = "the operator plans what goes back (nothing is changed)".to_owned();
+    if of_export {
+        why.push_str(", with the log itself, not an export of it, in DATABASE_URL");
+    } else {
+        plan = plan.with(args.db.words());
+    }
+    if unheard > 0 {
+        why.push_str(&format!(
+            "; {unheard} agent(s) not heard may hold more: find their outboxes first"
+        ));
+    }
+    for input in &args.inputs {
+        plan = plan.with(["--outbox", input.as_str()]);
+    }
+    Next::run_for(why, &plan.with(["--out", free_name("plan", "ndjson").as_str()]))
 }
 
 fn grade_name(grade: CensusGrade) -> &'static str {
@@ -130,7 +179,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             write_lines(&mut out, SCHEMA, "unheard", &document.census.unheard)?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
         Format::Table => {
             print_place(&mut out, document.place.as_ref())?;
@@ -177,7 +226,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
                     out.line(&format!("not used: {refusal}"))?;
                 }
             }
-            print_not_checked(&mut out, &document.not_checked)?;
+            print_end(&mut out, &document.not_checked, &document.next)?;
         }
     }
     out.finish()

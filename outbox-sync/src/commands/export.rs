@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, DbTarget, ExitStatus, Format, GlobalArgs, Output, SchemaArg, Table, again,
-    stderr_progress,
+    Cancel, CliError, CommandLine, DbTarget, Existing, ExitStatus, Format, GlobalArgs, Next, Output,
+    SchemaArg, Table, WholeFile, again, stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::bulk::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::export::{
-    Class, ExportError, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path,
+    Class, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path,
 };
+use outbox_sync::fast_export::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use outbox_sync::source::{Source, looks_like_export};
@@ -21,12 +21,12 @@ use outbox_sync::verify::Outcome;
 use outbox_sync::{Content, HeldRow, KeyBook, Outbox, RenderingSearch};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
-use ves::{StoreId, TenantId, Timestamp};
+use ves::{EventId, StoreId, TenantId, Timestamp};
 
 use super::{
-    KeyArgs, SecretUrl, cancel_on_signals, expand, holdings_error, not_checked_of, open_target,
-    print_not_checked, print_place, report_heard, reservations, shown, write_lines, write_not_checked,
-    write_place,
+    KeyArgs, SecretUrl, again_with_whole_files, cancel_on_signals, count_not_whole, expand, holdings_error,
+    not_checked_of, open_target, print_end, print_place, report_empty_log, report_heard, reservations, shown,
+    taken_hint, write_end, write_lines, write_place,
 };
 
 /// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
@@ -34,17 +34,25 @@ use super::{
 /// Without --missing-from every signed row goes out as it is, in constant memory. With it, what that log lacks goes
 /// out, whatever the outboxes believe: each event once, by its best copy, with its class (missing, doubtful,
 /// never_sequenced), and nothing that fails to verify. created_at goes out as it was signed. Outboxes are not
-/// changed. Ends with 0, 4 if rows were left out since they do not verify or cannot be read, 8 if a file cannot be
-/// read whole.
+/// changed. Ends with 0, 4 if rows were left out since they do not verify or cannot be read, or if nothing is as it
+/// was asked for (--tenant, --state …), 8 if a file cannot be read whole.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
     #[arg(required = true, value_name = "OUTBOX")]
     inputs: Vec<String>,
 
-    /// The file to write; it must not exist yet
+    /// The file to write; one that is there is kept, unless --force is given
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    /// Replace the file and its manifest, once the new ones are whole; never a link, device or pipe
+    #[arg(long)]
+    force: bool,
+
+    /// Read outboxes row by row, each from a private copy: slower, and the export is the same
+    #[arg(long, conflicts_with = "missing_from")]
+    row_by_row: bool,
 
     /// How to write it
     #[arg(long, value_enum, default_value_t = Form::Ndjson)]
@@ -131,6 +139,24 @@ impl State {
 }
 
 impl ExportArgs {
+    /// What was asked for, in words.
+    fn selection(&self) -> Vec<String> {
+        let states: Vec<&str> = self.state.iter().map(|state| state.name()).collect();
+        let asked = [
+            ("--state", (!states.is_empty()).then(|| states.join(","))),
+            ("--tenant", self.tenant.map(|id| id.to_string())),
+            ("--store", self.store.map(|id| id.to_string())),
+            ("--since", self.since.map(|time| time.to_string())),
+            ("--until", self.until.map(|time| time.to_string())),
+            ("--entity-type", self.entity_type.clone()),
+            ("--entity-id", self.entity_id.clone()),
+        ];
+        let given = asked
+            .into_iter()
+            .filter_map(|(option, value)| Some((option, value?)));
+        given.map(|(option, value)| format!("{option} {value}")).collect()
+    }
+
     fn filter(&self) -> Filter {
         Filter {
             states: self.state.iter().map(|state| state.name()).collect(),
@@ -162,6 +188,7 @@ struct Document {
     heard: Vec<Heard>,
     not_read: Vec<NotRead>,
     not_checked: Vec<String>,
+    next: Next,
 }
 
 /// Runs the command.
@@ -174,12 +201,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     if paths.is_empty() {
         return Err(CliError::input("there is nothing to export").with_hint("name outboxes that exist"));
     }
-    let form = match args.form {
-        Form::Ndjson => ExportFormat::Ndjson,
-        Form::Json => ExportFormat::Json,
-    };
-    let error = |e: ExportError| CliError::io(e.to_string());
-    let mut writer = ExportWriter::create(&args.out, form).map_err(error)?;
+    let mut writer = begin(args, &paths)?;
     let mut work = Work {
         args,
         filter: args.filter(),
@@ -194,6 +216,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_read,
         place: None,
         reserved: Vec::new(),
+        status: ExitStatus::OK,
     };
     let missing_from = args
         .missing_from
@@ -204,43 +227,75 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         Some(target) => work.missing(&paths, target, &mut writer)?,
         None => work.all(&paths, &mut writer)?,
     }
+    work.cancel.check()?;
     let manifest = writer
         .finish(missing_from.map(|t| t.to_string()))
-        .map_err(error)?;
+        .map_err(|e| CliError::io(e.to_string()))?;
 
-    let mut status = report_heard(&work.heard, &work.not_read[already..], global);
-    if already > 0 {
-        status |= ExitStatus::FAILED;
-    }
-    if work.left_out > 0 && args.missing_from.is_none() {
-        status |= ExitStatus::PROBLEMS;
-    }
-    let mut not_checked = not_checked_of(&work.heard, &work.not_read);
-    not_checked.append(&mut not_used);
-    if args.missing_from.is_none() {
-        not_checked.push("signatures and payload hashes: rows go out as they are; verify the export".into());
-    }
-    if work.at_once {
-        let what =
-            "damage where no event lies (indexes, free pages): `outbox-sync status` checks whole files";
-        not_checked.push(what.into());
-    }
-    not_checked.extend(work.key_flaws);
-    not_checked.extend(work.reserved);
-    let document = Document {
-        schema: SCHEMA,
-        place: work.place,
-        out: shown(&args.out),
-        manifest,
-        left_out: work.left_out,
-        left_out_first: work.left_out_first,
-        two_contents: work.two_contents,
-        heard: work.heard,
-        not_read: work.not_read,
-        not_checked,
-    };
+    let (document, status) = work.conclude(&paths, manifest, already, not_used);
     print(&document, args, global)?;
     Ok(status)
+}
+
+/// Opens the export. What is read is never written over.
+fn begin(args: &ExportArgs, paths: &[PathBuf]) -> Result<ExportWriter, CliError> {
+    if let Ok(real) = args.out.canonicalize()
+        && paths
+            .iter()
+            .any(|path| path.canonicalize().is_ok_and(|path| path == real))
+    {
+        let what = format!("{} is one of the files that are exported", shown(&args.out));
+        return Err(CliError::usage(what).with_hint("give another name"));
+    }
+    let form = match args.form {
+        Form::Ndjson => ExportFormat::Ndjson,
+        Form::Json => ExportFormat::Json,
+    };
+    ExportWriter::create_over(&args.out, form, Existing::replaced_if(args.force)).map_err(|error| {
+        let failed = CliError::io(error.to_string());
+        match WholeFile::check(&error.path, Existing::Keep) {
+            Err(taken) => failed.with_hint(taken_hint(&taken)),
+            Ok(()) => failed,
+        }
+    })
+}
+
+fn next(manifest: &Manifest, args: &ExportArgs) -> Next {
+    let verify = CommandLine::of_this_tool("verify").with([&args.out]);
+    let Some(log) = &args.missing_from else {
+        return Next::run_for(
+            "see whether what was exported verifies",
+            &verify.with(args.keys.words()),
+        );
+    };
+    if manifest.events == 0 {
+        return Next::nothing(
+            "the log has all that these outboxes hold of what was asked for; the export is empty",
+        );
+    }
+    let of_classes = |classes: &[Class]| {
+        classes
+            .iter()
+            .filter_map(|class| manifest.classes.get(class))
+            .sum::<u64>()
+    };
+    let lost = of_classes(&[Class::Missing, Class::Doubtful]);
+    // An export of a log has no keys to verify with.
+    let verify = match DbTarget::parse(&log.0) {
+        Ok(DbTarget::Snapshot(path)) if looks_like_export(&path) => verify,
+        _ => verify
+            .with(["--db".into(), log.0.clone()])
+            .with(args.schema.words()),
+    };
+    let verify = verify.with(args.keys.words());
+    let why = match lost {
+        0 => "none of these events ever had a number: their agents send them; see whether they verify"
+            .to_owned(),
+        _ => format!(
+            "give the export and its manifest to the operator, who may bring {lost} lost events back; see whether it verifies"
+        ),
+    };
+    Next::run_for(why, &verify)
 }
 
 struct Work<'a> {
@@ -260,6 +315,7 @@ struct Work<'a> {
     place: Option<Place>,
     /// What it leaves open.
     reserved: Vec<String>,
+    status: ExitStatus,
 }
 
 impl Work<'_> {
@@ -270,11 +326,99 @@ impl Work<'_> {
         }
     }
 
+    /// What came of it: the report and the exit status. Files up to `already` are reported.
+    fn conclude(
+        self,
+        paths: &[PathBuf],
+        manifest: Manifest,
+        already: usize,
+        mut not_used: Vec<String>,
+    ) -> (Document, ExitStatus) {
+        let mut status = self.status | report_heard(&self.heard, &self.not_read[already..], self.global);
+        if already > 0 {
+            status |= ExitStatus::FAILED;
+        }
+        if self.left_out > 0 && self.args.missing_from.is_none() {
+            status |= ExitStatus::PROBLEMS;
+        }
+        let mut not_checked = not_checked_of(&self.heard, &self.not_read);
+        not_checked.append(&mut not_used);
+        let nothing_asked_for =
+            manifest.events == 0 && !self.args.selection().is_empty() && !self.any_asked_for(paths);
+        if nothing_asked_for {
+            status |= ExitStatus::PROBLEMS;
+            let what = format!(
+                "no event in these files is as asked for: {}",
+                self.args.selection().join(", ")
+            );
+            CliError::input(what.clone())
+                .with_hint("is the value right? The export is empty")
+                .report(self.global);
+            not_checked.push(what);
+        }
+        if self.args.missing_from.is_none() {
+            not_checked
+                .push("signatures and payload hashes: rows go out as they are; verify the export".into());
+        }
+        if self.at_once {
+            let what =
+                "damage where no event lies (indexes, free pages): `outbox-sync status` checks whole files";
+            not_checked.push(what.into());
+        }
+        not_checked.extend(self.key_flaws);
+        not_checked.extend(self.reserved);
+        let next = match count_not_whole(&self.heard, &self.not_read) {
+            0 if nothing_asked_for => Next::nothing("nothing is as asked for; see above"),
+            0 if manifest.events == 0 && self.heard.iter().any(|file| file.refused > 0) => Next::nothing(
+                "what the log lacks of these outboxes does not verify, and no command mends it; see above",
+            ),
+            0 => next(&manifest, self.args),
+            not_whole => again_with_whole_files(not_whole),
+        };
+        let document = Document {
+            schema: SCHEMA,
+            place: self.place,
+            out: shown(&self.args.out),
+            manifest,
+            left_out: self.left_out,
+            left_out_first: self.left_out_first,
+            two_contents: self.two_contents,
+            heard: self.heard,
+            not_read: self.not_read,
+            not_checked,
+            next,
+        };
+        (document, status)
+    }
+
+    /// Whether any event of these files is as it was asked for, whatever the log has.
+    fn any_asked_for(&self, paths: &[PathBuf]) -> bool {
+        let mut found = false;
+        for path in paths {
+            // What is wrong with a file was said when it was read.
+            let Ok(source) = Source::open(path) else { continue };
+            let _ = source.for_each(&mut |item| {
+                found = item.is_ok_and(|item| {
+                    (item.row.content.event()).is_some_and(|event| self.filter.wants_event(&item.row, event))
+                });
+                match found || self.cancel.is_cancelled() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+            if found {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Every signed row, as it is.
     fn all(&mut self, paths: &[PathBuf], writer: &mut ExportWriter) -> Result<(), CliError> {
         let mut keys = self.args.keys.book(None)?;
         for path in paths {
-            if !self.all_at_once(path, &mut keys, writer)? {
+            let at_once = !self.args.row_by_row && self.all_at_once(path, &mut keys, writer)?;
+            if !at_once {
                 self.all_of(path, &mut keys, writer)?;
             }
         }
@@ -303,7 +447,7 @@ impl Work<'_> {
         };
         let progress = stderr_progress(self.global);
         progress.start(&format!("exporting {}", path.display()), bulk.about());
-        let mut heard = heard_of(path, Some(bulk.outbox()));
+        let mut heard = Heard::of_outbox(path, Some(bulk.outbox()));
         let keys = peers(keys, Some(bulk.outbox()))?;
         let mut search = RenderingSearch::new(keys.registry());
         let filter = self.filter.clone();
@@ -370,9 +514,7 @@ impl Work<'_> {
         };
         let progress = stderr_progress(self.global);
         progress.start(&format!("exporting {}", path.display()), source.rows());
-        let mut heard = heard_of(path, source.outbox());
-        heard.damage = source.damage();
-        heard.not_checked = source.not_checked();
+        let mut heard = Heard::of(path, &source);
         let mut bad = Vec::new();
         let mut failed = None;
         let keys = peers(keys, source.outbox())?;
@@ -452,79 +594,92 @@ impl Work<'_> {
         writer: &mut ExportWriter,
     ) -> Result<(), CliError> {
         let progress = stderr_progress(self.global);
-        let (holdings, mut keys, place, reserved) = again(&self.cancel, || {
+        let (holdings, mut keys, place, reserved, status) = again(&self.cancel, || {
             let mut log = open_target(target, &self.cancel)?;
+            let mut reserved = Vec::new();
+            let status = report_empty_log(Some(&mut log), &mut reserved, self.global)?;
             let keys = self.args.keys.book(Some(&mut log))?;
             let holdings = Holdings::collect(paths, &mut log, keys, &*progress, &self.cancel);
             let holdings = holdings.map_err(holdings_error)?;
             let keys = self.args.keys.book(Some(&mut log))?;
-            Ok((holdings, keys, log.place().cloned(), reservations(Some(&log))))
+            reserved.extend(reservations(Some(&log)));
+            Ok((holdings, keys, log.place().cloned(), reserved, status))
         })?;
+        self.status |= status;
         self.place = place;
         self.reserved = reserved;
         self.key_flaws = holdings.key_flaws.clone();
         self.two_contents = holdings.events.values().filter(|e| e.two_contents).count() as u64;
         self.not_read.extend(holdings.not_read.iter().cloned());
         self.heard = holdings.heard.clone();
-        let wants_rejected = self.args.state.contains(&State::Rejected);
         let mut written = HashSet::new();
         progress.start("writing", Some(holdings.heard.len() as u64));
-        for (file, heard) in holdings.heard.iter().enumerate() {
-            let chosen = holdings.chosen(file);
+        for file in 0..holdings.heard.len() {
+            self.write_chosen(&holdings, file, &mut keys, &mut written, writer)?;
             progress.advance(1);
-            if chosen.is_empty() {
-                continue;
-            }
-            let source = Source::open(heard.path.as_ref()).map_err(|e| CliError::input(e.to_string()))?;
-            let keys = peers(&mut keys, source.outbox())?;
-            let mut search = RenderingSearch::new(keys.registry());
-            let mut failed = None;
-            let result = source.for_each(&mut |item| {
-                let Ok(mut item) = item else {
-                    return ControlFlow::Continue(());
-                };
-                let place = (item.row.place.table, item.row.place.row);
-                let Some(id) = chosen.get(&place).filter(|id| **id == item.row.event_id) else {
-                    return ControlFlow::Continue(());
-                };
-                search.resolve(&mut item.row);
-                let (Some(best), Some(event), Some(class)) = (
-                    holdings.events.get(id).and_then(|e| e.best),
-                    item.row.content.event(),
-                    holdings.class(id),
-                ) else {
-                    return ControlFlow::Continue(());
-                };
-                // The file may have changed since it was judged.
-                let same = best.signing_hash == event.signing_hash();
-                let wanted =
-                    self.filter.wants_event(&item.row, event) && (class != Class::Rejected || wants_rejected);
-                if !same || !wanted || !written.insert(*id) {
-                    return ControlFlow::Continue(());
-                }
-                let verdict = (best.verdict != Outcome::Unsigned).then_some(best.verdict);
-                match writer.add(&item.row, event, Some(class), verdict) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(what)) => self.leave_out(format!("{}: {what}", item.place)),
-                    Err(error) => {
-                        failed = Some(CliError::io(error.to_string()));
-                        return ControlFlow::Break(());
-                    }
-                }
-                if self.cancel.is_cancelled() {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            });
-            self.cancel.check()?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            result.map_err(|e| CliError::input(e.to_string()))?;
         }
         progress.finish();
         Ok(())
+    }
+
+    /// Writes the events of which a file holds the best copy.
+    fn write_chosen(
+        &mut self,
+        holdings: &Holdings,
+        file: usize,
+        keys: &mut KeyBook,
+        written: &mut HashSet<EventId>,
+        writer: &mut ExportWriter,
+    ) -> Result<(), CliError> {
+        let chosen = holdings.chosen(file);
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let path = holdings.heard[file].path.as_ref();
+        let source = Source::open(path).map_err(|e| CliError::input(e.to_string()))?;
+        let keys = peers(keys, source.outbox())?;
+        let mut search = RenderingSearch::new(keys.registry());
+        let wants_rejected = self.args.state.contains(&State::Rejected);
+        let mut failed = None;
+        let result = source.for_each(&mut |item| {
+            let Ok(mut item) = item else {
+                return ControlFlow::Continue(());
+            };
+            let place = (item.row.place.table, item.row.place.row);
+            let Some(id) = chosen.get(&place).filter(|id| **id == item.row.event_id) else {
+                return ControlFlow::Continue(());
+            };
+            search.resolve(&mut item.row);
+            let (Some(best), Some(event), Some(class)) = (
+                holdings.events.get(id).and_then(|e| e.best),
+                item.row.content.event(),
+                holdings.class(id),
+            ) else {
+                return ControlFlow::Continue(());
+            };
+            // The file may have changed since it was judged.
+            let same = best.signing_hash == event.signing_hash();
+            let wanted =
+                self.filter.wants_event(&item.row, event) && (class != Class::Rejected || wants_rejected);
+            if !same || !wanted || !written.insert(*id) {
+                return ControlFlow::Continue(());
+            }
+            let verdict = (best.verdict != Outcome::Unsigned).then_some(best.verdict);
+            match writer.add(&item.row, event, Some(class), verdict) {
+                Ok(Ok(())) => {}
+                Ok(Err(what)) => self.leave_out(format!("{}: {what}", item.place)),
+                Err(error) => failed = Some(CliError::io(error.to_string())),
+            }
+            match failed.is_some() || self.cancel.is_cancelled() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        self.cancel.check()?;
+        match failed {
+            Some(error) => Err(error),
+            None => result.map_err(|e| CliError::input(e.to_string())),
+        }
     }
 }
 
@@ -552,23 +707,6 @@ fn not_read(path: &Path, why: &str) -> NotRead {
     }
 }
 
-fn heard_of(path: &Path, outbox: Option<&Outbox>) -> Heard {
-    Heard {
-        path: shown(path),
-        agent_id: outbox.and_then(|outbox| outbox.meta().speaks_for()),
-        voice: outbox.map_or_else(String::new, |outbox| outbox.meta().voice()),
-        rows: 0,
-        in_log: 0,
-        missing_held: 0,
-        unsigned: 0,
-        older_log: 0,
-        refused: 0,
-        refusals: Vec::new(),
-        damage: None,
-        not_checked: outbox.map_or_else(Vec::new, |outbox| outbox.meta().not_checked.clone()),
-    }
-}
-
 /// A manifest has a schema of its own, so it is not spread out beside the line's.
 struct ManifestLine<'a>(&'a Manifest);
 
@@ -589,7 +727,7 @@ fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<
             write_lines(&mut out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
         Format::Table => {
             print_place(&mut out, document.place.as_ref())?;
@@ -624,7 +762,7 @@ fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<
                     "{n} events have two contents that both verify; the best copy went out"
                 ))?;
             }
-            print_not_checked(&mut out, &document.not_checked)?;
+            print_end(&mut out, &document.not_checked, &document.next)?;
         }
     }
     out.finish()

@@ -12,7 +12,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{Cancel, CliError, DbTarget, ExitStatus, GlobalArgs, Output, SchemaArg};
+use cli_common::{
+    Cancel, CliError, CommandLine, DbTarget, ExitStatus, GlobalArgs, Next, Output, SchemaArg, db_words,
+};
 use event_log::{OpenOptions, Place};
 use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
 use outbox_sync::inputs::{Purpose, describe, expand_each};
@@ -36,9 +38,18 @@ impl KeyArgs {
             book.add(log.keys().map_err(log_error)?, outbox_sync::KeySource::Log);
         }
         for path in &self.keys {
-            book.add_file(path).map_err(|e| CliError::input(e.to_string()))?;
+            let added = book.add_file(path).map_err(|e| CliError::input(e.to_string()))?;
+            if added == 0 {
+                return Err(CliError::input(format!("{}: holds no key", path.display())));
+            }
         }
         Ok(book)
+    }
+
+    /// The files as words of a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        let words = self.keys.iter().flat_map(|path| ["--keys".into(), path.into()]);
+        words.collect()
     }
 }
 
@@ -59,6 +70,21 @@ pub struct OptionalDb {
 }
 
 impl OptionalDb {
+    /// Whether a log is named.
+    pub fn is_given(&self) -> bool {
+        self.db.as_ref().is_some_and(|name| !name.0.is_empty())
+    }
+
+    /// The log as words of a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words = match &self.db {
+            Some(name) if self.is_given() => db_words(&name.0),
+            _ => Vec::new(),
+        };
+        words.extend(self.schema.words());
+        words
+    }
+
     /// The log, if one is named.
     pub fn open(&self, cancel: &Cancel) -> Result<Option<KnownLog>, CliError> {
         match &self.db {
@@ -120,6 +146,34 @@ pub fn write_place<W: std::io::Write>(
         place: &'a Place,
     }
     write_lines(out, schema, "place", place.map(|place| Where { place }))
+}
+
+/// Says so if the log knows no stream and no event: then it is hardly the right one, and a comparison with it says nothing.
+pub fn report_empty_log(
+    log: Option<&mut KnownLog>,
+    not_checked: &mut Vec<String>,
+    global: &GlobalArgs,
+) -> Result<ExitStatus, CliError> {
+    let Some(log) = log else {
+        return Ok(ExitStatus::OK);
+    };
+    if !log.is_empty().map_err(log_error)? {
+        return Ok(ExitStatus::OK);
+    }
+    let what = format!("the log {} has no stream and no event", log.name());
+    CliError::input(what.clone())
+        .with_hint("is it the right database, schema or file? To it, everything is missing")
+        .report(global);
+    not_checked.push(format!("{what}: is it the right one?"));
+    Ok(ExitStatus::PROBLEMS)
+}
+
+/// Says that an export, which was given to be read, holds no event.
+pub fn report_empty_export(path: &str, global: &GlobalArgs) -> ExitStatus {
+    CliError::input(format!("{path}: the export holds no event"))
+        .with_hint("is it the right file? What was to be exported may not have been selected")
+        .report(global);
+    ExitStatus::PROBLEMS
 }
 
 /// What the log says, as an error of the command.
@@ -201,6 +255,9 @@ pub fn report_heard(heard: &[Heard], not_read: &[NotRead], global: &GlobalArgs) 
         if file.refused > 0 {
             status |= ExitStatus::PROBLEMS;
         }
+        if file.is_export && file.rows == 0 {
+            status |= report_empty_export(&file.path, global);
+        }
     }
     status
 }
@@ -279,6 +336,62 @@ pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String])
         out.line("NOT CHECKED: nothing was left out")?;
     }
     Ok(())
+}
+
+/// The next step, as a line of NDJSON.
+pub fn write_next<W: std::io::Write>(out: &mut Output<W>, schema: &str, next: &Next) -> Result<(), CliError> {
+    write_lines(out, schema, "next", [next])
+}
+
+/// The end of every report, for people: what was not checked, and the next step.
+pub fn print_end<W: std::io::Write>(
+    out: &mut Output<W>,
+    not_checked: &[String],
+    next: &Next,
+) -> Result<(), CliError> {
+    print_not_checked(out, not_checked)?;
+    next.print(out)
+}
+
+/// The end of every report, as NDJSON lines.
+pub fn write_end<W: std::io::Write>(
+    out: &mut Output<W>,
+    schema: &str,
+    not_checked: &[String],
+    next: &Next,
+) -> Result<(), CliError> {
+    write_not_checked(out, schema, not_checked)?;
+    write_next(out, schema, next)
+}
+
+/// How many files could not be read, or not whole.
+pub fn count_not_whole(heard: &[Heard], not_read: &[NotRead]) -> usize {
+    not_read.len() + heard.iter().filter(|file| file.damage.is_some()).count()
+}
+
+/// The next step where files could not be read, or not whole: the same again, once they can.
+pub fn again_with_whole_files(files: usize) -> Next {
+    let why = format!(
+        "{files} file(s) could not be read, or not whole (named above): get them again from where they were, then"
+    );
+    Next::run_for(why, &CommandLine::of_this_process())
+}
+
+/// A name for a file in this folder that no file has: `plan.ndjson`, `plan-2.ndjson`, …
+pub fn free_name(stem: &str, extension: &str) -> String {
+    let numbered = (2..).map(|number| format!("{stem}-{number}.{extension}"));
+    std::iter::once(format!("{stem}.{extension}"))
+        .chain(numbered)
+        .find(|name| Path::new(name).symlink_metadata().is_err())
+        .unwrap_or_default()
+}
+
+/// What to do about an output whose name is taken.
+pub fn taken_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AlreadyExists => "give another name, or replace it with --force",
+        _ => "give the name of a regular file, or of none",
+    }
 }
 
 /// A key file is small; whatever else is named must not fill the memory.

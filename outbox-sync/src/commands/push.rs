@@ -1,13 +1,14 @@
 //! `outbox-sync push`: hand events over to the sequencer, once.
 
+use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, ExitStatus, Format, GlobalArgs, NoProgress, Output, Progress, SequencerPublicKeyArgs,
-    Table, again, redact_url, stderr_progress,
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, NoProgress, Output, Progress,
+    SequencerPublicKeyArgs, Table, again, redact_url, stderr_progress,
 };
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
@@ -15,15 +16,16 @@ use outbox_sync::known::KnownLog;
 use outbox_sync::push::{
     ApiKey, Evidence, HttpTransport, Options, Push, PushError, Pushed, Standing, advice, ingest_url,
 };
+use outbox_sync::row::Item;
 use outbox_sync::source::Source;
-use outbox_sync::{Content, Origin, OutboxStatus, RenderingSearch};
+use outbox_sync::{Content, HeldRow, Origin, OutboxStatus, RenderingSearch};
 use serde::Serialize;
 
 use ves::SequencerKeys;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, reservations, shown, write_lines,
-    write_not_checked,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, free_name, print_end, report_empty_export,
+    report_empty_log, reservations, shown, write_end, write_lines,
 };
 
 /// Hand events over to the sequencer's HTTP ingest, each once
@@ -151,21 +153,13 @@ struct Document {
     left_out_first: Vec<String>,
     not_read: Vec<NotRead>,
     not_checked: Vec<String>,
+    next: Next,
 }
 
 /// Runs the command.
 pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    if !args.url.starts_with("http://") && !args.url.starts_with("https://") {
-        return Err(CliError::usage("--url is not an http:// or https:// URL"));
-    }
     let cancel = cancel_on_signals()?;
-    let key = api_key(args.api_key_file.as_deref())?;
-    if key.is_some() && !args.allow_http && sends_in_the_open(&args.url) {
-        return Err(
-            CliError::usage("the API key would go over the network in the open")
-                .with_hint("use https://, or --allow-http in a network that you trust"),
-        );
-    }
+    let key = checked_key(args)?;
     let sequencer_keys: SequencerKeys = args.sequencer.read()?.into_iter().collect();
     let mut not_read = Vec::new();
     let mut not_checked = Vec::new();
@@ -183,113 +177,74 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         }
         _ => None,
     };
-    let (keys, place, reserved) = again(&cancel, || {
+    let mut status = ExitStatus::OK;
+    let (keys, place) = again(&cancel, || {
         let mut log = args.db.open(&cancel)?;
         let keys = args.keys.book(log.as_mut())?;
-        let place = log.as_ref().and_then(KnownLog::place).cloned();
-        Ok((keys, place, reservations(log.as_ref())))
+        status = report_empty_log(log.as_mut(), &mut not_checked, global)?;
+        not_checked.extend(reservations(log.as_ref()));
+        Ok((keys, log.as_ref().and_then(KnownLog::place).cloned()))
     })?;
-    not_checked.extend(reserved);
 
-    let options = Options {
-        max_events: args.batch.into(),
-        attempts: args.attempts,
-        rate: args.rate,
-        dry_run: args.dry_run,
-        send_overtaken: args.send_overtaken,
-        ..Options::default()
-    };
     let transport = Arc::new(HttpTransport::new(&args.url, key));
     let progress = stderr_progress(global);
     let several = paths.len() > 1;
     let of_events: &dyn Progress = if several { &NoProgress } else { &*progress };
+    let push = Push::new(
+        transport,
+        args.options(),
+        evidence,
+        sequencer_keys,
+        of_events,
+        &cancel,
+    );
     let mut work = Work {
         args,
         global,
         cancel: &cancel,
         progress: &*progress,
         several,
-        push: Push::new(transport, options, evidence, sequencer_keys, of_events, &cancel),
+        push,
         keys,
         left_out: 0,
         left_out_first: Vec::new(),
+        selected: 0,
+        outboxes: Vec::new(),
         not_read,
         not_checked,
-        status: ExitStatus::OK,
+        status,
     };
-    let standing = work.push.standing();
     // A second signal ends the process at once, and says the same as the first.
     cancel.tell_with({
-        let standing = standing.clone();
+        let standing = work.push.standing();
         move || standing.now().to_string()
     });
     let ended = work.all(&paths);
     progress.finish();
-    let Work {
-        push,
-        left_out,
-        left_out_first,
-        not_read,
-        mut not_checked,
-        mut status,
-        ..
-    } = work;
-    let still_open = push.still_open();
-    let mut pushed = push.into_report();
-    let stopped_by_user = matches!(ended, Err(PushError::Cancelled));
-    status |= how_it_ended(ended, &standing.now(), &mut pushed, global);
-    if pushed.stopped.is_some() {
-        not_checked.push("the events that were not sent: run it again".into());
-    }
-    if let (events @ 1.., Some(first)) = still_open
-        && !args.dry_run
-    {
-        if !stopped_by_user {
-            status |= ExitStatus::PROBLEMS;
-        }
-        not_checked.push(format!(
-            "{events} events that were sent and never answered, by this run or an earlier one (the first is {first}): \
-             whether the log has them; run it again with their outbox"
-        ));
-    }
-    // What the user did not wait for is no problem of its own.
-    let not_waited_for = if stopped_by_user {
-        pushed.unanswered_count
-    } else {
-        0
-    };
-    if pushed.problems() > not_waited_for || left_out > 0 {
-        status |= ExitStatus::PROBLEMS;
-    }
-    if !not_read.is_empty() {
-        status |= ExitStatus::FAILED;
-    }
-    if pushed.unchecked_receipts > 0 {
-        let n = pushed.unchecked_receipts;
-        not_checked.push(format!(
-            "the signatures of {n} receipts: not signed, or their key was not given (--sequencer-public-key)"
-        ));
-    }
-    not_checked.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
-    let advice = pushed.rejected.iter().map(|(reason, events)| Advice {
-        reason: reason.clone(),
-        events: *events,
-        advice: advice(reason),
-    });
-    let document = Document {
-        schema: SCHEMA,
-        place,
-        url: redact_url(&ingest_url(&args.url)),
-        dry_run: args.dry_run,
-        advice: advice.collect(),
-        pushed,
-        left_out,
-        left_out_first,
-        not_read,
-        not_checked,
-    };
+    let (mut document, status) = work.conclude(ended, place);
+    document.not_checked.extend(
+        document
+            .not_read
+            .iter()
+            .map(|file| format!("{}: not read", file.path)),
+    );
     print(&document, global)?;
     Ok(status)
+}
+
+/// The API key, if the URL is one that it may be sent to.
+fn checked_key(args: &PushArgs) -> Result<Option<ApiKey>, CliError> {
+    if !args.url.starts_with("http://") && !args.url.starts_with("https://") {
+        return Err(CliError::usage("--url is not an http:// or https:// URL"));
+    }
+    let key = api_key(args.api_key_file.as_deref())?;
+    if key.is_some() && !args.allow_http && sends_in_the_open(&args.url) {
+        return Err(
+            CliError::usage("the API key would go over the network in the open")
+                .with_hint("use https://, or --allow-http in a network that you trust"),
+        );
+    }
+    Ok(key)
 }
 
 fn open_evidence(
@@ -370,6 +325,71 @@ fn what_is_saved(error: &PushError, pushed: &Pushed) -> String {
     }
 }
 
+impl PushArgs {
+    fn options(&self) -> Options {
+        Options {
+            max_events: self.batch.into(),
+            attempts: self.attempts,
+            rate: self.rate,
+            dry_run: self.dry_run,
+            send_overtaken: self.send_overtaken,
+            ..Options::default()
+        }
+    }
+
+    /// Whether other states are asked for than those that wait to be sent.
+    fn asks_for_states(&self) -> bool {
+        let waiting = [State::Pending, State::Failed];
+        !(self.state.len() == waiting.len() && waiting.iter().all(|state| self.state.contains(state)))
+    }
+}
+
+/// The next step.
+fn next(pushed: &Pushed, still_open: u64, outboxes: &[OsString], args: &PushArgs) -> Next {
+    let again = CommandLine::of_this_process();
+    let reconcile = CommandLine::of_this_tool("reconcile").with(outboxes);
+    let count = pushed.groups.iter().map(|group| group.events).sum::<u64>();
+    if args.dry_run {
+        if count == 0 {
+            return Next::nothing("no event waits to be sent");
+        }
+        let mut send = again.without("--dry-run");
+        if args.receipts.is_none() {
+            send = send.with(["--receipts", free_name("receipts", "ndjson").as_str()]);
+        }
+        return Next::run_for(format!("nothing was sent; to send {count} events"), &send);
+    }
+    if !pushed.rewound.is_empty() && !outboxes.is_empty() {
+        let why = "the log was rewound since earlier receipts: set the outboxes right by it, and push with a new file of \
+                   receipts; with the log's URL in DATABASE_URL";
+        return Next::run_for(why, &reconcile.with(args.db.words()));
+    }
+    if pushed.stopped.is_some() || still_open > 0 || !pushed.held.is_empty() || pushed.not_sent > 0 {
+        return Next::run_for("not all is handed over; to go on", &again);
+    }
+    let handed_over = pushed.accepted + pushed.replayed + pushed.receipted_before;
+    let refused = pushed.rejected_count() + pushed.set_aside_count + pushed.overtaken_count;
+    if handed_over > 0 && !outboxes.is_empty() {
+        let why = "set the outboxes right by what was handed over (nothing is changed yet)";
+        if args.db.is_given() {
+            return Next::run_for(why, &reconcile.with(args.db.words()));
+        }
+        if let Some(receipts) = &args.receipts {
+            return Next::run_for(
+                why,
+                &reconcile.with([OsStr::new("--receipts"), receipts.as_os_str()]),
+            );
+        }
+    }
+    match (refused, handed_over) {
+        (0, 0) => Next::nothing("no event waits to be sent"),
+        (0, _) => Next::nothing("all events are handed over"),
+        _ => Next::nothing(format!(
+            "pushing again does not help the {refused} events that were not taken: see what is said of each"
+        )),
+    }
+}
+
 struct Work<'a> {
     args: &'a PushArgs,
     global: &'a GlobalArgs,
@@ -381,12 +401,87 @@ struct Work<'a> {
     keys: outbox_sync::KeyBook,
     left_out: u64,
     left_out_first: Vec<String>,
+    /// How many rows were to be sent.
+    selected: u64,
+    /// Those of the files that are outboxes.
+    outboxes: Vec<OsString>,
     not_read: Vec<NotRead>,
     not_checked: Vec<String>,
     status: ExitStatus,
 }
 
 impl Work<'_> {
+    /// What came of it: the report and the exit status.
+    fn conclude(
+        self,
+        ended: Result<(), PushError>,
+        place: Option<event_log::Place>,
+    ) -> (Document, ExitStatus) {
+        let Self {
+            args,
+            global,
+            push,
+            mut not_checked,
+            mut status,
+            ..
+        } = self;
+        let (still_open, first_open) = push.still_open();
+        let standing = push.standing();
+        let mut pushed = push.into_report();
+        let stopped_by_user = matches!(ended, Err(PushError::Cancelled));
+        status |= how_it_ended(ended, &standing.now(), &mut pushed, global);
+        if pushed.stopped.is_some() {
+            not_checked.push("the events that were not sent: run it again".into());
+        }
+        let still_open = if args.dry_run { 0 } else { still_open };
+        if let (1.., Some(first)) = (still_open, first_open) {
+            if !stopped_by_user {
+                status |= ExitStatus::PROBLEMS;
+            }
+            not_checked.push(format!(
+                "{still_open} events that were sent and never answered, by this run or an earlier one (the first is \
+                 {first}): whether the log has them; run it again with their outbox"
+            ));
+        }
+        // What the user did not wait for is no problem of its own.
+        let not_waited_for = if stopped_by_user {
+            pushed.unanswered_count
+        } else {
+            0
+        };
+        if pushed.problems() > not_waited_for || self.left_out > 0 {
+            status |= ExitStatus::PROBLEMS;
+        }
+        if !self.not_read.is_empty() {
+            status |= ExitStatus::FAILED;
+        }
+        if pushed.unchecked_receipts > 0 {
+            let n = pushed.unchecked_receipts;
+            not_checked.push(format!(
+                "the signatures of {n} receipts: not signed, or their key was not given (--sequencer-public-key)"
+            ));
+        }
+        let advice = pushed.rejected.iter().map(|(reason, events)| Advice {
+            reason: reason.clone(),
+            events: *events,
+            advice: advice(reason),
+        });
+        let document = Document {
+            schema: SCHEMA,
+            place,
+            url: redact_url(&ingest_url(&args.url)),
+            dry_run: args.dry_run,
+            advice: advice.collect(),
+            next: next(&pushed, still_open, &self.outboxes, args),
+            pushed,
+            left_out: self.left_out,
+            left_out_first: self.left_out_first,
+            not_read: self.not_read,
+            not_checked,
+        };
+        (document, status)
+    }
+
     fn all(&mut self, paths: &[PathBuf]) -> Result<(), PushError> {
         // Events of a file can wait until those of another are read: only of one file they can be counted alone.
         if self.several {
@@ -421,7 +516,16 @@ impl Work<'_> {
                 let phase = format!("pushing {}", path.display());
                 self.progress.start(&phase, self.total(&source));
             }
+            if source.outbox().is_some() {
+                self.outboxes.push(path.into());
+            }
             self.one(&source)?;
+        }
+        if self.selected == 0 && self.args.asks_for_states() {
+            let what = "no event of these files is in a state that --state asks for";
+            CliError::input(what).report(self.global);
+            self.not_checked.push(what.into());
+            self.status |= ExitStatus::PROBLEMS;
         }
         self.push.finish()
     }
@@ -450,51 +554,34 @@ impl Work<'_> {
         let mut search = RenderingSearch::new(keys.registry());
         let of_outbox = source.outbox().is_some();
         let mut failed = None;
+        let mut rows = 0_u64;
+        let mut selected = 0_u64;
         let result = source.for_each(&mut |item| {
-            let mut item = match item {
-                Ok(item) => item,
+            rows += 1;
+            let added = match item {
+                Ok(item) if of_outbox && !self.wants(&item.row) => Ok(()),
+                Ok(item) => {
+                    selected += 1;
+                    self.add(item, &mut search)
+                }
                 Err(what) => {
                     self.leave_out(what);
-                    return ControlFlow::Continue(());
-                }
-            };
-            if of_outbox {
-                let Origin::Outbox { status, .. } = item.row.origin else {
-                    return ControlFlow::Continue(());
-                };
-                let again = self.push.asks_again(&item.row.event_id);
-                if !again && !self.args.state.iter().any(|state| state.is(status)) {
-                    return ControlFlow::Continue(());
-                }
-            }
-            search.resolve(&mut item.row);
-            let added = match &item.row.content {
-                Content::Signed(event) => self.push.add(event, item.place),
-                Content::Rerendered(_) => {
-                    let why =
-                        "what was signed was not found again (are the agent's keys known? --db, --keys)";
-                    self.leave_out(format!("{}: {why}", item.place));
-                    Ok(())
-                }
-                Content::Unsigned { why } | Content::Malformed { why } => {
-                    self.leave_out(format!("{}: {why}", item.place));
                     Ok(())
                 }
             };
-            match added {
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-                Ok(()) if self.cancel.is_cancelled() => {
-                    failed = Some(PushError::Cancelled);
-                    ControlFlow::Break(())
-                }
-                Ok(()) => ControlFlow::Continue(()),
+            failed = match added {
+                Err(error) => Some(error),
+                Ok(()) if self.cancel.is_cancelled() => Some(PushError::Cancelled),
+                Ok(()) => None,
+            };
+            match failed {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
             }
         });
         drop(search);
         self.keys = keys;
+        self.selected += selected;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -502,6 +589,31 @@ impl Work<'_> {
             CliError::input(error.to_string()).report(self.global);
             self.status |= ExitStatus::FAILED;
         }
+        if !of_outbox && rows == 0 {
+            self.status |= report_empty_export(&source.path().display().to_string(), self.global);
+        }
+        Ok(())
+    }
+
+    /// Whether a row of an outbox is to be sent: an own one in a state that is asked for, or one that was sent and not
+    /// answered.
+    fn wants(&self, row: &HeldRow) -> bool {
+        let Origin::Outbox { status, .. } = row.origin else {
+            return false;
+        };
+        self.push.asks_again(&row.event_id) || self.args.state.iter().any(|state| state.is(status))
+    }
+
+    fn add(&mut self, mut item: Item, search: &mut RenderingSearch<'_>) -> Result<(), PushError> {
+        search.resolve(&mut item.row);
+        let why = match &item.row.content {
+            Content::Signed(event) => return self.push.add(event, item.place),
+            Content::Rerendered(_) => {
+                "what was signed was not found again (are the agent's keys known? --db, --keys)"
+            }
+            Content::Unsigned { why } | Content::Malformed { why } => &**why,
+        };
+        self.leave_out(format!("{}: {why}", item.place));
         Ok(())
     }
 
@@ -558,7 +670,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             write_lines(&mut out, SCHEMA, "bad_receipt", &p.bad_receipts)?;
             write_lines(&mut out, SCHEMA, "out_of_order", &p.out_of_order)?;
             write_lines(&mut out, SCHEMA, "totals", [&Totals::of(p)])?;
-            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
         Format::Table => print_table(&mut out, document)?,
     }
@@ -637,7 +749,7 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, document: &Document) -> R
     if let Some(why) = &p.stopped {
         out.line(&format!("STOPPED: {why}"))?;
     }
-    print_not_checked(out, &document.not_checked)
+    print_end(out, &document.not_checked, &document.next)
 }
 
 #[derive(Serialize)]

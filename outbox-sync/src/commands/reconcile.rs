@@ -6,21 +6,23 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cli_common::keys::read_public_key;
 use cli_common::{
-    CliError, ExitStatus, Format, GlobalArgs, Output, SequencerPublicKeyArgs, Table, again, stderr_progress,
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, SequencerPublicKeyArgs,
+    Table, again, stderr_progress,
 };
 use event_log::Place;
+use outbox_sync::KeyBook;
 use outbox_sync::epoch::RecoveryEpoch;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::receipts::read_receipts;
-use outbox_sync::reconcile::{Action, Facts, ReconcileError, Reconciliation, apply, plan};
+use outbox_sync::reconcile::{Action, Facts, ReconcileError, Reconciliation, StillOpen, apply, plan};
 use serde::Serialize;
 use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, print_place,
-    reservations, shown, write_lines, write_not_checked, write_place,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, log_error, or_dash, print_end,
+    print_place, report_empty_log, reservations, shown, write_end, write_lines, write_place,
 };
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
@@ -89,6 +91,20 @@ struct Document {
     outboxes: Vec<Done>,
     not_read: Vec<NotRead>,
     not_checked: Vec<String>,
+    next: Next,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            place: None,
+            outboxes: Vec::new(),
+            not_read: Vec::new(),
+            not_checked: Vec::new(),
+            next: Next::nothing("nothing was looked at"),
+        }
+    }
 }
 
 /// Runs the command.
@@ -99,108 +115,199 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         ));
     }
     let cancel = cancel_on_signals()?;
-    let mut not_read = Vec::new();
-    let mut not_checked = Vec::new();
+    let mut document = Document::default();
     let paths = expand(
         &args.outboxes,
         Purpose::Change,
-        &mut not_read,
-        &mut not_checked,
+        &mut document.not_read,
+        &mut document.not_checked,
         global,
     );
-    let mut status = if not_read.is_empty() {
-        ExitStatus::OK
-    } else {
-        ExitStatus::FAILED
-    };
-    let (mut log, mut keys) = again(&cancel, || {
-        let mut log = args.db.open(&cancel)?;
-        let keys = args.keys.book(log.as_mut())?;
-        Ok((log, keys))
-    })?;
-    let has_log = log.is_some();
-    let place = log.as_ref().and_then(KnownLog::place).cloned();
-    if log.as_ref().is_some_and(KnownLog::is_export) {
-        return Err(
-            CliError::usage("--db is an export, which does not say what the log has today")
-                .with_hint("give a PostgreSQL URL or a snapshot file"),
-        );
-    }
-    let epoch = args
-        .epoch
-        .as_deref()
-        .map(|path| read_epoch(path, args, &mut not_checked))
-        .transpose()?;
-    let mut receipts = receipts(args, &mut not_checked, &mut status, global)?;
-    if log.is_none() && epoch.is_none() && receipts.is_empty() {
-        return Err(CliError::usage("nothing is known to set the outboxes right by")
-            .with_hint("give --db, --epoch or --receipts"));
-    }
-    if log.is_some() && !receipts.is_empty() {
-        not_checked.push("the receipts: the log itself is asked".into());
-    }
-    let mut outboxes = Vec::new();
+    let mut work = Work::begin(args, global, &cancel, &mut document)?;
     let progress = stderr_progress(global);
     progress.start("reconciling outboxes", Some(paths.len() as u64));
-    for path in paths {
+    for path in &paths {
         cancel.check()?;
-        // A server in recovery may cancel a question: this outbox is planned again then, by the log as it is by now.
-        let planned = again(&cancel, || {
-            if has_log && log.is_none() {
-                log = args.db.open(&cancel)?;
-            }
-            let mut facts = Facts {
-                log: log.as_mut(),
-                epoch: epoch.as_ref(),
-                receipts: std::mem::take(&mut receipts),
-            };
-            let planned = plan(&path, &mut facts, &mut keys);
-            receipts = facts.receipts;
-            match planned {
-                Err(ReconcileError::Log(error)) => {
-                    log = None;
-                    Err(log_error(error))
-                }
-                planned => Ok(planned),
-            }
-        })?;
-        match planned {
+        match work.plan(path)? {
             Ok(plan) => {
-                let done = carry_out(plan, args, global, &mut status);
+                let done = carry_out(plan, args, global, &mut work.status);
                 if done.applied {
-                    cancel.note_done(format!("outbox {}", shown(&path)));
+                    cancel.note_done(format!("outbox {}", shown(path)));
                 }
-                outboxes.push(done);
+                document.outboxes.push(done);
             }
             Err(error) => {
                 CliError::input(error.to_string()).report(global);
-                status |= ExitStatus::FAILED;
-                let why = error.to_string();
-                not_read.push(NotRead {
-                    path: shown(&path),
-                    why,
+                document.not_read.push(NotRead {
+                    path: shown(path),
+                    why: error.to_string(),
                 });
             }
         }
         progress.advance(1);
     }
     progress.finish();
-    for done in &outboxes {
-        let path = shown(&done.plan.path);
-        not_checked.extend(done.plan.not_checked.iter().map(|what| format!("{path}: {what}")));
+    let Work {
+        keys,
+        log,
+        mut status,
+        ..
+    } = work;
+    if !document.not_read.is_empty() {
+        status |= ExitStatus::FAILED;
     }
-    not_checked.extend(not_read.iter().map(|file| format!("{}: not read", file.path)));
-    not_checked.extend(keys.flaws.iter().cloned());
-    not_checked.extend(reservations(log.as_ref()));
-    let document = Document {
-        schema: SCHEMA,
-        place,
-        outboxes,
-        not_read,
-        not_checked,
-    };
+    for done in &document.outboxes {
+        let path = shown(&done.plan.path);
+        let of_outbox = done.plan.not_checked.iter();
+        document
+            .not_checked
+            .extend(of_outbox.map(|what| format!("{path}: {what}")));
+    }
+    let not_read = document.not_read.iter();
+    document
+        .not_checked
+        .extend(not_read.map(|file| format!("{}: not read", file.path)));
+    document.not_checked.extend(keys.flaws.iter().cloned());
+    document.not_checked.extend(reservations(log.as_ref()));
+    document.next = next(&document);
     print(&document, global)?;
     Ok(status)
+}
+
+/// What outboxes are set right by.
+struct Work<'a> {
+    args: &'a ReconcileArgs,
+    cancel: &'a Cancel,
+    log: Option<KnownLog>,
+    epoch: Option<RecoveryEpoch>,
+    receipts: HashMap<EventId, Receipt>,
+    keys: KeyBook,
+    status: ExitStatus,
+}
+
+impl<'a> Work<'a> {
+    fn begin(
+        args: &'a ReconcileArgs,
+        global: &GlobalArgs,
+        cancel: &'a Cancel,
+        document: &mut Document,
+    ) -> Result<Self, CliError> {
+        let mut status = ExitStatus::OK;
+        let (log, keys) = again(cancel, || {
+            let mut log = args.db.open(cancel)?;
+            let keys = args.keys.book(log.as_mut())?;
+            status = report_empty_log(log.as_mut(), &mut document.not_checked, global)?;
+            Ok((log, keys))
+        })?;
+        document.place = log.as_ref().and_then(KnownLog::place).cloned();
+        if log.as_ref().is_some_and(KnownLog::is_export) {
+            return Err(
+                CliError::usage("--db is an export, which does not say what the log has today")
+                    .with_hint("give a PostgreSQL URL or a snapshot file"),
+            );
+        }
+        let not_checked = &mut document.not_checked;
+        let epoch = args
+            .epoch
+            .as_deref()
+            .map(|path| read_epoch(path, args, not_checked))
+            .transpose()?;
+        let receipts = receipts(args, not_checked, &mut status, global)?;
+        if log.is_none() && epoch.is_none() && receipts.is_empty() {
+            return Err(CliError::usage("nothing is known to set the outboxes right by")
+                .with_hint("give --db, --epoch or --receipts"));
+        }
+        if log.is_some() && !receipts.is_empty() {
+            not_checked.push("the receipts: the log itself is asked".into());
+        }
+        Ok(Self {
+            args,
+            cancel,
+            log,
+            epoch,
+            receipts,
+            keys,
+            status,
+        })
+    }
+
+    /// Plans an outbox. A server in recovery may cancel a question: then it is planned again, by the log as it is by now.
+    fn plan(&mut self, path: &Path) -> Result<Result<Reconciliation, ReconcileError>, CliError> {
+        again(self.cancel, || {
+            if self.log.is_none() {
+                self.log = self.args.db.open(self.cancel)?;
+            }
+            let mut facts = Facts {
+                log: self.log.as_mut(),
+                epoch: self.epoch.as_ref(),
+                receipts: std::mem::take(&mut self.receipts),
+            };
+            let planned = plan(path, &mut facts, &mut self.keys);
+            self.receipts = facts.receipts;
+            match planned {
+                Err(ReconcileError::Log(error)) => {
+                    self.log = None;
+                    Err(log_error(error))
+                }
+                planned => Ok(planned),
+            }
+        })
+    }
+}
+
+/// The next step. An outbox whose repair may not be over waits for the operator.
+fn next(document: &Document) -> Next {
+    let failed = document
+        .outboxes
+        .iter()
+        .filter(|done| done.error.is_some())
+        .count();
+    let not_read = document.not_read.len();
+    if not_read > 0 {
+        return again_with_whole_files(not_read);
+    }
+    let command = CommandLine::of_this_process();
+    if failed > 0 {
+        let why = format!("{failed} outbox(es) are as they were (why: above); then");
+        return Next::run_for(why, &command);
+    }
+    let open: u64 = document
+        .outboxes
+        .iter()
+        .flat_map(|done| &done.plan.still_open)
+        .map(|open| open.events)
+        .sum();
+    let to_do = |done: &&Done| !done.applied && !done.plan.is_empty();
+    let waiting = document.outboxes.iter().filter(to_do).count();
+    if waiting > 0 {
+        let apply = command.with(["--apply"]);
+        let why = match open {
+            0 => format!("nothing was changed; to set {waiting} outbox(es) right"),
+            _ => format!(
+                "nothing was changed; WAIT until the operator says that the repair is over, or {open} events get new \
+                 numbers; then"
+            ),
+        };
+        return Next::run_for(why, &apply);
+    }
+    let applied = document.outboxes.iter().filter(|done| done.applied);
+    let pending: u64 = applied
+        .map(|done| done.plan.counts().get(&Action::MarkPending).copied().unwrap_or(0))
+        .sum();
+    let conflicts: usize = document
+        .outboxes
+        .iter()
+        .map(|done| done.plan.conflicts.len())
+        .sum();
+    Next::nothing(match (pending, open, conflicts) {
+        (0, _, 0) => "the outboxes are right by the log".to_owned(),
+        (0, ..) => format!("no command settles {conflicts} conflicts: show them to the operator"),
+        (_, 0, _) => format!("the agents send the {pending} events that are pending again, once they run"),
+        _ => format!(
+            "{pending} events are pending again, and positions of their streams are open: keep the agents stopped until \
+             the operator says that the repair is over; they send them once they run"
+        ),
+    })
 }
 
 fn carry_out(
@@ -224,6 +331,10 @@ fn carry_out(
     if !args.apply {
         *status |= ExitStatus::PROBLEMS;
         return done;
+    }
+    // Before it is done: what is pending is sent as soon as the agent runs.
+    for open in &done.plan.still_open {
+        tracing::warn!("{}", wait_for_operator(&done.plan.path, open, "are about to be"));
     }
     let backup_to = backup_path(&done.plan.path, args.backup_dir.as_deref());
     match apply(&done.plan, &backup_to) {
@@ -300,6 +411,12 @@ fn receipts(
     let mut unchecked = 0;
     for path in &args.receipts {
         let saved = read_receipts(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+        if saved.receipts.is_empty() {
+            CliError::input(format!("{}: holds no receipt", path.display()))
+                .with_hint("is it the right file?")
+                .report(global);
+            *status |= ExitStatus::PROBLEMS;
+        }
         for error in saved.errors {
             CliError::input(format!("{} {error}", path.display())).report(global);
             *status |= ExitStatus::PROBLEMS;
@@ -338,10 +455,17 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             write_place(&mut out, SCHEMA, document.place.as_ref())?;
             write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
         Format::Table => {
             print_place(&mut out, document.place.as_ref())?;
+            // First of all: what must not be done yet.
+            for done in &document.outboxes {
+                let verb = if done.applied { "are" } else { "would be" };
+                for open in &done.plan.still_open {
+                    out.line(&wait_for_operator(&done.plan.path, open, verb))?;
+                }
+            }
             let mut table = Table::new(&[
                 "outbox",
                 "right",
@@ -378,14 +502,22 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             for done in &document.outboxes {
                 print_details(&mut out, done)?;
             }
-            let to_do = |done: &Done| !done.applied && done.error.is_none() && !done.plan.is_empty();
-            if document.outboxes.iter().any(to_do) {
-                out.line("nothing was changed: add --apply to change the outboxes")?;
-            }
-            print_not_checked(&mut out, &document.not_checked)?;
+            print_end(&mut out, &document.not_checked, &document.next)?;
         }
     }
     out.finish()
+}
+
+/// That events become pending while the log has open positions that they may belong to.
+fn wait_for_operator(outbox: &Path, open: &StillOpen, verb: &str) -> String {
+    format!(
+        "{}: WAIT: stream {} has {} open positions, and {} events {verb} pending: sent now they get new numbers. \
+         Ask the operator whether the repair is over",
+        shown(outbox),
+        open.stream,
+        open.positions,
+        open.events
+    )
 }
 
 fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(), CliError> {
@@ -393,14 +525,6 @@ fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(
     let shown_path = shown(&done.plan.path);
     if let Some(backup) = &done.backup {
         line(format!("{shown_path}: backup {backup}"))?;
-    }
-    for open in &done.plan.still_open {
-        let verb = if done.applied { "are" } else { "would be" };
-        line(format!(
-            "{shown_path}: WAIT: stream {} has {} open positions, and {} events {verb} pending: sent now they get new numbers. \
-             Ask the operator whether the repair is over",
-            open.stream, open.positions, open.events
-        ))?;
     }
     for c in &done.plan.cursors {
         line(format!(

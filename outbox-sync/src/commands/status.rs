@@ -1,9 +1,13 @@
 //! `outbox-sync status`: outboxes in figures, a whole fleet in one table.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{Cancel, CliError, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress};
+use cli_common::{
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, again,
+    stderr_progress,
+};
 use event_log::Place;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
@@ -14,8 +18,8 @@ use serde::Serialize;
 use ves::StreamKey;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, log_error, or_dash, print_not_checked, print_place,
-    reservations, write_not_checked, write_place,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, log_error, or_dash, print_end,
+    print_place, report_empty_log, reservations, write_end, write_place,
 };
 
 /// Say what is in outboxes: rows by state, rows that nobody signed or that cannot be read, claims that contradict
@@ -55,6 +59,22 @@ struct Document {
     /// Numbers that are claimed for more than one event; the first of them.
     doubled: Vec<Doubled>,
     not_checked: Vec<String>,
+    next: Next,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            place: None,
+            outboxes: Vec::new(),
+            not_read: Vec::new(),
+            totals: Totals::default(),
+            doubled: Vec::new(),
+            not_checked: Vec::new(),
+            next: Next::nothing("nothing was looked at"),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -76,16 +96,7 @@ struct Line<'a, T: Serialize> {
 /// Runs the command.
 pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
-    let mut status = ExitStatus::OK;
-    let mut document = Document {
-        schema: SCHEMA,
-        place: None,
-        outboxes: Vec::new(),
-        not_read: Vec::new(),
-        totals: Totals::default(),
-        doubled: Vec::new(),
-        not_checked: Vec::new(),
-    };
+    let mut document = Document::default();
     let paths = expand(
         &args.outboxes,
         Purpose::Read,
@@ -93,24 +104,58 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         &mut document.not_checked,
         global,
     );
-    let (book, heads, place, reserved) = again(&cancel, || ask_log(args, &cancel))?;
-    document.place = place;
-    document.not_checked.extend(reserved);
+    let asked = again(&cancel, || ask_log(args, &cancel, global))?;
+    document.place = asked.place;
+    document.not_checked.extend(asked.reserved);
+    let mut status = asked.status;
     let mut survey = Survey {
-        heads,
+        heads: asked.heads,
         ..Survey::default()
     };
-    if book.registry().is_empty() {
+    if asked.book.registry().is_empty() {
         document.not_checked.push(NOT_CHECKED.into());
     } else {
-        survey.keys = Some(&book);
+        survey.keys = Some(&asked.book);
     }
+    status |= count(&paths, &mut survey, &mut document, &cancel, global)?;
+    document.totals.not_read = document.not_read.len() as u64;
+    document.totals.doubled_claims = survey.claims.doubled.len() as u64;
+    document.totals.two_numbers = survey.claims.two_numbers.len() as u64;
+    if document.totals.doubled_claims + document.totals.two_numbers > 0 {
+        status |= ExitStatus::PROBLEMS;
+    }
+    let doubled = survey.claims.doubled.iter().take(MAX_LISTED);
+    document.doubled = doubled
+        .map(|(stream, sequence)| Doubled {
+            stream: *stream,
+            sequence: *sequence,
+        })
+        .collect();
+    if !document.not_read.is_empty() {
+        status |= ExitStatus::FAILED;
+    }
+    document
+        .not_checked
+        .extend(document.not_read.iter().map(|f| format!("{}: not read", f.path)));
+    document.next = next(&document, args);
+    print(&document, global)?;
+    Ok(status)
+}
 
+/// Counts the rows of all outboxes. One that cannot be read is named and does not stop the others.
+fn count(
+    paths: &[PathBuf],
+    survey: &mut Survey<'_>,
+    document: &mut Document,
+    cancel: &Cancel,
+    global: &GlobalArgs,
+) -> Result<ExitStatus, CliError> {
+    let mut status = ExitStatus::OK;
     let progress = stderr_progress(global);
     progress.start("reading outboxes", Some(paths.len() as u64));
     for path in paths {
         cancel.check()?;
-        match Outbox::salvage(&path).and_then(|outbox| OutboxFigures::in_fleet(&outbox, &mut survey)) {
+        match Outbox::salvage(path).and_then(|outbox| OutboxFigures::in_fleet(&outbox, survey)) {
             Ok(figures) => {
                 if figures.has_problems() {
                     status |= ExitStatus::PROBLEMS;
@@ -136,30 +181,47 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         progress.advance(1);
     }
     progress.finish();
-    document.totals.not_read = document.not_read.len() as u64;
-    document.totals.doubled_claims = survey.claims.doubled.len() as u64;
-    document.totals.two_numbers = survey.claims.two_numbers.len() as u64;
-    if document.totals.doubled_claims + document.totals.two_numbers > 0 {
-        status |= ExitStatus::PROBLEMS;
-    }
-    let doubled = survey.claims.doubled.iter().take(MAX_LISTED);
-    document.doubled = doubled
-        .map(|(stream, sequence)| Doubled {
-            stream: *stream,
-            sequence: *sequence,
-        })
-        .collect();
-    if !document.not_read.is_empty() {
-        status |= ExitStatus::FAILED;
-    }
-    document
-        .not_checked
-        .extend(document.not_read.iter().map(|f| format!("{}: not read", f.path)));
+    Ok(status)
+}
 
+fn next(document: &Document, args: &StatusArgs) -> Next {
+    let damaged = document.outboxes.iter().filter(|o| o.meta.damage.is_some());
+    let not_whole = document.not_read.len() + damaged.count();
+    if not_whole > 0 {
+        return again_with_whole_files(not_whole);
+    }
+    let t = &document.totals;
+    let command = |name: &str| {
+        CommandLine::of_this_tool(name)
+            .with(&args.outboxes)
+            .with(args.db.words())
+            .with(args.keys.words())
+    };
+    let bad = t.malformed + t.verdicts.map_or(0, |v| v.fails + v.not_checked);
+    if bad > 0 {
+        let why = format!("{bad} rows cannot be read or do not verify; see which, and why");
+        return Next::run_for(why, &command("verify"));
+    }
+    if args.db.is_given() {
+        let why = "see whether the log has what the outboxes call synced (nothing is changed)";
+        return Next::run_for(why, &command("reconcile"));
+    }
+    let claims = t.doubled_claims + t.two_numbers + t.beyond_head;
+    let why = match claims {
+        0 => "only the log knows whether what is called synced is there",
+        _ => "only the log knows which of the claims that contradict each other hold",
+    };
+    let why = format!(
+        "{why}: set DATABASE_URL to its URL, or to the path of a snapshot of it, then (nothing is changed)"
+    );
+    Next::run_for(why, &command("reconcile"))
+}
+
+fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     let mut out = Output::stdout();
     match global.format {
-        Format::Table => print_table(&mut out, &document)?,
-        Format::Json => out.json(&document)?,
+        Format::Table => print_table(&mut out, document)?,
+        Format::Json => out.json(document)?,
         Format::Ndjson => {
             write_place(&mut out, SCHEMA, document.place.as_ref())?;
             out.ndjson(document.outboxes.iter().map(|value| Line {
@@ -177,17 +239,24 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                 kind: "totals",
                 value: &document.totals,
             }])?;
-            write_not_checked(&mut out, SCHEMA, &document.not_checked)?;
+            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
     }
-    out.finish()?;
-    Ok(status)
+    out.finish()
 }
 
-/// The keys, the heads of the streams, and where the log is; nothing of it if none is named.
-type Asked = (KeyBook, BTreeMap<StreamKey, u64>, Option<Place>, Vec<String>);
+/// What the log says, if one is named.
+struct Asked {
+    /// Its keys, and those of key files.
+    book: KeyBook,
+    heads: BTreeMap<StreamKey, u64>,
+    place: Option<Place>,
+    /// What it leaves open.
+    reserved: Vec<String>,
+    status: ExitStatus,
+}
 
-fn ask_log(args: &StatusArgs, cancel: &Cancel) -> Result<Asked, CliError> {
+fn ask_log(args: &StatusArgs, cancel: &Cancel, global: &GlobalArgs) -> Result<Asked, CliError> {
     let mut log = args.db.open(cancel)?;
     let book = args.keys.book(log.as_mut())?;
     let states = match &mut log {
@@ -195,8 +264,17 @@ fn ask_log(args: &StatusArgs, cancel: &Cancel) -> Result<Asked, CliError> {
         None => Vec::new(),
     };
     let heads = states.into_iter().map(|s| (s.stream, s.last.unwrap_or(0)));
-    let place = log.as_ref().and_then(KnownLog::place).cloned();
-    Ok((book, heads.collect(), place, reservations(log.as_ref())))
+    let heads = heads.collect();
+    let mut reserved = Vec::new();
+    let status = report_empty_log(log.as_mut(), &mut reserved, global)?;
+    reserved.extend(reservations(log.as_ref()));
+    Ok(Asked {
+        book,
+        heads,
+        place: log.as_ref().and_then(KnownLog::place).cloned(),
+        reserved,
+        status,
+    })
 }
 
 fn not_read(error: &OutboxError) -> NotRead {
@@ -285,5 +363,5 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             out.line(&format!("fault: {fault}"))?;
         }
     }
-    print_not_checked(out, &document.not_checked)
+    print_end(out, &document.not_checked, &document.next)
 }

@@ -2,22 +2,28 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, again, stderr_progress};
+use cli_common::{
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Progress, Table, again,
+    stderr_progress,
+};
 use event_log::Place;
-use outbox_sync::RenderingSearch;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
-use outbox_sync::source::Source;
+use outbox_sync::row::Item;
+use outbox_sync::source::{Source, SourceError};
 use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
+use outbox_sync::{KeyBook, RenderingSearch};
 use serde::Serialize;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, print_not_checked, print_place, reservations,
-    write_lines, write_not_checked, write_place,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end, print_place,
+    report_empty_export, report_empty_log, reservations, write_end, write_lines, write_place,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature
@@ -47,7 +53,7 @@ const GROUP: usize = 1024;
 /// So many rows are shown for people without --all.
 const MAX_SHOWN: usize = 50;
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct FileVerdict {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +62,16 @@ struct FileVerdict {
     counts: VerdictCounts,
     /// Rows that do not even name their event.
     unreadable: Vec<String>,
+}
+
+impl FileVerdict {
+    fn of(path: &Path, damage: Option<String>) -> Self {
+        Self {
+            path: path.display().to_string(),
+            damage,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -69,134 +85,207 @@ struct Document {
     key_flaws: Vec<String>,
     totals: VerdictCounts,
     not_checked: Vec<String>,
+    next: Next,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            place: None,
+            files: Vec::new(),
+            rows: Vec::new(),
+            not_read: Vec::new(),
+            key_flaws: Vec::new(),
+            totals: VerdictCounts::default(),
+            not_checked: Vec::new(),
+            next: Next::nothing("nothing was looked at"),
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
-    let mut not_read = Vec::new();
-    let mut not_checked = Vec::new();
+    let mut document = Document::default();
+    let mut status = ExitStatus::OK;
     let paths = expand(
         &args.inputs,
         Purpose::Read,
-        &mut not_read,
-        &mut not_checked,
+        &mut document.not_read,
+        &mut document.not_checked,
         global,
     );
-    let (mut keys, place, reserved) = again(&cancel, || {
+    let mut keys = again(&cancel, || {
         let mut log = args.db.open(&cancel)?;
         let keys = args.keys.book(log.as_mut())?;
-        let place = log.as_ref().and_then(KnownLog::place).cloned();
-        Ok((keys, place, reservations(log.as_ref())))
+        document.place = log.as_ref().and_then(KnownLog::place).cloned();
+        status = report_empty_log(log.as_mut(), &mut document.not_checked, global)?;
+        document.not_checked.extend(reservations(log.as_ref()));
+        Ok(keys)
     })?;
+    let (paths, total) = add_peers(paths, &mut keys, &mut document.not_read, global)?;
+    document.key_flaws = keys.flaws.clone();
 
-    let mut sources = Vec::new();
+    let mut out = Output::stdout();
+    let progress = stderr_progress(global);
+    progress.start("verifying rows", total);
+    let mut work = Work {
+        args,
+        global,
+        cancel: &cancel,
+        progress: &*progress,
+        keys: &keys,
+        search: RenderingSearch::new(keys.registry()),
+        shown: Shown::default(),
+        out: &mut out,
+        document,
+        status,
+    };
+    for path in &paths {
+        work.verify(path)?;
+    }
+    progress.finish();
+    let Work { document, status, .. } = work;
+    let (document, status) = conclude(document, status, args, global);
+    print(&mut out, &document, args, global)?;
+    out.finish()?;
+    Ok(status)
+}
+
+/// All keys first: a peer's outbox may know the key of another's. Gives the files that can be opened, and how many rows
+/// they have.
+fn add_peers(
+    paths: Vec<PathBuf>,
+    keys: &mut KeyBook,
+    not_read: &mut Vec<NotRead>,
+    global: &GlobalArgs,
+) -> Result<(Vec<PathBuf>, Option<u64>), CliError> {
+    let mut opened = Vec::new();
+    let mut total = Some(0);
     for path in paths {
         match Source::open(&path) {
             Ok(source) => {
-                // All keys first: a peer's outbox may know the key of another's.
                 if let Some(outbox) = source.outbox() {
                     keys.add_peers(outbox)
                         .map_err(|e| CliError::input(e.to_string()))?;
                 }
-                sources.push((path, source.rows()));
+                total = total.zip(source.rows()).map(|(all, rows)| all + rows);
+                opened.push(path);
             }
-            Err(error) => {
-                CliError::input(error.to_string()).report(global);
-                not_read.push(NotRead {
-                    path: path.display().to_string(),
-                    why: error.to_string(),
-                });
-            }
+            Err(error) => not_read.push(report_not_read(&path, &error, global)),
         }
     }
+    Ok((opened, total))
+}
 
-    let mut document = Document {
-        schema: SCHEMA,
-        place,
-        files: Vec::new(),
-        rows: Vec::new(),
-        not_read,
-        key_flaws: keys.flaws.clone(),
-        totals: VerdictCounts::default(),
-        not_checked: not_checked.into_iter().chain(reserved).collect(),
-    };
-    let mut out = Output::stdout();
-    let progress = stderr_progress(global);
-    let total: Option<u64> = sources.iter().map(|(_, rows)| *rows).sum();
-    progress.start("verifying rows", total);
-    let mut search = RenderingSearch::new(keys.registry());
-    let mut shown = Shown::default();
-    let mut failed_write = None;
-    let mut status = ExitStatus::OK;
-    for (path, _) in sources {
-        let mut file = FileVerdict {
-            path: path.display().to_string(),
-            damage: None,
-            counts: VerdictCounts::default(),
-            unreadable: Vec::new(),
-        };
-        let source = match Source::open(&path) {
+fn report_not_read(path: &Path, error: &SourceError, global: &GlobalArgs) -> NotRead {
+    CliError::input(error.to_string()).report(global);
+    NotRead {
+        path: path.display().to_string(),
+        why: error.to_string(),
+    }
+}
+
+/// The verification under way.
+struct Work<'a, W: Write> {
+    args: &'a VerifyArgs,
+    global: &'a GlobalArgs,
+    cancel: &'a Cancel,
+    progress: &'a dyn Progress,
+    keys: &'a KeyBook,
+    search: RenderingSearch<'a>,
+    shown: Shown,
+    out: &'a mut Output<W>,
+    document: Document,
+    status: ExitStatus,
+}
+
+impl<W: Write> Work<'_, W> {
+    /// Verifies the rows of one file.
+    fn verify(&mut self, path: &Path) -> Result<(), CliError> {
+        let source = match Source::open(path) {
             Ok(source) => source,
             Err(error) => {
-                CliError::input(error.to_string()).report(global);
-                document.not_read.push(NotRead {
-                    path: file.path,
-                    why: error.to_string(),
-                });
-                continue;
+                let not_read = report_not_read(path, &error, self.global);
+                self.document.not_read.push(not_read);
+                return Ok(());
             }
         };
-        file.damage = source.damage();
+        let mut file = FileVerdict::of(path, source.damage());
         let of_file = source.not_checked();
-        document
+        self.document
             .not_checked
             .extend(of_file.iter().map(|what| format!("{}: {what}", file.path)));
+        let mut failed = None;
         let mut unreadable = Vec::new();
         let result = source.for_each_group(GROUP, &mut |what| unreadable.push(what), &mut |group| {
-            progress.advance(group.len() as u64);
-            for (_, verdict, _) in check_rows(group, &keys, &mut search) {
-                file.counts.add(&verdict);
-                if !args.all && verdict.verdict == Outcome::Holds {
-                    continue;
-                }
-                if global.format == Format::Ndjson {
-                    if let Err(error) = write_lines(&mut out, SCHEMA, "row", [&verdict]) {
-                        failed_write = Some(error);
-                    }
-                } else if global.format == Format::Json || args.all || shown.has_room(&verdict) {
-                    document.rows.push(verdict);
-                }
-            }
-            if cancel.is_cancelled() || failed_write.is_some() {
+            let taken = self.take_group(group, &mut file.counts);
+            failed = taken.err();
+            if self.cancel.is_cancelled() || failed.is_some() {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         });
-        cancel.check()?;
-        if let Some(error) = failed_write {
+        self.cancel.check()?;
+        if let Some(error) = failed {
             return Err(error);
         }
         if let Err(error) = result {
             file.damage = Some(error.to_string());
         }
         if let Some(damage) = &file.damage {
-            CliError::input(format!("{}: {damage}", file.path)).report(global);
-            status |= ExitStatus::FAILED;
+            CliError::input(format!("{}: {damage}", file.path)).report(self.global);
+            self.status |= ExitStatus::FAILED;
         }
         file.counts.malformed += unreadable.len() as u64;
         file.unreadable = unreadable;
-        document.totals.add_all(&file.counts);
-        document.files.push(file);
+        if source.outbox().is_none() && file.counts.total() == 0 {
+            self.status |= report_empty_export(&file.path, self.global);
+        }
+        self.document.totals.add_all(&file.counts);
+        self.document.files.push(file);
+        Ok(())
     }
-    progress.finish();
 
-    let totals = &document.totals;
+    /// Checks rows, and keeps or writes those that are asked for.
+    fn take_group(&mut self, group: Vec<Item>, counts: &mut VerdictCounts) -> Result<(), CliError> {
+        self.progress.advance(group.len() as u64);
+        for (_, verdict, _) in check_rows(group, self.keys, &mut self.search) {
+            counts.add(&verdict);
+            if !self.args.all && verdict.verdict == Outcome::Holds {
+                continue;
+            }
+            match self.global.format {
+                Format::Ndjson => write_lines(self.out, SCHEMA, "row", [&verdict])?,
+                Format::Json => self.document.rows.push(verdict),
+                Format::Table if self.args.all || self.shown.has_room(&verdict) => {
+                    self.document.rows.push(verdict);
+                }
+                Format::Table => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the figures come to: the exit status, what was not checked, the next step.
+fn conclude(
+    mut document: Document,
+    mut status: ExitStatus,
+    args: &VerifyArgs,
+    global: &GlobalArgs,
+) -> (Document, ExitStatus) {
+    let totals = document.totals;
     if totals.fails + totals.not_checked + totals.malformed > 0 || !document.key_flaws.is_empty() {
         status |= ExitStatus::PROBLEMS;
     }
     if !document.not_read.is_empty() {
         status |= ExitStatus::FAILED;
+    }
+    if totals.total() == 0 && document.not_read.is_empty() {
+        CliError::input("there is nothing to verify: these files have no row").report(global);
+        status |= ExitStatus::PROBLEMS;
     }
     if totals.unsigned > 0 {
         let what = format!("{} rows that nobody signed", totals.unsigned);
@@ -210,9 +299,53 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     document
         .not_checked
         .extend(not_read.map(|file| format!("{}: not read", file.path)));
-    print(&mut out, &document, args, global)?;
-    out.finish()?;
-    Ok(status)
+    document.next = next(&document, args);
+    (document, status)
+}
+
+fn next(document: &Document, args: &VerifyArgs) -> Next {
+    let totals = &document.totals;
+    let damaged = document.files.iter().filter(|file| file.damage.is_some());
+    let not_whole = document.not_read.len() + damaged.count();
+    if not_whole > 0 {
+        return again_with_whole_files(not_whole);
+    }
+    let bad = totals.fails + totals.malformed;
+    if bad > 0 {
+        if !args.db.is_given() {
+            return Next::nothing(format!(
+                "no command mends {bad} rows that do not hold: keep the files as they are; no other command uses such rows"
+            ));
+        }
+        let census = CommandLine::of_this_tool("census")
+            .with(&args.inputs)
+            .with(args.db.words())
+            .with(args.keys.words());
+        let why = format!(
+            "{bad} rows do not hold, and no command mends or uses them; see what the log lacks, and who else has it"
+        );
+        return Next::run_for(why, &census);
+    }
+    if totals.not_checked > 0 && !args.db.is_given() {
+        let why = format!(
+            "{} rows wait for keys: set DATABASE_URL to the log's URL, or to the path of a snapshot of it, then",
+            totals.not_checked
+        );
+        return Next::run_for(why, &CommandLine::of_this_process());
+    }
+    if totals.not_checked > 0 {
+        let why = format!(
+            "{} rows could not be checked (each says why): write keys that the log lacks to agent-keys.json \
+             (docs/outboxes.md), then",
+            totals.not_checked
+        );
+        let again = CommandLine::of_this_process().with(["--keys", "agent-keys.json"]);
+        return Next::run_for(why, &again);
+    }
+    match totals.holds {
+        0 => Next::nothing("no row that somebody signed is in these files"),
+        _ => Next::nothing("all that is signed holds"),
+    }
 }
 
 /// How many rows are kept to be shown, for people: no verdict may take the room of another.
@@ -239,7 +372,7 @@ fn order(verdict: &RowVerdict) -> u8 {
 }
 
 fn print(
-    out: &mut Output<impl std::io::Write>,
+    out: &mut Output<impl Write>,
     document: &Document,
     args: &VerifyArgs,
     global: &GlobalArgs,
@@ -251,9 +384,39 @@ fn print(
             write_lines(out, SCHEMA, "file", &document.files)?;
             write_lines(out, SCHEMA, "not_read", &document.not_read)?;
             write_lines(out, SCHEMA, "totals", [&document.totals])?;
-            return write_not_checked(out, SCHEMA, &document.not_checked);
+            return write_end(out, SCHEMA, &document.not_checked, &document.next);
         }
         Format::Table => print_place(out, document.place.as_ref())?,
+    }
+    // What does not hold first, then the figures.
+    if !document.rows.is_empty() {
+        let mut rows = Table::new(&["row", "event", "verdict", "key from", "why"]);
+        let shown = if args.all { document.rows.len() } else { MAX_SHOWN };
+        let mut in_order: Vec<&RowVerdict> = document.rows.iter().collect();
+        in_order.sort_by_key(|row| order(row));
+        for row in in_order.into_iter().take(shown) {
+            let verdict = serde_json::to_value(row.verdict).unwrap_or_default();
+            rows.row([
+                row.place.clone(),
+                row.event_id.to_string(),
+                verdict.as_str().unwrap_or_default().replace('_', " "),
+                row.key_from.map_or("-", outbox_sync::KeySource::name).to_owned(),
+                row.why.clone().unwrap_or_default(),
+            ]);
+        }
+        out.table(&rows)?;
+        if document.rows.len() > shown {
+            out.line("… and more: --all, or --format json, shows every row")?;
+        }
+        out.line("")?;
+    }
+    for file in &document.files {
+        for what in &file.unreadable {
+            out.line(&format!("unreadable: {what}"))?;
+        }
+    }
+    for flaw in &document.key_flaws {
+        out.line(&format!("keys: {flaw}"))?;
     }
     let mut files = Table::new(&[
         "file",
@@ -286,34 +449,5 @@ fn print(
     }
     files.row(row(format!("{} files", document.files.len()), &document.totals));
     out.table(&files)?;
-    if !document.rows.is_empty() {
-        out.line("")?;
-        let mut rows = Table::new(&["row", "event", "verdict", "key from", "why"]);
-        let shown = if args.all { document.rows.len() } else { MAX_SHOWN };
-        let mut in_order: Vec<&RowVerdict> = document.rows.iter().collect();
-        in_order.sort_by_key(|row| order(row));
-        for row in in_order.into_iter().take(shown) {
-            let verdict = serde_json::to_value(row.verdict).unwrap_or_default();
-            rows.row([
-                row.place.clone(),
-                row.event_id.to_string(),
-                verdict.as_str().unwrap_or_default().replace('_', " "),
-                row.key_from.map_or("-", outbox_sync::KeySource::name).to_owned(),
-                row.why.clone().unwrap_or_default(),
-            ]);
-        }
-        out.table(&rows)?;
-        if document.rows.len() > shown {
-            out.line("… and more: --all, or --format json, shows every row")?;
-        }
-    }
-    for file in &document.files {
-        for what in &file.unreadable {
-            out.line(&format!("unreadable: {what}"))?;
-        }
-    }
-    for flaw in &document.key_flaws {
-        out.line(&format!("keys: {flaw}"))?;
-    }
-    print_not_checked(out, &document.not_checked)
+    print_end(out, &document.not_checked, &document.next)
 }

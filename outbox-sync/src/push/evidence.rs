@@ -30,6 +30,14 @@ pub struct Evidence {
     pub broken: Vec<String>,
 }
 
+/// Whether a file without a single receipt is none that a push began: a run that was killed may have left one line, or a
+/// part of one, that is none.
+fn holds_something_else(path: &Path, broken: usize) -> io::Result<bool> {
+    let meta = path.metadata()?;
+    let begun = broken <= 1 && cli_common::files::begins_with(path, b"{");
+    Ok(meta.is_file() && meta.len() > 0 && !begun)
+}
+
 /// Receipts, or notes of what is sent, that cannot be read or saved.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {what}", path.display())]
@@ -88,6 +96,10 @@ impl Evidence {
             ControlFlow::Continue(())
         })
         .map_err(io)?;
+        if known.is_empty() && holds_something_else(path, broken.len()).map_err(io)? {
+            let what = "is there and holds no receipts: nothing is added to it. Name the receipts' file, or a new one";
+            return Err(EvidenceError::new(path, what));
+        }
         end_line(&mut file).map_err(io)?;
         let regular = file.metadata().map_err(io)?.is_file();
         let journal = regular.then(|| Journal::path_beside(path)).map(|beside| {

@@ -195,51 +195,8 @@ pub fn plan(
 ) -> Result<Reconciliation, ReconcileError> {
     let outbox = Outbox::open(path)?;
     keys.add_peers(&outbox)?;
-    let mut work = Planning {
-        reconciliation: Reconciliation {
-            path: path.to_owned(),
-            shape: outbox.meta().shape,
-            changes: Vec::new(),
-            cursors: Vec::new(),
-            right: 0,
-            conflicts: Vec::new(),
-            still_open: Vec::new(),
-            not_checked: outbox.meta().not_checked.clone(),
-        },
-        heads: BTreeMap::new(),
-        open: BTreeMap::new(),
-        pending: BTreeMap::new(),
-        restored: facts.epoch.map(RecoveryEpoch::restored).unwrap_or_default(),
-        unknown: BTreeMap::new(),
-        lower_to: None,
-        highest_pulled: 0,
-    };
-    if let Some(log) = facts.log.as_deref_mut() {
-        for state in log.streams()? {
-            let last = state.last.unwrap_or(0);
-            work.heads.insert(state.stream, last);
-            let promised = last
-                .max(state.counter.unwrap_or(0))
-                .max(state.last_committed.unwrap_or(0));
-            work.open
-                .insert(state.stream, promised.saturating_sub(state.event_count));
-        }
-    } else if let Some(epoch) = facts.epoch {
-        work.heads
-            .extend(epoch.streams.iter().map(|s| (s.stream, s.head)));
-    }
-    if let (Some(epoch), true) = (facts.epoch, facts.log.is_some()) {
-        // The log counts, but an epoch that says otherwise is of another log, or this log was rewound again.
-        for s in &epoch.streams {
-            let head = work.heads.get(&s.stream).copied().unwrap_or(0);
-            if head < s.head {
-                work.reconciliation.conflicts.push(format!(
-                    "the epoch says that stream {} goes to {}, the log ends at {head}; the log counts",
-                    s.stream, s.head
-                ));
-            }
-        }
-    }
+    let mut work = Planning::new(outbox.meta(), facts.epoch);
+    work.read_heads(facts)?;
     let own = stream_of(outbox.meta());
     if let Some(stream) = own.filter(|stream| facts.receipts.is_empty() && !work.heads.contains_key(stream)) {
         return Err(ReconcileError::Refused {
@@ -247,55 +204,9 @@ pub fn plan(
             what: format!("nothing is known of its stream {stream}: is it the right log?"),
         });
     }
-
-    let mut search = RenderingSearch::new(keys.registry());
-    let mut group = Vec::with_capacity(GROUP);
-    let mut failed = None;
-    let mut unreadable = 0_u64;
-    outbox.for_each_row(&mut |row| {
-        match row {
-            Ok(mut row) => {
-                search.resolve(&mut row);
-                group.push(row);
-            }
-            Err(_) => unreadable += 1,
-        }
-        if group.len() < GROUP {
-            return ControlFlow::Continue(());
-        }
-        match work.take_group(std::mem::take(&mut group), facts) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    work.take_group(group, facts)?;
+    work.read_rows(&outbox, facts, keys)?;
     work.cursors(outbox.meta(), facts.epoch);
-    let mut reconciliation = work.reconciliation;
-    for (stream, events) in work.pending {
-        let positions = work.open.get(&stream).copied().unwrap_or(0);
-        if positions > 0 {
-            reconciliation.still_open.push(StillOpen {
-                stream,
-                positions,
-                events,
-            });
-        }
-    }
-    for (why, rows) in work.unknown {
-        reconciliation.not_checked.push(format!("{rows} rows: {why}"));
-    }
-    if unreadable > 0 {
-        reconciliation
-            .not_checked
-            .push(format!("{unreadable} rows that cannot be read"));
-    }
-    Ok(reconciliation)
+    Ok(work.conclude())
 }
 
 fn stream_of(meta: &OutboxMeta) -> Option<StreamKey> {
@@ -311,12 +222,128 @@ struct Planning {
     pending: BTreeMap<StreamKey, u64>,
     restored: BTreeMap<EventId, (StreamKey, u64)>,
     unknown: BTreeMap<&'static str, u64>,
+    /// Rows that cannot be read.
+    unreadable: u64,
     /// The lowest number of the log that the agent must pull again.
     lower_to: Option<u64>,
     highest_pulled: u64,
 }
 
 impl Planning {
+    fn new(meta: &OutboxMeta, epoch: Option<&RecoveryEpoch>) -> Self {
+        Self {
+            reconciliation: Reconciliation {
+                path: meta.path.to_path_buf(),
+                shape: meta.shape,
+                changes: Vec::new(),
+                cursors: Vec::new(),
+                right: 0,
+                conflicts: Vec::new(),
+                still_open: Vec::new(),
+                not_checked: meta.not_checked.clone(),
+            },
+            heads: BTreeMap::new(),
+            open: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            restored: epoch.map(RecoveryEpoch::restored).unwrap_or_default(),
+            unknown: BTreeMap::new(),
+            unreadable: 0,
+            lower_to: None,
+            highest_pulled: 0,
+        }
+    }
+
+    /// How far the streams go: by the log, or else by the epoch.
+    fn read_heads(&mut self, facts: &mut Facts<'_>) -> Result<(), KnownLogError> {
+        let epoch = facts.epoch.map_or(&[][..], |epoch| &epoch.streams);
+        let Some(log) = facts.log.as_deref_mut() else {
+            self.heads.extend(epoch.iter().map(|s| (s.stream, s.head)));
+            return Ok(());
+        };
+        for state in log.streams()? {
+            let last = state.last.unwrap_or(0);
+            self.heads.insert(state.stream, last);
+            let promised = last
+                .max(state.counter.unwrap_or(0))
+                .max(state.last_committed.unwrap_or(0));
+            self.open
+                .insert(state.stream, promised.saturating_sub(state.event_count));
+        }
+        // The log counts, but an epoch that says otherwise is of another log, or this log was rewound again.
+        for s in epoch {
+            let head = self.heads.get(&s.stream).copied().unwrap_or(0);
+            if head < s.head {
+                self.reconciliation.conflicts.push(format!(
+                    "the epoch says that stream {} goes to {}, the log ends at {head}; the log counts",
+                    s.stream, s.head
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges every row, in groups.
+    fn read_rows(
+        &mut self,
+        outbox: &Outbox,
+        facts: &mut Facts<'_>,
+        keys: &KeyBook,
+    ) -> Result<(), ReconcileError> {
+        let mut search = RenderingSearch::new(keys.registry());
+        let mut group = Vec::with_capacity(GROUP);
+        let mut failed = None;
+        let mut unreadable = 0_u64;
+        outbox.for_each_row(&mut |row| {
+            match row {
+                Ok(mut row) => {
+                    search.resolve(&mut row);
+                    group.push(row);
+                }
+                Err(_) => unreadable += 1,
+            }
+            if group.len() < GROUP {
+                return ControlFlow::Continue(());
+            }
+            match self.take_group(std::mem::take(&mut group), facts) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        self.take_group(group, facts)?;
+        self.unreadable = unreadable;
+        Ok(())
+    }
+
+    /// The plan, with what was not judged.
+    fn conclude(self) -> Reconciliation {
+        let mut reconciliation = self.reconciliation;
+        for (stream, events) in self.pending {
+            let positions = self.open.get(&stream).copied().unwrap_or(0);
+            if positions > 0 {
+                reconciliation.still_open.push(StillOpen {
+                    stream,
+                    positions,
+                    events,
+                });
+            }
+        }
+        for (why, rows) in self.unknown {
+            reconciliation.not_checked.push(format!("{rows} rows: {why}"));
+        }
+        if self.unreadable > 0 {
+            reconciliation
+                .not_checked
+                .push(format!("{} rows that cannot be read", self.unreadable));
+        }
+        reconciliation
+    }
+
     fn take_group(&mut self, rows: Vec<HeldRow>, facts: &mut Facts<'_>) -> Result<(), KnownLogError> {
         let mut found = HashMap::new();
         let mut hashes: HashMap<(StreamKey, u64), Stored> = HashMap::new();

@@ -72,7 +72,8 @@ fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
             "not_read",
             "totals",
             "not_checked",
-            "not_checked"
+            "not_checked",
+            "next"
         ]
     );
 

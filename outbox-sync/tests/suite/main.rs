@@ -1,14 +1,15 @@
 //! Tests of `outbox-sync` through its library and its binary. One program: it is built and linked once.
 #![allow(clippy::unwrap_used)]
 
-mod bulk;
 mod cli;
 mod common;
 mod escapes;
+mod fast_export;
 mod hostile;
 mod kernels;
 mod levels;
 mod lying_around;
+mod outputs;
 mod push;
 mod push_order;
 mod push_waits;

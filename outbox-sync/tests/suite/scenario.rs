@@ -226,7 +226,17 @@ fn filters_and_broken_exports() {
     );
     let stream = "8031ef5c-6c58-4d36-8afc-8aaaa77f604b";
     assert_eq!(count("stream.ndjson", &["--store", stream]), all);
-    assert_eq!(count("none.ndjson", &["--tenant", stream]), 0);
+    let none = [
+        "export",
+        "outboxes/charlie.db",
+        "--out",
+        "none.ndjson",
+        "--tenant",
+        stream,
+    ];
+    let (code, document, err) = scenario.json(&none);
+    assert!(code == 4 && err.contains("no event in these files"), "{err}");
+    assert_eq!(document["manifest"]["events"], 0);
     let orders = count("orders.ndjson", &["--entity-type", "order"]);
     assert!(orders > 0 && orders < all);
 

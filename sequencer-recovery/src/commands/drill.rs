@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use cli_common::{
@@ -43,13 +43,13 @@ pub struct DrillArgs {
     #[arg(long, value_name = "GRADE", default_value_t = Accept::default())]
     accept: Accept,
 
-    /// Fail if the repair takes longer than this
-    #[arg(long, value_name = "SECONDS")]
-    rto: Option<f64>,
+    /// Fail if the repair takes longer than this: 90 (seconds), 90s, 15m, 1h
+    #[arg(long, value_name = "TIME", value_parser = cli_common::duration)]
+    rto: Option<Duration>,
 
     /// Fail if the repaired log reaches back further than this from the disaster
-    #[arg(long, value_name = "SECONDS")]
-    rpo: Option<f64>,
+    #[arg(long, value_name = "TIME", value_parser = cli_common::duration)]
+    rpo: Option<Duration>,
 }
 
 /// Runs the command.
@@ -85,8 +85,8 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             ..PlanOptions::default()
         },
         objectives: Objectives {
-            rto_seconds: args.rto,
-            rpo_seconds: args.rpo,
+            rto_seconds: args.rto.map(|rto| rto.as_secs_f64()),
+            rpo_seconds: args.rpo.map(|rpo| rpo.as_secs_f64()),
         },
     };
     let progress = stderr_progress(global);

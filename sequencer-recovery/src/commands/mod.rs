@@ -201,15 +201,15 @@ impl FamilyArg {
 /// How long to wait for locks.
 #[derive(Debug, Args)]
 pub struct LockArgs {
-    /// How long to wait for the locks that the sequencer holds, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    lock_timeout: u32,
+    /// How long to wait for the locks that the sequencer holds: 90 (seconds), 90s, 15m, 1h
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = cli_common::duration)]
+    lock_timeout: Duration,
 }
 
 impl LockArgs {
     /// As a duration.
     pub fn timeout(&self) -> Duration {
-        Duration::from_secs(self.lock_timeout.into())
+        self.lock_timeout
     }
 }
 

@@ -65,10 +65,10 @@ pub struct PlanArgs {
     #[arg(long, value_name = "N", default_value_t = Budget::default().tries)]
     solve_candidates: u64,
 
-    /// How long to search in all, in seconds; batches that are not decided by then stay open, and the plan says so.
+    /// How long to search in all: 90 (seconds), 90s, 15m, 1h; batches that are not decided by then stay open, and the plan says so.
     /// Without it only --solve-candidates bounds the search
-    #[arg(long, value_name = "SECONDS")]
-    solve_seconds: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = cli_common::duration)]
+    solve_seconds: Option<Duration>,
 
     #[command(flatten)]
     append: AppendArgs,
@@ -192,7 +192,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             tries: args.solve_candidates,
             ..Budget::default()
         },
-        solve_for: args.solve_seconds.map(Duration::from_secs),
+        solve_for: args.solve_seconds,
         on_reissue: args.on_reissue,
         append: args.append.options(),
         accept_keys,

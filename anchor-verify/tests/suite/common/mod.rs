@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anchor_verify::verify::{ExportSource, LogSource, VerifyError, VerifyInput, verify};
-use anchor_verify::{AnchorsFile, ChainReport, Importer, Shard, Standing, Verdict, VerifyReport};
+use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyError, VerifyInput, verify};
+use anchor_verify::{AnchorsFile, ChainReport, Importer, ProvedBy, Shard, Standing, Verdict, VerifyReport};
 use cli_common::{Cancel, DbTarget, NoProgress};
 use ed25519_dalek::VerifyingKey;
 use event_log::{Log, Scope, write_export, write_snapshot};
@@ -56,7 +56,7 @@ pub fn standing(file: &AnchorsFile, of: impl Fn(&anchor_verify::Anchor) -> Stand
 pub fn trust() -> Standing {
     Standing::Trusted {
         trusted_block: Hash32([0xbb; 32]),
-        by: vec!["receipt"],
+        by: vec![ProvedBy::Receipt],
     }
 }
 
@@ -73,7 +73,7 @@ pub struct Check<'a> {
 impl Check<'_> {
     pub fn source(&self, source: &mut dyn LogSource) -> Result<VerifyReport, VerifyError> {
         let input = VerifyInput {
-            kind: "export",
+            kind: InputKind::Export,
             name: "test",
             anchors: self.anchors,
             sequencer_keys: self.sequencer_keys.clone(),

@@ -15,9 +15,10 @@ use std::ops::{ControlFlow, Range};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use crate::plain_line::Values;
 use crate::private_copy::HEADER;
 use crate::row::Table;
+
+use super::plain_line::Values;
 
 /// How much is read at once: what stays in the processor's nearest cache until it is used.
 const WINDOW: usize = 1 << 15;
@@ -67,7 +68,7 @@ impl Layout {
             row_number: None,
             columns: Vec::new(),
         };
-        let sql = include_str!("../../sql/outbox-sync/layout.sql");
+        let sql = include_str!("../../../sql/outbox-sync/layout.sql");
         let mut statement = connection.prepare(sql).ok()?;
         let mut columns = statement.query([table.name()]).ok()?;
         while let Some(column) = columns.next().ok()? {
@@ -645,8 +646,8 @@ mod tests {
             Layout::of(&open(&path).unwrap(), &header, of)
         };
         let v3 = concat!(
-            include_str!("../../fixtures/sql/outbox_v2.sql"),
-            include_str!("../../fixtures/sql/outbox_v3_add.sql"),
+            include_str!("../../../fixtures/sql/outbox_v2.sql"),
+            include_str!("../../../fixtures/sql/outbox_v3_add.sql"),
         );
         for (table, row_number) in [
             (Table::Outbox, Some(0)),

@@ -24,12 +24,13 @@ use rusqlite::{Connection, Statement};
 
 use crate::error::{OutboxError, OutboxErrorKind};
 use crate::export::{ExportFormat, Filter, Lines, before_line, behind_line};
-use crate::in_place::InPlace;
-use crate::leaves::{Layout, Leaves};
 use crate::outbox::{self, Outbox, table_sql};
-use crate::plain_line::{Done, PlainLines, Values};
 use crate::private_copy;
 use crate::row::{HeldRow, RowError, RowReader, Table};
+
+use super::in_place::InPlace;
+use super::leaves::{Layout, Leaves};
+use super::plain_line::{Done, PlainLines, Values};
 
 /// Row numbers that one thread takes at a time: so few that mostly all their pieces may wait to be taken. Of a longer stretch
 /// only the beginning could be read ahead of its turn, and the threads would read one after the other.
@@ -401,7 +402,7 @@ impl Work<'_> {
         let open = || {
             let connection = self.place.connect()?;
             outbox::limit_rows(&connection)?;
-            connection.execute_batch(include_str!("../../sql/outbox-sync/scan_settings.sql"))?;
+            connection.execute_batch(include_str!("../../../sql/outbox-sync/scan_settings.sql"))?;
             Ok(connection)
         };
         open().map_err(|error: rusqlite::Error| error.to_string())

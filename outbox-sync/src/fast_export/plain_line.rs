@@ -12,8 +12,9 @@ use ves::{StreamKey, Timestamp};
 
 use crate::export::{Facts, Filter, Tally, json_text};
 use crate::row::{MAX_FIELD_BYTES, OutboxStatus, RowReader, Table};
-use crate::skim::is_json_line;
 use crate::verify::status_name;
+
+use super::skim::is_json_line;
 
 /// A row's values by the columns of a statement that begins with the row number.
 pub(crate) trait Values {
@@ -162,17 +163,35 @@ impl<'a> PlainLines<'a> {
         out: &mut Vec<u8>,
         tally: &mut Tally,
     ) -> Option<Done> {
+        let head = self.head(row)?;
+        out.extend_from_slice(&self.start);
+        write_held(&head, number, out)?;
+        self.write_names(row, &head, out)?;
+        self.write_payload(row, out)?;
+        self.write_signed(row, out)?;
+        self.write_options(row, out)?;
+        out.extend_from_slice(b"}}");
+        let facts = Facts {
+            state: head.state,
+            stream: head.stream,
+            created_at: head.created_at,
+            entity_type: head.entity_type,
+            entity_id: head.entity_id,
+        };
+        if !self.filter.wants(&facts) {
+            return Some(Done::PassedOver);
+        }
+        tally.add(head.stream, head.state);
+        Some(Done::Written)
+    }
+
+    /// Whose event it is, in what state, and what it is filtered by.
+    fn head<'r>(&mut self, row: &'r impl Values) -> Option<Head<'r>> {
         let c = self.columns;
         let [tenant, store, agent] = &mut self.known;
         tenant.meet(text(row, c.tenant_id)?)?;
         store.meet(text(row, c.store_id)?)?;
         agent.meet(text(row, c.source_agent)?)?;
-        let stream = StreamKey::new(tenant.id.into(), store.id.into());
-        let claimed = match integer(row, c.number)? {
-            Some(number) if number >= 1 => Some(number),
-            Some(_) => return None,
-            None => None,
-        };
         let status = match c.sync_status {
             Some(column) => Some(match text(row, column)? {
                 b"pending" => OutboxStatus::Pending,
@@ -183,35 +202,33 @@ impl<'a> PlainLines<'a> {
             }),
             None => None,
         };
-        let state = match (status, self.table) {
-            (Some(status), _) => status_name(status),
-            (None, Table::Quarantined) => "quarantined",
-            (None, _) => "pulled",
-        };
-        let sequenced_at: Option<Timestamp> = match c.sequenced_at {
-            Some(column) => Some(name(row, column)?.parse().ok()?),
-            None => None,
-        };
-        let created_at = name(row, c.created_at)?;
-        let entity_type = name(row, c.entity_type)?;
-        let entity_id = name(row, c.entity_id)?;
+        Some(Head {
+            stream: StreamKey::new(tenant.id.into(), store.id.into()),
+            claimed: match integer(row, c.number)? {
+                Some(number) if number >= 1 => Some(number),
+                Some(_) => return None,
+                None => None,
+            },
+            status,
+            state: match (status, self.table) {
+                (Some(status), _) => status_name(status),
+                (None, Table::Quarantined) => "quarantined",
+                (None, _) => "pulled",
+            },
+            sequenced_at: match c.sequenced_at {
+                Some(column) => Some(name(row, column)?.parse().ok()?),
+                None => None,
+            },
+            created_at: name(row, c.created_at)?,
+            entity_type: name(row, c.entity_type)?,
+            entity_id: name(row, c.entity_id)?,
+        })
+    }
 
-        out.extend_from_slice(&self.start);
-        decimal(out, number);
-        if let Some(status) = status {
-            out.extend_from_slice(b",\"status\":\"");
-            out.extend_from_slice(status_name(status).as_bytes());
-            out.push(b'"');
-        }
-        if let Some(claimed) = claimed {
-            out.extend_from_slice(b",\"claimed_sequence\":");
-            decimal(out, claimed);
-        }
-        if let Some(at) = sequenced_at {
-            use std::io::Write as _;
-            // Writing to a Vec cannot fail.
-            write!(out, ",\"sequenced_at\":\"{at}\"").ok()?;
-        }
+    /// The event up to its payload: ids, key, names, time.
+    fn write_names(&self, row: &impl Values, head: &Head<'_>, out: &mut Vec<u8>) -> Option<()> {
+        let c = self.columns;
+        let [tenant, store, agent] = &self.known;
         out.extend_from_slice(b"},\"event\":{\"ves_version\":");
         decimal(out, u32::try_from(integer(row, c.ves_version)??).ok()?.into());
         out.extend_from_slice(b",\"event_id\":\"");
@@ -229,13 +246,18 @@ impl<'a> PlainLines<'a> {
             _ => return None,
         }
         out.extend_from_slice(b",\"entity_type\":\"");
-        out.extend_from_slice(entity_type.as_bytes());
+        out.extend_from_slice(head.entity_type.as_bytes());
         out.extend_from_slice(b"\",\"entity_id\":\"");
-        out.extend_from_slice(entity_id.as_bytes());
+        out.extend_from_slice(head.entity_id.as_bytes());
         out.extend_from_slice(b"\",\"event_type\":\"");
         out.extend_from_slice(name(row, c.event_type)?.as_bytes());
         out.extend_from_slice(b"\",\"created_at\":\"");
-        out.extend_from_slice(created_at.as_bytes());
+        out.extend_from_slice(head.created_at.as_bytes());
+        Some(())
+    }
+
+    fn write_payload(&self, row: &impl Values, out: &mut Vec<u8>) -> Option<()> {
+        let c = self.columns;
         let (kind, payload): (&[u8], _) =
             match (integer(row, c.payload_kind)??, row.value(c.payload_encrypted)?) {
                 (0, ValueRef::Null) => (b"\",\"payload_kind\":0,\"payload\":", text(row, c.payload)?),
@@ -250,6 +272,12 @@ impl<'a> PlainLines<'a> {
         }
         out.extend_from_slice(kind);
         out.extend_from_slice(payload);
+        Some(())
+    }
+
+    /// The hashes and the signature.
+    fn write_signed(&self, row: &impl Values, out: &mut Vec<u8>) -> Option<()> {
+        let c = self.columns;
         out.extend_from_slice(b",\"payload_plain_hash\":\"0x");
         hex::<64>(out, text(row, c.payload_plain_hash)?)?;
         out.extend_from_slice(b"\",\"payload_cipher_hash\":\"0x");
@@ -261,6 +289,12 @@ impl<'a> PlainLines<'a> {
             return None;
         }
         out.push(b'"');
+        Some(())
+    }
+
+    /// What an event need not have.
+    fn write_options(&self, row: &impl Values, out: &mut Vec<u8>) -> Option<()> {
+        let c = self.columns;
         if let Some(column) = c.command_id {
             match row.value(column)? {
                 ValueRef::Null | ValueRef::Text(b"") => {}
@@ -284,26 +318,43 @@ impl<'a> PlainLines<'a> {
             out.extend_from_slice(b",\"agent_signature_scheme\":");
             decimal(out, i16::try_from(scheme).ok()?.into());
         }
-        if let Some(column) = c.bundle
-            && row.value(column)? != ValueRef::Null
-        {
-            return None;
+        match c.bundle {
+            Some(column) if row.value(column)? != ValueRef::Null => None,
+            _ => Some(()),
         }
-        out.extend_from_slice(b"}}");
-
-        let facts = Facts {
-            state,
-            stream,
-            created_at,
-            entity_type,
-            entity_id,
-        };
-        if !self.filter.wants(&facts) {
-            return Some(Done::PassedOver);
-        }
-        tally.add(stream, state);
-        Some(Done::Written)
     }
+}
+
+/// What is known of a row before its line is written.
+struct Head<'r> {
+    stream: StreamKey,
+    claimed: Option<i64>,
+    status: Option<OutboxStatus>,
+    state: &'static str,
+    sequenced_at: Option<Timestamp>,
+    created_at: &'r str,
+    entity_type: &'r str,
+    entity_id: &'r str,
+}
+
+/// Where the event was held, and what its holder says of it.
+fn write_held(head: &Head<'_>, number: i64, out: &mut Vec<u8>) -> Option<()> {
+    decimal(out, number);
+    if let Some(status) = head.status {
+        out.extend_from_slice(b",\"status\":\"");
+        out.extend_from_slice(status_name(status).as_bytes());
+        out.push(b'"');
+    }
+    if let Some(claimed) = head.claimed {
+        out.extend_from_slice(b",\"claimed_sequence\":");
+        decimal(out, claimed);
+    }
+    if let Some(at) = head.sequenced_at {
+        use std::io::Write as _;
+        // Writing to a Vec cannot fail.
+        write!(out, ",\"sequenced_at\":\"{at}\"").ok()?;
+    }
+    Some(())
 }
 
 fn text(row: &impl Values, column: usize) -> Option<&[u8]> {

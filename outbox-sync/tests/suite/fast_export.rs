@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::writer::Writer;
-use outbox_sync::bulk::{BulkOutbox, Outcome, Part};
 use outbox_sync::export::{ExportFormat, ExportWriter, Filter, Manifest};
+use outbox_sync::fast_export::{BulkOutbox, Outcome, Part};
 use outbox_sync::{Content, HeldRow, Outbox, RowError};
 use rusqlite::Connection;
 
@@ -561,5 +561,22 @@ fn exports_beside_a_live_writer_are_consistent() {
         assert_eq!(counts.len(), 5, "{mode}: too few consistent exports");
         assert!(counts.is_sorted() && counts[0] < counts[4], "{mode}: {counts:?}");
         writer.stop();
+    }
+}
+
+#[test]
+fn the_fast_way_can_be_switched_off_and_the_export_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = common::agents::events(1, 300);
+    common::agents::outbox(&dir.path().join("a.db"), &events);
+    for form in ["ndjson", "json"] {
+        let export = |out: &str, more: &[&str]| {
+            let base = ["export", "a.db", "--out", out, "--form", form];
+            let (code, _, err) = common::run(dir.path(), &[&base, more].concat());
+            assert_eq!(code, 0, "{err}");
+            fs::read(dir.path().join(out)).unwrap()
+        };
+        let fast = export(&format!("fast.{form}"), &[]);
+        assert_eq!(fast, export(&format!("plain.{form}"), &["--row-by-row"]));
     }
 }

@@ -27,7 +27,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::OutboxErrorKind;
 use crate::outbox::secure;
-use crate::private_copy::{self, HEADER};
+use crate::private_copy::{self, HEADER, immutable};
 
 /// A database that is read where it lies.
 #[derive(Debug)]
@@ -132,11 +132,11 @@ fn begin(source: &Path) -> Option<Connection> {
     connection.busy_timeout(private_copy::LOCK_WAIT).ok()?;
     secure(&connection).ok()?;
     connection
-        .execute_batch(include_str!("../../sql/outbox-sync/begin_read.sql"))
+        .execute_batch(include_str!("../../../sql/outbox-sync/begin_read.sql"))
         .ok()?;
     // The transaction begins with the first look into the file.
     connection
-        .prepare(include_str!("../../sql/outbox-sync/tables.sql"))
+        .prepare(include_str!("../../../sql/outbox-sync/tables.sql"))
         .and_then(|mut tables| tables.query([])?.next().map(drop))
         .ok()?;
     Some(connection)
@@ -204,24 +204,4 @@ fn has_one_name(_: &Path) -> bool {
 #[cfg(not(unix))]
 fn stamp(_: &Path, _: &File) -> Option<Stamp> {
     None
-}
-
-/// The path as a URI of SQLite that promises that the file does not change.
-pub(crate) fn immutable(source: &Path) -> String {
-    use std::fmt::Write as _;
-
-    let mut uri = String::from("file:");
-    for byte in source.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(char::from(*byte));
-            }
-            _ => {
-                // Writing to a String cannot fail.
-                let _ = write!(uri, "%{byte:02X}");
-            }
-        }
-    }
-    uri.push_str("?immutable=1");
-    uri
 }

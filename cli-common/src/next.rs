@@ -1,0 +1,355 @@
+//! The one thing to do after a report: a command that can be copied as it stands, or nothing.
+
+use std::borrow::Cow;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CliError, DbTarget, Output, redact_text};
+
+/// What to do after a report: one command that can be run as it stands, or why none is left to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Next {
+    /// With a command: what it is for, or what must be so before it is run. Without: why nothing is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The command, quoted for a shell. A password is never in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+impl Next {
+    /// A command that can be run at once.
+    #[must_use]
+    pub fn run(command: &CommandLine) -> Self {
+        Self {
+            why: command.hides_url().then(|| WHOLE_URL.to_owned()),
+            command: Some(command.to_string()),
+        }
+    }
+
+    /// A command, and what it is for, or what must be so first.
+    #[must_use]
+    pub fn run_for(why: impl Into<String>, command: &CommandLine) -> Self {
+        let mut why = why.into();
+        if command.hides_url() {
+            why.push_str(&format!(" ({WHOLE_URL})"));
+        }
+        Self {
+            why: Some(why),
+            command: Some(command.to_string()),
+        }
+    }
+
+    /// No command is to be run; `why` is a whole clause.
+    #[must_use]
+    pub fn nothing(why: impl Into<String>) -> Self {
+        Self {
+            why: Some(why.into()),
+            command: None,
+        }
+    }
+
+    /// Writes it, for people: the last lines of a report. A command has the last line for itself.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn print<W: Write>(&self, out: &mut Output<W>) -> Result<(), CliError> {
+        match (&self.command, &self.why) {
+            (None, None) => out.line("NEXT: nothing is to be done"),
+            (None, Some(why)) => out.line(&format!("NEXT: nothing is to be done: {why}")),
+            (Some(command), None) => out.line(&format!("NEXT: {command}")),
+            (Some(command), Some(why)) => {
+                out.line(&format!("NEXT: {why}:"))?;
+                out.line(&format!("  {command}"))
+            }
+        }
+    }
+}
+
+/// What a command that hides a URL needs.
+const WHOLE_URL: &str = "with the whole URL, password and all, in DATABASE_URL";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Word {
+    Plain(OsString),
+    /// A URL with a secret; `option` is what stands before it in the same word (`--db=`).
+    Url {
+        option: String,
+    },
+}
+
+/// A command line, shown as a shell reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    words: Vec<Word>,
+}
+
+/// Options whose value names a log.
+const LOGS: [&str; 2] = ["--db", "--missing-from"];
+
+impl CommandLine {
+    /// The command line that this process was started with.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        env::args_os().collect::<Vec<_>>().into()
+    }
+
+    /// A command of this tool, called as this process was: `outbox-sync push`.
+    #[must_use]
+    pub fn of_this_tool(command: &str) -> Self {
+        let tool = env::args_os().next().unwrap_or_default();
+        vec![tool, command.into()].into()
+    }
+
+    /// A command that is taken as it is: `anchor-verify verify`.
+    #[must_use]
+    pub fn new(command: &str) -> Self {
+        command.split(' ').map(OsString::from).collect::<Vec<_>>().into()
+    }
+
+    /// With one more word.
+    #[must_use]
+    pub fn arg(self, word: impl fmt::Display) -> Self {
+        self.with([word.to_string()])
+    }
+
+    /// With an option and its value.
+    #[must_use]
+    pub fn option(self, name: &str, value: impl fmt::Display) -> Self {
+        self.with([name.to_owned(), value.to_string()])
+    }
+
+    /// With an option for each value.
+    #[must_use]
+    pub fn options<T: fmt::Display>(self, name: &str, values: impl IntoIterator<Item = T>) -> Self {
+        values
+            .into_iter()
+            .fold(self, |line, value| line.option(name, value))
+    }
+
+    /// With `--db` and `--schema`. A URL that holds a secret is named by the variable that it comes from.
+    #[must_use]
+    pub fn db(self, target: &DbTarget) -> Self {
+        match target {
+            DbTarget::Snapshot(_) => self.option("--db", target),
+            DbTarget::Postgres(url) => self
+                .option("--db", url.expose())
+                .options("--schema", url.schema()),
+        }
+    }
+
+    fn hides_url(&self) -> bool {
+        self.words.iter().any(|word| matches!(word, Word::Url { .. }))
+    }
+
+    /// Adds words, before a `--` if there is one.
+    #[must_use]
+    pub fn with<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        let dashes = |word: &Word| matches!(word, Word::Plain(text) if text == "--");
+        let at = self.words.iter().position(dashes).unwrap_or(self.words.len());
+        let added: CommandLine = words
+            .into_iter()
+            .map(Into::into)
+            .collect::<Vec<OsString>>()
+            .into();
+        self.words.splice(at..at, added.words);
+        self
+    }
+
+    /// Leaves out each word that is equal to this one.
+    #[must_use]
+    pub fn without(mut self, word: &str) -> Self {
+        self.words
+            .retain(|have| !matches!(have, Word::Plain(text) if text == word));
+        self
+    }
+}
+
+impl From<Vec<OsString>> for CommandLine {
+    fn from(words: Vec<OsString>) -> Self {
+        let mut read: Vec<Word> = Vec::with_capacity(words.len());
+        let mut names_log = false;
+        for word in words {
+            let text = word.to_string_lossy();
+            let (option, value) = match text.split_once('=') {
+                Some((option, value)) if LOGS.contains(&option) => (format!("{option}="), value),
+                _ => (String::new(), &*text),
+            };
+            let of_log = names_log || !option.is_empty();
+            names_log = LOGS.contains(&&*text);
+            if of_log && redact_text(value) != value {
+                read.push(Word::Url { option });
+            } else {
+                read.push(Word::Plain(word));
+            }
+        }
+        Self { words: read }
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, word) in self.words.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            match word {
+                Word::Plain(text) => f.write_str(&quoted(text))?,
+                Word::Url { option } => write!(f, "{option}\"$DATABASE_URL\"")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A word as a POSIX shell reads it, without the secrets of URLs. One with control characters, or that is no UTF-8, is
+/// quoted as bash, zsh and ksh read it.
+#[must_use]
+pub fn quoted(word: &OsStr) -> String {
+    let Some(text) = word.to_str() else {
+        return quoted_bytes(word.as_encoded_bytes());
+    };
+    let text: Cow<'_, str> = match redact_text(text) {
+        same if same == text => text.into(),
+        redacted => redacted.into(),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if text.chars().any(char::is_control) {
+        quoted_bytes(text.as_bytes())
+    } else if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+fn quoted_bytes(bytes: &[u8]) -> String {
+    let mut quoted = String::from("$'");
+    for &byte in bytes {
+        match byte {
+            b'\'' | b'\\' => {
+                quoted.push('\\');
+                quoted.push(char::from(byte));
+            }
+            b' '..=b'~' => quoted.push(char::from(byte)),
+            // Three digits: a longer number would take the next character in.
+            _ => quoted.push_str(&format!("\\{byte:03o}")),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(words: &[&str]) -> CommandLine {
+        words.iter().map(OsString::from).collect::<Vec<_>>().into()
+    }
+
+    #[test]
+    fn a_shell_reads_the_words_as_they_were() {
+        let words = [
+            "a.db",
+            "my agent's.db",
+            "x\ny\\",
+            "",
+            "$HOME/*",
+            "~",
+            "ä b",
+            "\u{1b}7",
+        ];
+        for shell in ["bash", "zsh"] {
+            let script = format!("printf '%s\\0' {}", line(&words));
+            // Not every machine has every shell.
+            let Ok(ran) = std::process::Command::new(shell).args(["-c", &script]).output() else {
+                continue;
+            };
+            let read: Vec<u8> = words
+                .iter()
+                .flat_map(|word| [word.as_bytes(), b"\0"].concat())
+                .collect();
+            assert_eq!(ran.stdout, read, "{script}");
+        }
+        assert_eq!(line(&["a.db", "o'b.db"]).to_string(), r"a.db 'o'\''b.db'");
+        assert!(!line(&words).to_string().contains(char::is_control));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_utf_8_is_quoted_byte_by_byte() {
+        use std::os::unix::ffi::OsStrExt as _;
+        assert_eq!(quoted(OsStr::from_bytes(b"a\xff1")), "$'a\\3771'");
+    }
+
+    #[test]
+    fn options_are_added_and_left_out() {
+        let dry = line(&["tool", "push", "--dry-run", "--", "--odd.db"]);
+        let next = dry.without("--dry-run").with(["--apply"]);
+        assert_eq!(next.to_string(), "tool push --apply -- --odd.db");
+        assert_eq!(line(&["tool"]).with(["a", "b c"]).to_string(), "tool a 'b c'");
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let secret = "postgres://me:s3cret@h/d";
+        let joined = format!("--db={secret}");
+        for words in [
+            ["t", "--db", secret],
+            ["t", "--missing-from", secret],
+            ["t", "x", &joined],
+        ] {
+            let command = line(&words);
+            let next = Next::run_for("go on", &command);
+            let text = next.command.unwrap();
+            assert!(
+                text.ends_with("\"$DATABASE_URL\"") && !text.contains("s3cret"),
+                "{text}"
+            );
+            assert!(next.why.unwrap().contains("DATABASE_URL"));
+        }
+        let other = line(&["t", "--url", "https://me:s3cret@h/"]).to_string();
+        assert!(!other.contains("s3cret"), "{other}");
+        let plain = line(&["t", "--db", "postgres://me@h/d"]);
+        assert_eq!(plain.to_string(), "t --db postgres://me@h/d");
+    }
+
+    #[test]
+    fn a_log_is_named_without_its_secret() {
+        let db = |url: &str| {
+            let target = DbTarget::parse(OsStr::new(url)).unwrap();
+            CommandLine::new("x y").db(&target).to_string()
+        };
+        assert_eq!(db("log.db"), "x y --db log.db");
+        assert_eq!(db("postgres://me@h/d"), "x y --db postgres://me@h/d");
+        assert_eq!(db("postgres://me:s3cret@h/d"), "x y --db \"$DATABASE_URL\"");
+        let line = CommandLine::new("x").options("--anchors", ["a.json", "b c.json"]);
+        assert_eq!(line.to_string(), "x --anchors a.json --anchors 'b c.json'");
+    }
+
+    #[test]
+    fn a_report_ends_with_a_command_or_says_that_none_is_left() {
+        let printed = |next: &Next| {
+            let mut text = Vec::new();
+            let mut out = Output::new(&mut text);
+            next.print(&mut out).unwrap();
+            out.finish().unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let line = CommandLine::new("x y");
+        assert_eq!(printed(&Next::run(&line)), "NEXT: x y\n");
+        assert_eq!(printed(&Next::run_for("if so", &line)), "NEXT: if so:\n  x y\n");
+        assert_eq!(
+            printed(&Next::nothing("all is proven")),
+            "NEXT: nothing is to be done: all is proven\n"
+        );
+        let json = serde_json::to_string(&Next::run(&line)).unwrap();
+        assert_eq!(json, r#"{"command":"x y"}"#);
+    }
+}
