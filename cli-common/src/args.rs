@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, Parser, ValueEnum};
 
-use crate::{ExitStatus, escape_controls_in_lines};
+use crate::{ExitStatus, Names, escape_controls_in_lines};
 
 /// How results are printed on stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -41,6 +41,18 @@ pub struct GlobalArgs {
     /// When to use colours; NO_COLOR in the environment means never, unless this says otherwise
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: ColorChoice,
+
+    /// Show all that tables leave out and count
+    #[arg(long, global = true)]
+    pub all: bool,
+
+    /// Print lines and tables as wide as they are, with ids whole: without it they fit 80 columns, or a wider terminal
+    #[arg(long, global = true)]
+    pub wide: bool,
+
+    /// What to call streams, agents and batches in tables: lines of an id and its name (`tenant/store name`)
+    #[arg(long, global = true, value_name = "FILE", value_parser = Names::read)]
+    pub names: Option<Names>,
 
     /// How many threads to work on at most: one for each processor that this process may use, unless this says otherwise
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -215,6 +227,7 @@ mod tests {
             ("tool look --format xml", ExitStatus::USAGE),
             ("tool look -q -v", ExitStatus::USAGE),
             ("tool look --threads 0", ExitStatus::USAGE),
+            ("tool look --names /nowhere", ExitStatus::USAGE),
             ("tool look --threads 1025", ExitStatus::USAGE),
         ] {
             assert_eq!(parse_line(line).unwrap_err().1, status, "{line}");

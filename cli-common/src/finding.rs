@@ -165,6 +165,42 @@ codes! {
     WitnessUnreadable = "witness.unreadable", Problem;
 }
 
+impl Code {
+    /// How soon people must know of it: 0 first. What makes the sequencer give a number out again, then what contradicts
+    /// a root, hash or signature, then a damaged database, then what is missing, then the rest.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Code::Reissue | Code::AnchorConflict | Code::AnchorOverlap => 0,
+            Code::CounterBehind | Code::CounterMissing => 1,
+            Code::AnchorRoot
+            | Code::AnchorProof
+            | Code::AnchorOmitted
+            | Code::AnchorStateRoot
+            | Code::AnchorRefused
+            | Code::CommitmentRoot
+            | Code::CommitmentStateRoot
+            | Code::EventSigningHash
+            | Code::EventPayloadHash
+            | Code::EventSignature
+            | Code::EventCreatedAt
+            | Code::EventSequencedAt
+            | Code::ReceiptMismatch
+            | Code::ReceiptSignature => 2,
+            Code::LogEmpty
+            | Code::EventUnreadable
+            | Code::EventDuplicate
+            | Code::IndexIncomplete
+            | Code::IndexMissing
+            | Code::WitnessUnreadable => 3,
+            Code::GapInterior | Code::GapLeading | Code::GapTail | Code::CommitmentMissing => 4,
+            other => match other.severity() {
+                Severity::Problem => 5,
+                Severity::Notice => 6,
+            },
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -20,7 +20,7 @@
 //!
 //! fn run(args: &Args) -> Result<ExitStatus, CliError> {
 //!     let target = args.db.target()?;
-//!     let mut out = Output::stdout();
+//!     let mut out = Output::stdout(&args.global);
 //!     out.line(&format!("reading {target}"))?;
 //!     out.finish()?;
 //!     Ok(ExitStatus::OK)
@@ -47,18 +47,22 @@ mod exit;
 pub mod files;
 pub mod finding;
 pub mod keys;
+mod labels;
 mod leftovers;
 mod logging;
 mod next;
+mod not_checked;
 mod output;
 mod partial;
 mod private_dir;
 mod progress;
 pub mod provenance;
 mod redact;
+mod style;
 mod table;
 mod wait;
 mod whole_file;
+mod wrap;
 
 pub use args::{Format, GlobalArgs, duration, init_threads, parse_or_exit};
 pub use cancel::{Cancel, Cancelled};
@@ -69,6 +73,7 @@ pub use error::{CliError, ErrorKind, again, file_hint, finish};
 pub use escape::{escape_controls, escape_controls_in_lines};
 pub use exit::ExitStatus;
 pub use keys::SequencerPublicKeyArgs;
+pub use labels::{Labels, Names};
 pub use logging::init_logging;
 pub use next::{CommandLine, Next, quoted};
 pub use output::Output;
@@ -76,6 +81,7 @@ pub use partial::{Access, partial_file};
 pub use private_dir::PrivateDir;
 pub use progress::{NoProgress, Progress, stderr_progress};
 pub use redact::{redact_text, redact_url};
+pub use style::{Style, Tone, WIDTH};
 pub use table::Table;
 pub use wait::Wait;
 pub use whole_file::{Existing, WholeFile};

@@ -62,10 +62,10 @@ impl Next {
         match (&self.command, &self.why) {
             (None, None) => out.line("NEXT: nothing is to be done"),
             (None, Some(why)) => out.line(&format!("NEXT: nothing is to be done: {why}")),
-            (Some(command), None) => out.line(&format!("NEXT: {command}")),
+            (Some(command), None) => out.command(&format!("NEXT: {command}")),
             (Some(command), Some(why)) => {
                 out.line(&format!("NEXT: {why}:"))?;
-                out.line(&format!("  {command}"))
+                out.command(&format!("  {command}"))
             }
         }
     }
@@ -158,6 +158,16 @@ impl CommandLine {
             .collect::<Vec<OsString>>()
             .into();
         self.words.splice(at..at, added.words);
+        self
+    }
+
+    /// The same line with one word for another: another command with the same options.
+    #[must_use]
+    pub fn instead(mut self, word: &str, by: &str) -> Self {
+        let is = |have: &&mut Word| matches!(have, Word::Plain(text) if text == word);
+        if let Some(found) = self.words.iter_mut().find(is) {
+            *found = Word::Plain(by.into());
+        }
         self
     }
 
@@ -294,6 +304,8 @@ mod tests {
         let next = dry.without("--dry-run").with(["--apply"]);
         assert_eq!(next.to_string(), "tool push --apply -- --odd.db");
         assert_eq!(line(&["tool"]).with(["a", "b c"]).to_string(), "tool a 'b c'");
+        let audit = line(&["tool", "audit", "--db", "audit"]);
+        assert_eq!(audit.instead("audit", "plan").to_string(), "tool plan --db audit");
     }
 
     #[test]
@@ -337,7 +349,7 @@ mod tests {
     fn a_report_ends_with_a_command_or_says_that_none_is_left() {
         let printed = |next: &Next| {
             let mut text = Vec::new();
-            let mut out = Output::new(&mut text);
+            let mut out = Output::new(&mut text, crate::Style::default());
             next.print(&mut out).unwrap();
             out.finish().unwrap();
             String::from_utf8(text).unwrap()

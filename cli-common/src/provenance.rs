@@ -68,8 +68,11 @@ impl Provenance {
 /// Hashes files beside the work that reads them, one after the other.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    worker: Option<(Sender<(String, PathBuf)>, JoinHandle<Vec<Input>>)>,
+    worker: Option<Worker>,
 }
+
+/// Where files go to be hashed, with their roles, and who hashes them.
+type Worker = (Sender<(String, PathBuf)>, JoinHandle<Vec<Input>>);
 
 impl Inputs {
     /// Adds a file that is read as something.

@@ -20,7 +20,7 @@
 //! | [`known`] | what a log has |
 //! | [`holdings`] | what a fleet holds of what a log lacks |
 //! | [`census`] | who holds what a log lacks |
-//! | [`bulk`] | a whole outbox as lines of an export, by several threads |
+//! | [`fast_export`] | a whole outbox as lines of an export, by several threads |
 //! | [`export`] | events in a file that can be checked, written and read |
 //! | [`reconcile`] | set an outbox right after a recovery |
 //! | [`epoch`] | which history a repaired log continues |

@@ -12,7 +12,7 @@ use ves::kernel;
 
 /// Find what a recovered sequencer log lacks, plan the repair, apply it and prove it.
 ///
-/// Reading is the default. Repair goes audit → plan (a file) → apply (that file).
+/// Reading is the default. Repair goes audit -> plan (a file) -> apply (that file).
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 110)]
 struct Args {

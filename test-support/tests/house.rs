@@ -29,6 +29,12 @@ const ROOMS: [&str; 6] = ["witness", "stream", "place", "plan", "apply", "report
 /// What stands above the rooms and may use all of them.
 const ABOVE_ROOMS: [&str; 2] = ["commands", "drill"];
 
+/// Lines of a function, its signature included: none has more than `LONGEST`, and no more than `FEW` functions have more
+/// than `LONG`.
+const LONGEST: usize = 100;
+const LONG: usize = 70;
+const FEW: usize = 50;
+
 /// A module's name as it stands behind `crate::`; the root's is empty.
 type Name = String;
 
@@ -334,4 +340,65 @@ fn a_circle_is_seen_however_it_is_written() {
         ("d::e", "use super::Y;"),
     ]);
     assert!(none.is_empty(), "{none:?}");
+}
+
+/// The functions of a file with their lines, read from the indentation that the formatter gives.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let inner = line.trim_start();
+        let words = ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe"];
+        let mut rest = inner.split(' ').skip_while(|word| words.contains(word));
+        let (Some("fn"), Some(name)) = (rest.next(), rest.next()) else {
+            continue;
+        };
+        if line.ends_with('}') {
+            // All in one line.
+            continue;
+        }
+        let end = format!("{}}}", &line[..line.len() - inner.len()]);
+        if let Some(length) = lines[start..].iter().position(|line| **line == end) {
+            let name: String = name
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            found.push((name, length + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_stay_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = Vec::new();
+    for (name, _) in ALLOWED {
+        rust_files(&root.join(name).join("src"), &mut files);
+    }
+    let mut long = Vec::new();
+    for file in &files {
+        for (name, lines) in functions(&fs::read_to_string(file).unwrap()) {
+            let path = file.strip_prefix(root).unwrap().display();
+            if lines > LONG {
+                long.push((lines, format!("{path}: {name} has {lines} lines")));
+            }
+        }
+    }
+    long.sort();
+    let longest: Vec<&String> = (long.iter().filter(|(lines, _)| *lines > LONGEST))
+        .map(|(_, what)| what)
+        .collect();
+    assert_eq!(
+        longest,
+        Vec::<&String>::new(),
+        "no function has more than {LONGEST} lines"
+    );
+    assert!(
+        long.len() <= FEW,
+        "{} functions have more than {LONG} lines, and {FEW} are allowed: {long:#?}",
+        long.len()
+    );
+    let of = "impl X {\n    pub async fn a(\n        b: C,\n    ) {\n        d()\n    }\n}\nfn e() {}\nfn f() {\n}\n";
+    assert_eq!(functions(of), [("a".to_owned(), 5), ("f".to_owned(), 2)]);
 }

@@ -45,7 +45,7 @@ impl SigningKey {
     ///
     /// The sequencer judges keys at the moment of acceptance; for a log that means the event's
     /// `sequenced_at`. Status `expired` without `valid_to` is accepted, as the sequencer does
-    /// (interop §3); status `revoked` without a time is refused at all times.
+    ///; status `revoked` without a time is refused at all times.
     pub fn refusal_at(&self, at: Timestamp) -> Option<String> {
         if let Some(from) = self.valid_from.filter(|from| at < *from) {
             return Some(format!("the key is valid from {from}, the event is of {at}"));

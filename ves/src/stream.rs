@@ -13,7 +13,7 @@ pub fn stream_id(stream: &StreamKey) -> Hash32 {
 }
 
 /// The key of the advisory lock that the sequencer holds while it creates a commitment:
-/// the first 8 bytes of the stream id as a big-endian i64 (interop §3).
+/// the first 8 bytes of the stream id as a big-endian i64.
 pub fn advisory_lock_key(stream: &StreamKey) -> i64 {
     let id = stream_id(stream).0;
     i64::from_be_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]])

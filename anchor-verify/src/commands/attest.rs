@@ -68,7 +68,7 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         .arg(args.out.display())
         .option("--public-key", signed.public_key);
     let next = Next::run(&check);
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     if global.format == Format::Table {
         let path = args.out.display().to_string();
         out.line(&format!(
@@ -110,12 +110,12 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
         }
         Err(error) => return Err(CliError::input(format!("{name}: {error}"))),
     };
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     let next = match report.exit_status() {
         ExitStatus::OK => Next::nothing("the signature holds"),
         _ => Next::nothing("the signature holds, and what it signs names problems: ask who signed it"),
     };
-    let not_checked = "NOT CHECKED: what the report says; whoever signed it did that";
+    let not_checked = "what the report says: whoever signed it did that";
     match global.format {
         Format::Table => {
             out.line(&format!(
@@ -123,8 +123,9 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
                 signed.public_key
             ))?;
             out.line("")?;
-            super::verify::print_table(&mut out, &report)?;
-            out.line(not_checked)?;
+            let mut shown = report.clone();
+            shown.not_checked.insert(0, not_checked.to_owned());
+            super::verify::print_table(&mut out, &shown)?;
             next.print(&mut out)?;
         }
         format => {
@@ -134,7 +135,7 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
                 "public_key": signed.public_key,
                 "verdict": report.verdict,
                 "totals": report.totals,
-                "not_checked": ["what the report says: whoever signed it did that"],
+                "not_checked": [not_checked],
                 "report_not_checked": report.not_checked,
                 "report_provenance": report.provenance,
                 "provenance": provenance(inputs),

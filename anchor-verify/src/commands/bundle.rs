@@ -18,8 +18,8 @@ use serde::Serialize;
 use ves::StreamKey;
 
 use super::{
-    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, open_db, print_completeness, print_place,
-    provenance, read_anchors, some_anchors,
+    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, open_db, print_completeness, print_not_checked,
+    print_place, provenance, read_anchors, some_anchors,
 };
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
@@ -113,7 +113,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             }
         }),
     };
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Table => print_table(&mut out, &report)?,
         Format::Json => out.json(&report)?,
@@ -251,8 +251,6 @@ fn print_table(out: &mut Output<impl std::io::Write>, report: &Report) -> Result
         ))?;
     }
     print_completeness(out, Some(&report.completeness))?;
-    for what in &report.not_checked {
-        out.line(&format!("NOT CHECKED: {what}"))?;
-    }
+    print_not_checked(out, &report.not_checked)?;
     report.next.print(out)
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::l1::{BlockArg, L1Args};
 use super::{
-    PinArgs, RequireArg, cli_error, if_confirmed, print_completeness, print_not_checked, provenance,
+    PinArgs, RequireArg, cli_error, if_confirmed, print_completeness, print_not_checked, provenance, tone,
 };
 
 /// Check an inclusion proof by itself, without any connection
@@ -88,7 +88,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         provenance: provenance(inputs),
         next: &next,
     };
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(&document)?,
         Format::Ndjson => out.ndjson([&document])?,
@@ -96,7 +96,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
             if let Some(what) = &check.ties_nothing {
                 out.line(&format!("NOT TIED: {what}"))?;
             }
-            out.line(&format!(
+            let sentence = format!(
                 "{}: event {} of stream {} (signing hash {}{}), batch {}",
                 check.verdict,
                 check.sequence_number,
@@ -106,7 +106,8 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
                     .event_id
                     .map_or(String::new(), |id| format!(", event id {id}")),
                 check.batch_id
-            ))?;
+            );
+            out.verdict(tone(check.verdict), &sentence)?;
             if let Some(why) = &check.why {
                 out.line(&format!("  not PROVEN: {why}"))?;
             }

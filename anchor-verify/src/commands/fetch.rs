@@ -13,12 +13,12 @@ use clap::{Args, ValueEnum};
 use cli_common::finding::Code;
 use cli_common::provenance::{Input, Inputs, Provenance};
 use cli_common::{
-    CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, stderr_progress,
+    CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, Tone, stderr_progress,
 };
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{cancel_on_signals, not_written, print_completeness, write_lines};
+use super::{cancel_on_signals, not_written, print_completeness, print_not_checked, write_lines};
 
 /// Read anchors, and what proves them, from a node into an anchors file
 ///
@@ -263,7 +263,7 @@ fn report(
         provenance: Provenance::now("anchor-verify", inputs),
         next: Next::run(&CommandLine::new("anchor-verify lint").arg(args.out.display())),
     };
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Table => {
             print_table(&mut out, &document)?;
@@ -294,8 +294,46 @@ fn report(
 }
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
-    let mut table = Table::new(&["contract", "kind", "streams", "anchors"]);
-    for contract in &document.contracts {
+    let Proved {
+        both,
+        receipt,
+        storage,
+        untied,
+        failed,
+    } = document.proved;
+    let left_out = document.completeness.verdict == Verdict::Failed;
+    let tone = if failed > 0 || left_out || !document.refused.is_empty() {
+        Tone::Bad
+    } else if untied > 0 || document.reorg.is_some() {
+        Tone::Doubt
+    } else {
+        Tone::Good
+    };
+    out.verdict(
+        tone,
+        &format!(
+            "{} anchors in {}, {} of them new, up to block {} {}",
+            document.anchors,
+            document.out,
+            document.new,
+            document.checkpoint.number,
+            document.checkpoint.hash
+        ),
+    )?;
+    out.line(&format!(
+        "against that block: {both} proved by receipt and storage, {receipt} by receipt, {storage} by storage, \
+         {untied} not, {failed} contradicted"
+    ))?;
+    print_completeness(out, Some(&document.completeness))?;
+    print_reorg(out, document.reorg.as_ref())?;
+    let shown = out.shown(document.refused.len());
+    for refused in &document.refused[..shown] {
+        out.line(&format!("{}: {refused}", Code::AnchorRefused))?;
+    }
+    out.more(0, document.refused.len() - shown, "that were refused")?;
+    let mut table = Table::new(&["CONTRACT", "KIND", "STREAMS", "ANCHORS"]);
+    let shown = out.shown(document.contracts.len());
+    for contract in &document.contracts[..shown] {
         table.row([
             contract.contract.to_string(),
             contract.kind.to_string(),
@@ -304,56 +342,45 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         ]);
     }
     if !table.is_empty() {
+        out.line("")?;
         out.table(&table)?;
+        out.more(0, document.contracts.len() - shown, "contract(s)")?;
     }
-    out.line(&format!(
-        "{} anchors in {}, {} of them new, up to block {} {}",
-        document.anchors, document.out, document.new, document.checkpoint.number, document.checkpoint.hash
-    ))?;
-    let Proved {
-        both,
-        receipt,
-        storage,
-        untied,
-        failed,
-    } = document.proved;
-    out.line(&format!(
-        "against that block: {both} proved by receipt and storage, {receipt} by receipt, {storage} by storage, \
-         {untied} not, {failed} contradicted"
-    ))?;
-    if let Some(reorg) = &document.reorg {
-        let is = reorg
-            .is
-            .map_or_else(|| "is not there any more".to_owned(), |hash| format!("is {hash}"));
-        out.line(&format!(
+    let shown = out.shown(document.notes.len());
+    for note in &document.notes[..shown] {
+        out.line(&format!("note: {note}"))?;
+    }
+    out.more(0, document.notes.len() - shown, "note(s)")?;
+    print_not_checked(out, &document.not_checked)
+}
+
+fn print_reorg(out: &mut Output<impl std::io::Write>, reorg: Option<&Reorg>) -> Result<(), CliError> {
+    let Some(reorg) = reorg else { return Ok(()) };
+    let is = reorg
+        .is
+        .map_or_else(|| "is not there any more".to_owned(), |hash| format!("is {hash}"));
+    out.verdict(
+        Tone::Doubt,
+        &format!(
             "{}: the chain was reorganised: block {} was {} and {is}; {} anchors went with it, {} of them are there again",
             Code::AnchorReorged,
             reorg.from,
             reorg.was,
             reorg.dropped.len(),
             reorg.again
+        ),
+    )?;
+    let shown = out.shown(reorg.dropped.len());
+    for anchor in &reorg.dropped[..shown] {
+        out.line(&format!(
+            "{}: batch {} ({} to {}) of {}, block {}",
+            Code::AnchorReorged,
+            anchor.batch_id,
+            anchor.sequence_start,
+            anchor.sequence_end,
+            anchor.contract,
+            anchor.block_number
         ))?;
-        for anchor in &reorg.dropped {
-            out.line(&format!(
-                "{}: batch {} ({} to {}) of {}, block {}",
-                Code::AnchorReorged,
-                anchor.batch_id,
-                anchor.sequence_start,
-                anchor.sequence_end,
-                anchor.contract,
-                anchor.block_number
-            ))?;
-        }
     }
-    for refused in &document.refused {
-        out.line(&format!("{}: {refused}", Code::AnchorRefused))?;
-    }
-    print_completeness(out, Some(&document.completeness))?;
-    for note in &document.notes {
-        out.line(&format!("note: {note}"))?;
-    }
-    for what in &document.not_checked {
-        out.line(&format!("NOT CHECKED: {what}"))?;
-    }
-    Ok(())
+    out.more(0, reorg.dropped.len() - shown, "anchor(s) that went")
 }

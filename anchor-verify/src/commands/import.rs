@@ -11,11 +11,13 @@ use anchor_verify::import::{ContractSummary, StreamSummary, own_document, summar
 use anchor_verify::{AnchorsFile, Conflict, ContractAddress, Import, Importer, RefusedLog, Standing, group};
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
-use cli_common::{Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table};
+use cli_common::{
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone,
+};
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{ForceArg, cancel_on_signals, not_written, provenance, write_lines};
+use super::{ForceArg, cancel_on_signals, not_written, print_not_checked, provenance, write_lines};
 
 /// Turn what any JSON-RPC client has saved into an anchors file: logs, and what proves them
 ///
@@ -25,7 +27,7 @@ use super::{ForceArg, cancel_on_signals, not_written, provenance, write_lines};
 /// anchors contradict each other or there is none, 8 if a file could not be read.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Saved answers: one thing, an answer {"result": …}, or an array or object of such
+    /// Saved answers: one thing, an answer {"result": ...}, or an array or object of such
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -135,7 +137,7 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         _ => Next::run(&CommandLine::new("anchor-verify lint").arg(args.out.display())),
     };
     let document = document(args, import, conflicts, read, problems, next);
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Table => {
             for passed in &document.passed_over {
@@ -325,38 +327,31 @@ fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> R
 }
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
-    let mut table = Table::new(&["contract", "kind", "stream", "anchors", "ranges"]);
-    for contract in &document.contracts {
-        for stream in &contract.streams {
-            table.row([
-                contract.contract.to_string(),
-                contract.kind.to_string(),
-                stream_name(stream),
-                stream.anchors.to_string(),
-                ranges(&stream.ranges),
-            ]);
-        }
-    }
-    out.table(&table)?;
+    let of_contracts = document.contracts.iter().flat_map(|c| &c.streams);
+    let labels = out.label_streams(of_contracts.filter_map(|s| s.stream));
     let totals = &document.totals;
-    let path = &document.out;
-    out.line(&format!(
-        "{} logs read, {} anchors in {path}",
-        totals.logs, totals.anchors
-    ))?;
+    let bad = totals.refused > 0 || !document.conflicts.is_empty() || !document.not_read.is_empty();
+    out.verdict(
+        if bad { Tone::Bad } else { Tone::Good },
+        &format!(
+            "{} logs read, {} anchors in {}",
+            totals.logs, totals.anchors, document.out
+        ),
+    )?;
+    print_conflicts(out, &document.conflicts)?;
     for (count, what) in [
+        (totals.refused, "things refused"),
+        (
+            totals.from_receipts,
+            "anchors that receipts have and the logs lack",
+        ),
         (totals.headers, "headers"),
         (totals.receipts, "blocks with all their receipts"),
         (
             totals.proofs,
             "batches with a storage proof, counted once for each contract and block",
         ),
-        (
-            totals.from_receipts,
-            "anchors that receipts have and the logs lack",
-        ),
         (totals.other_slots, "proved slots that are of no anchor"),
-        (totals.refused, "things refused"),
         (
             totals.removed,
             "logs removed by a reorganisation of the chain, so not taken",
@@ -376,12 +371,20 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             out.line(&format!("{what}: {count}"))?;
         }
     }
-    for (contract, logs) in totals.imitators.iter().take(NAMED) {
+    let shown = out.shown(totals.imitators.len());
+    for (contract, logs) in totals.imitators.iter().take(shown) {
         out.line(&format!(
             "receipts hold {logs} logs like anchors of {contract}, which was not asked for: not taken"
         ))?;
     }
-    for conflict in &document.conflicts {
+    out.more(0, totals.imitators.len() - shown, "like it")?;
+    print_contracts(out, &document.contracts, &labels)?;
+    print_not_checked(out, &document.not_checked)
+}
+
+fn print_conflicts(out: &mut Output<impl std::io::Write>, conflicts: &[Conflict]) -> Result<(), CliError> {
+    let shown = out.shown(conflicts.len());
+    for conflict in &conflicts[..shown] {
         out.line(&format!(
             "anchor.conflict: stream {}: batch {} ({} to {}) and batch {} ({} to {}) contradict each other",
             conflict
@@ -396,10 +399,40 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             conflict.second.sequence_end,
         ))?;
     }
-    for what in &document.not_checked {
-        out.line(&format!("NOT CHECKED: {what}"))?;
+    out.more(0, conflicts.len() - shown, "conflict(s)")
+}
+
+/// Each contract with its streams, those with most holes first.
+fn print_contracts(
+    out: &mut Output<impl std::io::Write>,
+    contracts: &[ContractSummary],
+    labels: &Labels,
+) -> Result<(), CliError> {
+    let many = out.shown(contracts.len());
+    for contract in &contracts[..many] {
+        out.line("")?;
+        out.line(&format!(
+            "{} {}: {} anchors of {} stream(s)",
+            contract.kind,
+            contract.contract,
+            contract.anchors,
+            contract.streams.len()
+        ))?;
+        let mut in_order: Vec<&StreamSummary> = contract.streams.iter().collect();
+        in_order.sort_by_key(|s| std::cmp::Reverse((s.ranges.len(), s.anchors)));
+        let mut table = Table::new(&["STREAM", "ANCHORS", "RANGES"]);
+        let shown = out.shown(in_order.len());
+        for stream in &in_order[..shown] {
+            table.row([
+                stream_name(stream, labels),
+                stream.anchors.to_string(),
+                ranges(&stream.ranges),
+            ]);
+        }
+        out.table(&table)?;
+        out.more(0, in_order.len() - shown, "stream(s)")?;
     }
-    Ok(())
+    out.more(0, contracts.len() - many, "contract(s)")
 }
 
 /// How many anchors the file's own proofs contradict.
@@ -412,10 +445,10 @@ fn failed_proofs(file: &AnchorsFile) -> usize {
     failed.count()
 }
 
-fn stream_name(stream: &StreamSummary) -> String {
+fn stream_name(stream: &StreamSummary, labels: &Labels) -> String {
     stream.stream.map_or_else(
         || format!("unknown: {}", stream.tenant_store_key),
-        |s| s.to_string(),
+        |s| labels.of(&s),
     )
 }
 

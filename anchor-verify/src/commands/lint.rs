@@ -8,15 +8,15 @@ use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
     Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output, Table,
-    again,
+    Tone, again,
 };
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
 
 use super::l1::{BlockArg, L1Args};
 use super::{
-    PinArgs, add_log, cancel_on_signals, print_completeness, print_place, provenance, read_anchors,
-    some_anchors, write_lines,
+    PinArgs, add_log, cancel_on_signals, print_completeness, print_not_checked, print_place, provenance,
+    read_anchors, some_anchors, write_lines,
 };
 
 /// Judge anchors among themselves, and against the commitments of a log
@@ -26,6 +26,7 @@ use super::{
 /// chain that it does not know, and commitments that are not anchored. Opens no connection but to the log. Ends
 /// with 0 if there are no problems, 4 if there are, 8 if something could not be read.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct LintArgs {
     /// The anchors file; several are read as one
     #[arg(required = true, value_name = "ANCHORS")]
@@ -137,12 +138,14 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         provenance: provenance(inputs),
         next: &next,
     };
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Table => {
-            print_place(&mut out, place)?;
-            print_table(&mut out, &report, problems, document.notices)?;
+            print_verdict(&mut out, &report, problems, document.notices)?;
             print_completeness(&mut out, Some(&completeness))?;
+            print_place(&mut out, place)?;
+            print_findings(&mut out, &report)?;
+            print_not_checked(&mut out, &report.not_checked)?;
             next.print(&mut out)?;
         }
         Format::Json => out.json(&document)?,
@@ -225,14 +228,41 @@ fn read_log(target: &DbTarget, cancel: &Cancel) -> Result<ReadLog, LogError> {
     })
 }
 
-fn print_table(
+const COLUMNS: &str = "\
+Columns (problems first, the worst before others):
+  CODE    of docs/findings.md
+  STREAM  the stream, if it is known; RANGE, its numbers
+  WHAT    one sentence; `--format json` has the batches, and what to do next";
+
+pub(super) fn print_verdict(
     out: &mut Output<impl std::io::Write>,
     report: &LintReport,
     problems: usize,
     notices: usize,
 ) -> Result<(), CliError> {
-    let mut table = Table::new(&["code", "stream", "range", "what"]);
-    for finding in &report.findings {
+    out.verdict(
+        if problems > 0 { Tone::Bad } else { Tone::Good },
+        &format!("{problems} problems, {notices} notices"),
+    )?;
+    out.line(&format!(
+        "{} anchors of {} batches in {} streams; {} state roots follow from the one before",
+        report.anchors, report.batches, report.streams, report.chained
+    ))
+}
+
+pub(super) fn print_findings(
+    out: &mut Output<impl std::io::Write>,
+    report: &LintReport,
+) -> Result<(), CliError> {
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    let labels = out.label_streams(report.findings.iter().filter_map(|f| f.stream));
+    let mut in_order: Vec<&LintFinding> = report.findings.iter().collect();
+    in_order.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.code.rank()));
+    let mut table = Table::new(&["CODE", "STREAM", "RANGE", "WHAT"]);
+    let shown = out.shown(in_order.len());
+    for finding in &in_order[..shown] {
         let LintFinding {
             code,
             stream,
@@ -244,21 +274,15 @@ fn print_table(
         let range = from.zip(*to).map(|(from, to)| format!("{from}..{to}"));
         table.row([
             code.to_string(),
-            stream.map(|s| s.to_string()).unwrap_or_default(),
+            stream.map(|s| labels.of(&s)).unwrap_or_default(),
             range.unwrap_or_default(),
             message.clone(),
         ]);
+        if finding.severity == Severity::Problem {
+            table.verdict(0, Tone::Bad);
+        }
     }
-    if !table.is_empty() {
-        out.table(&table)?;
-    }
-    out.line(&format!(
-        "{} anchors of {} batches in {} streams; {} state roots follow from the one before; {problems} problems, \
-         {notices} notices",
-        report.anchors, report.batches, report.streams, report.chained
-    ))?;
-    for what in &report.not_checked {
-        out.line(&format!("NOT CHECKED: {what}"))?;
-    }
-    Ok(())
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, in_order.len() - shown, "finding(s)")
 }

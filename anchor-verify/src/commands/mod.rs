@@ -22,7 +22,7 @@ use anchor_verify::verify::{DbSource, VerifyError};
 use anchor_verify::{Anchor, AnchorsFile, ChainReport, ContractAddress, Existing, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::provenance::{Inputs, Provenance};
-use cli_common::{Cancel, CliError, CommandLine, DbTarget, Next, Output, file_hint};
+use cli_common::{Cancel, CliError, CommandLine, DbTarget, Next, Output, Tone, file_hint};
 use event_log::{LogError, OpenOptions, Place, Scope};
 use serde::Serialize;
 use ves::Hash32;
@@ -263,11 +263,15 @@ fn print_completeness<W: io::Write>(
     let Some(completeness) = completeness else {
         return Ok(());
     };
-    out.line(&format!("COMPLETENESS: {completeness}"))?;
-    for bound in &completeness.bounds {
+    out.verdict(
+        tone(completeness.verdict),
+        &format!("COMPLETENESS: {completeness}"),
+    )?;
+    let shown = out.shown(completeness.bounds.len());
+    for bound in &completeness.bounds[..shown] {
         out.line(&format!("  {bound}"))?;
     }
-    Ok(())
+    out.more(2, completeness.bounds.len() - shown, "")
 }
 
 /// The largest report that is read: some millions of batches.
@@ -299,14 +303,32 @@ fn write_lines<W: io::Write, T: Serialize>(
     out.ndjson(values.into_iter().map(|value| Line { schema, kind, value }))
 }
 
+/// What of that which was not checked may turn what a report says: it comes first.
+const MATTERS: [&str; 8] = [
+    "in recovery",
+    "not read",
+    "trusted block",
+    "on a chain",
+    "on the chain",
+    "left out",
+    "refused",
+    "own word",
+];
+
 /// What was not checked, for people. Every report ends with it.
 fn print_not_checked<W: io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
-    if all.is_empty() {
-        return out.line("NOT CHECKED: nothing was left out");
-    }
-    out.line("NOT CHECKED")?;
-    for what in all {
-        out.line(&format!("  {what}"))?;
-    }
-    Ok(())
+    out.line("")?;
+    out.not_checked(all, &MATTERS)
 }
+
+/// The colour of a verdict.
+fn tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Proven => Tone::Good,
+        Verdict::MatchesAnchors | Verdict::MatchesDatabase | Verdict::NotChecked => Tone::Doubt,
+        Verdict::Failed => Tone::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests;

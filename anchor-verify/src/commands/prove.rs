@@ -14,8 +14,8 @@ use serde::Serialize;
 use ves::{BatchId, EventId, StreamKey};
 
 use super::{
-    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, not_written, open_db, print_place, provenance,
-    read_anchors, some_anchors,
+    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, not_written, open_db, print_not_checked,
+    print_place, provenance, read_anchors, some_anchors,
 };
 
 /// Write a small file that proves one event to be at its place in an anchored batch
@@ -121,7 +121,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         provenance: provenance(inputs),
         next: Next::run(&args.pins.again(check)),
     };
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Table => print_table(&mut out, &report, &proof)?,
         Format::Json => out.json(&report)?,
@@ -184,8 +184,6 @@ fn print_table(
         batch.sequence_end,
         report.steps
     ))?;
-    for what in &report.not_checked {
-        out.line(&format!("NOT CHECKED: {what}"))?;
-    }
+    print_not_checked(out, &report.not_checked)?;
     report.next.print(out)
 }

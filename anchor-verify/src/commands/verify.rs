@@ -9,7 +9,7 @@ use anchor_verify::chain::parts::Checkpoint;
 use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::pins::KeyPins;
-use anchor_verify::verify::report::{SCHEMA, UnitKind};
+use anchor_verify::verify::report::{SCHEMA, StreamSummary, UnitKind};
 use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyInput, verify};
 use anchor_verify::{
     Anchor, AnchorsFile, ChainReport, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key,
@@ -17,8 +17,8 @@ use anchor_verify::{
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output,
-    SequencerPublicKeyArgs, Table, again, stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Labels, Next, Output,
+    SequencerPublicKeyArgs, Table, Tone, again, stderr_progress,
 };
 use event_log::Scope;
 use serde::Serialize;
@@ -27,7 +27,8 @@ use ves::StreamKey;
 use super::l1::{BlockArg, L1Args};
 use super::{
     PinArgs, RequireArg, add_log, cancel_on_signals, cli_error, if_confirmed, merge_anchors, open_db,
-    print_completeness, print_not_checked, print_place, provenance, read_anchors, some_anchors, write_lines,
+    print_completeness, print_not_checked, print_place, provenance, read_anchors, some_anchors, tone,
+    write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -36,6 +37,7 @@ use super::{
 /// Verdicts: PROVEN, MATCHES ANCHORS, MATCHES DATABASE, NOT CHECKED, FAILED. Ends with 0 if every batch matches
 /// something, 4 if one failed, could not be checked or is weaker than --require, 8 if the input could not be read.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct VerifyArgs {
     /// A bundle, as `anchor-verify bundle` writes it; the anchors in it are used
     #[arg(value_name = "BUNDLE", conflicts_with = "events")]
@@ -395,7 +397,7 @@ fn ask_node(
 
 /// Prints a report in the format that was asked for.
 pub fn print(report: &VerifyReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => print_ndjson(&mut out, report)?,
@@ -458,84 +460,60 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
     write_lines(out, SCHEMA, "summary", [summary])
 }
 
-/// So many batches that do not match are shown one by one.
-const SHOWN: usize = 100;
+const COLUMNS: &str = "\
+Columns (streams that FAILED or were NOT CHECKED, the worst first):
+  EVENTS, BATCHES      how many of them the input has
+  PROVEN to FAILED     its batches by verdict (docs/verify.md)
+  IN NO BATCH          events that no root covers
+  VERDICT              the weakest of its batches";
 
 /// The report for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
+    let streams = report.streams.iter().map(|s| s.stream);
+    let labels = out.label_streams(streams.chain(report.units.iter().map(|unit| unit.stream)));
     if let Some(what) = &report.input.ties_nothing {
-        out.line(&format!("NOT TIED: {what}"))?;
+        out.verdict(Tone::Bad, &format!("NOT TIED: {what}"))?;
     }
+    print_verdict(out, report)?;
     print_place(out, report.place.as_ref())?;
-    let mut table = Table::new(&[
-        "STREAM (TENANT/STORE)",
-        "EVENTS",
-        "BATCHES",
-        "PROVEN",
-        "ANCHORS",
-        "DATABASE",
-        "NOT CHECKED",
-        "FAILED",
-        "IN NO BATCH",
-        "VERDICT",
-    ]);
-    for stream in &report.streams {
-        let b = &stream.batches;
-        let all = b.proven + b.matches_anchors + b.matches_database + b.not_checked + b.failed;
-        table.row([
-            stream.stream.to_string(),
-            stream.events.to_string(),
-            all.to_string(),
-            b.proven.to_string(),
-            b.matches_anchors.to_string(),
-            b.matches_database.to_string(),
-            b.not_checked.to_string(),
-            b.failed.to_string(),
-            stream.unbatched_events.to_string(),
-            stream.verdict.to_string(),
-        ]);
-    }
-    out.table(&table)?;
+    print_streams(out, report, &labels)?;
     for (title, verdict) in [
         ("FAILED", Verdict::Failed),
         ("BATCHES NOT CHECKED", Verdict::NotChecked),
     ] {
-        let units: Vec<&UnitReport> = report
-            .units
-            .iter()
+        let units = report.units.iter();
+        let units: Vec<&UnitReport> = units
             .filter(|u| u.verdict == verdict && (u.kind == UnitKind::Batch || verdict == Verdict::Failed))
             .collect();
-        if !units.is_empty() {
-            out.line("")?;
-            out.line(title)?;
-        }
-        for unit in units.iter().take(SHOWN) {
-            print_unit(out, unit)?;
-        }
-        if units.len() > SHOWN {
-            out.line(&format!(
-                "  and {} more (--format json lists all)",
-                units.len() - SHOWN
-            ))?;
-        }
+        print_units(out, title, &units, &labels)?;
     }
     print_not_proven(out, report)?;
     if !report.problems.is_empty() {
         out.line("")?;
         out.line("PROBLEMS OF THE INPUT")?;
-        for problem in report.problems.iter().take(SHOWN) {
+        let shown = out.shown(report.problems.len());
+        for problem in &report.problems[..shown] {
             out.line(&format!("  {:<20} {}", problem.code, problem.what))?;
         }
-        if report.problems.len() > SHOWN {
-            out.line(&format!("  and {} more", report.problems.len() - SHOWN))?;
-        }
+        out.more(2, report.problems.len() - shown, "")?;
     }
     out.line("")?;
     print_completeness(out, report.completeness.as_ref())?;
-    out.line("")?;
-    print_not_checked(out, &report.not_checked)?;
+    print_not_checked(out, &report.not_checked)
+}
+
+fn print_verdict<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
     let (t, b) = (&report.totals, &report.totals.batches);
-    out.line("")?;
+    let shard = report
+        .shard
+        .map_or(String::new(), |s| format!(" of shard {}/{}", s.index, s.of));
+    out.verdict(
+        tone(report.verdict),
+        &format!(
+            "The weakest verdict{shard} is {}; {} failure(s).",
+            report.verdict, t.failures
+        ),
+    )?;
     out.line(&format!(
         "{} stream(s), {} event(s) read. Batches: {} PROVEN, {} MATCHES ANCHORS, {} MATCHES DATABASE, {} NOT CHECKED, \
          {} FAILED; {} event(s) in no batch.",
@@ -548,13 +526,102 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
         b.failed,
         t.unbatched_events
     ))?;
-    let shard = report
-        .shard
-        .map_or(String::new(), |s| format!(" of shard {}/{}", s.index, s.of));
-    out.line(&format!(
-        "The weakest verdict{shard} is {}; {} failure(s).",
-        report.verdict, t.failures
-    ))
+    let mut by_verdict: BTreeMap<Verdict, usize> = BTreeMap::new();
+    for stream in &report.streams {
+        *by_verdict.entry(stream.verdict).or_default() += 1;
+    }
+    let counts = by_verdict.iter().rev();
+    let counts: Vec<String> = counts
+        .map(|(verdict, count)| format!("{count} {verdict}"))
+        .collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    out.line(&format!("Streams: {}.", counts.join(", ")))
+}
+
+fn print_streams<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &VerifyReport,
+    labels: &Labels,
+) -> Result<(), CliError> {
+    let all = out.all();
+    let told = report
+        .streams
+        .iter()
+        .filter(|s| all || s.verdict >= Verdict::NotChecked);
+    let mut told: Vec<&StreamSummary> = told.collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    told.sort_by_key(|s| {
+        let bad = (s.verdict, s.batches.failed, s.batches.not_checked);
+        (std::cmp::Reverse(bad), s.stream)
+    });
+    let mut table = Table::new(&[
+        "STREAM",
+        "EVENTS",
+        "BATCHES",
+        "PROVEN",
+        "ANCHORS",
+        "DATABASE",
+        "NOT CHECKED",
+        "FAILED",
+        "IN NO BATCH",
+        "VERDICT",
+    ]);
+    let shown = out.shown(told.len());
+    for stream in &told[..shown] {
+        let b = &stream.batches;
+        let batches = b.proven + b.matches_anchors + b.matches_database + b.not_checked + b.failed;
+        table.row([
+            labels.of(&stream.stream),
+            stream.events.to_string(),
+            batches.to_string(),
+            b.proven.to_string(),
+            b.matches_anchors.to_string(),
+            b.matches_database.to_string(),
+            b.not_checked.to_string(),
+            b.failed.to_string(),
+            stream.unbatched_events.to_string(),
+            stream.verdict.to_string(),
+        ]);
+        table.verdict(9, tone(stream.verdict));
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, told.len() - shown, "stream(s)")
+}
+
+/// So many batches that do not match are shown one by one.
+const BATCHES: usize = 8;
+
+/// Batches under a title, those of a stream under its name.
+fn print_units<W: std::io::Write>(
+    out: &mut Output<W>,
+    title: &str,
+    units: &[&UnitReport],
+    labels: &Labels,
+) -> Result<(), CliError> {
+    if units.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.line(title)?;
+    let shown = if out.all() {
+        units.len()
+    } else {
+        units.len().min(BATCHES)
+    };
+    let mut under = None;
+    for unit in &units[..shown] {
+        if under != Some(unit.stream) {
+            under = Some(unit.stream);
+            out.full_line(&format!("  {}", labels.heading(&unit.stream)))?;
+        }
+        print_unit(out, unit)?;
+    }
+    out.more(2, units.len() - shown, "")
 }
 
 /// Why batches that match something are not PROVEN, each reason once.
@@ -570,7 +637,12 @@ fn print_not_proven<W: std::io::Write>(out: &mut Output<W>, report: &VerifyRepor
     }
     out.line("")?;
     out.line("NOT PROVEN")?;
-    for ((verdict, why), units) in reasons.iter().take(SHOWN) {
+    let shown = if out.all() {
+        reasons.len()
+    } else {
+        reasons.len().min(BATCHES)
+    };
+    for ((verdict, why), units) in reasons.iter().take(shown) {
         let first = units[0];
         out.line(&format!(
             "  {} batch(es) {verdict}, from {} {} to {} on: {why}",
@@ -580,11 +652,11 @@ fn print_not_proven<W: std::io::Write>(out: &mut Output<W>, report: &VerifyRepor
             first.sequence_end
         ))?;
     }
-    if reasons.len() > SHOWN {
-        out.line(&format!("  and {} more reasons", reasons.len() - SHOWN))?;
-    }
-    Ok(())
+    out.more(2, reasons.len() - shown, "reason(s)")
 }
+
+/// So many failures of a batch are shown.
+const FAILURES: usize = 4;
 
 fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Result<(), CliError> {
     let what = match (unit.kind, unit.batch_ids.first()) {
@@ -593,17 +665,22 @@ fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Resu
         (UnitKind::Unbatched, _) => "in no batch".to_owned(),
     };
     out.line(&format!(
-        "  {} {} to {}, {what}",
-        unit.stream, unit.sequence_start, unit.sequence_end
+        "    {} to {}, {what}",
+        unit.sequence_start, unit.sequence_end
     ))?;
-    for failure in &unit.failures {
+    let shown = if out.all() {
+        unit.failures.len()
+    } else {
+        unit.failures.len().min(FAILURES)
+    };
+    for failure in &unit.failures[..shown] {
         let place = failure.sequence.map_or(String::new(), |n| format!("event {n}: "));
         let id = failure.event_id.map_or(String::new(), |id| format!(" ({id})"));
-        out.line(&format!("    {:<20} {place}{}{id}", failure.code, failure.what))?;
+        out.line(&format!("      {:<20} {place}{}{id}", failure.code, failure.what))?;
     }
-    let more = unit.failure_count - unit.failures.len() as u64;
+    let more = unit.failure_count.saturating_sub(shown as u64);
     if more > 0 {
-        out.line(&format!("    and {more} more failures"))?;
+        out.line(&format!("      and {more} more failures"))?;
     }
     if unit.verdict == Verdict::NotChecked {
         for skipped in &unit.not_checked {
@@ -613,7 +690,7 @@ fn print_unit<W: std::io::Write>(out: &mut Output<W>, unit: &UnitReport) -> Resu
             } else {
                 format!(" (event {})", places.join(", "))
             };
-            out.line(&format!("    {}{places}", skipped.what))?;
+            out.line(&format!("      {}{places}", skipped.what))?;
         }
     }
     Ok(())

@@ -495,6 +495,7 @@ fn proof_fields(site: &Site) {
 fn tool(folder: &Path, arguments: &str) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_anchor-verify"))
         .args(arguments.split_whitespace())
+        .args(["--wide", "--all"])
         .current_dir(folder)
         .env_remove("DATABASE_URL")
         .output()

@@ -13,6 +13,7 @@ fn import(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
         .current_dir(folder)
         .arg("import")
         .args(arguments)
+        .args(["--wide", "--all"])
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -47,7 +48,7 @@ fn real_logs_become_an_anchors_file() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("34 logs read, 34 anchors in anchors.json"), "{out}");
     assert!(
-        out.contains("NOT CHECKED: that the logs are on the chain"),
+        out.contains("NOT CHECKED\n  that the logs are on the chain"),
         "{out}"
     );
     let file = AnchorsFile::read(&out_path).unwrap();
@@ -121,7 +122,7 @@ fn real_logs_become_an_anchors_file() {
     );
     assert_eq!(code, 12, "{out}");
     assert!(
-        err.contains("none.json") && out.contains("NOT CHECKED: none.json"),
+        err.contains("none.json") && out.contains("\n  none.json: not read"),
         "{out}{err}"
     );
 

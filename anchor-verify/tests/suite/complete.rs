@@ -199,7 +199,7 @@ fn reports_have_the_line(
             "--anchors",
             anchors,
         ];
-        let (_, table, _) = run(dir.path(), &arguments);
+        let (_, table, _) = run(dir.path(), &[&arguments[..], &["--wide"]].concat());
         let (code, json, err) = run(dir.path(), &[&arguments[..], &["--format", "json"]].concat());
         let report: Value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {err}"));
         let line = table
@@ -246,7 +246,7 @@ fn reports_have_the_line(
         ("cut.json", "FAILED"),
         ("blind.json", "NOT CHECKED"),
     ] {
-        let (_, out, _) = run(dir.path(), &["lint", anchors, "--trusted-block", &head]);
+        let (_, out, _) = run(dir.path(), &["lint", "--wide", anchors, "--trusted-block", &head]);
         assert!(
             out.contains(&format!("was left out: {expected}")),
             "{anchors}: {out}"
@@ -304,7 +304,10 @@ fn reports_have_the_line(
     .concat();
     let (code, out, err) = run(dir.path(), &prove);
     assert_eq!(code, 0, "{out}{err}");
-    let (_, out, _) = run(dir.path(), &["check", "p.json", "--trusted-block", &head]);
+    let (_, out, _) = run(
+        dir.path(),
+        &["check", "p.json", "--trusted-block", &head, "--wide"],
+    );
     assert!(
         out.contains("COMPLETENESS") && out.contains("was left out: NOT CHECKED"),
         "{out}"

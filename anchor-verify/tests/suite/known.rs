@@ -44,6 +44,7 @@ impl Site {
     fn run(&self, arguments: &str) -> (i32, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_anchor-verify"))
             .args(arguments.split_whitespace())
+            .args(["--wide", "--all"])
             .current_dir(self.path())
             .env_remove("DATABASE_URL")
             .output()
@@ -315,7 +316,7 @@ fn tells_what_was_refused(site: &Site) {
     // No contract is known from it, so it is only kept where one is.
     assert!(refused.is_empty());
     let whole = format!(
-        "import bad.json {} --out bad-anchors.json",
+        "import bad.json --force {} --out bad-anchors.json",
         dir.join(name).display()
     );
     site.expect(4, &whole, &[]);

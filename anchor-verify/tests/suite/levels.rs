@@ -11,6 +11,7 @@ fn tool(arguments: &[&str]) -> (i32, String, String) {
         .unwrap()
         .env_remove("DATABASE_URL")
         .args(arguments)
+        .args(["--wide", "--all"])
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -256,6 +256,7 @@ fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
         .env_remove("DATABASE_URL")
         .arg("lint")
         .args(arguments)
+        .args(["--wide", "--all"])
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

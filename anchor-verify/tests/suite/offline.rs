@@ -23,6 +23,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Option<(i32, String)> {
     let output = unshare()
         .arg(cargo_bin("anchor-verify"))
         .args(arguments)
+        .args(["--wide", "--all"])
         .current_dir(folder)
         .env_remove("DATABASE_URL")
         .output()

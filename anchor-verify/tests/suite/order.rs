@@ -196,6 +196,7 @@ proptest! {
 fn tool(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_anchor-verify"))
         .args(arguments)
+        .args(["--wide", "--all"])
         .current_dir(folder)
         .env_remove("DATABASE_URL")
         .output()

@@ -13,6 +13,7 @@ fn tool(arguments: &[&str]) -> (i32, Value) {
         .unwrap()
         .env_remove("DATABASE_URL")
         .args(arguments)
+        .args(["--wide", "--all"])
         .output()
         .unwrap();
     let document = serde_json::from_slice(&output.stdout)

@@ -60,7 +60,7 @@ pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         }
     };
     let next = Next::nothing("the backup is checked; keep it on another disk than the outbox");
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(&Document {
             schema: SCHEMA,

@@ -1,11 +1,12 @@
 //! `outbox-sync census`: who holds what a log lacks.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use clap::Args;
 use cli_common::{
-    Cancel, CliError, CommandLine, DbArg, ExitStatus, Format, GlobalArgs, Next, Output, Table, again,
-    stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone,
+    again, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::census::{Census, CensusGrade, StreamCensus, take};
@@ -15,14 +16,15 @@ use serde::Serialize;
 
 use super::{
     KeyArgs, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name, holdings_error,
-    log_error, not_checked_of, open_target, or_dash, print_end, print_place, report_empty_log, report_heard,
-    reservations, write_end, write_lines, write_place,
+    log_error, not_checked_of, open_target, or_dash, print_end, print_place, print_some, report_empty_log,
+    report_heard, reservations, write_end, write_lines, write_place,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
 ///
 /// Ends with 0 if nothing is missing, 4 if something is, 8 if a file cannot be read whole.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct CensusArgs {
     /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
     #[arg(required = true, value_name = "OUTBOX")]
@@ -170,7 +172,7 @@ fn grade_name(grade: CensusGrade) -> &'static str {
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
@@ -181,53 +183,160 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
-        Format::Table => {
-            print_place(&mut out, document.place.as_ref())?;
-            for s in &document.census.streams {
-                out.line(&format!(
-                    "stream {}: head {}, known to {} ({}), {} missing, {} nowhere, {} unplaced, {} never sequenced",
-                    s.stream,
-                    or_dash(s.head),
-                    s.known_to,
-                    s.known_by,
-                    s.missing,
-                    s.nowhere,
-                    s.unplaced,
-                    s.never_sequenced
-                ))?;
-                if s.ranges.is_empty() {
-                    continue;
-                }
-                let mut table = Table::new(&["missing", "grade", "held", "by"]);
-                for range in &s.ranges {
-                    let numbers = if range.first == range.last {
-                        range.first.to_string()
-                    } else {
-                        format!("{}-{}", range.first, range.last)
-                    };
-                    let held = if range.held { "yes" } else { "no" };
-                    table.row([
-                        numbers,
-                        grade_name(range.grade).into(),
-                        held.into(),
-                        range.holders.join(", "),
-                    ]);
-                }
-                out.table(&table)?;
-            }
-            for unheard in &document.census.unheard {
-                out.line(&format!(
-                    "not heard: agent {} ({} of its missing events are held by others)",
-                    unheard.agent_id, unheard.held_by_others
-                ))?;
-            }
-            for heard in &document.heard {
-                for refusal in &heard.refusals {
-                    out.line(&format!("not used: {refusal}"))?;
-                }
-            }
-            print_end(&mut out, &document.not_checked, &document.next)?;
-        }
+        Format::Table => print_table(&mut out, document)?,
     }
     out.finish()
+}
+
+const COLUMNS: &str = "\
+Columns (streams that lack events, those that lack most that nobody holds first):
+  HEAD, KNOWN TO   the log's last number; the highest that anybody knows of
+  MISSING          numbers up to there without an event
+  NOWHERE          of these, those that nobody holds an event for
+  UNPLACED         events held that nobody gives a place among them
+  NEVER SEQUENCED  events held that never had a number
+  KNOWN BY         on whose word the highest number is known";
+
+fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    print_census(out, &document.census, document.place.as_ref())?;
+    let refusals = document.heard.iter().flat_map(|heard| &heard.refusals);
+    print_some(out, "not used", refusals.map(ToString::to_string))?;
+    print_end(out, &document.not_checked, &document.next)
+}
+
+/// Who was not heard, which streams lack events, and who holds them.
+pub(super) fn print_census(
+    out: &mut Output<impl std::io::Write>,
+    census: &Census,
+    place: Option<&Place>,
+) -> Result<(), CliError> {
+    let labels = out.label_streams(census.streams.iter().map(|s| s.stream));
+    print_verdict(out, census)?;
+    print_some(
+        out,
+        "not heard",
+        census.unheard.iter().map(|unheard| {
+            format!(
+                "agent {} ({} of its missing events are held by others)",
+                unheard.agent_id, unheard.held_by_others
+            )
+        }),
+    )?;
+    print_place(out, place)?;
+    let all = out.all();
+    let mut told: Vec<&StreamCensus> = census.streams.iter().filter(|s| all || lacks(s)).collect();
+    told.sort_by_key(|s| (Reverse((s.nowhere, s.missing, s.unplaced)), s.stream));
+    print_streams(out, &told, &labels)?;
+    print_ranges(out, &told, &labels)
+}
+
+fn lacks(s: &StreamCensus) -> bool {
+    s.missing > 0 || s.unplaced > 0
+}
+
+fn print_verdict(out: &mut Output<impl std::io::Write>, census: &Census) -> Result<(), CliError> {
+    let sum = |of: fn(&StreamCensus) -> u64| census.streams.iter().map(of).fold(0, u64::saturating_add);
+    let lacking = census.streams.iter().filter(|s| lacks(s)).count();
+    out.verdict(
+        if lacking > 0 { Tone::Bad } else { Tone::Good },
+        &format!(
+            "{} missing, {} of them nowhere, {} unplaced: {} stream(s) whole, {lacking} not, worst first. {} event(s) were \
+             never sequenced, {} agent(s) not heard.",
+            sum(|s| s.missing),
+            sum(|s| s.nowhere),
+            sum(|s| s.unplaced),
+            census.streams.len() - lacking,
+            sum(|s| s.never_sequenced),
+            census.unheard.len()
+        ),
+    )
+}
+
+fn print_streams(
+    out: &mut Output<impl std::io::Write>,
+    told: &[&StreamCensus],
+    labels: &Labels,
+) -> Result<(), CliError> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&[
+        "STREAM",
+        "HEAD",
+        "KNOWN TO",
+        "MISSING",
+        "NOWHERE",
+        "UNPLACED",
+        "NEVER SEQUENCED",
+        "KNOWN BY",
+    ]);
+    let shown = out.shown(told.len());
+    for s in &told[..shown] {
+        table.row([
+            labels.of(&s.stream),
+            or_dash(s.head),
+            s.known_to.to_string(),
+            s.missing.to_string(),
+            s.nowhere.to_string(),
+            s.unplaced.to_string(),
+            s.never_sequenced.to_string(),
+            s.known_by.clone(),
+        ]);
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, told.len() - shown, "stream(s)")
+}
+
+/// The files that hold a range: all, or the first of many.
+fn holders(all: &[String], every: bool) -> String {
+    match all.len() {
+        many @ 4.. if !every => format!("{}, {} and {} more", all[0], all[1], many - 2),
+        _ => all.join(", "),
+    }
+}
+
+/// The ranges of so many streams are shown, and so many of each.
+const STREAMS: usize = 3;
+const RANGES: usize = 6;
+
+fn print_ranges(
+    out: &mut Output<impl std::io::Write>,
+    told: &[&StreamCensus],
+    labels: &Labels,
+) -> Result<(), CliError> {
+    let all = out.all();
+    let with_ranges: Vec<_> = told.iter().filter(|s| !s.ranges.is_empty()).collect();
+    let many = if all {
+        with_ranges.len()
+    } else {
+        with_ranges.len().min(STREAMS)
+    };
+    for s in &with_ranges[..many] {
+        out.line("")?;
+        out.full_line(&labels.heading(&s.stream))?;
+        let mut table = Table::new(&["MISSING", "GRADE", "HELD", "BY"]);
+        let shown = if all {
+            s.ranges.len()
+        } else {
+            s.ranges.len().min(RANGES)
+        };
+        for range in &s.ranges[..shown] {
+            let numbers = if range.first == range.last {
+                range.first.to_string()
+            } else {
+                format!("{}-{}", range.first, range.last)
+            };
+            let held = if range.held { "yes" } else { "no" };
+            table.row([
+                numbers,
+                grade_name(range.grade).into(),
+                held.into(),
+                holders(&range.holders, all),
+            ]);
+        }
+        out.table(&table)?;
+        out.more(0, s.ranges.len() - shown, "range(s)")?;
+    }
+    out.more(0, with_ranges.len() - many, "stream(s) with missing ranges")
 }

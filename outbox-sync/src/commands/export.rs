@@ -7,12 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use cli_common::{
     Cancel, CliError, CommandLine, DbTarget, Existing, ExitStatus, Format, GlobalArgs, Next, Output,
-    SchemaArg, Table, WholeFile, again, stderr_progress,
+    SchemaArg, Table, Tone, WholeFile, again, stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::export::{
-    Class, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path,
-};
+use outbox_sync::export::{Class, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path};
 use outbox_sync::fast_export::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
@@ -25,8 +23,8 @@ use ves::{EventId, StoreId, TenantId, Timestamp};
 
 use super::{
     KeyArgs, SecretUrl, again_with_whole_files, cancel_on_signals, count_not_whole, expand, holdings_error,
-    not_checked_of, open_target, print_end, print_place, report_empty_log, report_heard, reservations, shown,
-    taken_hint, write_end, write_lines, write_place,
+    not_checked_of, open_target, print_end, print_place, print_some, report_empty_log, report_heard,
+    reservations, shown, taken_hint, write_end, write_lines, write_place,
 };
 
 /// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
@@ -719,7 +717,7 @@ impl Serialize for ManifestLine<'_> {
 }
 
 fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
@@ -729,41 +727,62 @@ fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
-        Format::Table => {
-            print_place(&mut out, document.place.as_ref())?;
-            let m = &document.manifest;
-            let mut table = Table::new(&["stream", "events"]);
-            for stream in &m.streams {
-                table.row([stream.stream.to_string(), stream.events.to_string()]);
-            }
-            table.row(["all".to_owned(), m.events.to_string()]);
-            out.table(&table)?;
-            for (class, events) in &m.classes {
-                let name = serde_json::to_value(class).unwrap_or_default();
-                let name = name.as_str().unwrap_or_default().replace('_', " ");
-                out.line(&format!("{events} {name}"))?;
-            }
-            out.line(&format!(
-                "{}: {} bytes, SHA-256 {}",
-                document.out, m.bytes, m.sha256
-            ))?;
-            out.line(&format!("manifest: {}", shown(&manifest_path(&args.out))))?;
-            for heard in &document.heard {
-                for refusal in &heard.refusals {
-                    out.line(&format!("not used: {refusal}"))?;
-                }
-            }
-            for what in &document.left_out_first {
-                out.line(&format!("left out: {what}"))?;
-            }
-            if document.two_contents > 0 {
-                let n = document.two_contents;
-                out.line(&format!(
-                    "{n} events have two contents that both verify; the best copy went out"
-                ))?;
-            }
-            print_end(&mut out, &document.not_checked, &document.next)?;
-        }
+        Format::Table => print_table(&mut out, document, args)?,
     }
     out.finish()
+}
+
+fn print_table(
+    out: &mut Output<impl std::io::Write>,
+    document: &Document,
+    args: &ExportArgs,
+) -> Result<(), CliError> {
+    let m = &document.manifest;
+    let labels = out.label_streams(m.streams.iter().map(|s| s.stream));
+    let whole = document.left_out == 0 && document.not_read.is_empty();
+    let left_out = match document.left_out {
+        0 => String::new(),
+        rows => format!("; {rows} row(s) were left out"),
+    };
+    out.verdict(
+        if whole { Tone::Good } else { Tone::Doubt },
+        &format!(
+            "{} event(s) of {} stream(s){left_out}.",
+            m.events,
+            m.streams.len()
+        ),
+    )?;
+    for (class, events) in &m.classes {
+        let name = serde_json::to_value(class).unwrap_or_default();
+        let name = name.as_str().unwrap_or_default().replace('_', " ");
+        out.line(&format!("{events} {name}"))?;
+    }
+    out.line(&format!(
+        "{}: {} bytes, SHA-256 {}",
+        document.out, m.bytes, m.sha256
+    ))?;
+    out.line(&format!("manifest: {}", shown(&manifest_path(&args.out))))?;
+    print_place(out, document.place.as_ref())?;
+    print_some(out, "left out", document.left_out_first.iter().cloned())?;
+    let refusals = document.heard.iter().flat_map(|heard| &heard.refusals);
+    print_some(out, "not used", refusals.map(ToString::to_string))?;
+    if document.two_contents > 0 {
+        let n = document.two_contents;
+        out.line(&format!(
+            "{n} events have two contents that both verify; the best copy went out"
+        ))?;
+    }
+    let mut in_order: Vec<_> = m.streams.iter().collect();
+    in_order.sort_by_key(|s| (std::cmp::Reverse(s.events), s.stream));
+    let mut table = Table::new(&["STREAM", "EVENTS"]);
+    let many = out.shown(in_order.len());
+    for stream in &in_order[..many] {
+        table.row([labels.of(&stream.stream), stream.events.to_string()]);
+    }
+    if !table.is_empty() {
+        out.line("")?;
+        out.table(&table)?;
+        out.more(0, in_order.len() - many, "stream(s)")?;
+    }
+    print_end(out, &document.not_checked, &document.next)
 }

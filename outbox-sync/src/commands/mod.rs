@@ -127,7 +127,7 @@ pub fn reservations(log: Option<&KnownLog>) -> Vec<String> {
     of_place.into_iter().chain(of_log).collect()
 }
 
-/// Where the log is, for people: the first line of every table.
+/// Where the log is, for people.
 pub fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
     match place {
         Some(place) => out.line(&format!("Log: {place}")),
@@ -327,15 +327,35 @@ pub fn write_not_checked<W: std::io::Write>(
     )
 }
 
+/// What of that which was not checked may turn what a report says: it comes first.
+const MATTERS: [&str; 7] = [
+    "in recovery",
+    "not read",
+    "damage",
+    "not used",
+    "signatures",
+    "nobody signed",
+    "the log",
+];
+
 /// What was not checked, for people. Every report ends with it.
 pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
-    for what in all {
-        out.line(&format!("NOT CHECKED: {what}"))?;
+    out.line("")?;
+    out.not_checked(all, &MATTERS)
+}
+
+/// Lines of one kind, of which more than a screen holds are counted.
+pub fn print_some<W: std::io::Write>(
+    out: &mut Output<W>,
+    what: &str,
+    lines: impl IntoIterator<Item = String>,
+) -> Result<(), CliError> {
+    let lines: Vec<String> = lines.into_iter().collect();
+    let shown = out.shown(lines.len());
+    for line in &lines[..shown] {
+        out.line(&format!("{what}: {line}"))?;
     }
-    if all.is_empty() {
-        out.line("NOT CHECKED: nothing was left out")?;
-    }
-    Ok(())
+    out.more(0, lines.len() - shown, what)
 }
 
 /// The next step, as a line of NDJSON.
@@ -406,3 +426,6 @@ pub fn or_dash(value: Option<impl ToString>) -> String {
 pub fn shown(path: &Path) -> String {
     path.display().to_string()
 }
+
+#[cfg(test)]
+mod tests;

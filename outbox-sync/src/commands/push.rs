@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, NoProgress, Output, Progress,
-    SequencerPublicKeyArgs, Table, again, redact_url, stderr_progress,
+    SequencerPublicKeyArgs, Table, Tone, again, redact_url, stderr_progress,
 };
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
@@ -24,7 +24,7 @@ use serde::Serialize;
 use ves::SequencerKeys;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, free_name, print_end, report_empty_export,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, free_name, print_end, print_some, report_empty_export,
     report_empty_log, reservations, shown, write_end, write_lines,
 };
 
@@ -127,8 +127,6 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 const SCHEMA: &str = "outbox-push/1";
-/// So many are shown for people.
-const MAX_SHOWN: usize = 20;
 const KEY_VARIABLE: &str = "SEQUENCER_API_KEY";
 
 #[derive(Serialize)]
@@ -656,7 +654,7 @@ fn api_key(file: Option<&Path>) -> Result<Option<ApiKey>, CliError> {
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     let p = &document.pushed;
     match global.format {
         Format::Json => out.json(document)?,
@@ -679,35 +677,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
 
 fn print_table<W: std::io::Write>(out: &mut Output<W>, document: &Document) -> Result<(), CliError> {
     let p = &document.pushed;
-    let mut table = Table::new(&["agent", "stream", "events", "bytes", "requests"]);
-    for g in &p.groups {
-        table.row([
-            g.agent_id.to_string(),
-            g.stream.to_string(),
-            g.events.to_string(),
-            g.bytes.to_string(),
-            g.requests.to_string(),
-        ]);
-    }
-    out.table(&table)?;
-    if document.dry_run {
-        out.line("dry run: nothing was sent")?;
-    }
-    out.line(&format!(
-                "{} accepted, {} replayed, {} receipted before, {} rejected, {} set aside, {} overtaken, {} unanswered, \
-                 {} not sent; {} requests, {} tries in vain, {} answers refused",
-                p.accepted,
-                p.replayed,
-                p.receipted_before,
-                p.rejected_count(),
-                p.set_aside_count,
-                p.overtaken_count,
-                p.unanswered_count,
-                p.not_sent + p.held.iter().map(|held| held.held_back).sum::<u64>(),
-                p.requests,
-                p.retries,
-                p.refused_answers_count
-            ))?;
+    print_verdict(out, document)?;
     for a in &document.advice {
         out.line(&format!("{} rejected, {}: {}", a.events, a.reason, a.advice))?;
     }
@@ -720,36 +690,82 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, document: &Document) -> R
         ("out of order", &p.out_of_order),
     ];
     for (word, list) in lists {
-        for noted in list.iter().take(MAX_SHOWN) {
-            let line = format!("{word}: {} event {}: {}", noted.place, noted.event_id, noted.what);
-            out.line(&line)?;
-        }
-        if list.len() > MAX_SHOWN {
-            out.line(&format!(
-                "{word}: {} more (--format json)",
-                list.len() - MAX_SHOWN
-            ))?;
-        }
+        let lines = list.iter();
+        let lines = lines.map(|noted| format!("{} event {}: {}", noted.place, noted.event_id, noted.what));
+        print_some(out, word, lines)?;
     }
     if p.overtaken_count > 0 {
         out.line("overtaken events were not sent; --send-overtaken sends them, behind what came after them")?;
     }
-    for held in &p.held {
-        out.line(&format!("held back: {held}"))?;
-    }
-    for what in &p.rewound {
-        out.line(&format!("rewound: {what}"))?;
-    }
-    for what in p.refused_answers.iter().take(MAX_SHOWN) {
-        out.line(&format!("refused answer: {what}"))?;
-    }
-    for what in &document.left_out_first {
-        out.line(&format!("left out: {what}"))?;
-    }
-    if let Some(why) = &p.stopped {
-        out.line(&format!("STOPPED: {why}"))?;
-    }
+    print_some(out, "held back", p.held.iter().map(ToString::to_string))?;
+    print_some(out, "rewound", p.rewound.iter().map(ToString::to_string))?;
+    print_some(
+        out,
+        "refused answer",
+        p.refused_answers.iter().map(ToString::to_string),
+    )?;
+    print_some(out, "left out", document.left_out_first.iter().cloned())?;
+    print_groups(out, p)?;
     print_end(out, &document.not_checked, &document.next)
+}
+
+fn print_verdict<W: std::io::Write>(out: &mut Output<W>, document: &Document) -> Result<(), CliError> {
+    let p = &document.pushed;
+    if let Some(why) = &p.stopped {
+        out.verdict(Tone::Bad, &format!("STOPPED: {why}"))?;
+    }
+    if document.dry_run {
+        out.line("dry run: nothing was sent")?;
+    }
+    let not_sent = p.not_sent + p.held.iter().map(|held| held.held_back).sum::<u64>();
+    let left = p.rejected_count()
+        + p.set_aside_count
+        + p.overtaken_count
+        + p.unanswered_count
+        + p.refused_answers_count
+        + not_sent;
+    let tone = if left > 0 { Tone::Bad } else { Tone::Good };
+    out.verdict(
+        tone,
+        &format!(
+            "{} accepted, {} replayed, {} receipted before, {} rejected, {} set aside, {} overtaken, {} unanswered, \
+             {not_sent} not sent; {} requests, {} tries in vain, {} answers refused",
+            p.accepted,
+            p.replayed,
+            p.receipted_before,
+            p.rejected_count(),
+            p.set_aside_count,
+            p.overtaken_count,
+            p.unanswered_count,
+            p.requests,
+            p.retries,
+            p.refused_answers_count
+        ),
+    )
+}
+
+fn print_groups<W: std::io::Write>(out: &mut Output<W>, p: &Pushed) -> Result<(), CliError> {
+    if p.groups.is_empty() {
+        return Ok(());
+    }
+    let labels = out.label_streams(p.groups.iter().map(|g| g.stream));
+    let agents = out.labels_of(p.groups.iter().map(|g| g.agent_id));
+    let mut in_order: Vec<_> = p.groups.iter().collect();
+    in_order.sort_by_key(|g| std::cmp::Reverse(g.events));
+    let mut table = Table::new(&["AGENT", "STREAM", "EVENTS", "BYTES", "REQUESTS"]);
+    let many = out.shown(in_order.len());
+    for g in &in_order[..many] {
+        table.row([
+            agents.of(&g.agent_id),
+            labels.of(&g.stream),
+            g.events.to_string(),
+            g.bytes.to_string(),
+            g.requests.to_string(),
+        ]);
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, in_order.len() - many, "")
 }
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use clap::Args;
 use cli_common::keys::read_public_key;
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, SequencerPublicKeyArgs,
-    Table, again, stderr_progress,
+    Table, Tone, again, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::KeyBook;
@@ -33,6 +33,7 @@ use super::{
 /// with 0 if all is right, 1 if it was set right, 4 if something is left to do, 8 if an outbox could not be read or
 /// written (the others are done all the same).
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct ReconcileArgs {
     /// Outboxes: files, folders (all below them that are named as databases; copies are left alone) or patterns
     #[arg(required = true, value_name = "OUTBOX")]
@@ -70,7 +71,7 @@ pub struct ReconcileArgs {
 
 const SCHEMA: &str = "outbox-reconcile/1";
 /// So many changes of an outbox are shown for people.
-const MAX_SHOWN: usize = 20;
+const CHANGES: usize = 6;
 
 #[derive(Serialize)]
 struct Done {
@@ -448,7 +449,7 @@ fn receipts(
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
@@ -457,53 +458,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
-        Format::Table => {
-            print_place(&mut out, document.place.as_ref())?;
-            // First of all: what must not be done yet.
-            for done in &document.outboxes {
-                let verb = if done.applied { "are" } else { "would be" };
-                for open in &done.plan.still_open {
-                    out.line(&wait_for_operator(&done.plan.path, open, verb))?;
-                }
-            }
-            let mut table = Table::new(&[
-                "outbox",
-                "right",
-                "to synced",
-                "number",
-                "to pending",
-                "set aside",
-                "cursors",
-                "conflicts",
-                "done",
-            ]);
-            for done in &document.outboxes {
-                let counts = done.plan.counts();
-                let count = |action| counts.get(&action).copied().unwrap_or(0).to_string();
-                let word = match (done.applied, done.plan.is_empty()) {
-                    (_, true) => "nothing to do",
-                    (true, _) => "applied",
-                    (false, _) if done.error.is_some() => "FAILED",
-                    (false, _) => "dry run",
-                };
-                table.row([
-                    shown(&done.plan.path),
-                    done.plan.right.to_string(),
-                    count(Action::MarkSynced),
-                    count(Action::CorrectNumber),
-                    count(Action::MarkPending),
-                    count(Action::SetAside),
-                    done.plan.cursors.len().to_string(),
-                    done.plan.conflicts.len().to_string(),
-                    word.into(),
-                ]);
-            }
-            out.table(&table)?;
-            for done in &document.outboxes {
-                print_details(&mut out, done)?;
-            }
-            print_end(&mut out, &document.not_checked, &document.next)?;
-        }
+        Format::Table => print_table(&mut out, document)?,
     }
     out.finish()
 }
@@ -520,27 +475,155 @@ fn wait_for_operator(outbox: &Path, open: &StillOpen, verb: &str) -> String {
     )
 }
 
-fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(), CliError> {
-    let mut line = |text: String| out.line(&text);
-    let shown_path = shown(&done.plan.path);
-    if let Some(backup) = &done.backup {
-        line(format!("{shown_path}: backup {backup}"))?;
+const COLUMNS: &str = "\
+Columns (outboxes that failed or hold conflicts first, then those to be changed):
+  RIGHT                 rows that are as they should be
+  TO SYNCED, NUMBER     rows that become synced; that get another number
+  TO PENDING            rows that become pending: the log lacks their events
+  SET ASIDE, CURSORS    pulled rows set aside; cursors that change
+  CONFLICTS             what contradicts the log and is left alone
+  DONE                  what became of it";
+
+fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    print_verdict(out, document)?;
+    print_place(out, document.place.as_ref())?;
+    let all = out.all();
+    let order = |done: &Done| {
+        let to_do = !done.plan.is_empty() && !done.applied;
+        (
+            done.error.is_some(),
+            done.plan.conflicts.len(),
+            to_do,
+            !done.plan.is_empty(),
+        )
+    };
+    let told = document.outboxes.iter();
+    let mut told: Vec<&Done> = told
+        .filter(|done| all || !done.plan.is_empty() || !done.plan.conflicts.is_empty())
+        .collect();
+    told.sort_by_key(|done| std::cmp::Reverse(order(done)));
+    let open = told.iter().flat_map(|done| &done.plan.still_open);
+    let _ = out.label_streams(open.map(|open| open.stream));
+    let waits = told.iter().flat_map(|done| {
+        let verb = if done.applied { "are" } else { "would be" };
+        let open = done.plan.still_open.iter();
+        open.map(move |open| wait_for_operator(&done.plan.path, open, verb))
+    });
+    for wait in waits {
+        out.line(&wait)?;
     }
-    for c in &done.plan.cursors {
-        line(format!(
-            "{shown_path}: {} {} -> {} ({})",
+    print_outboxes(out, &told)?;
+    let many = if all { told.len() } else { told.len().min(DETAILED) };
+    for done in &told[..many] {
+        print_details(out, done)?;
+    }
+    out.more(0, told.len() - many, "outbox(es) with changes")?;
+    print_end(out, &document.not_checked, &document.next)
+}
+
+/// The changes of so many outboxes are shown.
+const DETAILED: usize = 4;
+
+fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    let count = |what: fn(&Done) -> bool| document.outboxes.iter().filter(|done| what(done)).count();
+    let failed = count(|done| done.error.is_some());
+    let to_do = count(|done| !done.applied && done.error.is_none() && !done.plan.is_empty());
+    let conflicts: usize = document
+        .outboxes
+        .iter()
+        .map(|done| done.plan.conflicts.len())
+        .sum();
+    let tone = if failed + conflicts + document.not_read.len() > 0 {
+        Tone::Bad
+    } else if to_do > 0 {
+        Tone::Doubt
+    } else {
+        Tone::Good
+    };
+    out.verdict(
+        tone,
+        &format!(
+            "{} outboxes: {} right, {} set right, {to_do} to be set right, {failed} FAILED, {} not read; {conflicts} \
+             conflict(s).",
+            document.outboxes.len() + document.not_read.len(),
+            count(|done| done.plan.is_empty()),
+            count(|done| done.applied),
+            document.not_read.len()
+        ),
+    )
+}
+
+fn print_outboxes(out: &mut Output<impl std::io::Write>, told: &[&Done]) -> Result<(), CliError> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&[
+        "OUTBOX",
+        "RIGHT",
+        "TO SYNCED",
+        "NUMBER",
+        "TO PENDING",
+        "SET ASIDE",
+        "CURSORS",
+        "CONFLICTS",
+        "DONE",
+    ]);
+    let many = out.shown(told.len());
+    for done in &told[..many] {
+        let counts = done.plan.counts();
+        let count = |action| counts.get(&action).copied().unwrap_or(0).to_string();
+        let (word, tone) = match (done.applied, done.plan.is_empty()) {
+            (_, true) => ("nothing to do", Tone::Good),
+            (true, _) => ("applied", Tone::Good),
+            (false, _) if done.error.is_some() => ("FAILED", Tone::Bad),
+            (false, _) => ("dry run", Tone::Doubt),
+        };
+        table.row([
+            shown(&done.plan.path),
+            done.plan.right.to_string(),
+            count(Action::MarkSynced),
+            count(Action::CorrectNumber),
+            count(Action::MarkPending),
+            count(Action::SetAside),
+            done.plan.cursors.len().to_string(),
+            done.plan.conflicts.len().to_string(),
+            word.into(),
+        ]);
+        table.verdict(8, tone);
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, told.len() - many, "outbox(es)")
+}
+
+fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(), CliError> {
+    let path = shown(&done.plan.path);
+    if let Some(backup) = &done.backup {
+        out.line(&format!("{path}: backup {backup}"))?;
+    }
+    for conflict in &done.plan.conflicts[..out.shown(done.plan.conflicts.len())] {
+        out.line(&format!("conflict: {conflict}"))?;
+    }
+    let all = out.all();
+    let some = |of: usize| if all { of } else { of.min(CHANGES) };
+    let cursors = some(done.plan.cursors.len());
+    for c in &done.plan.cursors[..cursors] {
+        out.line(&format!(
+            "{path}: {} {} -> {} ({})",
             c.key,
             or_dash(c.from.as_ref()),
             c.to,
             c.why
         ))?;
     }
-    for change in done.plan.changes.iter().take(MAX_SHOWN) {
+    out.more(2, done.plan.cursors.len() - cursors, "cursor(s)")?;
+    let changes = some(done.plan.changes.len());
+    for change in &done.plan.changes[..changes] {
         let to = match &change.to {
             Some(to) => format!("{} {}", to.status, or_dash(to.sequence)),
             None => "set aside".into(),
         };
-        line(format!(
+        out.line(&format!(
             "{}: event {}: {} {} -> {to} ({})",
             change.place,
             change.event_id,
@@ -549,14 +632,5 @@ fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(
             change.why
         ))?;
     }
-    if done.plan.changes.len() > MAX_SHOWN {
-        let more = done.plan.changes.len() - MAX_SHOWN;
-        line(format!(
-            "{shown_path}: {more} more changes (--format json shows all)"
-        ))?;
-    }
-    for conflict in &done.plan.conflicts {
-        line(format!("conflict: {conflict}"))?;
-    }
-    Ok(())
+    out.more(2, done.plan.changes.len() - changes, "change(s)")
 }

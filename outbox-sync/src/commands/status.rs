@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{
-    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, again,
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, Tone, again,
     stderr_progress,
 };
 use event_log::Place;
@@ -19,7 +19,7 @@ use ves::StreamKey;
 
 use super::{
     KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, log_error, or_dash, print_end,
-    print_place, report_empty_log, reservations, write_end, write_place,
+    print_place, print_some, report_empty_log, reservations, write_end, write_place,
 };
 
 /// Say what is in outboxes: rows by state, rows that nobody signed or that cannot be read, claims that contradict
@@ -28,6 +28,7 @@ use super::{
 /// With --db or --keys signatures are checked too. Ends with 0 if all is well, 4 if rows cannot be read, contradict each
 /// other or do not verify, 8 if a file cannot be read whole (the others are shown all the same).
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct StatusArgs {
     /// Outboxes: files, folders (all outboxes below them) or patterns
     #[arg(required = true, value_name = "OUTBOX")]
@@ -218,7 +219,7 @@ fn next(document: &Document, args: &StatusArgs) -> Next {
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Table => print_table(&mut out, document)?,
         Format::Json => out.json(document)?,
@@ -284,34 +285,99 @@ fn not_read(error: &OutboxError) -> NotRead {
     }
 }
 
+const COLUMNS: &str = "\
+Columns (outboxes in which something is wrong first, then those with most unsent):
+  PENDING to PULLED     rows by state
+  UNSIGNED, MALFORMED   rows that nobody signed; that cannot be read
+  FLAWED                rows with a field that no agent writes
+  DOUBLED, 2 NUMBERS    numbers claimed for two events; events with two numbers
+  > HEAD, CLAIM         claims beyond the log's head; the highest claim
+  FAILS                 rows that do not verify (- : no keys were given)
+  HEAD, CURSOR          what the outbox says of the log; how far it has pulled
+  OLDEST UNSENT         when the oldest event that waits was created";
+
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    print_verdict(out, document)?;
     print_place(out, document.place.as_ref())?;
+    let mut in_order: Vec<&OutboxFigures> = document.outboxes.iter().collect();
+    in_order.sort_by_key(|o| {
+        let wrong = o.meta.damage.is_some() || o.has_problems();
+        let unsent = o.meta.outbox.pending + o.meta.outbox.failed + o.meta.outbox.rejected;
+        std::cmp::Reverse((wrong, unsent))
+    });
+    let shown = out.shown(in_order.len());
+    print_outboxes(out, &in_order[..shown], &document.totals)?;
+    out.more(0, in_order.len() - shown, "outbox(es)")?;
+    let faults = in_order.iter().flat_map(|o| {
+        let state = o.meta.flaws.iter();
+        let state = state.map(|flaw| format!("{}: {flaw}", o.meta.path.display()));
+        o.faults.iter().cloned().chain(state)
+    });
+    print_some(out, "fault", faults)?;
+    print_end(out, &document.not_checked, &document.next)
+}
+
+fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    let t = &document.totals;
+    let wrong = |o: &&OutboxFigures| o.meta.damage.is_some() || o.has_problems();
+    let wrong = document.outboxes.iter().filter(wrong).count();
+    let doubled = match t.doubled_claims + t.two_numbers {
+        0 => String::new(),
+        _ => format!(
+            " Across them {} number(s) are claimed for two events, and {} event(s) have two numbers.",
+            t.doubled_claims, t.two_numbers
+        ),
+    };
+    let not_read = match document.not_read.len() {
+        0 => String::new(),
+        not => format!(", {not} could NOT be read"),
+    };
+    let bad = wrong > 0 || !doubled.is_empty() || !not_read.is_empty();
+    out.verdict(
+        if bad { Tone::Bad } else { Tone::Good },
+        &format!(
+            "{} outboxes: {} fine, {wrong} not, worst first{not_read}.{doubled}",
+            document.outboxes.len(),
+            document.outboxes.len() - wrong
+        ),
+    )?;
+    out.line("")
+}
+
+fn print_outboxes(
+    out: &mut Output<impl std::io::Write>,
+    shown: &[&OutboxFigures],
+    totals: &Totals,
+) -> Result<(), CliError> {
+    let agents = out.labels_of(shown.iter().filter_map(|o| o.meta.agent_id));
     let mut table = Table::new(&[
-        "outbox",
-        "shape",
-        "agent",
-        "pending",
-        "synced",
-        "failed",
-        "rejected",
-        "pulled",
-        "unsigned",
-        "malformed",
-        "flawed",
-        "doubled",
-        "2 numbers",
-        "> head",
-        "fails",
-        "highest claim",
-        "head",
-        "cursor",
-        "oldest unsent",
+        "OUTBOX",
+        "SHAPE",
+        "AGENT",
+        "PENDING",
+        "SYNCED",
+        "FAILED",
+        "REJECTED",
+        "PULLED",
+        "UNSIGNED",
+        "MALFORMED",
+        "FLAWED",
+        "DOUBLED",
+        "2 NUMBERS",
+        "> HEAD",
+        "FAILS",
+        "CLAIM",
+        "HEAD",
+        "CURSOR",
+        "OLDEST UNSENT",
     ]);
-    for o in &document.outboxes {
+    for o in shown {
         table.row([
             o.meta.path.display().to_string(),
             format!("{:?}", o.meta.shape).to_lowercase(),
-            or_dash(o.meta.agent_id),
+            o.meta
+                .agent_id
+                .map_or_else(|| "-".to_owned(), |id| agents.of(&id)),
             o.meta.outbox.pending.to_string(),
             o.meta.outbox.synced.to_string(),
             o.meta.outbox.failed.to_string(),
@@ -330,7 +396,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             or_dash(o.oldest_unsent),
         ]);
     }
-    let t = &document.totals;
+    let t = totals;
     table.row([
         format!("{} outboxes", t.outboxes),
         String::new(),
@@ -352,16 +418,5 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         String::new(),
         or_dash(t.oldest_unsent),
     ]);
-    out.table(&table)?;
-    for o in &document.outboxes {
-        let state = o
-            .meta
-            .flaws
-            .iter()
-            .map(|flaw| format!("{}: {flaw}", o.meta.path.display()));
-        for fault in o.faults.iter().cloned().chain(state) {
-            out.line(&format!("fault: {fault}"))?;
-        }
-    }
-    print_end(out, &document.not_checked, &document.next)
+    out.table(&table)
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::{
-    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Progress, Table, again,
-    stderr_progress,
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Progress, Table, Tone,
+    again, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::holdings::NotRead;
@@ -23,15 +23,17 @@ use serde::Serialize;
 
 use super::{
     KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end, print_place,
-    report_empty_export, report_empty_log, reservations, write_end, write_lines, write_place,
+    print_some, report_empty_export, report_empty_log, reservations, write_end, write_lines, write_place,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature
 ///
 /// Keys come from the log (--db), from key files (--keys) and from what outboxes fetched of their peers, in this
 /// order; each verdict says which. Ends with 0 if all that is signed holds, 4 if something does not hold or could
-/// not be checked, 8 if a file cannot be read whole (the others are verified all the same).
+/// not be checked, 8 if a file cannot be read whole (the others are verified all the same). With --all every row is
+/// shown, not only those that do not hold.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct VerifyArgs {
     /// Outboxes and exports: files, folders (all outboxes below them) or patterns
     #[arg(required = true, value_name = "OUTBOX|EXPORT")]
@@ -42,26 +44,22 @@ pub struct VerifyArgs {
 
     #[command(flatten)]
     keys: KeyArgs,
-
-    /// Show every row, not only those that do not hold
-    #[arg(long)]
-    all: bool,
 }
 
 const SCHEMA: &str = "outbox-verify/1";
 const GROUP: usize = 1024;
 /// So many rows are shown for people without --all.
-const MAX_SHOWN: usize = 50;
+const MAX_SHOWN: usize = 20;
 
 #[derive(Default, Serialize)]
-struct FileVerdict {
-    path: String,
+pub(super) struct FileVerdict {
+    pub path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    damage: Option<String>,
+    pub damage: Option<String>,
     #[serde(flatten)]
-    counts: VerdictCounts,
+    pub counts: VerdictCounts,
     /// Rows that do not even name their event.
-    unreadable: Vec<String>,
+    pub unreadable: Vec<String>,
 }
 
 impl FileVerdict {
@@ -127,11 +125,10 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let (paths, total) = add_peers(paths, &mut keys, &mut document.not_read, global)?;
     document.key_flaws = keys.flaws.clone();
 
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     let progress = stderr_progress(global);
     progress.start("verifying rows", total);
     let mut work = Work {
-        args,
         global,
         cancel: &cancel,
         progress: &*progress,
@@ -148,7 +145,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     progress.finish();
     let Work { document, status, .. } = work;
     let (document, status) = conclude(document, status, args, global);
-    print(&mut out, &document, args, global)?;
+    print(&mut out, &document, global)?;
     out.finish()?;
     Ok(status)
 }
@@ -189,7 +186,6 @@ fn report_not_read(path: &Path, error: &SourceError, global: &GlobalArgs) -> Not
 
 /// The verification under way.
 struct Work<'a, W: Write> {
-    args: &'a VerifyArgs,
     global: &'a GlobalArgs,
     cancel: &'a Cancel,
     progress: &'a dyn Progress,
@@ -253,13 +249,13 @@ impl<W: Write> Work<'_, W> {
         self.progress.advance(group.len() as u64);
         for (_, verdict, _) in check_rows(group, self.keys, &mut self.search) {
             counts.add(&verdict);
-            if !self.args.all && verdict.verdict == Outcome::Holds {
+            if !self.global.all && verdict.verdict == Outcome::Holds {
                 continue;
             }
             match self.global.format {
                 Format::Ndjson => write_lines(self.out, SCHEMA, "row", [&verdict])?,
                 Format::Json => self.document.rows.push(verdict),
-                Format::Table if self.args.all || self.shown.has_room(&verdict) => {
+                Format::Table if self.global.all || self.shown.has_room(&verdict) => {
                     self.document.rows.push(verdict);
                 }
                 Format::Table => {}
@@ -371,62 +367,112 @@ fn order(verdict: &RowVerdict) -> u8 {
     }
 }
 
-fn print(
-    out: &mut Output<impl Write>,
-    document: &Document,
-    args: &VerifyArgs,
-    global: &GlobalArgs,
-) -> Result<(), CliError> {
+const COLUMNS: &str = "\
+Columns (files with most failures first):
+  HOLDS, FAILS  signed rows that verify; that do not
+  NOT CHECKED   rows whose key is not known
+  UNSIGNED      rows that nobody signed; MALFORMED, that cannot be read
+  FOUND AGAIN   rows of the older shape whose signed text was found
+  KEY FROM      where the key is known from (of single rows)";
+
+fn print(out: &mut Output<impl Write>, document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
-        Format::Json => return out.json(document),
+        Format::Json => out.json(document),
         Format::Ndjson => {
             write_place(out, SCHEMA, document.place.as_ref())?;
             write_lines(out, SCHEMA, "file", &document.files)?;
             write_lines(out, SCHEMA, "not_read", &document.not_read)?;
             write_lines(out, SCHEMA, "totals", [&document.totals])?;
-            return write_end(out, SCHEMA, &document.not_checked, &document.next);
+            write_end(out, SCHEMA, &document.not_checked, &document.next)
         }
-        Format::Table => print_place(out, document.place.as_ref())?,
+        Format::Table => print_table(out, document),
     }
-    // What does not hold first, then the figures.
-    if !document.rows.is_empty() {
-        let mut rows = Table::new(&["row", "event", "verdict", "key from", "why"]);
-        let shown = if args.all { document.rows.len() } else { MAX_SHOWN };
-        let mut in_order: Vec<&RowVerdict> = document.rows.iter().collect();
-        in_order.sort_by_key(|row| order(row));
-        for row in in_order.into_iter().take(shown) {
-            let verdict = serde_json::to_value(row.verdict).unwrap_or_default();
-            rows.row([
-                row.place.clone(),
-                row.event_id.to_string(),
-                verdict.as_str().unwrap_or_default().replace('_', " "),
-                row.key_from.map_or("-", outbox_sync::KeySource::name).to_owned(),
-                row.why.clone().unwrap_or_default(),
-            ]);
+}
+
+fn print_table(out: &mut Output<impl Write>, document: &Document) -> Result<(), CliError> {
+    print_verdict(out, document)?;
+    print_place(out, document.place.as_ref())?;
+    print_rows(out, &document.rows)?;
+    print_files(out, &document.files, &document.totals)?;
+    let unreadable = document
+        .files
+        .iter()
+        .flat_map(|file| file.unreadable.iter().cloned());
+    print_some(out, "unreadable", unreadable)?;
+    print_some(out, "keys", document.key_flaws.iter().cloned())?;
+    print_end(out, &document.not_checked, &document.next)
+}
+
+fn print_verdict(out: &mut Output<impl Write>, document: &Document) -> Result<(), CliError> {
+    let t = &document.totals;
+    let tone = if t.fails + t.malformed > 0 {
+        Tone::Bad
+    } else if t.not_checked > 0 || !document.not_read.is_empty() {
+        Tone::Doubt
+    } else {
+        Tone::Good
+    };
+    out.verdict(
+        tone,
+        &format!(
+            "{} rows of {} files: {} hold, {} FAIL, {} not checked, {} unsigned, {} malformed.",
+            t.total(),
+            document.files.len(),
+            t.holds,
+            t.fails,
+            t.not_checked,
+            t.unsigned,
+            t.malformed
+        ),
+    )
+}
+
+/// Single rows, what fails first.
+fn print_rows(out: &mut Output<impl Write>, all: &[RowVerdict]) -> Result<(), CliError> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let mut in_order: Vec<&RowVerdict> = all.iter().collect();
+    in_order.sort_by_key(|row| order(row));
+    let shown = out.shown(all.len());
+    let events = out.labels_of(in_order[..shown].iter().map(|row| row.event_id.to_string()));
+    let mut rows = Table::new(&["ROW", "EVENT", "VERDICT", "KEY FROM", "WHY"]);
+    for row in &in_order[..shown] {
+        let verdict = serde_json::to_value(row.verdict).unwrap_or_default();
+        rows.row([
+            row.place.clone(),
+            events.of(&row.event_id.to_string()),
+            verdict.as_str().unwrap_or_default().replace('_', " "),
+            row.key_from.map_or("-", outbox_sync::KeySource::name).to_owned(),
+            row.why.clone().unwrap_or_default(),
+        ]);
+        if row.verdict == Outcome::Fails {
+            rows.verdict(2, Tone::Bad);
         }
-        out.table(&rows)?;
-        if document.rows.len() > shown {
-            out.line("… and more: --all, or --format json, shows every row")?;
-        }
-        out.line("")?;
     }
-    for file in &document.files {
-        for what in &file.unreadable {
-            out.line(&format!("unreadable: {what}"))?;
-        }
+    out.table(&rows)?;
+    if all.len() > shown {
+        out.line("... and more: --all, or --format json, shows every row")?;
     }
-    for flaw in &document.key_flaws {
-        out.line(&format!("keys: {flaw}"))?;
-    }
+    Ok(())
+}
+
+/// The files, those with most failures first, and their sum.
+pub(super) fn print_files(
+    out: &mut Output<impl Write>,
+    all: &[FileVerdict],
+    totals: &VerdictCounts,
+) -> Result<(), CliError> {
     let mut files = Table::new(&[
-        "file",
-        "rows",
-        "holds",
-        "fails",
-        "not checked",
-        "unsigned",
-        "malformed",
-        "found again",
+        "FILE",
+        "ROWS",
+        "HOLDS",
+        "FAILS",
+        "NOT CHECKED",
+        "UNSIGNED",
+        "MALFORMED",
+        "FOUND AGAIN",
     ]);
     let row = |name: String, c: &VerdictCounts| {
         let counts = [
@@ -442,12 +488,17 @@ fn print(
             .chain(counts.map(|n| n.to_string()))
             .collect::<Vec<_>>()
     };
-    let mut by_failures: Vec<&FileVerdict> = document.files.iter().collect();
-    by_failures.sort_by_key(|file| (Reverse(file.counts.fails), Reverse(file.counts.malformed)));
-    for file in by_failures {
+    let mut by_failures: Vec<&FileVerdict> = all.iter().collect();
+    by_failures.sort_by_key(|file| {
+        let c = &file.counts;
+        Reverse((c.fails, c.malformed, c.not_checked))
+    });
+    let shown = out.shown(by_failures.len());
+    for file in &by_failures[..shown] {
         files.row(row(file.path.clone(), &file.counts));
     }
-    files.row(row(format!("{} files", document.files.len()), &document.totals));
+    files.row(row(format!("{} files", all.len()), totals));
+    out.line("")?;
     out.table(&files)?;
-    print_end(out, &document.not_checked, &document.next)
+    out.more(0, by_failures.len() - shown, "file(s)")
 }

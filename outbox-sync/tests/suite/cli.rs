@@ -32,7 +32,7 @@ fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
     let (code, out, err) = status(dir.path(), &["."]);
     // Rows that all claim one number are nothing to be content with.
     assert_eq!((code, err.as_str()), (4, ""), "{out}");
-    assert!(out.contains("NOT CHECKED: signatures"), "{out}");
+    assert!(out.contains("NOT CHECKED\n  signatures"), "{out}");
 
     fs::write(
         dir.path().join("c.db"),
@@ -82,7 +82,7 @@ fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
         .execute_batch("UPDATE _ves_outbox SET event_id = 'x' || char(10) WHERE local_seq = 2")
         .unwrap();
     drop(connection);
-    let (code, out, _) = status(dir.path(), &["a.db"]);
+    let (code, out, _) = status(dir.path(), &["a.db", "--wide"]);
     assert_eq!(code, 4);
     assert!(out.contains("fault: a.db _ves_outbox row 2: event_id"), "{out}");
     let (code, _, _) = status(dir.path(), &["a.db", "c.db"]);
@@ -161,7 +161,7 @@ fn status_of_the_real_fleet() {
     let (_, document, _) = scenario.json(&["status", "outboxes", "--db", "recovered.log"]);
     assert!(document["totals"]["beyond_head"].as_u64().unwrap() > 100);
 
-    let (code, out, err) = common::run(scenario.path(), &["status", "older"]);
+    let (code, out, err) = common::run(scenario.path(), &["status", "older", "--wide"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("older/legacy-agent.db  older"), "{out}");
     assert_eq!(common::fingerprint(&scenario.path().join("outboxes")), before);

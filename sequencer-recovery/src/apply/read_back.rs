@@ -17,11 +17,13 @@ use crate::plan::planned::{PlannedBatch, PlannedCommitment, PlannedStream};
 /// What the transaction must show when it is read back, in a digest over everything that was inserted.
 pub(crate) struct Expectation {
     digest: Preimage,
-    positions: Spans,
+    /// In the order in which it was inserted, which is that of the digest: tombstones stand between events and come after
+    /// them.
+    positions: Vec<Span>,
     inserted: u64,
     /// Of receipts that were made for events that were there.
     receipts: Preimage,
-    receipts_at: Spans,
+    receipts_at: Vec<Span>,
 }
 
 impl Expectation {
@@ -30,9 +32,9 @@ impl Expectation {
         Self {
             receipts: digest.clone(),
             digest,
-            positions: Spans::default(),
+            positions: Vec::new(),
             inserted: 0,
-            receipts_at: Spans::default(),
+            receipts_at: Vec::new(),
         }
     }
 
@@ -91,13 +93,13 @@ impl Expectation {
         };
         self.digest = Self::extend(&self.digest, &row);
         self.inserted += 1;
-        self.positions.insert(Span::at(sequence));
+        note(&mut self.positions, sequence);
     }
 
     /// Adds a receipt that was made for an event that was there.
     pub(crate) fn add_receipt(&mut self, receipt: &Receipt) {
         self.receipts = extend_receipt(self.receipts.clone(), receipt);
-        self.receipts_at.insert(Span::at(receipt.sequence_number));
+        note(&mut self.receipts_at, receipt.sequence_number);
     }
 
     /// How many events were inserted.
@@ -123,7 +125,7 @@ impl Expectation {
         if digest.finish() == self.receipts.clone().finish() {
             return Ok(());
         }
-        let at = &self.receipts_at;
+        let at: Spans = self.receipts_at.iter().copied().collect();
         Err(RecoveryError::Outcome {
             stream: *stream,
             what: format!("the receipts at {at} are not what was inserted"),
@@ -162,7 +164,7 @@ impl Expectation {
         }
         self.check_receipts(repair).await?;
         if digest.finish() != self.digest.clone().finish() {
-            let at = &self.positions;
+            let at: Spans = self.positions.iter().copied().collect();
             return Err(wrong(format!("what stands at {at} is not what was inserted")));
         }
         Ok(())
@@ -206,8 +208,8 @@ pub(crate) async fn check_roots(
 }
 
 /// Positions in pieces of some thousand at most: between them a repair looks at who waits.
-pub(crate) fn pieces(spans: &Spans) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
-    spans.iter().flat_map(pieces_of)
+pub(crate) fn pieces(spans: &[Span]) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
+    spans.iter().copied().flat_map(pieces_of)
 }
 
 /// The same of one span.
@@ -224,6 +226,17 @@ struct Inserted<'a> {
     created_at: Timestamp,
     sequenced_at: Timestamp,
     receipt: &'a Receipt,
+}
+
+/// Adds a position, to the last span if it goes on there.
+fn note(spans: &mut Vec<Span>, position: u64) {
+    let next = Span::at(position);
+    match spans.last_mut() {
+        Some(last) if last.end().checked_add(1) == Some(position) => {
+            *last = Span::new(last.start(), position).unwrap_or(next);
+        }
+        _ => spans.push(next),
+    }
 }
 
 fn optional(digest: Preimage, value: Option<&[u8]>) -> Preimage {

@@ -5,20 +5,22 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::keys::read_signing_key;
-use cli_common::{Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{
+    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, Tone, stderr_progress,
+};
 use sequencer_recovery::apply::undo_file::UndoFile;
-use sequencer_recovery::apply::{ApplyOptions, ApplyReport, StreamStatus, apply};
+use sequencer_recovery::apply::{AppliedStream, ApplyOptions, ApplyReport, StreamStatus, apply};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::plan::plan_file::PlanFile;
 use sequencer_recovery::report::epoch::epoch;
 use serde::Serialize;
-use ves::SequencerId;
+use ves::{SequencerId, StreamKey};
 
 use super::epoch::write_epoch;
+use super::report::{print_journal, print_not_checked, print_place};
 use super::{
     LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, new_file, open, or_dash,
-    print_journal, print_not_checked, print_place, read_signing_keys, write_lines, write_not_checked,
-    write_place,
+    read_signing_keys, write_lines, write_not_checked, write_place,
 };
 
 /// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
@@ -27,6 +29,7 @@ use super::{
 /// Ends with 0 if nothing was to do, 1 if the log was changed, 4 added if positions stay open, 8 added if a
 /// stream could not be repaired (the log has moved on, a lock is held; such a stream is left as it was).
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct ApplyArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
@@ -162,7 +165,7 @@ impl Paths<'_> {
     fn epoch_again(&self) -> String {
         let out = self.args.epoch.as_deref().unwrap_or(Path::new("FILE"));
         format!(
-            "sequencer-recovery epoch --plan {} --out {} --db …",
+            "sequencer-recovery epoch --plan {} --out {} --db DB",
             self.args.plan.display(),
             out.display()
         )
@@ -259,7 +262,7 @@ fn tell_unprinted(report: &ApplyReport, global: &GlobalArgs) {
 }
 
 fn print(report: &ApplyReport, paths: &Paths<'_>, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => {
@@ -298,6 +301,7 @@ fn print_next<W: std::io::Write>(
     if report.dry_run || report.streams.is_empty() {
         return Ok(());
     }
+    out.line("")?;
     if let Some(undo) = paths.undo.filter(|_| report.changed() > 0) {
         out.line(&format!(
             "The way back, until the sequencer is started: {}",
@@ -317,9 +321,11 @@ fn print_next<W: std::io::Write>(
         ))?;
     }
     if report.changed() > 0 {
-        out.line("Next: `sequencer-recovery audit` of this log, with the same witnesses. Only when it is as it should be,")?;
-        out.line("restart the sequencer (it caches keys for an hour, commitments for 5 minutes): from then on there is no")?;
-        out.line("way back.")?;
+        out.line(
+            "Next: `sequencer-recovery audit` of this log, with the same witnesses. Only when it is as it should be, \
+             restart the sequencer (it caches keys for an hour, commitments for 5 minutes): from then on there is no way \
+             back.",
+        )?;
     }
     Ok(())
 }
@@ -343,102 +349,157 @@ fn refuse_incomplete(plan: &PlanFile, although: bool) -> Result<(), CliError> {
     .with_hint("make the plan again with all witnesses, or say --although-incomplete if they cannot be had"))
 }
 
+const COLUMNS: &str = "\
+Columns (what failed first, then where most stays open):
+  EVENTS, APPENDED   events put back; events that got new numbers
+  RECEIPTS, SIGNED   receipts made for them; those of them with a signature
+  COMMANDS           command ids remembered
+  VERSIONS           entity versions raised
+  BATCHES, EQUAL     commitments put back; batches whose root came out equal
+  COUNTER, NOW       the counter before and after
+  OPEN               positions that stay open";
+
 /// The outcome for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> Result<(), CliError> {
-    print_place(out, &report.place)?;
     if report.streams.is_empty() {
-        return out.line("The plan has nothing to do.");
+        out.verdict(Tone::Good, "The plan has nothing to do.")?;
+        return print_place(out, &report.place);
     }
-    let mut table = Table::new(&[
-        "STREAM (TENANT/STORE)",
-        "STATUS",
-        "EVENTS",
-        "APPENDED",
-        "RECEIPTS",
-        "SIGNED",
-        "COMMANDS",
-        "VERSIONS",
-        "COMMITMENTS",
-        "ROOTS EQUAL",
-        "COUNTER",
-        "NOW",
-        "OPEN",
-    ]);
-    for s in &report.streams {
-        let status = match s.status {
-            StreamStatus::Applied if report.dry_run => "would be applied",
-            StreamStatus::Applied => "applied",
-            StreamStatus::AlreadyApplied => "already applied",
-            StreamStatus::Failed => "FAILED",
-        };
-        table.row([
-            s.stream.to_string(),
-            status.to_owned(),
-            s.events.to_string(),
-            s.appended.to_string(),
-            s.receipts.to_string(),
-            s.receipts_signed.to_string(),
-            s.commands.to_string(),
-            s.entity_versions.to_string(),
-            s.commitments.to_string(),
-            s.roots_equal.to_string(),
-            or_dash(s.counter_before),
-            or_dash(s.counter_after),
-            s.open_positions.to_string(),
-        ]);
-    }
-    out.table(&table)?;
+    let outcome = Outcome::of(report);
+    print_verdict(out, &outcome)?;
+    print_place(out, &report.place)?;
+    print_streams(out, &outcome)?;
     let journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
     if !journal.is_empty() {
         out.line("")?;
         out.line("This plan was applied here before, says the journal:")?;
         print_journal(out, &journal)?;
     }
-    print_not_checked(out, &report.not_checked)?;
-    out.line("")?;
-    let events: u64 = report.streams.iter().map(|s| s.events).sum();
-    let appended: u64 = report.streams.iter().map(|s| s.appended).sum();
-    let appended = if appended > 0 {
-        format!(", {appended} appended")
-    } else {
-        String::new()
+    print_not_checked(out, &report.not_checked)
+}
+
+/// One stream, as it is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    pub stream: StreamKey,
+    pub status: StreamStatus,
+    /// Events, appended, receipts, signed, commands, versions, commitments, roots equal.
+    pub counts: [u64; 8],
+    pub counters: [Option<u64>; 2],
+    pub open: u64,
+}
+
+/// What an apply did, in sums.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub dry_run: bool,
+    pub rows: Vec<Row>,
+    pub keys: u64,
+    pub tombstones: u64,
+    pub moved: u64,
+    pub begun_again: u64,
+    pub reissued: u64,
+    pub untouched: u64,
+}
+
+impl Outcome {
+    fn of(report: &ApplyReport) -> Self {
+        let sum = |of: fn(&AppliedStream) -> u64| -> u64 { report.streams.iter().map(of).sum() };
+        let row = |s: &AppliedStream| Row {
+            stream: s.stream,
+            status: s.status,
+            counts: [
+                s.events,
+                s.appended,
+                s.receipts,
+                s.receipts_signed,
+                s.commands,
+                s.entity_versions,
+                s.commitments,
+                s.roots_equal,
+            ],
+            counters: [s.counter_before, s.counter_after],
+            open: s.open_positions,
+        };
+        Self {
+            dry_run: report.dry_run,
+            rows: report.streams.iter().map(row).collect(),
+            keys: sum(|s| s.keys),
+            tombstones: sum(|s| s.tombstones),
+            moved: sum(|s| s.moved),
+            begun_again: sum(|s| s.begun_again),
+            reissued: report.reissued(),
+            untouched: report.untouched,
+        }
+    }
+
+    fn count(&self, status: StreamStatus) -> usize {
+        self.rows.iter().filter(|row| row.status == status).count()
+    }
+
+    /// What was done, or would be, beside streams.
+    fn done(&self) -> String {
+        let sum = |at: usize| self.rows.iter().map(|row| row.counts[at]).sum::<u64>();
+        let back = if self.dry_run { "would be back" } else { "back" };
+        let mut done = format!("{} event(s) {back}", sum(0));
+        for (count, what) in [
+            (self.tombstones, "tombstone(s)"),
+            (sum(1), "appended"),
+            (self.keys, "key(s) registered"),
+        ] {
+            if count > 0 {
+                done.push_str(&format!(", {count} {what}"));
+            }
+        }
+        done
+    }
+}
+
+pub(super) fn print_verdict<W: std::io::Write>(
+    out: &mut Output<W>,
+    outcome: &Outcome,
+) -> Result<(), CliError> {
+    let changed = outcome.count(StreamStatus::Applied);
+    let failed = outcome.count(StreamStatus::Failed);
+    let open: u64 = outcome.rows.iter().map(|row| row.open).sum();
+    let (moved, done) = (outcome.moved, outcome.done());
+    let tone = match (failed as u64 + outcome.untouched, open + outcome.reissued) {
+        (0, 0) => Tone::Good,
+        (0, _) => Tone::Doubt,
+        _ => Tone::Bad,
     };
-    let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
-    let keys = match keys {
-        0 => String::new(),
-        keys => format!(", {keys} key(s) registered"),
-    };
-    let tombstones: u64 = report.streams.iter().map(|s| s.tombstones).sum();
-    let tombstones = match tombstones {
-        0 => String::new(),
-        tombstones => format!(", {tombstones} tombstone(s)"),
-    };
-    let moved: u64 = report.streams.iter().map(|s| s.moved).sum();
-    if report.dry_run {
+    if failed > 0 || outcome.untouched > 0 {
+        let already = outcome.count(StreamStatus::AlreadyApplied);
+        out.verdict(
+            tone,
+            &format!(
+                "NOT ALL: {changed} stream(s) done, {already} done already, {failed} failed and are as before, {} not begun.",
+                outcome.untouched
+            ),
+        )?;
+    }
+    if outcome.dry_run {
+        out.verdict(
+            tone,
+            &format!(
+                "DRY RUN: nothing was written. {changed} stream(s) would change, {done}, {open} position(s) would stay open."
+            ),
+        )?;
         if moved > 0 {
             out.line(&format!(
                 "{moved} event(s) would get other numbers, and other receipts."
             ))?;
         }
-        return out.line(&format!(
-            "DRY RUN: nothing was written. {} stream(s) would change, {events} event(s) would be back\
-             {tombstones}{appended}{keys}, {} position(s) would stay open.",
-            report.changed(),
-            report.open_positions()
-        ));
+        return Ok(());
     }
-    out.line(&format!(
-        "{} stream(s) changed, {events} event(s) back{tombstones}{appended}{keys}, {} position(s) stay open.",
-        report.changed(),
-        report.open_positions()
-    ))?;
-    if report.failed() > 0 || report.untouched > 0 {
-        out.line(&format!("NOT ALL: {}.", counts(report)))?;
-    }
-    let again: u64 = report.streams.iter().map(|s| s.begun_again).sum();
-    if again > 0 {
+    out.verdict(
+        tone,
+        &format!("{changed} stream(s) changed, {done}, {open} position(s) stay open."),
+    )?;
+    if outcome.begun_again > 0 {
         out.line(&format!(
-            "{again} time(s) a stream was begun again, since another's transaction was in the way."
+            "{} time(s) a stream was begun again, since another's transaction was in the way.",
+            outcome.begun_again
         ))?;
     }
     if moved > 0 {
@@ -446,11 +507,49 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
             "{moved} event(s) got other numbers, and other receipts: what their agents saved no longer holds."
         ))?;
     }
-    if report.reissued() > 0 {
+    if outcome.reissued > 0 {
         out.line(&format!(
             "{} number(s) were given out twice, and stay so: the log contradicts its anchors.",
-            report.reissued()
+            outcome.reissued
         ))?;
     }
     Ok(())
+}
+
+pub(super) fn print_streams<W: std::io::Write>(
+    out: &mut Output<W>,
+    outcome: &Outcome,
+) -> Result<(), CliError> {
+    let labels = out.label_streams(outcome.rows.iter().map(|row| row.stream));
+    let mut rows = outcome.rows.clone();
+    rows.sort_by_key(|row| {
+        let order = match row.status {
+            StreamStatus::Failed => 0,
+            StreamStatus::Applied => 1,
+            StreamStatus::AlreadyApplied => 2,
+        };
+        (order, std::cmp::Reverse(row.open), row.stream)
+    });
+    let mut table = Table::new(&[
+        "STREAM", "STATUS", "EVENTS", "APPENDED", "RECEIPTS", "SIGNED", "COMMANDS", "VERSIONS", "BATCHES",
+        "EQUAL", "COUNTER", "NOW", "OPEN",
+    ]);
+    let shown = out.shown(rows.len());
+    for row in &rows[..shown] {
+        let (status, tone) = match row.status {
+            StreamStatus::Applied if outcome.dry_run => ("would be applied", Tone::Good),
+            StreamStatus::Applied => ("applied", Tone::Good),
+            StreamStatus::AlreadyApplied => ("already applied", Tone::Good),
+            StreamStatus::Failed => ("FAILED", Tone::Bad),
+        };
+        let cells = [labels.of(&row.stream), status.to_owned()];
+        let counts = row.counts.iter().map(u64::to_string);
+        let counters = row.counters.iter().map(|counter| or_dash(*counter));
+        let cells = cells.into_iter().chain(counts).chain(counters);
+        table.row(cells.chain([row.open.to_string()]));
+        table.verdict(1, tone);
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, rows.len() - shown, "stream(s)")
 }

@@ -1,16 +1,21 @@
 //! `sequencer-recovery audit`: is the log whole, and if not, what exactly is missing or wrong.
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use sequencer_recovery::finding::{Finding, Severity};
-use sequencer_recovery::report::audit::{AuditReport, SCHEMA, audit};
-use sequencer_recovery::stream::family::{Family, FamilyReport, FamilyStream};
-use sequencer_recovery::stream::unheard;
+use cli_common::{
+    CliError, CommandLine, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
+};
+use sequencer_recovery::finding::{Code, Finding, Severity};
+use sequencer_recovery::report::audit::{AuditReport, SCHEMA, StreamReport, audit};
+use sequencer_recovery::stream::family::{Families, Family, FamilyReport, FamilyStream};
+use sequencer_recovery::witness::Heard;
 use serde::Serialize;
 
+use super::report::{
+    Standing, print_findings, print_journal, print_not_checked, print_not_heard, print_place,
+};
 use super::{
-    FamilyArg, SurveyArgs, cancel_on_signals, open, or_dash, print_journal, print_not_checked, print_place,
-    read_on, report_incomplete, write_lines, write_not_checked, write_place,
+    FamilyArg, SurveyArgs, cancel_on_signals, open, or_dash, read_on, report_incomplete, write_lines,
+    write_not_checked, write_place,
 };
 
 /// Say whether the log is whole: gaps, counters, hashes, signatures, receipts, commitments, and what the
@@ -19,6 +24,7 @@ use super::{
 /// Ends with 0 if no problem was found, 4 if one was, 8 if a witness or the log could not be read (what could
 /// be read is reported all the same).
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct AuditArgs {
     #[command(flatten)]
     survey: SurveyArgs,
@@ -39,15 +45,60 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Ok(audit(&mut view, db, &input, progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => print_ndjson(&mut out, &report)?,
-        Format::Table => print_table(&mut out, &report)?,
+        Format::Table => {
+            print_table(&mut out, &report)?;
+            out.line("")?;
+            next(&report, args).print(&mut out)?;
+        }
     }
     out.finish()?;
     Ok(exit_status(&report) | report_incomplete(&report.incomplete(), global))
 }
+
+/// What to do after an audit: to plan, if a plan can mend what was found.
+fn next(report: &AuditReport, args: &AuditArgs) -> Next {
+    if report.no_problem_found {
+        return Next::nothing("no problem was found in what was checked");
+    }
+    let of_ves = report.findings.iter().filter(|f| f.family.is_none());
+    let codes: Vec<Code> = of_ves.map(|f| f.code).collect();
+    let gaps = [Code::GapLeading, Code::GapInterior, Code::GapTail];
+    let held = report.heard.iter().any(|h| h.missing_held > 0);
+    let missing = codes.iter().any(|code| gaps.contains(code));
+    if codes.iter().any(|code| MENDED.contains(code)) || (missing && held) {
+        if args.family.families() != Families::default() {
+            return Next::nothing("plan the VES log, with the same options but --family");
+        }
+        let plan = CommandLine::of_this_process().instead("audit", "plan");
+        let out = super::free_name("plan", "ndjson");
+        return Next::run_for("plan the repair; it changes nothing", &plan.with(["--out", &out]));
+    }
+    Next::nothing(if missing && report.heard.is_empty() {
+        "hear the witnesses first: agents' outboxes (--outbox), anchors (--anchors), other copies (--witness)"
+    } else if missing {
+        "none of these witnesses holds what is missing: only another one can bring it back (`sequencer-recovery certify` \
+         states the loss)"
+    } else {
+        "each problem says what it takes"
+    })
+}
+
+/// What a plan puts right whatever witnesses hold.
+const MENDED: [Code; 9] = [
+    Code::CounterBehind,
+    Code::CounterMissing,
+    Code::CommitmentMissing,
+    Code::ReceiptMissing,
+    Code::DedupeOrphan,
+    Code::DedupeMissing,
+    Code::VersionDrift,
+    Code::ProjectionAhead,
+    Code::Reissue,
+];
 
 /// The status of an audit: problems, and witnesses that could not be heard.
 pub fn exit_status(report: &AuditReport) -> ExitStatus {
@@ -97,110 +148,86 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
     write_lines(out, SCHEMA, "summary", [summary])
 }
 
+const COLUMNS: &str = "\
+Columns of the streams (those that are not whole, the worst first):
+  EVENTS, HEAD        how many events the log has, and its last number
+  COUNTER             the last number that the sequencer gave out, as it says
+  KNOWN HEAD, GRADE   the highest number that any witness knows; how sure it is
+  MISSING             positions up to there without an event
+  WRONG               codes of what was found (docs/findings.md)
+
+Columns of the witnesses:
+  ROWS, LACKING HERE  rows read; events among them that the log lacks
+  UNSIGNED, REFUSED   rows that nobody signed; rows that do not verify
+  READ                whether it could be read to its end";
+
 /// The report for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) -> Result<(), CliError> {
+    let beside = report.families.iter().flat_map(|f| &f.streams);
+    let streams = report.streams.iter().map(|s| s.stream);
+    let labels = out.label_streams(streams.chain(beside.map(|s| s.stream)));
+    let of_ves = report.findings.iter().filter(|f| f.family.is_none());
+    let standing = Standing::of(of_ves);
+    print_verdict(out, report, &standing)?;
+    print_totals(out, report)?;
     print_place(out, &report.place)?;
-    let mut table = Table::new(&[
-        "STREAM (TENANT/STORE)",
-        "EVENTS",
-        "HEAD",
-        "COUNTER",
-        "KNOWN HEAD",
-        "GRADE",
-        "MISSING",
-        "BATCHES",
-        "ROOTS EQUAL",
-    ]);
-    for stream in &report.streams {
-        let counts = stream.batch_counts();
-        table.row([
-            stream.stream.to_string(),
-            stream.events.to_string(),
-            or_dash(stream.head),
-            or_dash(stream.counter),
-            or_dash(stream.head_known.as_ref().map(|w| w.sequence)),
-            stream
-                .head_known
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |w| w.grade.to_string()),
-            stream.missing.to_string(),
-            stream.batches.len().to_string(),
-            (counts.matches_anchors + counts.matches_database).to_string(),
-        ]);
-    }
     if report.ves {
-        out.table(&table)?;
+        print_streams(out, report, &labels, &standing)?;
     }
     for family in &report.families {
-        print_family(out, family)?;
+        print_family(out, report, family, &labels)?;
     }
-    let problems: Vec<&Finding> = report
-        .findings
-        .iter()
-        .filter(|f| f.severity == Severity::Problem)
-        .collect();
-    let notices: Vec<&Finding> = report
-        .findings
-        .iter()
-        .filter(|f| f.severity == Severity::Notice)
-        .collect();
-    print_findings(out, "PROBLEMS", &problems)?;
-    print_findings(out, "NOTICES", &notices)?;
-    for stream in report.streams.iter().filter(|s| !s.reissue.is_empty()) {
-        out.line("")?;
-        out.line("GIVEN OUT TWICE")?;
-        out.line(&format!("  {}", stream.stream))?;
-        super::plan::print_histories(out, &stream.reissue, |_| String::new())?;
-    }
-    if !report.heard.is_empty() {
-        let mut table = Table::new(&[
-            "WITNESS",
-            "AGENT",
-            "SHAPE",
-            "ROWS",
-            "LACKING HERE",
-            "UNSIGNED",
-            "REFUSED",
-            "READ",
-        ]);
-        for heard in &report.heard {
-            table.row([
-                heard.path.clone(),
-                heard.agent_id.clone().unwrap_or_else(|| "-".into()),
-                heard.shape.clone().unwrap_or_else(|| heard.kind.into()),
-                heard.rows.to_string(),
-                heard.missing_held.to_string(),
-                heard.unsigned.to_string(),
-                heard.refused.to_string(),
-                if heard.error.is_some() {
-                    "NO".into()
-                } else {
-                    "yes".to_string()
-                },
-            ]);
-        }
-        out.line("")?;
-        out.table(&table)?;
-        for heard in &report.heard {
-            if let Some(made) = &heard.made {
-                out.line(&format!("  {}: {made}", heard.path))?;
-            }
-            if let Some(place) = &heard.place {
-                out.line(&format!("  {}: {place}", heard.path))?;
-            }
-        }
-    }
-    if !report.not_heard.is_empty() {
-        out.line("")?;
-        for line in unheard::describe(&report.not_heard) {
-            out.line(&line)?;
-        }
-    }
+    let of = |severity| -> Vec<&Finding> {
+        let findings = report.findings.iter();
+        findings.filter(|f| f.severity == severity).collect()
+    };
+    print_findings(out, &labels, "PROBLEMS", &of(Severity::Problem))?;
+    print_reissue(out, report, &labels)?;
+    print_not_heard(out, &report.not_heard)?;
+    print_findings(out, &labels, "NOTICES", &of(Severity::Notice))?;
+    print_heard(out, &report.heard)?;
     print_journal(out, &report.journal)?;
-    print_not_checked(out, &report.not_checked)?;
+    print_not_checked(out, &report.not_checked)
+}
+
+/// Whether nothing is wrong with a stream.
+fn is_whole(stream: &StreamReport, standing: &Standing) -> bool {
+    stream.missing == 0 && stream.batch_counts().failed == 0 && !standing.is_bad(&stream.stream)
+}
+
+fn print_verdict<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &AuditReport,
+    standing: &Standing,
+) -> Result<(), CliError> {
+    let t = &report.totals;
+    let whole = report.streams.iter().filter(|s| is_whole(s, standing)).count();
+    let streams = match (report.ves, report.streams.len() - whole) {
+        (false, _) => String::new(),
+        (true, 0) => format!(" {whole} stream(s) whole."),
+        (true, not) => format!(" {whole} stream(s) whole, {not} not, worst first."),
+    };
+    if report.no_problem_found {
+        let verdict = format!(
+            "No problem was found in what was checked ({} notice(s)).{streams}",
+            t.notices
+        );
+        out.verdict(Tone::Good, &verdict)
+    } else {
+        let verdict = format!("{} problem(s), {} notice(s).{streams}", t.problems, t.notices);
+        out.verdict(Tone::Bad, &verdict)
+    }
+}
+
+fn print_totals<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) -> Result<(), CliError> {
     let t = &report.totals;
     let b = &t.batches;
-    out.line("")?;
+    if report.ves {
+        out.line(&format!(
+            "{} stream(s), {} event(s), {} missing. Batches: {} MATCHES ANCHORS, {} MATCHES DATABASE, {} FAILED, {} NOT CHECKED.",
+            t.streams, t.events, t.missing, b.matches_anchors, b.matches_database, b.failed, b.not_checked
+        ))?;
+    }
     for family in &report.families {
         let sum = |of: fn(&FamilyStream) -> u64| family.streams.iter().map(of).fold(0, u64::saturating_add);
         out.line(&format!(
@@ -211,83 +238,182 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
             sum(|s| s.missing)
         ))?;
     }
-    if report.ves {
-        out.line(&format!(
-            "{} stream(s), {} event(s), {} missing. Batches: {} MATCHES ANCHORS, {} MATCHES DATABASE, {} FAILED, {} NOT CHECKED.",
-            t.streams, t.events, t.missing, b.matches_anchors, b.matches_database, b.failed, b.not_checked
-        ))?;
-    }
-    out.line(&if report.no_problem_found {
-        format!(
-            "No problem was found in what was checked ({} notice(s)).",
-            t.notices
-        )
-    } else {
-        format!("{} problem(s), {} notice(s).", t.problems, t.notices)
-    })
+    Ok(())
 }
 
-fn print_family<W: std::io::Write>(out: &mut Output<W>, family: &FamilyReport) -> Result<(), CliError> {
+fn print_streams<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &AuditReport,
+    labels: &Labels,
+    standing: &Standing,
+) -> Result<(), CliError> {
+    let all = out.all();
+    let mut told: Vec<&StreamReport> = report
+        .streams
+        .iter()
+        .filter(|stream| all || !is_whole(stream, standing))
+        .collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    told.sort_by_key(|s| (standing.rank(&s.stream), std::cmp::Reverse(s.missing), s.stream));
     let mut table = Table::new(&[
-        "STREAM (TENANT/STORE)",
+        "STREAM",
+        "EVENTS",
+        "HEAD",
+        "COUNTER",
+        "KNOWN HEAD",
+        "GRADE",
+        "MISSING",
+        "WRONG",
+    ]);
+    let shown = out.shown(told.len());
+    for stream in &told[..shown] {
+        table.row([
+            labels.of(&stream.stream),
+            stream.events.to_string(),
+            or_dash(stream.head),
+            or_dash(stream.counter),
+            or_dash(stream.head_known.as_ref().map(|w| w.sequence)),
+            stream
+                .head_known
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |w| w.grade.to_string()),
+            stream.missing.to_string(),
+            standing.codes(&stream.stream),
+        ]);
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, told.len() - shown, "stream(s)")
+}
+
+fn print_reissue<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &AuditReport,
+    labels: &Labels,
+) -> Result<(), CliError> {
+    let twice: Vec<&StreamReport> = report.streams.iter().filter(|s| !s.reissue.is_empty()).collect();
+    if twice.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.line("GIVEN OUT TWICE")?;
+    let shown = if out.all() { twice.len() } else { 1 };
+    for stream in &twice[..shown] {
+        out.full_line(&format!("  {}", labels.heading(&stream.stream)))?;
+        super::plan_report::print_histories(out, &stream.reissue, |_| String::new())?;
+    }
+    out.more(2, twice.len() - shown, "stream(s)")
+}
+
+/// So many witnesses are shown.
+const WITNESSES: usize = 4;
+
+fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Result<(), CliError> {
+    if heard.is_empty() {
+        return Ok(());
+    }
+    // What could not be read, then who holds most of what is missing.
+    let mut in_order: Vec<&Heard> = heard.iter().collect();
+    in_order.sort_by_key(|h| {
+        let flawed = h.refused > 0 || h.unsigned > 0;
+        (h.error.is_none(), std::cmp::Reverse(h.missing_held), !flawed)
+    });
+    let shown = if out.all() {
+        heard.len()
+    } else {
+        heard.len().min(WITNESSES)
+    };
+    let agents = out.labels_of(in_order[..shown].iter().filter_map(|h| h.agent_id.as_deref()));
+    let mut table = Table::new(&[
+        "WITNESS",
+        "AGENT",
+        "SHAPE",
+        "ROWS",
+        "LACKING HERE",
+        "UNSIGNED",
+        "REFUSED",
+        "READ",
+    ]);
+    for heard in &in_order[..shown] {
+        table.row([
+            heard.path.clone(),
+            heard
+                .agent_id
+                .as_ref()
+                .map_or_else(|| "-".into(), |id| agents.of(id)),
+            heard.shape.clone().unwrap_or_else(|| heard.kind.into()),
+            heard.rows.to_string(),
+            heard.missing_held.to_string(),
+            heard.unsigned.to_string(),
+            heard.refused.to_string(),
+            if heard.error.is_some() {
+                "NO".into()
+            } else {
+                "yes".to_string()
+            },
+        ]);
+        if heard.error.is_some() {
+            table.verdict(7, Tone::Bad);
+        }
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, heard.len() - shown, "witness(es)")?;
+    for heard in &in_order[..shown] {
+        if let Some(made) = &heard.made {
+            out.line(&format!("  {}: {made}", heard.path))?;
+        }
+        if let Some(place) = &heard.place {
+            out.line(&format!("  {}: {place}", heard.path))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_family<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &AuditReport,
+    family: &FamilyReport,
+    labels: &Labels,
+) -> Result<(), CliError> {
+    let of_family = |f: &&Finding| f.family == Some(family.family);
+    let standing = Standing::of(report.findings.iter().filter(of_family));
+    let mut told: Vec<&FamilyStream> = family
+        .streams
+        .iter()
+        .filter(|s| out.all() || s.missing > 0 || standing.is_bad(&s.stream))
+        .collect();
+    told.sort_by_key(|s| (standing.rank(&s.stream), std::cmp::Reverse(s.missing), s.stream));
+    out.line("")?;
+    out.line(&format!("family {}: {}", family.family, family.family.table()))?;
+    if told.is_empty() {
+        return out.line("  nothing is wrong with any stream of it");
+    }
+    let mut table = Table::new(&[
+        "STREAM",
         "ROWS",
         "HEAD",
         "COUNTER",
         "KNOWN HEAD",
-        "KNOWN TO",
         "MISSING",
+        "KNOWN TO",
     ]);
-    for s in &family.streams {
+    let shown = out.shown(told.len());
+    for s in &told[..shown] {
         table.row([
-            s.stream.to_string(),
+            labels.of(&s.stream),
             s.rows.to_string(),
             or_dash(s.head),
             or_dash(s.counter),
             or_dash(s.head_known.as_ref().map(|w| w.sequence)),
+            s.missing.to_string(),
             s.head_known
                 .as_ref()
                 .map_or_else(|| "-".to_owned(), |w| w.who.clone()),
-            s.missing.to_string(),
         ]);
     }
-    out.line("")?;
-    out.line(&format!("family {}: {}", family.family, family.family.table()))?;
-    out.table(&table)
-}
-
-/// Findings for people, under a title.
-pub(super) fn print_findings<W: std::io::Write>(
-    out: &mut Output<W>,
-    title: &str,
-    findings: &[&Finding],
-) -> Result<(), CliError> {
-    if findings.is_empty() {
-        return Ok(());
-    }
-    out.line("")?;
-    out.line(title)?;
-    let mut under: Option<ves::StreamKey> = None;
-    for finding in findings {
-        if finding.stream != under {
-            under = finding.stream;
-            if let Some(stream) = under {
-                out.line(&format!("  {stream}"))?;
-            }
-        }
-        let place = match (finding.from, finding.to) {
-            (Some(from), Some(to)) if from == to => format!("{from}: "),
-            (Some(from), Some(to)) => format!("{from}-{to}: "),
-            _ => String::new(),
-        };
-        out.line(&format!(
-            "    {:<20} {place}{}",
-            finding.code.as_str(),
-            finding.message
-        ))?;
-    }
-    let next: std::collections::BTreeSet<&str> = findings.iter().filter_map(|f| f.next.as_deref()).collect();
-    for next in next {
-        out.line(&format!("  next: {next}"))?;
-    }
-    Ok(())
+    out.table(&table)?;
+    out.more(0, told.len() - shown, "stream(s)")
 }

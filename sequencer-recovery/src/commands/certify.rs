@@ -52,13 +52,11 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
     if let Some(for_people) = for_people {
         for_people.keep()?;
     }
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     let SignedLossCertificate { certificate: c, .. } = &signed;
     match global.format {
         Format::Table => {
-            for left in &c.not_planned {
-                out.line(&format!("{}: nothing is certified: {}", left.stream, left.why))?;
-            }
+            out.label_streams(c.not_planned.iter().map(|left| left.stream));
             out.line(&format!(
                 "{} position(s) lost, {} undecided, in {} stream(s){}. The certificate is in {}.",
                 c.lost,
@@ -70,6 +68,11 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
                 },
                 args.out.display()
             ))?;
+            let shown = out.shown(c.not_planned.len());
+            for left in &c.not_planned[..shown] {
+                out.line(&format!("{}: nothing is certified: {}", left.stream, left.why))?;
+            }
+            out.more(0, c.not_planned.len() - shown, "stream(s)")?;
         }
         Format::Json => out.json(&signed)?,
         Format::Ndjson => out.ndjson([&signed])?,

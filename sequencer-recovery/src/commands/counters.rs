@@ -1,13 +1,14 @@
 //! `sequencer-recovery counters`: the counters alone.
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use sequencer_recovery::apply::counters::{CounterState, CountersReport, counters, raise};
+use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Labels, Output, Table, Tone, stderr_progress};
+use sequencer_recovery::apply::counters::{CounterReport, CounterState, CountersReport, counters, raise};
 use sequencer_recovery::floor::FloorChoice;
 
+use super::report::{detailed, print_not_checked, print_place};
 use super::{
-    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash,
-    print_not_checked, print_place, read_on, report_incomplete, write_lines, write_not_checked, write_place,
+    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash, read_on,
+    report_incomplete, write_lines, write_not_checked, write_place,
 };
 
 /// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
@@ -16,6 +17,7 @@ use super::{
 /// Ends with 0 if every counter holds, 4 if one is behind or there is none, 1 if --apply raised one, 8 added if a witness
 /// could not be read: then none is raised without --although-incomplete.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct CountersArgs {
     #[command(flatten)]
     survey: SurveyArgs,
@@ -82,7 +84,7 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
 }
 
 fn print(report: &CountersReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => {
@@ -96,47 +98,115 @@ fn print(report: &CountersReport, global: &GlobalArgs) -> Result<(), CliError> {
     out.finish()
 }
 
-fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) -> Result<(), CliError> {
+const COLUMNS: &str = "\
+Columns (counters that are behind, then those that were raised):
+  FAMILY         which sequence: ves, events or x402
+  COUNTER        the last number that the sequencer gave out, as it says
+  FLOOR, GRADE   what it must not be below; how sure that is
+  STATE          holds, BEHIND, or raised
+  KNOWN TO       who knows of the floor";
+
+pub(super) fn print_table<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &CountersReport,
+) -> Result<(), CliError> {
+    let labels = out.label_streams(report.streams.iter().map(|s| s.stream));
+    let count = |state| report.count(state);
+    let (holds, behind, raised) = (
+        count(CounterState::Holds),
+        count(CounterState::Behind),
+        count(CounterState::Raised),
+    );
+    let tone = match (behind, report.streams.len()) {
+        (0, 1..) => Tone::Good,
+        _ => Tone::Bad,
+    };
+    let raised = match raised {
+        0 => String::new(),
+        raised => format!(", {raised} raised"),
+    };
+    out.verdict(
+        tone,
+        &format!(
+            "{} counter(s): {behind} BEHIND{raised}, {holds} hold.",
+            report.streams.len()
+        ),
+    )?;
     print_place(out, &report.place)?;
+    let order = |s: &CounterReport| match s.state {
+        CounterState::Behind => 0,
+        CounterState::Raised => 1,
+        CounterState::Holds => 2,
+    };
+    let all = out.all();
+    let told = report
+        .streams
+        .iter()
+        .filter(|s| all || order(s) < 2 || s.not_raised.is_some());
+    let mut told: Vec<&CounterReport> = told.collect();
+    let short = |s: &CounterReport| s.floor.unwrap_or(0).saturating_sub(s.counter.unwrap_or(0));
+    told.sort_by_key(|s| (order(s), std::cmp::Reverse(short(s)), s.stream));
+    print_counters(out, &told, &labels)?;
+    print_floors(out, &told, &labels)?;
+    print_not_checked(out, &report.not_checked)
+}
+
+fn print_counters<W: std::io::Write>(
+    out: &mut Output<W>,
+    told: &[&CounterReport],
+    labels: &Labels,
+) -> Result<(), CliError> {
+    if told.is_empty() {
+        return Ok(());
+    }
     let mut table = Table::new(&[
-        "FAMILY",
-        "STREAM (TENANT/STORE)",
-        "COUNTER",
-        "FLOOR",
-        "GRADE",
-        "KNOWN TO",
-        "STATE",
+        "STREAM", "FAMILY", "COUNTER", "FLOOR", "GRADE", "STATE", "KNOWN TO",
     ]);
-    for s in &report.streams {
-        let state = match s.state {
-            CounterState::Holds => "holds",
-            CounterState::Behind => "BEHIND",
-            CounterState::Raised => "raised",
+    let shown = out.shown(told.len());
+    for s in &told[..shown] {
+        let (state, tone) = match s.state {
+            CounterState::Holds => ("holds", Tone::Good),
+            CounterState::Behind => ("BEHIND", Tone::Bad),
+            CounterState::Raised => ("raised", Tone::Good),
         };
+        let witness = s.witness.as_ref();
         table.row([
+            labels.of(&s.stream),
             s.family.to_owned(),
-            s.stream.to_string(),
             or_dash(s.counter),
             or_dash(s.floor),
-            s.witness
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |w| w.grade.to_string()),
-            s.witness
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |w| w.who.clone()),
+            witness.map_or_else(|| "-".to_owned(), |w| w.grade.to_string()),
             state.to_owned(),
+            witness.map_or_else(|| "-".to_owned(), |w| w.who.clone()),
         ]);
+        table.verdict(5, tone);
     }
+    out.line("")?;
     out.table(&table)?;
-    for s in &report.streams {
-        if let Some(why) = &s.not_raised {
-            out.line(&format!("{}: not raised: {why}", s.stream))?;
-        }
+    out.more(0, told.len() - shown, "counter(s)")?;
+    let refused: Vec<_> = told
+        .iter()
+        .filter_map(|s| Some((s.stream, s.not_raised.as_ref()?)))
+        .collect();
+    let shown = out.shown(refused.len());
+    for (stream, why) in &refused[..shown] {
+        out.line(&format!("{stream}: not raised: {why}"))?;
     }
-    for s in report.streams.iter().filter(|s| s.options.len() > 1) {
+    out.more(0, refused.len() - shown, "that were not raised")
+}
+
+/// What each choice of a floor would give.
+fn print_floors<W: std::io::Write>(
+    out: &mut Output<W>,
+    told: &[&CounterReport],
+    labels: &Labels,
+) -> Result<(), CliError> {
+    let choice: Vec<_> = told.iter().filter(|s| s.options.len() > 1).collect();
+    let shown = detailed(out, choice.len());
+    for s in &choice[..shown] {
         out.line("")?;
         let beside = s.beside.map_or(String::new(), |family| format!(" ({family})"));
-        out.line(&format!("{}{beside}", s.stream))?;
+        out.full_line(&format!("{}{beside}", labels.heading(&s.stream)))?;
         for option in &s.options {
             out.line(&format!(
                 "  --floor {:<12} gives {}: {}",
@@ -144,5 +214,5 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &CountersReport) 
             ))?;
         }
     }
-    print_not_checked(out, &report.not_checked)
+    out.more(0, choice.len() - shown, "counter(s) with a choice of floors")
 }

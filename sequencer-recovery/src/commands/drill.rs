@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use cli_common::{
-    Access, CliError, ExitStatus, Format, GlobalArgs, Output, PrivateDir, Table, partial_file,
+    Access, CliError, ExitStatus, Format, GlobalArgs, Output, PrivateDir, Table, Tone, partial_file,
     stderr_progress,
 };
 use fixtures::WorldSpec;
@@ -15,13 +15,15 @@ use sequencer_recovery::grade::Accept;
 use sequencer_recovery::plan::PlanOptions;
 use ves::Timestamp;
 
-use super::{block_on, cancel_on_signals, or_dash, print_not_checked, write_lines, write_not_checked};
+use super::report::print_not_checked;
+use super::{block_on, cancel_on_signals, or_dash, write_lines, write_not_checked};
 
 /// Rehearse a recovery: make a small world, cut its log at a point in time, then audit, plan, apply and verify,
 /// and hold the outcome against the truth. Needs nothing but this program and touches no other log
 ///
 /// Ends with 0 if the drill passed, 4 if it failed.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct DrillArgs {
     /// Where the report goes; an older one is replaced
     #[arg(long, value_name = "FILE", default_value = "dr_report.json")]
@@ -111,7 +113,7 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
 }
 
 fn print(args: &DrillArgs, report: &DrillReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => {
@@ -157,49 +159,28 @@ fn write_report(
     Ok(())
 }
 
-fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &DrillReport) -> Result<(), CliError> {
-    let e = &report.events;
+const COLUMNS: &str = "\
+Columns of the streams:
+  HEAD          the last number before the disaster
+  RECOVERED     the last number that the recovered log has
+  REPAIRED      the last number that the repaired log has
+  BROUGHT BACK  events put back; STILL MISSING, those that were not
+  COUNTER       the counter after the repair";
+
+pub(super) fn print_table<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &DrillReport,
+) -> Result<(), CliError> {
+    let (e, o, i) = (&report.events, &report.objectives, &report.integrity);
+    let (result, tone) = match report.result {
+        DrillResult::Pass => ("PASS", Tone::Good),
+        DrillResult::Fail => ("FAIL", Tone::Bad),
+    };
+    out.verdict(tone, &format!("Drill: {result}."))?;
     out.line(&format!(
         "Drill with seed {}: {} events, of which the recovery lost {}.",
         report.seed, e.before, e.lost
     ))?;
-    out.line("")?;
-    let mut table = Table::new(&["PHASE", "SECONDS"]);
-    for phase in &report.phases {
-        table.row([phase.name.to_owned(), format!("{:.3}", phase.seconds)]);
-    }
-    out.table(&table)?;
-    out.line("")?;
-    let mut table = Table::new(&[
-        "STREAM (TENANT/STORE)",
-        "HEAD",
-        "RECOVERED",
-        "REPAIRED",
-        "BROUGHT BACK",
-        "STILL MISSING",
-        "COUNTER",
-    ]);
-    for s in &report.streams {
-        table.row([
-            s.stream.to_string(),
-            s.head_before.to_string(),
-            s.head_recovered.to_string(),
-            s.head_repaired.to_string(),
-            s.restored.to_string(),
-            s.unresolved.to_string(),
-            or_dash(s.counter),
-        ]);
-    }
-    out.table(&table)?;
-    out.line("")?;
-    for check in &report.checks {
-        let mark = if check.passed { "pass" } else { "FAIL" };
-        out.line(&format!("{mark}  {}: {}", check.name, check.detail))?;
-    }
-    print_not_checked(out, &report.not_checked)?;
-    out.line("")?;
-    let o = &report.objectives;
-    let i = &report.integrity;
     out.line(&format!(
         "Lost {}, brought back {}, still missing {} ({} of them held by nobody who is left), misplaced {}.",
         e.lost, e.restored, e.unresolved, e.held_by_nobody, e.misplaced
@@ -216,9 +197,50 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &DrillReport) -> 
         o.rpo_seconds_reached,
         o.rpo_events_reached
     ))?;
-    let result = match report.result {
-        DrillResult::Pass => "PASS",
-        DrillResult::Fail => "FAIL",
-    };
-    out.line(&format!("Drill: {result}."))
+    out.line("")?;
+    for check in &report.checks {
+        if check.passed {
+            out.line(&format!("pass  {}: {}", check.name, check.detail))?;
+        } else {
+            out.verdict(Tone::Bad, &format!("FAIL  {}: {}", check.name, check.detail))?;
+        }
+    }
+    print_streams(out, report)?;
+    out.line("")?;
+    let mut table = Table::new(&["PHASE", "SECONDS"]);
+    for phase in &report.phases {
+        table.row([phase.name.to_owned(), format!("{:.3}", phase.seconds)]);
+    }
+    out.table(&table)?;
+    print_not_checked(out, &report.not_checked)
+}
+
+fn print_streams<W: std::io::Write>(out: &mut Output<W>, report: &DrillReport) -> Result<(), CliError> {
+    let labels = out.label_streams(report.streams.iter().map(|s| s.stream));
+    let mut in_order: Vec<_> = report.streams.iter().collect();
+    in_order.sort_by_key(|s| (std::cmp::Reverse(s.unresolved), s.stream));
+    let mut table = Table::new(&[
+        "STREAM",
+        "HEAD",
+        "RECOVERED",
+        "REPAIRED",
+        "BROUGHT BACK",
+        "STILL MISSING",
+        "COUNTER",
+    ]);
+    let shown = out.shown(in_order.len());
+    for s in &in_order[..shown] {
+        table.row([
+            labels.of(&s.stream),
+            s.head_before.to_string(),
+            s.head_recovered.to_string(),
+            s.head_repaired.to_string(),
+            s.restored.to_string(),
+            s.unresolved.to_string(),
+            or_dash(s.counter),
+        ]);
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, in_order.len() - shown, "stream(s)")
 }

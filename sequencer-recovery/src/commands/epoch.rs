@@ -41,7 +41,7 @@ pub struct EpochArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &EpochArgs, _: &GlobalArgs) -> Result<ExitStatus, CliError> {
+pub fn run(args: &EpochArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let plan = args.plan.as_deref().map(PlanFile::open);
     let plan = plan.transpose().map_err(RecoveryError::from)?;
     let key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
@@ -57,11 +57,13 @@ pub fn run(args: &EpochArgs, _: &GlobalArgs) -> Result<ExitStatus, CliError> {
         write_epoch(drawn, key.as_ref(), file)?;
         Ok(holes)
     })?;
-    let mut out = Output::stdout();
-    for line in holes {
-        out.line(&line)?;
-    }
+    let mut out = Output::stdout(global);
     out.line(&format!("The epoch is in {}.", args.out.display()))?;
+    let shown = out.shown(holes.len());
+    for line in &holes[..shown] {
+        out.line(line)?;
+    }
+    out.more(0, holes.len() - shown, "stream(s) with open numbers")?;
     out.finish()?;
     Ok(ExitStatus::OK)
 }

@@ -13,7 +13,8 @@ use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{cancel_on_signals, open, print_not_checked, print_place, read_on, write_lines};
+use super::report::{print_findings, print_not_checked, print_place};
+use super::{cancel_on_signals, open, read_on, write_lines};
 
 /// Write the log as lines of JSON (docs/log-export.md), in one consistent view: for auditors, and for
 /// `outbox-sync export --missing-from`
@@ -94,15 +95,11 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         findings: damage::findings(&damage),
         not_checked: damage::not_checked(&damage).collect(),
     };
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => write_lines(&mut out, SCHEMA, "export", [&report])?,
         Format::Table => {
-            print_place(&mut out, &report.place)?;
-            for finding in &report.findings {
-                out.line(&format!("{}: {}", finding.code, finding.message))?;
-            }
             out.line(&format!(
                 "{} event(s) of {} are in {}.",
                 report.events, report.db, report.out
@@ -113,6 +110,10 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
                     report.unreadable
                 ))?;
             }
+            print_place(&mut out, &report.place)?;
+            let labels = out.label_streams(report.findings.iter().filter_map(|f| f.stream));
+            let findings: Vec<&Finding> = report.findings.iter().collect();
+            print_findings(&mut out, &labels, "DAMAGE", &findings)?;
             print_not_checked(&mut out, &report.not_checked)?;
         }
     }

@@ -9,6 +9,8 @@ pub mod epoch;
 pub mod export;
 pub mod gaps;
 pub mod plan;
+mod plan_report;
+mod report;
 pub mod snapshot;
 pub mod undo;
 
@@ -21,10 +23,8 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use cli_common::files::{self, InputFile};
 use cli_common::keys::{read_signing_key, split_version, twice};
-use cli_common::{
-    Cancel, CliError, DbArg, DbTarget, ExitStatus, GlobalArgs, Output, SequencerPublicKeyArgs, Table,
-};
-use event_log::{JournalEntry, Log, OpenOptions, Place, StreamFilter};
+use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, GlobalArgs, Output, SequencerPublicKeyArgs};
+use event_log::{Log, OpenOptions, Place, StreamFilter};
 use outbox_sync::Purpose;
 use sequencer_recovery::new_file::NewFile;
 use sequencer_recovery::stream::family::Families;
@@ -314,12 +314,6 @@ fn check_takes_writes(place: &Place) -> Result<(), CliError> {
     ))
 }
 
-/// Where the log is, for people: the first line of every table.
-fn print_place<W: std::io::Write>(out: &mut Output<W>, place: &Place) -> Result<(), CliError> {
-    out.line(&format!("Log: {place}"))?;
-    out.line("")
-}
-
 /// Where the log is, as a line of NDJSON.
 fn write_place<W: std::io::Write>(out: &mut Output<W>, schema: &str, place: &Place) -> Result<(), CliError> {
     #[derive(Serialize)]
@@ -367,19 +361,6 @@ fn write_not_checked<W: std::io::Write>(
     )
 }
 
-/// What was not checked, for people. Every report ends with it.
-fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String]) -> Result<(), CliError> {
-    out.line("")?;
-    if all.is_empty() {
-        return out.line("NOT CHECKED: nothing was left out");
-    }
-    out.line("NOT CHECKED")?;
-    for what in all {
-        out.line(&format!("  {what}"))?;
-    }
-    Ok(())
-}
-
 /// So many witnesses that could not be read are named on stderr; the report has all of them.
 const MAX_TOLD: usize = 12;
 
@@ -414,43 +395,15 @@ fn or_dash(value: Option<u64>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
 }
 
-/// So many entries of the journal are shown to people.
-const JOURNAL_LINES: usize = 20;
+#[cfg(test)]
+mod tests;
 
-/// What the journal of repairs says, for people.
-fn print_journal<W: std::io::Write>(out: &mut Output<W>, entries: &[JournalEntry]) -> Result<(), CliError> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    out.line("")?;
-    out.line("JOURNAL OF REPAIRS")?;
-    let mut table = Table::new(&[
-        "WHEN",
-        "STREAM (TENANT/STORE)",
-        "WHAT",
-        "PLAN",
-        "EVENTS",
-        "COMMITMENTS",
-        "COUNTER",
-        "THEN",
-        "BY",
-    ]);
-    for entry in entries.iter().take(JOURNAL_LINES) {
-        table.row([
-            entry.written_at.to_string(),
-            entry.stream.to_string(),
-            entry.state.as_str().to_owned(),
-            entry.plan_id.to_string().chars().take(16).collect(),
-            entry.counts.events.to_string(),
-            entry.counts.commitments.to_string(),
-            or_dash(entry.counter_before),
-            or_dash(entry.counter_after),
-            entry.tool.clone(),
-        ]);
-    }
-    out.table(&table)?;
-    match entries.len().checked_sub(JOURNAL_LINES) {
-        None | Some(0) => Ok(()),
-        Some(more) => out.line(&format!("and {more} more (--format json shows them)")),
-    }
+/// A name for a file that is not there yet: `plan.ndjson`, `plan-2.ndjson` and so on.
+fn free_name(stem: &str, ending: &str) -> String {
+    let names = (1..1000).map(|n| match n {
+        1 => format!("{stem}.{ending}"),
+        n => format!("{stem}-{n}.{ending}"),
+    });
+    let mut free = names.filter(|name| !Path::new(name).exists());
+    free.next().unwrap_or_else(|| format!("{stem}-new.{ending}"))
 }

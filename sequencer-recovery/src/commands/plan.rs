@@ -7,26 +7,24 @@ use std::time::Duration;
 use clap::Args;
 use cli_common::keys::read_signing_key;
 use cli_common::{
-    Access, CliError, ExitStatus, Format, GlobalArgs, Output, Table, partial_file, stderr_progress,
+    Access, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, partial_file,
+    stderr_progress,
 };
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::floor::FloorChoice;
-use sequencer_recovery::gap;
 use sequencer_recovery::grade::Accept;
 use sequencer_recovery::place::placement::Budget;
 use sequencer_recovery::plan::accept_keys::KeySources;
 use sequencer_recovery::plan::append::AppendOptions;
-use sequencer_recovery::plan::planned::KeyBasis;
-use sequencer_recovery::plan::planned::{JudgeKeys, LeftOutAs};
-use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
+use sequencer_recovery::plan::planned::JudgeKeys;
 use sequencer_recovery::plan::tombstone::TombstoneOptions;
-use sequencer_recovery::plan::{OnReissue, PlanOptions, PlanRequest, PlanSummary, StreamSummary, plan};
-use sequencer_recovery::stream::unheard;
+use sequencer_recovery::plan::{OnReissue, PlanOptions, PlanRequest, PlanSummary, plan};
 use ves::AgentId;
 
+use super::plan_report::print_table;
 use super::{
-    ReplayingArg, SurveyArgs, cancel_on_signals, open, or_dash, print_not_checked, print_place, read_on,
-    report_incomplete, write_lines, write_not_checked, write_place,
+    ReplayingArg, SurveyArgs, cancel_on_signals, open, read_on, report_incomplete, write_lines,
+    write_not_checked, write_place,
 };
 
 /// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
@@ -35,6 +33,7 @@ use super::{
 /// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it or the log has no stream, 8 if a witness or the log
 /// could not be read.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct PlanArgs {
     #[command(flatten)]
     survey: SurveyArgs,
@@ -234,9 +233,22 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
 
-    let mut out = Output::stdout();
+    print(&summary, args, global)?;
+    let mut status = report_incomplete(&summary.incomplete, global);
+    if summary.totals.open > 0
+        || summary.totals.reissued_left > 0
+        || summary.empty.is_some()
+        || !summary.not_planned.is_empty()
+    {
+        status |= ExitStatus::PROBLEMS;
+    }
+    Ok(status)
+}
+
+fn print(summary: &PlanSummary, args: &PlanArgs, global: &GlobalArgs) -> Result<(), CliError> {
+    let mut out = Output::stdout(global);
     match global.format {
-        Format::Json => out.json(&summary)?,
+        Format::Json => out.json(summary)?,
         Format::Ndjson => {
             write_place(&mut out, summary.schema, &summary.place)?;
             write_lines(&mut out, summary.schema, "incomplete", &summary.incomplete)?;
@@ -260,7 +272,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
                 floor,
                 totals,
                 ..
-            } = &summary;
+            } = summary;
             let line = Summary {
                 db,
                 plan_id: *plan_id,
@@ -271,376 +283,39 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             write_lines(&mut out, summary.schema, "summary", [line])?;
         }
         Format::Table => {
-            print_table(&mut out, &summary)?;
-            out.line(&format!("Plan {} is in {}.", summary.plan_id, path.display()))?;
+            print_table(&mut out, summary)?;
+            out.line(&format!("Plan {} is in {}.", summary.plan_id, args.out.display()))?;
+            next(summary, args).print(&mut out)?;
         }
     }
-    out.finish()?;
-    let mut status = report_incomplete(&summary.incomplete, global);
-    if summary.totals.open > 0
-        || summary.totals.reissued_left > 0
-        || summary.empty.is_some()
-        || !summary.not_planned.is_empty()
-    {
-        status |= ExitStatus::PROBLEMS;
-    }
-    Ok(status)
+    out.finish()
 }
 
-/// What stands in the way of applying the plan, for people.
-fn print_hindrances<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
-    if summary.hindrances.is_empty() {
-        return Ok(());
-    }
-    out.line("BEFORE APPLY")?;
-    for hindrance in &summary.hindrances {
-        out.line(&format!(
-            "  {:<22} {}",
-            hindrance.code.as_str(),
-            hindrance.message
-        ))?;
-        if let Some(next) = &hindrance.next {
-            out.line(&format!("    next: {next}"))?;
-        }
-    }
-    out.line("")
-}
-
-/// The plan in numbers, for people.
-pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
-    let t = &summary.totals;
+/// What to do after a plan: to carry it out, if it has something to write.
+fn next(summary: &PlanSummary, args: &PlanArgs) -> Next {
     if !summary.incomplete.is_empty() {
-        out.line(&format!(
-            "INCOMPLETE: {} witness(es) could not be read; apply refuses this plan without --although-incomplete",
-            summary.incomplete.len()
-        ))?;
-        for one in summary.incomplete.iter().take(SHOWN_INCOMPLETE) {
-            out.line(&format!("  {}: {}", one.witness, one.reason))?;
-        }
-        match summary.incomplete.len().saturating_sub(SHOWN_INCOMPLETE) {
-            0 => {}
-            more => out.line(&format!("  and {more} more (--format json names all)"))?,
-        }
+        return Next::nothing("a witness could not be read: see to it, and plan again");
     }
-    print_place(out, &summary.place)?;
-    print_hindrances(out, summary)?;
-    if let Some(empty) = &summary.empty {
-        out.line(&format!("Nothing was planned: {empty}"))?;
-        return print_not_checked(out, &summary.not_checked);
-    }
-    if !summary.not_planned.is_empty() {
-        out.line("NOT PLANNED")?;
-        for left in &summary.not_planned {
-            out.line(&format!("  {}: {}", left.stream, left.why))?;
-        }
-        out.line("")?;
-    }
-    if summary.streams.is_empty() && !summary.not_planned.is_empty() {
-        out.line("Of the other streams nothing is missing, and every counter is at its floor.")?;
-        print_not_checked(out, &summary.not_checked)?;
-        return out.line("");
-    }
-    if summary.streams.is_empty() {
-        out.line("Nothing is missing and every counter is at its floor: there is nothing to do.")?;
-        print_not_heard(out, summary)?;
-        print_not_checked(out, &summary.not_checked)?;
-        return out.line("");
-    }
-    let mut table = Table::new(&[
-        "STREAM (TENANT/STORE)",
-        "MISSING",
-        "GO BACK",
-        "OPEN",
-        "COMMITMENTS",
-        "COUNTER",
-        "BECOMES",
-    ]);
-    for s in &summary.streams {
-        let open = s
-            .open
-            .iter()
-            .map(PlannedOpen::count)
-            .fold(0u64, u64::saturating_add);
-        table.row([
-            s.stream.to_string(),
-            s.missing.to_string(),
-            s.events.to_string(),
-            open.to_string(),
-            s.commitments.to_string(),
-            or_dash(s.counter_before),
-            or_dash(s.counter_after),
-        ]);
-    }
-    out.table(&table)?;
-    for s in &summary.streams {
-        out.line("")?;
-        out.line(&format!("{}", s.stream))?;
-        for key in &s.keys {
-            let (id, agent, from) = (key.key.key_id, key.key.agent_id, key.sources.join(", "));
-            out.line(&match key.basis {
-                KeyBasis::Recovery => format!(
-                    "  key {id} of the recovery agent {agent} is registered, from {from}: {} tombstone(s) are signed with it",
-                    key.events_planned
-                ),
-                basis => format!(
-                    "  key {id} of agent {agent} is registered again, {} by {from}: {} event(s) of the log name it, {} of \
-                     this plan rest on it",
-                    basis.as_str(),
-                    key.events_in_log,
-                    key.events_planned
-                ),
-            })?;
-        }
-        for key in &s.keys_refused {
-            out.line(&format!(
-                "  key {} of agent {} is NOT registered: {}",
-                key.key_id, key.agent_id, key.why
-            ))?;
-        }
-        for (grade, count) in &s.by_grade {
-            out.line(&format!("  {count} event(s) go back, {grade}"))?;
-        }
-        print_reissue(out, s)?;
-        for b in &s.batches {
-            out.line(&format!(
-                "  batch {} ({}-{}): {}",
-                b.batch_id, b.sequence_start, b.sequence_end, b.outcome
-            ))?;
-        }
-        let b = &s.bookkeeping;
-        let receipts: u64 = b.receipts.iter().map(|r| r.end() - r.start() + 1).sum();
-        let books = [
-            (receipts, "receipt(s) are made again for events that are there"),
-            (
-                b.remember.len() as u64,
-                "command id(s) of events are remembered again",
-            ),
-            (
-                b.forget.len() as u64,
-                "command id(s) that no event carries are forgotten",
-            ),
-            (
-                b.raise_versions.len() as u64,
-                "entity version(s) are raised to the number of events",
-            ),
-        ];
-        for (count, what) in books.into_iter().filter(|(count, _)| *count > 0) {
-            out.line(&format!("  {count} {what}"))?;
-        }
-        if let Some(projection) = b.projection {
-            out.line(&format!(
-                "  the projection checkpoint goes back to {projection}, so that what is refilled is projected"
-            ))?;
-        }
-        if let Some(why) = &s.commitments_stop {
-            out.line(&format!("  {why}"))?;
-        }
-        if let Some(floor) = &s.floor {
-            // What gets a new number comes after what the witness knows.
-            let known = floor.counter.max(s.counter_before.unwrap_or(0));
-            let beyond = match s.counter_after {
-                Some(after) if after > known => format!(": {} new number(s) after {known},", after - known),
-                _ => ",".to_owned(),
-            };
-            out.line(&format!(
-                "  counter {} becomes {}{beyond} known to {} ({})",
-                or_dash(s.counter_before),
-                or_dash(s.counter_after),
-                floor.witness.who,
-                floor.grade
-            ))?;
-            for option in &floor.options {
-                out.line(&format!(
-                    "    --floor {:<12} gives {}: {}",
-                    option.choice, option.counter, option.cost
-                ))?;
-            }
-        }
-        if !s.filled.is_empty() {
-            let ranges: Vec<_> = s.filled.iter().map(PlannedOpen::range).collect();
-            out.line(&format!(
-                "  {} lost position(s) are filled with tombstones: {}",
-                s.filled
-                    .iter()
-                    .map(PlannedOpen::count)
-                    .fold(0u64, u64::saturating_add),
-                gap::describe(&ranges)
-            ))?;
-        }
-        if s.not_filled_root_known > 0 {
-            out.line(&format!(
-                "  {} position(s) are not filled: the root of their batch is known and would never match \
-                 (--root-will-not-match)",
-                s.not_filled_root_known
-            ))?;
-        }
-        for open in joined(&s.open) {
-            out.line(&format!("  open: {open}"))?;
-        }
-        for range in &s.must_not_commit {
-            out.line(&format!(
-                "  must not be committed: {}-{}: {}",
-                range.from, range.to, range.why
-            ))?;
-        }
-        print_appending(out, s)?;
-        if s.never_sequenced > 0 && s.left_out.is_empty() {
-            out.line(&format!(
-                "  {} event(s) in outboxes were never numbered, as far as anybody knows: their agents push them again",
-                s.never_sequenced
-            ))?;
-        }
-    }
-    print_not_heard(out, summary)?;
-    print_not_checked(out, &summary.not_checked)?;
-    out.line("")?;
-    let by = |grades: &std::collections::BTreeMap<sequencer_recovery::grade::Grade, u64>| {
-        let parts: Vec<String> = grades.iter().rev().map(|(g, n)| format!("{n} {g}")).collect();
-        if parts.is_empty() {
-            String::new()
+    let t = &summary.totals;
+    let rows = t.events + t.commitments + t.counters + t.moves + t.appended + t.keys + t.tombstones;
+    let books = summary.streams.iter().any(|s| !s.bookkeeping.is_empty());
+    if rows == 0 && !books {
+        return Next::nothing(if t.open > 0 {
+            "the plan has nothing to write; what is missing only another witness can bring back"
         } else {
-            format!(" ({})", parts.join(", "))
-        }
-    };
-    out.line(&format!(
-        "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.{}",
-        t.missing,
-        t.events,
-        by(&t.by_grade),
-        t.open,
-        by(&t.open_by_grade),
-        t.commitments,
-        t.counters,
-        tombstones_and(t.tombstones, t.appended, t.left_out)
-    ))
+            "the plan has nothing to write"
+        });
+    }
+    let apply = CommandLine::of_this_tool("apply")
+        .with([args.out.as_os_str()])
+        .with(args.survey.db.words())
+        .with(["--undo", &super::free_name("undo", "ndjson")]);
+    Next::run_for("carry it out, with the sequencer stopped", &apply)
 }
 
-/// So many witnesses that could not be read are shown.
-const SHOWN_INCOMPLETE: usize = 12;
-
-fn print_not_heard<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
-    if !summary.not_heard.is_empty() {
-        out.line("")?;
-    }
-    for line in unheard::describe(&summary.not_heard) {
-        out.line(&line)?;
-    }
-    Ok(())
-}
-
-fn tombstones_and(tombstones: u64, appended: u64, left_out: u64) -> String {
-    let filled = match tombstones {
-        0 => String::new(),
-        tombstones => format!(" {tombstones} lost position(s) are filled with tombstones."),
-    };
-    let appended = match (appended, left_out) {
-        (0, 0) => String::new(),
-        (appended, left_out) => format!(
-            " {appended} event(s) that were never sequenced are appended, {left_out} that wait are left out."
-        ),
-    };
-    filled + &appended
-}
-
-/// Numbers that were given out twice, for people: both histories, and what becomes of them.
-fn print_reissue<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
-    if s.reissue.is_empty() {
-        return Ok(());
-    }
-    out.line(&format!("  {} number(s) were given out twice", s.reissued))?;
-    print_histories(out, &s.reissue, |sequence| {
-        let moved = s.moves.iter().find(|m| m.from == sequence);
-        moved.map_or_else(|| ", stays".to_owned(), |m| format!(", gets {}", m.to))
-    })?;
-    for c in &s.superseded {
-        out.line(&format!(
-            "  commitment {} ({}-{}) goes: it is over events that move",
-            c.batch_id, c.sequence_start, c.sequence_end
-        ))?;
-    }
-    match &s.reissue_note {
-        Some(note) => out.line(&format!("  {note}")),
-        None => Ok(()),
-    }
-}
-
-/// Both histories, number by number, with what becomes of the event that is there now.
-pub fn print_histories<W: std::io::Write>(
-    out: &mut Output<W>,
-    reissue: &[PlannedReissue],
-    becomes: impl Fn(u64) -> String,
-) -> Result<(), CliError> {
-    for r in reissue.iter().take(SHOWN_REISSUES) {
-        let before = match r.before {
-            Some(event) => format!("{event} ({}: {})", r.before_grade, r.before_basis),
-            None => "not known".into(),
-        };
-        let becomes = becomes(r.sequence);
-        out.line(&format!(
-            "    {:>6}  before: {before}; now: {}{becomes}",
-            r.sequence, r.now
-        ))?;
-    }
-    match reissue.len().saturating_sub(SHOWN_REISSUES) {
-        0 => Ok(()),
-        more => out.line(&format!("    and {more} more (--format json lists all)")),
-    }
-}
-
-/// So many numbers that were given out twice are shown for a stream.
-const SHOWN_REISSUES: usize = 20;
-
-/// What is appended, and what waits and is not.
-fn print_appending<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
-    if let (1.., Some(last)) = (s.appended, s.counter_after) {
-        out.line(&format!(
-            "  {} event(s) that were never sequenced are appended, at {}-{last}",
-            s.appended,
-            last + 1 - s.appended
-        ))?;
-    }
-    for left in &s.left_out {
-        let why = match (left.left_out, left.reason) {
-            (LeftOutAs::Rejected, Some(reason)) => format!("the sequencer would refuse it, {reason}"),
-            (LeftOutAs::Rejected, None) => "the sequencer would refuse it".to_owned(),
-            (LeftOutAs::Doubtful, _) => "doubtful (--append-doubtful)".to_owned(),
-        };
-        out.line(&format!(
-            "  not appended: {} ({} row {}): {why}: {}",
-            left.event_id, left.outbox, left.local_seq, left.message
-        ))?;
-    }
-    Ok(())
-}
-
-/// Open positions for people: neighbours of one grade are one line, since each may have a reason of its own.
-fn joined(open: &[PlannedOpen]) -> Vec<String> {
-    let mut lines: Vec<(u64, u64, sequencer_recovery::grade::Grade, String, u64)> = Vec::new();
-    for o in open {
-        match lines.last_mut() {
-            Some(last) if last.1.checked_add(1) == Some(o.from) && last.2 == o.grade => {
-                last.1 = o.to;
-                if last.3 != o.reason {
-                    last.4 += 1;
-                }
-            }
-            _ => lines.push((o.from, o.to, o.grade, o.reason.clone(), 0)),
-        }
-    }
-    lines
-        .into_iter()
-        .map(|(from, to, grade, reason, more)| {
-            let at = if from == to {
-                from.to_string()
-            } else {
-                format!("{from}-{to}")
-            };
-            let more = if more > 0 {
-                format!(" (and {more} more reason(s), in the plan)")
-            } else {
-                String::new()
-            };
-            format!("{at} {grade}: {reason}{more}")
-        })
-        .collect()
-}
+const COLUMNS: &str = "\
+Columns (streams in which something is to be done, the worst first):
+  MISSING           positions without an event, as far as anybody knows
+  GO BACK, OPEN     those that get their event back; those that stay open
+  BATCHES           commitments that go back
+  COUNTER, BECOMES  the counter as it is, and as it becomes";

@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
+use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, Tone, stderr_progress};
 use event_log::{AllLeftOut, Place};
 use sequencer_recovery::damage;
 use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 
-use super::{
-    cancel_on_signals, open, print_not_checked, print_place, read_on, write_lines, write_not_checked,
-    write_place,
-};
+use super::report::{print_findings, print_not_checked, print_place};
+use super::{cancel_on_signals, open, read_on, write_lines, write_not_checked, write_place};
 
 /// Copy the log into a snapshot file, in one consistent view: to plan and rehearse without touching production
 ///
@@ -78,7 +76,7 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         })
     })?;
     drop(progress);
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(&report)?,
         Format::Ndjson => {
@@ -89,17 +87,7 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
             write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
         }
         Format::Table => {
-            print_place(&mut out, &report.place)?;
-            let mut table = Table::new(&["TABLE", "ROWS"]);
-            for copied in &report.tables {
-                table.row([
-                    copied.table.to_owned(),
-                    copied.rows.map_or("not there".into(), |n| n.to_string()),
-                ]);
-            }
-            out.table(&table)?;
-            print_damage(&mut out, &report)?;
-            out.line(&format!("{} is in {}.", report.db, report.out))?;
+            print_table(&mut out, &report)?;
         }
     }
     out.finish()?;
@@ -113,14 +101,33 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     Ok(status)
 }
 
-fn print_damage<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
-    for finding in &report.findings {
-        out.line(&format!("{}: {}", finding.code, finding.message))?;
-        if let Some(next) = &finding.next {
-            out.line(&format!("  next: {next}"))?;
-        }
+fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
+    let of_rows = report.left_out.rows.iter().filter_map(event_log::LeftOut::stream);
+    let labels = out.label_streams(of_rows.chain(report.findings.iter().filter_map(|f| f.stream)));
+    out.line(&format!("{} is in {}.", report.db, report.out))?;
+    if report.left_out.count > 0 {
+        out.verdict(
+            Tone::Bad,
+            &format!(
+                "{} row(s) are not in the snapshot, or not whole; the snapshot says so, too.",
+                report.left_out.count
+            ),
+        )?;
     }
-    for row in &report.left_out.rows {
+    print_place(out, &report.place)?;
+    out.line("")?;
+    let mut table = Table::new(&["TABLE", "ROWS"]);
+    for copied in &report.tables {
+        table.row([
+            copied.table.to_owned(),
+            copied.rows.map_or("not there".into(), |n| n.to_string()),
+        ]);
+    }
+    out.table(&table)?;
+    let findings: Vec<&Finding> = report.findings.iter().collect();
+    print_findings(out, &labels, "DAMAGE", &findings)?;
+    let shown = out.shown(report.left_out.rows.len());
+    for row in &report.left_out.rows[..shown] {
         let place = match (row.stream(), row.sequence_number) {
             (Some(stream), Some(number)) => format!(" at {number} of {stream}"),
             (Some(stream), None) => format!(" of {stream}"),
@@ -129,11 +136,6 @@ fn print_damage<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Resu
         let how = if row.in_part { "not whole" } else { "left out" };
         out.line(&format!("{how}: a row of {}{place}: {}", row.table, row.what))?;
     }
-    if report.left_out.count > 0 {
-        out.line(&format!(
-            "{} row(s) are not in the snapshot, or not whole; the snapshot says so, too.",
-            report.left_out.count
-        ))?;
-    }
+    out.more(0, report.left_out.rows.len() - shown, "row(s)")?;
     print_not_checked(out, &report.not_checked)
 }

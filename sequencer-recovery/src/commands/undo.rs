@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, stderr_progress};
-use sequencer_recovery::apply::undo::{UndoOptions, UndoReport, UndoStatus, undo};
+use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, Tone, stderr_progress};
+use sequencer_recovery::apply::undo::{UndoOptions, UndoReport, UndoStatus, UndoneStream, undo};
 use sequencer_recovery::apply::undo_file::UndoFile;
 use sequencer_recovery::error::RecoveryError;
 use serde::Serialize;
+use ves::StreamKey;
 
+use super::report::{print_journal, print_not_checked, print_place};
 use super::{
-    LockArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash, print_journal,
-    print_not_checked, print_place, write_lines, write_not_checked, write_place,
+    LockArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash, write_lines, write_not_checked,
+    write_place,
 };
 
 /// Take an apply back, with the bundle that `apply --undo` wrote: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
@@ -25,6 +27,7 @@ use super::{
 /// One transaction, under the sequencer's own locks, checked before it is committed. Running it again changes nothing.
 /// Ends with 0 if nothing was to do, 1 if the log was changed, 8 added if a stream was refused.
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub struct UndoArgs {
     /// The bundle
     #[arg(value_name = "BUNDLE")]
@@ -90,7 +93,7 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 }
 
 fn print(report: &UndoReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(report)?,
         Format::Ndjson => {
@@ -109,45 +112,54 @@ fn print(report: &UndoReport, global: &GlobalArgs) -> Result<(), CliError> {
     out.finish()
 }
 
-fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> Result<(), CliError> {
-    print_place(out, &report.place)?;
+const COLUMNS: &str = "\
+Columns (what was not undone first):
+  EVENTS to BATCHES  what was taken out again
+  COUNTER, NOW       the counter as it was found, and now";
+
+/// One stream, as it is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    pub stream: StreamKey,
+    pub status: UndoStatus,
+    /// Events, receipts, commands, versions, commitments.
+    pub counts: [u64; 5],
+    pub counters: [Option<u64>; 2],
+}
+
+impl Row {
+    fn of(s: &UndoneStream) -> Self {
+        Self {
+            stream: s.stream,
+            status: s.status,
+            counts: [
+                s.events,
+                s.receipts,
+                s.commands + s.commands_back,
+                s.entity_versions,
+                s.commitments,
+            ],
+            counters: [s.counter_before, s.counter_after],
+        }
+    }
+}
+
+pub(super) fn print_table<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &UndoReport,
+) -> Result<(), CliError> {
     if report.streams.is_empty() {
-        out.line("The bundle has nothing to undo.")?;
+        out.verdict(Tone::Good, "The bundle has nothing to undo.")?;
+        print_place(out, &report.place)?;
         return print_not_checked(out, &report.not_checked);
     }
-    let mut table = Table::new(&[
-        "STREAM (TENANT/STORE)",
-        "STATUS",
-        "EVENTS",
-        "RECEIPTS",
-        "COMMANDS",
-        "VERSIONS",
-        "COMMITMENTS",
-        "COUNTER",
-        "NOW",
-    ]);
-    for s in &report.streams {
-        let status = match s.status {
-            UndoStatus::Undone => "undone",
-            UndoStatus::AlreadyUndone => "already undone",
-            UndoStatus::Refused => "NOT UNDONE",
-            UndoStatus::Failed => "MOVED",
-        };
-        table.row([
-            s.stream.to_string(),
-            status.to_owned(),
-            s.events.to_string(),
-            s.receipts.to_string(),
-            (s.commands + s.commands_back).to_string(),
-            s.entity_versions.to_string(),
-            s.commitments.to_string(),
-            or_dash(s.counter_before),
-            or_dash(s.counter_after),
-        ]);
+    let rows: Vec<Row> = report.streams.iter().map(Row::of).collect();
+    let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
+    print_verdict(out, &rows, keys)?;
+    for warning in &report.warnings {
+        out.verdict(Tone::Bad, &format!("WARNING: {warning}."))?;
     }
-    out.table(&table)?;
-    let journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
-    print_journal(out, &journal)?;
+    print_place(out, &report.place)?;
     if !report.signs.is_empty() {
         out.line("")?;
         out.line("A SEQUENCER MAY RUN")?;
@@ -155,20 +167,65 @@ fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &UndoReport) -> R
             out.line(&format!("  {sign}"))?;
         }
     }
-    for warning in &report.warnings {
-        out.line("")?;
-        out.line(&format!("WARNING: {warning}."))?;
-    }
-    print_not_checked(out, &report.not_checked)?;
-    out.line("")?;
-    let events: u64 = report.streams.iter().map(|s| s.events).sum();
-    let keys: u64 = report.streams.iter().map(|s| s.keys).sum();
+    print_streams(out, &rows)?;
+    let journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
+    print_journal(out, &journal)?;
+    print_not_checked(out, &report.not_checked)
+}
+
+pub(super) fn print_verdict<W: std::io::Write>(
+    out: &mut Output<W>,
+    rows: &[Row],
+    keys: u64,
+) -> Result<(), CliError> {
+    let count = |status| rows.iter().filter(|row| row.status == status).count();
+    let (undone, already) = (count(UndoStatus::Undone), count(UndoStatus::AlreadyUndone));
+    let not = rows.len() - undone - already;
+    let events: u64 = rows.iter().map(|row| row.counts[0]).sum();
     let keys = match keys {
         0 => String::new(),
         keys => format!(", {keys} key(s) no longer registered"),
     };
-    out.line(&format!(
-        "{} stream(s) are as before, {events} event(s) taken out again{keys}.",
-        report.changed()
-    ))
+    let not_all = match not {
+        0 => String::new(),
+        not => format!(" {not} stream(s) were NOT undone."),
+    };
+    out.verdict(
+        if not > 0 { Tone::Bad } else { Tone::Good },
+        &format!("{undone} stream(s) are as before, {events} event(s) taken out again{keys}.{not_all}"),
+    )
+}
+
+pub(super) fn print_streams<W: std::io::Write>(out: &mut Output<W>, rows: &[Row]) -> Result<(), CliError> {
+    let labels = out.label_streams(rows.iter().map(|row| row.stream));
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|row| {
+        let order = match row.status {
+            UndoStatus::Failed => 0,
+            UndoStatus::Refused => 1,
+            UndoStatus::Undone => 2,
+            UndoStatus::AlreadyUndone => 3,
+        };
+        (order, row.stream)
+    });
+    let mut table = Table::new(&[
+        "STREAM", "STATUS", "EVENTS", "RECEIPTS", "COMMANDS", "VERSIONS", "BATCHES", "COUNTER", "NOW",
+    ]);
+    let shown = out.shown(rows.len());
+    for row in &rows[..shown] {
+        let (status, tone) = match row.status {
+            UndoStatus::Undone => ("undone", Tone::Good),
+            UndoStatus::AlreadyUndone => ("already undone", Tone::Good),
+            UndoStatus::Refused => ("NOT UNDONE", Tone::Bad),
+            UndoStatus::Failed => ("MOVED", Tone::Bad),
+        };
+        let cells = [labels.of(&row.stream), status.to_owned()];
+        let counts = row.counts.iter().map(u64::to_string);
+        let counters = row.counters.iter().map(|counter| or_dash(*counter));
+        table.row(cells.into_iter().chain(counts).chain(counters));
+        table.verdict(1, tone);
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, rows.len() - shown, "stream(s)")
 }

@@ -1,7 +1,7 @@
 //! The plan: which event goes back to which position on what evidence, what the counter becomes, what stays open and
 //! why. Makes a value and a file; changes nothing.
 //!
-//! Each stream is planned once ([`stream_plan`]). Where numbers were given out twice, it is the stream without the
+//! Each stream is planned once (`stream_plan`). Where numbers were given out twice, it is the stream without the
 //! newcomers that is planned ([`reissue`]).
 
 pub mod accept_keys;

@@ -19,7 +19,7 @@ use crate::witness::rejection::Reason;
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanHeader {
-    /// [`SCHEMA`].
+    /// [`super::plan_file::SCHEMA`].
     pub schema: String,
     /// When the plan was made.
     pub made_at: Timestamp,

@@ -127,7 +127,7 @@ impl<'a> BatchJudge<'a> {
             self.target(
                 scanned,
                 unreadable,
-                Root {
+                &Root {
                     batch_id: c.batch_id,
                     start: range.0,
                     end: range.1,
@@ -197,7 +197,7 @@ impl<'a> BatchJudge<'a> {
                 self.target(
                     scanned,
                     unreadable,
-                    Root {
+                    &Root {
                         batch_id: a.batch_id,
                         start: range.0,
                         end: range.1,
@@ -331,7 +331,7 @@ impl<'a> BatchJudge<'a> {
 
     /// A batch whose events are not all there can be decided by its root. An anchored root replaces the database's own
     /// of the same value.
-    fn target(&mut self, scanned: &BatchScan, unreadable: u64, of: Root) {
+    fn target(&mut self, scanned: &BatchScan, unreadable: u64, of: &Root) {
         let Some(range) = Span::new(of.start, of.end).filter(|_| scanned.root.is_none() && unreadable == 0)
         else {
             return;

@@ -84,7 +84,7 @@ impl Rejection {
 }
 
 /// Whether a JSON text holds the escape `\u0000`. PostgreSQL's jsonb refuses it, so the sequencer never took
-/// such an event (interop §3), and planning it would sink the rest of its stream.
+/// such an event, and planning it would sink the rest of its stream.
 pub(crate) fn has_escaped_nul(json: &str) -> bool {
     let mut rest = json;
     while let Some(at) = rest.find('\\') {

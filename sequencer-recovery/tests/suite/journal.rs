@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use common::{Data, Db, ECHO_STORE, Ran, Server, apply, assert_json, assert_same, plan, run, text};
+use common::{
+    Data, Db, ECHO_STORE, Ran, Server, apply, assert_json, assert_same, plan, run, text, unwrapped,
+};
 use serde_json::{Value, json};
 
 struct Stage {
@@ -66,7 +68,7 @@ fn audit(db: &Db) -> Value {
 
 fn table(db: &Db, plan: &std::path::Path, more: &[&str]) -> Ran {
     let (plan, db) = (text(plan), db.arg());
-    let mut all = vec!["apply", plan.as_str(), "--db", db.as_str()];
+    let mut all = vec!["apply", plan.as_str(), "--db", db.as_str(), "--wide"];
     all.extend(more);
     run(all)
 }
@@ -81,7 +83,7 @@ fn a_dry_run_says_what_the_run_will_say_and_writes_nothing() {
             Db::Postgres(_) => Vec::new(),
         };
         let rehearsed = apply(db, &stage.plan, &["--dry-run"]).expect(5).json();
-        let shown = table(db, &stage.plan, &["--dry-run"]).expect(5).stdout;
+        let shown = unwrapped(&table(db, &stage.plan, &["--dry-run"]).expect(5).stdout);
         assert!(shown.contains("DRY RUN: nothing was written"), "{shown}");
         assert!(shown.contains("would be applied"), "{shown}");
         assert_same(&before, &db.dump());

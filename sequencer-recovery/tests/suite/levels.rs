@@ -178,11 +178,7 @@ fn every_level_is_audited_snapshotted_and_exported() {
             continue;
         }
         let gaps = run(["gaps", "--db", &db.arg()]);
-        assert!(
-            gaps.stdout.contains(&format!("level {level} ")),
-            "{}",
-            gaps.stdout
-        );
+        gaps.shows(&[&format!("level {level} ")]);
         let snapshot = db.snapshot(data.path(&format!("{level}.db")));
         run([
             "export",

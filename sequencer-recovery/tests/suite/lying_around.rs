@@ -338,6 +338,7 @@ fn agents_without_an_outbox_are_named() {
     assert!(named(&report), "{report}");
     let ran = run([
         "audit",
+        "--wide",
         "--db",
         &small.db.arg(),
         "--outbox",
@@ -355,6 +356,7 @@ fn agents_without_an_outbox_are_named() {
     let file = text(&small.path("a.plan"));
     let out = run([
         "plan",
+        "--wide",
         "--db",
         &small.db.arg(),
         "--outbox",

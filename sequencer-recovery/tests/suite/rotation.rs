@@ -48,7 +48,7 @@ fn receipts(log: &Db, version: i64) -> (i64, i64) {
 }
 
 fn audit(log: &Db, keys: &[String]) -> Ran {
-    let mut command = vec!["audit".to_owned(), "--db".into(), log.arg()];
+    let mut command = vec!["audit".to_owned(), "--all".into(), "--db".into(), log.arg()];
     for key in keys {
         command.extend(["--sequencer-public-key".to_owned(), key.clone()]);
     }

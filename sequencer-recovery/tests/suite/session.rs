@@ -240,8 +240,12 @@ fn every_report_says_where_it_was() {
     assert_eq!(of_file["there"], place);
     assert!(of_file["taken_at"].is_string() && of_file["taken_from"].as_str().unwrap().contains("places"));
     for command in ["gaps", "counters", "audit"] {
-        let table = run([command, "--db", &db.arg()]).stdout;
-        let first = table.lines().next().unwrap();
+        let table = run([command, "--db", &db.arg(), "--wide"]).stdout;
+        // At the head, right below the verdict.
+        let mut head = table.lines().take(4);
+        let first = head
+            .find(|line| line.starts_with("Log: "))
+            .unwrap_or_else(|| panic!("{table}"));
         assert!(
             first.starts_with("Log: PostgreSQL ")
                 && first.contains(&identifier)

@@ -57,11 +57,16 @@ impl Ran {
             .unwrap_or_else(|e| panic!("stdout is no JSON: {e}\n{}\n{}", self.stdout, self.stderr))
     }
 
-    /// The report on stdout names all of this.
+    /// The report on stdout names all of this, wherever its lines are broken.
     #[track_caller]
     pub fn shows(self, words: &[&str]) -> Self {
+        let shown = unwrapped(&self.stdout);
         for word in words {
-            assert!(self.stdout.contains(word), "{word:?} is not in: {}", self.stdout);
+            assert!(
+                shown.contains(&unwrapped(word)),
+                "{word:?} is not in: {}",
+                self.stdout
+            );
         }
         self
     }
@@ -74,6 +79,11 @@ impl Ran {
         }
         self
     }
+}
+
+/// Text for people as if its lines were not broken.
+pub fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The binary, with nothing of the caller's environment that it looks at.
