@@ -4,6 +4,7 @@ use clap::Args;
 use cli_common::{
     CliError, CommandLine, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
 };
+use event_log::JournalState;
 use sequencer_recovery::finding::{Code, Finding, Severity};
 use sequencer_recovery::report::audit::{AuditReport, SCHEMA, StreamReport, audit};
 use sequencer_recovery::stream::family::{Families, Family, FamilyReport, FamilyStream};
@@ -69,7 +70,16 @@ fn next(report: &AuditReport, args: &AuditArgs) -> Next {
     let gaps = [Code::GapLeading, Code::GapInterior, Code::GapTail];
     let held = report.heard.iter().any(|h| h.missing_held > 0);
     let missing = codes.iter().any(|code| gaps.contains(code));
-    if codes.iter().any(|code| MENDED.contains(code)) || (missing && held) {
+    let mended = codes.iter().any(|code| MENDED.contains(code));
+    let newest = report.journal.first();
+    let applied = newest.is_some_and(|e| e.state == JournalState::Applied && !e.counts.counters_only);
+    if applied && missing && !mended {
+        return Next::nothing(
+            "a plan was applied, and the same plan would bring nothing more; what is missing takes another witness, or \
+             weaker evidence (`plan --accept`, at your own decision)",
+        );
+    }
+    if mended || codes.contains(&Code::CommitmentMissing) || (missing && held) {
         if args.family.families() != Families::default() {
             return Next::nothing("plan the VES log, with the same options but --family");
         }
@@ -88,10 +98,9 @@ fn next(report: &AuditReport, args: &AuditArgs) -> Next {
 }
 
 /// What a plan puts right whatever witnesses hold.
-const MENDED: [Code; 9] = [
+const MENDED: [Code; 8] = [
     Code::CounterBehind,
     Code::CounterMissing,
-    Code::CommitmentMissing,
     Code::ReceiptMissing,
     Code::DedupeOrphan,
     Code::DedupeMissing,

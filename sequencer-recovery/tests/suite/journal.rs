@@ -353,6 +353,15 @@ fn a_counter_that_we_wrote_stays_the_claim_that_it_rested_on() {
             );
         }
     }
+    // Planned again with the same witnesses nothing more would come back: the audit does not send round in a circle.
+    let repaired = stage.recovered.arg();
+    let mut audit = vec!["audit", "--wide", "--db", &repaired];
+    audit.extend(&heard);
+    let told = run(audit.clone()).stdout;
+    assert!(told.contains("the same plan would bring nothing more"), "{told}");
+    audit[3] = &url;
+    let told = run(audit).stdout;
+    assert!(told.contains("NEXT: plan the repair"), "{told}");
     // It is no plan that agents could be told of.
     let out = text(&stage.data.path("epoch"));
     let of_counters = run(["epoch", "--db", &url, "--out", &out]);
