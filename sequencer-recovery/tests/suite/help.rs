@@ -38,7 +38,7 @@ fn bash_takes_the_completions() {
     assert_eq!(status, 0);
     let asked = format!(
         "{script}\nCOMP_WORDS=(sequencer-recovery audit --outb) COMP_CWORD=2\n\
-         read -r _ _ function _ < <(complete -p sequencer-recovery)\n\
+         function=$(complete -p sequencer-recovery | grep -o -- '-F [^ ]*' | cut -c4-)\n\
          $function sequencer-recovery --outb audit\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
     );
     let done = Command::new("bash").args(["-c", &asked]).output().unwrap();
