@@ -73,9 +73,17 @@ impl CommonCommand {
 fn completions(shell: Shell, mut command: Command, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut script);
+    clap_complete::generate(shell, &mut command, &name, &mut script);
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Bash {
+        let below = command.get_subcommands().map(Command::get_name);
+        for name in below.chain([&*name]).filter(|name| name.contains('-')) {
+            // clap_complete 4.6 writes the dash of a name in two ways, and then finds nothing by it.
+            script = script.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
+        }
+    }
     let mut out = Output::stdout(global);
-    out.raw(String::from_utf8_lossy(&script).trim_end())?;
+    out.raw(script.trim_end())?;
     out.finish()?;
     Ok(ExitStatus::OK)
 }

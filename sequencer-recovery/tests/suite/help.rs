@@ -36,14 +36,27 @@ fn the_version_says_how_it_was_built() {
 fn bash_takes_the_completions() {
     let (status, script, _) = said(&["completions", "bash"]);
     assert_eq!(status, 0);
+    assert_eq!(
+        completed(&script, "sequencer-recovery audit --outb"),
+        "--outbox\n"
+    );
+    assert_eq!(said(&["completions", "tcsh"]).0, 16);
+}
+
+/// What bash would put in place of the last word.
+fn completed(script: &str, line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [tool, .., before, last] = words[..] else {
+        panic!("{line}");
+    };
     let asked = format!(
-        "{script}\nCOMP_WORDS=(sequencer-recovery audit --outb) COMP_CWORD=2\n\
-         function=$(complete -p sequencer-recovery | grep -o -- '-F [^ ]*' | cut -c4-)\n\
-         $function sequencer-recovery --outb audit\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+        "{script}\nCOMP_WORDS=({line}) COMP_CWORD={}\n\
+         function=$(complete -p {tool} | grep -o -- '-F [^ ]*' | cut -c4-)\n\
+         $function {tool} {last} {before}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.len() - 1
     );
     let done = Command::new("bash").args(["-c", &asked]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&done.stdout), "--outbox\n", "{done:?}");
-    assert_eq!(said(&["completions", "tcsh"]).0, 16);
+    String::from_utf8(done.stdout).unwrap()
 }
 
 #[test]
