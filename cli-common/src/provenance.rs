@@ -2,12 +2,14 @@
 //!
 //! Which database was read is the `place` of a report.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -32,6 +34,10 @@ pub struct Provenance {
     pub made_at: String,
     /// The files that were read, in the order in which they were named.
     pub inputs: Vec<Input>,
+    /// One name for all of them: SHA-256, in hex, over a line for each (`SHA256 ROLE PATH`, with `-` for a hash that is
+    /// not there). Absent where no file was read, and in documents of older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs_sha256: Option<String>,
 }
 
 /// A file that was read.
@@ -60,7 +66,54 @@ impl Provenance {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: COMMIT.map(str::to_owned),
             made_at: format!("{:.6}", jiff::Timestamp::now()),
+            inputs_sha256: (!inputs.is_empty()).then(|| hash_of(&inputs)),
             inputs,
+        }
+    }
+}
+
+/// See [`Provenance::inputs_sha256`].
+fn hash_of(inputs: &[Input]) -> String {
+    let mut digest = Sha256::new();
+    for input in inputs {
+        let sha256 = input.sha256.as_deref().unwrap_or("-");
+        digest.update(format!("{sha256} {} {}\n", input.role, input.path));
+    }
+    hex::encode(digest.finalize())
+}
+
+/// One line for the head of a report.
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let beginning = |text: &str, length: usize| text.chars().take(length).collect::<String>();
+        write!(
+            f,
+            "Made: {}Z by {} {}",
+            beginning(&self.made_at, 19),
+            self.tool,
+            self.version
+        )?;
+        if let Some(commit) = &self.commit {
+            write!(f, " ({})", beginning(commit, 8))?;
+        }
+        match &self.inputs[..] {
+            [] => Ok(()),
+            [input] => {
+                write!(f, " from {}", input.path)?;
+                match &input.sha256 {
+                    Some(sha256) => write!(f, " (sha256 {}...)", beginning(sha256, 8)),
+                    None => Ok(()),
+                }
+            }
+            inputs => {
+                let all = self.inputs_sha256.as_deref().unwrap_or("-");
+                write!(
+                    f,
+                    " from {} inputs (sha256 {}...)",
+                    inputs.len(),
+                    beginning(all, 8)
+                )
+            }
         }
     }
 }
@@ -68,6 +121,7 @@ impl Provenance {
 /// Hashes files beside the work that reads them, one after the other.
 #[derive(Debug, Default)]
 pub struct Inputs {
+    hashed: Vec<Input>,
     worker: Option<Worker>,
 }
 
@@ -85,14 +139,24 @@ impl Inputs {
         let _ = sender.send((role.to_owned(), path.to_owned()));
     }
 
+    /// Adds files that are hashed at once, on all threads. So are databases of SQLite, before they are opened: to close
+    /// such a file gives up the locks that this process has on it.
+    pub fn add_at_once<P: AsRef<Path> + Sync>(&mut self, role: &str, paths: &[P]) {
+        let hashed = paths
+            .par_iter()
+            .map(|path| Input::of(role.to_owned(), path.as_ref()));
+        self.hashed.par_extend(hashed);
+    }
+
     /// Waits for the hashes.
     #[must_use]
     pub fn finish(self) -> Vec<Input> {
-        let Some((sender, worker)) = self.worker else {
-            return Vec::new();
-        };
-        drop(sender);
-        worker.join().unwrap_or_default()
+        let mut inputs = self.hashed;
+        if let Some((sender, worker)) = self.worker {
+            drop(sender);
+            inputs.extend(worker.join().unwrap_or_default());
+        }
+        inputs
     }
 }
 
@@ -121,7 +185,11 @@ impl Input {
 /// The length and hash of a file.
 fn hash(path: &Path) -> io::Result<(u64, String)> {
     // What comes from a pipe is gone once it was read, and to open one may take for ever.
-    if !path.metadata()?.is_file() {
+    let meta = path.metadata()?;
+    if meta.is_dir() {
+        return Err(io::Error::other("it is a folder"));
+    }
+    if !meta.is_file() {
         return Err(io::Error::other("it is no plain file, and can be read only once"));
     }
     let mut file = File::open(path)?;
@@ -168,7 +236,43 @@ mod tests {
             made.made_at.ends_with('Z') && made.made_at.len() == 27,
             "{made:?}"
         );
-        assert!(made.commit.is_none_or(|commit| commit.len() == 40));
+        assert!(made.commit.as_ref().is_none_or(|commit| commit.len() == 40));
         assert!(Inputs::default().finish().is_empty());
+        let line = made.to_string();
+        assert!(
+            line.starts_with("Made: 2") && line.contains("Z by tool 0."),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("...)") && line.contains(" from 3 inputs (sha256 "),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn one_hash_names_all_inputs() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["a", "b", "c"].map(|name| dir.path().join(name));
+        for file in &files {
+            std::fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
+        }
+        let made = |files: &[PathBuf]| {
+            let mut inputs = Inputs::default();
+            inputs.add_at_once("outbox", files);
+            Provenance::now("tool", inputs.finish())
+        };
+        let (all, again) = (made(&files), made(&files));
+        assert_eq!(all.inputs_sha256, again.inputs_sha256);
+        assert_eq!(all.inputs.len(), 3);
+        assert!(
+            all.inputs
+                .iter()
+                .zip(&files)
+                .all(|(input, file)| input.path == file.display().to_string())
+        );
+        assert_ne!(made(&files[..2]).inputs_sha256, all.inputs_sha256);
+        std::fs::write(&files[1], "other").unwrap();
+        assert_ne!(made(&files).inputs_sha256, all.inputs_sha256);
+        assert_eq!(made(&[]).inputs_sha256, None);
     }
 }

@@ -23,6 +23,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cli_common::provenance::Provenance;
 use cli_common::{Cancel, Progress};
 use event_log::{Log, LogError, RowError};
 use ves::{Hash32, SequencerId};
@@ -57,6 +58,8 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// Write an entry to the log's journal of repairs with each stream that is changed.
     pub journal: bool,
+    /// Where the undo file comes from, if it is to say so.
+    pub provenance: Option<Provenance>,
     /// Let triggers and rules of others act on what is written; a change of it is found before the commit.
     pub with_triggers: bool,
 }
@@ -102,6 +105,7 @@ pub async fn apply(
                 schema: undo_file::SCHEMA.into(),
                 made_at,
                 tool: TOOL.into(),
+                provenance: options.provenance.clone().map(Box::new),
                 db: report.db.clone(),
                 plan_id: plan.id(),
             };

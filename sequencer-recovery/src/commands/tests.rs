@@ -11,8 +11,9 @@ use sequencer_recovery::finding::{Code, Finding, Severity};
 use sequencer_recovery::floor::{Floor, FloorChoice, FloorOption, Witness};
 use sequencer_recovery::gap::{Gap, GapKind};
 use sequencer_recovery::grade::Grade;
+use sequencer_recovery::plan::hold_back::{Because, HoldBack};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
-use sequencer_recovery::plan::{BatchSummary, PlanSummary, PlanTotals, StreamSummary};
+use sequencer_recovery::plan::{BatchSummary, MissedKey, PlanSummary, PlanTotals, StreamSummary};
 use sequencer_recovery::report::audit::{AuditReport, StreamReport, Totals};
 use sequencer_recovery::report::gaps::{GapsReport, StreamGaps};
 use sequencer_recovery::stream::batches::{Batch, BatchVerdict};
@@ -507,7 +508,18 @@ fn planned(n: usize) -> StreamSummary {
         not_filled_root_known: 0,
         keys: Vec::new(),
         keys_refused: Vec::new(),
-        must_not_commit: Vec::new(),
+        keys_missed: vec![MissedKey {
+            agent_id: Uuid::from_u128(n as u128 + 77).into(),
+            key_id: 2,
+            events: 4,
+            why: "it is not registered".into(),
+        }],
+        must_not_commit: vec![HoldBack {
+            from: 164,
+            to: 164,
+            because: Because::Next,
+            why: "164 is the next to be committed and stays open".into(),
+        }],
     }
 }
 

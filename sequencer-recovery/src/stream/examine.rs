@@ -8,7 +8,7 @@ use ves::span::Spans;
 use ves::{KeyRegistry, SequencerKeys, StreamKey};
 
 use crate::error::RecoveryError;
-use crate::finding::{Code, Finding, NEXT_PLAN};
+use crate::finding::{Code, Finding, Remedy};
 use crate::floor::{self, BINDING, Witness};
 use crate::gap::{self, Gap, GapKind};
 use crate::grade::Grade;
@@ -298,7 +298,7 @@ impl Examined {
             };
             self.finding(code, message)
                 .range(gap.from, gap.to)
-                .next(NEXT_PLAN)
+                .remedy(Remedy::Plan)
         });
         let mut findings: Vec<Finding> = listed.collect();
         if let Some((first, last)) = self.gaps.get(LISTED_GAPS).zip(self.gaps.last()) {
@@ -312,7 +312,7 @@ impl Examined {
                 .finding(Code::GapInterior, message)
                 .range(first.from, last.to)
                 .count(count);
-            findings.push(finding.next(NEXT_PLAN));
+            findings.push(finding.remedy(Remedy::Plan));
         }
         self.findings.extend(findings);
     }
@@ -368,9 +368,7 @@ impl Examined {
                     highest.sequence
                 );
                 let finding = self.finding(Code::CounterAhead, message);
-                // Nothing that could be run helps: whoever knew of the number was heard then.
-                self.findings.push(finding.range(highest.sequence + 1, counter));
-                return;
+                finding.range(highest.sequence + 1, counter)
             }
             Some(counter) if counter > highest.sequence => self
                 .finding(
@@ -383,7 +381,11 @@ impl Examined {
                 .range(highest.sequence + 1, counter),
             Some(_) => return,
         };
-        self.findings.push(finding.next(NEXT_COUNTERS));
+        self.findings.push(match finding.code {
+            // Nothing that could be run helps: a counter is never lowered.
+            Code::CounterAhead => finding,
+            _ => finding.remedy(Remedy::Plan),
+        });
     }
 
     fn judge_events(&mut self) {
@@ -512,6 +514,3 @@ impl Examined {
         findings
     }
 }
-
-const NEXT_COUNTERS: &str =
-    "sequencer-recovery counters, with the same options, for the counters alone (a plan raises them too)";

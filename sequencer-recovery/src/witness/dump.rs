@@ -120,6 +120,11 @@ impl Dump {
         }))
     }
 
+    /// Its name as it was given.
+    pub fn shown(&self) -> &Path {
+        &self.shown
+    }
+
     fn path(&self) -> &Path {
         self.file.as_ref().map_or(&self.shown, InputFile::path)
     }
