@@ -144,20 +144,20 @@ pub struct Data {
 }
 
 impl Data {
-    pub fn golden() -> Option<Self> {
+    pub fn golden() -> Self {
         Self::of("golden")
     }
 
-    pub fn scenario() -> Option<Self> {
+    pub fn scenario() -> Self {
         Self::of("scenario-1")
     }
 
-    fn of(name: &str) -> Option<Self> {
-        let dir = test_support::shared_data()?.join("data").join(name);
+    fn of(name: &str) -> Self {
+        let dir = test_support::shared_data().join("data").join(name);
         let out = tempfile::tempdir().unwrap();
         let anchors = out.path().join("anchors.json");
         import_anchors(&dir.join("anchors"), &anchors);
-        Some(Self { dir, out, anchors })
+        Self { dir, out, anchors }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
