@@ -178,19 +178,12 @@ impl Survey {
             keys: &self.keys,
             sequencer_keys: &input.witnesses.sequencer_keys,
             anchors_given: self.anchors.is_some(),
+            progress,
+            cancel,
         };
         let evidence = self.evidence(&state.stream);
         let anchored = self.anchored(&state.stream);
-        examine(
-            view,
-            state.clone(),
-            evidence,
-            anchored,
-            &examine_input,
-            progress,
-            cancel,
-        )
-        .await
+        examine(view, state.clone(), evidence, anchored, &examine_input).await
     }
 
     /// The agents whose outboxes were heard.

@@ -123,6 +123,16 @@ const WINDOW: u64 = 10_000;
 /// So many refused rows are listed for an input; all are counted.
 const LISTED_REFUSALS: usize = 100;
 
+/// What is asked of every witness.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// The keys that the log knows.
+    keys: &'a KeyRegistry,
+    filter: &'a StreamFilter,
+    inputs: &'a Inputs,
+    cancel: &'a Cancel,
+}
+
 /// Reads all inputs. One that cannot be read is a finding and does not stop the others.
 ///
 /// # Errors
@@ -135,12 +145,17 @@ pub async fn collect(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Collected, RecoveryError> {
+    let asked = Asked {
+        keys,
+        filter,
+        inputs,
+        cancel,
+    };
     let mut collected = Collected::default();
     progress.start("reading outboxes", Some(inputs.outboxes.len() as u64));
     for path in &inputs.outboxes {
         cancel.check()?;
-        let asks_for_keys = inputs.peer_keys;
-        read_outbox(view, keys, filter, path, asks_for_keys, &mut collected, cancel).await?;
+        read_outbox(view, asked, path, &mut collected).await?;
         progress.advance(1);
     }
     progress.finish();
@@ -160,16 +175,16 @@ pub async fn collect(
     collected.not_checked.extend(inputs.not_checked.iter().cloned());
     for target in &inputs.logs {
         cancel.check()?;
-        read_log(view, keys, filter, target, inputs, &mut collected).await?;
+        read_log(view, asked, target, &mut collected).await?;
     }
     for file in &inputs.exports {
         cancel.check()?;
-        read_export(view, keys, filter, file, inputs, &mut collected, cancel).await?;
+        read_export(view, asked, file, &mut collected).await?;
     }
     for dump in &inputs.dumps {
         cancel.check()?;
         progress.start("reading a dump", None);
-        read_dump(view, keys, filter, dump, inputs, &mut collected, cancel).await?;
+        read_dump(view, asked, dump, &mut collected).await?;
         progress.finish();
     }
     for path in &inputs.receipts {

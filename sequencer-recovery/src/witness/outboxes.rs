@@ -22,16 +22,13 @@ use crate::witness::evidence::{
 use crate::witness::flaw::flaw_of_checked;
 use crate::witness::rejection::{Rejection, has_escaped_nul};
 
-use super::{Collected, GROUP, Heard};
+use super::{Asked, Collected, GROUP, Heard};
 
 pub(super) async fn read_outbox(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
+    asked: Asked<'_>,
     path: &Path,
-    asks_for_keys: bool,
     collected: &mut Collected,
-    cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
     let mut heard = Heard::new(path, "outbox");
     let opened = Outbox::open(path);
@@ -58,19 +55,19 @@ pub(super) async fn read_outbox(
         holder: collected.holders.add(file.clone(), identity.clone()),
         file,
         identity,
-        keys,
-        filter,
+        keys: asked.keys,
+        filter: asked.filter,
         highest: BTreeMap::new(),
         push: BTreeMap::new(),
         counts_on: meta.shape != outbox_sync::Shape::V3,
-        search: RenderingSearch::new(keys),
+        search: RenderingSearch::new(asked.keys),
     };
     source.note_cursors(&meta, collected);
-    if asks_for_keys {
+    if asked.inputs.peer_keys {
         source.note_peer_keys(&outbox, collected);
     }
     let read = source
-        .take_rows(view, outbox, &mut heard, collected, cancel)
+        .take_rows(view, outbox, &mut heard, collected, asked.cancel)
         .await?;
     if let Err(error) = read {
         collected.findings.push(Finding::new(

@@ -61,10 +61,10 @@ fn lasting(text: &str) -> String {
                 if hex || time { "…" } else { word }
             });
             let line = words.collect::<Vec<_>>().join(" ");
-            kept.push(match line.split_once(", of plan ") {
-                Some((before, _)) => before.to_owned(),
-                None => line,
-            });
+            // The plan's id, and the epoch's, which is named by it, are of the moment.
+            let of_the_plan = [", of plan ", " recovery_epoch - -> "];
+            let cut = of_the_plan.iter().find_map(|mark| line.split_once(mark));
+            kept.push(cut.map_or(line.clone(), |(before, _)| before.to_owned()));
         }
     }
     kept.join("\n")
