@@ -17,7 +17,7 @@ use crate::stream::family::Families;
 use crate::stream::unheard::{self, Seen, Unheard};
 use crate::witness::Incomplete;
 use crate::witness::evidence::{Holders, StreamEvidence};
-use crate::witness::{Collected, Inputs, collect};
+use crate::witness::{Collected, HeardKind, Inputs, collect};
 
 /// What to look at.
 #[derive(Debug, Default)]
@@ -226,7 +226,7 @@ impl Survey {
                     .into(),
             );
         }
-        if !self.collected.heard.iter().any(|h| h.kind == "outbox") {
+        if !self.collected.heard.iter().any(|h| h.kind == HeardKind::Outbox) {
             all.push("agents' outboxes: none was given (--outbox)".into());
         }
         all

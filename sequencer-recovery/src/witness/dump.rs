@@ -18,7 +18,7 @@ use crate::finding::{Code, Finding};
 
 use super::logs::hear_log;
 use super::unpack::Packing;
-use super::{Asked, Collected, Heard};
+use super::{Asked, Collected, Heard, HeardKind};
 
 /// How a dump is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,7 +314,7 @@ pub(super) async fn read_dump(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let name = dump.shown.display().to_string();
-    let mut heard = Heard::new(&dump.shown, "dump");
+    let mut heard = Heard::new(&dump.shown, HeardKind::Dump);
     heard.made = Some(format!("pg_dump, {}", dump.format()));
     let folder = match PrivateDir::new() {
         Ok(folder) => folder,

@@ -18,7 +18,7 @@ use crate::grade::Grade;
 use crate::proofs;
 use crate::witness::evidence::{Candidate, Claim, HeldReceipt, HolderId, Saying};
 
-use super::{Asked, Collected, Heard, WINDOW};
+use super::{Asked, Collected, Heard, HeardKind, WINDOW};
 
 /// A longer payload than this is not planned; the sequencer takes 1 MiB.
 const MAX_PAYLOAD: usize = 32 << 20;
@@ -31,7 +31,7 @@ pub(super) async fn read_log(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let name = target.to_string();
-    let mut heard = Heard::new(Path::new(&name), "log");
+    let mut heard = Heard::new(Path::new(&name), HeardKind::Log);
     let opened = match view.open_beside(target).await {
         Ok(log) => log.view().await,
         Err(error) => Err(error),
@@ -120,7 +120,7 @@ pub(super) async fn read_export(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let path = file.shown();
-    let mut heard = Heard::new(path, "export");
+    let mut heard = Heard::new(path, HeardKind::Export);
     let opened = files::open_text(file.path()).map_err(ExportError::from);
     let mut reader = match opened.and_then(ExportReader::new) {
         Ok(reader) => reader,

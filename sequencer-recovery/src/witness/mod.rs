@@ -59,8 +59,8 @@ pub struct Inputs {
 pub struct Heard {
     /// The file.
     pub path: String,
-    /// `outbox`, `log`, `export`, `dump` or `receipts`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: HeardKind,
     /// What a dump says of itself: its format, the server's version, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<String>,
@@ -95,6 +95,35 @@ pub struct Heard {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// What a witness is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeardKind {
+    /// An agent's outbox.
+    Outbox,
+    /// Another log: a server or a snapshot.
+    Log,
+    /// A log export.
+    Export,
+    /// What pg_dump wrote.
+    Dump,
+    /// Receipts that an agent saved.
+    Receipts,
+}
+
+impl HeardKind {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbox => "outbox",
+            Self::Log => "log",
+            Self::Export => "export",
+            Self::Dump => "dump",
+            Self::Receipts => "receipts",
+        }
+    }
 }
 
 /// All evidence, by stream.
@@ -160,7 +189,7 @@ pub async fn collect(
     }
     progress.finish();
     for file in inputs.not_used.iter().filter(|file| file.may_be_outbox) {
-        let heard = Heard::new(Path::new(&file.path), "outbox");
+        let heard = Heard::new(Path::new(&file.path), HeardKind::Outbox);
         collected.unreadable(heard, format!("{}: {}", file.path, file.why));
     }
     let others: Vec<NotUsed> = inputs
@@ -227,7 +256,7 @@ pub(crate) fn incomplete(heard: &[Heard]) -> Vec<Incomplete> {
 }
 
 impl Heard {
-    fn new(path: &Path, kind: &'static str) -> Self {
+    fn new(path: &Path, kind: HeardKind) -> Self {
         Self {
             path: path.display().to_string(),
             kind,

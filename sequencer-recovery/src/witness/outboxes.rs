@@ -22,7 +22,7 @@ use crate::witness::evidence::{
 use crate::witness::flaw::flaw_of_checked;
 use crate::witness::rejection::{Rejection, has_escaped_nul};
 
-use super::{Asked, Collected, GROUP, Heard};
+use super::{Asked, Collected, GROUP, Heard, HeardKind};
 
 pub(super) async fn read_outbox(
     view: &mut View,
@@ -30,7 +30,7 @@ pub(super) async fn read_outbox(
     path: &Path,
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
-    let mut heard = Heard::new(path, "outbox");
+    let mut heard = Heard::new(path, HeardKind::Outbox);
     let opened = Outbox::open(path);
     // What is damaged is read as far as it can be; the first error says best what is wrong with a file that cannot.
     let outbox = match opened.or_else(|error| Outbox::salvage(path).map_err(|_| error)) {
@@ -42,7 +42,7 @@ pub(super) async fn read_outbox(
     };
     let meta = outbox.meta().clone();
     heard.agent_id = meta.speaks_for().map(|id| id.to_string());
-    heard.shape = Some(format!("{:?}", meta.shape).to_lowercase());
+    heard.shape = Some(meta.shape.as_str().to_owned());
     for what in &meta.not_checked {
         collected.not_checked.push(format!("{}: {what}", path.display()));
     }
