@@ -2,11 +2,12 @@
 //!
 //! Which database was read is the `place` of a report.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -65,6 +66,198 @@ impl Provenance {
     }
 }
 
+impl Provenance {
+    /// For people, in two lines of 80 columns at most: what made it, when, and from what.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let commit = self.commit.as_deref().and_then(|commit| commit.get(..12));
+        let commit = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
+        let at = self.made_at.get(..19).unwrap_or(&self.made_at).replace('T', " ");
+        let made = format!("Made by {} {}{commit}, {at} UTC", self.tool, self.version);
+        let without = self.inputs.iter().filter(|input| input.sha256.is_none()).count();
+        match &self.inputs[..] {
+            [] => format!("{made}."),
+            [one] => format!("{made}, from {}.", one.in_words()),
+            many if without == 0 => {
+                format!(
+                    "{made}, from {} files (SHA-256 of each: --format json).",
+                    many.len()
+                )
+            }
+            many => format!(
+                "{made}, from {} files, {without} of them without a hash (why: --format json).",
+                many.len()
+            ),
+        }
+    }
+}
+
+impl Input {
+    /// The end of its name, and of its hash the beginning.
+    fn in_words(&self) -> String {
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        let long = name.chars().count().saturating_sub(LONGEST_NAME);
+        let name: String = match long {
+            0 => name.to_owned(),
+            long => format!("...{}", name.chars().skip(long + 3).collect::<String>()),
+        };
+        match self.sha256.as_deref().and_then(|hash| hash.get(..12)) {
+            Some(hash) => format!("{name} (SHA-256 {hash})"),
+            None => format!("{name} (without a hash)"),
+        }
+    }
+}
+
+/// So much of a file's name is shown.
+const LONGEST_NAME: usize = 40;
+
+/// The hash of a file, and what the file was like before it was read.
+///
+/// Closing any handle of a file drops this process's POSIX locks on it: a file is hashed before SQLite opens it, or by the
+/// handle that holds it.
+#[derive(Debug)]
+pub struct FileHash {
+    path: PathBuf,
+    input: Input,
+    before: Option<Stamp>,
+}
+
+/// What a change of a file changes.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    identity: Option<(u64, u64)>,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            identity: identity(meta),
+            length: meta.len(),
+            modified: meta.modified().ok(),
+        }
+    }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps)] // Elsewhere there is none.
+fn identity(meta: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    Some((meta.dev(), meta.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+/// Why a file has no hash that changed while it was worked with.
+const CHANGED: &str = "it changed while it was read";
+
+impl FileHash {
+    /// Looks at a file that is to be read as something, and does not read it yet.
+    #[must_use]
+    pub fn begin(role: &str, path: &Path) -> Self {
+        let mut hash = Self {
+            path: path.to_owned(),
+            input: Input {
+                role: role.to_owned(),
+                path: path.display().to_string(),
+                bytes: None,
+                sha256: None,
+                not_hashed: None,
+            },
+            before: None,
+        };
+        match path.metadata() {
+            // What comes from a pipe is gone once it was read, and to open one may take for ever.
+            Ok(meta) if !meta.is_file() => {
+                hash.leave("it is no plain file, and can be read only once");
+            }
+            Ok(meta) => hash.before = Some(Stamp::of(&meta)),
+            Err(error) => hash.leave(error),
+        }
+        hash
+    }
+
+    /// Reads and hashes the file. `stop` is asked again and again whether to give up.
+    pub fn read(&mut self, stop: &dyn Fn() -> bool) {
+        if self.before.is_none() {
+            return;
+        }
+        match File::open(&self.path) {
+            Ok(mut file) => self.take(stop, &mut |chunk, _| file.read(chunk)),
+            Err(error) => self.leave(error),
+        }
+    }
+
+    /// Hashes the file by a handle that somebody else reads from too.
+    #[cfg(unix)]
+    pub fn read_beside(&mut self, file: &File, stop: &dyn Fn() -> bool) {
+        use std::os::unix::fs::FileExt as _;
+
+        if self.before.is_some() {
+            self.take(stop, &mut |chunk, at| file.read_at(chunk, at));
+        }
+    }
+
+    /// Hashes the file.
+    #[cfg(not(unix))]
+    pub fn read_beside(&mut self, _: &File, stop: &dyn Fn() -> bool) {
+        self.read(stop);
+    }
+
+    fn take(&mut self, stop: &dyn Fn() -> bool, read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>) {
+        let mut digest = Sha256::new();
+        let mut chunk = vec![0; CHUNK];
+        let mut bytes = 0;
+        loop {
+            match read(&mut chunk, bytes) {
+                Ok(0) => break,
+                Ok(read) => {
+                    digest.update(&chunk[..read]);
+                    bytes += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.leave(error),
+            }
+            if stop() {
+                return self.leave("it was not read to its end");
+            }
+        }
+        self.input.bytes = Some(bytes);
+        self.input.sha256 = Some(hex::encode(digest.finalize()));
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        let now = self.path.metadata().ok();
+        if self.before.is_some() && now.as_ref().map(Stamp::of) != self.before {
+            self.leave(CHANGED);
+        }
+    }
+
+    /// Takes the hash back if the file changed since [`FileHash::begin`]. What changes it from here on is not looked for.
+    pub fn settle(&mut self) {
+        self.look_again();
+        self.before = None;
+    }
+
+    /// What is said of the file.
+    #[must_use]
+    pub fn into_input(self) -> Input {
+        self.input
+    }
+
+    fn leave(&mut self, why: impl ToString) {
+        self.before = None;
+        (self.input.bytes, self.input.sha256) = (None, None);
+        self.input.not_hashed = Some(why.to_string());
+    }
+}
+
 /// Hashes files beside the work that reads them, one after the other.
 #[derive(Debug, Default)]
 pub struct Inputs {
@@ -72,7 +265,7 @@ pub struct Inputs {
 }
 
 /// Where files go to be hashed, with their roles, and who hashes them.
-type Worker = (Sender<(String, PathBuf)>, JoinHandle<Vec<Input>>);
+type Worker = (Sender<(String, PathBuf)>, JoinHandle<Vec<FileHash>>);
 
 impl Inputs {
     /// Adds a file that is read as something.
@@ -85,60 +278,26 @@ impl Inputs {
         let _ = sender.send((role.to_owned(), path.to_owned()));
     }
 
-    /// Waits for the hashes.
+    /// Waits for the hashes. A file that changed since it was hashed has none.
     #[must_use]
     pub fn finish(self) -> Vec<Input> {
         let Some((sender, worker)) = self.worker else {
             return Vec::new();
         };
         drop(sender);
-        worker.join().unwrap_or_default()
+        let mut hashes = worker.join().unwrap_or_default();
+        hashes.iter_mut().for_each(FileHash::settle);
+        hashes.into_iter().map(FileHash::into_input).collect()
     }
 }
 
-fn hash_all(files: &Receiver<(String, PathBuf)>) -> Vec<Input> {
-    files.iter().map(|(role, path)| Input::of(role, &path)).collect()
-}
-
-impl Input {
-    /// Reads and hashes a file.
-    fn of(role: String, path: &Path) -> Self {
-        let (hashed, not_hashed) = match hash(path) {
-            Ok(hashed) => (Some(hashed), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        let (bytes, sha256) = hashed.unzip();
-        Self {
-            role,
-            path: path.display().to_string(),
-            bytes,
-            sha256,
-            not_hashed,
-        }
-    }
-}
-
-/// The length and hash of a file.
-fn hash(path: &Path) -> io::Result<(u64, String)> {
-    // What comes from a pipe is gone once it was read, and to open one may take for ever.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::other("it is no plain file, and can be read only once"));
-    }
-    let mut file = File::open(path)?;
-    let mut digest = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok((bytes, hex::encode(digest.finalize()))),
-            Ok(read) => {
-                digest.update(&chunk[..read]);
-                bytes += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn hash_all(files: &Receiver<(String, PathBuf)>) -> Vec<FileHash> {
+    let hash = |(role, path): (String, PathBuf)| {
+        let mut hash = FileHash::begin(&role, &path);
+        hash.read(&|| false);
+        hash
+    };
+    files.iter().map(hash).collect()
 }
 
 #[cfg(test)]
@@ -170,5 +329,91 @@ mod tests {
         );
         assert!(made.commit.is_none_or(|commit| commit.len() == 40));
         assert!(Inputs::default().finish().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_changes_has_no_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        std::fs::write(&path, vec![7; 3 * CHUNK]).unwrap();
+        let mut whole = FileHash::begin("outbox", &path);
+        whole.read(&|| false);
+        whole.settle();
+        assert_eq!(whole.into_input().bytes, Some(3 * CHUNK as u64));
+        // While it is hashed, and afterwards.
+        let mut during = FileHash::begin("outbox", &path);
+        let grow = || {
+            File::options()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .set_len(9)
+                .is_err()
+        };
+        during.read(&grow);
+        let mut later = FileHash::begin("outbox", &path);
+        later.read(&|| false);
+        std::fs::write(&path, "longer than nine bytes").unwrap();
+        later.settle();
+        let mut stopped = FileHash::begin("outbox", &path);
+        stopped.read(&|| true);
+        for (hash, why) in [
+            (during, CHANGED),
+            (later, CHANGED),
+            (stopped, "it was not read to its end"),
+        ] {
+            let input = hash.into_input();
+            assert_eq!(input.not_hashed.as_deref(), Some(why));
+            assert!(input.sha256.is_none() && input.bytes.is_none(), "{input:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_held_is_hashed_by_its_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        std::fs::write(&path, "abc").unwrap();
+        let held = File::open(&path).unwrap();
+        let mut by_handle = FileHash::begin("outbox", &path);
+        by_handle.read_beside(&held, &|| false);
+        let mut by_name = FileHash::begin("outbox", &path);
+        by_name.read(&|| false);
+        assert_eq!(by_handle.into_input(), by_name.into_input());
+    }
+
+    #[test]
+    fn in_words_it_takes_two_lines() {
+        let input = |path: &str, hash: Option<String>| Input {
+            role: "outbox".into(),
+            path: path.into(),
+            bytes: None,
+            sha256: hash,
+            not_hashed: None,
+        };
+        let hash = || Some("0123456789abcdef".repeat(4));
+        let mut made = Provenance::now("sequencer-recovery", Vec::new());
+        made.commit = Some("fedcba9876543210fedc".to_owned());
+        made.made_at = "2026-03-01T10:00:00.123456Z".into();
+        let long = format!("/srv/{}/{}.db", "a".repeat(200), "b".repeat(200));
+        let several = vec![input("a.db", hash()), input("b.db", None)];
+        for (inputs, end) in [
+            (vec![], "10:00:00 UTC."),
+            (
+                vec![input("/srv/a.db", hash())],
+                "from a.db (SHA-256 0123456789ab).",
+            ),
+            (vec![input(&long, None)], "bbb.db (without a hash)."),
+            (
+                several,
+                "from 2 files, 1 of them without a hash (why: --format json).",
+            ),
+        ] {
+            made.inputs = inputs;
+            let words = made.in_words();
+            assert!(words.ends_with(end), "{words}");
+            assert!(words.starts_with("Made by sequencer-recovery "), "{words}");
+            assert!(crate::wrap::prose(&words, 80).len() <= 2, "{words}");
+        }
     }
 }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cli_common::files::{self, InputFile};
+use cli_common::provenance::Provenance;
 use cli_common::{Access, Existing, WholeFile};
+use event_log::Place as LogPlace;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -148,9 +150,23 @@ pub struct Manifest {
     /// Events by [`Class`], if they were compared with a log.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub classes: BTreeMap<Class, u64>,
-    /// The log that they were compared with, without secrets.
+    /// What it was made from.
+    #[serde(flatten)]
+    pub made_from: MadeFrom,
+}
+
+/// What an export was made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeFrom {
+    /// The log that its events were compared with, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_from: Option<String>,
+    /// Where that log was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<LogPlace>,
+    /// The tool, the time and the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// An export that cannot be written or read.
@@ -413,7 +429,7 @@ impl ExportWriter {
     ///
     /// # Errors
     /// The disk fails, or the name was taken meanwhile: then nothing is left behind under it.
-    pub fn finish(mut self, missing_from: Option<String>) -> Result<Manifest, ExportError> {
+    pub fn finish(mut self, made_from: MadeFrom) -> Result<Manifest, ExportError> {
         let path = self.path.clone();
         let error = |e: io::Error| failed(&path, e);
         if self.format == ExportFormat::Json {
@@ -443,7 +459,7 @@ impl ExportWriter {
                 .map(|(state, events)| (state.to_owned(), events))
                 .collect(),
             classes: self.classes,
-            missing_from,
+            made_from,
         };
         let beside = manifest_path(&path);
         let write = || -> io::Result<()> {

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod census;
 pub mod export;
+mod provenance;
 pub mod push;
 pub mod reconcile;
 pub mod status;
@@ -46,6 +47,11 @@ impl KeyArgs {
         Ok(book)
     }
 
+    /// The files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.keys.iter().map(PathBuf::as_path)
+    }
+
     /// The files as words of a command line.
     pub fn words(&self) -> Vec<OsString> {
         let words = self.keys.iter().flat_map(|path| ["--keys".into(), path.into()]);
@@ -85,15 +91,18 @@ impl OptionalDb {
         words
     }
 
+    /// The log that is named, if one is.
+    pub fn target(&self) -> Result<Option<DbTarget>, CliError> {
+        let name = self.db.as_ref().filter(|_| self.is_given());
+        name.map(|name| self.schema.apply(DbTarget::parse(&name.0)?))
+            .transpose()
+    }
+
     /// The log, if one is named.
     pub fn open(&self, cancel: &Cancel) -> Result<Option<KnownLog>, CliError> {
-        match &self.db {
-            Some(name) if !name.0.is_empty() => {
-                let target = self.schema.apply(DbTarget::parse(&name.0)?)?;
-                open_target(&target, cancel).map(Some)
-            }
-            _ => Ok(None),
-        }
+        self.target()?
+            .map(|target| open_target(&target, cancel))
+            .transpose()
     }
 }
 
@@ -125,27 +134,6 @@ pub fn reservations(log: Option<&KnownLog>) -> Vec<String> {
     let of_place = log.place().and_then(Place::reservation);
     let of_log = log.not_checked().iter().map(|what| format!("the log: {what}"));
     of_place.into_iter().chain(of_log).collect()
-}
-
-/// Where the log is, for people.
-pub fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
-    match place {
-        Some(place) => out.line(&format!("Log: {place}")),
-        None => Ok(()),
-    }
-}
-
-/// Where the log is, as a line of NDJSON.
-pub fn write_place<W: std::io::Write>(
-    out: &mut Output<W>,
-    schema: &str,
-    place: Option<&Place>,
-) -> Result<(), CliError> {
-    #[derive(Serialize)]
-    struct Where<'a> {
-        place: &'a Place,
-    }
-    write_lines(out, schema, "place", place.map(|place| Where { place }))
 }
 
 /// Says so if the log knows no stream and no event: then it is hardly the right one, and a comparison with it says nothing.
@@ -344,14 +332,21 @@ pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String])
     out.not_checked(all, &MATTERS)
 }
 
-/// Lines of one kind, of which more than a screen holds are counted.
+/// So many lines of one kind are shown: each may take two or three of a screen.
+const SOME: usize = 8;
+
+/// Lines of one kind; what is more than a few is counted.
 pub fn print_some<W: std::io::Write>(
     out: &mut Output<W>,
     what: &str,
     lines: impl IntoIterator<Item = String>,
 ) -> Result<(), CliError> {
     let lines: Vec<String> = lines.into_iter().collect();
-    let shown = out.shown(lines.len());
+    let shown = if out.all() {
+        lines.len()
+    } else {
+        lines.len().min(SOME)
+    };
     for line in &lines[..shown] {
         out.line(&format!("{what}: {line}"))?;
     }
@@ -420,6 +415,12 @@ pub const MAX_KEY_FILE: u64 = 4096;
 /// A number or a dash.
 pub fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
+}
+
+/// Counts in words, each after a comma; what there is none of is not spoken of.
+pub fn those_there_are(counts: &[(u64, &str)]) -> String {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, what)| format!(", {count} {what}")).collect()
 }
 
 /// A path for people.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use cli_common::provenance::Provenance;
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, NoProgress, Output, Progress,
     SequencerPublicKeyArgs, Table, Tone, again, redact_url, stderr_progress,
@@ -24,8 +25,8 @@ use serde::Serialize;
 use ves::SequencerKeys;
 
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, free_name, print_end, print_some, report_empty_export,
-    report_empty_log, reservations, shown, write_end, write_lines,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, free_name, print_end, print_some, provenance::*,
+    report_empty_export, report_empty_log, reservations, shown, those_there_are, write_end, write_lines,
 };
 
 /// Hand events over to the sequencer's HTTP ingest, each once
@@ -139,6 +140,7 @@ struct Advice {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    provenance: Option<Provenance>,
     /// Where the keys of the log were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<event_log::Place>,
@@ -168,6 +170,12 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         &mut not_checked,
         global,
     );
+    let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(KEYS, args.keys.files());
+    inputs.add_log(args.db.target()?.as_ref());
+    if let Some(path) = args.receipts.as_deref().filter(|path| path.exists()) {
+        inputs.add_as_it_is(RECEIPTS, path);
+    }
     let evidence = match &args.receipts {
         // A dry run creates nothing.
         Some(path) if !args.dry_run || path.exists() => {
@@ -226,6 +234,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             .iter()
             .map(|file| format!("{}: not read", file.path)),
     );
+    document.provenance = Some(inputs.provenance());
     print(&document, global)?;
     Ok(status)
 }
@@ -466,6 +475,7 @@ impl Work<'_> {
         });
         let document = Document {
             schema: SCHEMA,
+            provenance: None,
             place,
             url: redact_url(&ingest_url(&args.url)),
             dry_run: args.dry_run,
@@ -659,6 +669,12 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
+            write_head(
+                &mut out,
+                SCHEMA,
+                document.provenance.as_ref(),
+                document.place.as_ref(),
+            )?;
             write_lines(&mut out, SCHEMA, "group", &p.groups)?;
             write_lines(&mut out, SCHEMA, "rejected", &p.rejections)?;
             write_lines(&mut out, SCHEMA, "set_aside", &p.set_aside)?;
@@ -678,6 +694,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
 fn print_table<W: std::io::Write>(out: &mut Output<W>, document: &Document) -> Result<(), CliError> {
     let p = &document.pushed;
     print_verdict(out, document)?;
+    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
     for a in &document.advice {
         out.line(&format!("{} rejected, {}: {}", a.events, a.reason, a.advice))?;
     }
@@ -714,9 +731,6 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, document: &Document) ->
     if let Some(why) = &p.stopped {
         out.verdict(Tone::Bad, &format!("STOPPED: {why}"))?;
     }
-    if document.dry_run {
-        out.line("dry run: nothing was sent")?;
-    }
     let not_sent = p.not_sent + p.held.iter().map(|held| held.held_back).sum::<u64>();
     let left = p.rejected_count()
         + p.set_aside_count
@@ -724,22 +738,42 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, document: &Document) ->
         + p.unanswered_count
         + p.refused_answers_count
         + not_sent;
+    let left = left + document.left_out;
     let tone = if left > 0 { Tone::Bad } else { Tone::Good };
+    if document.dry_run {
+        let text = format!(
+            "Dry run, nothing was sent: {} event(s) would be, of {} agent(s) and stream(s){}.",
+            p.groups.iter().map(|group| group.events).sum::<u64>(),
+            p.groups.len(),
+            those_there_are(&[
+                (p.receipted_before, "receipted before"),
+                (p.set_aside_count, "set aside"),
+                (p.overtaken_count, "overtaken"),
+                (document.left_out, "left out"),
+            ])
+        );
+        return out.verdict(tone, &text);
+    }
     out.verdict(
         tone,
         &format!(
-            "{} accepted, {} replayed, {} receipted before, {} rejected, {} set aside, {} overtaken, {} unanswered, \
-             {not_sent} not sent; {} requests, {} tries in vain, {} answers refused",
+            "{} accepted, {} replayed, {} receipted before{}; {} requests{}.",
             p.accepted,
             p.replayed,
             p.receipted_before,
-            p.rejected_count(),
-            p.set_aside_count,
-            p.overtaken_count,
-            p.unanswered_count,
+            those_there_are(&[
+                (p.rejected_count(), "rejected"),
+                (p.set_aside_count, "set aside"),
+                (p.overtaken_count, "overtaken"),
+                (p.unanswered_count, "unanswered"),
+                (not_sent, "not sent"),
+                (document.left_out, "left out"),
+            ]),
             p.requests,
-            p.retries,
-            p.refused_answers_count
+            those_there_are(&[
+                (p.retries, "tries in vain"),
+                (p.refused_answers_count, "answers refused"),
+            ]),
         ),
     )
 }
@@ -765,7 +799,7 @@ fn print_groups<W: std::io::Write>(out: &mut Output<W>, p: &Pushed) -> Result<()
     }
     out.line("")?;
     out.table(&table)?;
-    out.more(0, in_order.len() - many, "")
+    out.more(0, in_order.len() - many, "agent(s) and stream(s)")
 }
 
 #[derive(Serialize)]
@@ -810,27 +844,4 @@ impl<'a> Totals<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::sends_in_the_open;
-
-    #[test]
-    fn keys_go_in_the_open_to_this_machine_alone() {
-        for url in [
-            "https://h/",
-            "http://localhost:8080",
-            "http://127.0.0.1",
-            "http://[::1]:80/x",
-        ] {
-            assert!(!sends_in_the_open(url), "{url}");
-        }
-        for url in [
-            "http://h/",
-            "http://10.0.0.1:80",
-            "http://localhost@evil/",
-            "http://127.0.0.1.evil",
-            "http://",
-        ] {
-            assert!(sends_in_the_open(url), "{url}");
-        }
-    }
-}
+mod tests;

@@ -67,6 +67,7 @@ fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
     assert_eq!(
         types,
         [
+            "provenance",
             "outbox",
             "outbox",
             "not_read",

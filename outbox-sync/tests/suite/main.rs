@@ -10,6 +10,7 @@ mod kernels;
 mod levels;
 mod lying_around;
 mod outputs;
+mod provenance;
 mod push;
 mod push_order;
 mod push_waits;
