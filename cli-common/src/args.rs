@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write as _, stderr, stdout};
 use std::process::exit;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, Parser, ValueEnum};
 
-use crate::{ExitStatus, Names, escape_controls_in_lines};
+use crate::help::shaped;
+use crate::{ExitStatus, Names, clock, escape_controls_in_lines};
 
 /// How results are printed on stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -26,35 +28,49 @@ pub enum Format {
 /// The arguments that every command of every tool takes; flatten them into the tool's own.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
-    /// How to print results on stdout
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How to print results: table, json or ndjson (a document a line)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
     pub format: Format,
 
     /// Print nothing on stderr but errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Say more on stderr; twice and three times for still more
+    /// Say more on stderr; -vv and -vvv for still more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// When to use colours; NO_COLOR in the environment means never, unless this says otherwise
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    /// Colours: auto, always or never; NO_COLOR is heeded
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
     pub color: ColorChoice,
 
     /// Show all that tables leave out and count
     #[arg(long, global = true)]
     pub all: bool,
 
-    /// Print lines and tables as wide as they are, with ids whole: without it they fit 80 columns, or a wider terminal
+    /// Whole ids, and lines as wide as they are
     #[arg(long, global = true)]
     pub wide: bool,
 
-    /// What to call streams, agents and batches in tables: lines of an id and its name (`tenant/store name`)
+    /// Names for streams and agents: lines of ID NAME
     #[arg(long, global = true, value_name = "FILE", value_parser = Names::read)]
     pub names: Option<Names>,
 
-    /// How many threads to work on at most: one for each processor that this process may use, unless this says otherwise
+    /// Work on so many threads [default: all processors]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -152,10 +168,12 @@ fn use_color(choice: ColorChoice, no_color: bool, terminal: bool) -> bool {
 }
 
 /// Reads the command line of this process. Ends the process with status 0 after `--help` and `--version`, and with
-/// 16 after saying what is wrong with the arguments.
+/// 16 after saying what is wrong with the arguments. `kernels` are the hash kernels that `--version` names.
 #[must_use]
-pub fn parse_or_exit<T: Parser>() -> T {
-    parse(env::args_os()).unwrap_or_else(|(error, status)| {
+pub fn parse_or_exit<T: Parser>(kernels: impl IntoIterator<Item: Display>) -> T {
+    clock::start();
+    let kernels: Vec<String> = kernels.into_iter().map(|kernel| kernel.to_string()).collect();
+    parse(env::args_os(), &format!("hash kernels {}", kernels.join(" "))).unwrap_or_else(|(error, status)| {
         // Nobody is left to be told if this fails. What is wrong with the arguments names them, and they may be names
         // of files that a shell filled in: text of others.
         let _ = match status {
@@ -166,8 +184,16 @@ pub fn parse_or_exit<T: Parser>() -> T {
     })
 }
 
-fn parse<T: Parser>(arguments: impl Iterator<Item = OsString>) -> Result<T, (clap::Error, ExitStatus)> {
-    T::try_parse_from(arguments).map_err(|error| {
+fn parse<T: Parser>(
+    arguments: impl Iterator<Item = OsString>,
+    features: &str,
+) -> Result<T, (clap::Error, ExitStatus)> {
+    let mut command = shaped(T::command(), features);
+    let read = command
+        .try_get_matches_from_mut(arguments)
+        .and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+    read.map_err(|error| {
+        let error = error.format(&mut command);
         let status = match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitStatus::OK,
             _ => ExitStatus::USAGE,
@@ -197,7 +223,7 @@ mod tests {
     }
 
     fn parse_line(line: &str) -> Result<Tool, (clap::Error, ExitStatus)> {
-        parse(line.split(' ').map(OsString::from))
+        parse(line.split(' ').map(OsString::from), "")
     }
 
     #[test]

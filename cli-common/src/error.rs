@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::progress::with_bars_hidden;
-use crate::{Cancel, Cancelled, ExitStatus, GlobalArgs, escape_controls, redact_text};
+use crate::{Cancel, Cancelled, ExitStatus, GlobalArgs, clock, escape_controls, redact_text};
 
 /// What kind of thing went wrong; it decides the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,10 +295,20 @@ impl From<Cancelled> for CliError {
     }
 }
 
-/// Ends a command: tells the user of the error, if there is one, and gives the exit status. Of work that the user
-/// stopped it says what is committed.
+/// Work that took longer than this says how long.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
+
+/// Ends a command: tells the user of the error, if there is one, or how long it took if that was more than a second, and
+/// gives the exit status. Of work that the user stopped it says what is committed.
 #[must_use]
 pub fn finish(result: Result<ExitStatus, CliError>, global: &GlobalArgs) -> ExitCode {
+    if result.is_ok()
+        && !global.quiet
+        && let Some(took) = clock::elapsed().filter(|took| *took > WORTH_TELLING)
+    {
+        // Nobody is left to be told if this fails.
+        let _ = writeln!(io::stderr(), "took {}", clock::in_words(took));
+    }
     let status = result.unwrap_or_else(|error| {
         let error = match Cancel::of_signals() {
             Some(cancel) => cancel.explain(error),

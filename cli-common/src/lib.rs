@@ -27,7 +27,7 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     let args: Args = cli_common::parse_or_exit();
+//!     let args: Args = cli_common::parse_or_exit(["portable"]);
 //!     cli_common::init_logging(&args.global);
 //!     cli_common::init_threads(&args.global);
 //!     cli_common::finish(run(&args), &args.global)
@@ -38,6 +38,7 @@
 
 mod args;
 mod cancel;
+mod clock;
 mod connection;
 mod db;
 mod environment;
@@ -46,6 +47,7 @@ mod escape;
 mod exit;
 pub mod files;
 pub mod finding;
+pub mod help;
 pub mod keys;
 mod labels;
 mod leftovers;
@@ -73,6 +75,7 @@ pub use environment::apply_environment;
 pub use error::{CliError, ErrorKind, again, file_hint, finish};
 pub use escape::{escape_controls, escape_controls_in_lines};
 pub use exit::ExitStatus;
+pub use help::CommonCommand;
 pub use keys::SequencerPublicKeyArgs;
 pub use labels::{Labels, Names};
 pub use logging::init_logging;

@@ -225,7 +225,7 @@ impl<W: Write> Output<W> {
     }
 
     /// Writes a line that is clean already.
-    fn raw(&mut self, line: &str) -> Result<(), CliError> {
+    pub(crate) fn raw(&mut self, line: &str) -> Result<(), CliError> {
         writeln!(Pipe(self), "{line}").map_err(cannot_write)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::{GlobalArgs, escape_controls};
+use crate::{GlobalArgs, clock, escape_controls};
 
 /// Hears how far work has come. Libraries take `&dyn Progress`; what becomes of it is the caller's business.
 ///
@@ -71,9 +71,12 @@ impl Progress for Bar {
         let (bar, template) = match total {
             Some(total) => (
                 ProgressBar::new(total),
-                "{msg} [{bar:30}] {human_pos}/{human_len} {eta}",
+                "{msg} [{bar:20}] {human_pos}/{human_len}, {per_sec}, {eta} left",
             ),
-            None => (ProgressBar::no_length(), "{spinner} {msg} {human_pos} {elapsed}"),
+            None => (
+                ProgressBar::no_length(),
+                "{spinner} {msg} {human_pos}, {per_sec}, {elapsed}",
+            ),
         };
         let bar = BARS.add(bar);
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -124,6 +127,26 @@ struct Phase {
     mentioned: bool,
 }
 
+impl Phase {
+    /// How far it is after so much time, how fast, and how long it will still take at this rate.
+    fn so_far(&self, elapsed: Duration) -> String {
+        let mut text = self.done.to_string();
+        if let Some(total) = self.total {
+            text.push_str(&format!(" of {total}"));
+        }
+        let rate = self.done as f64 / elapsed.as_secs_f64();
+        if rate.is_finite() && rate > 0.0 {
+            let precision = usize::from(rate < 10.0);
+            text.push_str(&format!(", {rate:.precision$}/s"));
+            if let Some(left) = self.total.and_then(|total| total.checked_sub(self.done)) {
+                let left = Duration::try_from_secs_f64((left as f64 / rate).ceil()).unwrap_or(Duration::MAX);
+                text.push_str(&format!(", {} left", clock::in_words(left)));
+            }
+        }
+        text
+    }
+}
+
 impl<W: Write> Lines<W> {
     fn new(interval: Duration, out: W) -> Self {
         Self {
@@ -136,8 +159,8 @@ impl<W: Write> Lines<W> {
 impl<W: Write> State<W> {
     fn end_phase(&mut self) {
         if let Some(phase) = self.phase.take().filter(|phase| phase.mentioned) {
-            let seconds = phase.started.elapsed().as_secs();
-            let _ = writeln!(self.out, "{}: done, {} in {seconds} s", phase.name, phase.done);
+            let took = clock::in_words(phase.started.elapsed());
+            let _ = writeln!(self.out, "{}: done, {} in {took}", phase.name, phase.done);
         }
     }
 }
@@ -169,8 +192,7 @@ impl<W: Write + Debug + Send> Progress for Lines<W> {
         };
         phase.done = phase.done.saturating_add(steps);
         if phase.last_line.elapsed() >= self.interval {
-            let total = phase.total.map_or(String::new(), |total| format!(" of {total}"));
-            let _ = writeln!(out, "{}: {}{total}", phase.name, phase.done);
+            let _ = writeln!(out, "{}: {}", phase.name, phase.so_far(phase.started.elapsed()));
             phase.last_line = Instant::now();
             phase.mentioned = true;
         }
@@ -204,9 +226,41 @@ mod tests {
         progress.advance(1);
         progress.finish();
         progress.finish();
-        let expected = "reading: 4 of 10\nreading: 10 of 10\nreading: done, 10 in 0 s\nchecking: 1\n\
-                        checking: done, 1 in 0 s\n";
-        assert_eq!(written(&progress), expected);
+        let written = written(&progress);
+        let lines: Vec<&str> = written.lines().collect();
+        let begins = [
+            "reading: 4 of 10, ",
+            "reading: 10 of 10, ",
+            "reading: done, 10 in 0.0 s",
+            "checking: 1, ",
+            "checking: done, 1 in ",
+        ];
+        assert_eq!(lines.len(), begins.len(), "{written}");
+        for (line, begin) in lines.iter().zip(begins) {
+            assert!(line.starts_with(begin), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_says_how_fast_and_how_long_still() {
+        let phase = |done, total| Phase {
+            name: "x".into(),
+            total,
+            done,
+            started: Instant::now(),
+            last_line: Instant::now(),
+            mentioned: false,
+        };
+        let after = Duration::from_secs(20);
+        assert_eq!(
+            phase(4_000, Some(20_000)).so_far(after),
+            "4000 of 20000, 200/s, 1 min 20 s left"
+        );
+        assert_eq!(phase(30, Some(40)).so_far(after), "30 of 40, 1.5/s, 7.0 s left");
+        assert_eq!(phase(5, None).so_far(after), "5, 0.2/s");
+        assert_eq!(phase(0, Some(40)).so_far(after), "0 of 40");
+        assert_eq!(phase(50, Some(40)).so_far(after), "50 of 40, 2.5/s");
+        assert_eq!(phase(5, Some(9)).so_far(Duration::ZERO), "5 of 9");
     }
 
     #[test]

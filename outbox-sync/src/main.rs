@@ -3,18 +3,19 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod examples;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cli_common::GlobalArgs;
+use cli_common::{CommonCommand, GlobalArgs};
 use ves::kernel;
 
 /// Read agents' outboxes, say what is in them, hand it over, and set them right.
 ///
 /// Reading is the default: only `reconcile --apply` changes an outbox.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(arg_required_else_help = true, before_help = examples::TOOL)]
 struct Args {
     #[command(flatten)]
     global: GlobalArgs,
@@ -24,17 +25,26 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(before_help = examples::STATUS)]
     Status(commands::status::StatusArgs),
+    #[command(before_help = examples::VERIFY)]
     Verify(commands::verify::VerifyArgs),
+    #[command(before_help = examples::EXPORT)]
     Export(Box<commands::export::ExportArgs>),
+    #[command(before_help = examples::CENSUS)]
     Census(commands::census::CensusArgs),
+    #[command(before_help = examples::PUSH)]
     Push(Box<commands::push::PushArgs>),
+    #[command(before_help = examples::BACKUP)]
     Backup(commands::backup::BackupArgs),
+    #[command(before_help = examples::RECONCILE)]
     Reconcile(commands::reconcile::ReconcileArgs),
+    #[command(flatten)]
+    Common(CommonCommand),
 }
 
 fn main() -> ExitCode {
-    let args: Args = cli_common::parse_or_exit();
+    let args: Args = cli_common::parse_or_exit(kernel::Kernel::available());
     cli_common::init_logging(&args.global);
     cli_common::init_threads(&args.global);
     if let Err(error) = cli_common::apply_environment("VES_KERNEL", |name| kernel::force(name.parse()?)) {
@@ -49,6 +59,18 @@ fn main() -> ExitCode {
         Command::Push(command) => commands::push::run(command, &args.global),
         Command::Backup(command) => commands::backup::run(command, &args.global),
         Command::Reconcile(command) => commands::reconcile::run(command, &args.global),
+        Command::Common(command) => command.run::<Args>(&args.global),
     };
     cli_common::finish(result, &args.global)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn help_fits_80_columns_and_begins_with_examples_that_are_taken() {
+        assert_eq!(
+            cli_common::help::faults_of_help::<super::Args>(),
+            Vec::<String>::new()
+        );
+    }
 }

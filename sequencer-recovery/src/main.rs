@@ -3,18 +3,19 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod examples;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cli_common::GlobalArgs;
+use cli_common::{CommonCommand, GlobalArgs};
 use ves::kernel;
 
 /// Find what a recovered sequencer log lacks, plan the repair, apply it and prove it.
 ///
 /// Reading is the default. Repair goes audit -> plan (a file) -> apply (that file).
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 110)]
+#[command(arg_required_else_help = true, before_help = examples::TOOL)]
 struct Args {
     #[command(flatten)]
     global: GlobalArgs,
@@ -24,21 +25,34 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(before_help = examples::AUDIT)]
     Audit(commands::audit::AuditArgs),
+    #[command(before_help = examples::GAPS)]
     Gaps(commands::gaps::GapsArgs),
+    #[command(before_help = examples::PLAN)]
     Plan(commands::plan::PlanArgs),
+    #[command(before_help = examples::APPLY)]
     Apply(commands::apply::ApplyArgs),
+    #[command(before_help = examples::UNDO)]
     Undo(commands::undo::UndoArgs),
+    #[command(before_help = examples::EPOCH)]
     Epoch(commands::epoch::EpochArgs),
+    #[command(before_help = examples::CERTIFY)]
     Certify(commands::certify::CertifyArgs),
+    #[command(before_help = examples::COUNTERS)]
     Counters(commands::counters::CountersArgs),
+    #[command(before_help = examples::SNAPSHOT)]
     Snapshot(commands::snapshot::SnapshotArgs),
+    #[command(before_help = examples::DRILL)]
     Drill(commands::drill::DrillArgs),
+    #[command(before_help = examples::EXPORT)]
     Export(commands::export::ExportArgs),
+    #[command(flatten)]
+    Common(CommonCommand),
 }
 
 fn main() -> ExitCode {
-    let args: Args = cli_common::parse_or_exit();
+    let args: Args = cli_common::parse_or_exit(kernel::Kernel::available());
     cli_common::init_logging(&args.global);
     cli_common::init_threads(&args.global);
     if let Err(error) = cli_common::apply_environment("VES_KERNEL", |name| kernel::force(name.parse()?)) {
@@ -58,6 +72,18 @@ fn main() -> ExitCode {
         Command::Snapshot(command) => commands::snapshot::run(command, global),
         Command::Export(command) => commands::export::run(command, global),
         Command::Drill(command) => commands::drill::run(command, global),
+        Command::Common(command) => command.run::<Args>(global),
     };
     cli_common::finish(result, global)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn help_fits_80_columns_and_begins_with_examples_that_are_taken() {
+        assert_eq!(
+            cli_common::help::faults_of_help::<super::Args>(),
+            Vec::<String>::new()
+        );
+    }
 }

@@ -23,8 +23,10 @@ use super::{
     print_some, provenance::*, report_empty_log, reservations, write_end, write_lines,
 };
 
-/// Say what is in outboxes: rows by state, rows that nobody signed or that cannot be read, claims that contradict
-/// each other or the head, the oldest event that waits, cursors. The files are not changed
+/// Say what is in outboxes
+///
+/// Rows by state, rows that nobody signed or that cannot be read, claims that contradict each other or the head, the
+/// oldest event that waits, cursors. The files are not changed.
 ///
 /// With --db or --keys signatures are checked too. Ends with 0 if all is well, 4 if rows cannot be read, contradict each
 /// other or do not verify, 8 if a file cannot be read whole (the others are shown all the same).

@@ -23,8 +23,10 @@ use super::{
     read_signing_keys, write_lines, write_not_checked, write_place,
 };
 
-/// Carry out a plan: one transaction for each stream, under the sequencer's own locks, checked before it is
-/// committed. Running it again changes nothing
+/// Carry out a plan
+///
+/// One transaction for each stream, under the sequencer's own locks, checked before it is committed. Running it again
+/// changes nothing.
 ///
 /// Ends with 0 if nothing was to do, 1 if the log was changed, 4 added if positions stay open, 8 added if a
 /// stream could not be repaired (the log has moved on, a lock is held; such a stream is left as it was).

@@ -19,8 +19,9 @@ use super::{
     write_not_checked, write_place,
 };
 
-/// Say whether the log is whole: gaps, counters, hashes, signatures, receipts, commitments, and what the
-/// witnesses know beyond it. Changes nothing
+/// Say whether the log is whole, and what witnesses know beyond it
+///
+/// Looks at gaps, counters, hashes, signatures, receipts and commitments. Changes nothing.
 ///
 /// Ends with 0 if no problem was found, 4 if one was, 8 if a witness or the log could not be read (what could
 /// be read is reported all the same).

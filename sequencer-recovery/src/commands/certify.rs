@@ -10,7 +10,9 @@ use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::plan::plan_file::PlanFile;
 use sequencer_recovery::report::loss::{SignedLossCertificate, certificate, markdown, sign};
 
-/// Draw up a loss certificate from a plan: the positions that stay open, what is known of each, where was searched
+/// Draw up a loss certificate from a plan
+///
+/// It names the positions that stay open, what is known of each, and where was searched.
 ///
 /// Ends with 0 if nothing is open, 4 otherwise.
 #[derive(Debug, Args)]

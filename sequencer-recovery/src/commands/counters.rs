@@ -11,8 +11,10 @@ use super::{
     report_incomplete, write_lines, write_not_checked, write_place,
 };
 
-/// Compare every counter with the highest number that any witness knows, and with --apply raise those that are
-/// behind. A counter is never lowered
+/// Say which counters are behind what witnesses know, or raise them
+///
+/// Every counter is compared with the highest number that any witness knows; with --apply those that are behind are
+/// raised. A counter is never lowered.
 ///
 /// Ends with 0 if every counter holds, 4 if one is behind or there is none, 1 if --apply raised one, 8 added if a witness
 /// could not be read: then none is raised without --although-incomplete.

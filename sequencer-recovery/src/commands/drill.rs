@@ -18,8 +18,10 @@ use ves::Timestamp;
 use super::report::print_not_checked;
 use super::{block_on, cancel_on_signals, or_dash, write_lines, write_not_checked};
 
-/// Rehearse a recovery: make a small world, cut its log at a point in time, then audit, plan, apply and verify,
-/// and hold the outcome against the truth. Needs nothing but this program and touches no other log
+/// Rehearse a recovery in a small world that is made for it
+///
+/// Its log is cut at a point in time; then audit, plan, apply and verify, and the outcome is held against the truth.
+/// Needs nothing but this program and touches no other log.
 ///
 /// Ends with 0 if the drill passed, 4 if it failed.
 #[derive(Debug, Args)]

@@ -14,10 +14,12 @@ use ves::Hash32;
 
 use super::{block_on, cancel_on_signals, new_file, open};
 
-/// Write the recovery epoch of a repair that was applied: from its plan, or from the log's journal of repairs. The same
-/// as `apply --epoch` writes, for when that could not be written
+/// Write the recovery epoch of a repair that was applied
 ///
-/// Ends with 0 if it was written. Agents set their outboxes right by it (docs/epoch.md).
+/// Agents set their outboxes right by it (docs/epoch.md). It is made from the plan, or from the log's journal of
+/// repairs, and is the same as `apply --epoch` writes: for when that could not be written.
+///
+/// Ends with 0 if it was written.
 #[derive(Debug, Args)]
 pub struct EpochArgs {
     #[command(flatten)]

@@ -16,8 +16,9 @@ use ves::StreamKey;
 use super::report::{print_findings, print_not_checked, print_place};
 use super::{cancel_on_signals, open, read_on, write_lines};
 
-/// Write the log as lines of JSON (docs/log-export.md), in one consistent view: for auditors, and for
-/// `outbox-sync export --missing-from`
+/// Write the log as lines of JSON
+///
+/// In one consistent view, in the form of docs/log-export.md: for auditors, and for `outbox-sync export --missing-from`.
 ///
 /// Ends with 8 if a row could not be read (the export names it), and with 4 if the database is damaged otherwise.
 #[derive(Debug, Args)]

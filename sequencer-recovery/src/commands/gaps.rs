@@ -10,10 +10,12 @@ use ves::{StoreId, TenantId};
 use super::report::{Standing, detailed, print_findings, print_not_checked, print_place};
 use super::{cancel_on_signals, open, or_dash, read_on, write_lines, write_not_checked, write_place};
 
-/// Say which numbers every stream lacks, as far as the log itself knows. Reads the index alone: seconds for millions
-/// of events. Only where numbers are missing are the events counted, too. Changes nothing
+/// Say which numbers every stream lacks, as far as the log knows
 ///
-/// Ends with 0 if no number is missing, 4 if one is. What only agents, the chain or other copies know, `audit` asks.
+/// Reads the index alone: seconds for millions of events. Only where numbers are missing are the events counted, too.
+/// What only agents, the chain or other copies know, `audit` asks. Changes nothing.
+///
+/// Ends with 0 if no number is missing, 4 if one is.
 #[derive(Debug, Args)]
 #[command(after_long_help = COLUMNS)]
 pub struct GapsArgs {

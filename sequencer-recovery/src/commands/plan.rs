@@ -27,8 +27,9 @@ use super::{
     write_not_checked, write_place,
 };
 
-/// Plan the repair: which event goes back to which position on what evidence, what the counters become, what
-/// stays open and why. Writes the plan file and changes nothing else
+/// Plan the repair: which event goes back where, on what evidence
+///
+/// And what the counters become, what stays open and why. Writes the plan file and changes nothing else.
 ///
 /// Ends with 0 if the plan leaves nothing open, 4 if positions stay open after it or the log has no stream, 8 if a witness or the log
 /// could not be read.

@@ -12,7 +12,9 @@ use serde::Serialize;
 use super::report::{print_findings, print_not_checked, print_place};
 use super::{cancel_on_signals, open, read_on, write_lines, write_not_checked, write_place};
 
-/// Copy the log into a snapshot file, in one consistent view: to plan and rehearse without touching production
+/// Copy the log into a snapshot file
+///
+/// In one consistent view: to plan and rehearse without touching production.
 ///
 /// Ends with 8 if a row could not be copied, or not whole (the snapshot says which), and with 4 if the database is damaged
 /// otherwise.

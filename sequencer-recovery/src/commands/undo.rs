@@ -16,9 +16,9 @@ use super::{
     write_place,
 };
 
-/// Take an apply back, with the bundle that `apply --undo` wrote: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
+/// Take an apply back: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
 ///
-/// This is the one command that lowers a counter: to exactly what it was before the apply. A number that the
+/// It goes by the file that `apply --undo` wrote. This is the one command that lowers a counter: to exactly what it was before the apply. A number that the
 /// sequencer gave out since would be given out twice, which forks history for good. So all streams are taken back or
 /// none: none if one of them is not exactly as the apply left it (no event after it, the same counter, no further
 /// commitment, none anchored since, no proof about what was put back), if a stream beside them was written to, or if a

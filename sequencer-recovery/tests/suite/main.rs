@@ -16,6 +16,7 @@ mod epoch;
 mod escapes;
 mod family;
 mod gaps;
+mod help;
 mod hold_back;
 mod input;
 mod journal;

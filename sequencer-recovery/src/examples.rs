@@ -1,0 +1,80 @@
+//! The examples that `--help` begins with. A test has the tool take each of them.
+
+/// The tool itself.
+pub const TOOL: &str = "\
+Examples:
+  sequencer-recovery audit --db \"$DATABASE_URL\" --outbox outboxes/
+  sequencer-recovery plan --db \"$DATABASE_URL\" --outbox outboxes/ \\
+      --anchors anchors.json --out plan.ndjson";
+
+/// `audit`.
+pub const AUDIT: &str = "\
+Examples:
+  sequencer-recovery audit --db \"$DATABASE_URL\"
+  sequencer-recovery audit --db log.db --outbox outboxes/ \\
+      --anchors anchors.json --witness old-primary.dump";
+
+/// `gaps`.
+pub const GAPS: &str = "\
+Examples:
+  sequencer-recovery gaps --db \"$DATABASE_URL\"
+  sequencer-recovery gaps --db log.db --all --format json";
+
+/// `plan`.
+pub const PLAN: &str = "\
+Examples:
+  sequencer-recovery plan --db \"$DATABASE_URL\" --outbox outboxes/ \\
+      --anchors anchors.json --out plan.ndjson
+  sequencer-recovery plan --db log.db --outbox outboxes/ --accept claimed \\
+      --append never-sequenced --out plan.ndjson";
+
+/// `apply`.
+pub const APPLY: &str = "\
+Examples:
+  sequencer-recovery apply plan.ndjson --db \"$DATABASE_URL\"
+  sequencer-recovery apply plan.ndjson --db \"$DATABASE_URL\" \\
+      --undo undo.ndjson --epoch epoch.json";
+
+/// `undo`.
+pub const UNDO: &str = "\
+Examples:
+  sequencer-recovery undo undo.ndjson --db \"$DATABASE_URL\"
+  sequencer-recovery undo undo.ndjson --db log.db --format json";
+
+/// `epoch`.
+pub const EPOCH: &str = "\
+Examples:
+  sequencer-recovery epoch --db \"$DATABASE_URL\" --out epoch.json
+  sequencer-recovery epoch --db \"$DATABASE_URL\" --plan plan.ndjson \\
+      --epoch-key recovery.key --out epoch.json";
+
+/// `certify`.
+pub const CERTIFY: &str = "\
+Examples:
+  sequencer-recovery certify plan.ndjson --out losses.json
+  sequencer-recovery certify plan.ndjson --out losses.json \\
+      --markdown losses.md --key recovery.key";
+
+/// `counters`.
+pub const COUNTERS: &str = "\
+Examples:
+  sequencer-recovery counters --db \"$DATABASE_URL\" --outbox outboxes/
+  sequencer-recovery counters --db \"$DATABASE_URL\" --outbox outboxes/ --apply";
+
+/// `snapshot`.
+pub const SNAPSHOT: &str = "\
+Examples:
+  sequencer-recovery snapshot --db \"$DATABASE_URL\" --out log.db
+  sequencer-recovery snapshot --db \"$DATABASE_URL\" --schema ves --out log.db";
+
+/// `drill`.
+pub const DRILL: &str = "\
+Examples:
+  sequencer-recovery drill
+  sequencer-recovery drill --seed 7 --events 1000 --rto 15m --keep drill/";
+
+/// `export`.
+pub const EXPORT: &str = "\
+Examples:
+  sequencer-recovery export --db \"$DATABASE_URL\" --out log.ndjson
+  sequencer-recovery export --db log.db --redact --out log.ndjson";
