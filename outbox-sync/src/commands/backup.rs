@@ -8,7 +8,7 @@ use cli_common::{CliError, Existing, ExitStatus, Format, GlobalArgs, Next, Outpu
 use outbox_sync::backup::{BackedUp, backup_unless};
 use serde::Serialize;
 
-use super::{cancel_on_signals, provenance::*, taken_hint, write_lines, write_next};
+use super::{cancel_on_signals, errors::file_error, provenance::*, write_lines, write_next};
 
 /// Back up an outbox into one file, also beside a live agent
 ///
@@ -57,11 +57,11 @@ pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         Ok(done) => done,
         Err(error) => {
             cancel.check()?;
-            let failed = CliError::io(error.to_string());
-            return Err(match WholeFile::check(&args.out, Existing::Keep) {
-                Err(taken) if !args.force => failed.with_hint(taken_hint(&taken)),
-                _ => failed,
-            });
+            let otherwise = match WholeFile::check(&args.out, Existing::Replace) {
+                Err(_) => "give --out the name of a regular file, or of none",
+                Ok(()) => "give --out another name; a damaged outbox is copied as it is, with its -wal",
+            };
+            return Err(file_error(&error, otherwise));
         }
     };
     let mut written = FileHash::begin("backup", &args.out);

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use cli_common::provenance::{FileHash, Provenance};
 use cli_common::{
     Cancel, CliError, CommandLine, DbTarget, Existing, ExitStatus, Format, GlobalArgs, Next, Output,
-    SchemaArg, Table, Tone, WholeFile, again, stderr_progress,
+    SchemaArg, Table, Tone, again, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::export::{
@@ -25,10 +25,11 @@ use serde::Serialize;
 use serde::ser::SerializeStruct;
 use ves::{EventId, StoreId, TenantId, Timestamp};
 
+use super::errors::{file_error, holdings_error, outbox_error, source_error};
 use super::{
-    KeyArgs, SecretUrl, again_with_whole_files, cancel_on_signals, count_not_whole, expand, holdings_error,
-    not_checked_of, open_target, print_end, print_some, provenance::*, report_empty_log, report_heard,
-    reservations, shown, taken_hint, write_end, write_lines,
+    KeyArgs, SecretUrl, again_with_whole_files, cancel_on_signals, count_not_whole, expand, not_checked_of,
+    open_target, print_end, print_some, provenance::*, report_empty_log, report_heard, reservations, shown,
+    write_end, write_lines,
 };
 
 /// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
@@ -173,6 +174,8 @@ impl ExportArgs {
 }
 
 const SCHEMA: &str = "outbox-export/1";
+/// What to do about an export that cannot be written, if it is not the system that refuses.
+const WRITE: &str = "give --out another name, on another disk";
 const GROUP: usize = 1024;
 
 #[derive(Serialize)]
@@ -202,7 +205,10 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut not_used, global);
     let already = not_read.len();
     if paths.is_empty() {
-        return Err(CliError::input("there is nothing to export").with_hint("name outboxes that exist"));
+        return Err(
+            CliError::input("there is nothing to export: none of the files could be read")
+                .with_hint("the errors above say why; name outboxes, or folders that hold some"),
+        );
     }
     let missing_from = (args.missing_from.as_ref())
         .map(|name| args.schema.apply(DbTarget::parse(&name.0)?))
@@ -237,9 +243,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         place: work.place.clone(),
         provenance: Some(inputs.provenance()),
     };
-    let manifest = writer
-        .finish(made_from)
-        .map_err(|e| CliError::io(e.to_string()))?;
+    let manifest = writer.finish(made_from).map_err(|e| file_error(&e, WRITE))?;
 
     let (document, status) = work.conclude(&paths, manifest, already, not_used);
     print(&document, global)?;
@@ -260,13 +264,8 @@ fn begin(args: &ExportArgs, paths: &[PathBuf]) -> Result<ExportWriter, CliError>
         Form::Ndjson => ExportFormat::Ndjson,
         Form::Json => ExportFormat::Json,
     };
-    ExportWriter::create_over(&args.out, form, Existing::replaced_if(args.force)).map_err(|error| {
-        let failed = CliError::io(error.to_string());
-        match WholeFile::check(&error.path, Existing::Keep) {
-            Err(taken) => failed.with_hint(taken_hint(&taken)),
-            Ok(()) => failed,
-        }
-    })
+    ExportWriter::create_over(&args.out, form, Existing::replaced_if(args.force))
+        .map_err(|error| file_error(&error, "give --out the name of a regular file, or of none"))
 }
 
 fn next(manifest: &Manifest, args: &ExportArgs) -> Next {
@@ -479,7 +478,7 @@ impl Work<'_> {
                 Part::Lines { lines, rows } => {
                     heard.rows += rows;
                     progress.advance(rows);
-                    writer.add_lines(lines).map_err(|e| CliError::io(e.to_string()))
+                    writer.add_lines(lines).map_err(|e| file_error(&e, WRITE))
                 }
                 Part::Row(row) => {
                     heard.rows += 1;
@@ -601,7 +600,7 @@ impl Work<'_> {
         }
         let written = writer
             .add(row, event, None, None)
-            .map_err(|e| CliError::io(e.to_string()))?;
+            .map_err(|e| file_error(&e, WRITE))?;
         if let Err(what) = written {
             self.leave_out(format!("{}: {what}", place()));
         }
@@ -660,7 +659,7 @@ impl Work<'_> {
             return Ok(());
         }
         let path = holdings.heard[file].path.as_ref();
-        let source = Source::open(path).map_err(|e| CliError::input(e.to_string()))?;
+        let source = Source::open(path).map_err(|e| source_error(&e))?;
         let keys = peers(keys, source.outbox())?;
         let mut search = RenderingSearch::new(keys.registry());
         let wants_rejected = self.args.state.contains(&State::Rejected);
@@ -692,7 +691,7 @@ impl Work<'_> {
             match writer.add(&item.row, event, Some(class), verdict) {
                 Ok(Ok(())) => {}
                 Ok(Err(what)) => self.leave_out(format!("{}: {what}", item.place)),
-                Err(error) => failed = Some(CliError::io(error.to_string())),
+                Err(error) => failed = Some(file_error(&error, WRITE)),
             }
             match failed.is_some() || self.cancel.is_cancelled() {
                 true => ControlFlow::Break(()),
@@ -702,7 +701,7 @@ impl Work<'_> {
         self.cancel.check()?;
         match failed {
             Some(error) => Err(error),
-            None => result.map_err(|e| CliError::input(e.to_string())),
+            None => result.map_err(|e| source_error(&e)),
         }
     }
 }
@@ -741,8 +740,7 @@ struct Begun {
 /// The keys with those that this outbox fetched.
 fn peers<'k>(keys: &'k mut KeyBook, outbox: Option<&Outbox>) -> Result<&'k KeyBook, CliError> {
     if let Some(outbox) = outbox {
-        keys.add_peers(outbox)
-            .map_err(|e| CliError::input(e.to_string()))?;
+        keys.add_peers(outbox).map_err(|e| outbox_error(&e))?;
     }
     Ok(keys)
 }

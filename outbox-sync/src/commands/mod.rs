@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod census;
+mod errors;
 pub mod export;
 mod provenance;
 pub mod push;
@@ -16,11 +17,12 @@ use clap::Args;
 use cli_common::{
     Cancel, CliError, CommandLine, DbTarget, ExitStatus, GlobalArgs, Next, Output, SchemaArg, db_words,
 };
+use errors::{file_error, log_error, not_read_error};
 use event_log::{OpenOptions, Place};
-use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
+use outbox_sync::holdings::{Heard, NotRead};
 use outbox_sync::inputs::{Purpose, describe, expand_each};
 use outbox_sync::keys::KeyBook;
-use outbox_sync::known::{KnownLog, KnownLogError};
+use outbox_sync::known::KnownLog;
 use serde::Serialize;
 
 /// Where agents' keys are known from.
@@ -31,6 +33,9 @@ pub struct KeyArgs {
     keys: Vec<PathBuf>,
 }
 
+const KEY_FILE: &str =
+    "docs/outboxes.md says what a file of keys looks like; those of the log come with --db";
+
 impl KeyArgs {
     /// The keys of the log and of the files.
     pub fn book(&self, log: Option<&mut KnownLog>) -> Result<KeyBook, CliError> {
@@ -39,9 +44,10 @@ impl KeyArgs {
             book.add(log.keys().map_err(log_error)?, outbox_sync::KeySource::Log);
         }
         for path in &self.keys {
-            let added = book.add_file(path).map_err(|e| CliError::input(e.to_string()))?;
+            let added = book.add_file(path).map_err(|e| file_error(&e, KEY_FILE))?;
             if added == 0 {
-                return Err(CliError::input(format!("{}: holds no key", path.display())));
+                let what = format!("{}: holds no key", path.display());
+                return Err(CliError::input(what).with_hint(KEY_FILE));
             }
         }
         Ok(book)
@@ -164,28 +170,13 @@ pub fn report_empty_export(path: &str, global: &GlobalArgs) -> ExitStatus {
     ExitStatus::PROBLEMS
 }
 
-/// What the log says, as an error of the command.
-pub fn log_error(error: KnownLogError) -> CliError {
-    match error {
-        KnownLogError::Log(error) => error.into(),
-        KnownLogError::Source(_) | KnownLogError::BrokenExport(_) => {
-            CliError::input(error.to_string()).with_source(error)
-        }
-        error => CliError::io(error.to_string()).with_source(error),
-    }
-}
-
-/// What stopped the reading of a fleet.
-pub fn holdings_error(error: HoldingsError) -> CliError {
-    match error {
-        HoldingsError::Log(error) => log_error(error),
-        HoldingsError::Cancelled => cli_common::Cancelled.into(),
-    }
-}
-
 /// A token that Ctrl-C and SIGTERM set.
 pub fn cancel_on_signals() -> Result<Cancel, CliError> {
-    Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
+    Cancel::on_signals().map_err(|e| {
+        CliError::io("signals cannot be watched")
+            .with_hint("may this user start threads? (ulimit -u)")
+            .with_source(e)
+    })
 }
 
 /// So many files that could not be read are named on stderr; the report has all of them.
@@ -213,13 +204,12 @@ pub fn expand(
         why: file.why,
     }));
     for file in not_read[before..].iter().take(MAX_TOLD) {
-        CliError::input(format!("{}: {}", file.path, file.why)).report(global);
+        not_read_error(file).report(global);
     }
     if let Some(more @ 1..) = not_read.len().checked_sub(before + MAX_TOLD) {
-        CliError::input(format!(
-            "{more} more that may be outboxes and cannot be read: the report names them"
-        ))
-        .report(global);
+        CliError::input(format!("{more} more that may be outboxes and cannot be read"))
+            .with_hint("the report names them: --format json has all, each with its reason")
+            .report(global);
     }
     not_checked.extend(describe(&others));
     not_checked.extend(found.not_checked);
@@ -230,7 +220,7 @@ pub fn expand(
 pub fn report_heard(heard: &[Heard], not_read: &[NotRead], global: &GlobalArgs) -> ExitStatus {
     let mut status = ExitStatus::OK;
     for file in not_read {
-        CliError::input(format!("{}: {}", file.path, file.why)).report(global);
+        not_read_error(file).report(global);
         status |= ExitStatus::FAILED;
     }
     for file in heard {
@@ -399,14 +389,6 @@ pub fn free_name(stem: &str, extension: &str) -> String {
         .chain(numbered)
         .find(|name| Path::new(name).symlink_metadata().is_err())
         .unwrap_or_default()
-}
-
-/// What to do about an output whose name is taken.
-pub fn taken_hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AlreadyExists => "give another name, or replace it with --force",
-        _ => "give the name of a regular file, or of none",
-    }
 }
 
 /// A key file is small; whatever else is named must not fill the memory.

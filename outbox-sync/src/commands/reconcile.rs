@@ -8,7 +8,7 @@ use cli_common::keys::read_public_key;
 use cli_common::provenance::Provenance;
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, SequencerPublicKeyArgs,
-    ShortPaths, Table, Tone, again, stderr_progress,
+    ShortPaths, Table, Tone, again, file_hint, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::KeyBook;
@@ -23,10 +23,10 @@ use outbox_sync::reconcile::{
 use serde::Serialize;
 use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
+use super::errors::{file_error, log_error, reconcile_error};
 use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, log_error, or_dash, print_end,
-    print_some, provenance::*, report_empty_log, reservations, shown, those_there_are, write_end,
-    write_lines,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
+    provenance::*, report_empty_log, reservations, shown, those_there_are, write_end, write_lines,
 };
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
@@ -119,7 +119,8 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     if !args.sequencer.is_empty() && args.receipts.is_empty() {
         return Err(CliError::usage(
             "--sequencer-public-key checks the receipts of --receipts, and none were given",
-        ));
+        )
+        .with_hint("give the file of receipts that a push wrote with --receipts, or leave the key out"));
     }
     let cancel = cancel_on_signals()?;
     let mut document = Document::default();
@@ -151,10 +152,11 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
                 document.outboxes.push(done);
             }
             Err(error) => {
-                CliError::input(error.to_string()).report(global);
+                let why = error.to_string();
+                reconcile_error(error).report(global);
                 document.not_read.push(NotRead {
                     path: shown(path),
-                    why: error.to_string(),
+                    why,
                 });
             }
         }
@@ -363,11 +365,7 @@ fn carry_out(
         }
         Err(error) => {
             let message = error.to_string();
-            match error {
-                ReconcileError::Drift { .. } => CliError::drift(message.clone()),
-                _ => CliError::io(message.clone()),
-            }
-            .report(global);
+            reconcile_error(error).report(global);
             *status |= ExitStatus::FAILED | ExitStatus::PROBLEMS;
             done.error = Some(message);
         }
@@ -389,12 +387,16 @@ fn backup_path(outbox: &Path, folder: Option<&Path>) -> PathBuf {
     }
 }
 
+const EPOCH_FILE: &str =
+    "is it the epoch that `sequencer-recovery apply` wrote, as it wrote it? (docs/epoch.md)";
+const RECEIPTS_FILE: &str = "is it the file that `outbox-sync push` wrote its receipts to, as it wrote it?";
+
 fn read_epoch(
     path: &Path,
     args: &ReconcileArgs,
     not_checked: &mut Vec<String>,
 ) -> Result<RecoveryEpoch, CliError> {
-    let epoch = RecoveryEpoch::read(path).map_err(|e| CliError::input(e.to_string()))?;
+    let epoch = RecoveryEpoch::read(path).map_err(|e| file_error(&e, EPOCH_FILE))?;
     let key = args.epoch_public_key.as_deref();
     let key = key
         .map(|value| read_public_key("--epoch-public-key", value))
@@ -428,15 +430,19 @@ fn receipts(
     let mut receipts = HashMap::new();
     let mut unchecked = 0;
     for path in &args.receipts {
-        let saved = read_receipts(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+        let saved = read_receipts(path).map_err(|e| {
+            CliError::input(format!("{}: {e}", path.display())).with_hint(file_hint(path, &e))
+        })?;
         if saved.receipts.is_empty() {
             CliError::input(format!("{}: holds no receipt", path.display()))
-                .with_hint("is it the right file?")
+                .with_hint(RECEIPTS_FILE)
                 .report(global);
             *status |= ExitStatus::PROBLEMS;
         }
         for error in saved.errors {
-            CliError::input(format!("{} {error}", path.display())).report(global);
+            CliError::input(format!("{} {error}", path.display()))
+                .with_hint(RECEIPTS_FILE)
+                .report(global);
             *status |= ExitStatus::PROBLEMS;
         }
         for receipt in saved.receipts {
@@ -449,7 +455,9 @@ fn receipts(
                         path.display(),
                         receipt.event_id
                     );
-                    CliError::input(what).report(global);
+                    CliError::input(what)
+                        .with_hint("is it the sequencer's own key? Without it, receipts count as they are")
+                        .report(global);
                     *status |= ExitStatus::PROBLEMS;
                     continue;
                 }

@@ -18,9 +18,10 @@ use outbox_sync::{KeyBook, Outbox, OutboxError, StatusCounts};
 use serde::Serialize;
 use ves::{StreamKey, Timestamp};
 
+use super::errors::{log_error, outbox_error};
 use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, log_error, or_dash, print_end,
-    print_some, provenance::*, report_empty_log, reservations, write_end, write_lines,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
+    provenance::*, report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Say what is in outboxes
@@ -175,7 +176,7 @@ fn count(
                 document.outboxes.push(figures);
             }
             Err(error) => {
-                CliError::input(error.to_string()).report(global);
+                outbox_error(&error).report(global);
                 document.not_read.push(not_read(&error));
             }
         }

@@ -22,6 +22,7 @@ use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
 use outbox_sync::{KeyBook, KeySource, RenderingSearch};
 use serde::Serialize;
 
+use super::errors::{outbox_error, source_error};
 use super::{
     KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end, print_some,
     provenance::*, report_empty_export, report_empty_log, reservations, write_end, write_lines,
@@ -171,8 +172,7 @@ fn add_peers(
         match Source::open(&path) {
             Ok(source) => {
                 if let Some(outbox) = source.outbox() {
-                    keys.add_peers(outbox)
-                        .map_err(|e| CliError::input(e.to_string()))?;
+                    keys.add_peers(outbox).map_err(|e| outbox_error(&e))?;
                 }
                 total = total.zip(source.rows()).map(|(all, rows)| all + rows);
                 let export = source.outbox().is_none().then_some(source);
@@ -185,7 +185,7 @@ fn add_peers(
 }
 
 fn report_not_read(path: &Path, error: &SourceError, global: &GlobalArgs) -> NotRead {
-    CliError::input(error.to_string()).report(global);
+    source_error(error).report(global);
     NotRead {
         path: path.display().to_string(),
         why: error.to_string(),
@@ -247,7 +247,9 @@ impl<W: Write> Work<'_, W> {
             file.damage = Some(error.to_string());
         }
         if let Some(damage) = &file.damage {
-            CliError::input(format!("{}: {damage}", file.path)).report(self.global);
+            CliError::input(format!("{}: {damage}", file.path))
+                .with_hint("get it again from where it was; what can still be read of it is verified")
+                .report(self.global);
             self.status |= ExitStatus::FAILED;
         }
         file.counts.malformed += unreadable.len() as u64;
@@ -296,7 +298,9 @@ fn conclude(
         status |= ExitStatus::FAILED;
     }
     if totals.total() == 0 && document.not_read.is_empty() {
-        CliError::input("there is nothing to verify: these files have no row").report(global);
+        CliError::input("there is nothing to verify: these files have no row")
+            .with_hint("are they the right files? `outbox-sync status` says what is in each outbox")
+            .report(global);
         status |= ExitStatus::PROBLEMS;
     }
     if totals.unsigned > 0 {

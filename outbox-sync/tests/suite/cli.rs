@@ -20,7 +20,7 @@ fn status(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (
         output.status.code().unwrap(),
         text(output.stdout),
-        text(output.stderr),
+        common::without_time(&text(output.stderr)),
     )
 }
 

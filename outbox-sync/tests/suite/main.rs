@@ -3,6 +3,7 @@
 
 mod cli;
 mod common;
+mod errors;
 mod escapes;
 mod fast_export;
 mod hostile;
