@@ -376,7 +376,7 @@ fn print_outboxes(
     for o in shown {
         table.row([
             o.meta.path.display().to_string(),
-            format!("{:?}", o.meta.shape).to_lowercase(),
+            o.meta.shape.as_str().to_owned(),
             o.meta
                 .agent_id
                 .map_or_else(|| "-".to_owned(), |id| agents.of(&id)),

@@ -394,7 +394,7 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
                 .agent_id
                 .as_ref()
                 .map_or_else(|| "-".into(), |id| agents.of(id)),
-            heard.shape.clone().unwrap_or_else(|| heard.kind.into()),
+            heard.shape.clone().unwrap_or_else(|| heard.kind.as_str().into()),
             heard.rows.to_string(),
             heard.missing_held.to_string(),
             heard.unsigned.to_string(),

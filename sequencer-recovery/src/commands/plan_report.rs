@@ -228,7 +228,7 @@ fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Re
     }
     print_reissue(out, s)?;
     let all = out.all();
-    let batches = s.batches.iter().filter(|b| all || !b.outcome.starts_with(SOLVED));
+    let batches = s.batches.iter().filter(|b| all || !b.solved);
     let batches: Vec<String> = batches
         .map(|b| {
             format!(
@@ -292,9 +292,6 @@ fn print_must_not_commit<W: std::io::Write>(out: &mut Output<W>, s: &StreamSumma
     let held: Vec<String> = s.must_not_commit.iter().map(line).collect();
     print_lines(out, &held, "range(s) that must not be committed")
 }
-
-/// What a plan says of a batch begins so if its events are found.
-const SOLVED: &str = "solved";
 
 fn print_keys<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
     for key in &s.keys {

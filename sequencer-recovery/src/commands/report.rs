@@ -135,12 +135,13 @@ pub fn print_findings<W: Write>(
     }
     // To plan the repair is what the report ends with, if it helps.
     let told = findings.iter().filter(|f| f.remedy != Some(Remedy::Plan));
-    let next: BTreeSet<&str> = told.filter_map(|f| f.next.as_deref()).collect();
-    for next in next {
-        if next.starts_with("sequencer-recovery ") {
-            out.command(&format!("  next: {next}"))?;
-        } else {
-            out.line(&format!("  next: {next}"))?;
+    let next: BTreeSet<_> = told
+        .filter_map(|f| Some((f.next.as_deref()?, f.remedy.is_some())))
+        .collect();
+    for (next, is_command) in next {
+        match is_command {
+            true => out.command(&format!("  next: {next}"))?,
+            false => out.line(&format!("  next: {next}"))?,
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use sequencer_recovery::report::gaps::{GapsReport, StreamGaps};
 use sequencer_recovery::stream::batches::{Batch, BatchVerdict};
 use sequencer_recovery::stream::bookkeeping::Bookkeeping;
 use sequencer_recovery::stream::unheard::Unheard;
-use sequencer_recovery::witness::Heard;
+use sequencer_recovery::witness::{Heard, HeardKind};
 use unicode_width::UnicodeWidthStr;
 use uuid::Uuid;
 use ves::{AgentId, BatchId, EventId, Hash32, StreamKey, Timestamp};
@@ -224,7 +224,7 @@ fn audit_report(count: usize) -> AuditReport {
 fn heard(n: usize) -> Heard {
     Heard {
         path: format!("/srv/agents/outboxes/region-{}/agent-{n}.db", n % 5),
-        kind: "outbox",
+        kind: HeardKind::Outbox,
         made: None,
         place: None,
         agent_id: Some(id(3, n).to_string()),
@@ -482,6 +482,7 @@ fn planned(n: usize) -> StreamSummary {
             batch_id: BatchId(id(4, n)),
             sequence_start: 161,
             sequence_end: 168,
+            solved: false,
             outcome: "open: nobody names an event that verifies for 161-165".into(),
         }],
         commitments: 2,

@@ -180,7 +180,9 @@ pub struct BatchSummary {
     pub sequence_start: u64,
     /// Its last number.
     pub sequence_end: u64,
-    /// `solved`, or why not.
+    /// Whether its events were found.
+    pub solved: bool,
+    /// How they were found, or why not, in words.
     pub outcome: String,
 }
 
@@ -219,6 +221,7 @@ pub(super) fn batches(judgement: &Judgement, targets: &[Target]) -> Vec<BatchSum
             batch_id: *id,
             sequence_start: target.range.start(),
             sequence_end: target.range.end(),
+            solved: matches!(outcome, Outcome::Solved { .. }),
             outcome: describe_outcome(outcome),
         })
     };

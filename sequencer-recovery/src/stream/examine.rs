@@ -62,6 +62,10 @@ pub struct ExamineInput<'a> {
     pub sequencer_keys: &'a SequencerKeys,
     /// Whether an anchors file was given at all.
     pub anchors_given: bool,
+    /// Who hears how far it is.
+    pub progress: &'a dyn Progress,
+    /// Who may stop it.
+    pub cancel: &'a Cancel,
 }
 
 /// So many gaps of one stream are findings of their own; the rest are summed up in one.
@@ -77,8 +81,6 @@ pub async fn examine(
     evidence: &StreamEvidence,
     anchored: Vec<AnchoredBatch>,
     input: &ExamineInput<'_>,
-    progress: &dyn Progress,
-    cancel: &Cancel,
 ) -> Result<Examined, RecoveryError> {
     let stream = state.stream;
     let commitments = view.commitments(&stream).await?;
@@ -119,7 +121,7 @@ pub async fn examine(
         ranges: &ranges,
         history: History::wanted(evidence),
     };
-    let scan = scan(view, &state, &scan_input, progress, cancel).await?;
+    let scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
     let raised = Raised::of(view, &stream, state.counter).await?;
     let known = Known {
         state: &state,

@@ -142,8 +142,11 @@ fn audit(db: &str, data: &Data) -> Ran {
 /// What an audit says that does not depend on where.
 fn content(ran: &Ran) -> serde_json::Value {
     let mut json = ran.json();
-    for field in ["db", "place"] {
+    for field in ["db", "place", "provenance", "next"] {
         json.as_object_mut().unwrap().remove(field);
+    }
+    for finding in json["findings"].as_array_mut().unwrap() {
+        finding.as_object_mut().unwrap().remove("next");
     }
     json
 }
