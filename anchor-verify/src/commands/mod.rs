@@ -73,17 +73,17 @@ fn open_db(target: &DbTarget, scope: &Scope, cancel: &Cancel) -> Result<DbSource
     DbSource::open_with(target, scope.clone(), &options).map_err(cli_error)
 }
 
-/// Where a report comes from and which log it is of, for people: at the head of every table.
+/// Which log a report is of and where it comes from, for people: at the head of every table.
 fn print_head<W: io::Write>(
     out: &mut Output<W>,
     made: Option<&Provenance>,
     place: Option<&Place>,
 ) -> Result<(), CliError> {
-    if let Some(made) = made {
-        print_provenance(out, made)?;
+    if let Some(place) = place {
+        out.line(&format!("Log: {place}"))?;
     }
-    match place {
-        Some(place) => out.line(&format!("Log: {place}")),
+    match made {
+        Some(made) => print_provenance(out, made),
         None => Ok(()),
     }
 }
