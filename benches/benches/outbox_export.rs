@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use benches::{Clock, Options, Table, noise, order, peak_memory};
-use outbox_sync::export::{ExportFormat, ExportWriter, Filter, manifest_path};
+use outbox_sync::export::{ExportFormat, ExportWriter, Filter, MadeFrom, manifest_path};
 use outbox_sync::fast_export::{BulkOutbox, Outcome, Part};
 use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Connection, named_params};
@@ -123,7 +123,10 @@ fn export(path: &Path, in_place: bool) -> u64 {
         std::ops::ControlFlow::Continue(())
     });
     assert_eq!(outcome.expect("a sound file"), Outcome::Whole);
-    writer.finish(None).expect("room on the disk").events
+    writer
+        .finish(MadeFrom::default())
+        .expect("room on the disk")
+        .events
 }
 
 /// Takes the export away again. That takes the file system a while, and is no part of an export.

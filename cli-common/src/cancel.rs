@@ -187,7 +187,7 @@ impl Cancel {
         let mut error = CliError::cancelled("ended at once, before the work was done");
         error = match standing {
             Some(standing) => error.with_standing(&standing),
-            None => error.with_hint("nothing is half done: run the command again"),
+            None => error.with_hint(crate::error::begin_again()),
         };
         let (said, heard) = mpsc::channel();
         let _ = thread::Builder::new().spawn(move || {

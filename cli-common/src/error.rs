@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::progress::with_bars_hidden;
-use crate::{Cancel, Cancelled, ExitStatus, GlobalArgs, clock, escape_controls, redact_text};
+use crate::{Cancel, Cancelled, CommandLine, ExitStatus, GlobalArgs, clock, escape_controls, redact_text};
 
 /// What kind of thing went wrong; it decides the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,10 @@ impl CliError {
     pub(crate) fn with_standing(mut self, standing: &str) -> Self {
         self.message = format!("{}; {standing}", self.message);
         if self.kind == ErrorKind::Cancelled {
-            self.hint = Some("run the command again: it goes on with the rest".into());
+            self.hint = Some(format!(
+                "to go on with the rest: {}",
+                CommandLine::of_this_process()
+            ));
         }
         self
     }
@@ -288,10 +291,17 @@ impl Error for CliError {
     }
 }
 
+/// What to do after work that was stopped before anything came of it.
+pub(crate) fn begin_again() -> String {
+    format!(
+        "nothing is half done; to begin again: {}",
+        CommandLine::of_this_process()
+    )
+}
+
 impl From<Cancelled> for CliError {
     fn from(_: Cancelled) -> Self {
-        Self::cancelled("cancelled before the work was done")
-            .with_hint("nothing is half done: run the command again")
+        Self::cancelled("cancelled before the work was done").with_hint(begin_again())
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::escape::{write_json_line, write_json_pretty};
 use crate::style::{Style, Tone};
-use crate::{CliError, GlobalArgs, Labels, Table, not_checked, wrap};
+use crate::{CliError, GlobalArgs, Labels, ShortPaths, Table, not_checked, wrap};
 
 /// So many rows of a table, or lines of a kind, are shown to people; the rest is counted, unless they ask for all.
 const SHOWN: usize = 20;
@@ -75,6 +75,12 @@ impl<W: Write> Output<W> {
         self.style.all
     }
 
+    /// Whether lines may be as wide as they are.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.style.width.is_none()
+    }
+
     /// How many of so many rows, or lines of a kind, are shown.
     #[must_use]
     pub fn shown(&self, of: usize) -> usize {
@@ -113,6 +119,22 @@ impl<W: Write> Output<W> {
         I::Item: Display,
     {
         Labels::new(&self.style.names, self.style.width.is_none(), ids)
+    }
+
+    /// Short names for the files of a report. Says which folder they are in, `what` they are.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn shorten_paths<'p>(
+        &mut self,
+        what: &str,
+        paths: impl IntoIterator<Item = &'p str>,
+    ) -> Result<ShortPaths, CliError> {
+        let short = ShortPaths::new(self.is_wide(), paths);
+        if let Some(folder) = short.folder() {
+            self.full_line(&format!("{what} in {folder}"))?;
+        }
+        Ok(short)
     }
 
     /// Writes prose: one line, or as many as it takes in this width, broken at spaces. Control characters (line breaks

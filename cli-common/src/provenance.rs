@@ -3,11 +3,12 @@
 //! Which database was read is the `place` of a report.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -82,51 +83,210 @@ fn hash_of(inputs: &[Input]) -> String {
     hex::encode(digest.finalize())
 }
 
-/// One line for the head of a report.
+/// For the head of a report: what made it, when, and from what, in two lines of 80 columns at most.
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let beginning = |text: &str, length: usize| text.chars().take(length).collect::<String>();
-        write!(
-            f,
-            "Made: {}Z by {} {}",
-            beginning(&self.made_at, 19),
-            self.tool,
-            self.version
-        )?;
+        let at = beginning(&self.made_at, 19);
+        write!(f, "Made: {at}Z by {} {}", self.tool, self.version)?;
         if let Some(commit) = &self.commit {
             write!(f, " ({})", beginning(commit, 8))?;
         }
+        let without = self.inputs.iter().filter(|input| input.sha256.is_none()).count();
         match &self.inputs[..] {
             [] => Ok(()),
-            [input] => {
-                write!(f, " from {}", input.path)?;
-                match &input.sha256 {
-                    Some(sha256) => write!(f, " (sha256 {}...)", beginning(sha256, 8)),
-                    None => Ok(()),
+            [one] => write!(f, " from {}", one.in_words()),
+            many => {
+                let all = self.inputs_sha256.as_deref().unwrap_or("-");
+                write!(f, " from {} inputs (sha256 {}...", many.len(), beginning(all, 8))?;
+                match without {
+                    0 => write!(f, ")"),
+                    without => write!(f, "; {without} without a hash)"),
                 }
             }
-            inputs => {
-                let all = self.inputs_sha256.as_deref().unwrap_or("-");
-                write!(
-                    f,
-                    " from {} inputs (sha256 {}...)",
-                    inputs.len(),
-                    beginning(all, 8)
-                )
+        }
+    }
+}
+
+impl Input {
+    /// The end of its name, and of its hash the beginning.
+    fn in_words(&self) -> String {
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        let long = name.chars().count().saturating_sub(LONGEST_NAME);
+        let name: String = match long {
+            0 => name.to_owned(),
+            long => format!("...{}", name.chars().skip(long + 3).collect::<String>()),
+        };
+        match &self.sha256 {
+            Some(hash) => format!("{name} (sha256 {}...)", beginning(hash, 8)),
+            None => format!("{name} (without a hash)"),
+        }
+    }
+}
+
+fn beginning(text: &str, length: usize) -> &str {
+    text.get(..length).unwrap_or(text)
+}
+
+/// So much of a file's name is shown.
+const LONGEST_NAME: usize = 40;
+
+/// The hash of a file, and what the file was like before it was read.
+///
+/// Closing any handle of a file drops this process's POSIX locks on it: a file is hashed before SQLite opens it, or by the
+/// handle that holds it.
+#[derive(Debug)]
+pub struct FileHash {
+    path: PathBuf,
+    input: Input,
+    before: Option<Stamp>,
+}
+
+/// What a change of a file changes.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    identity: Option<(u64, u64)>,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            identity: identity(meta),
+            length: meta.len(),
+            modified: meta.modified().ok(),
+        }
+    }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps)] // Elsewhere there is none.
+fn identity(meta: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    Some((meta.dev(), meta.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+/// Why a file has no hash that changed while it was worked with.
+const CHANGED: &str = "it changed while it was read";
+
+impl FileHash {
+    /// Looks at a file that is to be read as something, and does not read it yet.
+    #[must_use]
+    pub fn begin(role: &str, path: &Path) -> Self {
+        let mut hash = Self {
+            path: path.to_owned(),
+            input: Input {
+                role: role.to_owned(),
+                path: path.display().to_string(),
+                bytes: None,
+                sha256: None,
+                not_hashed: None,
+            },
+            before: None,
+        };
+        match path.metadata() {
+            // What comes from a pipe is gone once it was read, and to open one may take for ever.
+            Ok(meta) if meta.is_dir() => hash.leave("it is a folder"),
+            Ok(meta) if !meta.is_file() => {
+                hash.leave("it is no plain file, and can be read only once");
+            }
+            Ok(meta) => hash.before = Some(Stamp::of(&meta)),
+            Err(error) => hash.leave(error),
+        }
+        hash
+    }
+
+    /// Reads and hashes the file. `stop` is asked again and again whether to give up.
+    pub fn read(&mut self, stop: &dyn Fn() -> bool) {
+        if self.before.is_none() {
+            return;
+        }
+        match File::open(&self.path) {
+            Ok(mut file) => self.take(stop, &mut |chunk, _| file.read(chunk)),
+            Err(error) => self.leave(error),
+        }
+    }
+
+    /// Hashes the file by a handle that somebody else reads from too.
+    #[cfg(unix)]
+    pub fn read_beside(&mut self, file: &File, stop: &dyn Fn() -> bool) {
+        use std::os::unix::fs::FileExt as _;
+
+        if self.before.is_some() {
+            self.take(stop, &mut |chunk, at| file.read_at(chunk, at));
+        }
+    }
+
+    /// Hashes the file.
+    #[cfg(not(unix))]
+    pub fn read_beside(&mut self, _: &File, stop: &dyn Fn() -> bool) {
+        self.read(stop);
+    }
+
+    fn take(&mut self, stop: &dyn Fn() -> bool, read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>) {
+        let mut digest = Sha256::new();
+        let mut chunk = vec![0; CHUNK];
+        let mut bytes = 0;
+        loop {
+            match read(&mut chunk, bytes) {
+                Ok(0) => break,
+                Ok(read) => {
+                    digest.update(&chunk[..read]);
+                    bytes += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.leave(error),
+            }
+            if stop() {
+                return self.leave("it was not read to its end");
             }
         }
+        self.input.bytes = Some(bytes);
+        self.input.sha256 = Some(hex::encode(digest.finalize()));
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        let now = self.path.metadata().ok();
+        if self.before.is_some() && now.as_ref().map(Stamp::of) != self.before {
+            self.leave(CHANGED);
+        }
+    }
+
+    /// Takes the hash back if the file changed since [`FileHash::begin`]. What changes it from here on is not looked for.
+    pub fn settle(&mut self) {
+        self.look_again();
+        self.before = None;
+    }
+
+    /// What is said of the file.
+    #[must_use]
+    pub fn into_input(self) -> Input {
+        self.input
+    }
+
+    fn leave(&mut self, why: impl ToString) {
+        self.before = None;
+        (self.input.bytes, self.input.sha256) = (None, None);
+        self.input.not_hashed = Some(why.to_string());
     }
 }
 
 /// Hashes files beside the work that reads them, one after the other.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    hashed: Vec<Input>,
+    hashed: Vec<FileHash>,
     worker: Option<Worker>,
 }
 
 /// Where files go to be hashed, with their roles, and who hashes them.
-type Worker = (Sender<(String, PathBuf)>, JoinHandle<Vec<Input>>);
+type Worker = (Sender<(String, PathBuf)>, JoinHandle<Vec<FileHash>>);
 
 impl Inputs {
     /// Adds a file that is read as something.
@@ -142,71 +302,31 @@ impl Inputs {
     /// Adds files that are hashed at once, on all threads. So are databases of SQLite, before they are opened: to close
     /// such a file gives up the locks that this process has on it.
     pub fn add_at_once<P: AsRef<Path> + Sync>(&mut self, role: &str, paths: &[P]) {
-        let hashed = paths
-            .par_iter()
-            .map(|path| Input::of(role.to_owned(), path.as_ref()));
+        let hashed = paths.par_iter().map(|path| hash(role, path.as_ref()));
         self.hashed.par_extend(hashed);
     }
 
-    /// Waits for the hashes.
+    /// Waits for the hashes. A file that changed since it was hashed has none.
     #[must_use]
     pub fn finish(self) -> Vec<Input> {
-        let mut inputs = self.hashed;
+        let mut hashes = self.hashed;
         if let Some((sender, worker)) = self.worker {
             drop(sender);
-            inputs.extend(worker.join().unwrap_or_default());
+            hashes.extend(worker.join().unwrap_or_default());
         }
-        inputs
+        hashes.iter_mut().for_each(FileHash::settle);
+        hashes.into_iter().map(FileHash::into_input).collect()
     }
 }
 
-fn hash_all(files: &Receiver<(String, PathBuf)>) -> Vec<Input> {
-    files.iter().map(|(role, path)| Input::of(role, &path)).collect()
+fn hash_all(files: &Receiver<(String, PathBuf)>) -> Vec<FileHash> {
+    files.iter().map(|(role, path)| hash(&role, &path)).collect()
 }
 
-impl Input {
-    /// Reads and hashes a file.
-    fn of(role: String, path: &Path) -> Self {
-        let (hashed, not_hashed) = match hash(path) {
-            Ok(hashed) => (Some(hashed), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        let (bytes, sha256) = hashed.unzip();
-        Self {
-            role,
-            path: path.display().to_string(),
-            bytes,
-            sha256,
-            not_hashed,
-        }
-    }
-}
-
-/// The length and hash of a file.
-fn hash(path: &Path) -> io::Result<(u64, String)> {
-    // What comes from a pipe is gone once it was read, and to open one may take for ever.
-    let meta = path.metadata()?;
-    if meta.is_dir() {
-        return Err(io::Error::other("it is a folder"));
-    }
-    if !meta.is_file() {
-        return Err(io::Error::other("it is no plain file, and can be read only once"));
-    }
-    let mut file = File::open(path)?;
-    let mut digest = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok((bytes, hex::encode(digest.finalize()))),
-            Ok(read) => {
-                digest.update(&chunk[..read]);
-                bytes += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn hash(role: &str, path: &Path) -> FileHash {
+    let mut hash = FileHash::begin(role, path);
+    hash.read(&|| false);
+    hash
 }
 
 #[cfg(test)]
@@ -244,7 +364,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.ends_with("...)") && line.contains(" from 3 inputs (sha256 "),
+            line.ends_with("...; 2 without a hash)") && line.contains(" from 3 inputs (sha256 "),
             "{line}"
         );
     }
@@ -274,5 +394,85 @@ mod tests {
         std::fs::write(&files[1], "other").unwrap();
         assert_ne!(made(&files).inputs_sha256, all.inputs_sha256);
         assert_eq!(made(&[]).inputs_sha256, None);
+    }
+
+    #[test]
+    fn a_file_that_changes_has_no_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        std::fs::write(&path, vec![7; 3 * CHUNK]).unwrap();
+        let mut whole = FileHash::begin("outbox", &path);
+        whole.read(&|| false);
+        whole.settle();
+        assert_eq!(whole.into_input().bytes, Some(3 * CHUNK as u64));
+        // While it is hashed, and afterwards.
+        let mut during = FileHash::begin("outbox", &path);
+        let grow = || {
+            File::options()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .set_len(9)
+                .is_err()
+        };
+        during.read(&grow);
+        let mut later = FileHash::begin("outbox", &path);
+        later.read(&|| false);
+        std::fs::write(&path, "longer than nine bytes").unwrap();
+        later.settle();
+        let mut stopped = FileHash::begin("outbox", &path);
+        stopped.read(&|| true);
+        for (hash, why) in [
+            (during, CHANGED),
+            (later, CHANGED),
+            (stopped, "it was not read to its end"),
+        ] {
+            let input = hash.into_input();
+            assert_eq!(input.not_hashed.as_deref(), Some(why));
+            assert!(input.sha256.is_none() && input.bytes.is_none(), "{input:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_held_is_hashed_by_its_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        std::fs::write(&path, "abc").unwrap();
+        let held = File::open(&path).unwrap();
+        let mut by_handle = FileHash::begin("outbox", &path);
+        by_handle.read_beside(&held, &|| false);
+        let mut by_name = FileHash::begin("outbox", &path);
+        by_name.read(&|| false);
+        assert_eq!(by_handle.into_input(), by_name.into_input());
+    }
+
+    #[test]
+    fn in_words_it_takes_two_lines() {
+        let input = |path: &str, hash: Option<String>| Input {
+            role: "outbox".into(),
+            path: path.into(),
+            bytes: None,
+            sha256: hash,
+            not_hashed: None,
+        };
+        let hash = || Some("0123456789abcdef".repeat(4));
+        let mut made = Provenance::now("sequencer-recovery", Vec::new());
+        made.commit = Some("fedcba9876543210fedc".to_owned());
+        made.made_at = "2026-03-01T10:00:00.123456Z".into();
+        let long = format!("/srv/{}/{}.db", "a".repeat(200), "b".repeat(200));
+        let several = vec![input("a.db", hash()), input("b.db", None)];
+        for (inputs, end) in [
+            (vec![], "10:00:00Z by sequencer-recovery 0.1.0 (fedcba98)"),
+            (vec![input("/srv/a.db", hash())], "from a.db (sha256 01234567...)"),
+            (vec![input(&long, None)], "bbb.db (without a hash)"),
+            (several, " from 2 inputs (sha256 -...; 1 without a hash)"),
+        ] {
+            made.inputs = inputs;
+            let words = made.to_string();
+            assert!(words.ends_with(end), "{words}");
+            assert!(words.starts_with("Made: 2026-03-01T"), "{words}");
+            assert!(crate::wrap::prose(&words, 80).len() <= 2, "{words}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Backing up an outbox: one file with all of it, consistent, checked, and in its place only when it is whole.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use cli_common::{Access, Cancel, Existing, PrivateDir, WholeFile};
@@ -8,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use serde::Serialize;
 
-use crate::error::OutboxErrorKind;
+use crate::error::{FileError, OutboxErrorKind};
 use crate::outbox::{Outbox, StatusCounts};
 use crate::private_copy;
 
@@ -33,32 +32,12 @@ pub struct BackedUp {
     pub quarantined: u64,
 }
 
-/// A backup that was not made. Nothing was put in its place.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
-pub struct BackupError {
-    /// The file concerned.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub what: String,
-}
-
-impl BackupError {
-    #[allow(clippy::needless_pass_by_value)] // Errors are given away here, at the end of their way.
-    fn new(path: &Path, what: impl fmt::Display) -> Self {
-        Self {
-            path: path.to_owned(),
-            what: what.to_string(),
-        }
-    }
-}
-
 /// Backs up an outbox, also beside a live writer. Nothing of the outbox is changed; a file that is at `out` already
 /// is replaced only if `replace` says so, and only by a backup that was checked.
 ///
 /// # Errors
 /// The outbox cannot be read or is damaged, or the backup cannot be written.
-pub fn backup(outbox: &Path, out: &Path, replace: bool) -> Result<BackedUp, BackupError> {
+pub fn backup(outbox: &Path, out: &Path, replace: bool) -> Result<BackedUp, FileError> {
     backup_unless(outbox, out, Existing::replaced_if(replace), &Cancel::new())
 }
 
@@ -71,18 +50,18 @@ pub fn backup_unless(
     out: &Path,
     existing: Existing,
     cancel: &Cancel,
-) -> Result<BackedUp, BackupError> {
-    let of_source = |kind: OutboxErrorKind| BackupError::new(outbox, kind);
-    let of_out = |error: std::io::Error| BackupError::new(out, error);
+) -> Result<BackedUp, FileError> {
+    let of_source = |kind: OutboxErrorKind| FileError::new(outbox, kind);
+    let of_out = |error: std::io::Error| FileError::new(out, error);
     let check = || {
         cancel
             .check()
-            .map_err(|stopped| BackupError::new(outbox, stopped))
+            .map_err(|stopped| FileError::new(outbox, stopped.to_string()))
     };
     if let (Ok(a), Ok(b)) = (outbox.canonicalize(), out.canonicalize())
         && a == b
     {
-        return Err(BackupError::new(out, "is the outbox itself"));
+        return Err(FileError::new(out, "is the outbox itself"));
     }
     let file = WholeFile::create(out, Access::Owner, existing).map_err(of_out)?;
     let dir = PrivateDir::new().map_err(|e| of_source(OutboxErrorKind::Copy(e)))?;
@@ -97,9 +76,9 @@ pub fn backup_unless(
 }
 
 /// SQLite's backup of the copy into one file, which SQLite checks.
-fn pour(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<(), BackupError> {
-    let of_source = |error: rusqlite::Error| BackupError::new(outbox, OutboxErrorKind::from(error));
-    let of_out = |error: rusqlite::Error| BackupError::new(out, error);
+fn pour(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<(), FileError> {
+    let of_source = |error: rusqlite::Error| FileError::new(outbox, OutboxErrorKind::from(error));
+    let of_out = |error: rusqlite::Error| FileError::new(out, error);
     let from = Connection::open(copy).map_err(of_source)?;
     let mut to = Connection::open(file).map_err(of_out)?;
     let step = Backup::new(&from, &mut to).and_then(|backup| backup.step(-1));
@@ -107,7 +86,7 @@ fn pour(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<(), Backu
         StepResult::Done => {}
         other => {
             let what = format!("SQLite's backup ended with {other:?}");
-            return Err(BackupError::new(out, what));
+            return Err(FileError::new(out, what));
         }
     }
     let said: String = to
@@ -115,24 +94,24 @@ fn pour(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<(), Backu
         .map_err(of_out)?;
     if said != "ok" {
         let said: String = said.chars().take(300).collect();
-        return Err(BackupError::new(outbox, OutboxErrorKind::Damaged(said)));
+        return Err(FileError::new(outbox, OutboxErrorKind::Damaged(said)));
     }
     to.close().map_err(|(_, e)| of_out(e))?;
     from.close().map_err(|(_, e)| of_out(e))
 }
 
 /// What was written is read as any outbox is, and must say the same as its source.
-fn compare(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<BackedUp, BackupError> {
-    let expected = Outbox::open(copy).map_err(|e| BackupError::new(outbox, e.kind))?;
-    let written = Outbox::open(file).map_err(|e| BackupError::new(out, e.kind))?;
+fn compare(copy: &Path, file: &Path, outbox: &Path, out: &Path) -> Result<BackedUp, FileError> {
+    let expected = Outbox::open(copy).map_err(|e| FileError::new(outbox, e.kind))?;
+    let written = Outbox::open(file).map_err(|e| FileError::new(out, e.kind))?;
     let (a, b) = (expected.meta(), written.meta());
     if (a.outbox, a.pulled, a.quarantined, a.shape) != (b.outbox, b.pulled, b.quarantined, b.shape) {
-        return Err(BackupError::new(
+        return Err(FileError::new(
             out,
             "the backup does not hold what the outbox holds",
         ));
     }
-    let length = file.metadata().map_err(|e| BackupError::new(out, e))?.len();
+    let length = file.metadata().map_err(|e| FileError::new(out, e))?.len();
     Ok(BackedUp {
         outbox: outbox.to_owned(),
         backup: out.to_owned(),

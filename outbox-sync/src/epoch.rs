@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cli_common::{Access, Existing, WholeFile};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use ves::digest::Preimage;
 use ves::{EventId, Hash32, SignatureBytes, SignatureCheck, StreamKey, Timestamp, jcs};
+
+use crate::error::FileError;
 
 /// The `schema` of an epoch file.
 pub const SCHEMA: &str = "recovery-epoch/1";
@@ -76,16 +78,6 @@ pub struct EpochSignature {
     pub public_key: Hash32,
     /// The signature.
     pub signature: SignatureBytes,
-}
-
-/// An epoch file that cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
-pub struct EpochError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub what: String,
 }
 
 impl RecoveryEpoch {
@@ -211,15 +203,11 @@ impl RecoveryEpoch {
     ///
     /// # Errors
     /// It cannot be read, is no epoch, or contradicts itself.
-    pub fn read(path: &Path) -> Result<Self, EpochError> {
-        let error = |what: String| EpochError {
-            path: path.to_owned(),
-            what,
-        };
-        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| error(e.to_string()))?;
-        let epoch: Self =
-            serde_json::from_str(&text).map_err(|e| error(format!("is not a recovery epoch: {e}")))?;
-        epoch.check().map_err(error)?;
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| FileError::new(path, e))?;
+        let epoch: Self = serde_json::from_str(&text)
+            .map_err(|e| FileError::new(path, format!("is not a recovery epoch: {e}")))?;
+        epoch.check().map_err(|what| FileError::new(path, what))?;
         Ok(epoch)
     }
 
@@ -238,18 +226,14 @@ impl RecoveryEpoch {
     ///
     /// # Errors
     /// There is a file of that name already, or the disk fails.
-    pub fn write(&self, path: &Path) -> Result<(), EpochError> {
-        let error = |what: String| EpochError {
-            path: path.to_owned(),
-            what,
-        };
-        let json = self.to_json().map_err(error)?;
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+        let json = self.to_json().map_err(|what| FileError::new(path, what))?;
         let write = || -> std::io::Result<()> {
             let mut file = WholeFile::create(path, Access::Owner, Existing::Keep)?;
             file.write_all(&json)?;
             file.finish()
         };
-        write().map_err(|e| error(e.to_string()))
+        write().map_err(|e| FileError::new(path, e))
     }
 }
 

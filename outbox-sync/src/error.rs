@@ -3,6 +3,116 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// A file that something could not be done with: which one, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub what: String,
+    /// Which file the operating system refused, and how, if it is its word.
+    pub refused: Option<(PathBuf, io::ErrorKind)>,
+}
+
+impl FileError {
+    /// A file, and what is wrong with it.
+    pub(crate) fn new(path: &Path, fault: impl Into<Fault>) -> Self {
+        let Fault { what, kind, at } = fault.into();
+        Self {
+            path: path.to_owned(),
+            what,
+            refused: kind.map(|kind| (at.unwrap_or_else(|| path.to_owned()), kind)),
+        }
+    }
+
+    /// The same in these words.
+    pub(crate) fn said(mut self, words: &str) -> Self {
+        self.what = format!("{words}: {}", self.what);
+        self
+    }
+}
+
+/// What is wrong with a file.
+pub(crate) struct Fault {
+    what: String,
+    /// How the operating system refused.
+    kind: Option<io::ErrorKind>,
+    /// Which file, if it is another.
+    at: Option<PathBuf>,
+}
+
+impl From<&str> for Fault {
+    fn from(what: &str) -> Self {
+        what.to_owned().into()
+    }
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Self {
+        Self {
+            what,
+            kind: None,
+            at: None,
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+
+        // What is wrong with the content, we say ourselves.
+        let of_content = matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof);
+        Self {
+            kind: (!of_content).then_some(error.kind()),
+            ..error.to_string().into()
+        }
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self {
+            kind: error.io_error_kind(),
+            ..error.to_string().into()
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly};
+        let kind = match error.sqlite_error_code() {
+            Some(DiskFull) => Some(io::ErrorKind::StorageFull),
+            Some(CannotOpen | PermissionDenied | ReadOnly) => Some(io::ErrorKind::PermissionDenied),
+            _ => None,
+        };
+        Self {
+            kind,
+            ..error.to_string().into()
+        }
+    }
+}
+
+impl From<OutboxErrorKind> for Fault {
+    fn from(error: OutboxErrorKind) -> Self {
+        let what = error.to_string();
+        let (kind, at) = match error {
+            OutboxErrorKind::Io(error) => (error.raw_os_error().map(|_| error.kind()), None),
+            OutboxErrorKind::Copy(error) => (Some(error.kind()), Some(private_files())),
+            OutboxErrorKind::Full => (Some(io::ErrorKind::StorageFull), Some(private_files())),
+            _ => (None, None),
+        };
+        Self { what, kind, at }
+    }
+}
+
+/// Where private copies are.
+fn private_files() -> PathBuf {
+    std::env::temp_dir().join("copy")
+}
+
 /// A file that could not be read as an outbox: which one, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {kind}", path.display())]

@@ -13,13 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cli_common::files::{self, InputFile};
+use cli_common::provenance::Provenance;
 use cli_common::{Access, Existing, WholeFile};
+use event_log::Place as LogPlace;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use ves::{Event, StoreId, StreamKey, TenantId, Timestamp};
 
+use crate::error::FileError;
 use crate::lines::for_each_line;
 use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus, Place, Table};
 use crate::verify::{Outcome, state_name};
@@ -148,27 +151,23 @@ pub struct Manifest {
     /// Events by [`Class`], if they were compared with a log.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub classes: BTreeMap<Class, u64>,
-    /// The log that they were compared with, without secrets.
+    /// What it was made from.
+    #[serde(flatten)]
+    pub made_from: MadeFrom,
+}
+
+/// What an export was made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeFrom {
+    /// The log that its events were compared with, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_from: Option<String>,
-}
-
-/// An export that cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
-pub struct ExportError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub what: String,
-}
-
-#[allow(clippy::needless_pass_by_value)] // Errors are given away here, at the end of their way.
-fn failed(path: &Path, what: impl std::fmt::Display) -> ExportError {
-    ExportError {
-        path: path.to_owned(),
-        what: format!("{what}"),
-    }
+    /// Where that log was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<LogPlace>,
+    /// The tool, the time and the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// Where the manifest of an export lies.
@@ -298,7 +297,7 @@ impl ExportWriter {
     ///
     /// # Errors
     /// There is a file of that name already, or the folder cannot be written to.
-    pub fn create(path: &Path, format: ExportFormat) -> Result<Self, ExportError> {
+    pub fn create(path: &Path, format: ExportFormat) -> Result<Self, FileError> {
         Self::create_over(path, format, Existing::Keep)
     }
 
@@ -306,12 +305,12 @@ impl ExportWriter {
     ///
     /// # Errors
     /// The name, or that of the manifest, is taken, or the folder cannot be written to.
-    pub fn create_over(path: &Path, format: ExportFormat, existing: Existing) -> Result<Self, ExportError> {
+    pub fn create_over(path: &Path, format: ExportFormat, existing: Existing) -> Result<Self, FileError> {
         for taken in [path.to_owned(), manifest_path(path)] {
-            WholeFile::check(&taken, existing).map_err(|e| failed(&taken, e))?;
+            WholeFile::check(&taken, existing).map_err(|e| FileError::new(&taken, e))?;
         }
-        let file = WholeFile::create(path, Access::Owner, existing).map_err(|e| failed(path, e))?;
-        let sink = Sink::new(file.as_file().try_clone().map_err(|e| failed(path, e))?);
+        let file = WholeFile::create(path, Access::Owner, existing).map_err(|e| FileError::new(path, e))?;
+        let sink = Sink::new(file.as_file().try_clone().map_err(|e| FileError::new(path, e))?);
         let mut writer = Self {
             file,
             existing,
@@ -329,7 +328,7 @@ impl ExportWriter {
         writer
             .sink
             .append(begun.as_bytes())
-            .map_err(|e| failed(path, e))?;
+            .map_err(|e| FileError::new(path, e))?;
         Ok(writer)
     }
 
@@ -358,13 +357,15 @@ impl ExportWriter {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn add_lines(&mut self, lines: &Lines) -> Result<(), ExportError> {
+    pub fn add_lines(&mut self, lines: &Lines) -> Result<(), FileError> {
         let mut text = lines.text.as_slice();
         if self.format == ExportFormat::Json && self.tally.events == 0 {
             // Nothing is before the first that a comma would part it from.
             text = text.strip_prefix(b",").unwrap_or(text);
         }
-        self.sink.append(text).map_err(|e| failed(&self.path, e))?;
+        self.sink
+            .append(text)
+            .map_err(|e| FileError::new(&self.path, e))?;
         self.tally.add_all(&lines.tally);
         Ok(())
     }
@@ -379,7 +380,7 @@ impl ExportWriter {
         event: &Event,
         class: Option<Class>,
         verdict: Option<Outcome>,
-    ) -> Result<Result<(), String>, ExportError> {
+    ) -> Result<Result<(), String>, FileError> {
         let wire = match WireEvent::new(event) {
             Ok(wire) => wire,
             Err(what) => return Ok(Err(what)),
@@ -397,11 +398,13 @@ impl ExportWriter {
         };
         self.line.clear();
         self.line.extend_from_slice(before_line(self.format));
-        serde_json::to_writer(&mut self.line, &line).map_err(|e| failed(&self.path, e))?;
+        serde_json::to_writer(&mut self.line, &line).map_err(|e| FileError::new(&self.path, e))?;
         self.line.extend_from_slice(behind_line(self.format));
         let first = self.format == ExportFormat::Json && self.tally.events == 0;
         let text = &self.line[usize::from(first)..];
-        self.sink.append(text).map_err(|e| failed(&self.path, e))?;
+        self.sink
+            .append(text)
+            .map_err(|e| FileError::new(&self.path, e))?;
         self.tally.add(event.stream, state_name(&row.origin));
         if let Some(class) = class {
             *self.classes.entry(class).or_default() += 1;
@@ -413,9 +416,9 @@ impl ExportWriter {
     ///
     /// # Errors
     /// The disk fails, or the name was taken meanwhile: then nothing is left behind under it.
-    pub fn finish(mut self, missing_from: Option<String>) -> Result<Manifest, ExportError> {
+    pub fn finish(mut self, made_from: MadeFrom) -> Result<Manifest, FileError> {
         let path = self.path.clone();
-        let error = |e: io::Error| failed(&path, e);
+        let error = |e: io::Error| FileError::new(&path, e);
         if self.format == ExportFormat::Json {
             self.sink.append(b"\n]}\n").map_err(error)?;
         }
@@ -443,7 +446,7 @@ impl ExportWriter {
                 .map(|(state, events)| (state.to_owned(), events))
                 .collect(),
             classes: self.classes,
-            missing_from,
+            made_from,
         };
         let beside = manifest_path(&path);
         let write = || -> io::Result<()> {
@@ -453,7 +456,7 @@ impl ExportWriter {
             file.finish()
         };
         self.file.finish().map_err(error)?;
-        write().map_err(|e| failed(&beside, e))?;
+        write().map_err(|e| FileError::new(&beside, e))?;
         Ok(manifest)
     }
 }
@@ -504,8 +507,8 @@ impl Export {
     ///
     /// # Errors
     /// It cannot be read, or is no export.
-    pub fn open(path: &Path) -> Result<Self, ExportError> {
-        let input = InputFile::new(path).map_err(|e| failed(path, e))?;
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let input = InputFile::new(path).map_err(|e| FileError::new(path, e))?;
         Self::of_input(input)
     }
 
@@ -513,13 +516,13 @@ impl Export {
     ///
     /// # Errors
     /// As [`Export::open`].
-    pub fn of_input(input: InputFile) -> Result<Self, ExportError> {
+    pub fn of_input(input: InputFile) -> Result<Self, FileError> {
         let path = input.shown();
-        let meta = input.path().metadata().map_err(|e| failed(path, e))?;
+        let meta = input.path().metadata().map_err(|e| FileError::new(path, e))?;
         let format = recognise(&input)?;
         if format == ExportFormat::Json && meta.len() > MAX_DOCUMENT_BYTES {
             let what = format!("has more than {MAX_DOCUMENT_BYTES} bytes as one document; export as NDJSON");
-            return Err(failed(path, what));
+            return Err(FileError::new(path, what));
         }
         let beside = manifest_path(path);
         let mut export = Self {
@@ -574,8 +577,8 @@ impl Export {
     pub fn for_each(
         &self,
         each: &mut dyn FnMut(Result<Item, String>) -> ControlFlow<()>,
-    ) -> Result<(), ExportError> {
-        let input = files::open_text(self.input.path()).map_err(|e| failed(&self.path, e))?;
+    ) -> Result<(), FileError> {
+        let input = files::open_text(self.input.path()).map_err(|e| FileError::new(&self.path, e))?;
         let shown = self.path.display();
         match self.format {
             ExportFormat::Ndjson => for_each_line(input, MAX_LINE_BYTES, &mut |number, line| {
@@ -586,7 +589,7 @@ impl Export {
                     Ok(line) => each(read_line(line, &place)),
                 }
             })
-            .map_err(|e| failed(&self.path, e)),
+            .map_err(|e| FileError::new(&self.path, e)),
             ExportFormat::Json => {
                 let mut number = 0;
                 let mut element = |json: &str| {
@@ -600,9 +603,10 @@ impl Export {
                 };
                 let mut json = serde_json::Deserializer::from_reader(input);
                 match seed.deserialize(&mut json) {
-                    Err(error) if !stopped => {
-                        Err(failed(&self.path, format!("is not a whole export: {error}")))
-                    }
+                    Err(error) if !stopped => Err(FileError::new(
+                        &self.path,
+                        format!("is not a whole export: {error}"),
+                    )),
                     _ => Ok(()),
                 }
             }
@@ -610,27 +614,27 @@ impl Export {
     }
 }
 
-fn recognise(input: &InputFile) -> Result<ExportFormat, ExportError> {
+fn recognise(input: &InputFile) -> Result<ExportFormat, FileError> {
     let path = input.shown();
-    let file = files::open_text(input.path()).map_err(|e| failed(path, e))?;
+    let file = files::open_text(input.path()).map_err(|e| FileError::new(path, e))?;
     let mut start = Vec::new();
     file.take(4096)
         .read_to_end(&mut start)
-        .map_err(|e| failed(path, e))?;
+        .map_err(|e| FileError::new(path, e))?;
     let first = start.split(|b| *b == b'\n').next().unwrap_or_default();
     if let Ok(header) = serde_json::from_slice::<Header>(first) {
         if header.schema == SCHEMA {
             return Ok(ExportFormat::Ndjson);
         }
         let what = format!("is of schema {:?}; this program reads {SCHEMA:?}", header.schema);
-        return Err(failed(path, what));
+        return Err(FileError::new(path, what));
     }
     let text = String::from_utf8_lossy(&start);
     let squeezed: String = text.chars().filter(|c| !c.is_whitespace()).take(200).collect();
     if squeezed.contains(&format!("\"schema\":\"{SCHEMA}\"")) {
         return Ok(ExportFormat::Json);
     }
-    Err(failed(
+    Err(FileError::new(
         path,
         format!("is not an export: it does not begin with schema {SCHEMA:?}"),
     ))
@@ -679,27 +683,27 @@ fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
     })
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
-    let file = files::open_text(path).map_err(|e| failed(path, e))?;
+fn read_manifest(path: &Path) -> Result<Manifest, FileError> {
+    let file = files::open_text(path).map_err(|e| FileError::new(path, e))?;
     let manifest: Manifest = serde_json::from_reader(file.take(1 << 30))
-        .map_err(|e| failed(path, format!("is not a manifest: {e}")))?;
+        .map_err(|e| FileError::new(path, format!("is not a manifest: {e}")))?;
     if manifest.schema != MANIFEST_SCHEMA {
         let what = format!(
             "is of schema {:?}; this program reads {MANIFEST_SCHEMA:?}",
             manifest.schema
         );
-        return Err(failed(path, what));
+        return Err(FileError::new(path, what));
     }
     Ok(manifest)
 }
 
-fn differs(path: &Path, manifest: &Manifest) -> Result<Option<String>, ExportError> {
-    let mut file = File::open(path).map_err(|e| failed(path, e))?;
+fn differs(path: &Path, manifest: &Manifest) -> Result<Option<String>, FileError> {
+    let mut file = File::open(path).map_err(|e| FileError::new(path, e))?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
     let mut buffer = vec![0; 1 << 18];
     loop {
-        match file.read(&mut buffer).map_err(|e| failed(path, e))? {
+        match file.read(&mut buffer).map_err(|e| FileError::new(path, e))? {
             0 => break,
             read => {
                 hash.update(&buffer[..read]);

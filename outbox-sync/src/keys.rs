@@ -5,12 +5,12 @@
 //! the better source counts; one that says otherwise is reported.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use ves::{AgentId, Event, Hash32, KeyRegistry, SigningKey, TenantId, Timestamp};
 
-use crate::error::OutboxError;
+use crate::error::{FileError, OutboxError};
 use crate::outbox::Outbox;
 
 /// The largest key file that is read.
@@ -37,16 +37,6 @@ pub struct KeyBook {
     sources: HashMap<(TenantId, AgentId, u32), KeySource>,
     /// What is wrong with the sources: keys that contradict each other, or that cannot be read.
     pub flaws: Vec<String>,
-}
-
-/// A key file that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
-pub struct KeyFileError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub what: String,
 }
 
 /// A key as people write it: also as it was registered with the sequencer.
@@ -129,12 +119,8 @@ impl KeyBook {
     ///
     /// # Errors
     /// The file cannot be read, or is not one.
-    pub fn add_file(&mut self, path: &Path) -> Result<usize, KeyFileError> {
-        let error = |what: String| KeyFileError {
-            path: path.to_owned(),
-            what,
-        };
-        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| error(e.to_string()))?;
+    pub fn add_file(&mut self, path: &Path) -> Result<usize, FileError> {
+        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| FileError::new(path, e))?;
         let bare = text.trim_start().starts_with('[');
         let keys = if bare {
             serde_json::from_str::<Vec<KeyJson>>(&text)
@@ -146,7 +132,7 @@ impl KeyBook {
                 ))),
             })
         };
-        let keys = keys.map_err(|e| error(format!("is not a key file: {e}")))?;
+        let keys = keys.map_err(|e| FileError::new(path, format!("is not a key file: {e}")))?;
         let count = keys.len();
         self.add(keys.into_iter().map(SigningKey::from), KeySource::File);
         Ok(count)

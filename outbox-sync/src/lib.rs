@@ -72,7 +72,7 @@ pub mod verify;
 pub mod wire;
 
 pub use check::{RowCheck, check};
-pub use error::{OutboxError, OutboxErrorKind};
+pub use error::{FileError, OutboxError, OutboxErrorKind};
 pub use inputs::{InputError, Inputs, NotUsed, Purpose, expand_inputs};
 pub use keys::{KeyBook, KeySource};
 pub use outbox::{Outbox, OutboxMeta, Shape, StatusCounts};

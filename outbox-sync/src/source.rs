@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::error::OutboxError;
-use crate::export::{Export, ExportError};
+use crate::error::{FileError, OutboxError};
+use crate::export::Export;
 use crate::outbox::Outbox;
 use crate::row::Item;
 
@@ -25,7 +25,7 @@ pub enum SourceError {
     Outbox(#[from] OutboxError),
     /// An export.
     #[error(transparent)]
-    Export(#[from] ExportError),
+    Export(#[from] FileError),
 }
 
 impl Source {

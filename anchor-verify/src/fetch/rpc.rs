@@ -1,31 +1,39 @@
 //! The only place that opens a connection: JSON-RPC over HTTP, with limits, retries, and no secret in any message.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket, RpcError};
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use cli_common::{Cancel, redact_text, redact_url};
-use reqwest::{Client, Url, redirect};
+use http_client::{Client, Failure, Limits, NoAnswer, Pauses};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 use tower_service::Service;
 
-/// The largest answer that is taken.
-const MAX_ANSWER: usize = 128 << 20;
+/// How long a node may take for one answer, and how much it may say.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(10),
+    answer: Duration::from_secs(60),
+    bytes: 128 << 20,
+};
 
-/// How long a node may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest time to wait before a try, unless the node asks for a longer one.
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
 
-/// How often a call is tried again, waiting twice as long each time.
+/// How often a call is tried again, waiting longer each time.
 const RETRIES: u32 = 5;
 
 /// How often as long as the node has never answered: its URL may be wrong.
 const FIRST_RETRIES: u32 = 2;
+
+/// How often it is looked whether the user wants to stop.
+const TICK: Duration = Duration::from_millis(100);
 
 /// How long a proof may be waited for. There is another way to prove, so that a node that hangs is not waited for long.
 const BUDGET: Duration = Duration::from_secs(20);
@@ -146,23 +154,20 @@ impl Rpc {
     /// The node at an `http` or `https` URL. Nothing is sent yet.
     ///
     /// # Errors
-    /// It is no such URL, or the system has no TLS.
+    /// It is no such URL.
     pub fn new(url: &str, cancel: Cancel) -> Result<Self, String> {
         let shown = redact_url(url);
-        let parsed = Url::parse(url).map_err(|e| format!("{shown}: {e}"))?;
-        if !matches!(parsed.scheme(), "http" | "https") {
+        let scheme = url
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        if !matches!(scheme.as_deref(), Some("http" | "https")) {
             return Err(format!("{shown}: only http and https are spoken"));
         }
-        // Another part of the process may have chosen before; both are as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
-            .timeout(PATIENCE)
-            .connect_timeout(Duration::from_secs(10))
-            // A key in the URL is for this host alone.
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|e| format!("{shown}: {}", without_url(e)))?;
-        let client = RpcClient::new(Http { http, url: parsed }, false);
+        let http = Http {
+            client: Client::new(LIMITS),
+            url: url.into(),
+        };
+        let client = RpcClient::new(http, false);
         let first_wait = Duration::from_millis(500);
         Ok(Self {
             client,
@@ -203,7 +208,11 @@ impl Rpc {
         method: &'static str,
         params: Value,
     ) -> Result<Option<Box<RawValue>>, RpcFailure> {
-        let mut wait = self.first_wait;
+        let pauses = Pauses {
+            first: self.first_wait,
+            longest: LONGEST_WAIT,
+        };
+        let mut pauses = pauses.begin();
         for attempt in 0.. {
             self.cancel.check().map_err(|_| RpcFailure::Cancelled)?;
             match self
@@ -217,6 +226,7 @@ impl Rpc {
                 }
                 Err(RpcError::NullResp) => return Ok(None),
                 Err(error) => {
+                    let asked = asked_to_wait(&error);
                     let (failure, retries) = judge(error);
                     let answered = self.answered.load(Ordering::Relaxed);
                     let retries = if answered {
@@ -227,13 +237,26 @@ impl Rpc {
                     if attempt >= retries {
                         return Err(failure);
                     }
+                    let wait = pauses.next_pause(asked);
                     tracing_wait(&self.shown, method, &failure, wait);
+                    self.sleep(wait).await?;
                 }
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(16));
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// Waits, but hears it if the user wants to stop.
+    async fn sleep(&self, wait: Duration) -> Result<(), RpcFailure> {
+        let end = Instant::now() + wait;
+        loop {
+            self.cancel.check().map_err(|_| RpcFailure::Cancelled)?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(TICK)).await;
+        }
     }
 
     /// One call whose answer can be done without, if it takes too long.
@@ -323,18 +346,19 @@ fn judge(error: TransportError) -> (RpcFailure, u32) {
         RpcError::Transport(TransportErrorKind::NonRetryable(error)) => {
             (RpcFailure::Unreachable(redact_text(&error.to_string())), 0)
         }
-        RpcError::Transport(kind) => match kind.as_http_error() {
-            Some(error) => by_status(error.status, &error.body),
-            // What took too long once will again, most likely.
-            None => {
-                let retries = if kind.to_string().contains(TIMED_OUT) {
-                    1
-                } else {
-                    RETRIES
-                };
-                (RpcFailure::Unreachable(redact_text(&kind.to_string())), retries)
+        RpcError::Transport(TransportErrorKind::Custom(error)) => {
+            if let Some(refused) = error.downcast_ref::<StatusError>() {
+                return by_status(refused.status, &refused.body);
             }
-        },
+            let unreachable = RpcFailure::Unreachable(redact_text(&error.to_string()));
+            let retries = match error.downcast_ref::<NoAnswer>().map(|error| error.failure) {
+                Some(Failure::TooLarge | Failure::BadUrl) => 0,
+                // What took too long once will again, most likely.
+                Some(Failure::TimedOut) => 1,
+                _ => RETRIES,
+            };
+            (unreachable, retries)
+        }
         RpcError::DeserError { err, .. } => (RpcFailure::Unreachable(format!("not JSON-RPC: {err}")), 0),
         other => (RpcFailure::Unreachable(redact_text(&other.to_string())), 0),
     }
@@ -390,7 +414,15 @@ fn by_status(status: u16, body: &str) -> (RpcFailure, u32) {
     }
 }
 
-const TIMED_OUT: &str = "no answer in time (timed out)";
+/// How long the node asks to be left alone.
+fn asked_to_wait(error: &TransportError) -> Option<Duration> {
+    match error {
+        RpcError::Transport(TransportErrorKind::Custom(error)) => {
+            error.downcast_ref::<StatusError>()?.retry_after
+        }
+        _ => None,
+    }
+}
 
 /// Whether the text asks to be asked later, or less often. Limits on results do not pass.
 fn is_busy(message: &str) -> bool {
@@ -427,53 +459,44 @@ fn is_busy(message: &str) -> bool {
     .any(|s| message.contains(s))
 }
 
-fn without_url(error: reqwest::Error) -> String {
-    let mut text = String::new();
-    let error = error.without_url();
-    let mut cause: Option<&dyn std::error::Error> = Some(&error);
-    while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+/// An answer with a status that is none of success.
+#[derive(Debug, thiserror::Error)]
+#[error("HTTP status {status}")]
+struct StatusError {
+    status: u16,
+    body: String,
+    retry_after: Option<Duration>,
 }
 
-/// The transport: one POST for each packet. Alloy's own reads answers of any size.
+/// The transport: one POST for each packet.
 #[derive(Debug, Clone)]
 struct Http {
-    http: Client,
-    url: Url,
+    client: Client,
+    url: Arc<str>,
 }
 
 impl Http {
     async fn post(self, packet: RequestPacket) -> Result<ResponsePacket, TransportError> {
-        let failed = |error: reqwest::Error| match error.is_timeout() && !error.is_connect() {
-            true => TransportErrorKind::custom_str(TIMED_OUT),
-            false => TransportErrorKind::custom_str(&without_url(error)),
-        };
         let body = packet.serialize().map_err(TransportError::ser_err)?;
-        let request = self
-            .http
-            .post(self.url)
-            .header("content-type", "application/json");
-        let mut response = request.body(body.get().to_owned()).send().await.map_err(failed)?;
-        let status = response.status();
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if answer.len() + chunk.len() > MAX_ANSWER {
-                let message = format!("an answer larger than {} MiB", MAX_ANSWER >> 20);
-                return Err(TransportErrorKind::non_retryable_str(&message));
-            }
-            answer.extend_from_slice(&chunk);
+        let (tell, hear) = oneshot::channel();
+        // In a thread of its own: a node that never answers must not keep us from hearing the user.
+        let thread = std::thread::Builder::new().name("request".into());
+        let spawned = thread.spawn(move || {
+            // Nobody listens any more if the user stopped the work.
+            let _ = tell.send(self.client.post_json(&self.url, None, body.get().as_bytes()));
+        });
+        spawned.map_err(TransportErrorKind::custom)?;
+        let reply = hear.await.map_err(TransportErrorKind::custom)?;
+        let reply = reply.map_err(TransportErrorKind::custom)?;
+        if !(200..300).contains(&reply.status) {
+            let body = String::from_utf8_lossy(&reply.body).chars().take(2000).collect();
+            return Err(TransportErrorKind::custom(StatusError {
+                status: reply.status,
+                body,
+                retry_after: reply.retry_after,
+            }));
         }
-        if !status.is_success() {
-            let body = String::from_utf8_lossy(&answer).chars().take(2000).collect();
-            return Err(TransportErrorKind::http_error(status.as_u16(), body));
-        }
-        serde_json::from_slice(&answer).map_err(|error| TransportError::deser_err(error, ""))
+        serde_json::from_slice(&reply.body).map_err(|error| TransportError::deser_err(error, ""))
     }
 }
 

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, Existing, ExitStatus, Format, GlobalArgs, Next, Output, WholeFile};
+use cli_common::provenance::{FileHash, Provenance};
+use cli_common::{CliError, Existing, ExitStatus, Format, GlobalArgs, Next, Output, Tone, WholeFile};
 use outbox_sync::backup::{BackedUp, backup_unless};
 use serde::Serialize;
 
-use super::{cancel_on_signals, taken_hint, write_lines, write_next};
+use super::{cancel_on_signals, errors::file_error, provenance::*, write_lines, write_next};
 
 /// Back up an outbox into one file, also beside a live agent
 ///
@@ -34,14 +35,18 @@ const SCHEMA: &str = "outbox-backup/1";
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    provenance: Provenance,
     #[serde(flatten)]
     done: BackedUp,
+    /// SHA-256 of the backup.
+    sha256: Option<String>,
     next: Next,
 }
 
 /// Runs the command.
 pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
+    let inputs = InputFiles::of_outboxes(std::slice::from_ref(&args.outbox), global, &cancel)?;
     let done = backup_unless(
         &args.outbox,
         &args.out,
@@ -52,37 +57,69 @@ pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         Ok(done) => done,
         Err(error) => {
             cancel.check()?;
-            let failed = CliError::io(error.to_string());
-            return Err(match WholeFile::check(&args.out, Existing::Keep) {
-                Err(taken) if !args.force => failed.with_hint(taken_hint(&taken)),
-                _ => failed,
-            });
+            let otherwise = match WholeFile::check(&args.out, Existing::Replace) {
+                Err(_) => "give --out the name of a regular file, or of none",
+                Ok(()) => "give --out another name; a damaged outbox is copied as it is, with its -wal",
+            };
+            return Err(file_error(&error, otherwise));
         }
     };
-    let next = Next::nothing("the backup is checked; keep it on another disk than the outbox");
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(&Document {
-            schema: SCHEMA,
-            done,
-            next,
-        })?,
-        Format::Ndjson => {
-            write_lines(&mut out, SCHEMA, "backup", [&done])?;
-            write_next(&mut out, SCHEMA, &next)?;
-        }
-        Format::Table => {
-            out.line(&format!(
-                "{}: {} bytes, {} own events, {} pulled, {} quarantined; checked",
-                done.backup.display(),
-                done.bytes,
-                done.counts.total(),
-                done.pulled,
-                done.quarantined
-            ))?;
-            next.print(&mut out)?;
-        }
-    }
-    out.finish()?;
+    let mut written = FileHash::begin("backup", &args.out);
+    written.read(&|| cancel.is_cancelled());
+    let document = Document {
+        schema: SCHEMA,
+        provenance: inputs.provenance(),
+        done,
+        sha256: written.into_input().sha256,
+        next: Next::nothing("the backup is checked; keep it on another disk than the outbox"),
+    };
+    print(&document, global)?;
     Ok(ExitStatus::OK)
 }
+
+fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
+    let mut out = Output::stdout(global);
+    match global.format {
+        Format::Json => out.json(document)?,
+        Format::Ndjson => {
+            #[derive(Serialize)]
+            struct Backup<'a> {
+                #[serde(flatten)]
+                done: &'a BackedUp,
+                sha256: Option<&'a str>,
+            }
+            let backup = Backup {
+                done: &document.done,
+                sha256: document.sha256.as_deref(),
+            };
+            write_head(&mut out, SCHEMA, Some(&document.provenance), None)?;
+            write_lines(&mut out, SCHEMA, "backup", [backup])?;
+            write_next(&mut out, SCHEMA, &document.next)?;
+        }
+        Format::Table => print_table(&mut out, document)?,
+    }
+    out.finish()
+}
+
+fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    let done = &document.done;
+    out.verdict(
+        Tone::Good,
+        &format!(
+            "{}: {} bytes, {} own events, {} pulled, {} quarantined; checked",
+            done.backup.display(),
+            done.bytes,
+            done.counts.total(),
+            done.pulled,
+            done.quarantined
+        ),
+    )?;
+    if let Some(hash) = &document.sha256 {
+        out.line(&format!("SHA-256 {hash}"))?;
+    }
+    print_head(out, Some(&document.provenance), None)?;
+    document.next.print(out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use clap::Args;
+use cli_common::provenance::Provenance;
 use cli_common::{
-    Cancel, CliError, CommandLine, DbArg, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone,
-    again, stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Labels, Next, Output,
+    ShortPaths, Table, Tone, again, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::census::{Census, CensusGrade, StreamCensus, take};
@@ -14,10 +15,11 @@ use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use serde::Serialize;
 
+use super::errors::{holdings_error, log_error};
 use super::{
-    KeyArgs, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name, holdings_error,
-    log_error, not_checked_of, open_target, or_dash, print_end, print_place, print_some, report_empty_log,
-    report_heard, reservations, write_end, write_lines, write_place,
+    KeyArgs, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name, not_checked_of,
+    open_target, or_dash, print_end, print_some, provenance::*, report_empty_log, report_heard, reservations,
+    write_end, write_lines,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
@@ -43,6 +45,7 @@ const SCHEMA: &str = "outbox-census/1";
 struct Document {
     schema: &'static str,
     log: String,
+    provenance: Option<Provenance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
     #[serde(flatten)]
@@ -58,15 +61,24 @@ struct Document {
 /// Runs the command.
 pub fn run(args: &CensusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
-    again(&cancel, || attempt(args, global, &cancel))
+    let target = args.db.target()?;
+    again(&cancel, || attempt(args, &target, global, &cancel))
 }
 
-fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<ExitStatus, CliError> {
+fn attempt(
+    args: &CensusArgs,
+    target: &DbTarget,
+    global: &GlobalArgs,
+    cancel: &Cancel,
+) -> Result<ExitStatus, CliError> {
     let mut not_read = Vec::new();
     let mut left_out = Vec::new();
     let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut left_out, global);
     let already = not_read.len();
-    let mut log = open_target(&args.db.target()?, cancel)?;
+    let mut inputs = InputFiles::of_outboxes(&paths, global, cancel)?;
+    inputs.add(KEYS, args.keys.files());
+    inputs.add_log(Some(target));
+    let mut log = open_target(target, cancel)?;
     let agents: BTreeSet<_> = log
         .keys()
         .map_err(log_error)?
@@ -107,6 +119,7 @@ fn attempt(args: &CensusArgs, global: &GlobalArgs, cancel: &Cancel) -> Result<Ex
     let document = Document {
         schema: SCHEMA,
         log: log.name().to_owned(),
+        provenance: Some(inputs.provenance()),
         place: log.place().cloned(),
         census,
         contradicted_claims: holdings.contradicted,
@@ -176,7 +189,12 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
-            write_place(&mut out, SCHEMA, document.place.as_ref())?;
+            write_head(
+                &mut out,
+                SCHEMA,
+                document.provenance.as_ref(),
+                document.place.as_ref(),
+            )?;
             write_lines(&mut out, SCHEMA, "stream", &document.census.streams)?;
             write_lines(&mut out, SCHEMA, "unheard", &document.census.unheard)?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
@@ -195,39 +213,27 @@ Columns (streams that lack events, those that lack most that nobody holds first)
   NOWHERE          of these, those that nobody holds an event for
   UNPLACED         events held that nobody gives a place among them
   NEVER SEQUENCED  events held that never had a number
-  KNOWN BY         on whose word the highest number is known";
+Then of the first streams which numbers are missing, how sure it is which events
+they had (GRADE), whether somebody holds those (HELD), and who.";
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
-    print_census(out, &document.census, document.place.as_ref())?;
-    let refusals = document.heard.iter().flat_map(|heard| &heard.refusals);
-    print_some(out, "not used", refusals.map(ToString::to_string))?;
-    print_end(out, &document.not_checked, &document.next)
-}
-
-/// Who was not heard, which streams lack events, and who holds them.
-pub(super) fn print_census(
-    out: &mut Output<impl std::io::Write>,
-    census: &Census,
-    place: Option<&Place>,
-) -> Result<(), CliError> {
+    let census = &document.census;
     let labels = out.label_streams(census.streams.iter().map(|s| s.stream));
     print_verdict(out, census)?;
-    print_some(
-        out,
-        "not heard",
-        census.unheard.iter().map(|unheard| {
-            format!(
-                "agent {} ({} of its missing events are held by others)",
-                unheard.agent_id, unheard.held_by_others
-            )
-        }),
-    )?;
-    print_place(out, place)?;
+    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
+    let unheard = census.unheard.iter().map(|unheard| match unheard.held_by_others {
+        0 => unheard.agent_id.to_string(),
+        events => format!("{} (others hold {events} of its events)", unheard.agent_id),
+    });
+    print_some(out, "not heard", unheard)?;
     let all = out.all();
     let mut told: Vec<&StreamCensus> = census.streams.iter().filter(|s| all || lacks(s)).collect();
     told.sort_by_key(|s| (Reverse((s.nowhere, s.missing, s.unplaced)), s.stream));
     print_streams(out, &told, &labels)?;
-    print_ranges(out, &told, &labels)
+    print_ranges(out, &told, &labels)?;
+    let refusals = document.heard.iter().flat_map(|heard| &heard.refusals);
+    print_some(out, "not used", refusals.map(ToString::to_string))?;
+    print_end(out, &document.not_checked, &document.next)
 }
 
 fn lacks(s: &StreamCensus) -> bool {
@@ -240,12 +246,12 @@ fn print_verdict(out: &mut Output<impl std::io::Write>, census: &Census) -> Resu
     out.verdict(
         if lacking > 0 { Tone::Bad } else { Tone::Good },
         &format!(
-            "{} missing, {} of them nowhere, {} unplaced: {} stream(s) whole, {lacking} not, worst first. {} event(s) were \
+            "{} stream(s) whole, {lacking} not (worst first): {} missing, {} of them nowhere, {} unplaced. {} event(s) were \
              never sequenced, {} agent(s) not heard.",
+            census.streams.len() - lacking,
             sum(|s| s.missing),
             sum(|s| s.nowhere),
             sum(|s| s.unplaced),
-            census.streams.len() - lacking,
             sum(|s| s.never_sequenced),
             census.unheard.len()
         ),
@@ -268,7 +274,6 @@ fn print_streams(
         "NOWHERE",
         "UNPLACED",
         "NEVER SEQUENCED",
-        "KNOWN BY",
     ]);
     let shown = out.shown(told.len());
     for s in &told[..shown] {
@@ -280,7 +285,6 @@ fn print_streams(
             s.nowhere.to_string(),
             s.unplaced.to_string(),
             s.never_sequenced.to_string(),
-            s.known_by.clone(),
         ]);
     }
     out.line("")?;
@@ -289,15 +293,16 @@ fn print_streams(
 }
 
 /// The files that hold a range: all, or the first of many.
-fn holders(all: &[String], every: bool) -> String {
-    match all.len() {
-        many @ 4.. if !every => format!("{}, {} and {} more", all[0], all[1], many - 2),
-        _ => all.join(", "),
+fn holders(all: &[String], every: bool, short: &ShortPaths) -> String {
+    let names: Vec<&str> = all.iter().map(|path| short.of(path)).collect();
+    match names.len() {
+        many @ 4.. if !every => format!("{}, {} and {} more", names[0], names[1], many - 2),
+        _ => names.join(", "),
     }
 }
 
 /// The ranges of so many streams are shown, and so many of each.
-const STREAMS: usize = 3;
+const STREAMS: usize = 2;
 const RANGES: usize = 6;
 
 fn print_ranges(
@@ -312,9 +317,20 @@ fn print_ranges(
     } else {
         with_ranges.len().min(STREAMS)
     };
+    if many > 0 {
+        out.line("")?;
+    }
+    let ranges = with_ranges[..many].iter().flat_map(|s| &s.ranges);
+    let files = ranges.flat_map(|range| range.holders.iter().map(String::as_str));
+    let short = out.shorten_paths("Holders are", files)?;
     for s in &with_ranges[..many] {
         out.line("")?;
         out.full_line(&labels.heading(&s.stream))?;
+        out.line(&format!(
+            "known to {} on the word of {}",
+            s.known_to,
+            short.of(&s.known_by)
+        ))?;
         let mut table = Table::new(&["MISSING", "GRADE", "HELD", "BY"]);
         let shown = if all {
             s.ranges.len()
@@ -332,7 +348,7 @@ fn print_ranges(
                 numbers,
                 grade_name(range.grade).into(),
                 held.into(),
-                holders(&range.holders, all),
+                holders(&range.holders, all, &short),
             ]);
         }
         out.table(&table)?;
@@ -340,3 +356,6 @@ fn print_ranges(
     }
     out.more(0, with_ranges.len() - many, "stream(s) with missing ranges")
 }
+
+#[cfg(test)]
+mod tests;

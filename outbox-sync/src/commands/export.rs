@@ -3,28 +3,33 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
+use cli_common::provenance::{FileHash, Provenance};
 use cli_common::{
     Cancel, CliError, CommandLine, DbTarget, Existing, ExitStatus, Format, GlobalArgs, Next, Output,
-    SchemaArg, Table, Tone, WholeFile, again, stderr_progress,
+    SchemaArg, Table, Tone, again, stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::export::{Class, ExportFormat, ExportWriter, Filter, Manifest, Mark, manifest_path};
+use outbox_sync::export::{
+    Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark, manifest_path,
+};
 use outbox_sync::fast_export::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use outbox_sync::source::{Source, looks_like_export};
 use outbox_sync::verify::Outcome;
-use outbox_sync::{Content, HeldRow, KeyBook, Outbox, RenderingSearch};
+use outbox_sync::{Content, HeldRow, KeyBook, Outbox, OutboxError, RenderingSearch};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 use ves::{EventId, StoreId, TenantId, Timestamp};
 
+use super::errors::{file_error, holdings_error, outbox_error, source_error};
 use super::{
-    KeyArgs, SecretUrl, again_with_whole_files, cancel_on_signals, count_not_whole, expand, holdings_error,
-    not_checked_of, open_target, print_end, print_place, print_some, report_empty_log, report_heard,
-    reservations, shown, taken_hint, write_end, write_lines, write_place,
+    KeyArgs, SecretUrl, again_with_whole_files, cancel_on_signals, count_not_whole, expand, not_checked_of,
+    open_target, print_end, print_some, provenance::*, report_empty_log, report_heard, reservations, shown,
+    write_end, write_lines,
 };
 
 /// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
@@ -169,11 +174,14 @@ impl ExportArgs {
 }
 
 const SCHEMA: &str = "outbox-export/1";
+/// What to do about an export that cannot be written, if it is not the system that refuses.
+const WRITE: &str = "give --out another name, on another disk";
 const GROUP: usize = 1024;
 
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    provenance: Option<Provenance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
     out: String,
@@ -197,8 +205,14 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut not_used, global);
     let already = not_read.len();
     if paths.is_empty() {
-        return Err(CliError::input("there is nothing to export").with_hint("name outboxes that exist"));
+        return Err(
+            CliError::input("there is nothing to export: none of the files could be read")
+                .with_hint("the errors above say why; name outboxes, or folders that hold some"),
+        );
     }
+    let missing_from = (args.missing_from.as_ref())
+        .map(|name| args.schema.apply(DbTarget::parse(&name.0)?))
+        .transpose()?;
     let mut writer = begin(args, &paths)?;
     let mut work = Work {
         args,
@@ -214,24 +228,25 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         not_read,
         place: None,
         reserved: Vec::new(),
+        inputs: InputFiles::default(),
         status: ExitStatus::OK,
     };
-    let missing_from = args
-        .missing_from
-        .as_ref()
-        .map(|name| args.schema.apply(DbTarget::parse(&name.0)?))
-        .transpose()?;
     match &missing_from {
         Some(target) => work.missing(&paths, target, &mut writer)?,
         None => work.all(&paths, &mut writer)?,
     }
     work.cancel.check()?;
-    let manifest = writer
-        .finish(missing_from.map(|t| t.to_string()))
-        .map_err(|e| CliError::io(e.to_string()))?;
+    let mut inputs = std::mem::take(&mut work.inputs);
+    inputs.add(KEYS, args.keys.files());
+    let made_from = MadeFrom {
+        missing_from: missing_from.map(|t| t.to_string()),
+        place: work.place.clone(),
+        provenance: Some(inputs.provenance()),
+    };
+    let manifest = writer.finish(made_from).map_err(|e| file_error(&e, WRITE))?;
 
     let (document, status) = work.conclude(&paths, manifest, already, not_used);
-    print(&document, args, global)?;
+    print(&document, global)?;
     Ok(status)
 }
 
@@ -249,13 +264,8 @@ fn begin(args: &ExportArgs, paths: &[PathBuf]) -> Result<ExportWriter, CliError>
         Form::Ndjson => ExportFormat::Ndjson,
         Form::Json => ExportFormat::Json,
     };
-    ExportWriter::create_over(&args.out, form, Existing::replaced_if(args.force)).map_err(|error| {
-        let failed = CliError::io(error.to_string());
-        match WholeFile::check(&error.path, Existing::Keep) {
-            Err(taken) => failed.with_hint(taken_hint(&taken)),
-            Ok(()) => failed,
-        }
-    })
+    ExportWriter::create_over(&args.out, form, Existing::replaced_if(args.force))
+        .map_err(|error| file_error(&error, "give --out the name of a regular file, or of none"))
 }
 
 fn next(manifest: &Manifest, args: &ExportArgs) -> Next {
@@ -313,6 +323,7 @@ struct Work<'a> {
     place: Option<Place>,
     /// What it leaves open.
     reserved: Vec<String>,
+    inputs: InputFiles,
     status: ExitStatus,
 }
 
@@ -375,6 +386,7 @@ impl Work<'_> {
         };
         let document = Document {
             schema: SCHEMA,
+            provenance: manifest.made_from.provenance.clone(),
             place: self.place,
             out: shown(&self.args.out),
             manifest,
@@ -415,7 +427,15 @@ impl Work<'_> {
     fn all(&mut self, paths: &[PathBuf], writer: &mut ExportWriter) -> Result<(), CliError> {
         let mut keys = self.args.keys.book(None)?;
         for path in paths {
-            let at_once = !self.args.row_by_row && self.all_at_once(path, &mut keys, writer)?;
+            let mut files = looked_at(path);
+            let at_once = !self.args.row_by_row && self.all_at_once(path, &mut files, &mut keys, writer)?;
+            if !at_once {
+                files = looked_at(path);
+                files
+                    .iter_mut()
+                    .for_each(|file| file.read(&|| self.cancel.is_cancelled()));
+            }
+            self.inputs.insert(path, files);
             if !at_once {
                 self.all_of(path, &mut keys, writer)?;
             }
@@ -428,6 +448,7 @@ impl Work<'_> {
     fn all_at_once(
         &mut self,
         path: &Path,
+        files: &mut [FileHash],
         keys: &mut KeyBook,
         writer: &mut ExportWriter,
     ) -> Result<bool, CliError> {
@@ -451,12 +472,13 @@ impl Work<'_> {
         let filter = self.filter.clone();
         let mut bad = Vec::new();
         let mut failed = None;
-        let read = bulk.read(writer.format(), &filter, &mut |part| {
+        let format = writer.format();
+        let each = &mut |part: Part<'_>| {
             let written = match part {
                 Part::Lines { lines, rows } => {
                     heard.rows += rows;
                     progress.advance(rows);
-                    writer.add_lines(lines).map_err(|e| CliError::io(e.to_string()))
+                    writer.add_lines(lines).map_err(|e| file_error(&e, WRITE))
                 }
                 Part::Row(row) => {
                     heard.rows += 1;
@@ -481,7 +503,8 @@ impl Work<'_> {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
-        });
+        };
+        let read = hashed_beside(&bulk, files, || bulk.read(format, &filter, each));
         progress.finish();
         self.cancel.check()?;
         if let Some(error) = failed {
@@ -577,7 +600,7 @@ impl Work<'_> {
         }
         let written = writer
             .add(row, event, None, None)
-            .map_err(|e| CliError::io(e.to_string()))?;
+            .map_err(|e| file_error(&e, WRITE))?;
         if let Err(what) = written {
             self.leave_out(format!("{}: {what}", place()));
         }
@@ -591,6 +614,8 @@ impl Work<'_> {
         target: &DbTarget,
         writer: &mut ExportWriter,
     ) -> Result<(), CliError> {
+        self.inputs = InputFiles::of_outboxes(paths, self.global, &self.cancel)?;
+        self.inputs.add_log(Some(target));
         let progress = stderr_progress(self.global);
         let (holdings, mut keys, place, reserved, status) = again(&self.cancel, || {
             let mut log = open_target(target, &self.cancel)?;
@@ -634,7 +659,7 @@ impl Work<'_> {
             return Ok(());
         }
         let path = holdings.heard[file].path.as_ref();
-        let source = Source::open(path).map_err(|e| CliError::input(e.to_string()))?;
+        let source = Source::open(path).map_err(|e| source_error(&e))?;
         let keys = peers(keys, source.outbox())?;
         let mut search = RenderingSearch::new(keys.registry());
         let wants_rejected = self.args.state.contains(&State::Rejected);
@@ -666,7 +691,7 @@ impl Work<'_> {
             match writer.add(&item.row, event, Some(class), verdict) {
                 Ok(Ok(())) => {}
                 Ok(Err(what)) => self.leave_out(format!("{}: {what}", item.place)),
-                Err(error) => failed = Some(CliError::io(error.to_string())),
+                Err(error) => failed = Some(file_error(&error, WRITE)),
             }
             match failed.is_some() || self.cancel.is_cancelled() {
                 true => ControlFlow::Break(()),
@@ -676,9 +701,33 @@ impl Work<'_> {
         self.cancel.check()?;
         match failed {
             Some(error) => Err(error),
-            None => result.map_err(|e| CliError::input(e.to_string())),
+            None => result.map_err(|e| source_error(&e)),
         }
     }
+}
+
+/// Reads an outbox, and hashes its file at the same time: by the handle that holds it, or, of a private copy, by its name.
+fn hashed_beside(
+    bulk: &BulkOutbox,
+    files: &mut [FileHash],
+    read: impl FnOnce() -> Result<Read, OutboxError>,
+) -> Result<Read, OutboxError> {
+    let given_up = AtomicBool::new(false);
+    let held = bulk.held_file();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let stop = || given_up.load(Ordering::Relaxed);
+            for file in files {
+                match held {
+                    Some(held) => file.read_beside(held, &stop),
+                    None => file.read(&stop),
+                }
+            }
+        });
+        let read = read();
+        given_up.store(!matches!(read, Ok(Read::Whole)), Ordering::Relaxed);
+        read
+    })
 }
 
 /// Where an export of one file began, to go back to.
@@ -691,8 +740,7 @@ struct Begun {
 /// The keys with those that this outbox fetched.
 fn peers<'k>(keys: &'k mut KeyBook, outbox: Option<&Outbox>) -> Result<&'k KeyBook, CliError> {
     if let Some(outbox) = outbox {
-        keys.add_peers(outbox)
-            .map_err(|e| CliError::input(e.to_string()))?;
+        keys.add_peers(outbox).map_err(|e| outbox_error(&e))?;
     }
     Ok(keys)
 }
@@ -716,27 +764,28 @@ impl Serialize for ManifestLine<'_> {
     }
 }
 
-fn print(document: &Document, args: &ExportArgs, global: &GlobalArgs) -> Result<(), CliError> {
+fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     let mut out = Output::stdout(global);
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
-            write_place(&mut out, SCHEMA, document.place.as_ref())?;
+            write_head(
+                &mut out,
+                SCHEMA,
+                document.provenance.as_ref(),
+                document.place.as_ref(),
+            )?;
             write_lines(&mut out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
             write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
-        Format::Table => print_table(&mut out, document, args)?,
+        Format::Table => print_table(&mut out, document)?,
     }
     out.finish()
 }
 
-fn print_table(
-    out: &mut Output<impl std::io::Write>,
-    document: &Document,
-    args: &ExportArgs,
-) -> Result<(), CliError> {
+fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     let m = &document.manifest;
     let labels = out.label_streams(m.streams.iter().map(|s| s.stream));
     let whole = document.left_out == 0 && document.not_read.is_empty();
@@ -752,6 +801,7 @@ fn print_table(
             m.streams.len()
         ),
     )?;
+    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
     for (class, events) in &m.classes {
         let name = serde_json::to_value(class).unwrap_or_default();
         let name = name.as_str().unwrap_or_default().replace('_', " ");
@@ -761,11 +811,18 @@ fn print_table(
         "{}: {} bytes, SHA-256 {}",
         document.out, m.bytes, m.sha256
     ))?;
-    out.line(&format!("manifest: {}", shown(&manifest_path(&args.out))))?;
-    print_place(out, document.place.as_ref())?;
-    print_some(out, "left out", document.left_out_first.iter().cloned())?;
-    let refusals = document.heard.iter().flat_map(|heard| &heard.refusals);
-    print_some(out, "not used", refusals.map(ToString::to_string))?;
+    out.line(&format!(
+        "manifest: {}",
+        shown(&manifest_path(Path::new(&document.out)))
+    ))?;
+    let refusals: Vec<&String> = document.heard.iter().flat_map(|heard| &heard.refusals).collect();
+    if !(document.left_out_first.is_empty() && refusals.is_empty()) {
+        out.line("")?;
+        let short = out.shorten_paths("Files are", document.heard.iter().map(|heard| &*heard.path))?;
+        let shortened = |what: &String| short.of(what).to_owned();
+        print_some(out, "left out", document.left_out_first.iter().map(shortened))?;
+        print_some(out, "not used", refusals.into_iter().map(shortened))?;
+    }
     if document.two_contents > 0 {
         let n = document.two_contents;
         out.line(&format!(
@@ -786,3 +843,6 @@ fn print_table(
     }
     print_end(out, &document.not_checked, &document.next)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,9 @@
 
 pub mod backup;
 pub mod census;
+mod errors;
 pub mod export;
+mod provenance;
 pub mod push;
 pub mod reconcile;
 pub mod status;
@@ -15,11 +17,12 @@ use clap::Args;
 use cli_common::{
     Cancel, CliError, CommandLine, DbTarget, ExitStatus, GlobalArgs, Next, Output, SchemaArg, db_words,
 };
+use errors::{file_error, log_error, not_read_error};
 use event_log::{OpenOptions, Place};
-use outbox_sync::holdings::{Heard, HoldingsError, NotRead};
+use outbox_sync::holdings::{Heard, NotRead};
 use outbox_sync::inputs::{Purpose, describe, expand_each};
 use outbox_sync::keys::KeyBook;
-use outbox_sync::known::{KnownLog, KnownLogError};
+use outbox_sync::known::KnownLog;
 use serde::Serialize;
 
 /// Where agents' keys are known from.
@@ -30,6 +33,9 @@ pub struct KeyArgs {
     keys: Vec<PathBuf>,
 }
 
+const KEY_FILE: &str =
+    "docs/outboxes.md says what a file of keys looks like; those of the log come with --db";
+
 impl KeyArgs {
     /// The keys of the log and of the files.
     pub fn book(&self, log: Option<&mut KnownLog>) -> Result<KeyBook, CliError> {
@@ -38,12 +44,18 @@ impl KeyArgs {
             book.add(log.keys().map_err(log_error)?, outbox_sync::KeySource::Log);
         }
         for path in &self.keys {
-            let added = book.add_file(path).map_err(|e| CliError::input(e.to_string()))?;
+            let added = book.add_file(path).map_err(|e| file_error(&e, KEY_FILE))?;
             if added == 0 {
-                return Err(CliError::input(format!("{}: holds no key", path.display())));
+                let what = format!("{}: holds no key", path.display());
+                return Err(CliError::input(what).with_hint(KEY_FILE));
             }
         }
         Ok(book)
+    }
+
+    /// The files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.keys.iter().map(PathBuf::as_path)
     }
 
     /// The files as words of a command line.
@@ -85,15 +97,18 @@ impl OptionalDb {
         words
     }
 
+    /// The log that is named, if one is.
+    pub fn target(&self) -> Result<Option<DbTarget>, CliError> {
+        let name = self.db.as_ref().filter(|_| self.is_given());
+        name.map(|name| self.schema.apply(DbTarget::parse(&name.0)?))
+            .transpose()
+    }
+
     /// The log, if one is named.
     pub fn open(&self, cancel: &Cancel) -> Result<Option<KnownLog>, CliError> {
-        match &self.db {
-            Some(name) if !name.0.is_empty() => {
-                let target = self.schema.apply(DbTarget::parse(&name.0)?)?;
-                open_target(&target, cancel).map(Some)
-            }
-            _ => Ok(None),
-        }
+        self.target()?
+            .map(|target| open_target(&target, cancel))
+            .transpose()
     }
 }
 
@@ -127,27 +142,6 @@ pub fn reservations(log: Option<&KnownLog>) -> Vec<String> {
     of_place.into_iter().chain(of_log).collect()
 }
 
-/// Where the log is, for people.
-pub fn print_place<W: std::io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
-    match place {
-        Some(place) => out.line(&format!("Log: {place}")),
-        None => Ok(()),
-    }
-}
-
-/// Where the log is, as a line of NDJSON.
-pub fn write_place<W: std::io::Write>(
-    out: &mut Output<W>,
-    schema: &str,
-    place: Option<&Place>,
-) -> Result<(), CliError> {
-    #[derive(Serialize)]
-    struct Where<'a> {
-        place: &'a Place,
-    }
-    write_lines(out, schema, "place", place.map(|place| Where { place }))
-}
-
 /// Says so if the log knows no stream and no event: then it is hardly the right one, and a comparison with it says nothing.
 pub fn report_empty_log(
     log: Option<&mut KnownLog>,
@@ -176,28 +170,13 @@ pub fn report_empty_export(path: &str, global: &GlobalArgs) -> ExitStatus {
     ExitStatus::PROBLEMS
 }
 
-/// What the log says, as an error of the command.
-pub fn log_error(error: KnownLogError) -> CliError {
-    match error {
-        KnownLogError::Log(error) => error.into(),
-        KnownLogError::Source(_) | KnownLogError::BrokenExport(_) => {
-            CliError::input(error.to_string()).with_source(error)
-        }
-        error => CliError::io(error.to_string()).with_source(error),
-    }
-}
-
-/// What stopped the reading of a fleet.
-pub fn holdings_error(error: HoldingsError) -> CliError {
-    match error {
-        HoldingsError::Log(error) => log_error(error),
-        HoldingsError::Cancelled => cli_common::Cancelled.into(),
-    }
-}
-
 /// A token that Ctrl-C and SIGTERM set.
 pub fn cancel_on_signals() -> Result<Cancel, CliError> {
-    Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
+    Cancel::on_signals().map_err(|e| {
+        CliError::io("signals cannot be watched")
+            .with_hint("may this user start threads? (ulimit -u)")
+            .with_source(e)
+    })
 }
 
 /// So many files that could not be read are named on stderr; the report has all of them.
@@ -225,13 +204,12 @@ pub fn expand(
         why: file.why,
     }));
     for file in not_read[before..].iter().take(MAX_TOLD) {
-        CliError::input(format!("{}: {}", file.path, file.why)).report(global);
+        not_read_error(file).report(global);
     }
     if let Some(more @ 1..) = not_read.len().checked_sub(before + MAX_TOLD) {
-        CliError::input(format!(
-            "{more} more that may be outboxes and cannot be read: the report names them"
-        ))
-        .report(global);
+        CliError::input(format!("{more} more that may be outboxes and cannot be read"))
+            .with_hint("the report names them: --format json has all, each with its reason")
+            .report(global);
     }
     not_checked.extend(describe(&others));
     not_checked.extend(found.not_checked);
@@ -242,7 +220,7 @@ pub fn expand(
 pub fn report_heard(heard: &[Heard], not_read: &[NotRead], global: &GlobalArgs) -> ExitStatus {
     let mut status = ExitStatus::OK;
     for file in not_read {
-        CliError::input(format!("{}: {}", file.path, file.why)).report(global);
+        not_read_error(file).report(global);
         status |= ExitStatus::FAILED;
     }
     for file in heard {
@@ -344,14 +322,21 @@ pub fn print_not_checked<W: std::io::Write>(out: &mut Output<W>, all: &[String])
     out.not_checked(all, &MATTERS)
 }
 
-/// Lines of one kind, of which more than a screen holds are counted.
+/// So many lines of one kind are shown: each may take two or three of a screen.
+const SOME: usize = 8;
+
+/// Lines of one kind; what is more than a few is counted.
 pub fn print_some<W: std::io::Write>(
     out: &mut Output<W>,
     what: &str,
     lines: impl IntoIterator<Item = String>,
 ) -> Result<(), CliError> {
     let lines: Vec<String> = lines.into_iter().collect();
-    let shown = out.shown(lines.len());
+    let shown = if out.all() {
+        lines.len()
+    } else {
+        lines.len().min(SOME)
+    };
     for line in &lines[..shown] {
         out.line(&format!("{what}: {line}"))?;
     }
@@ -406,20 +391,18 @@ pub fn free_name(stem: &str, extension: &str) -> String {
         .unwrap_or_default()
 }
 
-/// What to do about an output whose name is taken.
-pub fn taken_hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AlreadyExists => "give another name, or replace it with --force",
-        _ => "give the name of a regular file, or of none",
-    }
-}
-
 /// A key file is small; whatever else is named must not fill the memory.
 pub const MAX_KEY_FILE: u64 = 4096;
 
 /// A number or a dash.
 pub fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
+}
+
+/// Counts in words, each after a comma; what there is none of is not spoken of.
+pub fn those_there_are(counts: &[(u64, &str)]) -> String {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, what)| format!(", {count} {what}")).collect()
 }
 
 /// A path for people.

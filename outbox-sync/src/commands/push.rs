@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use cli_common::provenance::Provenance;
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, NoProgress, Output, Progress,
-    SequencerPublicKeyArgs, Table, Tone, again, redact_url, stderr_progress,
+    SequencerPublicKeyArgs, Table, Tone, again, file_hint, redact_url, stderr_progress,
 };
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
@@ -23,9 +24,10 @@ use serde::Serialize;
 
 use ves::SequencerKeys;
 
+use super::errors::{file_error, source_error, stop_hint};
 use super::{
-    KeyArgs, OptionalDb, cancel_on_signals, expand, free_name, print_end, print_some, report_empty_export,
-    report_empty_log, reservations, shown, write_end, write_lines,
+    KeyArgs, OptionalDb, cancel_on_signals, expand, free_name, print_end, print_some, provenance::*,
+    report_empty_export, report_empty_log, reservations, shown, those_there_are, write_end, write_lines,
 };
 
 /// Hand events over to the sequencer's HTTP ingest, each once
@@ -139,6 +141,7 @@ struct Advice {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    provenance: Option<Provenance>,
     /// Where the keys of the log were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<event_log::Place>,
@@ -168,6 +171,12 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         &mut not_checked,
         global,
     );
+    let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(KEYS, args.keys.files());
+    inputs.add_log(args.db.target()?.as_ref());
+    if let Some(path) = args.receipts.as_deref().filter(|path| path.exists()) {
+        inputs.add_as_it_is(RECEIPTS, path);
+    }
     let evidence = match &args.receipts {
         // A dry run creates nothing.
         Some(path) if !args.dry_run || path.exists() => {
@@ -226,6 +235,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             .iter()
             .map(|file| format!("{}: not read", file.path)),
     );
+    document.provenance = Some(inputs.provenance());
     print(&document, global)?;
     Ok(status)
 }
@@ -233,7 +243,8 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 /// The API key, if the URL is one that it may be sent to.
 fn checked_key(args: &PushArgs) -> Result<Option<ApiKey>, CliError> {
     if !args.url.starts_with("http://") && !args.url.starts_with("https://") {
-        return Err(CliError::usage("--url is not an http:// or https:// URL"));
+        return Err(CliError::usage("--url is not an http:// or https:// URL")
+            .with_hint("give the sequencer's address as https://HOST or https://HOST:PORT"));
     }
     let key = api_key(args.api_key_file.as_deref())?;
     if key.is_some() && !args.allow_http && sends_in_the_open(&args.url) {
@@ -250,7 +261,12 @@ fn open_evidence(
     sequencer_keys: &SequencerKeys,
     not_checked: &mut Vec<String>,
 ) -> Result<Evidence, CliError> {
-    let evidence = Evidence::open(path, sequencer_keys).map_err(|e| CliError::io(e.to_string()))?;
+    let evidence = Evidence::open(path, sequencer_keys).map_err(|e| {
+        file_error(
+            &e,
+            "give --receipts another name, or wait for the other push to end",
+        )
+    })?;
     let broken = evidence.broken.iter();
     not_checked.extend(broken.map(|line| format!("{} {line}", path.display())));
     not_checked.extend(evidence.broken_notes());
@@ -274,7 +290,7 @@ fn how_it_ended(
     for held in &pushed.held {
         status |= ExitStatus::FAILED;
         CliError::io(held.to_string())
-            .with_hint("run it again: it begins with them, and others are not held up")
+            .with_hint(format!("to begin with them: {}", CommandLine::of_this_process()))
             .report(global);
     }
     if let Some(first) = pushed.held.first() {
@@ -282,44 +298,51 @@ fn how_it_ended(
             1 => String::new(),
             n => format!(" (and {} more)", n - 1),
         };
-        pushed.stopped = Some(format!("held back, {first}{more}; run it again to go on"));
+        pushed.stopped = Some(format!("held back, {first}{more}"));
     }
     for what in &pushed.rewound {
-        CliError::input(what.clone()).report(global);
+        CliError::input(what.clone())
+            .with_hint("set the outboxes right by the log (outbox-sync reconcile), and push with a new file of receipts")
+            .report(global);
     }
     match ended {
         Ok(()) => {}
         Err(PushError::Cancelled) => {
             status |= ExitStatus::CANCELLED;
             let what = format!("stopped by the user: {standing}");
-            CliError::cancelled(what.clone()).report(global);
+            CliError::cancelled(what.clone())
+                .with_hint(format!("to go on: {}", CommandLine::of_this_process()))
+                .report(global);
             pushed.stopped = Some(what);
         }
         Err(error) => {
             status |= ExitStatus::FAILED;
-            CliError::io(error.to_string())
-                .with_hint(what_is_saved(&error, pushed))
-                .report(global);
+            stop_error(&error, pushed).report(global);
             pushed.stopped = Some(error.to_string());
         }
     }
     status
 }
 
-/// What a later run can go on from.
-fn what_is_saved(error: &PushError, pushed: &Pushed) -> String {
+/// Why a push stopped, with what to do about that and what a later run goes on from.
+fn stop_error(error: &PushError, pushed: &Pushed) -> CliError {
+    let saved = "what was handed over has a saved receipt";
     match error {
-        PushError::Evidence(error) if pushed.unsaved_receipts > 0 => format!(
-            "make room for {}: which events were sent is noted beside it, and the next run asks for their receipts again",
-            error.path.display()
-        ),
         PushError::Evidence(error) => {
-            let path = error.path.display();
-            format!(
-                "make room for {path}, or mend it; what was handed over before has a saved receipt; run it again"
-            )
+            let failed = file_error(error, "is the file what `outbox-sync push` wrote?");
+            let hint = failed.hint().unwrap_or_default().to_owned();
+            let then = match pushed.unsaved_receipts {
+                0 => saved,
+                _ => {
+                    "which events were sent is noted beside it, and the next run asks for their receipts again"
+                }
+            };
+            failed.with_hint(format!("{hint}; {then}"))
         }
-        _ => "what was handed over has a saved receipt; run it again to go on".into(),
+        PushError::Stopped { cause, .. } => {
+            CliError::io(error.to_string()).with_hint(format!("{}; {saved}", stop_hint(*cause)))
+        }
+        PushError::Cancelled => CliError::cancelled(error.to_string()),
     }
 }
 
@@ -429,7 +452,7 @@ impl Work<'_> {
         let stopped_by_user = matches!(ended, Err(PushError::Cancelled));
         status |= how_it_ended(ended, &standing.now(), &mut pushed, global);
         if pushed.stopped.is_some() {
-            not_checked.push("the events that were not sent: run it again".into());
+            not_checked.push("the events that were not sent".into());
         }
         let still_open = if args.dry_run { 0 } else { still_open };
         if let (1.., Some(first)) = (still_open, first_open) {
@@ -438,7 +461,7 @@ impl Work<'_> {
             }
             not_checked.push(format!(
                 "{still_open} events that were sent and never answered, by this run or an earlier one (the first is \
-                 {first}): whether the log has them; run it again with their outbox"
+                 {first}): whether the log has them, which a push of their outbox asks"
             ));
         }
         // What the user did not wait for is no problem of its own.
@@ -466,6 +489,7 @@ impl Work<'_> {
         });
         let document = Document {
             schema: SCHEMA,
+            provenance: None,
             place,
             url: redact_url(&ingest_url(&args.url)),
             dry_run: args.dry_run,
@@ -493,7 +517,7 @@ impl Work<'_> {
             let source = match Source::open(path) {
                 Ok(source) => source,
                 Err(error) => {
-                    CliError::input(error.to_string()).report(self.global);
+                    source_error(&error).report(self.global);
                     self.not_read.push(NotRead {
                         path: shown(path),
                         why: error.to_string(),
@@ -521,7 +545,9 @@ impl Work<'_> {
         }
         if self.selected == 0 && self.args.asks_for_states() {
             let what = "no event of these files is in a state that --state asks for";
-            CliError::input(what).report(self.global);
+            CliError::input(what)
+                .with_hint("without --state those go out that wait: pending and failed ones")
+                .report(self.global);
             self.not_checked.push(what.into());
             self.status |= ExitStatus::PROBLEMS;
         }
@@ -584,7 +610,7 @@ impl Work<'_> {
             return Err(error);
         }
         if let Err(error) = result {
-            CliError::input(error.to_string()).report(self.global);
+            source_error(&error).report(self.global);
             self.status |= ExitStatus::FAILED;
         }
         if !of_outbox && rows == 0 {
@@ -644,13 +670,17 @@ fn sends_in_the_open(url: &str) -> bool {
 fn api_key(file: Option<&Path>) -> Result<Option<ApiKey>, CliError> {
     let text = match file {
         Some(path) => Some(
-            cli_common::files::read_text(path, super::MAX_KEY_FILE)
-                .map_err(|e| CliError::input(format!("{}: {e}", path.display())))?,
+            cli_common::files::read_text(path, super::MAX_KEY_FILE).map_err(|e| {
+                CliError::input(format!("{}: {e}", path.display())).with_hint(file_hint(path, &e))
+            })?,
         ),
         None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
     };
     let key = text.map(|text| ApiKey::new(&text)).transpose();
-    key.map_err(CliError::usage)
+    key.map_err(|what| {
+        CliError::usage(what)
+            .with_hint("the key alone, on one line, in SEQUENCER_API_KEY or in the file of --api-key-file")
+    })
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
@@ -659,6 +689,12 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
+            write_head(
+                &mut out,
+                SCHEMA,
+                document.provenance.as_ref(),
+                document.place.as_ref(),
+            )?;
             write_lines(&mut out, SCHEMA, "group", &p.groups)?;
             write_lines(&mut out, SCHEMA, "rejected", &p.rejections)?;
             write_lines(&mut out, SCHEMA, "set_aside", &p.set_aside)?;
@@ -678,6 +714,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
 fn print_table<W: std::io::Write>(out: &mut Output<W>, document: &Document) -> Result<(), CliError> {
     let p = &document.pushed;
     print_verdict(out, document)?;
+    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
     for a in &document.advice {
         out.line(&format!("{} rejected, {}: {}", a.events, a.reason, a.advice))?;
     }
@@ -714,9 +751,6 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, document: &Document) ->
     if let Some(why) = &p.stopped {
         out.verdict(Tone::Bad, &format!("STOPPED: {why}"))?;
     }
-    if document.dry_run {
-        out.line("dry run: nothing was sent")?;
-    }
     let not_sent = p.not_sent + p.held.iter().map(|held| held.held_back).sum::<u64>();
     let left = p.rejected_count()
         + p.set_aside_count
@@ -724,22 +758,42 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, document: &Document) ->
         + p.unanswered_count
         + p.refused_answers_count
         + not_sent;
+    let left = left + document.left_out;
     let tone = if left > 0 { Tone::Bad } else { Tone::Good };
+    if document.dry_run {
+        let text = format!(
+            "Dry run, nothing was sent: {} event(s) would be, of {} agent(s) and stream(s){}.",
+            p.groups.iter().map(|group| group.events).sum::<u64>(),
+            p.groups.len(),
+            those_there_are(&[
+                (p.receipted_before, "receipted before"),
+                (p.set_aside_count, "set aside"),
+                (p.overtaken_count, "overtaken"),
+                (document.left_out, "left out"),
+            ])
+        );
+        return out.verdict(tone, &text);
+    }
     out.verdict(
         tone,
         &format!(
-            "{} accepted, {} replayed, {} receipted before, {} rejected, {} set aside, {} overtaken, {} unanswered, \
-             {not_sent} not sent; {} requests, {} tries in vain, {} answers refused",
+            "{} accepted, {} replayed, {} receipted before{}; {} requests{}.",
             p.accepted,
             p.replayed,
             p.receipted_before,
-            p.rejected_count(),
-            p.set_aside_count,
-            p.overtaken_count,
-            p.unanswered_count,
+            those_there_are(&[
+                (p.rejected_count(), "rejected"),
+                (p.set_aside_count, "set aside"),
+                (p.overtaken_count, "overtaken"),
+                (p.unanswered_count, "unanswered"),
+                (not_sent, "not sent"),
+                (document.left_out, "left out"),
+            ]),
             p.requests,
-            p.retries,
-            p.refused_answers_count
+            those_there_are(&[
+                (p.retries, "tries in vain"),
+                (p.refused_answers_count, "answers refused"),
+            ]),
         ),
     )
 }
@@ -765,7 +819,7 @@ fn print_groups<W: std::io::Write>(out: &mut Output<W>, p: &Pushed) -> Result<()
     }
     out.line("")?;
     out.table(&table)?;
-    out.more(0, in_order.len() - many, "")
+    out.more(0, in_order.len() - many, "agent(s) and stream(s)")
 }
 
 #[derive(Serialize)]
@@ -810,27 +864,4 @@ impl<'a> Totals<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::sends_in_the_open;
-
-    #[test]
-    fn keys_go_in_the_open_to_this_machine_alone() {
-        for url in [
-            "https://h/",
-            "http://localhost:8080",
-            "http://127.0.0.1",
-            "http://[::1]:80/x",
-        ] {
-            assert!(!sends_in_the_open(url), "{url}");
-        }
-        for url in [
-            "http://h/",
-            "http://10.0.0.1:80",
-            "http://localhost@evil/",
-            "http://127.0.0.1.evil",
-            "http://",
-        ] {
-            assert!(sends_in_the_open(url), "{url}");
-        }
-    }
-}
+mod tests;

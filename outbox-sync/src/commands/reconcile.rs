@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::keys::read_public_key;
+use cli_common::provenance::Provenance;
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, SequencerPublicKeyArgs,
-    Table, Tone, again, stderr_progress,
+    ShortPaths, Table, Tone, again, file_hint, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::KeyBook;
@@ -16,13 +17,16 @@ use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::receipts::read_receipts;
-use outbox_sync::reconcile::{Action, Facts, ReconcileError, Reconciliation, StillOpen, apply, plan};
+use outbox_sync::reconcile::{
+    Action, Facts, ReconcileError, Reconciliation, RowState, StillOpen, apply, plan,
+};
 use serde::Serialize;
 use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
+use super::errors::{file_error, log_error, reconcile_error};
 use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, log_error, or_dash, print_end,
-    print_place, report_empty_log, reservations, shown, write_end, write_lines, write_place,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
+    provenance::*, report_empty_log, reservations, shown, those_there_are, write_end, write_lines,
 };
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
@@ -71,7 +75,7 @@ pub struct ReconcileArgs {
 
 const SCHEMA: &str = "outbox-reconcile/1";
 /// So many changes of an outbox are shown for people.
-const CHANGES: usize = 6;
+const CHANGES: usize = 3;
 
 #[derive(Serialize)]
 struct Done {
@@ -87,6 +91,7 @@ struct Done {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    provenance: Option<Provenance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
     outboxes: Vec<Done>,
@@ -99,6 +104,7 @@ impl Default for Document {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
+            provenance: None,
             place: None,
             outboxes: Vec::new(),
             not_read: Vec::new(),
@@ -113,7 +119,8 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     if !args.sequencer.is_empty() && args.receipts.is_empty() {
         return Err(CliError::usage(
             "--sequencer-public-key checks the receipts of --receipts, and none were given",
-        ));
+        )
+        .with_hint("give the file of receipts that a push wrote with --receipts, or leave the key out"));
     }
     let cancel = cancel_on_signals()?;
     let mut document = Document::default();
@@ -124,6 +131,11 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         &mut document.not_checked,
         global,
     );
+    let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(KEYS, args.keys.files());
+    inputs.add_log(args.db.target()?.as_ref());
+    inputs.add(EPOCH, args.epoch.as_deref());
+    inputs.add(RECEIPTS, args.receipts.iter().map(PathBuf::as_path));
     let mut work = Work::begin(args, global, &cancel, &mut document)?;
     let progress = stderr_progress(global);
     progress.start("reconciling outboxes", Some(paths.len() as u64));
@@ -131,6 +143,8 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         cancel.check()?;
         match work.plan(path)? {
             Ok(plan) => {
+                // What is changed from here on, we change.
+                inputs.settle(path);
                 let done = carry_out(plan, args, global, &mut work.status);
                 if done.applied {
                     cancel.note_done(format!("outbox {}", shown(path)));
@@ -138,10 +152,11 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
                 document.outboxes.push(done);
             }
             Err(error) => {
-                CliError::input(error.to_string()).report(global);
+                let why = error.to_string();
+                reconcile_error(error).report(global);
                 document.not_read.push(NotRead {
                     path: shown(path),
-                    why: error.to_string(),
+                    why,
                 });
             }
         }
@@ -171,6 +186,7 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     document.not_checked.extend(keys.flaws.iter().cloned());
     document.not_checked.extend(reservations(log.as_ref()));
     document.next = next(&document);
+    document.provenance = Some(inputs.provenance());
     print(&document, global)?;
     Ok(status)
 }
@@ -335,7 +351,10 @@ fn carry_out(
     }
     // Before it is done: what is pending is sent as soon as the agent runs.
     for open in &done.plan.still_open {
-        tracing::warn!("{}", wait_for_operator(&done.plan.path, open, "are about to be"));
+        tracing::warn!(
+            "WAIT: {}",
+            wait_for_operator(&done.plan.path, open, "are about to be")
+        );
     }
     let backup_to = backup_path(&done.plan.path, args.backup_dir.as_deref());
     match apply(&done.plan, &backup_to) {
@@ -346,11 +365,7 @@ fn carry_out(
         }
         Err(error) => {
             let message = error.to_string();
-            match error {
-                ReconcileError::Drift { .. } => CliError::drift(message.clone()),
-                _ => CliError::io(message.clone()),
-            }
-            .report(global);
+            reconcile_error(error).report(global);
             *status |= ExitStatus::FAILED | ExitStatus::PROBLEMS;
             done.error = Some(message);
         }
@@ -372,12 +387,16 @@ fn backup_path(outbox: &Path, folder: Option<&Path>) -> PathBuf {
     }
 }
 
+const EPOCH_FILE: &str =
+    "is it the epoch that `sequencer-recovery apply` wrote, as it wrote it? (docs/epoch.md)";
+const RECEIPTS_FILE: &str = "is it the file that `outbox-sync push` wrote its receipts to, as it wrote it?";
+
 fn read_epoch(
     path: &Path,
     args: &ReconcileArgs,
     not_checked: &mut Vec<String>,
 ) -> Result<RecoveryEpoch, CliError> {
-    let epoch = RecoveryEpoch::read(path).map_err(|e| CliError::input(e.to_string()))?;
+    let epoch = RecoveryEpoch::read(path).map_err(|e| file_error(&e, EPOCH_FILE))?;
     let key = args.epoch_public_key.as_deref();
     let key = key
         .map(|value| read_public_key("--epoch-public-key", value))
@@ -411,15 +430,19 @@ fn receipts(
     let mut receipts = HashMap::new();
     let mut unchecked = 0;
     for path in &args.receipts {
-        let saved = read_receipts(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+        let saved = read_receipts(path).map_err(|e| {
+            CliError::input(format!("{}: {e}", path.display())).with_hint(file_hint(path, &e))
+        })?;
         if saved.receipts.is_empty() {
             CliError::input(format!("{}: holds no receipt", path.display()))
-                .with_hint("is it the right file?")
+                .with_hint(RECEIPTS_FILE)
                 .report(global);
             *status |= ExitStatus::PROBLEMS;
         }
         for error in saved.errors {
-            CliError::input(format!("{} {error}", path.display())).report(global);
+            CliError::input(format!("{} {error}", path.display()))
+                .with_hint(RECEIPTS_FILE)
+                .report(global);
             *status |= ExitStatus::PROBLEMS;
         }
         for receipt in saved.receipts {
@@ -432,7 +455,9 @@ fn receipts(
                         path.display(),
                         receipt.event_id
                     );
-                    CliError::input(what).report(global);
+                    CliError::input(what)
+                        .with_hint("is it the sequencer's own key? Without it, receipts count as they are")
+                        .report(global);
                     *status |= ExitStatus::PROBLEMS;
                     continue;
                 }
@@ -453,7 +478,12 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(document)?,
         Format::Ndjson => {
-            write_place(&mut out, SCHEMA, document.place.as_ref())?;
+            write_head(
+                &mut out,
+                SCHEMA,
+                document.provenance.as_ref(),
+                document.place.as_ref(),
+            )?;
             write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
             write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
             write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
@@ -466,7 +496,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
 /// That events become pending while the log has open positions that they may belong to.
 fn wait_for_operator(outbox: &Path, open: &StillOpen, verb: &str) -> String {
     format!(
-        "{}: WAIT: stream {} has {} open positions, and {} events {verb} pending: sent now they get new numbers. \
+        "{}: stream {} has {} open positions, and {} events {verb} pending: sent now they get new numbers. \
          Ask the operator whether the repair is over",
         shown(outbox),
         open.stream,
@@ -486,7 +516,7 @@ Columns (outboxes that failed or hold conflicts first, then those to be changed)
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     print_verdict(out, document)?;
-    print_place(out, document.place.as_ref())?;
+    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
     let all = out.all();
     let order = |done: &Done| {
         let to_do = !done.plan.is_empty() && !done.applied;
@@ -509,20 +539,21 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         let open = done.plan.still_open.iter();
         open.map(move |open| wait_for_operator(&done.plan.path, open, verb))
     });
-    for wait in waits {
-        out.line(&wait)?;
-    }
-    print_outboxes(out, &told)?;
+    print_some(out, "WAIT", waits)?;
+    out.line("")?;
+    let paths: Vec<String> = told.iter().map(|done| shown(&done.plan.path)).collect();
+    let short = out.shorten_paths("Outboxes are", paths.iter().map(String::as_str))?;
+    print_outboxes(out, &told, &short)?;
     let many = if all { told.len() } else { told.len().min(DETAILED) };
     for done in &told[..many] {
-        print_details(out, done)?;
+        print_details(out, done, &short)?;
     }
     out.more(0, told.len() - many, "outbox(es) with changes")?;
     print_end(out, &document.not_checked, &document.next)
 }
 
 /// The changes of so many outboxes are shown.
-const DETAILED: usize = 4;
+const DETAILED: usize = 2;
 
 fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     let count = |what: fn(&Done) -> bool| document.outboxes.iter().filter(|done| what(done)).count();
@@ -533,6 +564,7 @@ fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> 
         .iter()
         .map(|done| done.plan.conflicts.len())
         .sum();
+    let conflicted = count(|done| done.plan.is_empty() && !done.plan.conflicts.is_empty());
     let tone = if failed + conflicts + document.not_read.len() > 0 {
         Tone::Bad
     } else if to_do > 0 {
@@ -543,17 +575,25 @@ fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> 
     out.verdict(
         tone,
         &format!(
-            "{} outboxes: {} right, {} set right, {to_do} to be set right, {failed} FAILED, {} not read; {conflicts} \
-             conflict(s).",
+            "{} outboxes: {} right, {} set right, {to_do} to be set right{}.",
             document.outboxes.len() + document.not_read.len(),
-            count(|done| done.plan.is_empty()),
+            count(|done| done.plan.is_empty() && done.plan.conflicts.is_empty()),
             count(|done| done.applied),
-            document.not_read.len()
+            those_there_are(&[
+                (failed as u64, "FAILED"),
+                (document.not_read.len() as u64, "NOT READ"),
+                (conflicted as u64, "with conflicts alone"),
+                (conflicts as u64, "conflict(s) in all"),
+            ])
         ),
     )
 }
 
-fn print_outboxes(out: &mut Output<impl std::io::Write>, told: &[&Done]) -> Result<(), CliError> {
+fn print_outboxes(
+    out: &mut Output<impl std::io::Write>,
+    told: &[&Done],
+    short: &ShortPaths,
+) -> Result<(), CliError> {
     if told.is_empty() {
         return Ok(());
     }
@@ -573,13 +613,14 @@ fn print_outboxes(out: &mut Output<impl std::io::Write>, told: &[&Done]) -> Resu
         let counts = done.plan.counts();
         let count = |action| counts.get(&action).copied().unwrap_or(0).to_string();
         let (word, tone) = match (done.applied, done.plan.is_empty()) {
+            (_, true) if !done.plan.conflicts.is_empty() => ("left alone", Tone::Bad),
             (_, true) => ("nothing to do", Tone::Good),
             (true, _) => ("applied", Tone::Good),
             (false, _) if done.error.is_some() => ("FAILED", Tone::Bad),
             (false, _) => ("dry run", Tone::Doubt),
         };
         table.row([
-            shown(&done.plan.path),
+            short.of(&shown(&done.plan.path)).to_owned(),
             done.plan.right.to_string(),
             count(Action::MarkSynced),
             count(Action::CorrectNumber),
@@ -591,25 +632,43 @@ fn print_outboxes(out: &mut Output<impl std::io::Write>, told: &[&Done]) -> Resu
         ]);
         table.verdict(8, tone);
     }
-    out.line("")?;
     out.table(&table)?;
     out.more(0, told.len() - many, "outbox(es)")
 }
 
-fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(), CliError> {
-    let path = shown(&done.plan.path);
-    if let Some(backup) = &done.backup {
-        out.line(&format!("{path}: backup {backup}"))?;
+/// `synced 12`, or `pending`.
+fn state(of: &RowState) -> String {
+    match of.sequence {
+        Some(number) => format!("{} {number}", of.status),
+        None => of.status.clone(),
     }
-    for conflict in &done.plan.conflicts[..out.shown(done.plan.conflicts.len())] {
-        out.line(&format!("conflict: {conflict}"))?;
+}
+
+fn print_details(
+    out: &mut Output<impl std::io::Write>,
+    done: &Done,
+    short: &ShortPaths,
+) -> Result<(), CliError> {
+    let path = shown(&done.plan.path);
+    out.line("")?;
+    out.full_line(short.of(&path))?;
+    if let Some(error) = &done.error {
+        out.line(&format!("  FAILED: {error}"))?;
+    }
+    if let Some(backup) = &done.backup {
+        out.line(&format!("  backup {}", short.of(backup)))?;
     }
     let all = out.all();
     let some = |of: usize| if all { of } else { of.min(CHANGES) };
+    let conflicts = some(done.plan.conflicts.len());
+    for conflict in &done.plan.conflicts[..conflicts] {
+        out.line(&format!("  conflict: {}", short.of(conflict)))?;
+    }
+    out.more(2, done.plan.conflicts.len() - conflicts, "conflict(s)")?;
     let cursors = some(done.plan.cursors.len());
     for c in &done.plan.cursors[..cursors] {
         out.line(&format!(
-            "{path}: {} {} -> {} ({})",
+            "  {} {} -> {} ({})",
             c.key,
             or_dash(c.from.as_ref()),
             c.to,
@@ -618,19 +677,23 @@ fn print_details(out: &mut Output<impl std::io::Write>, done: &Done) -> Result<(
     }
     out.more(2, done.plan.cursors.len() - cursors, "cursor(s)")?;
     let changes = some(done.plan.changes.len());
+    let events = out.labels_of(done.plan.changes[..changes].iter().map(|change| change.event_id));
     for change in &done.plan.changes[..changes] {
         let to = match &change.to {
-            Some(to) => format!("{} {}", to.status, or_dash(to.sequence)),
+            Some(to) => state(to),
             None => "set aside".into(),
         };
         out.line(&format!(
-            "{}: event {}: {} {} -> {to} ({})",
-            change.place,
-            change.event_id,
-            change.from.status,
-            or_dash(change.from.sequence),
+            "  {} row {}, event {}: {} -> {to}: {}",
+            change.place.table.name(),
+            change.place.row,
+            events.of(&change.event_id),
+            state(&change.from),
             change.why
         ))?;
     }
     out.more(2, done.plan.changes.len() - changes, "change(s)")
 }
+
+#[cfg(test)]
+mod tests;

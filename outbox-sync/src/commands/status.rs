@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use cli_common::provenance::Provenance;
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, Tone, again,
     stderr_progress,
@@ -13,13 +14,14 @@ use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::status::{OutboxFigures, Survey, Totals};
-use outbox_sync::{KeyBook, Outbox, OutboxError};
+use outbox_sync::{KeyBook, Outbox, OutboxError, StatusCounts};
 use serde::Serialize;
-use ves::StreamKey;
+use ves::{StreamKey, Timestamp};
 
+use super::errors::{log_error, outbox_error};
 use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, log_error, or_dash, print_end,
-    print_place, print_some, report_empty_log, reservations, write_end, write_place,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
+    provenance::*, report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Say what is in outboxes
@@ -54,6 +56,7 @@ const MAX_LISTED: usize = 100;
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    provenance: Option<Provenance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
     outboxes: Vec<OutboxFigures>,
@@ -69,6 +72,7 @@ impl Default for Document {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
+            provenance: None,
             place: None,
             outboxes: Vec::new(),
             not_read: Vec::new(),
@@ -87,15 +91,6 @@ struct Doubled {
     sequence: u64,
 }
 
-#[derive(Serialize)]
-struct Line<'a, T: Serialize> {
-    schema: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    value: &'a T,
-}
-
 /// Runs the command.
 pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
@@ -107,6 +102,9 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         &mut document.not_checked,
         global,
     );
+    let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(KEYS, args.keys.files());
+    inputs.add_log(args.db.target()?.as_ref());
     let asked = again(&cancel, || ask_log(args, &cancel, global))?;
     document.place = asked.place;
     document.not_checked.extend(asked.reserved);
@@ -141,6 +139,7 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         .not_checked
         .extend(document.not_read.iter().map(|f| format!("{}: not read", f.path)));
     document.next = next(&document, args);
+    document.provenance = Some(inputs.provenance());
     print(&document, global)?;
     Ok(status)
 }
@@ -177,7 +176,7 @@ fn count(
                 document.outboxes.push(figures);
             }
             Err(error) => {
-                CliError::input(error.to_string()).report(global);
+                outbox_error(&error).report(global);
                 document.not_read.push(not_read(&error));
             }
         }
@@ -226,22 +225,15 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
         Format::Table => print_table(&mut out, document)?,
         Format::Json => out.json(document)?,
         Format::Ndjson => {
-            write_place(&mut out, SCHEMA, document.place.as_ref())?;
-            out.ndjson(document.outboxes.iter().map(|value| Line {
-                schema: SCHEMA,
-                kind: "outbox",
-                value,
-            }))?;
-            out.ndjson(document.not_read.iter().map(|value| Line {
-                schema: SCHEMA,
-                kind: "not_read",
-                value,
-            }))?;
-            out.ndjson([Line {
-                schema: SCHEMA,
-                kind: "totals",
-                value: &document.totals,
-            }])?;
+            write_head(
+                &mut out,
+                SCHEMA,
+                document.provenance.as_ref(),
+                document.place.as_ref(),
+            )?;
+            write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
+            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
+            write_lines(&mut out, SCHEMA, "totals", [&document.totals])?;
             write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
         }
     }
@@ -290,26 +282,42 @@ fn not_read(error: &OutboxError) -> NotRead {
 const COLUMNS: &str = "\
 Columns (outboxes in which something is wrong first, then those with most unsent):
   PENDING to PULLED     rows by state
+  OLDEST UNSENT         when the oldest event that waits was created
+Below them, of each outbox in which something is wrong, what it is.
+With --all or --wide also:
   UNSIGNED, MALFORMED   rows that nobody signed; that cannot be read
   FLAWED                rows with a field that no agent writes
   DOUBLED, 2 NUMBERS    numbers claimed for two events; events with two numbers
   > HEAD, CLAIM         claims beyond the log's head; the highest claim
   FAILS                 rows that do not verify (- : no keys were given)
-  HEAD, CURSOR          what the outbox says of the log; how far it has pulled
-  OLDEST UNSENT         when the oldest event that waits was created";
+  HEAD, CURSOR          what the outbox says of the log; how far it has pulled";
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     print_verdict(out, document)?;
-    print_place(out, document.place.as_ref())?;
+    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
     let mut in_order: Vec<&OutboxFigures> = document.outboxes.iter().collect();
     in_order.sort_by_key(|o| {
-        let wrong = o.meta.damage.is_some() || o.has_problems();
         let unsent = o.meta.outbox.pending + o.meta.outbox.failed + o.meta.outbox.rejected;
-        std::cmp::Reverse((wrong, unsent))
+        std::cmp::Reverse((is_wrong(o), unsent))
     });
     let shown = out.shown(in_order.len());
-    print_outboxes(out, &in_order[..shown], &document.totals)?;
+    let names: Vec<String> = in_order
+        .iter()
+        .map(|o| o.meta.path.display().to_string())
+        .collect();
+    out.line("")?;
+    let short = out.shorten_paths("Outboxes are", names[..shown].iter().map(String::as_str))?;
+    let rows: Vec<_> = (names.iter())
+        .map(|name| short.of(name).to_owned())
+        .zip(in_order.iter().copied())
+        .collect();
+    if out.all() || out.is_wide() {
+        print_all_columns(out, &rows[..shown], &document.totals)?;
+    } else {
+        print_outboxes(out, &rows[..shown], &document.totals)?;
+    }
     out.more(0, in_order.len() - shown, "outbox(es)")?;
+    print_wrong(out, &rows)?;
     let faults = in_order.iter().flat_map(|o| {
         let state = o.meta.flaws.iter();
         let state = state.map(|flaw| format!("{}: {flaw}", o.meta.path.display()));
@@ -319,10 +327,44 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
     print_end(out, &document.not_checked, &document.next)
 }
 
+fn is_wrong(o: &OutboxFigures) -> bool {
+    o.meta.damage.is_some() || o.has_problems()
+}
+
+/// What is wrong with each outbox, in words.
+fn print_wrong(
+    out: &mut Output<impl std::io::Write>,
+    rows: &[(String, &OutboxFigures)],
+) -> Result<(), CliError> {
+    let wrong = rows.iter().filter_map(|(name, o)| {
+        let counts = [
+            (o.verdicts.map_or(0, |v| v.fails), "rows do not verify"),
+            (
+                o.verdicts.map_or(0, |v| v.not_checked),
+                "signatures were not checked",
+            ),
+            (o.malformed, "rows cannot be read"),
+            (o.flawed, "rows have a field that no agent writes"),
+            (o.doubled_claims, "numbers are claimed for two events"),
+            (o.two_numbers, "events have two numbers"),
+            (o.beyond_head, "claims are beyond the head"),
+            (
+                o.meta.flaws.len() as u64,
+                "values of its sync state cannot be read",
+            ),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let counts = counts.map(|(count, what)| format!("{count} {what}"));
+        let damage = o.meta.damage.iter().map(|damage| format!("damaged: {damage}"));
+        let all: Vec<String> = damage.chain(counts).collect();
+        (!all.is_empty()).then(|| format!("{name}: {}", all.join("; ")))
+    });
+    print_some(out, "wrong", wrong)
+}
+
 fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     let t = &document.totals;
-    let wrong = |o: &&OutboxFigures| o.meta.damage.is_some() || o.has_problems();
-    let wrong = document.outboxes.iter().filter(wrong).count();
+    let wrong = document.outboxes.iter().filter(|o| is_wrong(o)).count();
     let doubled = match t.doubled_claims + t.two_numbers {
         0 => String::new(),
         _ => format!(
@@ -332,26 +374,55 @@ fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> 
     };
     let not_read = match document.not_read.len() {
         0 => String::new(),
-        not => format!(", {not} could NOT be read"),
+        not => format!(", and {not} could NOT be read"),
     };
     let bad = wrong > 0 || !doubled.is_empty() || !not_read.is_empty();
     out.verdict(
         if bad { Tone::Bad } else { Tone::Good },
         &format!(
-            "{} outboxes: {} fine, {wrong} not, worst first{not_read}.{doubled}",
+            "{} outboxes: {} fine, {wrong} not (worst first){not_read}.{doubled}",
             document.outboxes.len(),
             document.outboxes.len() - wrong
         ),
-    )?;
-    out.line("")
+    )
 }
 
 fn print_outboxes(
     out: &mut Output<impl std::io::Write>,
-    shown: &[&OutboxFigures],
+    shown: &[(String, &OutboxFigures)],
     totals: &Totals,
 ) -> Result<(), CliError> {
-    let agents = out.labels_of(shown.iter().filter_map(|o| o.meta.agent_id));
+    let mut table = Table::new(&[
+        "OUTBOX",
+        "PENDING",
+        "SYNCED",
+        "FAILED",
+        "REJECTED",
+        "PULLED",
+        "OLDEST UNSENT",
+    ]);
+    let row = |name: String, rows: &StatusCounts, pulled: u64, oldest: Option<Timestamp>| {
+        let counts = [rows.pending, rows.synced, rows.failed, rows.rejected, pulled];
+        // To the minute.
+        let oldest = or_dash(oldest).chars().take(16).collect::<String>();
+        let cells = counts.map(|count| count.to_string());
+        let cells = std::iter::once(name).chain(cells);
+        cells.chain([oldest.replace('T', " ")]).collect::<Vec<_>>()
+    };
+    for (name, o) in shown {
+        table.row(row(name.clone(), &o.meta.outbox, o.meta.pulled, o.oldest_unsent));
+    }
+    let name = format!("{} outboxes", totals.outboxes);
+    table.row(row(name, &totals.outbox, totals.pulled, totals.oldest_unsent));
+    out.table(&table)
+}
+
+fn print_all_columns(
+    out: &mut Output<impl std::io::Write>,
+    shown: &[(String, &OutboxFigures)],
+    totals: &Totals,
+) -> Result<(), CliError> {
+    let agents = out.labels_of(shown.iter().filter_map(|(_, o)| o.meta.agent_id));
     let mut table = Table::new(&[
         "OUTBOX",
         "SHAPE",
@@ -373,9 +444,9 @@ fn print_outboxes(
         "CURSOR",
         "OLDEST UNSENT",
     ]);
-    for o in shown {
+    for (name, o) in shown {
         table.row([
-            o.meta.path.display().to_string(),
+            name.clone(),
             o.meta.shape.as_str().to_owned(),
             o.meta
                 .agent_id
@@ -422,3 +493,6 @@ fn print_outboxes(
     ]);
     out.table(&table)
 }
+
+#[cfg(test)]
+mod tests;

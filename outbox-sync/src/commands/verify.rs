@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use cli_common::provenance::Provenance;
 use cli_common::{
-    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Progress, Table, Tone,
-    again, stderr_progress,
+    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Progress, ShortPaths, Table,
+    Tone, again, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::holdings::NotRead;
@@ -18,12 +19,13 @@ use outbox_sync::known::KnownLog;
 use outbox_sync::row::Item;
 use outbox_sync::source::{Source, SourceError};
 use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
-use outbox_sync::{KeyBook, RenderingSearch};
+use outbox_sync::{KeyBook, KeySource, RenderingSearch};
 use serde::Serialize;
 
+use super::errors::{outbox_error, source_error};
 use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end, print_place,
-    print_some, report_empty_export, report_empty_log, reservations, write_end, write_lines, write_place,
+    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end, print_some,
+    provenance::*, report_empty_export, report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature
@@ -49,17 +51,17 @@ pub struct VerifyArgs {
 const SCHEMA: &str = "outbox-verify/1";
 const GROUP: usize = 1024;
 /// So many rows are shown for people without --all.
-const MAX_SHOWN: usize = 20;
+const MAX_SHOWN: usize = 12;
 
 #[derive(Default, Serialize)]
-pub(super) struct FileVerdict {
-    pub path: String,
+struct FileVerdict {
+    path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub damage: Option<String>,
+    damage: Option<String>,
     #[serde(flatten)]
-    pub counts: VerdictCounts,
+    counts: VerdictCounts,
     /// Rows that do not even name their event.
-    pub unreadable: Vec<String>,
+    unreadable: Vec<String>,
 }
 
 impl FileVerdict {
@@ -75,6 +77,7 @@ impl FileVerdict {
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
+    provenance: Option<Provenance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
     files: Vec<FileVerdict>,
@@ -90,6 +93,7 @@ impl Default for Document {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
+            provenance: None,
             place: None,
             files: Vec::new(),
             rows: Vec::new(),
@@ -114,6 +118,9 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         &mut document.not_checked,
         global,
     );
+    let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(KEYS, args.keys.files());
+    inputs.add_log(args.db.target()?.as_ref());
     let mut keys = again(&cancel, || {
         let mut log = args.db.open(&cancel)?;
         let keys = args.keys.book(log.as_mut())?;
@@ -122,7 +129,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         document.not_checked.extend(reservations(log.as_ref()));
         Ok(keys)
     })?;
-    let (paths, total) = add_peers(paths, &mut keys, &mut document.not_read, global)?;
+    let (files, total) = add_peers(paths, &mut keys, &mut document.not_read, global)?;
     document.key_flaws = keys.flaws.clone();
 
     let mut out = Output::stdout(global);
@@ -139,12 +146,13 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         document,
         status,
     };
-    for path in &paths {
-        work.verify(path)?;
+    for file in files {
+        work.verify(file)?;
     }
     progress.finish();
     let Work { document, status, .. } = work;
-    let (document, status) = conclude(document, status, args, global);
+    let (mut document, status) = conclude(document, status, args, global);
+    document.provenance = Some(inputs.provenance());
     print(&mut out, &document, global)?;
     out.finish()?;
     Ok(status)
@@ -157,18 +165,18 @@ fn add_peers(
     keys: &mut KeyBook,
     not_read: &mut Vec<NotRead>,
     global: &GlobalArgs,
-) -> Result<(Vec<PathBuf>, Option<u64>), CliError> {
+) -> Result<(Vec<ToVerify>, Option<u64>), CliError> {
     let mut opened = Vec::new();
     let mut total = Some(0);
     for path in paths {
         match Source::open(&path) {
             Ok(source) => {
                 if let Some(outbox) = source.outbox() {
-                    keys.add_peers(outbox)
-                        .map_err(|e| CliError::input(e.to_string()))?;
+                    keys.add_peers(outbox).map_err(|e| outbox_error(&e))?;
                 }
                 total = total.zip(source.rows()).map(|(all, rows)| all + rows);
-                opened.push(path);
+                let export = source.outbox().is_none().then_some(source);
+                opened.push(ToVerify { path, export });
             }
             Err(error) => not_read.push(report_not_read(&path, &error, global)),
         }
@@ -177,11 +185,18 @@ fn add_peers(
 }
 
 fn report_not_read(path: &Path, error: &SourceError, global: &GlobalArgs) -> NotRead {
-    CliError::input(error.to_string()).report(global);
+    source_error(error).report(global);
     NotRead {
         path: path.display().to_string(),
         why: error.to_string(),
     }
+}
+
+/// A file that can be opened.
+struct ToVerify {
+    path: PathBuf,
+    /// An export stays open: what came from a pipe is gone. Of an outbox that would be a copy of each.
+    export: Option<Source>,
 }
 
 /// The verification under way.
@@ -199,8 +214,9 @@ struct Work<'a, W: Write> {
 
 impl<W: Write> Work<'_, W> {
     /// Verifies the rows of one file.
-    fn verify(&mut self, path: &Path) -> Result<(), CliError> {
-        let source = match Source::open(path) {
+    fn verify(&mut self, file: ToVerify) -> Result<(), CliError> {
+        let path = &file.path;
+        let source = match file.export.map_or_else(|| Source::open(path), Ok) {
             Ok(source) => source,
             Err(error) => {
                 let not_read = report_not_read(path, &error, self.global);
@@ -231,7 +247,9 @@ impl<W: Write> Work<'_, W> {
             file.damage = Some(error.to_string());
         }
         if let Some(damage) = &file.damage {
-            CliError::input(format!("{}: {damage}", file.path)).report(self.global);
+            CliError::input(format!("{}: {damage}", file.path))
+                .with_hint("get it again from where it was; what can still be read of it is verified")
+                .report(self.global);
             self.status |= ExitStatus::FAILED;
         }
         file.counts.malformed += unreadable.len() as u64;
@@ -280,7 +298,9 @@ fn conclude(
         status |= ExitStatus::FAILED;
     }
     if totals.total() == 0 && document.not_read.is_empty() {
-        CliError::input("there is nothing to verify: these files have no row").report(global);
+        CliError::input("there is nothing to verify: these files have no row")
+            .with_hint("are they the right files? `outbox-sync status` says what is in each outbox")
+            .report(global);
         status |= ExitStatus::PROBLEMS;
     }
     if totals.unsigned > 0 {
@@ -368,18 +388,18 @@ fn order(verdict: &RowVerdict) -> u8 {
 }
 
 const COLUMNS: &str = "\
+First the rows that do not hold, each with its reason and where its key is known from; then
 Columns (files with most failures first):
   HOLDS, FAILS  signed rows that verify; that do not
   NOT CHECKED   rows whose key is not known
   UNSIGNED      rows that nobody signed; MALFORMED, that cannot be read
-  FOUND AGAIN   rows of the older shape whose signed text was found
-  KEY FROM      where the key is known from (of single rows)";
+  FOUND AGAIN   rows of the older shape whose signed text was found";
 
 fn print(out: &mut Output<impl Write>, document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
     match global.format {
         Format::Json => out.json(document),
         Format::Ndjson => {
-            write_place(out, SCHEMA, document.place.as_ref())?;
+            write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
             write_lines(out, SCHEMA, "file", &document.files)?;
             write_lines(out, SCHEMA, "not_read", &document.not_read)?;
             write_lines(out, SCHEMA, "totals", [&document.totals])?;
@@ -391,9 +411,12 @@ fn print(out: &mut Output<impl Write>, document: &Document, global: &GlobalArgs)
 
 fn print_table(out: &mut Output<impl Write>, document: &Document) -> Result<(), CliError> {
     print_verdict(out, document)?;
-    print_place(out, document.place.as_ref())?;
-    print_rows(out, &document.rows)?;
-    print_files(out, &document.files, &document.totals)?;
+    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
+    out.line("")?;
+    let files = document.files.iter().map(|file| &*file.path);
+    let short = out.shorten_paths("Files are", files)?;
+    print_rows(out, &document.rows, &short)?;
+    print_files(out, document, &short)?;
     let unreadable = document
         .files
         .iter()
@@ -412,10 +435,14 @@ fn print_verdict(out: &mut Output<impl Write>, document: &Document) -> Result<()
     } else {
         Tone::Good
     };
+    let not_read = match document.not_read.len() {
+        0 => String::new(),
+        files => format!(" {files} file(s) could NOT be read."),
+    };
     out.verdict(
         tone,
         &format!(
-            "{} rows of {} files: {} hold, {} FAIL, {} not checked, {} unsigned, {} malformed.",
+            "{} rows of {} file(s): {} hold, {} FAIL, {} not checked, {} unsigned, {} malformed.{not_read}",
             t.total(),
             document.files.len(),
             t.holds,
@@ -427,43 +454,56 @@ fn print_verdict(out: &mut Output<impl Write>, document: &Document) -> Result<()
     )
 }
 
-/// Single rows, what fails first.
-fn print_rows(out: &mut Output<impl Write>, all: &[RowVerdict]) -> Result<(), CliError> {
-    if all.is_empty() {
-        return Ok(());
-    }
-    out.line("")?;
+/// Single rows by what is wrong with them, what fails first. A reason may be long, so it has whole lines.
+fn print_rows(out: &mut Output<impl Write>, all: &[RowVerdict], short: &ShortPaths) -> Result<(), CliError> {
     let mut in_order: Vec<&RowVerdict> = all.iter().collect();
+    let reason = |row: &RowVerdict| (order(row), row.why.clone(), row.key_from.map(KeySource::name));
     in_order.sort_by_key(|row| order(row));
-    let shown = out.shown(all.len());
-    let events = out.labels_of(in_order[..shown].iter().map(|row| row.event_id.to_string()));
-    let mut rows = Table::new(&["ROW", "EVENT", "VERDICT", "KEY FROM", "WHY"]);
-    for row in &in_order[..shown] {
-        let verdict = serde_json::to_value(row.verdict).unwrap_or_default();
-        rows.row([
-            row.place.clone(),
-            events.of(&row.event_id.to_string()),
-            verdict.as_str().unwrap_or_default().replace('_', " "),
-            row.key_from.map_or("-", outbox_sync::KeySource::name).to_owned(),
-            row.why.clone().unwrap_or_default(),
-        ]);
-        if row.verdict == Outcome::Fails {
-            rows.verdict(2, Tone::Bad);
+    let shown = if out.all() {
+        all.len()
+    } else {
+        all.len().min(MAX_SHOWN)
+    };
+    let in_order = &mut in_order[..shown];
+    in_order.sort_by_cached_key(|row| reason(row));
+    let events = out.labels_of(in_order.iter().map(|row| row.event_id.to_string()));
+    for alike in in_order.chunk_by(|a, b| reason(a) == reason(b)) {
+        let (name, tone) = word(alike[0].verdict);
+        let why = alike[0]
+            .why
+            .as_ref()
+            .map_or_else(String::new, |why| format!(": {why}"));
+        let key = (alike[0].key_from).map_or_else(String::new, |from| format!(" (key from {})", from.name()));
+        out.line("")?;
+        out.verdict(tone, &format!("{name}{why}{key}"))?;
+        for row in alike {
+            let event = events.of(&row.event_id.to_string());
+            out.line(&format!("  {}, event {event}", short.of(&row.place)))?;
         }
     }
-    out.table(&rows)?;
     if all.len() > shown {
-        out.line("... and more: --all, or --format json, shows every row")?;
+        out.line("and more (--all, or --format json, shows every row)")?;
     }
     Ok(())
 }
 
+fn word(verdict: Outcome) -> (&'static str, Tone) {
+    match verdict {
+        Outcome::Fails => ("FAILS", Tone::Bad),
+        Outcome::Malformed => ("MALFORMED", Tone::Bad),
+        Outcome::NotChecked => ("NOT CHECKED", Tone::Doubt),
+        Outcome::Unsigned => ("UNSIGNED", Tone::Doubt),
+        Outcome::Holds => ("HOLDS", Tone::Good),
+    }
+}
+
 /// The files, those with most failures first, and their sum.
-pub(super) fn print_files(
+fn print_files(
     out: &mut Output<impl Write>,
-    all: &[FileVerdict],
-    totals: &VerdictCounts,
+    document: &Document,
+    short: &ShortPaths,
 ) -> Result<(), CliError> {
+    let all = &document.files;
     let mut files = Table::new(&[
         "FILE",
         "ROWS",
@@ -495,10 +535,13 @@ pub(super) fn print_files(
     });
     let shown = out.shown(by_failures.len());
     for file in &by_failures[..shown] {
-        files.row(row(file.path.clone(), &file.counts));
+        files.row(row(short.of(&file.path).to_owned(), &file.counts));
     }
-    files.row(row(format!("{} files", all.len()), totals));
+    files.row(row(format!("{} files", all.len()), &document.totals));
     out.line("")?;
     out.table(&files)?;
     out.more(0, by_failures.len() - shown, "file(s)")
 }
+
+#[cfg(test)]
+mod tests;

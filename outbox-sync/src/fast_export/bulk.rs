@@ -13,6 +13,7 @@
 //! back: [`Outcome::Doubtful`] says that nothing of what was handed over counts, and [`Outbox::salvage`] reads such files.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -188,7 +189,15 @@ impl BulkOutbox {
 
     /// Whether the file is read where it lies.
     pub fn is_in_place(&self) -> bool {
-        matches!(self.place.lies, Lies::InPlace(_))
+        self.held_file().is_some()
+    }
+
+    /// The handle by which the file is held where it lies. As long as that is so, no other may be closed.
+    pub fn held_file(&self) -> Option<&File> {
+        match &self.place.lies {
+            Lies::InPlace(held) => Some(held.pages().0),
+            Lies::Copied(_) => None,
+        }
     }
 
     /// About how many rows there are, by their numbers.

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
+use http_client::Reply;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use ves::{EventId, Hash32, Receipt, SequencerKeys, SignatureCheck, StreamKey};
 
-use super::Reply;
 use crate::receipts::ReceiptJson;
 
 /// An answer with status 200.

@@ -10,6 +10,7 @@ use ves::{Event, EventId, Hash32, Receipt, SequencerKeys, SignatureCheck, receip
 
 use super::GroupKey;
 use super::journal::{Journal, Passed, end_line};
+use crate::error::FileError;
 use crate::receipts::for_each_receipt;
 
 /// The room that a receipt takes, at least: one with an Ed25519 signature has about 500 bytes.
@@ -38,33 +39,14 @@ fn holds_something_else(path: &Path, broken: usize) -> io::Result<bool> {
     Ok(meta.is_file() && meta.len() > 0 && !begun)
 }
 
-/// Receipts, or notes of what is sent, that cannot be read or saved.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
-pub struct EvidenceError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub what: String,
-}
-
-impl EvidenceError {
-    fn new(path: &Path, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            what: what.into(),
-        }
-    }
-}
-
 impl Evidence {
     /// Opens a file of receipts, or begins one. It is locked: two runs do not write to one file. A receipt whose
     /// signature does not hold covers nothing.
     ///
     /// # Errors
     /// It cannot be read or written, or another run writes to it.
-    pub fn open(path: &Path, sequencer_keys: &SequencerKeys) -> Result<Self, EvidenceError> {
-        let io = |e: io::Error| EvidenceError::new(path, e.to_string());
+    pub fn open(path: &Path, sequencer_keys: &SequencerKeys) -> Result<Self, FileError> {
+        let io = |e: io::Error| FileError::new(path, e);
         let mut file = File::options()
             .read(true)
             .append(true)
@@ -74,7 +56,7 @@ impl Evidence {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(EvidenceError::new(path, "another push is writing to it"));
+                return Err(FileError::new(path, "another push is writing to it"));
             }
             Err(TryLockError::Error(e)) => return Err(io(e)),
         }
@@ -98,13 +80,13 @@ impl Evidence {
         .map_err(io)?;
         if known.is_empty() && holds_something_else(path, broken.len()).map_err(io)? {
             let what = "is there and holds no receipts: nothing is added to it. Name the receipts' file, or a new one";
-            return Err(EvidenceError::new(path, what));
+            return Err(FileError::new(path, what));
         }
         end_line(&mut file).map_err(io)?;
         let regular = file.metadata().map_err(io)?.is_file();
-        let journal = regular.then(|| Journal::path_beside(path)).map(|beside| {
-            Journal::read(beside.clone()).map_err(|e| EvidenceError::new(&beside, e.to_string()))
-        });
+        let journal = regular
+            .then(|| Journal::path_beside(path))
+            .map(|beside| Journal::read(beside.clone()).map_err(|e| FileError::new(&beside, e)));
         let mut journal = journal.transpose()?;
         if let Some(journal) = &mut journal {
             journal.settle(|id| known.contains_key(id));
@@ -162,14 +144,14 @@ impl Evidence {
 
     /// Notes on disk what is about to be sent, and takes the room for its receipts: a full disk is found out before, not
     /// after.
-    pub(super) fn before_sending(&mut self, group: GroupKey, ids: &[EventId]) -> Result<(), EvidenceError> {
+    pub(super) fn before_sending(&mut self, group: GroupKey, ids: &[EventId]) -> Result<(), FileError> {
         self.take_room(ids.len() as u64)?;
         if let Some(journal) = &mut self.journal
             && !ids.iter().all(|id| journal.is_open(id))
         {
             journal.note_sent(group, ids).map_err(|e| {
-                let what = format!("what is about to be sent cannot be noted, so it was not sent: {e}");
-                EvidenceError::new(&Journal::path_beside(&self.path), what)
+                FileError::new(&Journal::path_beside(&self.path), e)
+                    .said("what is about to be sent cannot be noted, so it was not sent")
             })?;
         }
         Ok(())
@@ -183,7 +165,7 @@ impl Evidence {
     }
 
     #[cfg(target_os = "linux")]
-    fn take_room(&self, receipts: u64) -> Result<(), EvidenceError> {
+    fn take_room(&self, receipts: u64) -> Result<(), FileError> {
         use rustix::fs::{FallocateFlags, fallocate};
         use rustix::io::Errno;
 
@@ -193,11 +175,10 @@ impl Evidence {
         let bytes = self.largest.saturating_mul(receipts);
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, length, bytes) {
             Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
-                let what = format!(
-                    "there is no room for the receipts of the next {receipts} events, so they were not sent: {}",
-                    io::Error::from(error)
+                let words = format!(
+                    "there is no room for the receipts of the next {receipts} events, so they were not sent"
                 );
-                Err(EvidenceError::new(&self.path, what))
+                Err(FileError::new(&self.path, io::Error::from(error)).said(&words))
             }
             // A file system that cannot do it says nothing about the room.
             _ => Ok(()),
@@ -205,12 +186,12 @@ impl Evidence {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn take_room(&self, _: u64) -> Result<(), EvidenceError> {
+    fn take_room(&self, _: u64) -> Result<(), FileError> {
         Ok(())
     }
 
     /// Notes on disk which events are gone past.
-    pub(super) fn note_passed(&mut self, group: GroupKey, passed: Vec<Passed>) -> Result<(), EvidenceError> {
+    pub(super) fn note_passed(&mut self, group: GroupKey, passed: Vec<Passed>) -> Result<(), FileError> {
         if passed.is_empty() {
             return Ok(());
         }
@@ -218,13 +199,12 @@ impl Evidence {
             return Ok(());
         };
         journal.note_passed(group, passed).map_err(|e| {
-            let what = format!("what was refused cannot be noted: {e}");
-            EvidenceError::new(&Journal::path_beside(&self.path), what)
+            FileError::new(&Journal::path_beside(&self.path), e).said("what was refused cannot be noted")
         })
     }
 
     /// Saves receipts, as they came, on disk.
-    pub(super) fn save(&mut self, receipts: &[(usize, Receipt, String)]) -> Result<(), EvidenceError> {
+    pub(super) fn save(&mut self, receipts: &[(usize, Receipt, String)]) -> Result<(), FileError> {
         if receipts.is_empty() {
             return Ok(());
         }
@@ -244,11 +224,11 @@ impl Evidence {
             if let Ok(length) = before {
                 let _ = self.file.set_len(length);
             }
-            let what = format!(
-                "the receipts of {} events came and cannot be saved: {error}",
+            let words = format!(
+                "the receipts of {} events came and cannot be saved",
                 receipts.len()
             );
-            return Err(EvidenceError::new(&self.path, what));
+            return Err(FileError::new(&self.path, error).said(&words));
         }
         for (_, receipt, _) in receipts {
             self.known

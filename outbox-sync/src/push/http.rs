@@ -3,16 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
-use ureq::Agent;
-use ureq::tls::{RootCerts, TlsConfig};
+use cli_common::{redact_text, redact_url};
+use http_client::{Client, Limits, NoAnswer, Reply};
 
-use super::{NoAnswer, Reply, Transport};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// A request of 1000 events takes seconds; a connection that says nothing for so long is gone.
-const TIMEOUT: Duration = Duration::from_secs(120);
-/// The largest answer that is read: 1000 receipts with post-quantum bundles have far less.
-const MAX_ANSWER: u64 = 64 << 20;
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(15),
+    // A request of 1000 events takes seconds; a connection that says nothing for so long is gone.
+    answer: Duration::from_secs(120),
+    // 1000 receipts with post-quantum bundles have far less.
+    bytes: 64 << 20,
+};
 const INGEST: &str = "/api/v1/ves/events/ingest";
 
 /// The secret that lets us in. Never printed.
@@ -52,7 +52,7 @@ pub fn ingest_url(url: &str) -> String {
 /// The sequencer over HTTP.
 #[derive(Debug)]
 pub struct HttpTransport {
-    agent: Agent,
+    client: Client,
     url: String,
     key: Option<ApiKey>,
 }
@@ -60,90 +60,25 @@ pub struct HttpTransport {
 impl HttpTransport {
     /// A client for this sequencer. Nothing is sent yet.
     pub fn new(url: &str, key: Option<ApiKey>) -> Self {
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::PlatformVerifier)
-            .build();
-        let config = Agent::config_builder()
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            // A redirect would take the API key elsewhere.
-            .max_redirects(0)
-            .tls_config(tls)
-            .build();
         Self {
-            agent: config.into(),
+            client: Client::new(LIMITS),
             url: ingest_url(url),
             key,
         }
     }
-}
 
-impl Transport for HttpTransport {
-    fn ingest(&self, body: &[u8]) -> Result<Reply, NoAnswer> {
-        let mut request = self
-            .agent
-            .post(&self.url)
-            .header("content-type", "application/json");
-        if let Some(key) = &self.key {
-            request = request.header("authorization", format!("ApiKey {}", key.0));
-        }
-        let failed = |e: ureq::Error| NoAnswer {
-            unreachable: is_unreachable(&e),
-            what: cli_common::redact_text(&format!("{}: {e}", cli_common::redact_url(&self.url))),
-        };
-        let mut response = request.send(body).map_err(failed)?;
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|v| v.to_str().ok())
-            .and_then(retry_after);
-        let content_type = response.headers().get("content-type");
-        let content_type = content_type.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned());
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER)
-            .read_to_vec()
-            .map_err(failed)?;
-        Ok(Reply {
-            status: response.status().as_u16(),
-            retry_after,
-            content_type,
-            body,
+    /// Sends the body of an ingest request, and waits for the answer.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn ingest(&self, body: &[u8]) -> Result<Reply, NoAnswer> {
+        let key = self.key.as_ref().map(|key| format!("ApiKey {}", key.0));
+        let sent = self.client.post_json(&self.url, key.as_deref(), body);
+        sent.map_err(|error| NoAnswer {
+            what: redact_text(&format!("{}: {error}", redact_url(&self.url))),
+            ..error
         })
     }
-}
-
-/// Whether no connection came about: then nothing was sent, and the next request will not fare better.
-fn is_unreachable(error: &ureq::Error) -> bool {
-    use std::io::ErrorKind;
-
-    match error {
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::Tls(_)
-        | ureq::Error::Rustls(_)
-        | ureq::Error::BadUri(_)
-        | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
-        ureq::Error::Io(error) => {
-            matches!(
-                error.kind(),
-                ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
-            ) || error.to_string().starts_with("invalid peer certificate")
-        }
-        _ => false,
-    }
-}
-
-/// Seconds, or a date.
-fn retry_after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp();
-    let left = at.duration_since(jiff::Timestamp::now());
-    Some(Duration::try_from(left).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -155,17 +90,6 @@ mod tests {
         for url in ["http://h:1", "http://h:1/", "http://h:1/api/v1/ves/events/ingest"] {
             assert_eq!(ingest_url(url), "http://h:1/api/v1/ves/events/ingest");
         }
-    }
-
-    #[test]
-    fn pauses_are_seconds_or_dates() {
-        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(100);
-        let date = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let pause = retry_after(&date).unwrap().as_secs();
-        assert!((95..=100).contains(&pause), "{date}: {pause}");
-        assert_eq!(retry_after("soon"), None);
     }
 
     #[test]

@@ -27,11 +27,11 @@ use ves::{AgentId, Event, EventId, Hash32, SequencerKeys, StreamKey};
 
 use answer::Sent;
 pub use answer::advice;
-pub use evidence::{Evidence, EvidenceError};
+pub use evidence::Evidence;
 pub use http::{ApiKey, HttpTransport, ingest_url};
 use journal::Passed;
 use report::note;
-pub use report::{GroupCount, Held, MAX_LISTED, Noted, PushError, Pushed};
+pub use report::{GroupCount, Held, MAX_LISTED, Noted, PushError, Pushed, StopCause};
 use request::{ENVELOPE, Numbered, Outcome};
 pub use standing::{InFlight, SharedStanding, Standing};
 
@@ -82,37 +82,6 @@ impl Default for Options {
             send_overtaken: false,
         }
     }
-}
-
-/// An answer of the sequencer as HTTP gives it.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// The status.
-    pub status: u16,
-    /// How long it asks to be left alone.
-    pub retry_after: Option<Duration>,
-    /// What the body is said to be.
-    pub content_type: Option<String>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// No answer came. Whether the request was carried out nobody knows, unless it could not be sent at all.
-#[derive(Debug, Clone)]
-pub struct NoAnswer {
-    /// Nothing was sent: there is no connection to be had.
-    pub unreachable: bool,
-    /// What happened, in words.
-    pub what: String,
-}
-
-/// How requests reach the sequencer. They are sent from threads of their own.
-pub trait Transport: Send + Sync {
-    /// Sends the body of an ingest request.
-    ///
-    /// # Errors
-    /// No answer came.
-    fn ingest(&self, body: &[u8]) -> Result<Reply, NoAnswer>;
 }
 
 type GroupKey = (AgentId, StreamKey);
@@ -173,7 +142,7 @@ struct Track {
 
 /// A push under way: give it events with [`Push::add`], then [`Push::finish`].
 pub struct Push<'a> {
-    transport: Arc<dyn Transport>,
+    transport: Arc<HttpTransport>,
     options: Options,
     evidence: Option<Evidence>,
     sequencer_keys: SequencerKeys,
@@ -196,7 +165,7 @@ pub struct Push<'a> {
 impl<'a> Push<'a> {
     /// A push that saves receipts as evidence (a dry run may go without).
     pub fn new(
-        transport: Arc<dyn Transport>,
+        transport: Arc<HttpTransport>,
         options: Options,
         evidence: Option<Evidence>,
         sequencer_keys: SequencerKeys,
@@ -568,11 +537,11 @@ impl<'a> Push<'a> {
         }
         self.failing += 1;
         if self.failing >= MAX_FAILING {
-            return Err(PushError::Stopped(format!(
-                "the sequencer fails on one event of agent {} in stream {} after the other ({what}): it is not the \
-                 events; its counter may be behind (sequencer-recovery counters)",
+            let what = format!(
+                "the sequencer fails on one event of agent {} in stream {} after the other ({what}): it is not the events",
                 key.0, key.1
-            )));
+            );
+            return Err(StopCause::Fails.because(what));
         }
         Ok(())
     }
@@ -597,9 +566,10 @@ impl<'a> Push<'a> {
         self.track(key).held = Some(held);
         self.unsettled += 1;
         if self.unsettled >= MAX_UNSETTLED {
-            return Err(PushError::Stopped(format!(
+            let what = format!(
                 "the requests of one agent after the other cannot be settled: it is not the agents ({why})"
-            )));
+            );
+            return Err(StopCause::Unsettled.because(what));
         }
         Ok(())
     }

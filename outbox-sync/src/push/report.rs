@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use http_client::Failure;
 use serde::Serialize;
 use ves::{AgentId, EventId, StreamKey};
 
-use super::evidence::EvidenceError;
+use crate::error::FileError;
 
 /// How many events and other things are listed in a report; all are counted.
 pub const MAX_LISTED: usize = 10_000;
@@ -160,16 +161,44 @@ impl Pushed {
     }
 }
 
+/// What stands against going on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// There is no connection to the sequencer.
+    Unreachable(Failure),
+    /// The sequencer refuses the API key.
+    KeyRefused,
+    /// What answers at this URL is no sequencer.
+    NotASequencer,
+    /// The sequencer fails on everything.
+    Fails,
+    /// No answer is one that can be believed.
+    Unsettled,
+    /// The system has no thread for a request.
+    System,
+}
+
+impl StopCause {
+    pub(super) fn because(self, what: String) -> PushError {
+        PushError::Stopped { what, cause: self }
+    }
+}
+
 /// Why a push ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The sequencer cannot be reached, refuses us, or fails on everything.
-    #[error("{0}")]
-    Stopped(String),
+    #[error("{what}")]
+    Stopped {
+        /// Why, in words.
+        what: String,
+        /// Why, of a few kinds.
+        cause: StopCause,
+    },
     /// The user stopped it.
     #[error("cancelled")]
     Cancelled,
     /// What is about to be sent cannot be noted, or receipts cannot be saved. Going on would lose evidence.
     #[error(transparent)]
-    Evidence(#[from] EvidenceError),
+    Evidence(#[from] FileError),
 }

@@ -1,20 +1,18 @@
 //! One request, asked until each of its events is answered: what to make of each reply, and when to ask again.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use http_client::{Backoff, NoAnswer, Pauses, Reply};
 use ves::{AgentId, EventId};
 
 use super::answer::{Answer, Settled, is_page, read_answer, settle};
 use super::journal::Passed;
-use super::report::{MAX_LISTED, note};
+use super::report::{MAX_LISTED, StopCause, note};
 use super::standing::{InFlight, Wait};
-use super::{GroupKey, NoAnswer, Options, Push, PushError, Reply, Waiting};
+use super::{GroupKey, Options, Push, PushError, Waiting};
 
-/// A sequencer that wants to be left alone for longer is asked again after this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// How often an event that stands alone is tried while the sequencer fails on it.
 const TRIES_ALONE: u32 = 4;
 /// How often a request of several events is tried before it is split: one event can sink all of them.
@@ -50,7 +48,7 @@ enum Reaction {
     /// Not an answer to this request, whoever sent it.
     Foreign(String),
     /// There is no use in going on.
-    End(String),
+    End(StopCause, String),
 }
 
 /// What to make of a reply. `heard` says whether a sequencer answered before at this address.
@@ -69,11 +67,17 @@ fn react(reply: Result<Reply, NoAnswer>, heard: bool) -> Reaction {
         400 | 413 | 422 if !page => Reaction::Refused(text(&reply)),
         500 if !page => Reaction::Failed(text(&reply)),
         408 | 425 | 429 | 500 | 502 | 503 | 504 => Reaction::Again(text(&reply), reply.retry_after),
-        401 | 403 => Reaction::End(format!("the sequencer refuses the API key ({})", text(&reply))),
+        401 | 403 => Reaction::End(
+            StopCause::KeyRefused,
+            format!("the sequencer refuses the API key ({})", text(&reply)),
+        ),
         413 => Reaction::Refused(text(&reply)),
         // What answered before as a sequencer is one; now something before it speaks.
         _ if heard => Reaction::Foreign(text(&reply)),
-        _ => Reaction::End(format!("{}: is this the URL of a sequencer?", text(&reply))),
+        _ => Reaction::End(
+            StopCause::NotASequencer,
+            format!("what answers is no sequencer ({})", text(&reply)),
+        ),
     }
 }
 
@@ -81,7 +85,7 @@ fn react(reply: Result<Reply, NoAnswer>, heard: bool) -> Reaction {
 struct Tries {
     made: u32,
     failed: u32,
-    pause: Duration,
+    pauses: Backoff,
 }
 
 impl Tries {
@@ -89,7 +93,11 @@ impl Tries {
         Self {
             made: 0,
             failed: 0,
-            pause: options.pause,
+            pauses: Pauses {
+                first: options.pause,
+                longest: options.longest_pause,
+            }
+            .begin(),
         }
     }
 }
@@ -129,11 +137,12 @@ impl Push<'_> {
                 Err(error) => return self.stop(&batch, sent, error),
             };
             tries.made += 1;
-            let unreachable = reply.as_ref().is_err_and(|error| error.unreachable);
+            let failure = reply.as_ref().err().map(|error| error.failure);
+            let unreachable = failure.filter(|failure| failure.is_before_sending());
             let mut asked = None;
             let reaction = react(reply, self.heard);
             // What could not be sent, or was turned away at the door, is not in the log.
-            sent |= !unreachable && !matches!(reaction, Reaction::End(_));
+            sent |= unreachable.is_none() && !matches!(reaction, Reaction::End(..));
             let what = match reaction {
                 Reaction::Answered(answer) => {
                     let before = batch.len();
@@ -174,12 +183,13 @@ impl Push<'_> {
                     self.refuse_answer(key, &what);
                     what
                 }
-                Reaction::End(what) => return self.stop(&batch, sent, PushError::Stopped(what)),
+                Reaction::End(cause, what) => return self.stop(&batch, sent, cause.because(what)),
             };
             if tries.made >= most {
                 let why = format!("given up after attempt {}: {what}", tries.made);
-                if unreachable {
-                    return self.stop(&batch, sent, PushError::Stopped(why));
+                if let Some(failure) = unreachable {
+                    let error = StopCause::Unreachable(failure).because(why);
+                    return self.stop(&batch, sent, error);
                 }
                 return Ok(Outcome::Unsettled { batch, why });
             }
@@ -205,11 +215,7 @@ impl Push<'_> {
 
     /// Waits before the next try: as long as the sequencer asks, or ever longer.
     fn pause(&self, tries: &mut Tries, asked: Option<Duration>, why: &str) -> Result<(), PushError> {
-        let pause = match asked {
-            Some(asked) => asked.min(MAX_RETRY_AFTER),
-            None => jittered(tries.pause),
-        };
-        tries.pause = (tries.pause * 2).min(self.options.longest_pause);
+        let pause = tries.pauses.next_pause(asked);
         let until = (jiff::Timestamp::now() + pause).strftime("%H:%M:%SZ");
         let wait = match asked {
             Some(_) => Wait::begin(&format!(
@@ -241,7 +247,7 @@ impl Push<'_> {
             let _ = tell.send(transport.ingest(&body));
         });
         if let Err(error) = spawned {
-            return Err(PushError::Stopped(format!("no thread for a request: {error}")));
+            return Err(StopCause::System.because(format!("no thread for a request: {error}")));
         }
         let mut stopping: Option<Instant> = None;
         loop {
@@ -251,7 +257,7 @@ impl Push<'_> {
                     return Ok(reply);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(PushError::Stopped("a request ended without a word".into()));
+                    return Err(StopCause::System.because("a request ended without a word".into()));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -447,13 +453,4 @@ fn status_text(status: u16, body: &[u8]) -> String {
     } else {
         format!("HTTP {status}: {text}")
     }
-}
-
-/// Between half of it and all of it, so that many agents do not come back at one moment.
-fn jittered(pause: Duration) -> Duration {
-    let random = std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish();
-    let half = pause / 2;
-    half + half.mul_f64((random % 1024) as f64 / 1024.0)
 }

@@ -64,7 +64,7 @@ impl fmt::Display for Standing {
         }
         write!(
             f,
-            "; {} read and not sent, and what was not read yet; run it again to go on",
+            "; {} read and not sent, and what was not read yet",
             self.waiting
                 .saturating_sub(self.in_flight.as_ref().map_or(0, |request| request.events))
         )

@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use ves::{EventId, Hash32, Receipt, StreamKey};
 
-use crate::backup::BackupError;
 use crate::epoch::RecoveryEpoch;
-use crate::error::OutboxError;
+use crate::error::{FileError, OutboxError};
 use crate::keys::KeyBook;
 use crate::known::{KnownLog, KnownLogError};
 use crate::outbox::{Outbox, OutboxMeta, Shape};
@@ -153,9 +152,9 @@ pub enum ReconcileError {
     Log(#[from] KnownLogError),
     /// No backup could be made.
     #[error("no backup could be made, so nothing was changed: {0}")]
-    Backup(#[from] BackupError),
+    Backup(#[from] FileError),
     /// A row is no longer as it was planned on.
-    #[error("{path}: {what}: it was changed since the plan was made; nothing was changed. Run it again", path = path.display())]
+    #[error("{path}: {what}: it was changed since the plan was made; nothing was changed", path = path.display())]
     Drift {
         /// The outbox.
         path: PathBuf,

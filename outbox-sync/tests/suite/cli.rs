@@ -20,7 +20,7 @@ fn status(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (
         output.status.code().unwrap(),
         text(output.stdout),
-        text(output.stderr),
+        common::without_time(&text(output.stderr)),
     )
 }
 
@@ -67,6 +67,7 @@ fn status_of_a_fleet_with_bad_files_shows_the_good_ones() {
     assert_eq!(
         types,
         [
+            "provenance",
             "outbox",
             "outbox",
             "not_read",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::writer::Writer;
-use outbox_sync::export::{ExportFormat, ExportWriter, Filter, Manifest};
+use outbox_sync::export::{ExportFormat, ExportWriter, Filter, MadeFrom, Manifest};
 use outbox_sync::fast_export::{BulkOutbox, Outcome, Part};
 use outbox_sync::{Content, HeldRow, Outbox, RowError};
 use rusqlite::Connection;
@@ -19,7 +19,7 @@ use rusqlite::Connection;
 type Exported = (String, Manifest, Vec<String>);
 
 fn finish(writer: ExportWriter, out: &Path, left: Vec<String>) -> Exported {
-    let mut manifest = writer.finish(None).unwrap();
+    let mut manifest = writer.finish(MadeFrom::default()).unwrap();
     manifest.file.clear();
     (fs::read_to_string(out).unwrap(), manifest, left)
 }

@@ -20,7 +20,11 @@ fn every_kernel_gives_the_same_verdicts() {
             .output()
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
+        // When it was made is of no kernel.
+        let lines = text(output.stdout);
+        let lines = lines.lines().filter(|line| !line.contains("\"made_at\""));
+        let lines = lines.collect::<Vec<_>>().join("\n");
+        (output.status.code(), lines, text(output.stderr))
     };
     let (expected_code, expected, _) = run("");
     assert!(expected.lines().count() > 100, "{expected}");

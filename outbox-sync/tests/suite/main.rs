@@ -3,6 +3,7 @@
 
 mod cli;
 mod common;
+mod errors;
 mod escapes;
 mod fast_export;
 mod hostile;
@@ -10,6 +11,7 @@ mod kernels;
 mod levels;
 mod lying_around;
 mod outputs;
+mod provenance;
 mod push;
 mod push_order;
 mod push_waits;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::agents::{agent, command, command_to, event, events, log, outbox, push, registry, sign, uuid};
 use common::sequencer::{API_KEY, Fault, Sequencer};
 use outbox_sync::Outbox;
+use outbox_sync::push::{ApiKey, HttpTransport};
 use rusqlite::Connection;
 use serde_json::Value;
 use test_support::{TestAuthority, TlsFront};
@@ -457,14 +458,9 @@ fn the_double_answers_as_the_real_one_did() {
     let e = event(1, 0, "{\"n\":0}");
     let wire = serde_json::to_value(outbox_sync::wire::WireEvent::new(&e).unwrap()).unwrap();
     let body = serde_json::json!({"agentId": e.source_agent_id.to_string(), "events": [wire]}).to_string();
-    let answer = ureq::post(format!("{}/api/v1/ves/events/ingest", sequencer.url))
-        .header("x-api-key", API_KEY)
-        .send(body.as_bytes())
-        .unwrap()
-        .body_mut()
-        .read_to_string()
-        .unwrap();
-    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let transport = HttpTransport::new(&sequencer.url, Some(ApiKey::new(API_KEY).unwrap()));
+    let answer = transport.ingest(body.as_bytes()).unwrap();
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(
         (&answer["eventsAccepted"], &answer["eventsRejected"]),
         (&Value::from(0), &Value::from(0))
@@ -497,7 +493,7 @@ fn stopped_by_the_user_it_says_where_things_stand() {
     assert_eq!(output.status.code(), Some(32));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(
-        report["stopped"].as_str().unwrap().contains("run it again"),
+        report["stopped"].as_str().unwrap().contains("read and not sent"),
         "{report}"
     );
     let there = log(&sequencer).len();

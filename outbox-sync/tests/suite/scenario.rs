@@ -391,5 +391,5 @@ fn the_census_knows_who_holds_what() {
         .unwrap();
     assert!(foxtrot["held_by_others"].as_u64().unwrap() > 0);
     let (code, out, _) = common::run(scenario.path(), &["census", "outboxes", "--db", "recovered.log"]);
-    assert!(code == 4 && out.contains("not heard: agent 04ef0685"), "{out}");
+    assert!(code == 4 && out.contains("not heard: 04ef0685"), "{out}");
 }

@@ -98,7 +98,9 @@ fn read(folder: &Path, url: &str) -> Vec<(i32, String)> {
     let said = commands.map(|command| {
         let (code, stdout, stderr) = run(folder, &[&["--format", "json"], command, &[url]].concat());
         assert!(code & !4 == 0, "{command:?}: {stdout}{stderr}");
-        (code, stdout.replace(url, "LOG"))
+        let lines = stdout.lines().filter(|line| !line.contains("\"made_at\""));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        (code, text.replace(url, "LOG"))
     });
     let exported = std::fs::read_to_string(out).unwrap();
     said.into_iter().chain([(0, exported)]).collect()

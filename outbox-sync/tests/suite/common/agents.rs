@@ -135,7 +135,7 @@ pub fn push_to(url: &str, folder: &Path, sequencer: &Sequencer, arguments: &[&st
     let err = String::from_utf8(output.stderr).unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     let value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out} {err}"));
-    (output.status.code().unwrap(), value, err)
+    (output.status.code().unwrap(), value, super::without_time(&err))
 }
 
 pub fn events(by: u8, count: u128) -> Vec<Event> {
