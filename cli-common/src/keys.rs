@@ -1,6 +1,7 @@
 //! Keys as they are given on a command line: hex, or small files that hold hex.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Args;
@@ -23,6 +24,12 @@ pub struct SequencerPublicKeyArgs {
 
 impl SequencerPublicKeyArgs {
     const NAME: &'static str = "--sequencer-public-key";
+
+    /// As they were given.
+    #[must_use]
+    pub fn words(&self) -> Vec<OsString> {
+        self.values.iter().map(OsString::from).collect()
+    }
 
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {

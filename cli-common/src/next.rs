@@ -8,7 +8,7 @@ use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CliError, DbTarget, Output, redact_text};
+use crate::{CliError, DbTarget, Output, db_words, redact_text};
 
 /// What to do after a report: one command that can be run as it stands, or why none is left to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,13 +132,14 @@ impl CommandLine {
             .fold(self, |line, value| line.option(name, value))
     }
 
-    /// With `--db` and `--schema`. A URL that holds a secret is named by the variable that it comes from.
+    /// With `--db` and `--schema`, if `DATABASE_URL` does not say it already. A URL that holds a secret is named by the
+    /// variable that it comes from.
     #[must_use]
     pub fn db(self, target: &DbTarget) -> Self {
         match target {
             DbTarget::Snapshot(_) => self.option("--db", target),
             DbTarget::Postgres(url) => self
-                .option("--db", url.expose())
+                .with(db_words(OsStr::new(url.expose())))
                 .options("--schema", url.schema()),
         }
     }

@@ -23,6 +23,8 @@ pub struct Output<W: Write> {
     gone: bool,
     style: Style,
     labels: Labels,
+    /// Where the report comes from, until it is written.
+    origin: Option<String>,
 }
 
 impl Output<BufWriter<Stdout>> {
@@ -41,6 +43,23 @@ impl<W: Write> Output<W> {
             gone: false,
             labels: Labels::new(&style.names, true, std::iter::empty::<String>()),
             style,
+            origin: None,
+        }
+    }
+
+    /// Notes where the report comes from, to be written by [`Output::origin`].
+    pub fn set_origin(&mut self, origin: String) {
+        self.origin = Some(origin);
+    }
+
+    /// Writes where the report comes from, once: at its head, beside the name of what was read.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn origin(&mut self) -> Result<(), CliError> {
+        match self.origin.take() {
+            Some(origin) => self.line(&origin),
+            None => Ok(()),
         }
     }
 

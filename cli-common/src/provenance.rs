@@ -2,6 +2,7 @@
 //!
 //! Which database was read is the `place` of a report.
 
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +35,10 @@ pub struct Provenance {
     pub made_at: String,
     /// The files that were read, in the order in which they were named.
     pub inputs: Vec<Input>,
+    /// One name for all of them: SHA-256, in hex, over a line for each (`SHA256 ROLE PATH`, with `-` for a hash that is
+    /// not there). Absent where no file was read, and in documents of older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs_sha256: Option<String>,
 }
 
 /// A file that was read.
@@ -61,55 +67,57 @@ impl Provenance {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: COMMIT.map(str::to_owned),
             made_at: format!("{:.6}", jiff::Timestamp::now()),
+            inputs_sha256: (!inputs.is_empty()).then(|| hash_of(&inputs)),
             inputs,
         }
     }
 }
 
-impl Provenance {
-    /// For people, in two lines of 80 columns at most: what made it, when, and from what.
-    #[must_use]
-    pub fn in_words(&self) -> String {
-        let commit = self.commit.as_deref().and_then(|commit| commit.get(..12));
-        let commit = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
-        let at = self.made_at.get(..19).unwrap_or(&self.made_at).replace('T', " ");
-        let made = format!("Made by {} {}{commit}, {at} UTC", self.tool, self.version);
-        let without = self.inputs.iter().filter(|input| input.sha256.is_none()).count();
+/// See [`Provenance::inputs_sha256`].
+fn hash_of(inputs: &[Input]) -> String {
+    let mut digest = Sha256::new();
+    for input in inputs {
+        let sha256 = input.sha256.as_deref().unwrap_or("-");
+        digest.update(format!("{sha256} {} {}\n", input.role, input.path));
+    }
+    hex::encode(digest.finalize())
+}
+
+/// One line for the head of a report.
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let beginning = |text: &str, length: usize| text.chars().take(length).collect::<String>();
+        write!(
+            f,
+            "Made: {}Z by {} {}",
+            beginning(&self.made_at, 19),
+            self.tool,
+            self.version
+        )?;
+        if let Some(commit) = &self.commit {
+            write!(f, " ({})", beginning(commit, 8))?;
+        }
         match &self.inputs[..] {
-            [] => format!("{made}."),
-            [one] => format!("{made}, from {}.", one.in_words()),
-            many if without == 0 => {
-                format!(
-                    "{made}, from {} files (SHA-256 of each: --format json).",
-                    many.len()
+            [] => Ok(()),
+            [input] => {
+                write!(f, " from {}", input.path)?;
+                match &input.sha256 {
+                    Some(sha256) => write!(f, " (sha256 {}...)", beginning(sha256, 8)),
+                    None => Ok(()),
+                }
+            }
+            inputs => {
+                let all = self.inputs_sha256.as_deref().unwrap_or("-");
+                write!(
+                    f,
+                    " from {} inputs (sha256 {}...)",
+                    inputs.len(),
+                    beginning(all, 8)
                 )
             }
-            many => format!(
-                "{made}, from {} files, {without} of them without a hash (why: --format json).",
-                many.len()
-            ),
         }
     }
 }
-
-impl Input {
-    /// The end of its name, and of its hash the beginning.
-    fn in_words(&self) -> String {
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        let long = name.chars().count().saturating_sub(LONGEST_NAME);
-        let name: String = match long {
-            0 => name.to_owned(),
-            long => format!("...{}", name.chars().skip(long + 3).collect::<String>()),
-        };
-        match self.sha256.as_deref().and_then(|hash| hash.get(..12)) {
-            Some(hash) => format!("{name} (SHA-256 {hash})"),
-            None => format!("{name} (without a hash)"),
-        }
-    }
-}
-
-/// So much of a file's name is shown.
-const LONGEST_NAME: usize = 40;
 
 /// The hash of a file, and what the file was like before it was read.
 ///
@@ -172,6 +180,7 @@ impl FileHash {
             before: None,
         };
         match path.metadata() {
+            Ok(meta) if meta.is_dir() => hash.leave("it is a folder"),
             // What comes from a pipe is gone once it was read, and to open one may take for ever.
             Ok(meta) if !meta.is_file() => {
                 hash.leave("it is no plain file, and can be read only once");
@@ -261,6 +270,7 @@ impl FileHash {
 /// Hashes files beside the work that reads them, one after the other.
 #[derive(Debug, Default)]
 pub struct Inputs {
+    hashed: Vec<FileHash>,
     worker: Option<Worker>,
 }
 
@@ -278,26 +288,34 @@ impl Inputs {
         let _ = sender.send((role.to_owned(), path.to_owned()));
     }
 
+    /// Adds files that are hashed at once, on all threads. So are databases of SQLite, before they are opened: to close
+    /// such a file gives up the locks that this process has on it.
+    pub fn add_at_once<P: AsRef<Path> + Sync>(&mut self, role: &str, paths: &[P]) {
+        let hashed = paths.par_iter().map(|path| hashed(role, path.as_ref()));
+        self.hashed.par_extend(hashed);
+    }
+
     /// Waits for the hashes. A file that changed since it was hashed has none.
     #[must_use]
     pub fn finish(self) -> Vec<Input> {
-        let Some((sender, worker)) = self.worker else {
-            return Vec::new();
-        };
-        drop(sender);
-        let mut hashes = worker.join().unwrap_or_default();
+        let mut hashes = self.hashed;
+        if let Some((sender, worker)) = self.worker {
+            drop(sender);
+            hashes.extend(worker.join().unwrap_or_default());
+        }
         hashes.iter_mut().for_each(FileHash::settle);
         hashes.into_iter().map(FileHash::into_input).collect()
     }
 }
 
 fn hash_all(files: &Receiver<(String, PathBuf)>) -> Vec<FileHash> {
-    let hash = |(role, path): (String, PathBuf)| {
-        let mut hash = FileHash::begin(&role, &path);
-        hash.read(&|| false);
-        hash
-    };
-    files.iter().map(hash).collect()
+    files.iter().map(|(role, path)| hashed(&role, &path)).collect()
+}
+
+fn hashed(role: &str, path: &Path) -> FileHash {
+    let mut hash = FileHash::begin(role, path);
+    hash.read(&|| false);
+    hash
 }
 
 #[cfg(test)]
@@ -327,8 +345,44 @@ mod tests {
             made.made_at.ends_with('Z') && made.made_at.len() == 27,
             "{made:?}"
         );
-        assert!(made.commit.is_none_or(|commit| commit.len() == 40));
+        assert!(made.commit.as_ref().is_none_or(|commit| commit.len() == 40));
         assert!(Inputs::default().finish().is_empty());
+        let line = made.to_string();
+        assert!(
+            line.starts_with("Made: 2") && line.contains("Z by tool 0."),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("...)") && line.contains(" from 3 inputs (sha256 "),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn one_hash_names_all_inputs() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["a", "b", "c"].map(|name| dir.path().join(name));
+        for file in &files {
+            std::fs::write(file, file.as_os_str().as_encoded_bytes()).unwrap();
+        }
+        let made = |files: &[PathBuf]| {
+            let mut inputs = Inputs::default();
+            inputs.add_at_once("outbox", files);
+            Provenance::now("tool", inputs.finish())
+        };
+        let (all, again) = (made(&files), made(&files));
+        assert_eq!(all.inputs_sha256, again.inputs_sha256);
+        assert_eq!(all.inputs.len(), 3);
+        assert!(
+            all.inputs
+                .iter()
+                .zip(&files)
+                .all(|(input, file)| input.path == file.display().to_string())
+        );
+        assert_ne!(made(&files[..2]).inputs_sha256, all.inputs_sha256);
+        std::fs::write(&files[1], "other").unwrap();
+        assert_ne!(made(&files).inputs_sha256, all.inputs_sha256);
+        assert_eq!(made(&[]).inputs_sha256, None);
     }
 
     #[test]
@@ -380,40 +434,5 @@ mod tests {
         let mut by_name = FileHash::begin("outbox", &path);
         by_name.read(&|| false);
         assert_eq!(by_handle.into_input(), by_name.into_input());
-    }
-
-    #[test]
-    fn in_words_it_takes_two_lines() {
-        let input = |path: &str, hash: Option<String>| Input {
-            role: "outbox".into(),
-            path: path.into(),
-            bytes: None,
-            sha256: hash,
-            not_hashed: None,
-        };
-        let hash = || Some("0123456789abcdef".repeat(4));
-        let mut made = Provenance::now("sequencer-recovery", Vec::new());
-        made.commit = Some("fedcba9876543210fedc".to_owned());
-        made.made_at = "2026-03-01T10:00:00.123456Z".into();
-        let long = format!("/srv/{}/{}.db", "a".repeat(200), "b".repeat(200));
-        let several = vec![input("a.db", hash()), input("b.db", None)];
-        for (inputs, end) in [
-            (vec![], "10:00:00 UTC."),
-            (
-                vec![input("/srv/a.db", hash())],
-                "from a.db (SHA-256 0123456789ab).",
-            ),
-            (vec![input(&long, None)], "bbb.db (without a hash)."),
-            (
-                several,
-                "from 2 files, 1 of them without a hash (why: --format json).",
-            ),
-        ] {
-            made.inputs = inputs;
-            let words = made.in_words();
-            assert!(words.ends_with(end), "{words}");
-            assert!(words.starts_with("Made by sequencer-recovery "), "{words}");
-            assert!(crate::wrap::prose(&words, 80).len() <= 2, "{words}");
-        }
     }
 }

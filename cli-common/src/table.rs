@@ -88,13 +88,13 @@ impl Table {
         loop {
             let fit = fitting(&columns[..1], rest, width, lines.is_empty());
             let (now, later) = rest.split_at(fit);
-            if lines.is_empty() {
-                table.write_block(now, style, &mut lines);
-            } else {
+            let mut block = now.to_vec();
+            if !lines.is_empty() {
                 lines.push(String::new());
-                let block: Vec<Column> = columns[..1].iter().chain(now).cloned().collect();
-                table.write_block(&block, style, &mut lines);
+                block.insert(0, columns[0].clone());
             }
+            widen(&mut block, width);
+            table.write_block(&block, style, &mut lines);
             if later.is_empty() {
                 break;
             }
@@ -223,6 +223,17 @@ fn narrow(columns: &mut [Column], width: usize) {
         if !column.numeric {
             let least = column.least.max(column.header).min(column.width);
             column.width = column.width.saturating_sub(over).max(least);
+        }
+    }
+}
+
+/// Gives text what room is left on its lines, the last column first.
+fn widen(columns: &mut [Column], width: usize) {
+    for at in (0..columns.len()).rev() {
+        let spare = width.saturating_sub(total(columns));
+        let column = &mut columns[at];
+        if !column.numeric {
+            column.width += column.cells.saturating_sub(column.width).min(spare);
         }
     }
 }

@@ -147,7 +147,7 @@ impl Staging {
             let group = &values[done..values.len().min(done + GROUP_ROWS)];
             let mut put = Put::new(stage, Use::Wait, first + done as i64);
             let arrived = put.put(conn, doing, group, GROUP_BYTES, row).await;
-            named(conn, doing, put, group, row, arrived, done).await?;
+            named(conn, doing, put, (group, done), row, arrived).await?;
             conn.run(doing, postgres!("stage_release")).await?;
             done += put.taken;
         }
@@ -223,7 +223,7 @@ impl Staging {
                 put = Put::new(stage, Use::Insert(other), waiting.next);
                 put_in = put.put(conn, doing, group, GROUP_BYTES, row).await;
             }
-            inserted += named(conn, doing, put, group, row, put_in, done).await?;
+            inserted += named(conn, doing, put, (group, done), row, put_in).await?;
             if waiting.staged == 0 {
                 conn.run(doing, stage.clear).await?;
             } else {
@@ -243,10 +243,9 @@ async fn named<T: Sync>(
     conn: &mut Conn,
     doing: &'static str,
     put: Put,
-    group: &[T],
+    (group, done): (&[T], usize),
     row: &MakeRow<T>,
     put_in: Result<u64, NotInserted>,
-    done: usize,
 ) -> Result<u64, NotInserted> {
     match put_in {
         Ok(new) => Ok(new),

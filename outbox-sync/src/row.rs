@@ -123,6 +123,20 @@ pub enum OutboxStatus {
     Unknown,
 }
 
+impl OutboxStatus {
+    /// Its name, as an outbox has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Synced => "synced",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How the agent came to hold the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "origin", rename_all = "snake_case")]

@@ -344,6 +344,8 @@ impl Walk<'_> {
             source,
         })?;
         let request = PlanRequest {
+            provenance: None,
+            witness_options: Vec::new(),
             db: self.target.to_string(),
             tool: TOOL,
             input: &self.prepared.input,
@@ -363,6 +365,7 @@ impl Walk<'_> {
             dry_run: false,
             journal: true,
             with_triggers: false,
+            provenance: None,
         };
         apply(
             self.log,

@@ -28,9 +28,23 @@ pub struct Finding {
     pub count: u64,
     /// One plain sentence.
     pub message: String,
-    /// The command that acts on it next.
+    /// What to do about it: the command that acts on it, or in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Which command acts on it; whoever knows the command line writes it out, into `next`.
+    #[serde(skip)]
+    pub remedy: Option<Remedy>,
+}
+
+/// A command that acts on a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// To plan the repair.
+    Plan,
+    /// To plan it, with the choice of the history that stays.
+    ChooseHistory,
+    /// To raise the counters of the finding's family.
+    Counters,
 }
 
 impl Finding {
@@ -46,6 +60,7 @@ impl Finding {
             count: 1,
             message: message.into(),
             next: None,
+            remedy: None,
         }
     }
 
@@ -76,12 +91,14 @@ impl Finding {
     }
 
     /// Says which command acts on it.
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+
+    /// Says in words what to do about it.
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }
 }
-
-/// What acts on missing events next.
-pub(crate) const NEXT_PLAN: &str =
-    "sequencer-recovery plan --out PLAN, with the same --db, --outbox and --anchors";

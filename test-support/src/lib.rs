@@ -1,22 +1,22 @@
 //! What tests of this workspace share: scratch PostgreSQL clusters, EVM nodes, and the way to the real data.
 //!
 //! ```no_run
-//! let Some(data) = test_support::shared_data() else { return };
 //! if !test_support::postgres_available() {
 //!     return;
 //! }
 //! let server = test_support::ScratchPostgres::start();
 //! let url = server.create_database("log");
 //! test_support::load_schema(&url);
-//! test_support::load_copy_file(&url, &data.join("data/scenario-1/recovered.copy.sql"));
+//! test_support::load_copy_file(&url, &test_support::shared_data().join("data/scenario-1/recovered.copy.sql"));
 //! ```
 //!
-//! A check that did not run is not a pass. With `CI=true` in the environment a missing server or missing data fails
-//! the test; otherwise the test says "skipped: …" and returns. Everything here panics on failure, with a message
-//! that says what could not be done: it is for tests only.
+//! A check that did not run is not a pass. With `CI=true` in the environment a missing server fails the test; otherwise
+//! the test says "skipped: …" and returns, and `scripts/test` counts it at its end. Everything here panics on failure,
+//! with a message that says what could not be done: it is for tests only.
 
 #![forbid(unsafe_code)]
 
+mod data;
 mod evm;
 mod faulty_node;
 mod hostile;
@@ -28,8 +28,11 @@ mod standby;
 mod tls;
 
 use std::env;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+pub use data::{original_data, shared_data};
 pub use evm::{Anvil, compile_contracts, evm_available};
 pub use faulty_node::FaultyNode;
 pub use hostile::{HOSTILE, assert_harmless, poison_json, poison_sqlite};
@@ -49,27 +52,6 @@ pub fn workspace_root() -> PathBuf {
         .to_path_buf()
 }
 
-/// The folder with the real data (`data/`) and the golden vectors (`vectors/`): the environment variable
-/// `VES_SHARED`, or `../shared` beside the workspace root. `None`, after saying so, when it is not there.
-///
-/// # Panics
-/// If it is not there and `CI=true`.
-#[must_use]
-pub fn shared_data() -> Option<PathBuf> {
-    let folder = match env::var_os("VES_SHARED") {
-        Some(folder) => PathBuf::from(folder),
-        None => workspace_root().join("../shared"),
-    };
-    if folder.join("data").is_dir() {
-        return Some(folder);
-    }
-    skipped(&format!(
-        "real data not found at {} (set VES_SHARED to its folder)",
-        folder.display()
-    ));
-    None
-}
-
 /// Whether the binaries of a PostgreSQL server are installed: `initdb` and `postgres`, on the `PATH` or where Debian
 /// puts them. When they are not, says so; `scripts/setup` installs them.
 ///
@@ -84,7 +66,7 @@ pub fn postgres_available() -> bool {
     found
 }
 
-/// Says that a test is skipped, or fails it where nothing may be skipped.
+/// Says that a test is skipped for want of something that can be installed, or fails it where nothing may be skipped.
 ///
 /// # Panics
 /// If the environment has `CI=true`.
@@ -93,5 +75,26 @@ pub fn skipped(reason: &str) {
         env::var("CI").as_deref() != Ok("true"),
         "not to be skipped with CI=true: {reason}"
     );
+    impossible_here(reason);
+}
+
+/// Says that a test is skipped for want of something that this machine or user cannot give: it is counted as a skipped
+/// one, and does not fail anywhere.
+///
+/// # Panics
+/// If it cannot be noted.
+pub fn impossible_here(reason: &str) {
     eprintln!("skipped: {reason}");
+    // What a test that passes says is not shown: scripts/test tells the skipped ones at its end.
+    if let Some(list) = env::var_os("VES_SKIPPED_TESTS") {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let line = format!("{reason}\t{test}\n");
+        let mut list = File::options()
+            .create(true)
+            .append(true)
+            .open(list)
+            .expect("VES_SKIPPED_TESTS names a file");
+        list.write_all(line.as_bytes())
+            .expect("a skipped test can be noted");
+    }
 }

@@ -11,10 +11,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::psql::query;
 use crate::tls::TestAuthority;
+use crate::workspace_root;
 
 /// How long a server may take to start or stop before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -225,7 +227,51 @@ impl ScratchPostgres {
 
     fn start_with(options: Vec<&'static str>) -> Self {
         let mut cluster = Self::prepare(options);
-        let output = cluster
+        // Small where a cluster is made for one test; as usual where it is made to be measured.
+        let segments = if cluster.options.is_empty() { "16" } else { "1" };
+        cluster.copy_template(segments);
+        cluster.restart();
+        cluster
+    }
+
+    /// Makes the cluster as a copy of one that is made once and kept below `target`, for each server program, user and
+    /// size of WAL segments: `initdb` takes longer than most tests. All copies have one system identifier.
+    fn copy_template(&self, segments: &str) {
+        let program = bin_dir()
+            .expect("PostgreSQL server binaries are installed")
+            .join("postgres");
+        let built = fs::metadata(&program).expect("it is there");
+        let key = format!(
+            "{} {} {} {:?} {segments}",
+            program.display(),
+            built.len(),
+            built.mtime(),
+            self.owner
+        );
+        let templates = workspace_root().join("target/clusters");
+        let template = templates.join(&hex::encode(Sha256::digest(key))[..16]);
+        if template.is_dir() {
+            return copy_tree(&template, &self.data_dir());
+        }
+        self.initdb(segments);
+        fs::create_dir_all(&templates).expect("a folder can be made below target");
+        let fresh = tempfile::Builder::new()
+            .prefix(".copying-")
+            .tempdir_in(&templates)
+            .expect("a folder can be made below target");
+        let copy = fresh.path().join("data");
+        copy_tree(&self.data_dir(), &copy);
+        // Whole or not at all. It is not replaced where another process was faster.
+        let kept = fs::rename(&copy, &template);
+        assert!(
+            kept.is_ok() || template.is_dir(),
+            "{}: {kept:?}",
+            template.display()
+        );
+    }
+
+    fn initdb(&self, segments: &str) {
+        let output = self
             .program("initdb")
             .args([
                 "--username=postgres",
@@ -233,15 +279,8 @@ impl ScratchPostgres {
                 "--encoding=UTF8",
                 "--locale=C",
             ])
-            .arg("--no-sync")
-            // Small where a cluster is made for one test; as usual where it is made to be measured.
-            .arg(if cluster.options.is_empty() {
-                "--wal-segsize=16"
-            } else {
-                "--wal-segsize=1"
-            })
-            .arg("--pgdata")
-            .arg(cluster.data_dir())
+            .args(["--no-sync", "--wal-segsize", segments, "--pgdata"])
+            .arg(self.data_dir())
             .output()
             .expect("initdb can be started");
         assert!(
@@ -249,8 +288,6 @@ impl ScratchPostgres {
             "initdb failed: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        cluster.restart();
-        cluster
     }
 
     /// The URL of the database `postgres`, over TCP.
@@ -437,6 +474,17 @@ impl Drop for ScratchPostgres {
         drop(self.watchdog.stdin.take());
         let _ = self.watchdog.wait();
     }
+}
+
+/// A copy of a folder with all that is in it, by the same owner.
+fn copy_tree(from: &Path, to: &Path) {
+    let output = Command::new("cp").arg("-a").args([from, to]).output();
+    let output = output.expect("cp can be started");
+    assert!(
+        output.status.success(),
+        "cp: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The id that `id` gives for the system user that PostgreSQL's packages make.

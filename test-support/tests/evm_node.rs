@@ -79,3 +79,35 @@ fn a_killed_test_leaves_no_node_behind() {
         sleep(Duration::from_millis(20));
     }
 }
+
+/// What is missing skips a test aloud, notes it where scripts/test looks, and fails the test where nothing may be missing.
+#[test]
+fn a_skipped_test_is_told_and_counted_and_fails_in_ci() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("skipped");
+    let run = |ci: &str| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_node_makes_blocks_and_ends_with_its_value",
+                "--nocapture",
+            ])
+            .env("VES_EVM", "/nonexistent")
+            .env("VES_SKIPPED_TESTS", &list)
+            .env("CI", ci)
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let why = "anvil and solc not found (run scripts/setup-evm)";
+    let (passed, said) = run("");
+    assert!(passed && said.contains(&format!("skipped: {why}")), "{said}");
+    let noted = format!("{why}\ta_node_makes_blocks_and_ends_with_its_value\n");
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), noted);
+    let (passed, said) = run("true");
+    assert!(
+        !passed && said.contains("not to be skipped with CI=true"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), noted);
+}

@@ -25,7 +25,7 @@ struct Log {
 
 impl Log {
     fn recovered() -> Option<Self> {
-        let shared = shared_data()?;
+        let shared = shared_data();
         if !postgres_available() {
             return None;
         }

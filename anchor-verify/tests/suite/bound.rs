@@ -32,7 +32,7 @@ struct Site {
 impl Site {
     fn load() -> Option<Self> {
         let real = Real::load("golden", "log.copy.sql")?;
-        let dir = test_support::shared_data()?.join("data/golden/anchors");
+        let dir = test_support::shared_data().join("data/golden/anchors");
         let mut importer = Importer::new(None, Vec::new());
         for file in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_some_and(|extension| extension == "json") {

@@ -12,13 +12,11 @@ use anchor_verify::{AnchorKind, AnchorsFile, ChainReport, Import, Importer, Prov
 use serde_json::Value;
 use ves::Hash32;
 
-fn anchors_dir(folder: &str) -> Option<PathBuf> {
-    Some(
-        test_support::shared_data()?
-            .join("data")
-            .join(folder)
-            .join("anchors"),
-    )
+fn anchors_dir(folder: &str) -> PathBuf {
+    test_support::shared_data()
+        .join("data")
+        .join(folder)
+        .join("anchors")
 }
 
 const ALL: [&str; 8] = [
@@ -57,7 +55,7 @@ fn count(report: &ChainReport, by: &[&str]) -> usize {
 }
 
 fn check(folder: &str, anchored: usize, blocks: (usize, usize)) {
-    let Some(dir) = anchors_dir(folder) else { return };
+    let dir = anchors_dir(folder);
     let import = import(&dir, &ALL);
     assert_eq!(import.refused, []);
     assert_eq!(
@@ -157,7 +155,7 @@ fn every_anchor_of_scenario_1_is_tied_to_its_head_both_ways() {
 
 #[test]
 fn imitators_in_receipts_are_told_and_not_taken() {
-    let Some(dir) = anchors_dir("golden") else { return };
+    let dir = anchors_dir("golden");
     let import = import(&dir, &ALL);
     let named: Vec<String> = import.imitators.iter().map(|(c, n)| format!("{c} {n}")).collect();
     eprintln!("imitators: {named:?}");
@@ -181,11 +179,11 @@ fn imitators_in_receipts_are_told_and_not_taken() {
 }
 
 /// Golden's file, without the proofs of one way if so wanted.
-fn golden() -> Option<(PathBuf, AnchorsFile, Hash32)> {
-    let dir = anchors_dir("golden")?;
+fn golden() -> (PathBuf, AnchorsFile, Hash32) {
+    let dir = anchors_dir("golden");
     let file = import(&dir, &ALL).file;
     let head = trusted(&dir, &[]);
-    Some((dir, file, head))
+    (dir, file, head)
 }
 
 fn why(file: &AnchorsFile, trusted: Hash32, index: usize) -> String {
@@ -220,7 +218,7 @@ fn proof_of(file: &AnchorsFile, index: usize) -> (usize, usize) {
 
 #[test]
 fn an_altered_anchor_fails_by_receipt_and_by_storage() {
-    let Some((_, file, head)) = golden() else { return };
+    let (_, file, head) = golden();
     let changes: [fn(&mut anchor_verify::Anchor); 9] = [
         |anchor| anchor.events_root.0[31] ^= 1,
         |anchor| anchor.state_root.0[0] ^= 1,
@@ -263,7 +261,7 @@ fn an_altered_anchor_fails_by_receipt_and_by_storage() {
 
 #[test]
 fn altered_headers_receipts_and_proofs_fail() {
-    let Some((_, file, head)) = golden() else { return };
+    let (_, file, head) = golden();
     let index = 5;
     let anchor = file.anchors[index];
     let header_at =
@@ -466,7 +464,7 @@ fn forge(file: &AnchorsFile, block: Hash32, receipts: &[Bytes]) -> (AnchorsFile,
 
 #[test]
 fn only_the_trusted_hash_tells_a_forged_block_from_a_real_one() {
-    let Some((dir, file, head)) = golden() else { return };
+    let (dir, file, head) = golden();
     let index = 8;
     let anchor = file.anchors[index];
     let receipts = edited_receipts(&dir, anchor.block_number, anchor.events_root, |receipt, log| {
@@ -515,7 +513,7 @@ fn only_the_trusted_hash_tells_a_forged_block_from_a_real_one() {
 
 #[test]
 fn a_log_in_the_right_block_must_be_right_itself() {
-    let Some((dir, file, _)) = golden() else { return };
+    let (dir, file, _) = golden();
     for index in [4, 5] {
         let anchor = file.anchors[index];
         let check = |what: &str, edit: &dyn Fn(&mut Value, usize)| {
@@ -569,7 +567,7 @@ fn a_log_in_the_right_block_must_be_right_itself() {
 
 #[test]
 fn one_anchor_with_its_proofs_alone_is_small_and_proves_as_much() {
-    let Some((_, file, head)) = golden() else { return };
+    let (_, file, head) = golden();
     let batch = file.anchors[20].batch_id;
     let one = file.only(|anchor| anchor.batch_id == batch);
     assert_eq!(one.anchors.len(), 2);
@@ -587,7 +585,7 @@ fn one_anchor_with_its_proofs_alone_is_small_and_proves_as_much() {
 /// Damage anywhere in the text neither panics nor makes another statement trusted.
 #[test]
 fn random_damage_never_proves_anything_else() {
-    let Some((_, file, head)) = golden() else { return };
+    let (_, file, head) = golden();
     let batch = file.anchors[20].batch_id;
     let mut small = file.only(|anchor| anchor.batch_id == batch);
     small.chain.receipts = file

@@ -22,7 +22,7 @@ struct Site {
 impl Site {
     fn load() -> Option<Self> {
         let real = Real::load("golden", "log.copy.sql")?;
-        let dir = test_support::shared_data()?.join("data/golden/anchors");
+        let dir = test_support::shared_data().join("data/golden/anchors");
         let mut importer = Importer::new(None, Vec::new());
         for file in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_some_and(|extension| extension == "json") {
@@ -295,7 +295,7 @@ fn pins_keys(site: &Site) {
 
 /// What `lint` knows of a batch, `verify` says too: whose logs were refused, and of which batch.
 fn tells_what_was_refused(site: &Site) {
-    let dir = test_support::shared_data().unwrap().join("data/golden/anchors");
+    let dir = test_support::shared_data().join("data/golden/anchors");
     let name = "logs_StateSetAnchor_CommitmentAnchored.json";
     let mut logs: Value = serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap();
     let batch = site.anchors.anchors[0].batch_id;

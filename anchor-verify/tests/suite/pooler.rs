@@ -52,7 +52,7 @@ fn through_a_pooler_a_log_is_verified_as_without() {
         return;
     };
     let folder = real.folder.path();
-    let saved = shared_data().unwrap().join("data/scenario-1/anchors");
+    let saved = shared_data().join("data/scenario-1/anchors");
     let mut import = vec!["import", "--chain-id", "84532001", "--out", "anchors.json"];
     let logs = ["SetRegistry_BatchCommitted", "StateSetAnchor_CommitmentAnchored"].map(|name| {
         saved

@@ -60,9 +60,7 @@ fn commitments(copy: &Path) -> BTreeMap<BatchId, Commitment> {
 }
 
 fn check(folder: &str, copy: &str, anchored: usize, summaries: usize) {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let data = shared.join("data").join(folder);
     let commitments = commitments(&data.join(copy));
     let import = import(&data.join("anchors"), &LOGS, &[]);
@@ -125,9 +123,7 @@ fn all_of_scenario_1_but_one_is_anchored_in_both_contracts() {
 
 #[test]
 fn the_registry_alone_needs_to_be_told_the_streams() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let data = shared.join("data/scenario-1");
     let anchors = data.join("anchors");
     let alone = import(&anchors, &LOGS[..1], &[]);

@@ -128,7 +128,7 @@ pub fn print_head<W: std::io::Write>(
     place: Option<&Place>,
 ) -> Result<(), CliError> {
     if let Some(provenance) = provenance {
-        out.full_line(&provenance.in_words())?;
+        out.full_line(&provenance.to_string())?;
     }
     match place {
         Some(place) => out.line(&format!("Log: {place}")),
@@ -144,18 +144,9 @@ pub fn write_head<W: std::io::Write>(
     place: Option<&Place>,
 ) -> Result<(), CliError> {
     #[derive(Serialize)]
-    struct Made<'a> {
-        provenance: &'a Provenance,
-    }
-    #[derive(Serialize)]
     struct Where<'a> {
         place: &'a Place,
     }
-    write_lines(
-        out,
-        schema,
-        "provenance",
-        provenance.map(|provenance| Made { provenance }),
-    )?;
+    write_lines(out, schema, "provenance", provenance)?;
     write_lines(out, schema, "place", place.map(|place| Where { place }))
 }

@@ -448,7 +448,7 @@ fn print_all_columns(
     for (name, o) in shown {
         table.row([
             name.clone(),
-            format!("{:?}", o.meta.shape).to_lowercase(),
+            o.meta.shape.as_str().to_owned(),
             o.meta
                 .agent_id
                 .map_or_else(|| "-".to_owned(), |id| agents.of(&id)),

@@ -26,6 +26,19 @@ pub enum Shape {
     Older,
 }
 
+impl Shape {
+    /// Its name on the wire: `v1`, `v2`, `v3`, `older`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::V3 => "v3",
+            Self::Older => "older",
+        }
+    }
+}
+
 /// Rows of the outbox by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct StatusCounts {

@@ -22,7 +22,7 @@ struct Stage {
 
 impl Stage {
     fn set() -> Option<Self> {
-        let data = shared_data()?.join("data/scenario-1");
+        let data = shared_data().join("data/scenario-1");
         if !postgres_available() {
             return None;
         }

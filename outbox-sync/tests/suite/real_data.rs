@@ -72,9 +72,7 @@ fn truth(truth: &Value) -> BTreeMap<(String, String, String), Expected> {
 
 #[test]
 fn every_row_is_what_the_truth_says() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let data = shared.join("data/scenario-1");
     let dir = tempfile::tempdir().unwrap();
     common::copy_folder(&data.join("outboxes"), dir.path());
@@ -176,9 +174,7 @@ fn every_row_is_what_the_truth_says() {
 
 #[test]
 fn what_an_outbox_says_about_itself() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let dir = tempfile::tempdir().unwrap();
     common::copy_folder(&shared.join("data/scenario-1/outboxes"), dir.path());
     let outbox = Outbox::open(&dir.path().join("delta.db")).unwrap();
@@ -201,9 +197,7 @@ fn what_an_outbox_says_about_itself() {
 
 #[test]
 fn what_older_outboxes_signed_is_found_again() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let data = shared.join("data/scenario-1");
     let dir = tempfile::tempdir().unwrap();
     common::copy_folder(&data.join("older-outboxes"), dir.path());
@@ -267,9 +261,7 @@ fn what_older_outboxes_signed_is_found_again() {
 
 #[test]
 fn tampered_rows_do_not_verify() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let data = shared.join("data/scenario-1");
     let keys = registry(&json(&data.join("keys.json")));
     let dir = tempfile::tempdir().unwrap();
@@ -315,9 +307,7 @@ fn tampered_rows_do_not_verify() {
 
 #[test]
 fn truncated_outboxes_are_refused_whole() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let bytes = fs::read(shared.join("data/scenario-1/outboxes/golf.db")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("golf.db");
@@ -350,9 +340,7 @@ fn truncated_outboxes_are_refused_whole() {
 
 #[test]
 fn what_can_be_read_of_damaged_outboxes_is_salvaged() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let data = shared.join("data/scenario-1/outboxes");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("damaged.db");
@@ -422,9 +410,7 @@ fn what_can_be_read_of_damaged_outboxes_is_salvaged() {
 
 #[test]
 fn real_receipts_are_read_and_hold() {
-    let Some(shared) = test_support::shared_data() else {
-        return;
-    };
+    let shared = test_support::shared_data();
     let data = shared.join("data/golden");
     let exchanges = json(&data.join("http-exchanges.json"));
     let mut lines = String::new();

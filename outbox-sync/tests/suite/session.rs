@@ -13,7 +13,7 @@ use test_support::{
 
 /// A server, and the folder of the disaster.
 fn stage() -> Option<(ScratchPostgres, PathBuf)> {
-    let scenario = shared_data()?.join("data/scenario-1");
+    let scenario = shared_data().join("data/scenario-1");
     postgres_available().then(|| (ScratchPostgres::start(), scenario))
 }
 

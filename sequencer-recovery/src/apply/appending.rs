@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cli_common::{Cancel, Progress};
 use event_log::{Entity, Repair, RestoredEvent};
 use ves::receipt::receipt_hash;
 use ves::{CommandId, KeyRegistry, Timestamp};
@@ -101,8 +100,6 @@ impl Job<'_> {
         lines: &mut Sections<'_>,
         keys: &KeyRegistry,
         raised: &BTreeMap<Entity, i64>,
-        progress: &dyn Progress,
-        cancel: &Cancel,
     ) -> Result<(), RecoveryError> {
         let header = self.header;
         let stream = header.stream;
@@ -123,13 +120,13 @@ impl Job<'_> {
             accepted: prepared.commands.iter().map(|c| c.command_id).collect(),
         };
         loop {
-            cancel.check()?;
+            self.watch.cancel.check()?;
             let group = lines.next_appends()?;
             if group.is_empty() {
                 return Ok(());
             }
             self.append_group(prepared, &group, &mut next, keys).await?;
-            progress.advance(group.len() as u64);
+            self.watch.progress.advance(group.len() as u64);
         }
     }
 

@@ -23,6 +23,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cli_common::provenance::Provenance;
 use cli_common::{Cancel, Progress};
 use event_log::{Log, LogError, RowError};
 use ves::{Hash32, SequencerId};
@@ -57,6 +58,8 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// Write an entry to the log's journal of repairs with each stream that is changed.
     pub journal: bool,
+    /// Where the undo file comes from, if it is to say so.
+    pub provenance: Option<Provenance>,
     /// Let triggers and rules of others act on what is written; a change of it is found before the commit.
     pub with_triggers: bool,
 }
@@ -102,6 +105,7 @@ pub async fn apply(
                 schema: undo_file::SCHEMA.into(),
                 made_at,
                 tool: TOOL.into(),
+                provenance: options.provenance.clone().map(Box::new),
                 db: report.db.clone(),
                 plan_id: plan.id(),
             };
@@ -109,16 +113,8 @@ pub async fn apply(
         }
         None => None,
     };
-    let done = apply_all(
-        log,
-        &mut lines,
-        options,
-        undo.as_mut(),
-        &mut report,
-        progress,
-        cancel,
-    )
-    .await;
+    let watch = Watch { progress, cancel };
+    let done = apply_all(log, &mut lines, options, undo.as_mut(), &mut report, watch).await;
     progress.finish();
     report.stopped = done.err();
     // Whatever happened: what was committed until then can be taken back.
@@ -134,9 +130,9 @@ async fn apply_all(
     options: &ApplyOptions,
     mut undo: Option<&mut UndoWriter>,
     report: &mut ApplyReport,
-    progress: &dyn Progress,
-    cancel: &Cancel,
+    watch: Watch<'_>,
 ) -> Result<(), RecoveryError> {
+    let Watch { progress, cancel } = watch;
     // Whether the plan was made before an index was damaged or after: a repair asks the indexes, too.
     progress.start("comparing indexes with their tables", None);
     let damage = log.view().await?.look_for_damage().await?;
@@ -160,8 +156,9 @@ async fn apply_all(
                 undo: undo.as_deref_mut(),
                 applied: &mut applied,
                 ahead: false,
+                watch,
             };
-            job.run(log, lines, progress, cancel).await
+            job.run(log, lines).await
         };
         match result {
             Ok(()) => {}
@@ -186,6 +183,13 @@ async fn apply_all(
     Ok(())
 }
 
+/// Who hears how far the work is, and who may stop it.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
 /// One stream's repair, with what it has to tell.
 struct Job<'a> {
     plan_id: Hash32,
@@ -195,24 +199,17 @@ struct Job<'a> {
     applied: &'a mut AppliedStream,
     /// Rows are being written before the stream is locked.
     ahead: bool,
+    watch: Watch<'a>,
 }
 
 impl Job<'_> {
     /// Repairs the stream, and begins again if another's transaction was in the way.
-    async fn run(
-        &mut self,
-        log: &Log,
-        lines: &mut Sections<'_>,
-        progress: &dyn Progress,
-        cancel: &Cancel,
-    ) -> Result<(), RecoveryError> {
+    async fn run(&mut self, log: &Log, lines: &mut Sections<'_>) -> Result<(), RecoveryError> {
         let mark = lines.mark();
         for attempt in 1.. {
             self.ahead = false;
             // Once others were in the way, the stream is locked before anything is written: then they wait.
-            let done = self
-                .attempt(log, &mark, lines, attempt > 1, progress, cancel)
-                .await;
+            let done = self.attempt(log, &mark, lines, attempt > 1).await;
             let conflict = matches!(&done, Err(RecoveryError::Log(error)) if self.is_conflict(error));
             if let Some(undo) = &mut self.undo {
                 // A section that is not sealed belongs to a transaction that is not committed.
@@ -224,7 +221,7 @@ impl Job<'_> {
             }
             match done {
                 Err(_) if conflict && attempt < ATTEMPTS => {
-                    cancel.check()?;
+                    self.watch.cancel.check()?;
                     *self.applied = AppliedStream::new(self.header);
                     self.applied.begun_again = attempt;
                     tokio::time::sleep(PAUSE * u32::try_from(attempt).unwrap_or(1)).await;
@@ -249,11 +246,9 @@ impl Job<'_> {
         mark: &Mark,
         lines: &mut Sections<'_>,
         alone: bool,
-        progress: &dyn Progress,
-        cancel: &Cancel,
     ) -> Result<(), RecoveryError> {
-        match self.prepare(log, mark, lines, progress, cancel).await? {
-            Some(prepared) => self.write(prepared, alone, cancel).await,
+        match self.prepare(log, mark, lines).await? {
+            Some(prepared) => self.write(prepared, alone).await,
             None => {
                 self.applied.status = StreamStatus::AlreadyApplied;
                 Ok(())

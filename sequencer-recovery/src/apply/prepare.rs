@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cli_common::{Cancel, Progress};
 use event_log::{Commitment, Entity, Log, Repair, Reserved, RestoredEvent, Written};
 use ves::{CommandId, KeyRegistry, Timestamp};
 
@@ -59,8 +58,6 @@ impl Job<'_> {
         log: &Log,
         mark: &Mark,
         lines: &mut Sections<'_>,
-        progress: &dyn Progress,
-        cancel: &Cancel,
     ) -> Result<Option<Prepared>, RecoveryError> {
         let header = self.header;
         let stream = header.stream;
@@ -118,9 +115,7 @@ impl Job<'_> {
         if prepared.repair.is_locked() {
             prepared.moved = Some(self.carry_out(&mut prepared).await?);
         }
-        let mut entities = self
-            .verify_all(&mut prepared, lines, &registered, progress, cancel)
-            .await?;
+        let mut entities = self.verify_all(&mut prepared, lines, &registered).await?;
         let (commitments, bookkeeping) = lines.rest()?;
         prepared.commitments = commitments;
         prepared.bookkeeping = bookkeeping;
@@ -128,7 +123,7 @@ impl Job<'_> {
             entities.entry(entity.clone()).or_default();
         }
         self.read_books(&mut prepared).await?;
-        self.append_all(&mut prepared, lines, &registered, &entities, progress, cancel)
+        self.append_all(&mut prepared, lines, &registered, &entities)
             .await?;
         if self.options.with_triggers {
             prepared.entities = entities.keys().cloned().collect();
@@ -205,12 +200,10 @@ impl Job<'_> {
         prepared: &mut Prepared,
         lines: &mut Sections<'_>,
         keys: &KeyRegistry,
-        progress: &dyn Progress,
-        cancel: &Cancel,
     ) -> Result<BTreeMap<Entity, i64>, RecoveryError> {
         let mut entities = BTreeMap::new();
         loop {
-            cancel.check()?;
+            self.watch.cancel.check()?;
             let mut group = lines.next_group()?;
             let lost = group.is_empty();
             if lost {
@@ -229,7 +222,7 @@ impl Job<'_> {
             for planned in &group {
                 *entities.entry(append::entity_of(&planned.event)).or_default() += 1;
             }
-            progress.advance(count);
+            self.watch.progress.advance(count);
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use cli_common::files::InputFile;
 
+use cli_common::provenance::Provenance;
 use event_log::{Commitment, Entity};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -34,6 +35,9 @@ pub struct UndoHeader {
     pub made_at: Timestamp,
     /// What made it, with its version.
     pub tool: String,
+    /// Where it comes from; older ones do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Box<Provenance>>,
     /// The log that was changed, without secrets.
     pub db: String,
     /// The plan that was applied.
@@ -559,6 +563,7 @@ mod tests {
     fn header() -> UndoHeader {
         UndoHeader {
             schema: SCHEMA.into(),
+            provenance: None,
             made_at: Timestamp(0),
             tool: "test".into(),
             db: "log.db".into(),

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cli_common::Cancel;
 use event_log::{Entity, JournalCounts, JournalEntry, JournalState, Repair, Reserved};
 use ves::{CommandId, Hash32, StreamKey, Timestamp};
 
@@ -19,12 +18,7 @@ use crate::plan::planned::PlannedKey;
 impl Job<'_> {
     /// Writes a stream's repair. One that only adds rows is written and read back before the stream is locked, which is
     /// locked for the last step alone; `alone` locks first, as one that moves rows always does.
-    pub(super) async fn write(
-        &mut self,
-        mut prepared: Prepared,
-        alone: bool,
-        cancel: &Cancel,
-    ) -> Result<(), RecoveryError> {
+    pub(super) async fn write(&mut self, mut prepared: Prepared, alone: bool) -> Result<(), RecoveryError> {
         let adds = prepared.moves.moves.is_empty() && prepared.moves.superseded.is_empty();
         self.ahead = adds && !alone && !prepared.repair.is_locked();
         let new = if self.ahead {
@@ -62,7 +56,7 @@ impl Job<'_> {
             self.lock(&mut prepared).await?;
             self.ahead = false;
         }
-        self.finish(prepared, afterwards, cancel).await
+        self.finish(prepared, afterwards).await
     }
 
     /// The last step, under the locks: commitments, counter and projection, and the commit.
@@ -70,7 +64,6 @@ impl Job<'_> {
         &mut self,
         mut prepared: Prepared,
         afterwards: Option<Whole>,
-        cancel: &Cancel,
     ) -> Result<(), RecoveryError> {
         let stream = self.header.stream;
         self.check_count(&mut prepared).await?;
@@ -99,7 +92,7 @@ impl Job<'_> {
             return Err(RecoveryError::Outcome { stream, what });
         }
         check_commitments(repair.view(), &stream, &rows).await?;
-        cancel.check()?;
+        self.watch.cancel.check()?;
         if self.applied.changed_nothing() {
             // The plan only tells what stays open here, or is done already. Dropping the transaction rolls it back.
             self.applied.status = StreamStatus::AlreadyApplied;

@@ -1,12 +1,14 @@
 //! `sequencer-recovery apply`: carries out a plan.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::keys::read_signing_key;
+use cli_common::provenance::Provenance;
 use cli_common::{
-    Cancel, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, Tone, stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone,
+    stderr_progress,
 };
 use sequencer_recovery::apply::undo_file::UndoFile;
 use sequencer_recovery::apply::{AppliedStream, ApplyOptions, ApplyReport, StreamStatus, apply};
@@ -19,8 +21,8 @@ use ves::{SequencerId, StreamKey};
 use super::epoch::write_epoch;
 use super::report::{print_journal, print_not_checked, print_place};
 use super::{
-    LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, new_file, open, or_dash,
-    read_signing_keys, write_lines, write_not_checked, write_place,
+    LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, made_from, new_file, open,
+    or_dash, read_signing_keys, write_place,
 };
 
 /// Carry out a plan
@@ -96,7 +98,9 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .as_deref()
         .map(|path| next_bundle(path, &plan))
         .transpose()?;
+    let provenance = made_from("plan", &args.plan);
     let options = ApplyOptions {
+        provenance: Some(provenance.clone()),
         lock_timeout: args.lock.timeout(),
         sequencer_keys: read_signing_keys(&args.sequencer_keys)?,
         sequencer_id: args.sequencer_id,
@@ -146,7 +150,9 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         status |= error.exit_status();
         error.report(global);
     }
-    if let Err(error) = print(&report, &paths, global) {
+    let next = next(&report, &plan, &paths);
+    let undo = undo.as_deref().map(|undo| undo_command(undo, &paths));
+    if let Err(error) = print(&report, undo.as_ref(), (&provenance, &next), global) {
         status |= error.exit_status();
         error.report(global);
         tell_unprinted(&report, global);
@@ -164,13 +170,21 @@ struct Paths<'a> {
 }
 
 impl Paths<'_> {
+    fn undo_interrupted(&self) -> CommandLine {
+        undo_command(self.undo.unwrap_or(Path::new("undo.ndjson")), self).with(["--interrupted"])
+    }
+
     fn epoch_again(&self) -> String {
-        let out = self.args.epoch.as_deref().unwrap_or(Path::new("FILE"));
-        format!(
-            "sequencer-recovery epoch --plan {} --out {} --db DB",
-            self.args.plan.display(),
-            out.display()
-        )
+        let out = self.args.epoch.as_deref().unwrap_or(Path::new("epoch.json"));
+        CommandLine::of_this_tool("epoch")
+            .with([
+                OsStr::new("--plan"),
+                self.args.plan.as_os_str(),
+                OsStr::new("--out"),
+                out.as_os_str(),
+            ])
+            .with(self.args.db.words())
+            .to_string()
     }
 }
 
@@ -206,9 +220,10 @@ fn errors(
         .collect();
     if let Some(Err(error)) = report.undo_file.take() {
         let what = format!("the undo bundle has no last line: {error}");
-        errors.push(CliError::io(what).with_hint(
-            "what was sealed of it is whole: `sequencer-recovery undo BUNDLE --interrupted` takes those streams back",
-        ));
+        errors.push(CliError::io(what).with_hint(format!(
+            "what was sealed of it is whole: `{}` takes those streams back",
+            paths.undo_interrupted()
+        )));
     }
     if let Some(Err(error)) = epoch {
         let what = format!(
@@ -263,14 +278,26 @@ fn tell_unprinted(report: &ApplyReport, global: &GlobalArgs) {
         .report(global);
 }
 
-fn print(report: &ApplyReport, paths: &Paths<'_>, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(report)?,
-        Format::Ndjson => {
-            write_place(&mut out, report.schema, &report.place)?;
-            write_lines(&mut out, report.schema, "stream", &report.streams)?;
-            write_not_checked(&mut out, report.schema, &report.not_checked)?;
+fn print(
+    report: &ApplyReport,
+    undo: Option<&CommandLine>,
+    (provenance, next): (&Provenance, &Next),
+    global: &GlobalArgs,
+) -> Result<(), CliError> {
+    let frame = Frame {
+        schema: report.schema,
+        provenance,
+        next,
+    };
+    frame.print(
+        global,
+        report,
+        |out| {
+            print_table(out, report)?;
+            print_way_back(out, report, undo)?;
+            print_open(out, report)
+        },
+        |lines| {
             #[derive(Serialize)]
             struct Summary {
                 plan_id: ves::Hash32,
@@ -278,58 +305,79 @@ fn print(report: &ApplyReport, paths: &Paths<'_>, global: &GlobalArgs) -> Result
                 journal: bool,
                 untouched: u64,
             }
+            write_place(lines, &report.place)?;
+            lines.all("stream", &report.streams)?;
+            lines.not_checked(&report.not_checked)?;
             let summary = Summary {
                 plan_id: report.plan_id,
                 dry_run: report.dry_run,
                 journal: report.journal,
                 untouched: report.untouched,
             };
-            write_lines(&mut out, report.schema, "summary", [summary])?;
-        }
-        Format::Table => {
-            print_table(&mut out, report)?;
-            print_next(&mut out, report, paths)?;
-        }
-    }
-    out.finish()
+            lines.one("summary", summary)
+        },
+    )
 }
 
-/// What to run next.
-fn print_next<W: std::io::Write>(
+/// How to take it all back.
+fn print_way_back<W: std::io::Write>(
     out: &mut Output<W>,
     report: &ApplyReport,
-    paths: &Paths<'_>,
+    undo: Option<&CommandLine>,
 ) -> Result<(), CliError> {
-    if report.dry_run || report.streams.is_empty() {
+    let Some(undo) = undo.filter(|_| report.changed() > 0) else {
+        return Ok(());
+    };
+    out.line("")?;
+    out.line("The way back, which ends when the sequencer is restarted:")?;
+    out.command(&format!("  {undo}"))
+}
+
+/// What must not be done while positions are open.
+fn print_open<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> Result<(), CliError> {
+    let open = report.open_positions();
+    if open == 0 || report.dry_run || report.failed() > 0 || report.untouched > 0 {
         return Ok(());
     }
     out.line("")?;
-    if let Some(undo) = paths.undo.filter(|_| report.changed() > 0) {
-        out.line(&format!(
-            "The way back, until the sequencer is started: {}",
-            undo.display()
-        ))?;
-    }
+    out.line(&format!(
+        "{open} position(s) stay open: commit nothing across them (the plan names the ranges, docs/recovery.md says why)."
+    ))
+}
+
+/// What to do after an apply: to do the rest, to do it in earnest, or to look whether all is as it should be.
+fn next(report: &ApplyReport, plan: &PlanFile, paths: &Paths<'_>) -> Next {
+    let again = CommandLine::of_this_process();
     if report.failed() > 0 || report.untouched > 0 {
-        return out.line(&format!(
-            "Next: mend what stopped it, and run the same command again ({}).",
+        let why = format!(
+            "mend what stopped it ({}); this command does the rest",
             counts(report)
-        ));
+        );
+        return Next::run_for(why, &again);
     }
-    if report.open_positions() > 0 {
-        out.line(&format!(
-            "{} position(s) stay open: commit nothing across them (the plan names the ranges, docs/recovery.md says why).",
-            report.open_positions()
-        ))?;
+    if report.streams.is_empty() {
+        return Next::nothing("the plan has nothing to do");
     }
-    if report.changed() > 0 {
-        out.line(
-            "Next: `sequencer-recovery audit` of this log, with the same witnesses. Only when it is as it should be, \
-             restart the sequencer (it caches keys for an hour, commitments for 5 minutes): from then on there is no way \
-             back.",
-        )?;
+    if report.dry_run {
+        return Next::run_for(
+            "do it in earnest, with the sequencer stopped",
+            &again.without("--dry-run"),
+        );
     }
-    Ok(())
+    let audit = CommandLine::of_this_tool("audit")
+        .with(paths.args.db.words())
+        .with(&plan.header().witness_options);
+    Next::run_for(
+        "look at the log with the same witnesses. Only when it is as it should be, restart the sequencer (it caches keys \
+         for an hour, commitments for 5 minutes)",
+        &audit,
+    )
+}
+
+fn undo_command(undo: &Path, paths: &Paths<'_>) -> CommandLine {
+    CommandLine::of_this_tool("undo")
+        .with([undo.as_os_str()])
+        .with(paths.args.db.words())
 }
 
 /// A plan that was made half blind may bring back less and put counters lower than the missing witnesses know.
@@ -354,12 +402,14 @@ fn refuse_incomplete(plan: &PlanFile, although: bool) -> Result<(), CliError> {
 const COLUMNS: &str = "\
 Columns (what failed first, then where most stays open):
   EVENTS, APPENDED   events put back; events that got new numbers
-  RECEIPTS, SIGNED   receipts made for them; those of them with a signature
+  BATCHES            commitments put back
+  COUNTER, NOW       the counter before and after
+  OPEN               positions that stay open
+With --all also:
+  RECEIPTS, SIGNED   receipts made for the events; those of them with a signature
   COMMANDS           command ids remembered
   VERSIONS           entity versions raised
-  BATCHES, EQUAL     commitments put back; batches whose root came out equal
-  COUNTER, NOW       the counter before and after
-  OPEN               positions that stay open";
+  EQUAL              batches whose root came out equal";
 
 /// The outcome for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> Result<(), CliError> {
@@ -371,7 +421,8 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
     print_verdict(out, &outcome)?;
     print_place(out, &report.place)?;
     print_streams(out, &outcome)?;
-    let journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
+    let mut journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
+    journal.sort_by_key(|entry| std::cmp::Reverse(entry.written_at));
     if !journal.is_empty() {
         out.line("")?;
         out.line("This plan was applied here before, says the journal:")?;
@@ -532,23 +583,37 @@ pub(super) fn print_streams<W: std::io::Write>(
         };
         (order, std::cmp::Reverse(row.open), row.stream)
     });
-    let mut table = Table::new(&[
-        "STREAM", "STATUS", "EVENTS", "APPENDED", "RECEIPTS", "SIGNED", "COMMANDS", "VERSIONS", "BATCHES",
-        "EQUAL", "COUNTER", "NOW", "OPEN",
-    ]);
+    let mut headers = vec![
+        "STREAM", "STATUS", "EVENTS", "APPENDED", "BATCHES", "COUNTER", "NOW", "OPEN",
+    ];
+    let books = ["RECEIPTS", "SIGNED", "COMMANDS", "VERSIONS", "EQUAL"];
+    let all = out.all();
+    headers.extend(books.iter().filter(|_| all));
+    let mut table = Table::new(&headers);
     let shown = out.shown(rows.len());
     for row in &rows[..shown] {
         let (status, tone) = match row.status {
-            StreamStatus::Applied if outcome.dry_run => ("would be applied", Tone::Good),
+            StreamStatus::Applied if outcome.dry_run => ("would apply", Tone::Good),
             StreamStatus::Applied => ("applied", Tone::Good),
             StreamStatus::AlreadyApplied => ("already applied", Tone::Good),
             StreamStatus::Failed => ("FAILED", Tone::Bad),
         };
-        let cells = [labels.of(&row.stream), status.to_owned()];
-        let counts = row.counts.iter().map(u64::to_string);
-        let counters = row.counters.iter().map(|counter| or_dash(*counter));
-        let cells = cells.into_iter().chain(counts).chain(counters);
-        table.row(cells.chain([row.open.to_string()]));
+        let [
+            events,
+            appended,
+            receipts,
+            signed,
+            commands,
+            versions,
+            batches,
+            equal,
+        ] = row.counts;
+        let counts = [events, appended, batches].map(|count| count.to_string());
+        let counters = row.counters.map(or_dash);
+        let books = [receipts, signed, commands, versions, equal].map(|count| count.to_string());
+        let cells = [labels.of(&row.stream), status.to_owned()].into_iter();
+        let cells = cells.chain(counts).chain(counters).chain([row.open.to_string()]);
+        table.row(cells.chain(books.into_iter().filter(|_| all)));
         table.verdict(1, tone);
     }
     out.line("")?;

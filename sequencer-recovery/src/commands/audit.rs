@@ -1,11 +1,12 @@
 //! `sequencer-recovery audit`: is the log whole, and if not, what exactly is missing or wrong.
 
 use clap::Args;
+use cli_common::report::Lines;
 use cli_common::{
-    CliError, CommandLine, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
+    CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
 };
 use event_log::JournalState;
-use sequencer_recovery::finding::{Code, Finding, Severity};
+use sequencer_recovery::finding::{Code, Finding, Remedy, Severity};
 use sequencer_recovery::report::audit::{AuditReport, SCHEMA, StreamReport, audit};
 use sequencer_recovery::stream::family::{Families, Family, FamilyReport, FamilyStream};
 use sequencer_recovery::witness::Heard;
@@ -15,8 +16,7 @@ use super::report::{
     Standing, print_findings, print_journal, print_not_checked, print_not_heard, print_place,
 };
 use super::{
-    FamilyArg, SurveyArgs, cancel_on_signals, open, or_dash, read_on, report_incomplete, write_lines,
-    write_not_checked, write_place,
+    FamilyArg, SurveyArgs, cancel_on_signals, made, open, or_dash, read_on, report_incomplete, write_place,
 };
 
 /// Say whether the log is whole, and what witnesses know beyond it
@@ -39,60 +39,101 @@ pub struct AuditArgs {
 pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut input = args.survey.input()?;
     input.families = args.family.families();
+    let hashed = args.survey.hashed(&input)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
-    let report = read_on(&cancel, async || {
+    let mut report = read_on(&cancel, async || {
         let (log, db) = open(&args.survey.db, &cancel).await?;
         let mut view = log.view().await?;
         Ok(audit(&mut view, db, &input, progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => print_ndjson(&mut out, &report)?,
-        Format::Table => {
-            print_table(&mut out, &report)?;
-            out.line("")?;
-            next(&report, args).print(&mut out)?;
-        }
-    }
-    out.finish()?;
+    let plan = plans(&report).then(|| plan_command(args));
+    write_remedies(&mut report.findings, args, plan.as_ref());
+    let frame = Frame {
+        schema: SCHEMA,
+        provenance: &made(hashed),
+        next: &next(&report, args, plan.as_ref()),
+    };
+    frame.print(
+        global,
+        &report,
+        |out| print_table(out, &report),
+        |lines| write_lines(lines, &report),
+    )?;
     Ok(exit_status(&report) | report_incomplete(&report.incomplete(), global))
 }
 
-/// What to do after an audit: to plan, if a plan can mend what was found.
-fn next(report: &AuditReport, args: &AuditArgs) -> Next {
-    if report.no_problem_found {
-        return Next::nothing("no problem was found in what was checked");
-    }
-    let of_ves = report.findings.iter().filter(|f| f.family.is_none());
-    let codes: Vec<Code> = of_ves.map(|f| f.code).collect();
-    let gaps = [Code::GapLeading, Code::GapInterior, Code::GapTail];
+/// Whether a plan would put something right.
+fn plans(report: &AuditReport) -> bool {
     let held = report.heard.iter().any(|h| h.missing_held > 0);
-    let missing = codes.iter().any(|code| gaps.contains(code));
-    let mended = codes.iter().any(|code| MENDED.contains(code));
+    let (missing, mended) = (report.totals.missing > 0, any_of(report, &MENDED));
     let newest = report.journal.first();
     let applied = newest.is_some_and(|e| e.state == JournalState::Applied && !e.counts.counters_only);
     if applied && missing && !mended {
-        return Next::nothing(
-            "a plan was applied, and the same plan would bring nothing more; what is missing takes another witness, or \
-             weaker evidence (`plan --accept`, at your own decision)",
-        );
+        return false;
     }
-    if mended || codes.contains(&Code::CommitmentMissing) || (missing && held) {
-        if args.family.families() != Families::default() {
-            return Next::nothing("plan the VES log, with the same options but --family");
-        }
-        let plan = CommandLine::of_this_process().instead("audit", "plan");
-        let out = super::free_name("plan", "ndjson");
-        return Next::run_for("plan the repair; it changes nothing", &plan.with(["--out", &out]));
+    mended || any_of(report, &[Code::CommitmentMissing]) || (missing && held)
+}
+
+/// Whether one of these was found in the VES log.
+fn any_of(report: &AuditReport, codes: &[Code]) -> bool {
+    let of_ves = |f: &&Finding| f.family.is_none();
+    report
+        .findings
+        .iter()
+        .filter(of_ves)
+        .any(|f| codes.contains(&f.code))
+}
+
+fn plan_command(args: &AuditArgs) -> CommandLine {
+    args.survey
+        .command("plan")
+        .with(["--out", &super::free_name("plan", "ndjson")])
+}
+
+/// Writes out the commands that act on what was found.
+fn write_remedies(findings: &mut [Finding], args: &AuditArgs, plan: Option<&CommandLine>) {
+    for finding in findings {
+        let command = match finding.remedy {
+            Some(Remedy::Plan) => plan.cloned(),
+            Some(Remedy::ChooseHistory) => plan
+                .cloned()
+                .map(|plan| plan.with(["--on-reissue", "keep-anchored"])),
+            Some(Remedy::Counters) => {
+                let family = finding.family.map_or("ves".into(), |family| family.to_string());
+                Some(
+                    args.survey
+                        .command("counters")
+                        .with(["--family", &family, "--apply"]),
+                )
+            }
+            None => continue,
+        };
+        finding.next = command.map(|command| command.to_string());
     }
+}
+
+/// What to do after an audit: to plan, if a plan can mend what was found.
+fn next(report: &AuditReport, args: &AuditArgs, plan: Option<&CommandLine>) -> Next {
+    if report.no_problem_found {
+        return Next::nothing("no problem was found in what was checked");
+    }
+    if let Some(plan) = plan {
+        return Next::run_for("plan the repair; it changes nothing", plan);
+    }
+    let missing = report.totals.missing > 0;
+    let of_the_log = report.findings.iter().any(|f| f.family.is_none());
     Next::nothing(if missing && report.heard.is_empty() {
         "hear the witnesses first: agents' outboxes (--outbox), anchors (--anchors), other copies (--witness)"
+    } else if missing && !report.journal.is_empty() {
+        "a plan was applied, and the same plan would bring nothing more; what is missing takes another witness, or \
+         weaker evidence (`plan --accept`, at your own decision)"
     } else if missing {
         "none of these witnesses holds what is missing: only another one can bring it back (`sequencer-recovery certify` \
          states the loss)"
+    } else if args.family.families() != Families::default() && !of_the_log {
+        "what is wrong is beside the VES log; where a command helps, it stands with the problem"
     } else {
         "each problem says what it takes"
     })
@@ -122,15 +163,15 @@ pub fn exit_status(report: &AuditReport) -> ExitStatus {
     status
 }
 
-fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) -> Result<(), CliError> {
+fn write_lines<W: std::io::Write>(lines: &mut Lines<'_, W>, report: &AuditReport) -> Result<(), CliError> {
     #[derive(Serialize)]
     struct Summary<'a> {
         db: &'a str,
         no_problem_found: bool,
         totals: &'a sequencer_recovery::report::audit::Totals,
     }
-    write_place(out, SCHEMA, &report.place)?;
-    write_lines(out, SCHEMA, "stream", &report.streams)?;
+    write_place(lines, &report.place)?;
+    lines.all("stream", &report.streams)?;
     #[derive(Serialize)]
     struct OfFamily<'a> {
         family: Family,
@@ -143,19 +184,19 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
             stream,
         })
     });
-    write_lines(out, SCHEMA, "family_stream", families)?;
-    write_lines(out, SCHEMA, "finding", &report.findings)?;
-    write_lines(out, SCHEMA, "heard", &report.heard)?;
-    write_lines(out, SCHEMA, "not_heard", &report.not_heard)?;
-    write_lines(out, SCHEMA, "not_used", &report.not_used)?;
-    write_lines(out, SCHEMA, "journal", &report.journal)?;
-    write_not_checked(out, SCHEMA, &report.not_checked)?;
+    lines.all("family_stream", families)?;
+    lines.all("finding", &report.findings)?;
+    lines.all("heard", &report.heard)?;
+    lines.all("not_heard", &report.not_heard)?;
+    lines.all("not_used", &report.not_used)?;
+    lines.all("journal", &report.journal)?;
+    lines.not_checked(&report.not_checked)?;
     let summary = Summary {
         db: &report.db,
         no_problem_found: report.no_problem_found,
         totals: &report.totals,
     };
-    write_lines(out, SCHEMA, "summary", [summary])
+    lines.one("summary", summary)
 }
 
 const COLUMNS: &str = "\
@@ -353,7 +394,7 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
                 .agent_id
                 .as_ref()
                 .map_or_else(|| "-".into(), |id| agents.of(id)),
-            heard.shape.clone().unwrap_or_else(|| heard.kind.into()),
+            heard.shape.clone().unwrap_or_else(|| heard.kind.as_str().into()),
             heard.rows.to_string(),
             heard.missing_held.to_string(),
             heard.unsigned.to_string(),

@@ -1,14 +1,16 @@
 //! `sequencer-recovery certify`: what a plan could not bring back, as a document.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::keys::read_signing_key;
-use cli_common::{Access, CliError, ExitStatus, Format, GlobalArgs, Output, partial_file};
+use cli_common::{Access, CliError, ExitStatus, Frame, GlobalArgs, Next, Output, partial_file};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::plan::plan_file::PlanFile;
-use sequencer_recovery::report::loss::{SignedLossCertificate, certificate, markdown, sign};
+use sequencer_recovery::report::loss::{LossCertificate, SignedLossCertificate, certificate, markdown, sign};
+
+use super::made_from;
 
 /// Draw up a loss certificate from a plan
 ///
@@ -38,7 +40,9 @@ pub struct CertifyArgs {
 pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let plan = PlanFile::open(&args.plan).map_err(RecoveryError::from)?;
     let key = args.key.as_deref().map(read_signing_key).transpose()?;
-    let certificate = certificate(&plan).map_err(RecoveryError::from)?;
+    let provenance = made_from("plan", &args.plan);
+    let mut certificate = certificate(&plan).map_err(RecoveryError::from)?;
+    certificate.provenance = Some(provenance.clone());
     let signed = sign(certificate, key.as_ref())
         .map_err(|e| CliError::io("the certificate has no canonical form").with_source(e))?;
     let json = serde_json::to_string_pretty(&signed)
@@ -54,37 +58,43 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
     if let Some(for_people) = for_people {
         for_people.keep()?;
     }
-    let mut out = Output::stdout(global);
     let SignedLossCertificate { certificate: c, .. } = &signed;
-    match global.format {
-        Format::Table => {
-            out.label_streams(c.not_planned.iter().map(|left| left.stream));
-            out.line(&format!(
-                "{} position(s) lost, {} undecided, in {} stream(s){}. The certificate is in {}.",
-                c.lost,
-                c.undecided,
-                c.streams.len(),
-                match c.filled {
-                    0 => String::new(),
-                    filled => format!("; {filled} of them are filled with tombstones"),
-                },
-                args.out.display()
-            ))?;
-            let shown = out.shown(c.not_planned.len());
-            for left in &c.not_planned[..shown] {
-                out.line(&format!("{}: nothing is certified: {}", left.stream, left.why))?;
-            }
-            out.more(0, c.not_planned.len() - shown, "stream(s)")?;
-        }
-        Format::Json => out.json(&signed)?,
-        Format::Ndjson => out.ndjson([&signed])?,
-    }
-    out.finish()?;
+    let frame = Frame {
+        schema: &c.schema,
+        provenance: &provenance,
+        next: &Next::nothing("hand the certificate to those who rely on the log"),
+    };
+    frame.print(
+        global,
+        &signed,
+        |out| print_table(out, c, &args.out),
+        |lines| lines.one("certificate", &signed),
+    )?;
     Ok(if c.lost + c.undecided == 0 && c.not_planned.is_empty() {
         ExitStatus::OK
     } else {
         ExitStatus::PROBLEMS
     })
+}
+
+fn print_table<W: Write>(out: &mut Output<W>, c: &LossCertificate, path: &Path) -> Result<(), CliError> {
+    out.label_streams(c.not_planned.iter().map(|left| left.stream));
+    out.line(&format!(
+        "{} position(s) lost, {} undecided, in {} stream(s){}. The certificate is in {}.",
+        c.lost,
+        c.undecided,
+        c.streams.len(),
+        match c.filled {
+            0 => String::new(),
+            filled => format!("; {filled} of them are filled with tombstones"),
+        },
+        path.display()
+    ))?;
+    let shown = out.shown(c.not_planned.len());
+    for left in &c.not_planned[..shown] {
+        out.line(&format!("{}: nothing is certified: {}", left.stream, left.why))?;
+    }
+    out.more(0, c.not_planned.len() - shown, "stream(s)")
 }
 
 /// A file that is written and not yet there.

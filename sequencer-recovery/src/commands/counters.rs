@@ -1,14 +1,16 @@
 //! `sequencer-recovery counters`: the counters alone.
 
 use clap::Args;
-use cli_common::{CliError, ExitStatus, Format, GlobalArgs, Labels, Output, Table, Tone, stderr_progress};
+use cli_common::{
+    CliError, ExitStatus, Frame, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
+};
 use sequencer_recovery::apply::counters::{CounterReport, CounterState, CountersReport, counters, raise};
 use sequencer_recovery::floor::FloorChoice;
 
 use super::report::{detailed, print_not_checked, print_place};
 use super::{
-    FamilyArg, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash, read_on,
-    report_incomplete, write_lines, write_not_checked, write_place,
+    FamilyArg, HashedInputs, LockArgs, SurveyArgs, block_on, cancel_on_signals, check_takes_writes, made,
+    open, or_dash, read_on, report_incomplete, write_place,
 };
 
 /// Say which counters are behind what witnesses know, or raise them
@@ -48,6 +50,7 @@ pub struct CountersArgs {
 pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut input = args.survey.input()?;
     input.families = args.family.families();
+    let hashed = args.survey.hashed(&input)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let (log, mut report) = read_on(&cancel, async || {
@@ -78,26 +81,53 @@ pub fn run(args: &CountersArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         status |= ExitStatus::PROBLEMS;
     }
     let errors = errors.into_iter().map(CliError::from);
-    for error in errors.chain(print(&report, global).err()) {
+    for error in errors.chain(print(&report, hashed, args, global).err()) {
         status |= error.exit_status();
         error.report(global);
     }
     Ok(status)
 }
 
-fn print(report: &CountersReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(report)?,
-        Format::Ndjson => {
-            write_place(&mut out, report.schema, &report.place)?;
-            write_lines(&mut out, report.schema, "counter", &report.streams)?;
-            write_lines(&mut out, report.schema, "incomplete", &report.incomplete)?;
-            write_not_checked(&mut out, report.schema, &report.not_checked)?;
-        }
-        Format::Table => print_table(&mut out, report)?,
+fn print(
+    report: &CountersReport,
+    hashed: HashedInputs,
+    args: &CountersArgs,
+    global: &GlobalArgs,
+) -> Result<(), CliError> {
+    let frame = Frame {
+        schema: report.schema,
+        provenance: &made(hashed),
+        next: &next(report, args),
+    };
+    frame.print(
+        global,
+        report,
+        |out| print_table(out, report),
+        |lines| {
+            write_place(lines, &report.place)?;
+            lines.all("counter", &report.streams)?;
+            lines.all("incomplete", &report.incomplete)?;
+            lines.not_checked(&report.not_checked)
+        },
+    )
+}
+
+/// What to do after the counters were looked at.
+fn next(report: &CountersReport, args: &CountersArgs) -> Next {
+    if !report.incomplete.is_empty() && !args.although_incomplete {
+        return Next::nothing("a witness could not be read: see to it first");
     }
-    out.finish()
+    if report.count(CounterState::Behind) == 0 {
+        return Next::nothing("no counter is behind what these witnesses know");
+    }
+    if args.apply {
+        return Next::nothing("what could not be raised says why");
+    }
+    let family = args.family.families().to_string();
+    let floor = args.floor.map(|floor| ["--floor".to_owned(), floor.to_string()]);
+    let raise = args.survey.command("counters").with(["--family", &family]);
+    let raise = raise.with(floor.into_iter().flatten()).with(["--apply"]);
+    Next::run_for("raise them, with the sequencer stopped", &raise)
 }
 
 const COLUMNS: &str = "\

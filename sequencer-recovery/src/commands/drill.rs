@@ -6,17 +6,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use cli_common::{
-    Access, CliError, ExitStatus, Format, GlobalArgs, Output, PrivateDir, Table, Tone, partial_file,
-    stderr_progress,
+    Access, CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Next, Output, PrivateDir, Table, Tone,
+    partial_file, stderr_progress,
 };
 use fixtures::WorldSpec;
 use sequencer_recovery::drill::{DrillOptions, DrillReport, DrillResult, Objectives, SCHEMA, drill};
 use sequencer_recovery::grade::Accept;
 use sequencer_recovery::plan::PlanOptions;
+use serde::Serialize;
 use ves::Timestamp;
 
 use super::report::print_not_checked;
-use super::{block_on, cancel_on_signals, or_dash, write_lines, write_not_checked};
+use super::{HashedInputs, block_on, cancel_on_signals, made, or_dash};
 
 /// Rehearse a recovery in a small world that is made for it
 ///
@@ -103,8 +104,13 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         DrillResult::Pass => ExitStatus::OK,
         DrillResult::Fail => ExitStatus::PROBLEMS,
     };
-    let written = write_report(file, &args.report, &report);
-    for error in [written.err(), print(args, &report, global).err()]
+    let frame = Frame {
+        schema: SCHEMA,
+        provenance: &made(HashedInputs::default()),
+        next: &next(&report, args),
+    };
+    let written = write_report(file, &args.report, &frame.around(&report));
+    for error in [written.err(), print(args, &report, &frame, global).err()]
         .into_iter()
         .flatten()
     {
@@ -114,23 +120,44 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     Ok(status)
 }
 
-fn print(args: &DrillArgs, report: &DrillReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(report)?,
-        Format::Ndjson => {
-            write_lines(&mut out, SCHEMA, "phase", &report.phases)?;
-            write_lines(&mut out, SCHEMA, "check", &report.checks)?;
-            write_lines(&mut out, SCHEMA, "stream", &report.streams)?;
-            write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
-            write_lines(&mut out, SCHEMA, "report", [report])?;
+fn print(
+    args: &DrillArgs,
+    report: &DrillReport,
+    frame: &Frame<'_>,
+    global: &GlobalArgs,
+) -> Result<(), CliError> {
+    frame.print(
+        global,
+        report,
+        |out| {
+            print_table(out, report)?;
+            out.line(&format!("The report is in {}.", args.report.display()))
+        },
+        |lines| {
+            lines.all("phase", &report.phases)?;
+            lines.all("check", &report.checks)?;
+            lines.all("stream", &report.streams)?;
+            lines.not_checked(&report.not_checked)?;
+            lines.one("report", report)
+        },
+    )
+}
+
+/// What to do after a drill: to look at its files, if it failed.
+fn next(report: &DrillReport, args: &DrillArgs) -> Next {
+    match (report.result, &args.keep) {
+        (DrillResult::Pass, _) => Next::nothing("keep the report as the record of this drill"),
+        (DrillResult::Fail, Some(dir)) => {
+            let files = dir.display();
+            Next::nothing(format!(
+                "the checks above say what did not hold; the drill's files are in {files}"
+            ))
         }
-        Format::Table => {
-            print_table(&mut out, report)?;
-            out.line(&format!("The report is in {}.", args.report.display()))?;
+        (DrillResult::Fail, None) => {
+            let again = CommandLine::of_this_process().with(["--keep", "drill"]);
+            Next::run_for("drill the same disaster again and look at its files", &again)
         }
     }
-    out.finish()
 }
 
 /// Opens the report before the drill: beside the file that it will replace, which must be a file if it is there.
@@ -151,7 +178,7 @@ fn begin_report(path: &Path) -> Result<tempfile::NamedTempFile, CliError> {
 fn write_report(
     mut file: tempfile::NamedTempFile,
     path: &Path,
-    report: &DrillReport,
+    report: &impl Serialize,
 ) -> Result<(), CliError> {
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     serde_json::to_writer_pretty(&mut file, report).map_err(|e| failed(e.into()))?;

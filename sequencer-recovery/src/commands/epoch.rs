@@ -4,15 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::keys::read_signing_key;
-use cli_common::{CliError, DbArg, ExitStatus, GlobalArgs, Output};
+use cli_common::{CliError, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output};
 use outbox_sync::epoch::RecoveryEpoch;
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::new_file::NewFile;
 use sequencer_recovery::plan::plan_file::PlanFile;
 use sequencer_recovery::report::epoch::{epoch, epoch_of_journal};
+use serde::Serialize;
 use ves::Hash32;
 
-use super::{block_on, cancel_on_signals, new_file, open};
+use super::{HashedInputs, block_on, cancel_on_signals, made, made_from, new_file, open};
 
 /// Write the recovery epoch of a repair that was applied
 ///
@@ -47,6 +48,10 @@ pub fn run(args: &EpochArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let plan = args.plan.as_deref().map(PlanFile::open);
     let plan = plan.transpose().map_err(RecoveryError::from)?;
     let key = args.epoch_key.as_deref().map(read_signing_key).transpose()?;
+    let provenance = match &args.plan {
+        Some(plan) => made_from("plan", plan),
+        None => made(HashedInputs::default()),
+    };
     let cancel = cancel_on_signals()?;
     let file = new_file(&args.out, 0)?;
     let holes = block_on(async {
@@ -59,15 +64,51 @@ pub fn run(args: &EpochArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         write_epoch(drawn, key.as_ref(), file)?;
         Ok(holes)
     })?;
-    let mut out = Output::stdout(global);
-    out.line(&format!("The epoch is in {}.", args.out.display()))?;
-    let shown = out.shown(holes.len());
-    for line in &holes[..shown] {
+    let report = Report {
+        schema: "recovery-epoch-report/1",
+        out: args.out.display().to_string(),
+        signed: key.is_some(),
+        open: holes,
+    };
+    let frame = Frame {
+        schema: report.schema,
+        provenance: &provenance,
+        next: &Next::nothing(format!(
+            "hand {} to the agents: each sets its outbox right with `outbox-sync reconcile OUTBOX --epoch FILE`",
+            report.out
+        )),
+    };
+    frame.print(
+        global,
+        &report,
+        |out| print_table(out, &report),
+        |lines| lines.one("epoch", &report),
+    )?;
+    Ok(ExitStatus::OK)
+}
+
+/// Where the epoch is, and what it means.
+#[derive(Serialize)]
+struct Report {
+    schema: &'static str,
+    out: String,
+    signed: bool,
+    /// What must not be committed while this epoch is handed out.
+    open: Vec<String>,
+}
+
+fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
+    let signed = if report.signed {
+        "signed"
+    } else {
+        "NOT signed (--epoch-key)"
+    };
+    out.line(&format!("The epoch is in {}, {signed}.", report.out))?;
+    let shown = out.shown(report.open.len());
+    for line in &report.open[..shown] {
         out.line(line)?;
     }
-    out.more(0, holes.len() - shown, "stream(s) with open numbers")?;
-    out.finish()?;
-    Ok(ExitStatus::OK)
+    out.more(0, report.open.len() - shown, "stream(s) with open numbers")
 }
 
 /// Signs an epoch, if there is a key, and writes it to its file.

@@ -1,11 +1,12 @@
 //! `sequencer-recovery export`: the log as lines of JSON.
 
-use std::io::{BufWriter, Seek as _, Write as _};
+use std::io::{BufWriter, Seek as _, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::{
-    Access, CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, partial_file, stderr_progress,
+    Access, CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, partial_file,
+    stderr_progress,
 };
 use event_log::{LogError, Place, Scope, write_export};
 use sequencer_recovery::damage;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use ves::StreamKey;
 
 use super::report::{print_findings, print_not_checked, print_place};
-use super::{cancel_on_signals, open, read_on, write_lines};
+use super::{cancel_on_signals, log_inputs, made, open, read_on};
 
 /// Write the log as lines of JSON
 ///
@@ -60,6 +61,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let path = args.out.as_path();
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     let file = partial_file(path, Access::Owner).map_err(failed)?;
+    let hashed = log_inputs(&args.db)?;
     let progress = stderr_progress(global);
     let scope = Scope {
         streams: args.streams.clone(),
@@ -96,29 +98,18 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         findings: damage::findings(&damage),
         not_checked: damage::not_checked(&damage).collect(),
     };
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => write_lines(&mut out, SCHEMA, "export", [&report])?,
-        Format::Table => {
-            out.line(&format!(
-                "{} event(s) of {} are in {}.",
-                report.events, report.db, report.out
-            ))?;
-            if report.unreadable > 0 {
-                out.line(&format!(
-                    "{} row(s) could not be read and are missing in it; it names each.",
-                    report.unreadable
-                ))?;
-            }
-            print_place(&mut out, &report.place)?;
-            let labels = out.label_streams(report.findings.iter().filter_map(|f| f.stream));
-            let findings: Vec<&Finding> = report.findings.iter().collect();
-            print_findings(&mut out, &labels, "DAMAGE", &findings)?;
-            print_not_checked(&mut out, &report.not_checked)?;
-        }
-    }
-    out.finish()?;
+    let verify = CommandLine::new("anchor-verify verify").option("--events", path.display());
+    let frame = Frame {
+        schema: SCHEMA,
+        provenance: &made(hashed),
+        next: &Next::run_for("hold it against what was anchored: add --anchors", &verify),
+    };
+    frame.print(
+        global,
+        &report,
+        |out| print_table(out, &report),
+        |lines| lines.one("export", &report),
+    )?;
     let mut status = ExitStatus::OK;
     if report.findings.iter().any(|f| f.severity == Severity::Problem) {
         status |= ExitStatus::PROBLEMS;
@@ -127,4 +118,22 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         status |= ExitStatus::FAILED;
     }
     Ok(status)
+}
+
+fn print_table<W: Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
+    out.line(&format!(
+        "{} event(s) of {} are in {}.",
+        report.events, report.db, report.out
+    ))?;
+    if report.unreadable > 0 {
+        out.line(&format!(
+            "{} row(s) could not be read and are missing in it; it names each.",
+            report.unreadable
+        ))?;
+    }
+    print_place(out, &report.place)?;
+    let labels = out.label_streams(report.findings.iter().filter_map(|f| f.stream));
+    let findings: Vec<&Finding> = report.findings.iter().collect();
+    print_findings(out, &labels, "DAMAGE", &findings)?;
+    print_not_checked(out, &report.not_checked)
 }

@@ -1,14 +1,16 @@
 //! `sequencer-recovery gaps`: the first look after a recovery.
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Labels, Output, Table, Tone};
+use cli_common::{
+    CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Labels, Next, Output, Table, Tone,
+};
 use event_log::StreamFilter;
 use sequencer_recovery::finding::Finding;
 use sequencer_recovery::report::gaps::{GapsReport, SCHEMA, StreamGaps, gaps};
 use ves::{StoreId, TenantId};
 
 use super::report::{Standing, detailed, print_findings, print_not_checked, print_place};
-use super::{cancel_on_signals, open, or_dash, read_on, write_lines, write_not_checked, write_place};
+use super::{cancel_on_signals, log_inputs, made, open, or_dash, read_on, write_place};
 
 /// Say which numbers every stream lacks, as far as the log knows
 ///
@@ -37,24 +39,33 @@ pub fn run(args: &GapsArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         tenant: args.tenant,
         store: args.store,
     };
+    let hashed = log_inputs(&args.db)?;
     let cancel = cancel_on_signals()?;
     let report = read_on(&cancel, async || {
         let (log, db) = open(&args.db, &cancel).await?;
         let mut view = log.view().await?;
         Ok(gaps(&mut view, db, &filter, &cancel).await?)
     })?;
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => {
-            write_place(&mut out, SCHEMA, &report.place)?;
-            write_lines(&mut out, SCHEMA, "stream", &report.streams)?;
-            write_lines(&mut out, SCHEMA, "finding", &report.findings)?;
-            write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
-        }
-        Format::Table => print_table(&mut out, &report)?,
-    }
-    out.finish()?;
+    let audit = CommandLine::of_this_tool("audit").with(args.db.words());
+    let frame = Frame {
+        schema: SCHEMA,
+        provenance: &made(hashed),
+        next: &Next::run_for(
+            "ask the witnesses too, who know what was cut off: add --outbox, --anchors, --witness",
+            &audit,
+        ),
+    };
+    frame.print(
+        global,
+        &report,
+        |out| print_table(out, &report),
+        |lines| {
+            write_place(lines, &report.place)?;
+            lines.all("stream", &report.streams)?;
+            lines.all("finding", &report.findings)?;
+            lines.not_checked(&report.not_checked)
+        },
+    )?;
     Ok(if report.is_whole() {
         ExitStatus::OK
     } else {

@@ -23,7 +23,11 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use cli_common::files::{self, InputFile};
 use cli_common::keys::{read_signing_key, split_version, twice};
-use cli_common::{Cancel, CliError, DbArg, DbTarget, ExitStatus, GlobalArgs, Output, SequencerPublicKeyArgs};
+use cli_common::provenance::{Inputs as HashedInputs, Provenance};
+use cli_common::report::Lines;
+use cli_common::{
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, SequencerPublicKeyArgs,
+};
 use event_log::{Log, OpenOptions, Place, StreamFilter};
 use outbox_sync::Purpose;
 use sequencer_recovery::new_file::NewFile;
@@ -116,6 +120,103 @@ impl SurveyArgs {
             families: Families::default(),
         })
     }
+}
+
+/// Hashes the log, if it is a file. It goes before the log is opened.
+fn log_inputs(db: &DbArg) -> Result<HashedInputs, CliError> {
+    let mut hashed = HashedInputs::default();
+    if let DbTarget::Snapshot(path) = db.target()? {
+        hashed.add_at_once("log", &[path]);
+    }
+    Ok(hashed)
+}
+
+impl SurveyArgs {
+    /// Begins to hash the files that are asked. It goes before the log and the outboxes are opened.
+    fn hashed(&self, input: &SurveyInput) -> Result<HashedInputs, CliError> {
+        let witnesses = &input.witnesses;
+        let mut hashed = log_inputs(&self.db)?;
+        let snapshot = |target: &DbTarget| match target {
+            DbTarget::Snapshot(path) => Some(path.clone()),
+            DbTarget::Postgres(_) => None,
+        };
+        for outbox in &witnesses.outboxes {
+            let mut wal = outbox.clone().into_os_string();
+            wal.push("-wal");
+            let files = [outbox.clone(), wal.into()];
+            let there = files.into_iter().filter(|file| file == outbox || file.exists());
+            hashed.add_at_once("outbox", &there.collect::<Vec<_>>());
+        }
+        let logs: Vec<PathBuf> = witnesses.logs.iter().filter_map(snapshot).collect();
+        hashed.add_at_once("witness", &logs);
+        let exports = witnesses.exports.iter().map(InputFile::shown);
+        for other in exports.chain(witnesses.dumps.iter().map(Dump::shown)) {
+            hashed.add("witness", other);
+        }
+        for (role, files) in [("anchors", &self.anchors), ("receipts", &self.receipts)] {
+            files.iter().for_each(|file| hashed.add(role, file));
+        }
+        Ok(hashed)
+    }
+
+    /// The witnesses, as words of a command line.
+    pub fn witness_words(&self) -> Vec<OsString> {
+        let path = |path: &PathBuf| path.clone().into_os_string();
+        let given = [
+            (
+                "--outbox",
+                self.outboxes.iter().map(OsString::from).collect::<Vec<_>>(),
+            ),
+            (
+                "--witness",
+                self.witnesses.iter().map(|witness| witness.0.clone()).collect(),
+            ),
+            ("--anchors", self.anchors.iter().map(path).collect()),
+            ("--receipts", self.receipts.iter().map(path).collect()),
+            ("--sequencer-public-key", self.sequencer.words()),
+            (
+                "--tenant",
+                self.tenant.iter().map(|id| id.to_string().into()).collect(),
+            ),
+            (
+                "--store",
+                self.store.iter().map(|id| id.to_string().into()).collect(),
+            ),
+        ];
+        let words = given.into_iter().flat_map(|(option, values)| {
+            let word = move |value| [OsString::from(option), value];
+            values.into_iter().flat_map(word)
+        });
+        words.collect()
+    }
+
+    /// The same, to be written down: a URL without its password.
+    fn shown_witness_words(&self) -> Vec<String> {
+        let words = self.witness_words();
+        words
+            .iter()
+            .map(|word| cli_common::redact_text(&word.to_string_lossy()))
+            .collect()
+    }
+
+    /// A command of this tool about the same log and witnesses.
+    fn command(&self, command: &str) -> CommandLine {
+        CommandLine::of_this_tool(command)
+            .with(self.db.words())
+            .with(self.witness_words())
+    }
+}
+
+/// Where a report of this tool comes from.
+fn made(inputs: HashedInputs) -> Provenance {
+    Provenance::now("sequencer-recovery", inputs.finish())
+}
+
+/// Of one file that is read.
+fn made_from(role: &str, path: &Path) -> Provenance {
+    let mut inputs = HashedInputs::default();
+    inputs.add(role, path);
+    made(inputs)
 }
 
 /// Files with the same content as another are one voice: they are read once, and that is said.
@@ -315,50 +416,12 @@ fn check_takes_writes(place: &Place) -> Result<(), CliError> {
 }
 
 /// Where the log is, as a line of NDJSON.
-fn write_place<W: std::io::Write>(out: &mut Output<W>, schema: &str, place: &Place) -> Result<(), CliError> {
+fn write_place<W: std::io::Write>(lines: &mut Lines<'_, W>, place: &Place) -> Result<(), CliError> {
     #[derive(Serialize)]
     struct Where<'a> {
         place: &'a Place,
     }
-    write_lines(out, schema, "place", [Where { place }])
-}
-
-/// One line of NDJSON output: what it is, and the value.
-#[derive(Serialize)]
-struct Line<'a, T: Serialize> {
-    schema: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(flatten)]
-    value: T,
-}
-
-/// Writes values as NDJSON lines of one type.
-fn write_lines<W: std::io::Write, T: Serialize>(
-    out: &mut Output<W>,
-    schema: &str,
-    kind: &str,
-    values: impl IntoIterator<Item = T>,
-) -> Result<(), CliError> {
-    out.ndjson(values.into_iter().map(|value| Line { schema, kind, value }))
-}
-
-/// What was not checked, as NDJSON lines.
-fn write_not_checked<W: std::io::Write>(
-    out: &mut Output<W>,
-    schema: &str,
-    all: &[String],
-) -> Result<(), CliError> {
-    #[derive(Serialize)]
-    struct NotChecked<'a> {
-        what: &'a str,
-    }
-    write_lines(
-        out,
-        schema,
-        "not_checked",
-        all.iter().map(|what| NotChecked { what }),
-    )
+    lines.one("place", Where { place })
 }
 
 /// So many witnesses that could not be read are named on stderr; the report has all of them.

@@ -1,14 +1,15 @@
 //! `sequencer-recovery plan`: what goes back where, on what evidence, written to a file.
 
-use std::io::{BufWriter, Seek as _};
+use std::io::{BufWriter, Seek as _, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use cli_common::keys::read_signing_key;
+use cli_common::provenance::Provenance;
+use cli_common::report::Lines;
 use cli_common::{
-    Access, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, partial_file,
-    stderr_progress,
+    Access, CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Next, partial_file, stderr_progress,
 };
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::floor::FloorChoice;
@@ -23,8 +24,7 @@ use ves::AgentId;
 
 use super::plan_report::print_table;
 use super::{
-    ReplayingArg, SurveyArgs, cancel_on_signals, open, read_on, report_incomplete, write_lines,
-    write_not_checked, write_place,
+    ReplayingArg, SurveyArgs, cancel_on_signals, made, open, read_on, report_incomplete, write_place,
 };
 
 /// Plan the repair: which event goes back where, on what evidence
@@ -183,7 +183,10 @@ impl AppendArgs {
 /// Runs the command.
 pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut input = args.survey.input()?;
+    let mut hashed = args.survey.hashed(&input)?;
     let accept_keys = key_sources(&args.accept_keys);
+    accept_keys.files.iter().for_each(|file| hashed.add("keys", file));
+    let provenance = made(hashed);
     input.witnesses.peer_keys = accept_keys.peers;
     let options = PlanOptions {
         accept: args.accept,
@@ -220,6 +223,8 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         let request = PlanRequest {
             db,
             tool,
+            provenance: Some(provenance.clone()),
+            witness_options: args.survey.shown_witness_words(),
             input: &input,
             options: &options,
         };
@@ -234,7 +239,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
 
-    print(&summary, args, global)?;
+    print(&summary, &provenance, args, global)?;
     let mut status = report_incomplete(&summary.incomplete, global);
     if summary.totals.open > 0
         || summary.totals.reissued_left > 0
@@ -246,50 +251,52 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     Ok(status)
 }
 
-fn print(summary: &PlanSummary, args: &PlanArgs, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(summary)?,
-        Format::Ndjson => {
-            write_place(&mut out, summary.schema, &summary.place)?;
-            write_lines(&mut out, summary.schema, "incomplete", &summary.incomplete)?;
-            write_lines(&mut out, summary.schema, "stream", &summary.streams)?;
-            write_lines(&mut out, summary.schema, "not_heard", &summary.not_heard)?;
-            write_lines(&mut out, summary.schema, "finding", &summary.hindrances)?;
-            write_lines(&mut out, summary.schema, "not_planned", &summary.not_planned)?;
-            write_not_checked(&mut out, summary.schema, &summary.not_checked)?;
-            #[derive(serde::Serialize)]
-            struct Summary<'a> {
-                db: &'a str,
-                plan_id: ves::Hash32,
-                accept: &'a str,
-                floor: &'a str,
-                totals: &'a sequencer_recovery::plan::PlanTotals,
-            }
-            let PlanSummary {
-                db,
-                plan_id,
-                accept,
-                floor,
-                totals,
-                ..
-            } = summary;
-            let line = Summary {
-                db,
-                plan_id: *plan_id,
-                accept,
-                floor,
-                totals,
-            };
-            write_lines(&mut out, summary.schema, "summary", [line])?;
-        }
-        Format::Table => {
-            print_table(&mut out, summary)?;
-            out.line(&format!("Plan {} is in {}.", summary.plan_id, args.out.display()))?;
-            next(summary, args).print(&mut out)?;
-        }
+fn print(
+    summary: &PlanSummary,
+    provenance: &Provenance,
+    args: &PlanArgs,
+    global: &GlobalArgs,
+) -> Result<(), CliError> {
+    let frame = Frame {
+        schema: summary.schema,
+        provenance,
+        next: &next(summary, args),
+    };
+    frame.print(
+        global,
+        summary,
+        |out| {
+            print_table(out, summary)?;
+            out.line(&format!("Plan {} is in {}.", summary.plan_id, args.out.display()))
+        },
+        |lines| write_lines(lines, summary),
+    )
+}
+
+fn write_lines<W: Write>(lines: &mut Lines<'_, W>, summary: &PlanSummary) -> Result<(), CliError> {
+    #[derive(serde::Serialize)]
+    struct Summary<'a> {
+        db: &'a str,
+        plan_id: ves::Hash32,
+        accept: &'a str,
+        floor: &'a str,
+        totals: &'a sequencer_recovery::plan::PlanTotals,
     }
-    out.finish()
+    write_place(lines, &summary.place)?;
+    lines.all("incomplete", &summary.incomplete)?;
+    lines.all("stream", &summary.streams)?;
+    lines.all("not_heard", &summary.not_heard)?;
+    lines.all("finding", &summary.hindrances)?;
+    lines.all("not_planned", &summary.not_planned)?;
+    lines.not_checked(&summary.not_checked)?;
+    let line = Summary {
+        db: &summary.db,
+        plan_id: summary.plan_id,
+        accept: &summary.accept,
+        floor: &summary.floor,
+        totals: &summary.totals,
+    };
+    lines.one("summary", line)
 }
 
 /// What to do after a plan: to carry it out, if it has something to write.

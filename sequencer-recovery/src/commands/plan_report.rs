@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use cli_common::{CliError, Labels, Output, Table, Tone};
 use sequencer_recovery::gap;
 use sequencer_recovery::grade::Grade;
+use sequencer_recovery::plan::hold_back::{Because, HoldBack};
 use sequencer_recovery::plan::planned::KeyBasis;
 use sequencer_recovery::plan::planned::{LeftOut, LeftOutAs};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
-use sequencer_recovery::plan::{PlanSummary, StreamSummary};
+use sequencer_recovery::plan::{MissedKey, PlanSummary, StreamSummary};
 
 use super::or_dash;
 use super::report::{detailed, print_not_checked, print_not_heard, print_place};
@@ -46,6 +47,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary
     if summary.empty.is_none() {
         print_not_planned(out, summary)?;
         print_streams(out, summary, &labels)?;
+        print_what_it_means(out, summary)?;
         print_not_heard(out, &summary.not_heard)?;
     }
     print_not_checked(out, &summary.not_checked)?;
@@ -226,7 +228,7 @@ fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Re
     }
     print_reissue(out, s)?;
     let all = out.all();
-    let batches = s.batches.iter().filter(|b| all || !b.outcome.starts_with(SOLVED));
+    let batches = s.batches.iter().filter(|b| all || !b.solved);
     let batches: Vec<String> = batches
         .map(|b| {
             format!(
@@ -241,6 +243,7 @@ fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Re
         out.line(&format!("  {why}"))?;
     }
     print_floor(out, s)?;
+    print_keys_missed(out, s)?;
     if !s.filled.is_empty() {
         let ranges: Vec<_> = s.filled.iter().map(PlannedOpen::range).collect();
         out.line(&format!(
@@ -264,17 +267,7 @@ fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Re
         .map(|open| format!("  open: {open}"))
         .collect();
     print_lines(out, &open, "open range(s)")?;
-    let held: Vec<String> = s
-        .must_not_commit
-        .iter()
-        .map(|range| {
-            format!(
-                "  must not be committed: {}-{}: {}",
-                range.from, range.to, range.why
-            )
-        })
-        .collect();
-    print_lines(out, &held, "range(s) that must not be committed")?;
+    print_must_not_commit(out, s)?;
     print_appending(out, s)?;
     if s.never_sequenced > 0 && s.left_out.is_empty() {
         out.line(&format!(
@@ -285,8 +278,20 @@ fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Re
     Ok(())
 }
 
-/// What a plan says of a batch begins so if its events are found.
-const SOLVED: &str = "solved";
+fn print_must_not_commit<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+    let all = out.all();
+    let line = |range: &HoldBack| {
+        let why = match range.because {
+            _ if all => range.why.as_str(),
+            Because::Anchored => "anchored, and partly open",
+            Because::Next => "the next to be committed is open",
+            Because::Newcomers => "open before the newcomers",
+        };
+        format!("  must not be committed: {}-{}: {why}", range.from, range.to)
+    };
+    let held: Vec<String> = s.must_not_commit.iter().map(line).collect();
+    print_lines(out, &held, "range(s) that must not be committed")
+}
 
 fn print_keys<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
     for key in &s.keys {
@@ -360,13 +365,62 @@ fn print_floor<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Res
         floor.witness.who,
         floor.grade
     ))?;
-    for option in &floor.options {
-        out.line(&format!(
-            "    --floor {:<12} gives {}: {}",
-            option.choice, option.counter, option.cost
-        ))?;
+    if out.all() {
+        for option in &floor.options {
+            out.line(&format!(
+                "    --floor {:<12} gives {}: {}",
+                option.choice, option.counter, option.cost
+            ))?;
+        }
+        return Ok(());
+    }
+    let options = floor.options.iter();
+    let options: Vec<String> = options
+        .map(|o| format!("{} gives {}", o.choice, o.counter))
+        .collect();
+    match options.len() {
+        0 | 1 => Ok(()),
+        _ => out.line(&format!("    --floor {}", options.join(", "))),
+    }
+}
+
+/// What each choice means, once for all streams: what is told of each with `--all`.
+fn print_what_it_means<W: std::io::Write>(
+    out: &mut Output<W>,
+    summary: &PlanSummary,
+) -> Result<(), CliError> {
+    if out.all() {
+        return Ok(());
+    }
+    let floors = |s: &StreamSummary| s.floor.as_ref().is_some_and(|floor| floor.options.len() > 1);
+    if summary.streams.iter().any(floors) {
+        out.line("")?;
+        out.line(
+            "FLOORS: below a claim that is true, --floor gives numbers out again, and history forks for good; above a \
+             claim that is false, numbers stay empty until they are filled, and nothing is given out twice.",
+        )?;
+    }
+    if summary.streams.iter().any(|s| !s.must_not_commit.is_empty()) {
+        out.line("")?;
+        out.line(
+            "MUST NOT BE COMMITTED: a commitment across open positions contradicts its anchor for good, or cannot be made. \
+             Wait for agents that were not heard, or fill what is lost (--fill-losses tombstone), then commit.",
+        )?;
     }
     Ok(())
+}
+
+/// Keys that an audit of the repaired log will miss.
+fn print_keys_missed<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+    let line = |key: &MissedKey| {
+        format!(
+            "  {} of the events that go back have key {} of agent {}, of which an audit will say event.key: {} \
+             (--accept-keys)",
+            key.events, key.key_id, key.agent_id, key.why
+        )
+    };
+    let lines: Vec<String> = s.keys_missed.iter().map(line).collect();
+    print_lines(out, &lines, "key(s) that an audit will miss")
 }
 
 /// So many witnesses that could not be read are shown.

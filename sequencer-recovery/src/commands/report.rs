@@ -5,7 +5,7 @@ use std::io::Write;
 
 use cli_common::{CliError, Labels, Output, Table};
 use event_log::{JournalEntry, Place};
-use sequencer_recovery::finding::{Code, Finding, Severity};
+use sequencer_recovery::finding::{Code, Finding, Remedy, Severity};
 use sequencer_recovery::stream::unheard::{self, Unheard};
 use ves::{StreamKey, Timestamp};
 
@@ -34,7 +34,8 @@ const MATTERS: [&str; 9] = [
 
 /// Where the log is.
 pub fn print_place<W: Write>(out: &mut Output<W>, place: &Place) -> Result<(), CliError> {
-    out.line(&format!("Log: {place}"))
+    out.line(&format!("Log: {place}"))?;
+    out.origin()
 }
 
 /// What was not checked. Every report ends with it.
@@ -132,9 +133,16 @@ pub fn print_findings<W: Write>(
         out.line(&format!("{title}, by code (--all shows each)"))?;
         print_by_code(out, findings)?;
     }
-    let next: BTreeSet<&str> = findings.iter().filter_map(|f| f.next.as_deref()).collect();
-    for next in next {
-        out.line(&format!("  next: {next}"))?;
+    // To plan the repair is what the report ends with, if it helps.
+    let told = findings.iter().filter(|f| f.remedy != Some(Remedy::Plan));
+    let next: BTreeSet<_> = told
+        .filter_map(|f| Some((f.next.as_deref()?, f.remedy.is_some())))
+        .collect();
+    for (next, is_command) in next {
+        match is_command {
+            true => out.command(&format!("  next: {next}"))?,
+            false => out.line(&format!("  next: {next}"))?,
+        }
     }
     Ok(())
 }
@@ -189,26 +197,35 @@ pub fn print_journal<W: Write>(out: &mut Output<W>, entries: &[JournalEntry]) ->
         return Ok(());
     }
     out.line("")?;
-    out.line("JOURNAL OF REPAIRS, newest first")?;
+    let plan = |entry: &JournalEntry| entry.plan_id.to_string().chars().take(8).collect::<String>();
+    let one_plan = entries.iter().all(|entry| entry.plan_id == entries[0].plan_id);
+    let of = if one_plan {
+        format!(", of plan {}", plan(&entries[0]))
+    } else {
+        String::new()
+    };
+    out.line(&format!("JOURNAL OF REPAIRS, newest first{of}"))?;
     let labels = out.labels_of(entries.iter().map(|entry| entry.stream));
-    let mut table = Table::new(&[
-        "WHEN", "STREAM", "WHAT", "PLAN", "EVENTS", "BATCHES", "COUNTER", "THEN", "BY",
-    ]);
+    let mut headers = vec!["WHEN", "STREAM", "WHAT", "EVENTS", "BATCHES", "COUNTER"];
+    headers.extend((!one_plan).then_some("PLAN"));
+    let mut table = Table::new(&headers);
     let shown = out
         .shown(entries.len())
         .min(if out.all() { usize::MAX } else { JOURNAL });
     for entry in &entries[..shown] {
-        table.row([
+        let cells = [
             when(entry.written_at),
             labels.of(&entry.stream),
             entry.state.as_str().to_owned(),
-            entry.plan_id.to_string().chars().take(8).collect(),
             entry.counts.events.to_string(),
             entry.counts.commitments.to_string(),
-            or_dash(entry.counter_before),
-            or_dash(entry.counter_after),
-            entry.tool.clone(),
-        ]);
+            format!(
+                "{} to {}",
+                or_dash(entry.counter_before),
+                or_dash(entry.counter_after)
+            ),
+        ];
+        table.row(cells.into_iter().chain((!one_plan).then(|| plan(entry))));
     }
     out.table(&table)?;
     out.more(0, entries.len() - shown, "")

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, Tone, stderr_progress};
+use cli_common::{
+    CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone, stderr_progress,
+};
 use event_log::{AllLeftOut, Place};
 use sequencer_recovery::damage;
 use sequencer_recovery::finding::{Finding, Severity};
 use serde::Serialize;
 
 use super::report::{print_findings, print_not_checked, print_place};
-use super::{cancel_on_signals, open, read_on, write_lines, write_not_checked, write_place};
+use super::{cancel_on_signals, log_inputs, made, open, read_on, write_place};
 
 /// Copy the log into a snapshot file
 ///
@@ -53,6 +55,7 @@ struct Copied {
 
 /// Runs the command.
 pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let hashed = log_inputs(&args.db)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let report = read_on(&cancel, async || {
@@ -78,21 +81,27 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         })
     })?;
     drop(progress);
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => {
-            write_place(&mut out, SCHEMA, &report.place)?;
-            write_lines(&mut out, SCHEMA, "table", &report.tables)?;
-            write_lines(&mut out, SCHEMA, "left_out", &report.left_out.rows)?;
-            write_lines(&mut out, SCHEMA, "finding", &report.findings)?;
-            write_not_checked(&mut out, SCHEMA, &report.not_checked)?;
-        }
-        Format::Table => {
-            print_table(&mut out, &report)?;
-        }
-    }
-    out.finish()?;
+    let audit = CommandLine::of_this_tool("audit").option("--db", args.out.display());
+    let frame = Frame {
+        schema: SCHEMA,
+        provenance: &made(hashed),
+        next: &Next::run_for(
+            "look at the copy, with the witnesses: add --outbox, --anchors, --witness",
+            &audit,
+        ),
+    };
+    frame.print(
+        global,
+        &report,
+        |out| print_table(out, &report),
+        |lines| {
+            write_place(lines, &report.place)?;
+            lines.all("table", &report.tables)?;
+            lines.all("left_out", &report.left_out.rows)?;
+            lines.all("finding", &report.findings)?;
+            lines.not_checked(&report.not_checked)
+        },
+    )?;
     let mut status = ExitStatus::OK;
     if report.findings.iter().any(|f| f.severity == Severity::Problem) {
         status |= ExitStatus::PROBLEMS;

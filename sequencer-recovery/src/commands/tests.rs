@@ -11,14 +11,15 @@ use sequencer_recovery::finding::{Code, Finding, Severity};
 use sequencer_recovery::floor::{Floor, FloorChoice, FloorOption, Witness};
 use sequencer_recovery::gap::{Gap, GapKind};
 use sequencer_recovery::grade::Grade;
+use sequencer_recovery::plan::hold_back::{Because, HoldBack};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
-use sequencer_recovery::plan::{BatchSummary, PlanSummary, PlanTotals, StreamSummary};
+use sequencer_recovery::plan::{BatchSummary, MissedKey, PlanSummary, PlanTotals, StreamSummary};
 use sequencer_recovery::report::audit::{AuditReport, StreamReport, Totals};
 use sequencer_recovery::report::gaps::{GapsReport, StreamGaps};
 use sequencer_recovery::stream::batches::{Batch, BatchVerdict};
 use sequencer_recovery::stream::bookkeeping::Bookkeeping;
 use sequencer_recovery::stream::unheard::Unheard;
-use sequencer_recovery::witness::Heard;
+use sequencer_recovery::witness::{Heard, HeardKind};
 use unicode_width::UnicodeWidthStr;
 use uuid::Uuid;
 use ves::{AgentId, BatchId, EventId, Hash32, StreamKey, Timestamp};
@@ -223,7 +224,7 @@ fn audit_report(count: usize) -> AuditReport {
 fn heard(n: usize) -> Heard {
     Heard {
         path: format!("/srv/agents/outboxes/region-{}/agent-{n}.db", n % 5),
-        kind: "outbox",
+        kind: HeardKind::Outbox,
         made: None,
         place: None,
         agent_id: Some(id(3, n).to_string()),
@@ -481,6 +482,7 @@ fn planned(n: usize) -> StreamSummary {
             batch_id: BatchId(id(4, n)),
             sequence_start: 161,
             sequence_end: 168,
+            solved: false,
             outcome: "open: nobody names an event that verifies for 161-165".into(),
         }],
         commitments: 2,
@@ -507,7 +509,18 @@ fn planned(n: usize) -> StreamSummary {
         not_filled_root_known: 0,
         keys: Vec::new(),
         keys_refused: Vec::new(),
-        must_not_commit: Vec::new(),
+        keys_missed: vec![MissedKey {
+            agent_id: Uuid::from_u128(n as u128 + 77).into(),
+            key_id: 2,
+            events: 4,
+            why: "it is not registered".into(),
+        }],
+        must_not_commit: vec![HoldBack {
+            from: 164,
+            to: 164,
+            because: Because::Next,
+            why: "164 is the next to be committed and stays open".into(),
+        }],
     }
 }
 

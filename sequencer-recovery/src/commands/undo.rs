@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli_common::{CliError, DbArg, ExitStatus, Format, GlobalArgs, Output, Table, Tone, stderr_progress};
+use cli_common::{
+    CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone, stderr_progress,
+};
 use sequencer_recovery::apply::undo::{UndoOptions, UndoReport, UndoStatus, UndoneStream, undo};
 use sequencer_recovery::apply::undo_file::UndoFile;
 use sequencer_recovery::error::RecoveryError;
@@ -12,8 +14,7 @@ use ves::StreamKey;
 
 use super::report::{print_journal, print_not_checked, print_place};
 use super::{
-    LockArgs, block_on, cancel_on_signals, check_takes_writes, open, or_dash, write_lines, write_not_checked,
-    write_place,
+    LockArgs, block_on, cancel_on_signals, check_takes_writes, made_from, open, or_dash, write_place,
 };
 
 /// Take an apply back: ONLY BEFORE THE SEQUENCER IS STARTED AGAIN
@@ -79,7 +80,7 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         status |= error.exit_status();
         error.report(global);
     }
-    if let Err(error) = print(&report, global) {
+    if let Err(error) = print(&report, args, global) {
         status |= error.exit_status();
         error.report(global);
         CliError::io(format!(
@@ -92,24 +93,37 @@ pub fn run(args: &UndoArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     Ok(status)
 }
 
-fn print(report: &UndoReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(report)?,
-        Format::Ndjson => {
+fn print(report: &UndoReport, args: &UndoArgs, global: &GlobalArgs) -> Result<(), CliError> {
+    let frame = Frame {
+        schema: report.schema,
+        provenance: &made_from("undo", &args.bundle),
+        next: &next(report, args),
+    };
+    frame.print(
+        global,
+        report,
+        |out| print_table(out, report),
+        |lines| {
             #[derive(Serialize)]
             struct Warning<'a> {
                 what: &'a str,
             }
-            write_place(&mut out, report.schema, &report.place)?;
-            write_lines(&mut out, report.schema, "stream", &report.streams)?;
-            let warnings = report.warnings.iter().map(|what| Warning { what });
-            write_lines(&mut out, report.schema, "warning", warnings)?;
-            write_not_checked(&mut out, report.schema, &report.not_checked)?;
-        }
-        Format::Table => print_table(&mut out, report)?,
+            write_place(lines, &report.place)?;
+            lines.all("stream", &report.streams)?;
+            lines.all("warning", report.warnings.iter().map(|what| Warning { what }))?;
+            lines.not_checked(&report.not_checked)
+        },
+    )
+}
+
+/// What to do after an undo: to look whether the log is as it was.
+fn next(report: &UndoReport, args: &UndoArgs) -> Next {
+    let refused = |stream: &UndoneStream| stream.status == UndoStatus::Refused;
+    if report.streams.iter().any(refused) {
+        return Next::nothing("what was refused says why; the sequencer may go on from the log as it is now");
     }
-    out.finish()
+    let audit = CommandLine::of_this_tool("audit").with(args.db.words());
+    Next::run_for("look at the log as it was before the apply", &audit)
 }
 
 const COLUMNS: &str = "\

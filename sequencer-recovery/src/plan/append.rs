@@ -200,9 +200,9 @@ fn standing(
         .iter()
         .find(|row| !matches!(row.status, OutboxStatus::Pending | OutboxStatus::Failed))
     {
-        let (name, status) = (holders.name(other.holder), &other.status);
+        let (name, status) = (holders.name(other.holder), other.status.as_str());
         return Standing::Doubtful {
-            why: format!("in {name} it does not wait: its state there is {status:?}").to_lowercase(),
+            why: format!("in {name} it does not wait: its state there is {status}"),
             may_be_forced: false,
         };
     }

@@ -13,8 +13,22 @@ pub struct HoldBack {
     pub from: u64,
     /// Its last number.
     pub to: u64,
+    /// Why, in a word.
+    pub because: Because,
     /// Why, and how to prevent it.
     pub why: String,
+}
+
+/// Why a range must not be committed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// It is anchored, and positions of it are open.
+    Anchored,
+    /// It begins with the next number to be committed, which is open.
+    Next,
+    /// Positions before the newcomers are open.
+    Newcomers,
 }
 
 const PREVENT: &str =
@@ -38,6 +52,7 @@ pub(crate) fn hold_back(
             found.push(HoldBack {
                 from,
                 to,
+                because: Because::Anchored,
                 why: format!(
                     "it is anchored and {missing} of its positions stay open: a commitment made now would contradict the \
                      anchor for good; {PREVENT}"
@@ -51,6 +66,7 @@ pub(crate) fn hold_back(
         found.push(HoldBack {
             from: last + 1,
             to: hole.to,
+            because: Because::Next,
             why: format!(
                 "{} is the next to be committed and stays open: the stream can make no further commitment; {PREVENT}",
                 last + 1
@@ -63,6 +79,7 @@ pub(crate) fn hold_back(
             found.push(HoldBack {
                 from: hole.from,
                 to: first,
+                because: Because::Newcomers,
                 why: format!(
                     "{} to {} stay open before the newcomers, which begin at {first}: pulls and commitments cannot cross \
                      that hole; {PREVENT}",

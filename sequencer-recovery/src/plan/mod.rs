@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Instant;
 
+use cli_common::provenance::Provenance;
 use cli_common::{Cancel, Progress};
 use event_log::{StreamState, View};
 use ves::Timestamp;
@@ -45,7 +46,7 @@ use crate::stream::unheard::Seen;
 
 pub use options::{OnReissue, PlanOptions};
 pub use stream_plan::StreamPlan;
-pub use summary::{BatchSummary, PlanSummary, PlanTotals, StreamSummary};
+pub use summary::{BatchSummary, MissedKey, PlanSummary, PlanTotals, StreamSummary};
 
 /// What a plan is made from.
 #[derive(Debug)]
@@ -54,6 +55,10 @@ pub struct PlanRequest<'a> {
     pub db: String,
     /// What makes the plan, with its version.
     pub tool: &'a str,
+    /// Where the plan comes from, if it is to say so.
+    pub provenance: Option<Provenance>,
+    /// How the witnesses were named, as words of a command line.
+    pub witness_options: Vec<String>,
     /// What to look at.
     pub input: &'a SurveyInput,
     /// What the operator decides.
@@ -147,6 +152,8 @@ fn header(view: &View, request: &PlanRequest<'_>, survey: &Survey, made_at: Time
         schema: SCHEMA.into(),
         made_at,
         tool: request.tool.into(),
+        provenance: request.provenance.clone().map(Box::new),
+        witness_options: request.witness_options.clone(),
         db: request.db.clone(),
         place: Some(Box::new(view.place().clone())),
         accept: options.accept.to_string(),

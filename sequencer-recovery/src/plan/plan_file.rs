@@ -326,6 +326,8 @@ mod tests {
         PlanHeader {
             schema: SCHEMA.into(),
             made_at: Timestamp(0),
+            provenance: None,
+            witness_options: Vec::new(),
             tool: "test".into(),
             db: "log.db".into(),
             place: None,

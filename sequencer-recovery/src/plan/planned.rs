@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use cli_common::provenance::Provenance;
 use event_log::Place;
 use serde::{Deserialize, Serialize};
 use ves::digest::Preimage;
@@ -25,6 +26,12 @@ pub struct PlanHeader {
     pub made_at: Timestamp,
     /// What made it, with its version.
     pub tool: String,
+    /// Where it comes from; older plans do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Box<Provenance>>,
+    /// The options that named the witnesses, as words of a command line, to ask them again. Without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witness_options: Vec<String>,
     /// The log that it was made for, without secrets.
     pub db: String,
     /// Where it was looked at; older plans do not say.

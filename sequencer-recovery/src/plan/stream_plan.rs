@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use event_log::{Commitment, View};
-use ves::Timestamp;
+use ves::{AgentId, KeyRegistry, Timestamp};
 
 use super::accept_keys::{Accepted, RefusedKey};
 use super::append::{self, AppendInput, Appending};
@@ -15,7 +15,7 @@ use super::planned::{
     PlannedBatch, PlannedCommitment, PlannedEvent, PlannedKey, PlannedMove, PlannedOpen, PlannedReissue,
     PlannedStream, PlannedSuperseded, PlannedTombstone,
 };
-use super::summary::{self, BatchSummary, StreamSummary};
+use super::summary::{self, BatchSummary, MissedKey, StreamSummary};
 use super::times::planned_events;
 use super::tombstone::{self, FillInput, Filling, RecoveryAgents};
 use crate::error::RecoveryError;
@@ -301,6 +301,7 @@ impl Draft {
             appended: header.appended,
             left_out: self.appending.left_out.clone(),
             keys: self.keys.clone(),
+            keys_missed: keys_missed(&self.events, &self.keys, &survey.keys),
             keys_refused: self.keys_refused,
             must_not_commit: Vec::new(),
         };
@@ -369,4 +370,35 @@ fn solved(input: &StreamInput<'_>) -> Vec<PlannedBatch> {
             grade: t.grade,
         })
         .collect()
+}
+
+/// Keys that an audit of the repaired log will miss.
+fn keys_missed(events: &[PlannedEvent], planned: &[PlannedKey], registry: &KeyRegistry) -> Vec<MissedKey> {
+    let mut missed: BTreeMap<(AgentId, u32), MissedKey> = BTreeMap::new();
+    for PlannedEvent {
+        event, sequenced_at, ..
+    } in events
+    {
+        let (tenant_id, agent_id, key_id) =
+            (event.stream.tenant_id, event.source_agent_id, event.agent_key_id);
+        if !event.agent_signature_scheme.is_ed25519() || registry.is_unreadable(tenant_id, agent_id, key_id) {
+            continue;
+        }
+        let mut of_plan = planned.iter().map(|planned| &planned.key);
+        let of_plan = of_plan.find(|key| (key.agent_id, key.key_id) == (agent_id, key_id));
+        let why = match of_plan.or_else(|| registry.get(tenant_id, agent_id, key_id)) {
+            Some(key) => key.refusal_at(*sequenced_at),
+            None => Some("it is not registered".to_owned()),
+        };
+        if let Some(why) = why {
+            let entry = missed.entry((agent_id, key_id)).or_insert(MissedKey {
+                agent_id,
+                key_id,
+                events: 0,
+                why,
+            });
+            entry.events += 1;
+        }
+    }
+    missed.into_values().collect()
 }

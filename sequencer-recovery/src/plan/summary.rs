@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use event_log::Place;
 use serde::Serialize;
-use ves::{BatchId, Hash32, StreamKey};
+use ves::{AgentId, BatchId, Hash32, StreamKey};
 
 use super::accept_keys::RefusedKey;
 use super::hold_back::HoldBack;
@@ -158,6 +158,9 @@ pub struct StreamSummary {
     /// Keys that somebody vouches for and that are not registered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys_refused: Vec<RefusedKey>,
+    /// Keys of events that go back which the log will not know, or not as good at their time: an audit will say so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys_missed: Vec<MissedKey>,
     /// Ranges that must not be committed once the plan is applied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub must_not_commit: Vec<HoldBack>,
@@ -177,7 +180,9 @@ pub struct BatchSummary {
     pub sequence_start: u64,
     /// Its last number.
     pub sequence_end: u64,
-    /// `solved`, or why not.
+    /// Whether its events were found.
+    pub solved: bool,
+    /// How they were found, or why not, in words.
     pub outcome: String,
 }
 
@@ -216,6 +221,7 @@ pub(super) fn batches(judgement: &Judgement, targets: &[Target]) -> Vec<BatchSum
             batch_id: *id,
             sequence_start: target.range.start(),
             sequence_end: target.range.end(),
+            solved: matches!(outcome, Outcome::Solved { .. }),
             outcome: describe_outcome(outcome),
         })
     };
@@ -255,4 +261,17 @@ fn option_of(limit: Limit) -> &'static str {
         Limit::Candidates => "--solve-candidates",
         Limit::Seconds => "--solve-seconds",
     }
+}
+
+/// A key that events of the plan name, and that the log does not vouch for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissedKey {
+    /// Whose.
+    pub agent_id: AgentId,
+    /// Its number.
+    pub key_id: u32,
+    /// How many events of the plan it signed.
+    pub events: u64,
+    /// What is wrong with it, of the first of them.
+    pub why: String,
 }

@@ -208,12 +208,12 @@ pub(crate) async fn fill(
             filling.tombstones.push(PlannedTombstone {
                 sequence: position,
                 sequenced_at: at,
-                event: tombstone(stream, position, at, open, known, &key, &options.key).map_err(|error| {
-                    RecoveryError::RecoveryKey {
+                event: tombstone((stream, position), at, open, known, (&key, &options.key)).map_err(
+                    |error| RecoveryError::RecoveryKey {
                         stream,
                         what: error.to_string(),
-                    }
-                })?,
+                    },
+                )?,
             });
         }
     }
@@ -260,13 +260,11 @@ async fn time_before(
 }
 
 fn tombstone(
-    stream: StreamKey,
-    position: u64,
+    (stream, position): (StreamKey, u64),
     at: Timestamp,
     open: &PlannedOpen,
     loss_hash: Hash32,
-    key: &SigningKey,
-    secret: &ed25519_dalek::SigningKey,
+    (key, secret): (&SigningKey, &ed25519_dalek::SigningKey),
 ) -> Result<Event, ves::jcs::JcsError> {
     let payload = serde_json::to_string(&TombstonePayload {
         schema: SCHEMA.into(),

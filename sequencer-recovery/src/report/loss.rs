@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use cli_common::escape_controls;
+use cli_common::provenance::Provenance;
 use ed25519_dalek::Signer;
 use event_log::Place;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct LossCertificate {
     pub made_at: Timestamp,
     /// What made it.
     pub tool: String,
+    /// Where the certificate itself comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// The log, without secrets.
     pub db: String,
     /// Where it was looked at; plans of older releases do not say.
@@ -108,6 +112,7 @@ pub fn certificate(plan: &PlanFile) -> Result<LossCertificate, SealedFileError> 
         plan_id: plan.id(),
         made_at: header.made_at,
         tool: header.tool.clone(),
+        provenance: None,
         db: header.db.clone(),
         place: header.place.as_deref().cloned(),
         accept: header.accept.clone(),
@@ -331,6 +336,7 @@ mod tests {
         LossCertificate {
             schema: SCHEMA.into(),
             plan_id: Hash32([1; 32]),
+            provenance: None,
             made_at: Timestamp(0),
             tool: "test".into(),
             db: "log.db".into(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use ves::span::Span;
 use ves::{BatchId, Hash32, StreamKey, stream};
 
-use crate::finding::{Code, Finding, NEXT_PLAN};
+use crate::finding::{Code, Finding, Remedy};
 use crate::grade::Grade;
 use crate::stream::scan::{BatchScan, Scan};
 use crate::stream::target::Target;
@@ -245,7 +245,7 @@ impl<'a> BatchJudge<'a> {
                     a.batch_id
                 );
                 let finding = self.find(Code::CommitmentMissing, message, range);
-                *finding = finding.clone().count(1).next(NEXT_PLAN);
+                *finding = finding.clone().count(1).remedy(Remedy::Plan);
             }
         }
     }

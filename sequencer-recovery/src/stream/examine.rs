@@ -8,7 +8,7 @@ use ves::span::Spans;
 use ves::{KeyRegistry, SequencerKeys, StreamKey};
 
 use crate::error::RecoveryError;
-use crate::finding::{Code, Finding, NEXT_PLAN};
+use crate::finding::{Code, Finding, Remedy};
 use crate::floor::{self, BINDING, Witness};
 use crate::gap::{self, Gap, GapKind};
 use crate::grade::Grade;
@@ -62,6 +62,10 @@ pub struct ExamineInput<'a> {
     pub sequencer_keys: &'a SequencerKeys,
     /// Whether an anchors file was given at all.
     pub anchors_given: bool,
+    /// Who hears how far it is.
+    pub progress: &'a dyn Progress,
+    /// Who may stop it.
+    pub cancel: &'a Cancel,
 }
 
 /// So many gaps of one stream are findings of their own; the rest are summed up in one.
@@ -77,8 +81,6 @@ pub async fn examine(
     evidence: &StreamEvidence,
     anchored: Vec<AnchoredBatch>,
     input: &ExamineInput<'_>,
-    progress: &dyn Progress,
-    cancel: &Cancel,
 ) -> Result<Examined, RecoveryError> {
     let stream = state.stream;
     let commitments = view.commitments(&stream).await?;
@@ -119,7 +121,7 @@ pub async fn examine(
         ranges: &ranges,
         history: History::wanted(evidence),
     };
-    let scan = scan(view, &state, &scan_input, progress, cancel).await?;
+    let scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
     let raised = Raised::of(view, &stream, state.counter).await?;
     let known = Known {
         state: &state,
@@ -298,7 +300,7 @@ impl Examined {
             };
             self.finding(code, message)
                 .range(gap.from, gap.to)
-                .next(NEXT_PLAN)
+                .remedy(Remedy::Plan)
         });
         let mut findings: Vec<Finding> = listed.collect();
         if let Some((first, last)) = self.gaps.get(LISTED_GAPS).zip(self.gaps.last()) {
@@ -312,7 +314,7 @@ impl Examined {
                 .finding(Code::GapInterior, message)
                 .range(first.from, last.to)
                 .count(count);
-            findings.push(finding.next(NEXT_PLAN));
+            findings.push(finding.remedy(Remedy::Plan));
         }
         self.findings.extend(findings);
     }
@@ -368,9 +370,7 @@ impl Examined {
                     highest.sequence
                 );
                 let finding = self.finding(Code::CounterAhead, message);
-                // Nothing that could be run helps: whoever knew of the number was heard then.
-                self.findings.push(finding.range(highest.sequence + 1, counter));
-                return;
+                finding.range(highest.sequence + 1, counter)
             }
             Some(counter) if counter > highest.sequence => self
                 .finding(
@@ -383,7 +383,11 @@ impl Examined {
                 .range(highest.sequence + 1, counter),
             Some(_) => return,
         };
-        self.findings.push(finding.next(NEXT_COUNTERS));
+        self.findings.push(match finding.code {
+            // Nothing that could be run helps: a counter is never lowered.
+            Code::CounterAhead => finding,
+            _ => finding.remedy(Remedy::Plan),
+        });
     }
 
     fn judge_events(&mut self) {
@@ -512,6 +516,3 @@ impl Examined {
         findings
     }
 }
-
-const NEXT_COUNTERS: &str =
-    "sequencer-recovery counters, with the same options, for the counters alone (a plan raises them too)";

@@ -10,7 +10,7 @@ use serde::Serialize;
 use ves::StreamKey;
 
 use crate::error::RecoveryError;
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Remedy};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::{self, Gap, GapKind};
 use crate::grade::Grade;
@@ -268,8 +268,11 @@ fn judge(family: Family, state: &FamilyState, witnesses: &[Witness], gaps: &[Gap
         }
         _ => None,
     };
-    let next = format!("sequencer-recovery counters --family {family}");
-    findings.extend(counter.map(|c| c.next(next)));
+    findings.extend(counter.map(|finding| match finding.code {
+        // A counter is never lowered.
+        Code::CounterAhead => finding,
+        _ => finding.remedy(Remedy::Counters),
+    }));
     findings
 }
 

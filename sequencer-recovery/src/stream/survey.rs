@@ -17,7 +17,7 @@ use crate::stream::family::Families;
 use crate::stream::unheard::{self, Seen, Unheard};
 use crate::witness::Incomplete;
 use crate::witness::evidence::{Holders, StreamEvidence};
-use crate::witness::{Collected, Inputs, collect};
+use crate::witness::{Collected, HeardKind, Inputs, collect};
 
 /// What to look at.
 #[derive(Debug, Default)]
@@ -178,19 +178,12 @@ impl Survey {
             keys: &self.keys,
             sequencer_keys: &input.witnesses.sequencer_keys,
             anchors_given: self.anchors.is_some(),
+            progress,
+            cancel,
         };
         let evidence = self.evidence(&state.stream);
         let anchored = self.anchored(&state.stream);
-        examine(
-            view,
-            state.clone(),
-            evidence,
-            anchored,
-            &examine_input,
-            progress,
-            cancel,
-        )
-        .await
+        examine(view, state.clone(), evidence, anchored, &examine_input).await
     }
 
     /// The agents whose outboxes were heard.
@@ -233,7 +226,7 @@ impl Survey {
                     .into(),
             );
         }
-        if !self.collected.heard.iter().any(|h| h.kind == "outbox") {
+        if !self.collected.heard.iter().any(|h| h.kind == HeardKind::Outbox) {
             all.push("agents' outboxes: none was given (--outbox)".into());
         }
         all

@@ -11,15 +11,14 @@ use std::process::{Child, Command, Stdio};
 use cli_common::PrivateDir;
 use cli_common::files::InputFile;
 use cli_common::{Cancel, DbTarget};
-use event_log::{DumpError, DumpInfo, StreamFilter, View};
-use ves::KeyRegistry;
+use event_log::{DumpError, DumpInfo, View};
 
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
 
 use super::logs::hear_log;
 use super::unpack::Packing;
-use super::{Collected, Heard, Inputs};
+use super::{Asked, Collected, Heard, HeardKind};
 
 /// How a dump is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +117,11 @@ impl Dump {
             file: Some(file.clone()),
             form,
         }))
+    }
+
+    /// Its name as it was given.
+    pub fn shown(&self) -> &Path {
+        &self.shown
     }
 
     fn path(&self) -> &Path {
@@ -305,15 +309,12 @@ impl<R: io::Read> io::Read for EndAtError<R> {
 /// Hears a dump.
 pub(super) async fn read_dump(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
+    asked: Asked<'_>,
     dump: &Dump,
-    inputs: &Inputs,
     collected: &mut Collected,
-    cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
     let name = dump.shown.display().to_string();
-    let mut heard = Heard::new(&dump.shown, "dump");
+    let mut heard = Heard::new(&dump.shown, HeardKind::Dump);
     heard.made = Some(format!("pg_dump, {}", dump.format()));
     let folder = match PrivateDir::new() {
         Ok(folder) => folder,
@@ -328,7 +329,7 @@ pub(super) async fn read_dump(
     };
     let snapshot = folder.path().join("dump.db");
     let loaded = {
-        let (dump, snapshot, cancel) = (dump.clone(), snapshot.clone(), cancel.clone());
+        let (dump, snapshot, cancel) = (dump.clone(), snapshot.clone(), asked.cancel.clone());
         tokio::task::spawn_blocking(move || dump.load(&snapshot, &cancel)).await
     };
     let loaded = match loaded {
@@ -368,7 +369,7 @@ pub(super) async fn read_dump(
         Err(error) => Err(error),
     };
     match opened {
-        Ok(mut other) => hear_log(view, keys, filter, &mut other, heard, inputs, collected).await,
+        Ok(mut other) => hear_log(view, asked, &mut other, heard, collected).await,
         Err(error) => {
             collected.unreadable(heard, format!("{name}: its copy cannot be read: {error}"));
             Ok(())

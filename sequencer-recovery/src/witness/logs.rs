@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
+use cli_common::DbTarget;
 use cli_common::files::{self, InputFile};
-use cli_common::{Cancel, DbTarget};
-use event_log::{
-    ExportError, ExportReader, ExportedEntry, LeafInput, LogEntry, RowError as RowFault, StreamFilter, View,
-};
+use event_log::{ExportError, ExportReader, ExportedEntry, LeafInput, LogEntry, RowError as RowFault, View};
 use ves::span::Spans;
-use ves::{EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey};
+use ves::{EventCheck, EventId, SignatureCheck, StreamKey};
 
 use crate::damage;
 use crate::error::RecoveryError;
@@ -20,7 +18,7 @@ use crate::grade::Grade;
 use crate::proofs;
 use crate::witness::evidence::{Candidate, Claim, HeldReceipt, HolderId, Saying};
 
-use super::{Collected, Heard, Inputs, WINDOW};
+use super::{Asked, Collected, Heard, HeardKind, WINDOW};
 
 /// A longer payload than this is not planned; the sequencer takes 1 MiB.
 const MAX_PAYLOAD: usize = 32 << 20;
@@ -28,14 +26,12 @@ const MAX_PAYLOAD: usize = 32 << 20;
 /// Reads what another copy of the log has at the positions that this one lacks.
 pub(super) async fn read_log(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
+    asked: Asked<'_>,
     target: &DbTarget,
-    inputs: &Inputs,
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let name = target.to_string();
-    let mut heard = Heard::new(Path::new(&name), "log");
+    let mut heard = Heard::new(Path::new(&name), HeardKind::Log);
     let opened = match view.open_beside(target).await {
         Ok(log) => log.view().await,
         Err(error) => Err(error),
@@ -47,7 +43,7 @@ pub(super) async fn read_log(
                 .not_checked
                 .extend(reserved.map(|what| format!("{name}: {what}")));
             heard.place = Some(other.place().clone());
-            hear_log(view, keys, filter, &mut other, heard, inputs, collected).await
+            hear_log(view, asked, &mut other, heard, collected).await
         }
         Err(error) => {
             collected.unreadable(heard, error.to_string());
@@ -59,11 +55,9 @@ pub(super) async fn read_log(
 /// Takes what another copy of the log has at the positions that this one lacks; what was heard of it begins with `heard`.
 pub(super) async fn hear_log(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
+    asked: Asked<'_>,
     other: &mut View,
     mut heard: Heard,
-    inputs: &Inputs,
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let name = heard.path.clone();
@@ -76,7 +70,7 @@ pub(super) async fn hear_log(
             .push(Finding::new(Code::WitnessRefused, message));
     }
     let holder = collected.holders.add(name.clone(), name.clone());
-    let states = other.streams(filter).await?.rows;
+    let states = other.streams(asked.filter).await?.rows;
     if states.iter().all(|state| state.last.is_none()) {
         collected.holds_nothing(&name);
     }
@@ -102,14 +96,14 @@ pub(super) async fn hear_log(
                         heard.rows += 1;
                         heard.refuse(None, name.clone(), error.to_string(), None);
                     }
-                    take_entries(view, keys, inputs, entries.rows, holder, &mut heard, collected).await?;
+                    take_entries(view, asked, entries.rows, holder, &mut heard, collected).await?;
                 }
                 let Some(next) = to.checked_add(1) else { break };
                 from = next;
             }
         }
     }
-    let proofs = proofs::missing(view, other, filter, &name).await?;
+    let proofs = proofs::missing(view, other, asked.filter, &name).await?;
     collected.findings.extend(proofs);
     collected.take(heard, "row(s) do not verify; they are not used");
     Ok(())
@@ -121,15 +115,12 @@ type Exported = Result<Vec<Result<ExportedEntry, RowFault>>, ExportError>;
 /// Reads a log export: what it has where this log has nothing, or something else.
 pub(super) async fn read_export(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
+    asked: Asked<'_>,
     file: &InputFile,
-    inputs: &Inputs,
     collected: &mut Collected,
-    cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
     let path = file.shown();
-    let mut heard = Heard::new(path, "export");
+    let mut heard = Heard::new(path, HeardKind::Export);
     let opened = files::open_text(file.path()).map_err(ExportError::from);
     let mut reader = match opened.and_then(ExportReader::new) {
         Ok(reader) => reader,
@@ -141,12 +132,12 @@ pub(super) async fn read_export(
     let name = path.display().to_string();
     let holder = collected.holders.add(name.clone(), name.clone());
     let mut streams = reader.outline().streams.iter();
-    if !streams.any(|of| filter.admits(&of.stream) && of.last.is_some()) {
+    if !streams.any(|of| asked.filter.admits(&of.stream) && of.last.is_some()) {
         collected.holds_nothing(&name);
     }
     for stream in &reader.outline().streams {
         let sequence = stream.last.max(stream.counter).unwrap_or(0);
-        if filter.admits(&stream.stream) && sequence > 0 {
+        if asked.filter.admits(&stream.stream) && sequence > 0 {
             let evidence = collected.streams.entry(stream.stream).or_default();
             evidence.add_witness(Witness {
                 sequence,
@@ -169,10 +160,10 @@ pub(super) async fn read_export(
         }
     });
     while let Some(chunk) = receive.recv().await {
-        cancel.check()?;
+        asked.cancel.check()?;
         match chunk {
             Ok(chunk) => {
-                take_exported(view, keys, filter, inputs, chunk, holder, &mut heard, collected).await?;
+                take_exported(view, asked, chunk, holder, &mut heard, collected).await?;
             }
             Err(error) => {
                 let message = format!(
@@ -195,15 +186,9 @@ pub(super) async fn read_export(
 }
 
 /// Takes those events of an export that the log lacks, or has something else for.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what every witness needs, and where it is noted"
-)]
 async fn take_exported(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
-    inputs: &Inputs,
+    asked: Asked<'_>,
     chunk: Vec<Result<ExportedEntry, RowFault>>,
     holder: HolderId,
     heard: &mut Heard,
@@ -212,7 +197,7 @@ async fn take_exported(
     let mut by_stream: BTreeMap<StreamKey, Vec<ExportedEntry>> = BTreeMap::new();
     for row in chunk {
         match row {
-            Ok(row) if filter.admits(&row.entry.event.stream) => {
+            Ok(row) if asked.filter.admits(&row.entry.event.stream) => {
                 by_stream.entry(row.entry.event.stream).or_default().push(row);
             }
             Ok(_) => {}
@@ -255,7 +240,7 @@ async fn take_exported(
                 entries.push(entry);
             }
         }
-        take_entries(view, keys, inputs, entries, holder, heard, collected).await?;
+        take_entries(view, asked, entries, holder, heard, collected).await?;
     }
     Ok(())
 }
@@ -293,8 +278,7 @@ async fn leaves(
 /// Files entries of another copy of the log: each is a candidate, and a claim of its position.
 async fn take_entries(
     view: &mut View,
-    keys: &KeyRegistry,
-    inputs: &Inputs,
+    asked: Asked<'_>,
     entries: Vec<LogEntry>,
     holder: HolderId,
     heard: &mut Heard,
@@ -327,7 +311,7 @@ async fn take_entries(
             evidence.contradict(position, claim);
             continue;
         }
-        let check = outbox_sync::check(&entry.event, keys, entry.sequenced_at);
+        let check = outbox_sync::check(&entry.event, asked.keys, entry.sequenced_at);
         let wrong = match (&check.payload, &check.signature) {
             (EventCheck::Mismatch(why), _) => Some(why.clone()),
             (_, SignatureCheck::Invalid) => Some("its signature does not hold".to_owned()),
@@ -350,7 +334,7 @@ async fn take_entries(
         if let Some(receipt) = entry.receipt
             && receipt.sequence_number == position
             && receipt.hash_matches(&stream, &check.signing_hash)
-            && receipt.check_signature(&inputs.sequencer_keys).is_valid()
+            && receipt.check_signature(&asked.inputs.sequencer_keys).is_valid()
         {
             evidence.add_witness(Witness {
                 sequence: position,

@@ -59,8 +59,8 @@ pub struct Inputs {
 pub struct Heard {
     /// The file.
     pub path: String,
-    /// `outbox`, `log`, `export`, `dump` or `receipts`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: HeardKind,
     /// What a dump says of itself: its format, the server's version, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<String>,
@@ -97,6 +97,35 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+/// What a witness is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeardKind {
+    /// An agent's outbox.
+    Outbox,
+    /// Another log: a server or a snapshot.
+    Log,
+    /// A log export.
+    Export,
+    /// What pg_dump wrote.
+    Dump,
+    /// Receipts that an agent saved.
+    Receipts,
+}
+
+impl HeardKind {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbox => "outbox",
+            Self::Log => "log",
+            Self::Export => "export",
+            Self::Dump => "dump",
+            Self::Receipts => "receipts",
+        }
+    }
+}
+
 /// All evidence, by stream.
 #[derive(Debug, Default)]
 pub struct Collected {
@@ -123,6 +152,16 @@ const WINDOW: u64 = 10_000;
 /// So many refused rows are listed for an input; all are counted.
 const LISTED_REFUSALS: usize = 100;
 
+/// What is asked of every witness.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// The keys that the log knows.
+    keys: &'a KeyRegistry,
+    filter: &'a StreamFilter,
+    inputs: &'a Inputs,
+    cancel: &'a Cancel,
+}
+
 /// Reads all inputs. One that cannot be read is a finding and does not stop the others.
 ///
 /// # Errors
@@ -135,17 +174,22 @@ pub async fn collect(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Collected, RecoveryError> {
+    let asked = Asked {
+        keys,
+        filter,
+        inputs,
+        cancel,
+    };
     let mut collected = Collected::default();
     progress.start("reading outboxes", Some(inputs.outboxes.len() as u64));
     for path in &inputs.outboxes {
         cancel.check()?;
-        let asks_for_keys = inputs.peer_keys;
-        read_outbox(view, keys, filter, path, asks_for_keys, &mut collected, cancel).await?;
+        read_outbox(view, asked, path, &mut collected).await?;
         progress.advance(1);
     }
     progress.finish();
     for file in inputs.not_used.iter().filter(|file| file.may_be_outbox) {
-        let heard = Heard::new(Path::new(&file.path), "outbox");
+        let heard = Heard::new(Path::new(&file.path), HeardKind::Outbox);
         collected.unreadable(heard, format!("{}: {}", file.path, file.why));
     }
     let others: Vec<NotUsed> = inputs
@@ -160,16 +204,16 @@ pub async fn collect(
     collected.not_checked.extend(inputs.not_checked.iter().cloned());
     for target in &inputs.logs {
         cancel.check()?;
-        read_log(view, keys, filter, target, inputs, &mut collected).await?;
+        read_log(view, asked, target, &mut collected).await?;
     }
     for file in &inputs.exports {
         cancel.check()?;
-        read_export(view, keys, filter, file, inputs, &mut collected, cancel).await?;
+        read_export(view, asked, file, &mut collected).await?;
     }
     for dump in &inputs.dumps {
         cancel.check()?;
         progress.start("reading a dump", None);
-        read_dump(view, keys, filter, dump, inputs, &mut collected, cancel).await?;
+        read_dump(view, asked, dump, &mut collected).await?;
         progress.finish();
     }
     for path in &inputs.receipts {
@@ -212,7 +256,7 @@ pub(crate) fn incomplete(heard: &[Heard]) -> Vec<Incomplete> {
 }
 
 impl Heard {
-    fn new(path: &Path, kind: &'static str) -> Self {
+    fn new(path: &Path, kind: HeardKind) -> Self {
         Self {
             path: path.display().to_string(),
             kind,

@@ -22,18 +22,15 @@ use crate::witness::evidence::{
 use crate::witness::flaw::flaw_of_checked;
 use crate::witness::rejection::{Rejection, has_escaped_nul};
 
-use super::{Collected, GROUP, Heard};
+use super::{Asked, Collected, GROUP, Heard, HeardKind};
 
 pub(super) async fn read_outbox(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
+    asked: Asked<'_>,
     path: &Path,
-    asks_for_keys: bool,
     collected: &mut Collected,
-    cancel: &Cancel,
 ) -> Result<(), RecoveryError> {
-    let mut heard = Heard::new(path, "outbox");
+    let mut heard = Heard::new(path, HeardKind::Outbox);
     let opened = Outbox::open(path);
     // What is damaged is read as far as it can be; the first error says best what is wrong with a file that cannot.
     let outbox = match opened.or_else(|error| Outbox::salvage(path).map_err(|_| error)) {
@@ -45,7 +42,7 @@ pub(super) async fn read_outbox(
     };
     let meta = outbox.meta().clone();
     heard.agent_id = meta.speaks_for().map(|id| id.to_string());
-    heard.shape = Some(format!("{:?}", meta.shape).to_lowercase());
+    heard.shape = Some(meta.shape.as_str().to_owned());
     for what in &meta.not_checked {
         collected.not_checked.push(format!("{}: {what}", path.display()));
     }
@@ -58,19 +55,19 @@ pub(super) async fn read_outbox(
         holder: collected.holders.add(file.clone(), identity.clone()),
         file,
         identity,
-        keys,
-        filter,
+        keys: asked.keys,
+        filter: asked.filter,
         highest: BTreeMap::new(),
         push: BTreeMap::new(),
         counts_on: meta.shape != outbox_sync::Shape::V3,
-        search: RenderingSearch::new(keys),
+        search: RenderingSearch::new(asked.keys),
     };
     source.note_cursors(&meta, collected);
-    if asks_for_keys {
+    if asked.inputs.peer_keys {
         source.note_peer_keys(&outbox, collected);
     }
     let read = source
-        .take_rows(view, outbox, &mut heard, collected, cancel)
+        .take_rows(view, outbox, &mut heard, collected, asked.cancel)
         .await?;
     if let Err(error) = read {
         collected.findings.push(Finding::new(

@@ -11,10 +11,10 @@ use crate::floor::Witness;
 use crate::grade::Grade;
 use crate::witness::evidence::HeldReceipt;
 
-use super::{Collected, Heard, Inputs};
+use super::{Collected, Heard, HeardKind, Inputs};
 
 pub(super) fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs, collected: &mut Collected) {
-    let mut heard = Heard::new(path, "receipts");
+    let mut heard = Heard::new(path, HeardKind::Receipts);
     let saved = match outbox_sync::receipts::read_receipts(path) {
         Ok(saved) => saved,
         Err(error) => {

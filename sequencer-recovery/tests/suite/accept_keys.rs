@@ -61,7 +61,7 @@ fn findings<'a>(audit: &'a Value, code: &str) -> Vec<&'a Value> {
 
 #[test]
 fn a_key_that_the_log_lost_comes_back_from_the_operators_file_and_its_events_with_it() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let truth = server.load("truth", &data.dir.join("truth.copy.sql")).dump();
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
@@ -231,7 +231,7 @@ fn a_key_that_the_log_lost_comes_back_from_the_operators_file_and_its_events_wit
 
 #[test]
 fn keys_that_contradict_each_other_or_their_events_are_refused_and_named() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let second = hotels_second(&data);
@@ -517,7 +517,7 @@ const WRITER: &str = "00000000-0000-0000-0000-0000a9e00001";
 
 #[test]
 fn killed_in_the_middle_of_keys_tombstones_and_appends_a_stream_is_as_before_and_running_again_finishes() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let (file, seed, path) = (data.path("keys.json"), data.path("seed"), data.path("plan"));

@@ -229,7 +229,7 @@ fn reasons(sections: &BTreeMap<String, Section>, store: &str) -> BTreeMap<Option
 
 #[test]
 fn what_was_never_sequenced_is_appended_once_and_what_the_sequencer_would_refuse_is_named() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let file = recovered.snapshot(data.path("recovered.db"));

@@ -30,7 +30,7 @@ struct Stage {
 
 impl Stage {
     fn set() -> Option<Self> {
-        let data = Data::scenario()?;
+        let data = Data::scenario();
         let server = Server::start()?;
         let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
         Some(Self {
@@ -215,7 +215,7 @@ fn any_other_change_is_drift_too() {
 #[test]
 fn a_plan_that_is_not_as_it_was_made_or_for_another_log_is_refused() {
     let Some(stage) = Stage::set() else { return };
-    let Some(golden) = Data::golden() else { return };
+    let golden = Data::golden();
     let path = stage.plan("plan", None);
     let file = stage.recovered.snapshot(stage.data.path("recovered.db"));
     let before = file.dump();
@@ -489,7 +489,7 @@ fn killed_at_any_moment_a_snapshot_is_whole() {
 
 #[test]
 fn a_crash_of_the_server_is_told_and_loses_nothing() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     if !test_support::postgres_available() {
         return;
     }

@@ -19,7 +19,7 @@ fn codes(report: &Value) -> Vec<&str> {
 
 #[test]
 fn a_whole_log_is_whole_on_both_sides() {
-    let Some(data) = Data::golden() else { return };
+    let data = Data::golden();
     let Some(server) = Server::start() else { return };
     let db = server.load("golden", &data.dir.join("log.copy.sql"));
     let file = db.snapshot(data.path("golden.db"));
@@ -208,7 +208,7 @@ fn gaps(report: &Value) -> BTreeMap<String, Vec<(u64, u64)>> {
 
 #[test]
 fn a_recovered_log_lacks_what_the_truth_says_up_to_what_a_witness_knows() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let db = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let file = db.snapshot(data.path("recovered.db"));

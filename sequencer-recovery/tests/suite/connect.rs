@@ -57,9 +57,8 @@ fn private(path: &Path, content: &str) {
 
 #[test]
 fn a_log_is_found_by_every_name_that_libpq_takes() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let _ = server.load("named", &data.dir.join("recovered.copy.sql"));
     let (port, socket) = (server.0.port(), text(server.0.socket_dir()));
     let encoded = socket.replace('/', "%2F");
@@ -131,9 +130,8 @@ fn a_special_character_in_a_password_is_answered_without_it() {
 
 #[test]
 fn passwords_come_from_the_url_the_environment_and_a_file() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let db = server.load("guarded", &data.dir.join("recovered.copy.sql"));
     db.execute("CREATE ROLE auditor LOGIN PASSWORD 'p@ss w/rd' IN ROLE pg_read_all_data");
     let_in(
@@ -171,9 +169,8 @@ fn passwords_come_from_the_url_the_environment_and_a_file() {
 
 #[test]
 fn what_keeps_us_out_is_said_with_what_to_do() {
-    let (Some(data), Some(mut server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(mut server) = Server::start() else { return };
+    let data = Data::scenario();
     let db = server.load("closed", &data.dir.join("recovered.copy.sql"));
     let at = |user: &str, server: &Server| format!("postgres://{user}@127.0.0.1:{}/closed", server.0.port());
     gaps(&server.0.database_url("nowhere"), &[])
@@ -223,9 +220,8 @@ fn what_keeps_us_out_is_said_with_what_to_do() {
 
 #[test]
 fn an_error_of_a_repair_says_what_the_role_lacks() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let db = server.load("rights", &data.dir.join("recovered.copy.sql"));
     let path = data.path("rights.plan");
     plan(&db, &path, &data.witnesses()).expect(4);
@@ -253,9 +249,8 @@ fn an_error_of_a_repair_says_what_the_role_lacks() {
 
 #[test]
 fn a_server_that_does_not_answer_is_told_and_can_be_left() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let db = server.load("silent", &data.dir.join("recovered.copy.sql"));
     let postmaster = query(&db.arg(), "SELECT pg_read_file('postmaster.pid')");
     let postmaster = postmaster.lines().next().unwrap().to_owned();
@@ -293,7 +288,7 @@ fn a_server_that_does_not_answer_is_told_and_can_be_left() {
 
 #[test]
 fn a_full_disk_is_named() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     // Files of this process may have so many blocks of 512 bytes: the disk is full for it alone.
     let limited = |blocks: u32, args: &str| {
         let binary = env!("CARGO_BIN_EXE_sequencer-recovery");

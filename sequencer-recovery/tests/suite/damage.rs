@@ -55,7 +55,7 @@ struct World {
 
 impl World {
     fn new(name: &'static str) -> Option<Self> {
-        let data = Data::golden()?;
+        let data = Data::golden();
         let server = Server::start()?;
         let db = server.load(name, &data.dir.join("log.copy.sql"));
         let longest = query(
@@ -316,7 +316,7 @@ fn gaps_calls_nothing_missing_that_the_table_has_whichever_of_two_indexes_lacks_
 
 #[test]
 fn an_apply_refuses_what_was_planned_before_an_index_was_damaged() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(mut server) = Server::start() else { return };
     let db = server.load("late", &data.dir.join("recovered.copy.sql"));
     let out = data.path("plan.ndjson");
@@ -563,7 +563,7 @@ fn a_value_that_is_gone_costs_its_row_and_no_other() {
 
 #[test]
 fn a_log_with_rows_that_cannot_be_read_is_repaired_around_them() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let db = server.load("around", &data.dir.join("recovered.copy.sql"));
     let more = data.witnesses();
@@ -763,7 +763,7 @@ fn a_key_that_cannot_be_read_is_named_and_not_called_unregistered() {
 
 #[test]
 fn bytes_that_are_no_text_cost_their_row() {
-    let Some(data) = Data::golden() else { return };
+    let data = Data::golden();
     let Some(server) = Server::start() else { return };
     let _ = query(
         &server.0.url(),

@@ -96,7 +96,7 @@ fn filled_in(command: &str, world: &World) -> String {
 
 /// The folder with the tools. A run of the whole workspace has built them all; a run of this crate alone builds those
 /// that were never built.
-fn tools() -> PathBuf {
+pub fn tools() -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_sequencer-recovery"))
         .parent()
         .unwrap();

@@ -20,7 +20,7 @@ struct World {
 
 impl World {
     fn new() -> Option<Self> {
-        let data = Data::scenario()?;
+        let data = Data::scenario();
         let server = Server::start()?;
         let truth = server.load("truth", &data.dir.join("truth.copy.sql"));
         let recovered = server

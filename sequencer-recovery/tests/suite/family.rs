@@ -355,7 +355,7 @@ fn a_counter_that_another_holds_is_waited_for() {
 /// The older log of the real data: whole before the disaster, gone without a trace after it.
 #[test]
 fn the_real_older_log() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let truth = server.load("truth", &data.dir.join("truth.copy.sql"));
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));

@@ -14,7 +14,7 @@ fn json(db: &Db, command: &str, more: &[&str], code: i32) -> Value {
 
 #[test]
 fn gaps_says_what_the_audit_says_of_gaps() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     recovered.execute(
@@ -47,7 +47,7 @@ fn gaps_says_what_the_audit_says_of_gaps() {
             assert!(shown.contains(word), "{word}: {shown}");
         }
     }
-    let Some(golden) = Data::golden() else { return };
+    let golden = Data::golden();
     let whole = server.load("golden", &golden.dir.join("log.copy.sql"));
     let report = json(&whole, "gaps", &[], 0);
     assert!(

@@ -60,7 +60,7 @@ fn anchored_ranges_with_open_positions_are_named_until_they_are_filled() {
     let shown = text(&shown);
     let mut for_people = vec!["plan".to_owned(), "--db".into(), log.arg(), "--out".into(), shown];
     for_people.extend(witnesses.clone());
-    run(for_people).shows(&["must not be committed", "would contradict the anchor for good"]);
+    run(for_people).shows(&["must not be committed", "contradicts its anchor for good"]);
     let epoch = text(&path("epoch"));
     run(["apply", &text(&out), "--db", &log.arg(), "--epoch", &epoch])
         .expect(5)

@@ -364,7 +364,7 @@ fn outboxes_that_cannot_be_read() {
 
 #[test]
 fn real_outboxes_of_the_older_shape_are_heard_among_the_others() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let db = server
         .load("recovered", &data.dir.join("recovered.copy.sql"))

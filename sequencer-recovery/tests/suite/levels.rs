@@ -29,9 +29,8 @@ fn codes(report: &Value) -> Vec<&str> {
 /// Scenario-1 goes the whole way in the real schema as it does in ours, and back.
 #[test]
 fn the_whole_journey_in_the_real_schema() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let recovered = data.dir.join("recovered.copy.sql");
     let ours = server.load("ours", &recovered);
     let real = at_level(&server, "real", 16, &recovered);
@@ -87,9 +86,8 @@ fn the_whole_journey_in_the_real_schema() {
 /// A whole log goes the way too: what it lost after a cut comes back from a copy, and an undo takes it away again.
 #[test]
 fn golden_is_brought_back_in_the_real_schema() {
-    let (Some(data), Some(server)) = (Data::golden(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::golden();
     let whole = at_level(&server, "whole", 16, &data.dir.join("log.copy.sql"));
     let report = audit(&whole, &[]).expect(0).json();
     assert_eq!(report["totals"]["events"], 2061);
@@ -142,9 +140,8 @@ fn golden_is_brought_back_in_the_real_schema() {
 /// A log of any level is read; what is missing is the same.
 #[test]
 fn every_level_is_audited_snapshotted_and_exported() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let recovered = data.dir.join("recovered.copy.sql");
     for level in 2..=16 {
         let db = at_level(&server, &format!("level_{level}"), level, &recovered);
@@ -207,9 +204,8 @@ fn every_level_is_audited_snapshotted_and_exported() {
 /// A recovery that landed before a migration is brought to its end.
 #[test]
 fn a_recovery_to_level_9_is_migrated_planned_and_applied() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let recovered = data.dir.join("recovered.copy.sql");
     let db = at_level(&server, "landed", 9, &recovered);
     let Db::Postgres(url) = &db else { unreachable!() };
@@ -294,9 +290,8 @@ const HINDRANCES: [(&str, &str, &[&str]); 4] = [
 
 #[test]
 fn what_apply_will_meet_is_said_before() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let recovered = at_level(&server, "recovered", 16, &data.dir.join("recovered.copy.sql"));
     let sound = data.path("sound.plan");
     plan(&recovered, &sound, &data.witnesses()).expect(4);
@@ -320,9 +315,8 @@ fn what_apply_will_meet_is_said_before() {
 
 #[test]
 fn a_role_without_a_right_hears_what_to_grant() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let db = at_level(&server, "rights", 16, &data.dir.join("recovered.copy.sql"));
     db.execute(
         "CREATE ROLE operator LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO operator;
@@ -441,17 +435,15 @@ fn meddled(data: &Data, server: &Server, name: &str, meddlers: &[(&str, &str, &s
 
 #[test]
 fn what_a_trigger_changes_is_found_before_the_commit() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     meddled(&data, &server, "changed", &MEDDLERS);
 }
 
 #[test]
 fn a_row_that_a_trigger_drops_is_missed_before_the_commit() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let drop = |(table, when, _): &(&'static str, &'static str, &str)| (*table, *when, "RETURN NULL");
     let mut drops: Vec<_> = MEDDLERS.iter().map(drop).collect();
     drops.dedup();
@@ -461,9 +453,8 @@ fn a_row_that_a_trigger_drops_is_missed_before_the_commit() {
 
 #[test]
 fn a_trigger_that_only_looks_on_is_let_act() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let db = at_level(&server, "watched", 16, &data.dir.join("recovered.copy.sql"));
     let sound = data.path("sound.plan");
     plan(&db, &sound, &data.witnesses()).expect(4);
@@ -480,9 +471,8 @@ fn a_trigger_that_only_looks_on_is_let_act() {
 
 #[test]
 fn a_log_in_two_schemas_is_a_question_and_an_empty_one_is_said_to_be() {
-    let (Some(data), Some(server)) = (Data::scenario(), Server::start()) else {
-        return;
-    };
+    let Some(server) = Server::start() else { return };
+    let data = Data::scenario();
     let url = server.0.create_database("schemas");
     load_level(&url, 16);
     load_level_into(&url, 16, "restored");

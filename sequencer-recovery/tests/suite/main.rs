@@ -15,6 +15,7 @@ mod dumps;
 mod epoch;
 mod escapes;
 mod family;
+mod first_recovery;
 mod gaps;
 mod help;
 mod hold_back;

@@ -152,7 +152,7 @@ struct Stage {
 
 impl Stage {
     fn set() -> Option<Self> {
-        let data = Data::scenario()?;
+        let data = Data::scenario();
         let server = Server::start()?;
         let truth = server.load("truth", &data.dir.join("truth.copy.sql"));
         let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));

@@ -42,7 +42,7 @@ struct Stage {
 
 impl Stage {
     fn set() -> Option<Self> {
-        let data = Data::scenario()?;
+        let data = Data::scenario();
         let server = Server::start()?;
         let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
         let snapshot = recovered.snapshot(data.path("recovered.db"));

@@ -117,6 +117,8 @@ async fn check_world(seed: u64, tally: &Tally) {
         let (none, never) = (NoProgress, Cancel::new());
         let file = File::create_new(&out).unwrap();
         let request = PlanRequest {
+            provenance: None,
+            witness_options: Vec::new(),
             db: "log.db".into(),
             tool: "test",
             input: &input,

@@ -116,7 +116,7 @@ const SPOIL: &str = "
 
 #[test]
 fn apply_and_undo_leave_the_real_log_as_it_was() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let file = recovered.snapshot(data.path("recovered.db"));
@@ -351,7 +351,7 @@ fn until_alone(db: &Db) {
 /// What an undo must not overlook: a commitment anchored since, and an event in a stream that the plan did not touch.
 #[test]
 fn other_signs_of_a_sequencer_refuse_everything_too() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let path = data.path("plan");
@@ -385,7 +385,7 @@ fn other_signs_of_a_sequencer_refuse_everything_too() {
 
 #[test]
 fn after_the_sequencer_wrote_no_stream_is_taken_back() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let path = data.path("plan");
@@ -613,7 +613,7 @@ fn a_bundle_that_is_not_as_it_was_written_is_refused() {
 
 #[test]
 fn killed_in_the_middle_what_was_done_can_be_taken_back_and_undo_can_be_run_again() {
-    let Some(data) = Data::scenario() else { return };
+    let data = Data::scenario();
     let Some(server) = Server::start() else { return };
     let recovered = server.load("recovered", &data.dir.join("recovered.copy.sql"));
     let file = recovered.snapshot(data.path("recovered.db"));

@@ -102,6 +102,8 @@ impl Files {
         };
         let file = File::create_new(out).unwrap();
         let request = PlanRequest {
+            provenance: None,
+            witness_options: Vec::new(),
             db: "log.db".into(),
             tool: "test",
             input: &self.input,
@@ -122,6 +124,7 @@ impl Files {
             dry_run: false,
             journal: true,
             with_triggers: false,
+            provenance: None,
         };
         let plan = PlanFile::open(plan).unwrap();
         apply(

@@ -27,9 +27,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// `None`, after saying so, where there is no server or no data.
+    /// `None`, after saying so, where there is no server.
     pub fn start() -> Option<Self> {
-        let data = test_support::shared_data()?.join("data");
+        let data = test_support::shared_data().join("data");
         test_support::postgres_available().then(|| Self {
             server: ScratchPostgres::start(),
             data,

@@ -28,7 +28,7 @@ use super::planned::{PlannedEvent, PlannedMove, PlannedReissue, PlannedSupersede
 use super::stream_plan::{Draft, StreamInput, StreamPlan};
 use super::tombstone::RecoveryAgents;
 use crate::error::RecoveryError;
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Remedy};
 use crate::grade::Grade;
 use crate::place::placement::{Budget, Judgement, Placement, Question, judge};
 use crate::stream::examine::Examined;
@@ -275,7 +275,7 @@ impl Reissue {
             .stream(self.stream)
             .range(self.from, self.to())
             .count(count)
-            .next("sequencer-recovery plan --on-reissue keep-anchored|keep-current, with the same options")
+            .remedy(Remedy::ChooseHistory)
     }
 
     /// What stays wrong if nothing is moved, in a sentence.
