@@ -102,9 +102,7 @@ fn every_document_names_its_files_with_their_hashes() {
         let force: &[&str] = if command[0] == "export" { &["--force"] } else { &[] };
         let line = [&line, force].concat();
         let (_, text, _) = common::run(dir.path(), &line);
-        let head = text
-            .lines()
-            .position(|line| line.starts_with("Made: "));
+        let head = text.lines().position(|line| line.starts_with("Made: "));
         let head = head.unwrap_or_else(|| panic!("{line:?}: {text}"));
         assert!(head <= 4, "{text}");
         let (_, lines, _) = common::run(dir.path(), &[&line[..], &["--format", "ndjson"]].concat());

@@ -137,7 +137,8 @@ async fn apply_all(
     progress.start("comparing indexes with their tables", None);
     let damage = log.view().await?.look_for_damage().await?;
     progress.finish();
-    progress.start("applying", None);
+    progress.start("applying", Some(lines.lines_in_all()));
+    let mut advanced = 0;
     let mut unsigned_receipts = Skipped::default();
     while let Some(header) = lines.next_stream()? {
         if let Err(cancelled) = cancel.check() {
@@ -176,6 +177,11 @@ async fn apply_all(
             }
         }
         lines.skip_to_next_stream()?;
+        // Of what was applied each event was told of when it was verified.
+        advanced += applied.events + applied.tombstones + applied.appended;
+        let rest = lines.lines_read().saturating_sub(advanced);
+        progress.advance(rest);
+        advanced += rest;
         report.tell(&mut applied, &mut unsigned_receipts, options);
         report.streams.push(applied);
     }

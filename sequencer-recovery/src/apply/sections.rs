@@ -47,6 +47,16 @@ impl<'a> Sections<'a> {
         })
     }
 
+    /// How many lines the plan has.
+    pub(super) fn lines_in_all(&self) -> u64 {
+        self.plan.lines_in_all()
+    }
+
+    /// How many lines of the plan were read.
+    pub(super) fn lines_read(&self) -> u64 {
+        self.lines.number()
+    }
+
     /// Where the section begins whose header was read last.
     pub(super) fn mark(&self) -> Mark {
         self.lines.mark()

@@ -77,7 +77,11 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
     })
 }
 
-fn print_table<W: Write>(out: &mut Output<W>, c: &LossCertificate, path: &Path) -> Result<(), CliError> {
+pub(super) fn print_table<W: Write>(
+    out: &mut Output<W>,
+    c: &LossCertificate,
+    path: &Path,
+) -> Result<(), CliError> {
     out.label_streams(c.not_planned.iter().map(|left| left.stream));
     out.line(&format!(
         "{} position(s) lost, {} undecided, in {} stream(s){}. The certificate is in {}.",

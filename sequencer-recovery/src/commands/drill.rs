@@ -1,13 +1,13 @@
 //! `sequencer-recovery drill`: the whole way, rehearsed on a small world.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use cli_common::{
-    Access, CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Next, Output, PrivateDir, Table, Tone,
-    partial_file, stderr_progress,
+    Access, CliError, CommandLine, Existing, ExitStatus, Frame, GlobalArgs, Next, Output, PrivateDir, Table,
+    Tone, WholeFile, file_hint, stderr_progress,
 };
 use fixtures::WorldSpec;
 use sequencer_recovery::drill::{DrillOptions, DrillReport, DrillResult, Objectives, SCHEMA, drill};
@@ -28,9 +28,13 @@ use super::{HashedInputs, block_on, cancel_on_signals, made, or_dash};
 #[derive(Debug, Args)]
 #[command(after_long_help = COLUMNS)]
 pub struct DrillArgs {
-    /// Where the report goes; an older one is replaced
-    #[arg(long, value_name = "FILE", default_value = "dr_report.json")]
-    report: PathBuf,
+    /// Where the report goes. Without it: dr_report.json, or the next of dr_report-2.json and so on that is not there
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Replace the file that --report names, if it is there
+    #[arg(long, requires = "report")]
+    force: bool,
 
     /// Keep the drill's files (logs, outboxes, anchors, plan, truth) in this folder; it must not exist or be empty
     #[arg(long, value_name = "DIR")]
@@ -59,7 +63,11 @@ pub struct DrillArgs {
 
 /// Runs the command.
 pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let file = begin_report(&args.report)?;
+    let path = args
+        .report
+        .clone()
+        .unwrap_or_else(|| super::free_name("dr_report", "json").into());
+    let file = begin_report(&path, args.force)?;
     let scratch;
     let dir: &Path = match &args.keep {
         Some(dir) => {
@@ -109,8 +117,8 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         provenance: &made(HashedInputs::default()),
         next: &next(&report, args),
     };
-    let written = write_report(file, &args.report, &frame.around(&report));
-    for error in [written.err(), print(args, &report, &frame, global).err()]
+    let written = write_report(file, &path, &frame.around(&report));
+    for error in [written.err(), print(&path, &report, &frame, global).err()]
         .into_iter()
         .flatten()
     {
@@ -120,18 +128,13 @@ pub fn run(args: &DrillArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     Ok(status)
 }
 
-fn print(
-    args: &DrillArgs,
-    report: &DrillReport,
-    frame: &Frame<'_>,
-    global: &GlobalArgs,
-) -> Result<(), CliError> {
+fn print(path: &Path, report: &DrillReport, frame: &Frame<'_>, global: &GlobalArgs) -> Result<(), CliError> {
     frame.print(
         global,
         report,
         |out| {
             print_table(out, report)?;
-            out.line(&format!("The report is in {}.", args.report.display()))
+            out.line(&format!("The report is in {}.", path.display()))
         },
         |lines| {
             lines.all("phase", &report.phases)?;
@@ -160,32 +163,25 @@ fn next(report: &DrillReport, args: &DrillArgs) -> Next {
     }
 }
 
-/// Opens the report before the drill: beside the file that it will replace, which must be a file if it is there.
-fn begin_report(path: &Path) -> Result<tempfile::NamedTempFile, CliError> {
-    let what = format!("cannot write {}", path.display());
-    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
-        return Err(CliError::input(format!("{what}: it is there, and not a file"))
-            .with_hint("give the name of a file: a device, a pipe, a link or a folder is never replaced"));
-    }
-    partial_file(path, Access::Owner).map_err(|e| {
-        CliError::io(what)
-            .with_source(e)
-            .with_hint("is its folder there, and may you write to it? Nothing was drilled")
+/// Opens the report before the drill. What has its name is replaced only if that is asked for.
+fn begin_report(path: &Path, force: bool) -> Result<WholeFile, CliError> {
+    WholeFile::create(path, Access::Owner, Existing::replaced_if(force)).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                "give another name, or --force to replace it; nothing was drilled".into()
+            }
+            ErrorKind::InvalidInput => "give the name of a file; nothing was drilled".into(),
+            _ => format!("{}; nothing was drilled", file_hint(path, &error)),
+        };
+        CliError::cannot_write(path, error).with_hint(hint)
     })
 }
 
-/// Replaces the report by a complete one, or leaves the old.
-fn write_report(
-    mut file: tempfile::NamedTempFile,
-    path: &Path,
-    report: &impl Serialize,
-) -> Result<(), CliError> {
+fn write_report(mut file: WholeFile, path: &Path, report: &impl Serialize) -> Result<(), CliError> {
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     serde_json::to_writer_pretty(&mut file, report).map_err(|e| failed(e.into()))?;
     file.write_all(b"\n").map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    file.finish().map_err(failed)
 }
 
 const COLUMNS: &str = "\

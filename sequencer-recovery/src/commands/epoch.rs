@@ -89,15 +89,15 @@ pub fn run(args: &EpochArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
 
 /// Where the epoch is, and what it means.
 #[derive(Serialize)]
-struct Report {
-    schema: &'static str,
-    out: String,
-    signed: bool,
+pub(super) struct Report {
+    pub(super) schema: &'static str,
+    pub(super) out: String,
+    pub(super) signed: bool,
     /// What must not be committed while this epoch is handed out.
-    open: Vec<String>,
+    pub(super) open: Vec<String>,
 }
 
-fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
+pub(super) fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
     let signed = if report.signed {
         "signed"
     } else {

@@ -43,17 +43,17 @@ pub struct ExportArgs {
 const SCHEMA: &str = "recovery-export/1";
 
 #[derive(Serialize)]
-struct Report {
-    schema: &'static str,
-    db: String,
-    place: Place,
-    out: String,
-    events: u64,
+pub(super) struct Report {
+    pub(super) schema: &'static str,
+    pub(super) db: String,
+    pub(super) place: Place,
+    pub(super) out: String,
+    pub(super) events: u64,
     /// How many rows could not be read; the export names them.
-    unreadable: u64,
+    pub(super) unreadable: u64,
     /// What is damaged in the log.
-    findings: Vec<Finding>,
-    not_checked: Vec<String>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) not_checked: Vec<String>,
 }
 
 /// Runs the command.
@@ -120,7 +120,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     Ok(status)
 }
 
-fn print_table<W: Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
+pub(super) fn print_table<W: Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
     out.line(&format!(
         "{} event(s) of {} are in {}.",
         report.events, report.db, report.out

@@ -33,24 +33,24 @@ pub struct SnapshotArgs {
 const SCHEMA: &str = "recovery-snapshot/1";
 
 #[derive(Serialize)]
-struct Report {
-    schema: &'static str,
-    db: String,
-    place: Place,
-    out: String,
-    tables: Vec<Copied>,
+pub(super) struct Report {
+    pub(super) schema: &'static str,
+    pub(super) db: String,
+    pub(super) place: Place,
+    pub(super) out: String,
+    pub(super) tables: Vec<Copied>,
     /// What the snapshot does not have, or not whole. It says so itself.
-    left_out: AllLeftOut,
+    pub(super) left_out: AllLeftOut,
     /// What is damaged in the log.
-    findings: Vec<Finding>,
-    not_checked: Vec<String>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) not_checked: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Copied {
-    table: &'static str,
+pub(super) struct Copied {
+    pub(super) table: &'static str,
     /// `None` if the database has no such table.
-    rows: Option<u64>,
+    pub(super) rows: Option<u64>,
 }
 
 /// Runs the command.
@@ -112,7 +112,7 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
     Ok(status)
 }
 
-fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
+pub(super) fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
     let of_rows = report.left_out.rows.iter().filter_map(event_log::LeftOut::stream);
     let labels = out.label_streams(of_rows.chain(report.findings.iter().filter_map(|f| f.stream)));
     out.line(&format!("{} is in {}.", report.db, report.out))?;

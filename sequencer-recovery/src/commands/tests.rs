@@ -26,6 +26,8 @@ use ves::{AgentId, BatchId, EventId, Hash32, StreamKey, Timestamp};
 
 use super::{apply, audit, counters, gaps, plan_report, undo};
 
+mod written;
+
 const COUNTS: [usize; 4] = [1, 4, 50, 10_000];
 
 /// What is printed at most of 50 streams in which much is wrong; of thousands it is not much longer.

@@ -83,3 +83,31 @@ fn work_of_more_than_a_second_says_how_long_it_took() {
     let last = stderr.lines().last().unwrap();
     assert!(last.starts_with("took ") && last.ends_with(" s"), "{stderr}");
 }
+
+#[test]
+fn the_report_of_a_drill_is_replaced_only_if_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let drill = |more: &[&str]| {
+        let mut command = binary();
+        command
+            .current_dir(dir.path())
+            .args(["drill", "--events", "10"])
+            .args(more);
+        let done = command.output().unwrap();
+        (
+            done.status.code().unwrap() & !4,
+            String::from_utf8(done.stderr).unwrap(),
+        )
+    };
+    assert_eq!(drill(&[]).0, 0);
+    let first = fs::read(dir.path().join("dr_report.json")).unwrap();
+    assert_eq!(drill(&[]).0, 0);
+    assert_eq!(fs::read(dir.path().join("dr_report.json")).unwrap(), first);
+    assert!(dir.path().join("dr_report-2.json").exists());
+    let named = ["--report", "dr_report.json"];
+    let (status, stderr) = drill(&named);
+    assert!(status == 8 && stderr.contains("--force"), "{stderr}");
+    assert_eq!(fs::read(dir.path().join("dr_report.json")).unwrap(), first);
+    assert_eq!(drill(&[&named[..], &["--force"]].concat()).0, 0);
+    assert_ne!(fs::read(dir.path().join("dr_report.json")).unwrap(), first);
+}
