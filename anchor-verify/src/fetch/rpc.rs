@@ -513,3 +513,61 @@ impl Service<RequestPacket> for Http {
         Box::pin(self.clone().post(packet))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A node that gives these answers one after the other, then says that it is busy; gives its URL.
+    fn node(answers: &'static [&'static str]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let mut answers = answers.iter();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let answer = answers.next().copied().unwrap_or(BUSY);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        url
+    }
+
+    const BUSY: &str =
+        "HTTP/1.1 429 Busy\r\nRetry-After: 600\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    const SOON: &str =
+        "HTTP/1.1 429 Busy\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    const ONE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 39\r\n\r\n\
+                       {\"jsonrpc\":\"2.0\",\"id\":0,\"result\":\"0x1\"}";
+
+    fn rpc(url: &str, cancel: &Cancel) -> Rpc {
+        // Without what the node asks for, the first retry would be an hour away.
+        Rpc::new(url, cancel.clone())
+            .unwrap()
+            .with_first_wait(Duration::from_secs(3600))
+    }
+
+    #[tokio::test]
+    async fn a_node_is_left_alone_for_as_long_as_it_asks() {
+        let rpc = rpc(&node(&[SOON, ONE]), &Cancel::new());
+        let answer = rpc.call("eth_chainId", Value::Null).await.unwrap();
+        assert_eq!(answer.unwrap().get(), "\"0x1\"");
+    }
+
+    #[tokio::test]
+    async fn a_user_who_wants_to_stop_does_not_wait_for_the_next_try() {
+        let cancel = Cancel::new();
+        let rpc = rpc(&node(&[]), &cancel);
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            cancel.cancel();
+        });
+        let stopped = rpc.call("eth_chainId", Value::Null).await;
+        assert!(matches!(stopped, Err(RpcFailure::Cancelled)), "{stopped:?}");
+    }
+}

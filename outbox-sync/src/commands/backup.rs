@@ -8,7 +8,8 @@ use cli_common::{CliError, Existing, ExitStatus, Format, GlobalArgs, Next, Outpu
 use outbox_sync::backup::{BackedUp, backup_unless};
 use serde::Serialize;
 
-use super::{cancel_on_signals, errors::file_error, provenance::*, write_lines, write_next};
+use super::provenance::{InputFiles, print_head, write_head};
+use super::{cancel_on_signals, errors::file_error, write_lines, write_next};
 
 /// Back up an outbox into one file, also beside a live agent
 ///

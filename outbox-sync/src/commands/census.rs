@@ -16,10 +16,11 @@ use outbox_sync::inputs::Purpose;
 use serde::Serialize;
 
 use super::errors::{holdings_error, log_error};
+use super::provenance::{InputFiles, KEYS, print_head, write_head};
 use super::{
     KeyArgs, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name, not_checked_of,
-    open_target, or_dash, print_end, print_some, provenance::*, report_empty_log, report_heard, reservations,
-    write_end, write_lines,
+    open_target, or_dash, print_end, print_some, report_empty_log, report_heard, reservations, write_end,
+    write_lines,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet

@@ -1,201 +1,40 @@
 //! `outbox-sync export`: events of outboxes into a file that can be checked.
 
+mod args;
+mod report;
+
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Args, ValueEnum};
-use cli_common::provenance::{FileHash, Provenance};
+use cli_common::provenance::FileHash;
 use cli_common::{
-    Cancel, CliError, CommandLine, DbTarget, Existing, ExitStatus, Format, GlobalArgs, Next, Output,
-    SchemaArg, Table, Tone, again, stderr_progress,
+    Cancel, CliError, DbTarget, Existing, ExitStatus, GlobalArgs, Next, again, stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::export::{
-    Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark, manifest_path,
-};
+use outbox_sync::export::{Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark};
 use outbox_sync::fast_export::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use outbox_sync::source::{Source, looks_like_export};
 use outbox_sync::verify::Outcome;
 use outbox_sync::{Content, HeldRow, KeyBook, Outbox, OutboxError, RenderingSearch};
-use serde::Serialize;
-use serde::ser::SerializeStruct;
-use ves::{EventId, StoreId, TenantId, Timestamp};
+use ves::EventId;
 
 use super::errors::{file_error, holdings_error, outbox_error, source_error};
+use super::provenance::{InputFiles, KEYS, looked_at};
 use super::{
-    KeyArgs, SecretUrl, again_with_whole_files, cancel_on_signals, count_not_whole, expand, not_checked_of,
-    open_target, print_end, print_some, provenance::*, report_empty_log, report_heard, reservations, shown,
-    write_end, write_lines,
+    again_with_whole_files, cancel_on_signals, count_not_whole, expand, not_checked_of, open_target,
+    report_empty_log, report_heard, reservations, shown,
 };
+pub use args::ExportArgs;
+use args::{Form, State};
+use report::{Document, SCHEMA, next, print};
 
-/// Write events of outboxes to a file, as NDJSON or one JSON document, with a manifest beside it
-///
-/// Without --missing-from every signed row goes out as it is, in constant memory. With it, what that log lacks goes
-/// out, whatever the outboxes believe: each event once, by its best copy, with its class (missing, doubtful,
-/// never_sequenced), and nothing that fails to verify. created_at goes out as it was signed. Outboxes are not
-/// changed. Ends with 0, 4 if rows were left out since they do not verify or cannot be read, or if nothing is as it
-/// was asked for (--tenant, --state …), 8 if a file cannot be read whole.
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
-    #[arg(required = true, value_name = "OUTBOX")]
-    inputs: Vec<String>,
-
-    /// The file to write; one that is there is kept, unless --force is given
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-
-    /// Replace the file and its manifest, once the new ones are whole; never a link, device or pipe
-    #[arg(long)]
-    force: bool,
-
-    /// Read outboxes row by row, each from a private copy: slower, and the export is the same
-    #[arg(long, conflicts_with = "missing_from")]
-    row_by_row: bool,
-
-    /// How to write it
-    #[arg(long, value_enum, default_value_t = Form::Ndjson)]
-    form: Form,
-
-    /// Only what this log lacks: a PostgreSQL URL, a snapshot file, or an export of the log
-    #[arg(long, value_name = "URL|FILE")]
-    missing_from: Option<SecretUrl>,
-
-    #[command(flatten)]
-    schema: SchemaArg,
-
-    #[command(flatten)]
-    keys: KeyArgs,
-
-    /// Only events in these states
-    #[arg(long, value_enum, value_delimiter = ',')]
-    state: Vec<State>,
-
-    /// Only this tenant
-    #[arg(long, value_name = "ID")]
-    tenant: Option<TenantId>,
-
-    /// Only this store
-    #[arg(long, value_name = "ID")]
-    store: Option<StoreId>,
-
-    /// Only events created at this time or later (RFC 3339)
-    #[arg(long, value_name = "TIME")]
-    since: Option<Timestamp>,
-
-    /// Only events created before this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
-    until: Option<Timestamp>,
-
-    /// Only entities of this type
-    #[arg(long, value_name = "TYPE")]
-    entity_type: Option<String>,
-
-    /// Only the entity with this id
-    #[arg(long, value_name = "ID")]
-    entity_id: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// One event a line
-    Ndjson,
-    /// One document
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum State {
-    /// Not yet acknowledged
-    Pending,
-    /// Acknowledged, as the agent believes
-    Synced,
-    /// Could not be sent
-    Failed,
-    /// Refused by the sequencer; left out of --missing-from unless named here
-    Rejected,
-    /// In a state that no agent writes
-    Unknown,
-    /// Got from the sequencer
-    Pulled,
-    /// Got from the sequencer and not accepted
-    Quarantined,
-}
-
-impl State {
-    /// As [`state_name`] has it.
-    fn name(self) -> &'static str {
-        match self {
-            State::Pending => "pending",
-            State::Synced => "synced",
-            State::Failed => "failed",
-            State::Rejected => "rejected",
-            State::Unknown => "unknown",
-            State::Pulled => "pulled",
-            State::Quarantined => "quarantined",
-        }
-    }
-}
-
-impl ExportArgs {
-    /// What was asked for, in words.
-    fn selection(&self) -> Vec<String> {
-        let states: Vec<&str> = self.state.iter().map(|state| state.name()).collect();
-        let asked = [
-            ("--state", (!states.is_empty()).then(|| states.join(","))),
-            ("--tenant", self.tenant.map(|id| id.to_string())),
-            ("--store", self.store.map(|id| id.to_string())),
-            ("--since", self.since.map(|time| time.to_string())),
-            ("--until", self.until.map(|time| time.to_string())),
-            ("--entity-type", self.entity_type.clone()),
-            ("--entity-id", self.entity_id.clone()),
-        ];
-        let given = asked
-            .into_iter()
-            .filter_map(|(option, value)| Some((option, value?)));
-        given.map(|(option, value)| format!("{option} {value}")).collect()
-    }
-
-    fn filter(&self) -> Filter {
-        Filter {
-            states: self.state.iter().map(|state| state.name()).collect(),
-            tenant: self.tenant,
-            store: self.store,
-            since: self.since,
-            until: self.until,
-            entity_type: self.entity_type.clone(),
-            entity_id: self.entity_id.clone(),
-        }
-    }
-}
-
-const SCHEMA: &str = "outbox-export/1";
 /// What to do about an export that cannot be written, if it is not the system that refuses.
 const WRITE: &str = "give --out another name, on another disk";
 const GROUP: usize = 1024;
-
-#[derive(Serialize)]
-struct Document {
-    schema: &'static str,
-    provenance: Option<Provenance>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    place: Option<Place>,
-    out: String,
-    manifest: Manifest,
-    /// Rows that were left out since they cannot go out: unsigned, unreadable, not to be found again.
-    left_out: u64,
-    left_out_first: Vec<String>,
-    /// Events of which two contents verify; the best copy went out.
-    two_contents: u64,
-    heard: Vec<Heard>,
-    not_read: Vec<NotRead>,
-    not_checked: Vec<String>,
-    next: Next,
-}
 
 /// Runs the command.
 pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
@@ -266,44 +105,6 @@ fn begin(args: &ExportArgs, paths: &[PathBuf]) -> Result<ExportWriter, CliError>
     };
     ExportWriter::create_over(&args.out, form, Existing::replaced_if(args.force))
         .map_err(|error| file_error(&error, "give --out the name of a regular file, or of none"))
-}
-
-fn next(manifest: &Manifest, args: &ExportArgs) -> Next {
-    let verify = CommandLine::of_this_tool("verify").with([&args.out]);
-    let Some(log) = &args.missing_from else {
-        return Next::run_for(
-            "see whether what was exported verifies",
-            &verify.with(args.keys.words()),
-        );
-    };
-    if manifest.events == 0 {
-        return Next::nothing(
-            "the log has all that these outboxes hold of what was asked for; the export is empty",
-        );
-    }
-    let of_classes = |classes: &[Class]| {
-        classes
-            .iter()
-            .filter_map(|class| manifest.classes.get(class))
-            .sum::<u64>()
-    };
-    let lost = of_classes(&[Class::Missing, Class::Doubtful]);
-    // An export of a log has no keys to verify with.
-    let verify = match DbTarget::parse(&log.0) {
-        Ok(DbTarget::Snapshot(path)) if looks_like_export(&path) => verify,
-        _ => verify
-            .with(["--db".into(), log.0.clone()])
-            .with(args.schema.words()),
-    };
-    let verify = verify.with(args.keys.words());
-    let why = match lost {
-        0 => "none of these events ever had a number: their agents send them; see whether they verify"
-            .to_owned(),
-        _ => format!(
-            "give the export and its manifest to the operator, who may bring {lost} lost events back; see whether it verifies"
-        ),
-    };
-    Next::run_for(why, &verify)
 }
 
 struct Work<'a> {
@@ -751,97 +552,6 @@ fn not_read(path: &Path, why: &str) -> NotRead {
         path: shown(path),
         why: why.strip_prefix(&prefix).unwrap_or(why).to_owned(),
     }
-}
-
-/// A manifest has a schema of its own, so it is not spread out beside the line's.
-struct ManifestLine<'a>(&'a Manifest);
-
-impl Serialize for ManifestLine<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_struct("ManifestLine", 1)?;
-        line.serialize_field("manifest", self.0)?;
-        line.end()
-    }
-}
-
-fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            write_head(
-                &mut out,
-                SCHEMA,
-                document.provenance.as_ref(),
-                document.place.as_ref(),
-            )?;
-            write_lines(&mut out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
-            write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
-            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
-        }
-        Format::Table => print_table(&mut out, document)?,
-    }
-    out.finish()
-}
-
-fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
-    let m = &document.manifest;
-    let labels = out.label_streams(m.streams.iter().map(|s| s.stream));
-    let whole = document.left_out == 0 && document.not_read.is_empty();
-    let left_out = match document.left_out {
-        0 => String::new(),
-        rows => format!("; {rows} row(s) were left out"),
-    };
-    out.verdict(
-        if whole { Tone::Good } else { Tone::Doubt },
-        &format!(
-            "{} event(s) of {} stream(s){left_out}.",
-            m.events,
-            m.streams.len()
-        ),
-    )?;
-    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
-    for (class, events) in &m.classes {
-        let name = serde_json::to_value(class).unwrap_or_default();
-        let name = name.as_str().unwrap_or_default().replace('_', " ");
-        out.line(&format!("{events} {name}"))?;
-    }
-    out.line(&format!(
-        "{}: {} bytes, SHA-256 {}",
-        document.out, m.bytes, m.sha256
-    ))?;
-    out.line(&format!(
-        "manifest: {}",
-        shown(&manifest_path(Path::new(&document.out)))
-    ))?;
-    let refusals: Vec<&String> = document.heard.iter().flat_map(|heard| &heard.refusals).collect();
-    if !(document.left_out_first.is_empty() && refusals.is_empty()) {
-        out.line("")?;
-        let short = out.shorten_paths("Files are", document.heard.iter().map(|heard| &*heard.path))?;
-        let shortened = |what: &String| short.of(what).to_owned();
-        print_some(out, "left out", document.left_out_first.iter().map(shortened))?;
-        print_some(out, "not used", refusals.into_iter().map(shortened))?;
-    }
-    if document.two_contents > 0 {
-        let n = document.two_contents;
-        out.line(&format!(
-            "{n} events have two contents that both verify; the best copy went out"
-        ))?;
-    }
-    let mut in_order: Vec<_> = m.streams.iter().collect();
-    in_order.sort_by_key(|s| (std::cmp::Reverse(s.events), s.stream));
-    let mut table = Table::new(&["STREAM", "EVENTS"]);
-    let many = out.shown(in_order.len());
-    for stream in &in_order[..many] {
-        table.row([labels.of(&stream.stream), stream.events.to_string()]);
-    }
-    if !table.is_empty() {
-        out.line("")?;
-        out.table(&table)?;
-        out.more(0, in_order.len() - many, "stream(s)")?;
-    }
-    print_end(out, &document.not_checked, &document.next)
 }
 
 #[cfg(test)]

@@ -144,18 +144,9 @@ pub fn write_head<W: std::io::Write>(
     place: Option<&Place>,
 ) -> Result<(), CliError> {
     #[derive(Serialize)]
-    struct Made<'a> {
-        provenance: &'a Provenance,
-    }
-    #[derive(Serialize)]
     struct Where<'a> {
         place: &'a Place,
     }
-    write_lines(
-        out,
-        schema,
-        "provenance",
-        provenance.map(|provenance| Made { provenance }),
-    )?;
+    write_lines(out, schema, "provenance", provenance)?;
     write_lines(out, schema, "place", place.map(|place| Where { place }))
 }

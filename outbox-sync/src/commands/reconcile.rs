@@ -1,33 +1,28 @@
 //! `outbox-sync reconcile`: set outboxes right after a recovery.
 
+mod report;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::keys::read_public_key;
-use cli_common::provenance::Provenance;
 use cli_common::{
-    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, SequencerPublicKeyArgs,
-    ShortPaths, Table, Tone, again, file_hint, stderr_progress,
+    Cancel, CliError, ExitStatus, GlobalArgs, SequencerPublicKeyArgs, again, file_hint, stderr_progress,
 };
-use event_log::Place;
 use outbox_sync::KeyBook;
 use outbox_sync::epoch::RecoveryEpoch;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::receipts::read_receipts;
-use outbox_sync::reconcile::{
-    Action, Facts, ReconcileError, Reconciliation, RowState, StillOpen, apply, plan,
-};
-use serde::Serialize;
+use outbox_sync::reconcile::{Facts, ReconcileError, Reconciliation, apply, plan};
 use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
 use super::errors::{file_error, log_error, reconcile_error};
-use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
-    provenance::*, report_empty_log, reservations, shown, those_there_are, write_end, write_lines,
-};
+use super::provenance::{EPOCH, InputFiles, KEYS, RECEIPTS};
+use super::{KeyArgs, OptionalDb, cancel_on_signals, expand, report_empty_log, reservations, shown};
+use report::{Document, Done, next, print, wait_for_operator};
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
 ///
@@ -71,47 +66,6 @@ pub struct ReconcileArgs {
     /// Where backups go; beside each outbox if not given
     #[arg(long, value_name = "FOLDER", requires = "apply")]
     backup_dir: Option<PathBuf>,
-}
-
-const SCHEMA: &str = "outbox-reconcile/1";
-/// So many changes of an outbox are shown for people.
-const CHANGES: usize = 3;
-
-#[derive(Serialize)]
-struct Done {
-    #[serde(flatten)]
-    plan: Reconciliation,
-    applied: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backup: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Document {
-    schema: &'static str,
-    provenance: Option<Provenance>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    place: Option<Place>,
-    outboxes: Vec<Done>,
-    not_read: Vec<NotRead>,
-    not_checked: Vec<String>,
-    next: Next,
-}
-
-impl Default for Document {
-    fn default() -> Self {
-        Self {
-            schema: SCHEMA,
-            provenance: None,
-            place: None,
-            outboxes: Vec::new(),
-            not_read: Vec::new(),
-            not_checked: Vec::new(),
-            next: Next::nothing("nothing was looked at"),
-        }
-    }
 }
 
 /// Runs the command.
@@ -272,61 +226,6 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The next step. An outbox whose repair may not be over waits for the operator.
-fn next(document: &Document) -> Next {
-    let failed = document
-        .outboxes
-        .iter()
-        .filter(|done| done.error.is_some())
-        .count();
-    let not_read = document.not_read.len();
-    if not_read > 0 {
-        return again_with_whole_files(not_read);
-    }
-    let command = CommandLine::of_this_process();
-    if failed > 0 {
-        let why = format!("{failed} outbox(es) are as they were (why: above); then");
-        return Next::run_for(why, &command);
-    }
-    let open: u64 = document
-        .outboxes
-        .iter()
-        .flat_map(|done| &done.plan.still_open)
-        .map(|open| open.events)
-        .sum();
-    let to_do = |done: &&Done| !done.applied && !done.plan.is_empty();
-    let waiting = document.outboxes.iter().filter(to_do).count();
-    if waiting > 0 {
-        let apply = command.with(["--apply"]);
-        let why = match open {
-            0 => format!("nothing was changed; to set {waiting} outbox(es) right"),
-            _ => format!(
-                "nothing was changed; WAIT until the operator says that the repair is over, or {open} events get new \
-                 numbers; then"
-            ),
-        };
-        return Next::run_for(why, &apply);
-    }
-    let applied = document.outboxes.iter().filter(|done| done.applied);
-    let pending: u64 = applied
-        .map(|done| done.plan.counts().get(&Action::MarkPending).copied().unwrap_or(0))
-        .sum();
-    let conflicts: usize = document
-        .outboxes
-        .iter()
-        .map(|done| done.plan.conflicts.len())
-        .sum();
-    Next::nothing(match (pending, open, conflicts) {
-        (0, _, 0) => "the outboxes are right by the log".to_owned(),
-        (0, ..) => format!("no command settles {conflicts} conflicts: show them to the operator"),
-        (_, 0, _) => format!("the agents send the {pending} events that are pending again, once they run"),
-        _ => format!(
-            "{pending} events are pending again, and positions of their streams are open: keep the agents stopped until \
-             the operator says that the repair is over; they send them once they run"
-        ),
-    })
-}
-
 fn carry_out(
     plan: Reconciliation,
     args: &ReconcileArgs,
@@ -473,38 +372,6 @@ fn receipts(
     Ok(receipts)
 }
 
-fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            write_head(
-                &mut out,
-                SCHEMA,
-                document.provenance.as_ref(),
-                document.place.as_ref(),
-            )?;
-            write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
-            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
-        }
-        Format::Table => print_table(&mut out, document)?,
-    }
-    out.finish()
-}
-
-/// That events become pending while the log has open positions that they may belong to.
-fn wait_for_operator(outbox: &Path, open: &StillOpen, verb: &str) -> String {
-    format!(
-        "{}: stream {} has {} open positions, and {} events {verb} pending: sent now they get new numbers. \
-         Ask the operator whether the repair is over",
-        shown(outbox),
-        open.stream,
-        open.positions,
-        open.events
-    )
-}
-
 const COLUMNS: &str = "\
 Columns (outboxes that failed or hold conflicts first, then those to be changed):
   RIGHT                 rows that are as they should be
@@ -513,187 +380,6 @@ Columns (outboxes that failed or hold conflicts first, then those to be changed)
   SET ASIDE, CURSORS    pulled rows set aside; cursors that change
   CONFLICTS             what contradicts the log and is left alone
   DONE                  what became of it";
-
-fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
-    print_verdict(out, document)?;
-    print_head(out, document.provenance.as_ref(), document.place.as_ref())?;
-    let all = out.all();
-    let order = |done: &Done| {
-        let to_do = !done.plan.is_empty() && !done.applied;
-        (
-            done.error.is_some(),
-            done.plan.conflicts.len(),
-            to_do,
-            !done.plan.is_empty(),
-        )
-    };
-    let told = document.outboxes.iter();
-    let mut told: Vec<&Done> = told
-        .filter(|done| all || !done.plan.is_empty() || !done.plan.conflicts.is_empty())
-        .collect();
-    told.sort_by_key(|done| std::cmp::Reverse(order(done)));
-    let open = told.iter().flat_map(|done| &done.plan.still_open);
-    let _ = out.label_streams(open.map(|open| open.stream));
-    let waits = told.iter().flat_map(|done| {
-        let verb = if done.applied { "are" } else { "would be" };
-        let open = done.plan.still_open.iter();
-        open.map(move |open| wait_for_operator(&done.plan.path, open, verb))
-    });
-    print_some(out, "WAIT", waits)?;
-    out.line("")?;
-    let paths: Vec<String> = told.iter().map(|done| shown(&done.plan.path)).collect();
-    let short = out.shorten_paths("Outboxes are", paths.iter().map(String::as_str))?;
-    print_outboxes(out, &told, &short)?;
-    let many = if all { told.len() } else { told.len().min(DETAILED) };
-    for done in &told[..many] {
-        print_details(out, done, &short)?;
-    }
-    out.more(0, told.len() - many, "outbox(es) with changes")?;
-    print_end(out, &document.not_checked, &document.next)
-}
-
-/// The changes of so many outboxes are shown.
-const DETAILED: usize = 2;
-
-fn print_verdict(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
-    let count = |what: fn(&Done) -> bool| document.outboxes.iter().filter(|done| what(done)).count();
-    let failed = count(|done| done.error.is_some());
-    let to_do = count(|done| !done.applied && done.error.is_none() && !done.plan.is_empty());
-    let conflicts: usize = document
-        .outboxes
-        .iter()
-        .map(|done| done.plan.conflicts.len())
-        .sum();
-    let conflicted = count(|done| done.plan.is_empty() && !done.plan.conflicts.is_empty());
-    let tone = if failed + conflicts + document.not_read.len() > 0 {
-        Tone::Bad
-    } else if to_do > 0 {
-        Tone::Doubt
-    } else {
-        Tone::Good
-    };
-    out.verdict(
-        tone,
-        &format!(
-            "{} outboxes: {} right, {} set right, {to_do} to be set right{}.",
-            document.outboxes.len() + document.not_read.len(),
-            count(|done| done.plan.is_empty() && done.plan.conflicts.is_empty()),
-            count(|done| done.applied),
-            those_there_are(&[
-                (failed as u64, "FAILED"),
-                (document.not_read.len() as u64, "NOT READ"),
-                (conflicted as u64, "with conflicts alone"),
-                (conflicts as u64, "conflict(s) in all"),
-            ])
-        ),
-    )
-}
-
-fn print_outboxes(
-    out: &mut Output<impl std::io::Write>,
-    told: &[&Done],
-    short: &ShortPaths,
-) -> Result<(), CliError> {
-    if told.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new(&[
-        "OUTBOX",
-        "RIGHT",
-        "TO SYNCED",
-        "NUMBER",
-        "TO PENDING",
-        "SET ASIDE",
-        "CURSORS",
-        "CONFLICTS",
-        "DONE",
-    ]);
-    let many = out.shown(told.len());
-    for done in &told[..many] {
-        let counts = done.plan.counts();
-        let count = |action| counts.get(&action).copied().unwrap_or(0).to_string();
-        let (word, tone) = match (done.applied, done.plan.is_empty()) {
-            (_, true) if !done.plan.conflicts.is_empty() => ("left alone", Tone::Bad),
-            (_, true) => ("nothing to do", Tone::Good),
-            (true, _) => ("applied", Tone::Good),
-            (false, _) if done.error.is_some() => ("FAILED", Tone::Bad),
-            (false, _) => ("dry run", Tone::Doubt),
-        };
-        table.row([
-            short.of(&shown(&done.plan.path)).to_owned(),
-            done.plan.right.to_string(),
-            count(Action::MarkSynced),
-            count(Action::CorrectNumber),
-            count(Action::MarkPending),
-            count(Action::SetAside),
-            done.plan.cursors.len().to_string(),
-            done.plan.conflicts.len().to_string(),
-            word.into(),
-        ]);
-        table.verdict(8, tone);
-    }
-    out.table(&table)?;
-    out.more(0, told.len() - many, "outbox(es)")
-}
-
-/// `synced 12`, or `pending`.
-fn state(of: &RowState) -> String {
-    match of.sequence {
-        Some(number) => format!("{} {number}", of.status),
-        None => of.status.clone(),
-    }
-}
-
-fn print_details(
-    out: &mut Output<impl std::io::Write>,
-    done: &Done,
-    short: &ShortPaths,
-) -> Result<(), CliError> {
-    let path = shown(&done.plan.path);
-    out.line("")?;
-    out.full_line(short.of(&path))?;
-    if let Some(error) = &done.error {
-        out.line(&format!("  FAILED: {error}"))?;
-    }
-    if let Some(backup) = &done.backup {
-        out.line(&format!("  backup {}", short.of(backup)))?;
-    }
-    let all = out.all();
-    let some = |of: usize| if all { of } else { of.min(CHANGES) };
-    let conflicts = some(done.plan.conflicts.len());
-    for conflict in &done.plan.conflicts[..conflicts] {
-        out.line(&format!("  conflict: {}", short.of(conflict)))?;
-    }
-    out.more(2, done.plan.conflicts.len() - conflicts, "conflict(s)")?;
-    let cursors = some(done.plan.cursors.len());
-    for c in &done.plan.cursors[..cursors] {
-        out.line(&format!(
-            "  {} {} -> {} ({})",
-            c.key,
-            or_dash(c.from.as_ref()),
-            c.to,
-            c.why
-        ))?;
-    }
-    out.more(2, done.plan.cursors.len() - cursors, "cursor(s)")?;
-    let changes = some(done.plan.changes.len());
-    let events = out.labels_of(done.plan.changes[..changes].iter().map(|change| change.event_id));
-    for change in &done.plan.changes[..changes] {
-        let to = match &change.to {
-            Some(to) => state(to),
-            None => "set aside".into(),
-        };
-        out.line(&format!(
-            "  {} row {}, event {}: {} -> {to}: {}",
-            change.place.table.name(),
-            change.place.row,
-            events.of(&change.event_id),
-            state(&change.from),
-            change.why
-        ))?;
-    }
-    out.more(2, done.plan.changes.len() - changes, "change(s)")
-}
 
 #[cfg(test)]
 mod tests;

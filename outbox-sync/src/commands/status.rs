@@ -19,9 +19,10 @@ use serde::Serialize;
 use ves::{StreamKey, Timestamp};
 
 use super::errors::{log_error, outbox_error};
+use super::provenance::{InputFiles, KEYS, print_head, write_head};
 use super::{
     KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
-    provenance::*, report_empty_log, reservations, write_end, write_lines,
+    report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Say what is in outboxes

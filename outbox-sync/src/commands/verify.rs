@@ -23,9 +23,10 @@ use outbox_sync::{KeyBook, KeySource, RenderingSearch};
 use serde::Serialize;
 
 use super::errors::{outbox_error, source_error};
+use super::provenance::{InputFiles, KEYS, print_head, write_head};
 use super::{
     KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end, print_some,
-    provenance::*, report_empty_export, report_empty_log, reservations, write_end, write_lines,
+    report_empty_export, report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature

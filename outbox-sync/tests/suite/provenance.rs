@@ -104,7 +104,7 @@ fn every_document_names_its_files_with_their_hashes() {
         let (_, text, _) = common::run(dir.path(), &line);
         let head = text
             .lines()
-            .position(|line| line.starts_with("Made by outbox-sync "));
+            .position(|line| line.starts_with("Made: "));
         let head = head.unwrap_or_else(|| panic!("{line:?}: {text}"));
         assert!(head <= 4, "{text}");
         let (_, lines, _) = common::run(dir.path(), &[&line[..], &["--format", "ndjson"]].concat());
@@ -113,7 +113,7 @@ fn every_document_names_its_files_with_their_hashes() {
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
         let made: Vec<_> = lines.filter(|line| line["type"] == "provenance").collect();
         assert_eq!(made.len(), 1, "{line:?}");
-        assert_made(&made[0]["provenance"]);
+        assert_made(&made[0]);
     }
     for (name, log) in [("all.ndjson", false), ("lost.ndjson", true)] {
         let manifest = fs::read(at(&format!("{name}.manifest.json"))).unwrap();

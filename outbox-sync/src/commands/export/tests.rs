@@ -1,6 +1,8 @@
-use outbox_sync::export::{ExportFormat, StreamCount};
+use cli_common::Next;
+use outbox_sync::export::{Class, MadeFrom, Manifest, StreamCount};
 
 use super::super::tests::{COUNTS, is_bad, path, place, provenance, stream, texts};
+use super::report::print_table;
 use super::*;
 
 fn document(count: usize) -> Document {

@@ -1,6 +1,8 @@
-use outbox_sync::push::{GroupCount, Noted};
+use cli_common::Next;
+use outbox_sync::push::{GroupCount, Noted, Pushed};
 
 use super::super::tests::{COUNTS, agent, event, is_bad, path, place, provenance, stream, texts};
+use super::report::print_table;
 use super::*;
 
 fn document(count: usize) -> Document {

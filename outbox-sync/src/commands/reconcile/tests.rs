@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
-use outbox_sync::reconcile::{Change, CursorChange, RowState};
+use cli_common::Next;
+use outbox_sync::reconcile::{Action, Change, CursorChange, RowState, StillOpen};
 use outbox_sync::{Place as RowPlace, Shape, Table as RowTable};
 
 use super::super::tests::{COUNTS, event, is_bad, path, place, provenance, stream, texts};
+use super::report::print_table;
 use super::*;
 
 fn done(n: usize, applied: bool) -> Done {
