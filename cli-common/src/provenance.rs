@@ -197,7 +197,7 @@ impl FileHash {
                 hash.leave("it is no plain file, and can be read only once");
             }
             Ok(meta) => hash.before = Some(Stamp::of(&meta)),
-            Err(error) => hash.leave(error),
+            Err(error) => hash.leave(&error),
         }
         hash
     }
@@ -209,7 +209,7 @@ impl FileHash {
         }
         match File::open(&self.path) {
             Ok(mut file) => self.take(stop, &mut |chunk, _| file.read(chunk)),
-            Err(error) => self.leave(error),
+            Err(error) => self.leave(&error),
         }
     }
 
@@ -241,7 +241,7 @@ impl FileHash {
                     bytes += read as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.leave(error),
+                Err(error) => return self.leave(&error),
             }
             if stop() {
                 return self.leave("it was not read to its end");
@@ -271,7 +271,7 @@ impl FileHash {
         self.input
     }
 
-    fn leave(&mut self, why: impl ToString) {
+    fn leave(&mut self, why: &(impl ToString + ?Sized)) {
         self.before = None;
         (self.input.bytes, self.input.sha256) = (None, None);
         self.input.not_hashed = Some(why.to_string());
