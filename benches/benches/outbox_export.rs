@@ -123,7 +123,10 @@ fn export(path: &Path, in_place: bool) -> u64 {
         std::ops::ControlFlow::Continue(())
     });
     assert_eq!(outcome.expect("a sound file"), Outcome::Whole);
-    writer.finish(MadeFrom::default()).expect("room on the disk").events
+    writer
+        .finish(MadeFrom::default())
+        .expect("room on the disk")
+        .events
 }
 
 /// Takes the export away again. That takes the file system a while, and is no part of an export.

@@ -83,41 +83,52 @@ fn hash_of(inputs: &[Input]) -> String {
     hex::encode(digest.finalize())
 }
 
-/// One line for the head of a report.
+/// For the head of a report: what made it, when, and from what, in two lines of 80 columns at most.
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let beginning = |text: &str, length: usize| text.chars().take(length).collect::<String>();
-        write!(
-            f,
-            "Made: {}Z by {} {}",
-            beginning(&self.made_at, 19),
-            self.tool,
-            self.version
-        )?;
+        let at = beginning(&self.made_at, 19);
+        write!(f, "Made: {at}Z by {} {}", self.tool, self.version)?;
         if let Some(commit) = &self.commit {
             write!(f, " ({})", beginning(commit, 8))?;
         }
+        let without = self.inputs.iter().filter(|input| input.sha256.is_none()).count();
         match &self.inputs[..] {
             [] => Ok(()),
-            [input] => {
-                write!(f, " from {}", input.path)?;
-                match &input.sha256 {
-                    Some(sha256) => write!(f, " (sha256 {}...)", beginning(sha256, 8)),
-                    None => Ok(()),
-                }
-            }
-            inputs => {
+            [one] => write!(f, " from {}", one.in_words()),
+            many => {
                 let all = self.inputs_sha256.as_deref().unwrap_or("-");
-                write!(
-                    f,
-                    " from {} inputs (sha256 {}...)",
-                    inputs.len(),
-                    beginning(all, 8)
-                )
+                write!(f, " from {} inputs (sha256 {}...", many.len(), beginning(all, 8))?;
+                match without {
+                    0 => write!(f, ")"),
+                    without => write!(f, "; {without} without a hash)"),
+                }
             }
         }
     }
 }
+
+impl Input {
+    /// The end of its name, and of its hash the beginning.
+    fn in_words(&self) -> String {
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        let long = name.chars().count().saturating_sub(LONGEST_NAME);
+        let name: String = match long {
+            0 => name.to_owned(),
+            long => format!("...{}", name.chars().skip(long + 3).collect::<String>()),
+        };
+        match &self.sha256 {
+            Some(hash) => format!("{name} (sha256 {}...)", beginning(hash, 8)),
+            None => format!("{name} (without a hash)"),
+        }
+    }
+}
+
+fn beginning(text: &str, length: usize) -> &str {
+    text.get(..length).unwrap_or(text)
+}
+
+/// So much of a file's name is shown.
+const LONGEST_NAME: usize = 40;
 
 /// The hash of a file, and what the file was like before it was read.
 ///
@@ -180,8 +191,8 @@ impl FileHash {
             before: None,
         };
         match path.metadata() {
-            Ok(meta) if meta.is_dir() => hash.leave("it is a folder"),
             // What comes from a pipe is gone once it was read, and to open one may take for ever.
+            Ok(meta) if meta.is_dir() => hash.leave("it is a folder"),
             Ok(meta) if !meta.is_file() => {
                 hash.leave("it is no plain file, and can be read only once");
             }
@@ -291,7 +302,7 @@ impl Inputs {
     /// Adds files that are hashed at once, on all threads. So are databases of SQLite, before they are opened: to close
     /// such a file gives up the locks that this process has on it.
     pub fn add_at_once<P: AsRef<Path> + Sync>(&mut self, role: &str, paths: &[P]) {
-        let hashed = paths.par_iter().map(|path| hashed(role, path.as_ref()));
+        let hashed = paths.par_iter().map(|path| hash(role, path.as_ref()));
         self.hashed.par_extend(hashed);
     }
 
@@ -309,10 +320,10 @@ impl Inputs {
 }
 
 fn hash_all(files: &Receiver<(String, PathBuf)>) -> Vec<FileHash> {
-    files.iter().map(|(role, path)| hashed(&role, &path)).collect()
+    files.iter().map(|(role, path)| hash(&role, &path)).collect()
 }
 
-fn hashed(role: &str, path: &Path) -> FileHash {
+fn hash(role: &str, path: &Path) -> FileHash {
     let mut hash = FileHash::begin(role, path);
     hash.read(&|| false);
     hash
@@ -353,7 +364,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.ends_with("...)") && line.contains(" from 3 inputs (sha256 "),
+            line.ends_with("...; 2 without a hash)") && line.contains(" from 3 inputs (sha256 "),
             "{line}"
         );
     }
@@ -434,5 +445,34 @@ mod tests {
         let mut by_name = FileHash::begin("outbox", &path);
         by_name.read(&|| false);
         assert_eq!(by_handle.into_input(), by_name.into_input());
+    }
+
+    #[test]
+    fn in_words_it_takes_two_lines() {
+        let input = |path: &str, hash: Option<String>| Input {
+            role: "outbox".into(),
+            path: path.into(),
+            bytes: None,
+            sha256: hash,
+            not_hashed: None,
+        };
+        let hash = || Some("0123456789abcdef".repeat(4));
+        let mut made = Provenance::now("sequencer-recovery", Vec::new());
+        made.commit = Some("fedcba9876543210fedc".to_owned());
+        made.made_at = "2026-03-01T10:00:00.123456Z".into();
+        let long = format!("/srv/{}/{}.db", "a".repeat(200), "b".repeat(200));
+        let several = vec![input("a.db", hash()), input("b.db", None)];
+        for (inputs, end) in [
+            (vec![], "10:00:00Z by sequencer-recovery 0.1.0 (fedcba98)"),
+            (vec![input("/srv/a.db", hash())], "from a.db (sha256 01234567...)"),
+            (vec![input(&long, None)], "bbb.db (without a hash)"),
+            (several, " from 2 inputs (sha256 -...; 1 without a hash)"),
+        ] {
+            made.inputs = inputs;
+            let words = made.to_string();
+            assert!(words.ends_with(end), "{words}");
+            assert!(words.starts_with("Made: 2026-03-01T"), "{words}");
+            assert!(crate::wrap::prose(&words, 80).len() <= 2, "{words}");
+        }
     }
 }
