@@ -116,14 +116,18 @@ fn hex_or_file(option: &str, value: &str) -> Result<String, CliError> {
     })
 }
 
+/// What to do about a public key that is none.
+const WHOSE: &str = "ask whose key it is for it once more, by a way that you trust: a digit may be wrong";
+
 fn public_key(option: &str, text: &str) -> Result<VerifyingKey, CliError> {
     let bytes = bytes(text.trim()).ok_or_else(|| {
         CliError::input(format!(
             "{option}: not the 64 hex digits of an Ed25519 public key"
         ))
+        .with_hint(WHOSE)
     })?;
     VerifyingKey::from_bytes(&bytes)
-        .map_err(|e| CliError::input(format!("{option}: not an Ed25519 public key: {e}")))
+        .map_err(|e| CliError::input(format!("{option}: not an Ed25519 public key: {e}")).with_hint(WHOSE))
 }
 
 /// Reads an Ed25519 signing key: a file with its 32-byte seed in hex. The file's content is never shown.

@@ -66,6 +66,15 @@ pub fn postgres_available() -> bool {
     found
 }
 
+/// What a tool said on stderr, without the line of how long it took: a slow machine makes it say that.
+#[must_use]
+pub fn without_time(stderr: String) -> String {
+    match stderr.trim_end().rfind('\n').map_or(0, |at| at + 1) {
+        at if stderr[at..].starts_with("took ") => stderr[..at].to_owned(),
+        _ => stderr,
+    }
+}
+
 /// Says that a test is skipped for want of something that can be installed, or fails it where nothing may be skipped.
 ///
 /// # Panics

@@ -1,16 +1,19 @@
 //! `anchor-verify attest` and `check-report`: reports that somebody puts their name to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anchor_verify::VerifyReport;
 use anchor_verify::attest::{AttestError, SignedReport, attest};
 use anchor_verify::files::write_text;
 use clap::Args;
 use cli_common::keys::{read_public_key, read_signing_key};
-use cli_common::provenance::Inputs;
+use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output};
 use serde_json::json;
+use ves::Hash32;
 
-use super::{ForceArg, RequireArg, not_written, provenance, read_text};
+use super::kind::of_another_kind;
+use super::{ForceArg, RequireArg, not_written, print_head, print_not_checked, provenance, read_text};
 
 /// Sign a verification report, so that it can be handed on
 #[derive(Debug, Args)]
@@ -57,8 +60,12 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let key = read_signing_key(&args.key)?;
     let name = args.report.display();
     let signed = attest(text.trim(), &key).map_err(|e| {
-        CliError::input(format!("{name}: {e}"))
-            .with_hint("give a report of `anchor-verify verify --format json`, as it was printed")
+        of_another_kind(
+            CliError::input(format!("{name}: {e}")),
+            &args.report,
+            "verify-report",
+            "give what `anchor-verify verify` printed with `--format json`, as it was printed",
+        )
     })?;
     let text = serde_json::to_string(&signed)
         .map_err(|e| CliError::io("the signed report cannot be written").with_source(e))?;
@@ -70,12 +77,8 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let next = Next::run(&check);
     let mut out = Output::stdout(global);
     if global.format == Format::Table {
-        let path = args.out.display().to_string();
-        out.line(&format!(
-            "{}: signed with the key whose public half is {}",
-            path, signed.public_key
-        ))?;
-        next.print(&mut out)?;
+        let made = provenance(inputs);
+        print_signed(&mut out, &args.out, &signed.public_key, (&made, &next))?;
     } else {
         let document = json!({
             "schema": "attest-report/1",
@@ -94,21 +97,47 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     Ok(ExitStatus::OK)
 }
 
+pub(super) fn print_signed(
+    out: &mut Output<impl std::io::Write>,
+    path: &Path,
+    key: &Hash32,
+    (made, next): (&Provenance, &Next),
+) -> Result<(), CliError> {
+    let path = path.display();
+    out.line(&format!("{path}: signed with the key whose public half is {key}"))?;
+    print_head(out, Some(made), None)?;
+    print_not_checked(
+        out,
+        &["what the report says: `anchor-verify verify` did that".to_owned()],
+    )?;
+    next.print(out)
+}
+
 /// Runs `check-report`.
 pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let key = read_public_key("--public-key", &args.public_key)?;
     let name = args.signed.display().to_string();
     let mut inputs = Inputs::default();
     inputs.add("signed-report", &args.signed);
-    let signed = SignedReport::from_json(read_text(&args.signed)?.as_bytes())
-        .map_err(|e| CliError::input(format!("{name}: {e}")))?;
+    let signed = SignedReport::from_json(read_text(&args.signed)?.as_bytes()).map_err(|e| {
+        of_another_kind(
+            CliError::input(format!("{name}: {e}")),
+            &args.signed,
+            "signed-report",
+            SIGNED,
+        )
+    })?;
     let report = match signed.check(&key) {
         Ok(report) => report,
         Err(error @ (AttestError::Signature | AttestError::OtherKey { .. })) => {
-            CliError::input(format!("FAILED: {name}: {error}")).report(global);
+            CliError::input(format!("FAILED: {name}: {error}"))
+                .with_hint(
+                    "ask who signed it for the report as it was signed, and for the key by another way",
+                )
+                .report(global);
             return Ok(ExitStatus::PROBLEMS);
         }
-        Err(error) => return Err(CliError::input(format!("{name}: {error}"))),
+        Err(error) => return Err(CliError::input(format!("{name}: {error}")).with_hint(SIGNED)),
     };
     let mut out = Output::stdout(global);
     let next = match report.exit_status() {
@@ -118,15 +147,9 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
     let not_checked = "what the report says: whoever signed it did that";
     match global.format {
         Format::Table => {
-            out.line(&format!(
-                "The signature by {} holds. What was signed says:",
-                signed.public_key
-            ))?;
-            out.line("")?;
             let mut shown = report.clone();
             shown.not_checked.insert(0, not_checked.to_owned());
-            super::verify::print_table(&mut out, &shown)?;
-            next.print(&mut out)?;
+            print_checked(&mut out, &signed.public_key, &shown, (&provenance(inputs), &next))?;
         }
         format => {
             let document = json!({
@@ -150,4 +173,20 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
     }
     out.finish()?;
     Ok(report.exit_status_if(args.require.verdict()))
+}
+
+/// What the file of `check-report` should be.
+const SIGNED: &str = "give a file that `anchor-verify attest` wrote, as it wrote it";
+
+pub(super) fn print_checked(
+    out: &mut Output<impl std::io::Write>,
+    key: &Hash32,
+    report: &VerifyReport,
+    (made, next): (&Provenance, &Next),
+) -> Result<(), CliError> {
+    out.line(&format!("The signature by {key} holds."))?;
+    print_head(out, Some(made), None)?;
+    out.line("What was signed says:")?;
+    super::verify::print_table(out, report)?;
+    next.print(out)
 }

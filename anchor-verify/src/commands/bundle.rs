@@ -18,8 +18,8 @@ use serde::Serialize;
 use ves::StreamKey;
 
 use super::{
-    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, open_db, print_completeness, print_not_checked,
-    print_place, provenance, read_anchors, some_anchors,
+    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, open_db, print_completeness, print_head,
+    print_not_checked, provenance, read_anchors, some_anchors,
 };
 
 /// Write events with their receipts, keys, commitments and anchors into one file, to be verified offline
@@ -213,21 +213,21 @@ fn ranges(ranges: impl Iterator<Item = (u64, u64)>) -> String {
 }
 
 #[derive(Serialize)]
-struct Report {
-    schema: &'static str,
-    place: Option<Place>,
-    out: String,
-    bytes: u64,
-    redacted: bool,
-    counts: Held,
-    completeness: Completeness,
-    not_checked: Vec<String>,
-    provenance: Provenance,
-    next: Next,
+pub(super) struct Report {
+    pub(super) schema: &'static str,
+    pub(super) place: Option<Place>,
+    pub(super) out: String,
+    pub(super) bytes: u64,
+    pub(super) redacted: bool,
+    pub(super) counts: Held,
+    pub(super) completeness: Completeness,
+    pub(super) not_checked: Vec<String>,
+    pub(super) provenance: Provenance,
+    pub(super) next: Next,
 }
 
-fn print_table(out: &mut Output<impl std::io::Write>, report: &Report) -> Result<(), CliError> {
-    print_place(out, report.place.as_ref())?;
+pub(super) fn print_table(out: &mut Output<impl std::io::Write>, report: &Report) -> Result<(), CliError> {
+    print_head(out, Some(&report.provenance), report.place.as_ref())?;
     let counts = &report.counts.log;
     out.line(&format!(
         "{}: {} stream(s), {} event(s), {} commitment(s), {} key(s), {} anchor(s), {} bytes{}",

@@ -12,9 +12,11 @@ use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output};
 use serde::Serialize;
 
+use super::kind::of_another_kind;
 use super::l1::{BlockArg, L1Args};
 use super::{
-    PinArgs, RequireArg, cli_error, if_confirmed, print_completeness, print_not_checked, provenance, tone,
+    PinArgs, RequireArg, cli_error, if_confirmed, print_completeness, print_head, print_not_checked,
+    provenance, tone,
 };
 
 /// Check an inclusion proof by itself, without any connection
@@ -47,14 +49,14 @@ pub struct CheckArgs {
 const SCHEMA: &str = "check-report/1";
 
 #[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    proof: String,
+pub(super) struct Document<'a> {
+    pub(super) schema: &'static str,
+    pub(super) proof: String,
     #[serde(flatten)]
-    check: &'a ProofCheck,
-    completeness: &'a Completeness,
-    provenance: Provenance,
-    next: &'a Next,
+    pub(super) check: &'a ProofCheck,
+    pub(super) completeness: &'a Completeness,
+    pub(super) provenance: Provenance,
+    pub(super) next: &'a Next,
 }
 
 /// Runs the command.
@@ -66,11 +68,15 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .transpose()?;
     let name = args.proof.display().to_string();
     let mut inputs = Inputs::default();
-    let proof = ProofFile::read(&args.proof).map_err(cli_error)?;
+    let proof = ProofFile::read(&args.proof).map_err(|error| {
+        let otherwise = "give a file that `anchor-verify prove` wrote. Is there a sound copy?";
+        let error = cli_error(error);
+        of_another_kind(error, &args.proof, "inclusion-proof", otherwise)
+    })?;
     inputs.add("proof", &args.proof);
     let mut anchors = proof
         .anchors()
-        .map_err(|e| CliError::input(format!("{name}: {e}")))?;
+        .map_err(|e| CliError::input(format!("{name}: {e}")).with_hint("ask for a sound proof"))?;
     let told = args.pins.apply(&mut anchors)?;
     let trusted = (args.l1).trusted_block(args.trusted_block.as_ref(), Some(&anchors), &mut inputs)?;
     let concerns = |anchor: &Anchor| proof.concerns(anchor);
@@ -92,32 +98,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     match global.format {
         Format::Json => out.json(&document)?,
         Format::Ndjson => out.ndjson([&document])?,
-        Format::Table => {
-            if let Some(what) = &check.ties_nothing {
-                out.line(&format!("NOT TIED: {what}"))?;
-            }
-            let sentence = format!(
-                "{}: event {} of stream {} (signing hash {}{}), batch {}",
-                check.verdict,
-                check.sequence_number,
-                check.stream,
-                check.event_signing_hash,
-                check
-                    .event_id
-                    .map_or(String::new(), |id| format!(", event id {id}")),
-                check.batch_id
-            );
-            out.verdict(tone(check.verdict), &sentence)?;
-            if let Some(why) = &check.why {
-                out.line(&format!("  not PROVEN: {why}"))?;
-            }
-            for failure in &check.failures {
-                out.line(&format!("  {:<20} {}", failure.code, failure.what))?;
-            }
-            print_completeness(&mut out, Some(&completeness))?;
-            print_not_checked(&mut out, &check.not_checked)?;
-            next.print(&mut out)?;
-        }
+        Format::Table => print_table(&mut out, &document)?,
     }
     out.finish()?;
     let enough = args.require.verdict().unwrap_or(Verdict::MatchesAnchors);
@@ -127,6 +108,37 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     } else {
         ExitStatus::PROBLEMS
     })
+}
+
+pub(super) fn print_table(
+    out: &mut Output<impl std::io::Write>,
+    document: &Document<'_>,
+) -> Result<(), CliError> {
+    let check = document.check;
+    if let Some(what) = &check.ties_nothing {
+        out.line(&format!("NOT TIED: {what}"))?;
+    }
+    let id = check.event_id.map(|id| format!(", event id {id}"));
+    let sentence = format!(
+        "{}: event {} of stream {} (signing hash {}{}), batch {}",
+        check.verdict,
+        check.sequence_number,
+        check.stream,
+        check.event_signing_hash,
+        id.unwrap_or_default(),
+        check.batch_id
+    );
+    out.verdict(tone(check.verdict), &sentence)?;
+    print_head(out, Some(&document.provenance), None)?;
+    if let Some(why) = &check.why {
+        out.line(&format!("  not PROVEN: {why}"))?;
+    }
+    for failure in &check.failures {
+        out.line(&format!("  {:<20} {}", failure.code, failure.what))?;
+    }
+    print_completeness(out, Some(document.completeness))?;
+    print_not_checked(out, &check.not_checked)?;
+    document.next.print(out)
 }
 
 /// What is left to do: to have the proof tied to a block, if it is not.

@@ -18,7 +18,7 @@ use cli_common::{
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{cancel_on_signals, not_written, print_completeness, print_not_checked, write_lines};
+use super::{cancel_on_signals, not_written, print_completeness, print_head, print_not_checked, write_lines};
 
 /// Read anchors, and what proves them, from a node into an anchors file
 ///
@@ -97,25 +97,25 @@ enum WhichProofs {
 const SCHEMA: &str = "anchors-fetch/1";
 
 #[derive(Serialize)]
-struct Document {
-    schema: &'static str,
-    out: String,
-    rpc: String,
-    chain_id: Option<u64>,
-    checkpoint: Checkpoint,
-    anchors: usize,
-    new: usize,
-    contracts: Vec<ContractSummary>,
-    proved: Proved,
-    reorg: Option<Reorg>,
-    refused: Vec<RefusedLog>,
-    completeness: Completeness,
+pub(super) struct Document {
+    pub(super) schema: &'static str,
+    pub(super) out: String,
+    pub(super) rpc: String,
+    pub(super) chain_id: Option<u64>,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) anchors: usize,
+    pub(super) new: usize,
+    pub(super) contracts: Vec<ContractSummary>,
+    pub(super) proved: Proved,
+    pub(super) reorg: Option<Reorg>,
+    pub(super) refused: Vec<RefusedLog>,
+    pub(super) completeness: Completeness,
     /// Contracts without anchors.
-    silent: Vec<ContractAddress>,
-    notes: Vec<String>,
-    not_checked: Vec<String>,
-    provenance: Provenance,
-    next: Next,
+    pub(super) silent: Vec<ContractAddress>,
+    pub(super) notes: Vec<String>,
+    pub(super) not_checked: Vec<String>,
+    pub(super) provenance: Provenance,
+    pub(super) next: Next,
 }
 
 #[derive(Serialize)]
@@ -155,7 +155,11 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Existing::Replace => {
             let read = AnchorsFile::read(&args.out);
             inputs.add("anchors", &args.out);
-            Some(read.map_err(|e| CliError::input(e.to_string()).with_hint("give --out another name"))?)
+            Some(read.map_err(|e| {
+                CliError::input(e.to_string()).with_hint(
+                    "give --out another name: what is there is no anchors file, and stays as it is",
+                )
+            })?)
         }
     };
     let options = args.options();
@@ -199,23 +203,50 @@ impl FetchArgs {
 
 fn cli_error(error: &FetchError, rpc: &Rpc, args: &FetchArgs) -> CliError {
     let message = format!("{}: {error}; {} is as it was", rpc.shown(), args.out.display());
-    match error {
+    let made = match error {
         FetchError::Rpc {
             failure: RpcFailure::Cancelled,
             ..
-        } => CliError::cancelled(message),
+        } => return CliError::cancelled(message),
+        FetchError::OtherChain { .. } => CliError::input(message),
+        _ => CliError::io(message),
+    };
+    made.with_hint(hint(error))
+}
+
+/// What to do about a node that could not be read.
+pub(super) fn hint(error: &FetchError) -> String {
+    let failure = match error {
+        FetchError::Rpc { failure, .. } => failure,
+        FetchError::Answer { .. } => return "ask another node (--rpc): this one is broken, or lies".into(),
         FetchError::Target {
             to: Target::Finalized | Target::Safe,
             ..
-        } => CliError::io(message)
-            .with_hint("a node that does not know finalized blocks needs --to latest or a number"),
-        FetchError::Rpc {
-            failure: RpcFailure::Busy(_),
-            ..
-        } => CliError::io(message).with_hint("try again later, or name another node"),
-        FetchError::OtherChain { .. } => CliError::input(message),
-        _ => CliError::io(message),
+        } => return "a node that does not know finalized blocks needs --to latest or a number".into(),
+        FetchError::Target { .. } => {
+            return "name a block that the node has: --to latest, or a lower number".into();
+        }
+        FetchError::Disagree(_) => {
+            return "ask a third node (--rpc), or name the one that you trust alone".into();
+        }
+        FetchError::OtherChain { file, .. } => {
+            return format!("name a node of chain {file} (--rpc), or give --out the name of a new file");
+        }
+        // The chain moved meanwhile.
+        _ => return "run the command again".into(),
+    };
+    match failure {
+        RpcFailure::Busy(_) => "try again later, or name another node (--rpc)",
+        RpcFailure::Unreachable(_) => {
+            "does the node run, and is its URL right (--rpc)? Another node may be named"
+        }
+        RpcFailure::Hanging(_) => {
+            "is the node overloaded? Try again, with a smaller --chunk, or name another (--rpc)"
+        }
+        RpcFailure::Refused { .. } => "those are the node's own words; another node (--rpc) may answer",
+        _ => "run the command again",
     }
+    .into()
 }
 
 fn report(
@@ -265,10 +296,7 @@ fn report(
     };
     let mut out = Output::stdout(global);
     match global.format {
-        Format::Table => {
-            print_table(&mut out, &document)?;
-            document.next.print(&mut out)?;
-        }
+        Format::Table => print_table(&mut out, &document)?,
         Format::Json => out.json(&document)?,
         Format::Ndjson => {
             write_lines(&mut out, SCHEMA, "contract", &document.contracts)?;
@@ -293,7 +321,10 @@ fn report(
     Ok(status)
 }
 
-fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+pub(super) fn print_table(
+    out: &mut Output<impl std::io::Write>,
+    document: &Document,
+) -> Result<(), CliError> {
     let Proved {
         both,
         receipt,
@@ -324,6 +355,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         "against that block: {both} proved by receipt and storage, {receipt} by receipt, {storage} by storage, \
          {untied} not, {failed} contradicted"
     ))?;
+    print_head(out, Some(&document.provenance), None)?;
     print_completeness(out, Some(&document.completeness))?;
     print_reorg(out, document.reorg.as_ref())?;
     let shown = out.shown(document.refused.len());
@@ -351,7 +383,8 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
         out.line(&format!("note: {note}"))?;
     }
     out.more(0, document.notes.len() - shown, "note(s)")?;
-    print_not_checked(out, &document.not_checked)
+    print_not_checked(out, &document.not_checked)?;
+    document.next.print(out)
 }
 
 fn print_reorg(out: &mut Output<impl std::io::Write>, reorg: Option<&Reorg>) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anchor_verify::anchors_file::{AnchorsErrorKind, MAX_FILE_BYTES};
 use anchor_verify::chain::examine;
@@ -13,11 +13,14 @@ use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone,
+    file_hint,
 };
 use serde::Serialize;
 use ves::StreamKey;
 
-use super::{ForceArg, cancel_on_signals, not_written, print_not_checked, provenance, write_lines};
+use super::{
+    ForceArg, cancel_on_signals, not_written, print_head, print_not_checked, provenance, write_lines,
+};
 
 /// Turn what any JSON-RPC client has saved into an anchors file: logs, and what proves them
 ///
@@ -58,45 +61,45 @@ const SCHEMA: &str = "anchors-import/1";
 const NAMED: usize = 20;
 
 #[derive(Serialize)]
-struct Document {
-    schema: &'static str,
-    out: String,
-    chain_id: Option<u64>,
-    contracts: Vec<ContractSummary>,
-    conflicts: Vec<Conflict>,
-    refused: Vec<RefusedLog>,
-    not_read: Vec<NotRead>,
-    passed_over: Vec<NotRead>,
-    totals: Totals,
-    problems: Vec<String>,
-    not_checked: Vec<String>,
-    provenance: Provenance,
-    next: Next,
+pub(super) struct Document {
+    pub(super) schema: &'static str,
+    pub(super) out: String,
+    pub(super) chain_id: Option<u64>,
+    pub(super) contracts: Vec<ContractSummary>,
+    pub(super) conflicts: Vec<Conflict>,
+    pub(super) refused: Vec<RefusedLog>,
+    pub(super) not_read: Vec<NotRead>,
+    pub(super) passed_over: Vec<NotRead>,
+    pub(super) totals: Totals,
+    pub(super) problems: Vec<String>,
+    pub(super) not_checked: Vec<String>,
+    pub(super) provenance: Provenance,
+    pub(super) next: Next,
+}
+
+#[derive(Default, Serialize)]
+pub(super) struct Totals {
+    pub(super) logs: usize,
+    pub(super) anchors: usize,
+    pub(super) refused: usize,
+    pub(super) removed: usize,
+    pub(super) repeated: usize,
+    pub(super) summaries: usize,
+    pub(super) other_contracts: usize,
+    pub(super) unknown_topics: BTreeMap<String, usize>,
+    pub(super) unresolved: usize,
+    pub(super) headers: usize,
+    pub(super) receipts: usize,
+    pub(super) proofs: usize,
+    pub(super) other_slots: usize,
+    pub(super) from_receipts: usize,
+    pub(super) imitators: BTreeMap<ContractAddress, usize>,
 }
 
 #[derive(Serialize)]
-struct Totals {
-    logs: usize,
-    anchors: usize,
-    refused: usize,
-    removed: usize,
-    repeated: usize,
-    summaries: usize,
-    other_contracts: usize,
-    unknown_topics: BTreeMap<String, usize>,
-    unresolved: usize,
-    headers: usize,
-    receipts: usize,
-    proofs: usize,
-    other_slots: usize,
-    from_receipts: usize,
-    imitators: BTreeMap<ContractAddress, usize>,
-}
-
-#[derive(Serialize)]
-struct NotRead {
-    path: String,
-    why: String,
+pub(super) struct NotRead {
+    pub(super) path: String,
+    pub(super) why: String,
 }
 
 /// Runs the command.
@@ -139,13 +142,7 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let document = document(args, import, conflicts, read, problems, next);
     let mut out = Output::stdout(global);
     match global.format {
-        Format::Table => {
-            for passed in &document.passed_over {
-                out.line(&format!("passed over: {}: {}", passed.path, passed.why))?;
-            }
-            print_table(&mut out, &document)?;
-            document.next.print(&mut out)?;
-        }
+        Format::Table => print_table(&mut out, &document)?,
         Format::Json => out.json(&document)?,
         Format::Ndjson => print_ndjson(&mut out, &document)?,
     }
@@ -207,7 +204,8 @@ fn read_files(args: &ImportArgs, cancel: &Cancel, global: &GlobalArgs) -> Result
         if let AnchorsErrorKind::Own(_) = why {
             read.passed_over.push(told);
         } else {
-            CliError::input(format!("{}: {why}", told.path)).report(global);
+            let error = CliError::input(format!("{}: {why}", told.path));
+            error.with_hint(not_read_hint(file, &why)).report(global);
             read.not_read.push(told);
         }
     }
@@ -222,6 +220,16 @@ fn read_files(args: &ImportArgs, cancel: &Cancel, global: &GlobalArgs) -> Result
         });
     }
     Ok(read)
+}
+
+/// What to do about a file that was not read.
+fn not_read_hint(path: &Path, why: &AnchorsErrorKind) -> String {
+    match why {
+        AnchorsErrorKind::Io(error) => file_hint(path, error),
+        _ => "save what the node answered as it stands: eth_getLogs, eth_getBlockByNumber, eth_getBlockReceipts, \
+              eth_getProof"
+            .to_owned(),
+    }
 }
 
 /// Names what was refused, on stderr.
@@ -326,7 +334,10 @@ fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> R
     write_lines(out, SCHEMA, "totals", [last])
 }
 
-fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+pub(super) fn print_table(
+    out: &mut Output<impl std::io::Write>,
+    document: &Document,
+) -> Result<(), CliError> {
     let of_contracts = document.contracts.iter().flat_map(|c| &c.streams);
     let labels = out.label_streams(of_contracts.filter_map(|s| s.stream));
     let totals = &document.totals;
@@ -338,6 +349,10 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
             totals.logs, totals.anchors, document.out
         ),
     )?;
+    print_head(out, Some(&document.provenance), None)?;
+    for passed in &document.passed_over {
+        out.line(&format!("passed over: {}: {}", passed.path, passed.why))?;
+    }
     print_conflicts(out, &document.conflicts)?;
     for (count, what) in [
         (totals.refused, "things refused"),
@@ -379,7 +394,8 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
     }
     out.more(0, totals.imitators.len() - shown, "like it")?;
     print_contracts(out, &document.contracts, &labels)?;
-    print_not_checked(out, &document.not_checked)
+    print_not_checked(out, &document.not_checked)?;
+    document.next.print(out)
 }
 
 fn print_conflicts(out: &mut Output<impl std::io::Write>, conflicts: &[Conflict]) -> Result<(), CliError> {
@@ -402,6 +418,9 @@ fn print_conflicts(out: &mut Output<impl std::io::Write>, conflicts: &[Conflict]
     out.more(0, conflicts.len() - shown, "conflict(s)")
 }
 
+/// So many streams are shown, of all contracts together.
+const STREAMS: usize = 20;
+
 /// Each contract with its streams, those with most holes first.
 fn print_contracts(
     out: &mut Output<impl std::io::Write>,
@@ -421,7 +440,11 @@ fn print_contracts(
         let mut in_order: Vec<&StreamSummary> = contract.streams.iter().collect();
         in_order.sort_by_key(|s| std::cmp::Reverse((s.ranges.len(), s.anchors)));
         let mut table = Table::new(&["STREAM", "ANCHORS", "RANGES"]);
-        let shown = out.shown(in_order.len());
+        // All contracts together fit a screen.
+        let shown = match out.all() {
+            true => in_order.len(),
+            false => in_order.len().min((STREAMS / contracts.len()).max(3)),
+        };
         for stream in &in_order[..shown] {
             table.row([
                 stream_name(stream, labels),

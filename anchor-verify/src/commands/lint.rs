@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::l1::{BlockArg, L1Args};
 use super::{
-    PinArgs, add_log, cancel_on_signals, print_completeness, print_not_checked, print_place, provenance,
+    PinArgs, add_log, cancel_on_signals, print_completeness, print_head, print_not_checked, provenance,
     read_anchors, some_anchors, write_lines,
 };
 
@@ -143,7 +143,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         Format::Table => {
             print_verdict(&mut out, &report, problems, document.notices)?;
             print_completeness(&mut out, Some(&completeness))?;
-            print_place(&mut out, place)?;
+            print_head(&mut out, Some(&document.provenance), place)?;
             print_findings(&mut out, &report)?;
             print_not_checked(&mut out, &report.not_checked)?;
             next.print(&mut out)?;

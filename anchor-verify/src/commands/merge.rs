@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::{Verdict, VerifyReport};
+use anchor_verify::{InputKind, Verdict, VerifyReport};
 use clap::Args;
 use cli_common::provenance::Inputs;
-use cli_common::{CliError, ExitStatus, GlobalArgs, Next};
+use cli_common::{CliError, CommandLine, DbTarget, ExitStatus, GlobalArgs, Next};
 
+use super::kind::of_another_kind;
 use super::verify::NO_FAULT;
 use super::{RequireArg, cli_error, provenance, read_text};
 
@@ -24,14 +25,24 @@ pub struct MergeArgs {
     require: RequireArg,
 }
 
+/// What the files should be.
+const REPORTS: &str =
+    "give what `anchor-verify verify --shard K/N --format json` printed for each part, as it was printed";
+
 /// Runs the command.
 pub fn run(args: &MergeArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut reports = Vec::new();
     let mut inputs = Inputs::default();
     for path in &args.reports {
         let name = path.display().to_string();
-        let report = VerifyReport::from_json(read_text(path)?.as_bytes())
-            .map_err(|e| CliError::input(format!("{name}: {e}")))?;
+        let report = VerifyReport::from_json(read_text(path)?.as_bytes()).map_err(|e| {
+            of_another_kind(
+                CliError::input(format!("{name}: {e}")),
+                path,
+                "verify-report",
+                REPORTS,
+            )
+        })?;
         inputs.add("report", path);
         reports.push((name, report));
     }
@@ -43,7 +54,15 @@ pub fn run(args: &MergeArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
 }
 
 /// What is left to do. The command that each part was verified with is not in its report.
-fn after_merge(report: &VerifyReport) -> Next {
+pub(super) fn after_merge(report: &VerifyReport) -> Next {
+    if report.exit_status() != ExitStatus::OK && report.input.kind == InputKind::Db {
+        // The anchors and keys that each part was verified with are named in its own report.
+        let audit = CommandLine::new("sequencer-recovery audit");
+        return Next::run(&match DbTarget::parse(report.input.name.as_ref()) {
+            Ok(target) => audit.db(&target),
+            Err(_) => audit.option("--db", &report.input.name),
+        });
+    }
     Next::nothing(match report.verdict {
         Verdict::Proven if report.exit_status() == ExitStatus::OK => NO_FAULT,
         Verdict::MatchesAnchors | Verdict::MatchesDatabase => {

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod check;
 pub mod fetch;
 pub mod import;
+mod kind;
 mod l1;
 pub mod lint;
 pub mod merge;
@@ -14,16 +15,18 @@ pub mod verify;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anchor_verify::anchors_file::AnchorsErrorKind;
 use anchor_verify::chain::Completeness;
 use anchor_verify::chain::parts::Checkpoint;
 use anchor_verify::files::may_write;
 use anchor_verify::pins::ChainPins;
 use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{Anchor, AnchorsFile, ChainReport, ContractAddress, Existing, Verdict};
+use anchor_verify::{Anchor, AnchorsError, AnchorsFile, ChainReport, ContractAddress, Existing, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{Cancel, CliError, CommandLine, DbTarget, Next, Output, Tone, file_hint};
 use event_log::{LogError, OpenOptions, Place, Scope};
+use kind::of_another_kind;
 use serde::Serialize;
 use ves::Hash32;
 
@@ -40,9 +43,16 @@ fn cli_error(error: VerifyError) -> CliError {
             CliError::io(name).with_hint(hint).with_source(source)
         }
         VerifyError::Write { path, source } => not_written(&path, source),
-        VerifyError::Export { .. } => CliError::input(message)
-            .with_hint("nothing was verified; docs/log-export.md describes the form. Is there a sound copy?"),
-        VerifyError::Bundle { .. } => CliError::input(message).with_hint(
+        VerifyError::Export { name, .. } => of_another_kind(
+            CliError::input(message),
+            Path::new(&name),
+            "log-export",
+            "nothing was verified; docs/log-export.md describes the form. Is there a sound copy?",
+        ),
+        VerifyError::Bundle { name, .. } => of_another_kind(
+            CliError::input(message),
+            Path::new(&name),
+            "vesbundle",
             "nothing was verified; give a file that `anchor-verify bundle` wrote. Is there a sound copy?",
         ),
         VerifyError::Merge(_) => CliError::input(message)
@@ -63,20 +73,42 @@ fn open_db(target: &DbTarget, scope: &Scope, cancel: &Cancel) -> Result<DbSource
     DbSource::open_with(target, scope.clone(), &options).map_err(cli_error)
 }
 
-/// Where a log is, for people: the first line of every table.
-fn print_place<W: io::Write>(out: &mut Output<W>, place: Option<&Place>) -> Result<(), CliError> {
-    match place {
-        Some(place) => out.line(&format!("Log: {place}")),
+/// Which log a report is of and where it comes from, for people: at the head of every table.
+fn print_head<W: io::Write>(
+    out: &mut Output<W>,
+    made: Option<&Provenance>,
+    place: Option<&Place>,
+) -> Result<(), CliError> {
+    if let Some(place) = place {
+        out.line(&format!("Log: {place}"))?;
+    }
+    match made {
+        Some(made) => print_provenance(out, made),
         None => Ok(()),
     }
 }
 
+/// Who made a report, when, and of what. The hashes of the files are in JSON, and here if all is asked for.
+fn print_provenance<W: io::Write>(out: &mut Output<W>, made: &Provenance) -> Result<(), CliError> {
+    out.line(&made.to_string())?;
+    if !out.all() {
+        return Ok(());
+    }
+    for input in &made.inputs {
+        let hash = match (&input.sha256, &input.not_hashed) {
+            (Some(hash), _) => format!("SHA-256 {hash}"),
+            (None, why) => format!("not hashed: {}", why.as_deref().unwrap_or("no reason is given")),
+        };
+        out.full_line(&format!("  {} {}: {hash}", input.role, input.path))?;
+    }
+    Ok(())
+}
+
 /// Reads anchors files as one; `None` if none are named.
 fn read_anchors(paths: &[PathBuf], inputs: &mut Inputs) -> Result<Option<AnchorsFile>, CliError> {
-    let hint = "make the file with `anchor-verify import` of this release";
     let mut files = Vec::new();
     for path in paths {
-        let file = AnchorsFile::read(path).map_err(|e| CliError::input(e.to_string()).with_hint(hint))?;
+        let file = AnchorsFile::read(path).map_err(|error| no_anchors_file(path, &error))?;
         // Receipts may hold anchors that were left out of the list.
         if file.anchors.is_empty() && file.chain.receipts.is_empty() {
             return Err(CliError::input(format!("{} holds no anchors", path.display())).with_hint(
@@ -93,8 +125,23 @@ fn read_anchors(paths: &[PathBuf], inputs: &mut Inputs) -> Result<Option<Anchors
     merge_anchors(files).map(Some)
 }
 
+/// A file is not read as anchors; with what to do about it.
+fn no_anchors_file(path: &Path, error: &AnchorsError) -> CliError {
+    let made = CliError::input(error.to_string());
+    match &error.kind {
+        AnchorsErrorKind::Io(source) => made.with_hint(file_hint(path, source)),
+        _ => of_another_kind(
+            made,
+            path,
+            "anchors",
+            "import what the node answered once more with this release: `anchor-verify import --help` has examples",
+        ),
+    }
+}
+
 fn merge_anchors(files: Vec<(PathBuf, AnchorsFile)>) -> Result<AnchorsFile, CliError> {
-    AnchorsFile::merge(files).map_err(|e| CliError::input(e.to_string()))
+    AnchorsFile::merge(files)
+        .map_err(|e| CliError::input(e.to_string()).with_hint("give the anchors files of one chain"))
 }
 
 /// Whether a selection of anchors left some, after [`PinArgs::complete`].
@@ -110,9 +157,7 @@ fn some_anchors(file: &AnchorsFile, pins: &PinArgs) -> Result<(), CliError> {
             "--contract: no anchor was given of {}",
             contracts.join(", ")
         ))
-        .with_hint(
-            "is the address right? `anchor-verify lint` without --contract names the contracts of a file",
-        ),
+        .with_hint("is the address right? `anchor-verify lint FILE` names the contracts of an anchors file"),
     })
 }
 
@@ -280,7 +325,7 @@ const MAX_REPORT: u64 = 4 << 30;
 /// Reads a report, or anything else that is JSON.
 fn read_text(path: &Path) -> Result<String, CliError> {
     cli_common::files::read_text(path, MAX_REPORT)
-        .map_err(|e| CliError::input(format!("{}: {e}", path.display())))
+        .map_err(|e| CliError::input(format!("{}: {e}", path.display())).with_hint(file_hint(path, &e)))
 }
 
 /// One line of NDJSON output: what it is, and the value.

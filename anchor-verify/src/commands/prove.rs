@@ -2,20 +2,21 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::proof::{Detail, ProofFile, Proved, Wanted, prove};
+use anchor_verify::proof::{Detail, Proved, Wanted, prove};
 use anchor_verify::verify::LogSource as _;
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    CliError, CommandLine, DbArg, ExitStatus, Format, GlobalArgs, Next, Output, again, stderr_progress,
+    CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output, again,
+    stderr_progress,
 };
 use event_log::{Place, Scope};
 use serde::Serialize;
 use ves::{BatchId, EventId, StreamKey};
 
 use super::{
-    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, not_written, open_db, print_not_checked,
-    print_place, provenance, read_anchors, some_anchors,
+    ForceArg, PinArgs, add_log, cancel_on_signals, cli_error, not_written, open_db, print_head,
+    print_not_checked, provenance, read_anchors, some_anchors,
 };
 
 /// Write a small file that proves one event to be at its place in an anchored batch
@@ -99,7 +100,9 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Proved::Yes(proof) => proof,
         Proved::No(failures) => {
             for failure in failures {
-                CliError::input(format!("{}: {}", failure.code, failure.what)).report(global);
+                CliError::input(format!("{}: {}", failure.code, failure.what))
+                    .with_hint(args.after_failure(&failure.code, &target))
+                    .report(global);
             }
             return Ok(ExitStatus::PROBLEMS);
         }
@@ -116,6 +119,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         sequence_number: proof.sequence_number,
         batch_id: proof.batch.batch_id,
         leaf_index: proof.batch.leaf_index,
+        range: (proof.batch.sequence_start, proof.batch.sequence_end),
         steps: proof.batch.proof_path.len(),
         not_checked,
         provenance: provenance(inputs),
@@ -123,7 +127,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     };
     let mut out = Output::stdout(global);
     match global.format {
-        Format::Table => print_table(&mut out, &report, &proof)?,
+        Format::Table => print_table(&mut out, &report)?,
         Format::Json => out.json(&report)?,
         Format::Ndjson => out.ndjson([&report])?,
     }
@@ -141,6 +145,20 @@ impl ProveArgs {
         }
     }
 
+    /// What to do where the event cannot be proved.
+    fn after_failure(&self, code: &str, target: &DbTarget) -> String {
+        let anchors = || self.anchors.iter().map(|path| path.display());
+        if code == "commitment.unanchored" {
+            return "give --anchors a file that covers the event, if it was anchored since; nobody can prove it before"
+                .to_owned();
+        }
+        let audit = CommandLine::new("sequencer-recovery audit").db(target);
+        format!(
+            "`{}` says what is wrong with the batch",
+            audit.options("--anchors", anchors())
+        )
+    }
+
     /// How much of it goes into the proof.
     fn detail(&self) -> Detail {
         match (self.with_payload, self.with_event) {
@@ -152,37 +170,29 @@ impl ProveArgs {
 }
 
 #[derive(Serialize)]
-struct Report {
-    schema: &'static str,
-    place: Option<Place>,
-    out: String,
-    stream: StreamKey,
-    sequence_number: u64,
-    batch_id: BatchId,
-    leaf_index: u64,
-    steps: usize,
-    not_checked: Vec<String>,
-    provenance: Provenance,
-    next: Next,
+pub(super) struct Report {
+    pub(super) schema: &'static str,
+    pub(super) place: Option<Place>,
+    pub(super) out: String,
+    pub(super) stream: StreamKey,
+    pub(super) sequence_number: u64,
+    pub(super) batch_id: BatchId,
+    pub(super) leaf_index: u64,
+    /// The numbers that the batch covers.
+    #[serde(skip)]
+    pub(super) range: (u64, u64),
+    pub(super) steps: usize,
+    pub(super) not_checked: Vec<String>,
+    pub(super) provenance: Provenance,
+    pub(super) next: Next,
 }
 
-fn print_table(
-    out: &mut Output<impl std::io::Write>,
-    report: &Report,
-    proof: &ProofFile,
-) -> Result<(), CliError> {
-    print_place(out, report.place.as_ref())?;
-    let batch = &proof.batch;
+pub(super) fn print_table(out: &mut Output<impl std::io::Write>, report: &Report) -> Result<(), CliError> {
+    print_head(out, Some(&report.provenance), report.place.as_ref())?;
+    let (first, last) = report.range;
     out.line(&format!(
-        "{}: event {} of stream {}, place {} of batch {} ({} to {}), {} steps to the anchored root",
-        report.out,
-        proof.sequence_number,
-        proof.stream,
-        batch.leaf_index,
-        batch.batch_id,
-        batch.sequence_start,
-        batch.sequence_end,
-        report.steps
+        "{}: event {} of stream {}, place {} of batch {} ({first} to {last}), {} steps to the anchored root",
+        report.out, report.sequence_number, report.stream, report.leaf_index, report.batch_id, report.steps
     ))?;
     print_not_checked(out, &report.not_checked)?;
     report.next.print(out)

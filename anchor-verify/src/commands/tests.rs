@@ -1,17 +1,27 @@
 //! What commands print for people, at 80 columns, of 1, 4, 50 and 10,000 streams.
 
+use std::path::Path;
+
+use anchor_verify::bundle::Held;
+use anchor_verify::chain::Completeness;
+use anchor_verify::chain::parts::Checkpoint;
+use anchor_verify::fetch::{Proved, Reorg};
+use anchor_verify::import::{ContractSummary, Saved, StreamSummary as StreamAnchors};
 use anchor_verify::lint::{LintFinding, LintReport, Severity};
+use anchor_verify::proof::ProofCheck;
 use anchor_verify::verify::report::{
     Counts, Failure, InputInfo, PlanInfo, StreamSummary, Totals, UnitKind, UnitReport,
 };
-use anchor_verify::{Verdict, VerifyReport};
+use anchor_verify::{AnchorKind, ContractAddress, RefusedLog, Verdict, VerifyReport, tenant_store_key};
 use cli_common::finding::Code;
-use cli_common::{CliError, Output, Style};
+use cli_common::provenance::{Input, Provenance};
+use cli_common::{CliError, CommandLine, Next, Output, Style};
+use event_log::ExportCounts;
 use unicode_width::UnicodeWidthStr;
 use uuid::Uuid;
 use ves::{BatchId, Hash32, StreamKey};
 
-use super::{lint, verify};
+use super::{attest, bundle, check, fetch, import, lint, merge, prove, verify};
 
 const COUNTS: [usize; 4] = [1, 4, 50, 10_000];
 
@@ -231,4 +241,287 @@ fn a_lint_is_short_and_begins_with_problems() {
         lint::print_findings(out, report)?;
         super::print_not_checked(out, &report.not_checked)
     });
+}
+
+fn input(role: &str, path: &str) -> Input {
+    Input {
+        role: role.into(),
+        path: path.into(),
+        bytes: Some(4096),
+        sha256: Some("5f".repeat(32)),
+        not_hashed: None,
+    }
+}
+
+fn made() -> Provenance {
+    Provenance {
+        tool: "anchor-verify".into(),
+        version: "0.1.0".into(),
+        commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+        made_at: "2026-03-01T12:00:00.123456Z".into(),
+        inputs: vec![input("db", "log.db"), input("anchors", "anchors.json")],
+        inputs_sha256: Some("5f".repeat(32)),
+    }
+}
+
+fn then(command: &str) -> Next {
+    Next::run(&CommandLine::new(command))
+}
+
+/// Each report has one line of where it comes from, near its top, and ends with what to do.
+fn has_head_and_end(text: &str) {
+    let made = "Made: 2026-03-01T12:00:00Z by anchor-verify 0.1.0 (01234567) from 2 inputs";
+    let at = text.lines().position(|line| line == made);
+    // A verdict of some lines may stand before it.
+    assert!(at.is_some_and(|at| at < 6), "{text}");
+    let next = text.rfind("\nNEXT: ").unwrap_or_else(|| panic!("{text}"));
+    assert!(text[next + 1..].lines().count() <= 4, "{text}");
+}
+
+fn contracts(streams: usize) -> Vec<ContractSummary> {
+    let of = |n: usize| StreamAnchors {
+        stream: Some(stream(n)),
+        tenant_store_key: tenant_store_key(&stream(n)),
+        anchors: 20,
+        ranges: match is_bad(n) {
+            true => vec![(1, 40), (49, 96), (105, 160), (169, 176)],
+            false => vec![(1, 160)],
+        },
+    };
+    [
+        (AnchorKind::StateSetAnchor, 0x5f),
+        (AnchorKind::SetRegistry, 0xe7),
+    ]
+    .map(|(kind, byte)| ContractSummary {
+        contract: ContractAddress([byte; 20]),
+        kind,
+        anchors: 20 * streams,
+        streams: (0..streams).map(of).collect(),
+    })
+    .into()
+}
+
+fn refused(n: usize) -> RefusedLog {
+    RefusedLog {
+        source: "logs_StateSetAnchor_CommitmentAnchored.json".into(),
+        what: Saved::Log,
+        index: n,
+        why: "eventCount is 9, and 9 to 16 are 8".into(),
+    }
+}
+
+fn fetched(count: usize) -> fetch::Document {
+    fetch::Document {
+        schema: "anchors-fetch/1",
+        out: "anchors.json".into(),
+        rpc: "http://127.0.0.1:8545".into(),
+        chain_id: Some(84_532),
+        checkpoint: Checkpoint {
+            number: 12_345_678,
+            hash: Hash32([0xab; 32]),
+        },
+        anchors: 40 * count,
+        new: 20 * count,
+        contracts: contracts(count),
+        proved: Proved {
+            both: 39 * count,
+            receipt: count,
+            ..Proved::default()
+        },
+        reorg: (count == 4).then(|| Reorg {
+            common: Some(12_345_600),
+            from: 12_345_601,
+            was: Hash32([1; 32]),
+            is: Some(Hash32([2; 32])),
+            dropped: Vec::new(),
+            again: 0,
+        }),
+        refused: (0..count / 4).map(refused).collect(),
+        completeness: Completeness::without_anchors(),
+        silent: Vec::new(),
+        notes: vec!["the node answers for at most 2000 blocks at once".into()],
+        not_checked: vec!["that block 12345678 is on the chain that you trust".into()],
+        provenance: made(),
+        next: then("anchor-verify lint anchors.json"),
+    }
+}
+
+#[test]
+fn a_fetch_fits_the_screen() {
+    snapshots("fetch", fetched, |out, document| {
+        fetch::print_table(out, document)
+    });
+    has_head_and_end(&printed(false, |out| fetch::print_table(out, &fetched(50))));
+}
+
+#[test]
+fn an_import_fits_the_screen() {
+    let document = |count: usize| import::Document {
+        schema: "anchors-import/1",
+        out: "anchors.json".into(),
+        chain_id: None,
+        contracts: contracts(count),
+        conflicts: Vec::new(),
+        refused: (0..count / 4).map(refused).collect(),
+        not_read: Vec::new(),
+        passed_over: vec![import::NotRead {
+            path: "anchors.json".into(),
+            why: "is the toolkit's own (anchors/2), not what a node answered".into(),
+        }],
+        totals: import::Totals {
+            logs: 41 * count,
+            anchors: 40 * count,
+            refused: count / 4,
+            headers: 151,
+            receipts: 33,
+            repeated: count,
+            ..import::Totals::default()
+        },
+        problems: Vec::new(),
+        not_checked: vec!["that the logs are on the chain: no block was tied to a trusted block hash".into()],
+        provenance: made(),
+        next: then("anchor-verify lint anchors.json"),
+    };
+    snapshots("import", document, |out, document| {
+        import::print_table(out, document)
+    });
+    has_head_and_end(&printed(false, |out| import::print_table(out, &document(50))));
+}
+
+#[test]
+fn a_bundle_is_told_in_a_few_lines() {
+    let report = |count: usize| bundle::Report {
+        schema: "bundle-report/1",
+        place: None,
+        out: "audit.vesbundle".into(),
+        bytes: 81_234 * count as u64,
+        redacted: count == 4,
+        counts: Held {
+            log: ExportCounts {
+                keys: 12,
+                streams: count as u64,
+                commitments: 20 * count as u64,
+                events: 163 * count as u64,
+                unreadable: u64::from(count == 50),
+            },
+            anchors: 20 * count as u64,
+        },
+        completeness: Completeness::without_anchors(),
+        not_checked: vec!["what is in the bundle: `anchor-verify verify` does that".into()],
+        provenance: made(),
+        next: then("anchor-verify verify audit.vesbundle"),
+    };
+    snapshots("bundle", report, |out, report| bundle::print_table(out, report));
+    has_head_and_end(&printed(false, |out| bundle::print_table(out, &report(50))));
+}
+
+#[test]
+fn a_proof_and_its_check_are_told_in_a_few_lines() {
+    let report = prove::Report {
+        schema: "prove-report/1",
+        place: None,
+        out: "proof.json".into(),
+        stream: stream(1),
+        sequence_number: 12,
+        batch_id: BatchId(id(3, 1)),
+        leaf_index: 3,
+        range: (9, 16),
+        steps: 3,
+        not_checked: vec![
+            "that the anchor is on the chain; `anchor-verify check` says what the proof is worth".into(),
+        ],
+        provenance: made(),
+        next: then("anchor-verify check proof.json"),
+    };
+    let text = printed(false, |out| prove::print_table(out, &report));
+    insta::assert_snapshot!("prove", text);
+    has_head_and_end(&text);
+
+    let checked = |verdict: Verdict, failures: Vec<Failure>| ProofCheck {
+        verdict,
+        stream: stream(1),
+        sequence_number: 12,
+        event_signing_hash: Hash32([0x5e; 32]),
+        event_id: None,
+        batch_id: BatchId(id(3, 1)),
+        why: (verdict == Verdict::MatchesAnchors).then(|| "no trusted block was given".into()),
+        ties_nothing: None,
+        failures,
+        not_checked: vec!["the event itself: the proof holds its hash only".into()],
+    };
+    let failure = Failure {
+        code: "anchor.root".into(),
+        sequence: None,
+        event_id: None,
+        what: "the path from the leaf leads to another root than the anchored one".into(),
+    };
+    for (name, check, next) in [
+        (
+            "proven",
+            checked(Verdict::Proven, Vec::new()),
+            "the event is proven to be at its place",
+        ),
+        (
+            "matches",
+            checked(Verdict::MatchesAnchors, Vec::new()),
+            "the proof ties its anchor to no block that you trust: ask for one that does",
+        ),
+        (
+            "failed",
+            checked(Verdict::Failed, vec![failure]),
+            "the proof does not hold: ask for a sound one",
+        ),
+    ] {
+        let completeness = Completeness::without_anchors();
+        let document = check::Document {
+            schema: "check-report/1",
+            proof: "proof.json".into(),
+            check: &check,
+            completeness: &completeness,
+            provenance: made(),
+            next: &Next::nothing(next),
+        };
+        let text = printed(false, |out| check::print_table(out, &document));
+        insta::assert_snapshot!(format!("check_{name}"), text);
+        has_head_and_end(&text);
+    }
+}
+
+#[test]
+fn joined_and_signed_reports_say_whose_they_are() {
+    let joined = |count: usize| {
+        let mut report = verification(count);
+        report.provenance = Some(made());
+        report.next = Some(merge::after_merge(&report));
+        report
+    };
+    let print = |out: &mut Output<&mut Vec<u8>>, report: &VerifyReport| {
+        verify::print_table(out, report)?;
+        report.next.as_ref().unwrap().print(out)
+    };
+    snapshots("merge", joined, print);
+    has_head_and_end(&printed(false, |out| print(out, &joined(50))));
+
+    let key = Hash32([0xed; 32]);
+    let next = then("anchor-verify check-report signed.json --public-key ed25519.pub");
+    let text = printed(false, |out| {
+        attest::print_signed(out, Path::new("signed.json"), &key, (&made(), &next))
+    });
+    insta::assert_snapshot!("attest", text);
+    has_head_and_end(&text);
+
+    let next = Next::nothing("the signature holds");
+    snapshots("check_report", verification, |out, report| {
+        attest::print_checked(out, &key, report, (&made(), &next))
+    });
+    has_head_and_end(&printed(false, |out| {
+        attest::print_checked(out, &key, &verification(50), (&made(), &next))
+    }));
+    // Asked for all, every file is there with its hash.
+    let all = printed(true, |out| super::print_provenance(out, &made()));
+    let hash = "5f".repeat(32);
+    assert!(
+        all.contains("db log.db: SHA-256") && all.matches(&hash).count() == 2,
+        "{all}"
+    );
 }

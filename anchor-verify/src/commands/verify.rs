@@ -27,7 +27,7 @@ use ves::StreamKey;
 use super::l1::{BlockArg, L1Args};
 use super::{
     PinArgs, RequireArg, add_log, cancel_on_signals, cli_error, if_confirmed, merge_anchors, open_db,
-    print_completeness, print_not_checked, print_place, provenance, read_anchors, some_anchors, tone,
+    print_completeness, print_head, print_not_checked, provenance, read_anchors, some_anchors, tone,
     write_lines,
 };
 
@@ -475,7 +475,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
         out.verdict(Tone::Bad, &format!("NOT TIED: {what}"))?;
     }
     print_verdict(out, report)?;
-    print_place(out, report.place.as_ref())?;
+    print_head(out, report.provenance.as_ref(), report.place.as_ref())?;
     print_streams(out, report, &labels)?;
     for (title, verdict) in [
         ("FAILED", Verdict::Failed),
@@ -497,7 +497,9 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
         }
         out.more(2, report.problems.len() - shown, "")?;
     }
-    out.line("")?;
+    if report.completeness.is_some() {
+        out.line("")?;
+    }
     print_completeness(out, report.completeness.as_ref())?;
     print_not_checked(out, &report.not_checked)
 }

@@ -20,7 +20,7 @@ fn import(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (
         output.status.code().unwrap(),
         text(output.stdout),
-        text(output.stderr),
+        test_support::without_time(text(output.stderr)),
     )
 }
 

@@ -101,7 +101,7 @@ fn journey(site: &Site) {
     assert_eq!(whole["verdict"], "MATCHES ANCHORS");
     let lines = site.expect(
         0,
-        "verify --events log.ndjson --anchors anchors.json --format ndjson",
+        "verify --events log.ndjson --anchors anchors.json --format ndjson --quiet",
     );
     assert!(lines.lines().all(|l| serde_json::from_str::<Value>(l).is_ok()));
 

@@ -8,6 +8,7 @@ mod chain;
 mod cli;
 mod common;
 mod complete;
+mod errors;
 mod escapes;
 mod evm;
 mod import;

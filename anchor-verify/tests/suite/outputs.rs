@@ -14,13 +14,13 @@ use fixtures::{World, WorldSpec};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-struct Site {
+pub struct Site {
     folder: TempDir,
-    world: World,
+    pub world: World,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let world = World::generate(&WorldSpec {
             events_per_stream: 20,
             batch_size: 6,
@@ -40,20 +40,20 @@ impl Site {
         Self { folder, world }
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    pub fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap()
     }
 
     /// Runs the tool, and gives stdout and stderr.
-    fn run(&self, arguments: &str) -> (i32, String, String) {
+    pub fn run(&self, arguments: &str) -> (i32, String, String) {
         let mut command = Command::cargo_bin("anchor-verify").unwrap();
         let output = command
             .current_dir(self.folder.path())
@@ -69,13 +69,13 @@ impl Site {
         )
     }
 
-    fn expect(&self, status: i32, arguments: &str) -> String {
+    pub fn expect(&self, status: i32, arguments: &str) -> String {
         let (code, out, err) = self.run(arguments);
         assert_eq!(code, status, "{arguments}\n{out}{err}");
         format!("{out}{err}")
     }
 
-    fn json(&self, status: i32, arguments: &str) -> Value {
+    pub fn json(&self, status: i32, arguments: &str) -> Value {
         let (code, out, err) = self.run(&format!("{arguments} --format json"));
         assert_eq!(code, status, "{arguments}\n{out}{err}");
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments}: {e}: {out}"))

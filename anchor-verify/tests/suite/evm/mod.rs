@@ -185,6 +185,6 @@ pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (
         output.status.code().unwrap(),
         text(output.stdout),
-        text(output.stderr),
+        test_support::without_time(text(output.stderr)),
     )
 }
