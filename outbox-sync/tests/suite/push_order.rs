@@ -175,8 +175,9 @@ proptest! {
         let mut dice = Dice(!seed);
         let harmless = [Trouble::Nothing, Trouble::DropRequest, Trouble::Delay, Trouble::ReorderReceipts];
         let proxy = Proxy::before(&sequencer.url, move |_| match TROUBLES[dice.roll(TROUBLES.len())] {
-            // A request that arrives when its answer no longer matters cannot be called back.
-            Trouble::ArriveLate => Trouble::Nothing,
+            // A request that arrives when its answer no longer matters cannot be called back. An older answer about the
+            // same events cannot be told from a new one: it says rejected of what was accepted since.
+            Trouble::ArriveLate | Trouble::OlderAnswer => Trouble::Nothing,
             trouble if lossy => trouble,
             _ => harmless[dice.roll(harmless.len())],
         });
