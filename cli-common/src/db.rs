@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::connection::ConnectionSettings;
-use crate::{CliError, redact_url};
+use crate::{CliError, CommandLine, redact_url};
 
 /// The argument `--db`, for every command that works on a log; flatten it into the command's own.
 #[derive(Args, Clone, Debug, Default)]
@@ -157,6 +157,20 @@ pub fn db_words(name: &OsStr) -> Vec<OsString> {
         return Vec::new();
     }
     vec!["--db".into(), name.into()]
+}
+
+impl CommandLine {
+    /// With `--db` and `--schema`, if `DATABASE_URL` does not say it already. A URL that holds a secret is named by the
+    /// variable that it comes from.
+    #[must_use]
+    pub fn db(self, target: &DbTarget) -> Self {
+        match target {
+            DbTarget::Snapshot(_) => self.option("--db", target),
+            DbTarget::Postgres(url) => self
+                .with(db_words(OsStr::new(url.expose())))
+                .options("--schema", url.schema()),
+        }
+    }
 }
 
 impl DbArg {

@@ -6,10 +6,8 @@ use std::io::{IsTerminal as _, stdout};
 
 use anstyle::{AnsiColor, Style as Ansi};
 
+use crate::wrap::WIDTH;
 use crate::{GlobalArgs, Names, escape_controls};
-
-/// How wide text for people is, unless a terminal is wider.
-pub const WIDTH: usize = 80;
 
 /// How results are printed for people. JSON is the same in all of them.
 #[derive(Clone, Debug)]

@@ -2,6 +2,9 @@
 
 use unicode_width::UnicodeWidthStr;
 
+/// How wide text for people is, unless a terminal is wider.
+pub const WIDTH: usize = 80;
+
 /// Prose in lines of at most `width`, broken at spaces; each line after the first is set in by two more than the first.
 /// What stands between backticks stays together if a line can hold it, and a word that no line can hold has one of its
 /// own.

@@ -1,5 +1,10 @@
 //! What commands print for people, at 80 columns, of 1, 4, 50 and 10,000 streams.
 
+#![allow(
+    clippy::redundant_closure,
+    reason = "a function alone is not general enough over the lifetime of what it writes to"
+)]
+
 use std::path::Path;
 
 use anchor_verify::bundle::Held;

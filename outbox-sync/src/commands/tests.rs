@@ -1,6 +1,11 @@
 //! What commands print for people, at 80 columns, of 1, 4, 50 and 10,000 outboxes or streams. The reports are in the tests
 //! of each command; here is what they share.
 
+#![allow(
+    clippy::redundant_closure,
+    reason = "a function alone is not general enough over the lifetime of what it writes to"
+)]
+
 use cli_common::provenance::{Input, Provenance};
 use cli_common::{CliError, Output, Style};
 use event_log::{Place, ServerMode, ServerPlace};

@@ -18,6 +18,9 @@ const DOCUMENTS: [(&str, &[&str]); 21] = [
         &[
             "cargo run --release -p sequencer-recovery -- drill",
             "scripts/test",
+            "cargo install --locked --path sequencer-recovery",
+            "cargo install --locked --path outbox-sync",
+            "cargo install --locked --path anchor-verify",
         ],
     ),
     ("docs/recovery.md", &[]),

@@ -119,7 +119,7 @@ fn a_report_that_cannot_be_written_does_not_hide_what_was_done() {
     drop(ran.says(&["were taken back"]));
     let drilled = shell("$BIN drill --report /dev/full --quiet");
     assert_eq!(drilled.code, 8, "{}", drilled.stderr);
-    assert!(drilled.stderr.contains("not a file"));
+    assert!(drilled.stderr.contains("never replaced"), "{}", drilled.stderr);
 }
 
 #[test]
@@ -132,11 +132,13 @@ fn a_stream_whose_way_back_cannot_be_written_is_not_changed_and_the_rest_is_told
     });
     world.write_recovered_copy(&small.path("recovered.sql")).unwrap();
     let recovered = server.load("recovered", &small.path("recovered.sql"));
+    // On a disk: in memory the room that is taken beforehand counts against the limit, too.
+    let disk = tempfile::tempdir_in(test_support::workspace_root().join("target")).unwrap();
     // No file may grow beyond so many KiB.
-    for limit in [1, 8] {
+    for limit in [2, 8] {
         let db = server.copy(&format!("limit_{limit}"), &recovered);
         let before = db.dump();
-        let undo = text(&small.path(&format!("undo-{limit}")));
+        let undo = text(&disk.path().join(format!("undo-{limit}")));
         let ran = shell(&format!(
             "ulimit -f {limit}; $BIN apply {} --db '{}' --undo {undo} --format json --no-journal",
             text(&small.plan),

@@ -1,3 +1,8 @@
+#![allow(
+    clippy::redundant_closure,
+    reason = "a function alone is not general enough over the lifetime of what it writes to"
+)]
+
 use cli_common::Next;
 use outbox_sync::export::{Class, MadeFrom, Manifest, StreamCount};
 

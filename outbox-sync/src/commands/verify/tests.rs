@@ -1,3 +1,8 @@
+#![allow(
+    clippy::redundant_closure,
+    reason = "a function alone is not general enough over the lifetime of what it writes to"
+)]
+
 use outbox_sync::KeySource;
 
 use super::super::tests::{COUNTS, event, is_bad, path, place, provenance, stream, texts};

@@ -1,5 +1,10 @@
 //! Of commands that write a file, what they print beside it.
 
+#![allow(
+    clippy::redundant_closure,
+    reason = "a function alone is not general enough over the lifetime of what it writes to"
+)]
+
 use std::path::Path;
 
 use event_log::{AllLeftOut, LeftOut};
