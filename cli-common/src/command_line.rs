@@ -65,6 +65,19 @@ impl CommandLine {
             .fold(self, |line, value| line.option(name, value))
     }
 
+    /// Whether a secret in it is shown as `***`: it cannot be run as it stands.
+    pub(crate) fn hides_a_part(&self) -> bool {
+        let hides = |word: &Word| match word {
+            Word::Plain(text) => {
+                let text = text.to_string_lossy();
+                let shown = redact_text(&text);
+                shown != text || shown.contains(":***@")
+            }
+            Word::Url { .. } => false,
+        };
+        self.words.iter().any(hides)
+    }
+
     /// Whether a URL in it is named by the variable that it comes from.
     pub(crate) fn hides_url(&self) -> bool {
         self.words.iter().any(|word| matches!(word, Word::Url { .. }))

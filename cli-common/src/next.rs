@@ -23,7 +23,7 @@ impl Next {
     #[must_use]
     pub fn run(command: &CommandLine) -> Self {
         Self {
-            why: command.hides_url().then(|| WHOLE_URL.to_owned()),
+            why: what_is_hidden(command),
             command: Some(command.to_string()),
         }
     }
@@ -32,8 +32,8 @@ impl Next {
     #[must_use]
     pub fn run_for(why: impl Into<String>, command: &CommandLine) -> Self {
         let mut why = why.into();
-        if command.hides_url() {
-            why.push_str(&format!(" ({WHOLE_URL})"));
+        if let Some(hidden) = what_is_hidden(command) {
+            why.push_str(&format!(" ({hidden})"));
         }
         Self {
             why: Some(why),
@@ -67,8 +67,18 @@ impl Next {
     }
 }
 
-/// What a command that hides a URL needs.
-const WHOLE_URL: &str = "with the whole URL, password and all, in DATABASE_URL";
+/// What has to be put in before a command that hides a secret can be run.
+fn what_is_hidden(command: &CommandLine) -> Option<String> {
+    let whole_url = "with the whole URL, password and all, in DATABASE_URL";
+    let stars = "with the password in place of ***, which is shown nowhere";
+    let hidden = [(command.hides_url(), whole_url), (command.hides_a_part(), stars)];
+    let told: Vec<&str> = hidden
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, what)| *what)
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
 
 #[cfg(test)]
 mod tests {
@@ -145,8 +155,22 @@ mod tests {
             );
             assert!(next.why.unwrap().contains("DATABASE_URL"));
         }
-        let other = line(&["t", "--url", "https://me:s3cret@h/"]).to_string();
-        assert!(!other.contains("s3cret"), "{other}");
+        let other = line(&["t", "--witness", secret, "--outbox", "a b"]);
+        // As it was given, and as it was written down without its secret.
+        for other in [
+            other.clone(),
+            line(&["t", "--witness", &crate::redact_text(secret)]),
+        ] {
+            let next = Next::run(&other);
+            assert!(
+                next.command
+                    .as_ref()
+                    .is_some_and(|text| text.contains("***") && !text.contains("s3cret")),
+                "{next:?}"
+            );
+            assert!(next.why.is_some_and(|why| why.contains("in place of ***")));
+        }
+        assert_eq!(Next::run(&line(&["t", "--db", "postgres://me@h/d"])).why, None);
         let plain = line(&["t", "--db", "postgres://me@h/d"]);
         assert_eq!(plain.to_string(), "t --db postgres://me@h/d");
     }
