@@ -68,12 +68,16 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
 fn plans(report: &AuditReport) -> bool {
     let held = report.heard.iter().any(|h| h.missing_held > 0);
     let (missing, mended) = (report.totals.missing > 0, any_of(report, &MENDED));
-    let newest = report.journal.first();
-    let applied = newest.is_some_and(|e| e.state == JournalState::Applied && !e.counts.counters_only);
-    if applied && missing && !mended {
+    if was_applied(report) && missing && !mended {
         return false;
     }
     mended || any_of(report, &[Code::CommitmentMissing]) || (missing && held)
+}
+
+/// Whether a plan was applied, and not taken back since. To raise counters is none.
+fn was_applied(report: &AuditReport) -> bool {
+    let newest = report.journal.first();
+    newest.is_some_and(|e| e.state == JournalState::Applied && !e.counts.counters_only)
 }
 
 /// Whether one of these was found in the VES log.
@@ -126,9 +130,9 @@ fn next(report: &AuditReport, args: &AuditArgs, plan: Option<&CommandLine>) -> N
     let of_the_log = report.findings.iter().any(|f| f.family.is_none());
     Next::nothing(if missing && report.heard.is_empty() {
         "hear the witnesses first: agents' outboxes (--outbox), anchors (--anchors), other copies (--witness)"
-    } else if missing && !report.journal.is_empty() {
-        "a plan was applied, and the same plan would bring nothing more; what is missing takes another witness, or \
-         weaker evidence (`plan --accept`, at your own decision)"
+    } else if missing && was_applied(report) {
+        "a plan was applied, and with the same witnesses another brings nothing more. Plan again with a witness that it \
+         did not have, or with weaker evidence (`plan --accept`, at your own decision)"
     } else if missing {
         "none of these witnesses holds what is missing: only another one can bring it back (`sequencer-recovery certify` \
          states the loss)"
