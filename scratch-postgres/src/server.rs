@@ -70,18 +70,26 @@ impl Server {
         patience: &Patience<'_>,
     ) -> Result<Self, ScratchError> {
         let server = Self::of(place, binaries, name, listen)?;
-        let mut command = place.command(&binaries.program("initdb"));
+        server.initialize(1, patience)?;
+        Ok(server)
+    }
+
+    /// Makes an empty cluster in [`Server::data_dir`], with segments of the WAL of so many MiB.
+    ///
+    /// # Errors
+    /// What `initdb` says.
+    pub fn initialize(&self, segment: u16, patience: &Patience<'_>) -> Result<(), ScratchError> {
+        let mut command = self.place.command(&self.binaries.program("initdb"));
         command.args([
             "--username=postgres",
             "--auth=trust",
             "--encoding=UTF8",
             "--locale=C",
+            "--no-sync",
         ]);
-        command
-            .args(["--no-sync", "--wal-segsize=1", "--pgdata"])
-            .arg(&server.data);
-        place.run("initdb", &mut command, patience)?;
-        Ok(server)
+        command.arg(format!("--wal-segsize={segment}"));
+        command.arg("--pgdata").arg(&self.data);
+        self.place.run("initdb", &mut command, patience).map(drop)
     }
 
     /// A cluster whose folder, [`Server::data_dir`], somebody else fills before it is started.
