@@ -78,3 +78,42 @@ pub const EXPORT: &str = "\
 Examples:
   sequencer-recovery export --db \"$DATABASE_URL\" --out log.ndjson
   sequencer-recovery export --db log.db --redact --out log.ndjson";
+
+/// `incident`.
+pub const INCIDENT: &str = "\
+Examples:
+  sequencer-recovery incident start \"Log lost in eu-1\" --ago 20m --rto 1h
+  sequencer-recovery incident status --incident incidents/2026-11-28-log-lost";
+
+/// `incident start`.
+pub const INCIDENT_START: &str = "\
+Examples:
+  sequencer-recovery incident start \"Log lost in eu-1\"
+  sequencer-recovery incident start \"Log lost in eu-1\" --ago 20m \\
+      --rto 1h --rpo 5m --in /srv/incidents";
+
+/// `incident note`.
+pub const INCIDENT_NOTE: &str = "\
+Examples:
+  sequencer-recovery incident note --moment restore-ended --ago 5m
+  sequencer-recovery incident note \"pgbouncer restarted\" --intervention";
+
+/// `incident status`.
+pub const INCIDENT_STATUS: &str = "\
+Examples:
+  sequencer-recovery incident status
+  sequencer-recovery incident status --incident incidents/2026-11-28-log-lost \\
+      --format json";
+
+/// `incident close`.
+pub const INCIDENT_CLOSE: &str = "\
+Examples:
+  sequencer-recovery incident close
+  sequencer-recovery incident close --key recovery.key \\
+      --reports /srv/recovery_reports";
+
+/// `incident check`.
+pub const INCIDENT_CHECK: &str = "\
+Examples:
+  sequencer-recovery incident check --incident incidents/2026-11-28-log-lost
+  sequencer-recovery incident check --public-key recovery.pub";

@@ -21,12 +21,14 @@
 
 pub mod apply;
 pub mod damage;
+pub mod dr_report;
 pub mod drill;
 pub mod error;
 pub mod finding;
 pub mod floor;
 pub mod gap;
 pub mod grade;
+pub mod incident;
 pub mod new_file;
 pub mod place;
 pub mod plan;

@@ -17,8 +17,8 @@ use anchor_verify::{
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Labels, Next, Output,
-    SequencerPublicKeyArgs, Table, Tone, again, stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Labels, Next, Output,
+    SequencerPublicKeyArgs, Stdouted, Table, Tone, again, print_report, stderr_progress,
 };
 use event_log::Scope;
 use serde::Serialize;
@@ -397,18 +397,11 @@ fn ask_node(
 
 /// Prints a report in the format that was asked for.
 pub fn print(report: &VerifyReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(report)?,
-        Format::Ndjson => print_ndjson(&mut out, report)?,
-        Format::Table => {
-            print_table(&mut out, report)?;
-            if let Some(next) = &report.next {
-                next.print(&mut out)?;
-            }
-        }
-    }
-    out.finish()
+    let text = |out: &mut Stdouted| {
+        print_table(out, report)?;
+        report.next.as_ref().map_or(Ok(()), |next| next.print(out))
+    };
+    print_report(global, report, text, |out| print_ndjson(out, report))
 }
 
 fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {

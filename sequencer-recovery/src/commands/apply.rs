@@ -150,6 +150,9 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         status |= error.exit_status();
         error.report(global);
     }
+    for (role, path) in [("undo", undo.as_ref()), ("epoch", args.epoch.as_ref())] {
+        global.recorder.files(role, path);
+    }
     let next = next(&report, &plan, &paths);
     let undo = undo.as_deref().map(|undo| undo_command(undo, &paths));
     if let Err(error) = print(&report, undo.as_ref(), (&provenance, &next), global) {
@@ -341,7 +344,7 @@ fn print_open<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> R
     }
     out.line("")?;
     out.line(&format!(
-        "{open} position(s) stay open: commit nothing across them (the plan names the ranges, docs/recovery.md says why)."
+        "{open} position(s) stay open: commit nothing across them (the plan names the ranges, docs/runbook.md says why)."
     ))
 }
 

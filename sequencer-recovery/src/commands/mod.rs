@@ -8,6 +8,7 @@ pub mod drill;
 pub mod epoch;
 pub mod export;
 pub mod gaps;
+pub mod incident;
 pub mod plan;
 mod plan_report;
 mod report;

@@ -238,7 +238,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     drop(progress);
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
-
+    global.recorder.file("plan", path);
     print(&summary, &provenance, args, global)?;
     let mut status = report_incomplete(&summary.incomplete, global);
     if summary.totals.open > 0

@@ -90,7 +90,7 @@ fn printed(style: Style, print: impl FnOnce(&mut Output<&mut Vec<u8>>) -> Result
 }
 
 /// Compares what is printed with its snapshots, and sees that thousands of streams do not flood.
-fn snapshots<T>(
+pub(super) fn snapshots<T>(
     name: &str,
     report: impl Fn(usize) -> T,
     print: impl Fn(&mut Output<&mut Vec<u8>>, &T) -> Result<(), CliError>,
@@ -168,6 +168,7 @@ fn audit_report(count: usize) -> AuditReport {
         first: Some(1),
         head: Some(163),
         head_sequenced_at: None,
+        whole_until: None,
         counter: Some(163),
         counter_raised: None,
         head_known: Some(if is_bad(n) {

@@ -2,7 +2,7 @@
 
 use cli_common::{Cancel, Progress};
 use event_log::{JournalEntry, JournalTable, Place, View};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ves::{StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
@@ -94,7 +94,8 @@ pub struct Totals {
 }
 
 /// Batches by verdict.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BatchCounts {
     /// See [`BatchVerdict::MatchesAnchors`].
     pub matches_anchors: u64,
@@ -131,6 +132,10 @@ pub struct StreamReport {
     pub head: Option<u64>,
     /// When that event was numbered: what the recovery got back to.
     pub head_sequenced_at: Option<Timestamp>,
+    /// When the last event before the first missing one was numbered: up to there nothing is lost. Absent where nothing is
+    /// missing, and where the first one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole_until: Option<Timestamp>,
     /// The counter; `None` if its row is missing.
     pub counter: Option<u64>,
     /// Whether it stands where this toolkit put it, and what that rested on.
@@ -166,6 +171,7 @@ impl StreamReport {
             first: examined.state.first,
             head: examined.state.last,
             head_sequenced_at,
+            whole_until: None,
             counter: examined.state.counter,
             counter_raised: examined.raised.clone(),
             head_known: highest.map(|f| f.witness),
@@ -266,6 +272,11 @@ async fn audit_ves(
             None => None,
         };
         let mut stream = StreamReport::of(&examined, head_sequenced_at);
+        if let Some(gap) = examined.gaps.first() {
+            stream.whole_until = view
+                .last_sequenced_before(&state.stream, *gap.range().start())
+                .await?;
+        }
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
         let given = reissue::Given {

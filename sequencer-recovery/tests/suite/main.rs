@@ -19,6 +19,7 @@ mod first_recovery;
 mod gaps;
 mod help;
 mod hold_back;
+mod incident;
 mod input;
 mod journal;
 mod kernels;
