@@ -59,7 +59,7 @@ pub fn workspace_root() -> PathBuf {
 /// If they are missing and `CI=true`.
 #[must_use]
 pub fn postgres_available() -> bool {
-    let found = postgres::bin_dir().is_some();
+    let found = postgres::binaries().is_some();
     if !found {
         skipped("PostgreSQL server binaries not found (run scripts/setup)");
     }

@@ -74,8 +74,8 @@ pub fn try_script(url: &str, script: &Path, variables: &[&str]) -> Output {
 /// If there is no server.
 #[must_use]
 pub fn postgres_program(name: &str) -> Command {
-    let dir = postgres::bin_dir().expect("PostgreSQL binaries are installed");
-    let beside_server = dir.join(name);
+    let binaries = postgres::binaries().expect("PostgreSQL binaries are installed");
+    let beside_server = binaries.program(name);
     Command::new(if beside_server.exists() {
         beside_server
     } else {

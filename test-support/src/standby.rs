@@ -10,32 +10,13 @@ impl ScratchPostgres {
     /// If it cannot be made or does not start.
     #[must_use]
     pub fn standby(&self, settings: &[&'static str]) -> Self {
-        let mut cluster = Self::prepare(
-            ["fsync=off", "hot_standby=on"]
-                .iter()
-                .chain(settings)
-                .copied()
-                .collect(),
-        );
-        let output = cluster
-            .program("pg_basebackup")
-            .args([
-                "--host=127.0.0.1",
-                "--username=postgres",
-                "--write-recovery-conf",
-                "--wal-method=stream",
-            ])
-            .args(["--checkpoint=fast", "--no-sync", "--port"])
-            .arg(self.port().to_string())
-            .arg("--pgdata")
-            .arg(cluster.data_dir())
-            .output()
-            .expect("pg_basebackup can be started");
-        assert!(
-            output.status.success(),
-            "pg_basebackup failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let settings: Vec<&str> = ["fsync=off", "hot_standby=on"]
+            .iter()
+            .chain(settings)
+            .copied()
+            .collect();
+        let mut cluster = Self::prepare(&settings);
+        cluster.copy_of(self);
         cluster.restart();
         cluster
     }

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, usize)] = &[
     ("fixtures", 2),
     ("http-client", 2),
     ("outbox-sync", 2),
+    ("scratch-postgres", 2),
     ("sequencer-recovery", 2),
     ("test-support", 2),
     ("ves", 2),

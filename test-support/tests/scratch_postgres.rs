@@ -26,8 +26,8 @@ fn runs(pid: u32) -> bool {
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
-fn server_pid(folder: &Path) -> u32 {
-    let file = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
+fn server_pid(data: &Path) -> u32 {
+    let file = fs::read_to_string(data.join("postmaster.pid")).unwrap();
     file.lines().next().unwrap().parse().unwrap()
 }
 
@@ -111,10 +111,7 @@ fn two_clusters_stand_side_by_side_and_leave_nothing_behind() {
     let databases = "SELECT count(*) FROM pg_database WHERE datname = 'only_here'";
     assert_eq!(query(&second.url(), databases), "0");
 
-    let folders = [
-        first.socket_dir().to_path_buf(),
-        second.socket_dir().to_path_buf(),
-    ];
+    let folders = [first.data_dir(), second.data_dir()];
     let pids = folders.each_ref().map(|folder| server_pid(folder));
     assert!(pids.into_iter().all(runs));
     drop(first);
@@ -148,7 +145,7 @@ fn a_durable_cluster_keeps_what_was_committed_through_a_crash() {
         &server.create_database("crash"),
         "CREATE TABLE t AS SELECT generate_series(1, 1000)",
     );
-    let pid = server_pid(server.socket_dir());
+    let pid = server_pid(&server.data_dir());
     server.kill9();
     assert!(!runs(pid));
     server.restart();
@@ -167,7 +164,7 @@ fn a_panic_cleans_up() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let test = std::thread::spawn(move || {
         let server = ScratchPostgres::start();
-        sender.send(server.socket_dir().to_path_buf()).unwrap();
+        sender.send(server.data_dir()).unwrap();
         panic!("on purpose");
     });
     let folder = receiver.recv().unwrap();
@@ -182,7 +179,7 @@ fn helper_that_waits_to_be_killed() {
         return;
     }
     let server = ScratchPostgres::start();
-    println!("\nfolder={}", server.socket_dir().display());
+    println!("\nfolder={}", server.data_dir().display());
     sleep(Duration::from_secs(60));
 }
 
