@@ -141,7 +141,7 @@ impl Labels {
 
     /// Text with the label in place of each id that has one, but for what stands between backticks: that is a command,
     /// which needs the whole id.
-    pub(crate) fn shorten(&self, text: &str) -> String {
+    pub fn shorten(&self, text: &str) -> String {
         if text.len() < UUID || (self.short.is_empty() && self.names.0.is_empty()) {
             return text.to_owned();
         }

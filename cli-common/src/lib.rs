@@ -87,6 +87,7 @@ pub use keys::SequencerPublicKeyArgs;
 pub use labels::{Labels, Names};
 pub use logging::init_logging;
 pub use next::Next;
+pub use not_checked::not_checked_by_kind;
 pub use output::Output;
 pub use partial::{Access, partial_file};
 pub use private_dir::PrivateDir;

@@ -48,6 +48,13 @@ pub(crate) fn grouped<'a>(all: &'a [String], first: &[&str]) -> Vec<Group<'a>> {
     groups
 }
 
+/// What was not checked, by kind: entries that say the same of different files, streams or numbers are one, with how many
+/// they are.
+#[must_use]
+pub fn not_checked_by_kind(all: &[String]) -> Vec<String> {
+    grouped(all, &[]).iter().map(ToString::to_string).collect()
+}
+
 /// What an entry says, without which file or stream it says it of, and without numbers.
 fn kind(text: &str) -> String {
     let said = match text.split_once(": ") {

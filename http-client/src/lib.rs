@@ -12,8 +12,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use ureq::Agent;
+use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Body};
 
 pub use retry::{Backoff, Pauses};
 
@@ -112,17 +113,31 @@ impl Client {
         }
     }
 
+    /// Asks for what is at a URL, and waits for the answer.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn get(&self, url: &str) -> Result<Reply, NoAnswer> {
+        let response = self.agent.get(url).header("accept", "application/json").call();
+        self.reply(response)
+    }
+
     /// Posts JSON, and waits for the answer.
     ///
     /// # Errors
     /// No answer came.
     pub fn post_json(&self, url: &str, authorization: Option<&str>, body: &[u8]) -> Result<Reply, NoAnswer> {
-        let failed = |error: ureq::Error| self.no_answer(&error);
         let mut request = self.agent.post(url).header("content-type", "application/json");
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
-        let mut response = request.send(body).map_err(failed)?;
+        self.reply(request.send(body))
+    }
+
+    /// Reads an answer to its end.
+    fn reply(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Reply, NoAnswer> {
+        let failed = |error: ureq::Error| self.no_answer(&error);
+        let mut response = response.map_err(failed)?;
         let text = |name: &str| {
             let value = response.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -219,6 +234,8 @@ mod tests {
             (reply.content_type.as_deref(), &*reply.body),
             (Some("text/plain"), &b"busy"[..])
         );
+        let reply = Client::new(LIMITS).get(&url).unwrap();
+        assert_eq!((reply.status, &*reply.body), (503, &b"busy"[..]));
         // A redirect is an answer too.
         let url = server(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(

@@ -55,6 +55,14 @@ Examples:
   sequencer-recovery certify plan.ndjson --out losses.json \\
       --markdown losses.md --key recovery.key";
 
+/// `checklist`.
+pub const CHECKLIST: &str = "\
+Examples:
+  sequencer-recovery checklist --db \"$DATABASE_URL\" --outbox outboxes/ \\
+      --anchors anchors.json --url http://localhost:8080
+  sequencer-recovery checklist --db log.db --backup-folder backups/ \\
+      --prometheus http://localhost:9090 --require alerts.quiet";
+
 /// `counters`.
 pub const COUNTERS: &str = "\
 Examples:

@@ -14,12 +14,14 @@
 //!    it commits. [`apply::undo`] takes it back.
 //! 6. [`report`]: audit, gaps, loss certificate, epoch.
 //!
-//! A room uses those before it and never one behind it. [`drill`] walks the whole way on a small world. `place` takes
+//! A room uses those before it and never one behind it. [`drill`] walks the whole way on a small world;
+//! [`checklist`] asks afterwards whether all is as it should be. `place` takes
 //! values and returns values, and needs no database. Nothing here prints, exits, or reads the environment.
 
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod checklist;
 pub mod damage;
 pub mod dr_report;
 pub mod drill;
@@ -32,6 +34,7 @@ pub mod incident;
 pub mod new_file;
 pub mod place;
 pub mod plan;
+pub mod program;
 pub mod proofs;
 pub mod report;
 pub mod sealed_file;

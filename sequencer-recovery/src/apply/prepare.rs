@@ -69,6 +69,12 @@ impl Job<'_> {
         self.applied.counter_after = counter;
         let outline = lines.outline(mark)?;
         let found = self.read(&mut repair, counter, &outline).await?;
+        let planned = outline.commitments.iter().map(|c| c.sequence_end);
+        let stay = found.commitments.iter();
+        let stay = stay.filter(|c| !outline.superseded.contains(&c.batch_id));
+        let committed = stay.map(|c| c.sequence_end).chain(planned).max();
+        let next = committed.and_then(|last| last.checked_add(1));
+        self.applied.commits_stop_at = next.filter(|next| outline.open.contains(*next));
         if found.fingerprint != header.fingerprint {
             let differs = not_yet_applied(repair.view(), header, counter, lines).await?;
             return match differs {

@@ -72,6 +72,9 @@ pub struct AppliedStream {
     pub counter_after: Option<u64>,
     /// Positions that stay open.
     pub open_positions: u64,
+    /// The next number to be committed, if it stays open: the stream can make no further commitment until it is filled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commits_stop_at: Option<u64>,
     /// What the journal said of this plan and stream before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub journal: Vec<JournalEntry>,
@@ -211,6 +214,13 @@ impl ApplyReport {
     }
 }
 
+impl ApplyReport {
+    /// Streams that can make no further commitment, since the next number to be committed stays open.
+    pub fn commits_stop(&self) -> impl Iterator<Item = &AppliedStream> {
+        self.streams.iter().filter(|s| s.commits_stop_at.is_some())
+    }
+}
+
 impl AppliedStream {
     pub(super) fn changed_nothing(&self) -> bool {
         let rows = self.events
@@ -251,6 +261,7 @@ impl AppliedStream {
             counter_before: header.counter_before,
             counter_after: header.counter_before,
             open_positions: header.open_positions,
+            commits_stop_at: None,
             journal: Vec::new(),
             begun_again: 0,
             error: None,

@@ -1,5 +1,6 @@
 //! Reading a plan, section by section and in groups of rows.
 
+use ves::span::{Span, Spans};
 use ves::{BatchId, StreamKey};
 
 use super::GROUP;
@@ -26,6 +27,8 @@ pub(super) struct Outline {
     pub(super) commitments: Vec<PlannedCommitment>,
     /// Commitments that go.
     pub(super) superseded: Vec<BatchId>,
+    /// Positions that stay open.
+    pub(super) open: Spans,
 }
 
 /// The plan's lines, one stream's section after the other.
@@ -76,7 +79,9 @@ impl<'a> Sections<'a> {
             recovered_head: u64::MAX,
             commitments: Vec::new(),
             superseded: Vec::new(),
+            open: Spans::default(),
         };
+        let mut open = Vec::new();
         let mut lines = self.plan.resume(mark)?;
         while let Some(line) = lines.next()? {
             if let Some(lost) = line.first_lost() {
@@ -97,10 +102,15 @@ impl<'a> Sections<'a> {
                     outline.superseded.push(commitment.batch_id);
                     continue;
                 }
+                PlanLine::Open(stays) if !stays.filled => {
+                    open.extend(Span::new(stays.from, stays.to));
+                    continue;
+                }
                 _ => continue,
             };
             outline.first = outline.first.min(touches);
         }
+        outline.open = open.into_iter().collect();
         Ok(outline)
     }
 

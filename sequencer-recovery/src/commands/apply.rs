@@ -345,8 +345,27 @@ fn print_open<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> R
     out.line("")?;
     out.line(&format!(
         "{open} position(s) stay open: commit nothing across them (the plan names the ranges, docs/runbook.md says why)."
-    ))
+    ))?;
+    let stopped: Vec<&AppliedStream> = report.commits_stop().collect();
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    out.line(&format!(
+        "{} of {} stream(s) can make NO FURTHER COMMITMENT: the next number to be committed stays open. Until an agent that \
+         was not heard brings it, or it is filled (`plan --fill-losses tombstone`), the sequencer commits nothing there:",
+        stopped.len(),
+        report.streams.len()
+    ))?;
+    let shown = if out.all() { stopped.len() } else { stopped.len().min(STOPPED) };
+    for stream in &stopped[..shown] {
+        let next = or_dash(stream.commits_stop_at);
+        out.line(&format!("  {}: at {next}", stream.stream))?;
+    }
+    out.more(2, stopped.len() - shown, "stream(s)")
 }
+
+/// So many streams that can make no further commitment are named.
+const STOPPED: usize = 4;
 
 /// What to do after an apply: to do the rest, to do it in earnest, or to look whether all is as it should be.
 fn next(report: &ApplyReport, plan: &PlanFile, paths: &Paths<'_>) -> Next {

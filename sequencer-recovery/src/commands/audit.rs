@@ -5,8 +5,7 @@ use cli_common::report::Lines;
 use cli_common::{
     CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
 };
-use event_log::JournalState;
-use sequencer_recovery::finding::{Code, Finding, Remedy, Severity};
+use sequencer_recovery::finding::{Finding, Remedy, Severity};
 use sequencer_recovery::report::audit::{AuditReport, SCHEMA, StreamReport, audit};
 use sequencer_recovery::stream::family::{Families, Family, FamilyReport, FamilyStream};
 use sequencer_recovery::witness::Heard;
@@ -48,7 +47,7 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Ok(audit(&mut view, db, &input, progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);
-    let plan = plans(&report).then(|| plan_command(args));
+    let plan = report.plan_helps().then(|| plan_command(args));
     write_remedies(&mut report.findings, args, plan.as_ref());
     let frame = Frame {
         schema: SCHEMA,
@@ -62,32 +61,6 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         |lines| write_lines(lines, &report),
     )?;
     Ok(exit_status(&report) | report_incomplete(&report.incomplete(), global))
-}
-
-/// Whether a plan would put something right.
-fn plans(report: &AuditReport) -> bool {
-    let held = report.heard.iter().any(|h| h.missing_held > 0);
-    let (missing, mended) = (report.totals.missing > 0, any_of(report, &MENDED));
-    if was_applied(report) && missing && !mended {
-        return false;
-    }
-    mended || any_of(report, &[Code::CommitmentMissing]) || (missing && held)
-}
-
-/// Whether a plan was applied, and not taken back since. To raise counters is none.
-fn was_applied(report: &AuditReport) -> bool {
-    let newest = report.journal.first();
-    newest.is_some_and(|e| e.state == JournalState::Applied && !e.counts.counters_only)
-}
-
-/// Whether one of these was found in the VES log.
-fn any_of(report: &AuditReport, codes: &[Code]) -> bool {
-    let of_ves = |f: &&Finding| f.family.is_none();
-    report
-        .findings
-        .iter()
-        .filter(of_ves)
-        .any(|f| codes.contains(&f.code))
 }
 
 fn plan_command(args: &AuditArgs) -> CommandLine {
@@ -130,7 +103,7 @@ fn next(report: &AuditReport, args: &AuditArgs, plan: Option<&CommandLine>) -> N
     let of_the_log = report.findings.iter().any(|f| f.family.is_none());
     Next::nothing(if missing && report.heard.is_empty() {
         "hear the witnesses first: agents' outboxes (--outbox), anchors (--anchors), other copies (--witness)"
-    } else if missing && was_applied(report) {
+    } else if missing && report.was_applied() {
         "a plan was applied, and with the same witnesses another brings nothing more. Plan again with a witness that it \
          did not have, or with weaker evidence (`plan --accept`, at your own decision)"
     } else if missing {
@@ -142,18 +115,6 @@ fn next(report: &AuditReport, args: &AuditArgs, plan: Option<&CommandLine>) -> N
         "each problem says what it takes"
     })
 }
-
-/// What a plan puts right whatever witnesses hold.
-const MENDED: [Code; 8] = [
-    Code::CounterBehind,
-    Code::CounterMissing,
-    Code::ReceiptMissing,
-    Code::DedupeOrphan,
-    Code::DedupeMissing,
-    Code::VersionDrift,
-    Code::ProjectionAhead,
-    Code::Reissue,
-];
 
 /// The status of an audit: problems, and witnesses that could not be heard.
 pub fn exit_status(report: &AuditReport) -> ExitStatus {

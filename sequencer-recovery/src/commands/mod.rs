@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod audit;
 pub mod certify;
+pub mod checklist;
 pub mod counters;
 pub mod drill;
 pub mod epoch;

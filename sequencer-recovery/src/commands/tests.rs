@@ -11,6 +11,7 @@ use sequencer_recovery::finding::{Code, Finding, Severity};
 use sequencer_recovery::floor::{Floor, FloorChoice, FloorOption, Witness};
 use sequencer_recovery::gap::{Gap, GapKind};
 use sequencer_recovery::grade::Grade;
+use sequencer_recovery::plan::committing::Committing;
 use sequencer_recovery::plan::hold_back::{Because, HoldBack};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
 use sequencer_recovery::plan::{BatchSummary, MissedKey, PlanSummary, PlanTotals, StreamSummary};
@@ -179,7 +180,12 @@ fn audit_report(count: usize) -> AuditReport {
         missing: if is_bad(n) { 37 + n as u64 } else { 0 },
         gaps: Vec::new(),
         receipts_matching: 163,
+        receipt_signatures_valid: 163,
+        receipt_signatures_not_checked: BTreeMap::new(),
         signatures_valid: 163,
+        signatures_not_checked: BTreeMap::new(),
+        tombstones: 0,
+        committing: Committing::default(),
         batches: vec![batch(n, 1), batch(n, 9)],
         witnesses: Vec::new(),
         reissue: if n.is_multiple_of(21) {

@@ -7,6 +7,7 @@
 pub mod accept_keys;
 pub mod append;
 mod commitments;
+pub mod committing;
 pub mod hold_back;
 mod open;
 mod options;
@@ -22,14 +23,16 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Instant;
 
+use anchor_verify::AnchoredBatch;
 use cli_common::provenance::Provenance;
 use cli_common::{Cancel, Progress};
-use event_log::{StreamState, View};
+use event_log::{Commitment, StreamState, View};
 use ves::Timestamp;
+use ves::span::Span;
 
 use accept_keys::{Accepted, KeyName, Vouched};
 use append::AppendOptions;
-use hold_back::hold_back;
+use hold_back::{HoldBack, hold_back};
 use plan_file::{PlanWriter, SCHEMA};
 use planned::{PlanHeader, PlanLine};
 use stream_plan::{Draft, StreamInput};
@@ -240,12 +243,8 @@ impl<'a> Planner<'a> {
         };
         if !plan.open.is_empty() {
             let commitments = view.commitments(&state.stream).await?.rows;
-            plan.summary.must_not_commit = hold_back(
-                &plan.open,
-                &self.survey.anchored(&state.stream),
-                plan.last_committed(&commitments),
-                &plan.moves,
-            );
+            plan.summary.must_not_commit =
+                must_not_commit(&plan, &self.survey.anchored(&state.stream), &commitments);
         }
         Ok(plan)
     }
@@ -359,6 +358,26 @@ fn write_stream<W: Write>(writer: &mut PlanWriter<W>, plan: &StreamPlan) -> std:
         writer.line(&PlanLine::Open(open.clone()))?;
     }
     Ok(())
+}
+
+/// What must not be committed once a plan is applied.
+fn must_not_commit(
+    plan: &StreamPlan,
+    anchored: &[AnchoredBatch],
+    commitments: &[Commitment],
+) -> Vec<HoldBack> {
+    let stays_open = plan.open.iter().filter(|open| !open.filled);
+    let open: Vec<Span> = stays_open.filter_map(|o| Span::new(o.from, o.to)).collect();
+    let anchored = anchored
+        .iter()
+        .filter_map(|a| Span::new(a.sequence_start, a.sequence_end));
+    let newcomers = plan.moves.iter().filter(|m| m.to > m.from).map(|m| m.to);
+    hold_back(
+        &open,
+        &anchored.collect::<Vec<_>>(),
+        plan.last_committed(commitments),
+        newcomers.min(),
+    )
 }
 
 /// The choice about appending, in words.

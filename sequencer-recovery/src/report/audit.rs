@@ -1,15 +1,19 @@
 //! The audit: is the log whole, and if not, what exactly is missing or wrong. Reads only.
 
+use std::collections::BTreeMap;
+
 use cli_common::{Cancel, Progress};
 use event_log::{JournalEntry, JournalTable, Place, View};
 use serde::{Deserialize, Serialize};
+use ves::span::Span;
 use ves::{StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
-use crate::finding::{Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::place::placement::Budget;
+use crate::plan::committing::{Committing, Standing};
 use crate::plan::planned::PlannedReissue;
 use crate::plan::reissue;
 use crate::proofs;
@@ -149,8 +153,18 @@ pub struct StreamReport {
     pub gaps: Vec<Gap>,
     /// Receipts whose hash fits their event.
     pub receipts_matching: u64,
+    /// Signatures of receipts that hold.
+    pub receipt_signatures_valid: u64,
+    /// Signatures of receipts that were not checked, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub receipt_signatures_not_checked: BTreeMap<String, u64>,
     /// Agent signatures that hold.
     pub signatures_valid: u64,
+    /// Agent signatures that were not checked, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub signatures_not_checked: BTreeMap<String, u64>,
+    /// Positions that are filled with tombstones.
+    pub tombstones: u64,
     /// Every batch known.
     pub batches: Vec<Batch>,
     /// Everybody who knows of a number.
@@ -158,6 +172,8 @@ pub struct StreamReport {
     /// Numbers that were given out twice, with both histories.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reissue: Vec<PlannedReissue>,
+    /// Whether it can be committed further as it stands.
+    pub committing: Committing,
 }
 
 impl StreamReport {
@@ -165,6 +181,7 @@ impl StreamReport {
         let highest = floor::floor(&examined.witnesses, FloorChoice::default())
             .ok()
             .flatten();
+        let tally = &examined.scan.tally;
         Self {
             stream: examined.state.stream,
             events: examined.state.event_count,
@@ -177,11 +194,16 @@ impl StreamReport {
             head_known: highest.map(|f| f.witness),
             missing: examined.missing(),
             gaps: examined.gaps.clone(),
-            receipts_matching: examined.scan.tally.receipts_matching,
-            signatures_valid: examined.scan.tally.signatures_valid,
+            receipts_matching: tally.receipts_matching,
+            receipt_signatures_valid: tally.receipt_signatures_valid,
+            receipt_signatures_not_checked: tally.receipt_signatures_not_checked.clone(),
+            signatures_valid: tally.signatures_valid,
+            signatures_not_checked: tally.signatures_not_checked.clone(),
+            tombstones: tally.tombstones.count,
             batches: examined.batches.clone(),
             witnesses: examined.witnesses.clone(),
             reissue: Vec::new(),
+            committing: Committing::default(),
         }
     }
 
@@ -293,6 +315,7 @@ async fn audit_ves(
         } else if let Some(finding) = reissue::contradicting_copies(&examined, evidence) {
             report.findings.push(finding);
         }
+        stream.committing = committing(&examined, stream.reissue.len() as u64);
         report.totals.missing = report.totals.missing.saturating_add(stream.missing);
         stream
             .batches
@@ -316,6 +339,25 @@ async fn audit_ves(
     report.heard = survey.collected.heard;
     proofs::orphans(view, &input.filter, &mut report.findings, &mut report.not_checked).await?;
     read_journal(view, input, report).await
+}
+
+/// Whether a stream can be committed further as it stands.
+fn committing(examined: &Examined, given_out_twice: u64) -> Committing {
+    let anchored = examined.anchored.iter();
+    let anchored: Vec<Span> = anchored
+        .filter_map(|a| Span::new(a.sequence_start, a.sequence_end))
+        .collect();
+    let open: Vec<Span> = examined.gaps.iter().filter_map(Gap::span).collect();
+    let missed = |f: &&Finding| f.code == Code::CommitmentMissing;
+    Committing::of(&Standing {
+        committed: examined.commitments.iter().map(|c| c.sequence_end).max(),
+        first: examined.state.first,
+        head: examined.state.last,
+        open: &open,
+        anchored: &anchored,
+        not_committed: examined.findings.iter().filter(missed).count() as u64,
+        given_out_twice,
+    })
 }
 
 async fn read_journal(

@@ -4,4 +4,5 @@
 pub mod audit;
 pub mod epoch;
 pub mod gaps;
+mod helps;
 pub mod loss;

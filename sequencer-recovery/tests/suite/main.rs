@@ -8,6 +8,7 @@ mod append;
 mod apply;
 mod audit;
 mod bookkeeping;
+mod checklist;
 mod connect;
 mod damage;
 mod docs;
