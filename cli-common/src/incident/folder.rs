@@ -20,7 +20,7 @@ pub const SCHEMA: &str = "incident/1";
 pub struct Incident {
     /// [`SCHEMA`].
     pub schema: String,
-    /// Its name: `2026-11-28-log-loss`.
+    /// Its name: `log-loss`.
     pub id: String,
     /// What it is about, in a line.
     pub title: String,

@@ -96,7 +96,7 @@ impl Recorder {
     fn keep(&self, role: &str, ending: &str, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
         let mut recording = self.lock();
         if let Some(recording) = recording.recording.as_mut() {
-            let (name, path) = recording.new_name(ending);
+            let (name, path) = recording.new_name(role, ending);
             let kept = (|| {
                 let mut file = BufWriter::new(File::create_new(&path)?);
                 write(&mut file)?;
@@ -111,14 +111,19 @@ impl Recorder {
 }
 
 impl Recording {
-    /// `evidence/0007-audit.json`; `0007-audit-2.json` for the second file.
-    fn new_name(&self, ending: &str) -> (String, PathBuf) {
+    /// `evidence/0007-audit-report.json`; the second of a kind is `0007-audit-report-2.json`.
+    fn new_name(&self, role: &str, ending: &str) -> (String, PathBuf) {
         let (began, command) = (self.began, self.command.replace(' ', "-"));
-        let number = match self.evidence.len() {
+        let before = self
+            .evidence
+            .iter()
+            .filter(|evidence| evidence.role == role)
+            .count();
+        let number = match before {
             0 => String::new(),
             more => format!("-{}", more + 1),
         };
-        let file = format!("{began:04}-{command}{number}.{ending}");
+        let file = format!("{began:04}-{command}-{role}{number}.{ending}");
         let path = self.folder.join(&file);
         (format!("{FOLDER}/{file}"), path)
     }
@@ -129,7 +134,7 @@ impl Recording {
             return evidence_of(role, place, path, false);
         }
         let ending = path.extension().and_then(|ending| ending.to_str());
-        let (name, copy) = self.new_name(ending.unwrap_or("file"));
+        let (name, copy) = self.new_name(role, ending.unwrap_or("file"));
         let mut new = File::create_new(&copy)?;
         io::copy(&mut File::open(path)?, &mut new)?;
         new.sync_all()?;

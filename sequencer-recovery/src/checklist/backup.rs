@@ -48,7 +48,11 @@ impl PgBackRest {
     pub fn command(&self, command: &str) -> Command {
         let mut called = Command::new("pgbackrest");
         called.args(self.words());
-        called.args(["--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off"]);
+        called.args([
+            "--log-level-console=off",
+            "--log-level-stderr=warn",
+            "--log-level-file=off",
+        ]);
         called.arg(command);
         called
     }
@@ -56,7 +60,11 @@ impl PgBackRest {
     /// The options that name it.
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![format!("--stanza={}", self.stanza)];
-        words.extend(self.config.iter().map(|file| format!("--config={}", file.display())));
+        words.extend(
+            self.config
+                .iter()
+                .map(|file| format!("--config={}", file.display())),
+        );
         words
     }
 }
@@ -82,8 +90,11 @@ pub fn line(asked: Asked<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
     match asked.source {
         None => {
             let again = vec!["--pgbackrest".into(), "STANZA".into()];
-            Ok(Line::not_checked(ID, "nobody said where backups are (--pgbackrest, --backup-folder)")
-                .step(Step::Again("look for the newest backup".into(), again)))
+            Ok(Line::not_checked(
+                ID,
+                "nobody said where backups are (--pgbackrest, --backup-folder)",
+            )
+            .step(Step::Again("look for the newest backup".into(), again)))
         }
         Some(BackupSource::PgBackRest(repository)) => of_pgbackrest(repository, asked, cancel),
         Some(BackupSource::Folder(path)) => Ok(of_folder(path, asked)),
@@ -241,8 +252,15 @@ fn judge(stanza: &Stanza, asked: Asked<'_>) -> Line {
     let seconds = u64::try_from(newest.timestamp.stop).unwrap_or(0);
     let ended = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     let label = format!("{} ({})", beginning(&newest.label), beginning(&newest.kind));
-    let mut line = by_age(&format!("newest backup {label}, ended"), ended.unwrap_or(UNIX_EPOCH), asked);
-    line = line.seen(format!("{} backup(s) in stanza {stanza_name}", stanza.backup.len()));
+    let mut line = by_age(
+        &format!("newest backup {label}, ended"),
+        ended.unwrap_or(UNIX_EPOCH),
+        asked,
+    );
+    line = line.seen(format!(
+        "{} backup(s) in stanza {stanza_name}",
+        stanza.backup.len()
+    ));
     let mut wrong = Vec::new();
     if newest.error {
         wrong.push("damaged pages were found when it was made".to_owned());
@@ -252,7 +270,9 @@ fn judge(stanza: &Stanza, asked: Asked<'_>) -> Line {
     if let (Some(here), Some(there)) = (here, stanza.system_of(newest))
         && here != there.to_string()
     {
-        wrong.push(format!("it is of another cluster: system {there}, and the log is on {here}"));
+        wrong.push(format!(
+            "it is of another cluster: system {there}, and the log is on {here}"
+        ));
     }
     if let (Some(now), Some(then)) = (server.and_then(|s| s.timeline), newest.timeline())
         && now != then
@@ -276,15 +296,19 @@ fn by_age(what: &str, made: SystemTime, asked: Asked<'_>) -> Line {
     let text = format!("{what} {}", moment(made));
     let oldest = told(asked.oldest);
     match asked.now.duration_since(made) {
-        Ok(age) if age > asked.oldest => {
-            Line::fail(ID, format!("{text}: {} old, and no more than {oldest} is wanted", told(age)))
-        }
+        Ok(age) if age > asked.oldest => Line::fail(
+            ID,
+            format!("{text}: {} old, and no more than {oldest} is wanted", told(age)),
+        ),
         Ok(age) => Line::pass(ID, format!("{text}: {} old, of at most {oldest}", told(age))),
         // A clock that is a little behind is no matter.
         Err(ahead) if ahead.duration() < Duration::from_secs(300) => {
             Line::pass(ID, format!("{text}: just now, of at most {oldest}"))
         }
-        Err(_) => Line::fail(ID, format!("{text}, which is in the future: one of the clocks is wrong")),
+        Err(_) => Line::fail(
+            ID,
+            format!("{text}, which is in the future: one of the clocks is wrong"),
+        ),
     }
 }
 
@@ -342,7 +366,12 @@ fn newest_in(path: &Path) -> std::io::Result<Option<(PathBuf, SystemTime)>> {
 
 fn moment(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_secs()).unwrap_or(0).saturating_mul(1_000_000)).to_string()
+    Timestamp(
+        i64::try_from(since.as_secs())
+            .unwrap_or(0)
+            .saturating_mul(1_000_000),
+    )
+    .to_string()
 }
 
 /// A length of time, in its two largest units.
@@ -396,19 +425,31 @@ mod tests {
             {"label":"A","type":"full","timestamp":{"start":1,"stop":100000}}]"#;
         let line = judge(&stanza(two), asked(200_000 + 7_200, None));
         assert_eq!(line.verdict, Verdict::Pass);
-        assert!(line.evidence[0].contains("B (incr)") && line.evidence[0].contains("2h old"), "{line:?}");
+        assert!(
+            line.evidence[0].contains("B (incr)") && line.evidence[0].contains("2h old"),
+            "{line:?}"
+        );
         assert_eq!(judge(&stanza(two), asked(400_000, None)).verdict, Verdict::Fail);
         assert_eq!(judge(&stanza(two), asked(100_000, None)).verdict, Verdict::Fail);
         assert_eq!(judge(&stanza("[]"), asked(1, None)).verdict, Verdict::Fail);
         let torn = two.replace("\"error\":false", "\"error\":true");
         assert_eq!(judge(&stanza(&torn), asked(200_100, None)).verdict, Verdict::Fail);
         let mut server = server();
-        assert_eq!(judge(&stanza(two), asked(200_100, Some(&server))).verdict, Verdict::Pass);
+        assert_eq!(
+            judge(&stanza(two), asked(200_100, Some(&server))).verdict,
+            Verdict::Pass
+        );
         server.timeline = Some(2);
         let before = judge(&stanza(two), asked(200_100, Some(&server)));
-        assert!(before.evidence.iter().any(|e| e.contains("before the recovery")), "{before:?}");
+        assert!(
+            before.evidence.iter().any(|e| e.contains("before the recovery")),
+            "{before:?}"
+        );
         server.system_identifier = Some("8".into());
-        assert_eq!(judge(&stanza(two), asked(200_100, Some(&server))).verdict, Verdict::Fail);
+        assert_eq!(
+            judge(&stanza(two), asked(200_100, Some(&server))).verdict,
+            Verdict::Fail
+        );
     }
 
     fn server() -> ServerPlace {
@@ -432,14 +473,24 @@ mod tests {
         assert_eq!(of_folder(folder.path(), asked(now, None)).verdict, Verdict::Fail);
         fs::write(folder.path().join("a.dump"), "x").unwrap();
         assert_eq!(of_folder(folder.path(), asked(now, None)).verdict, Verdict::Pass);
-        assert_eq!(of_folder(folder.path(), asked(now + 100_000, None)).verdict, Verdict::Fail);
+        assert_eq!(
+            of_folder(folder.path(), asked(now + 100_000, None)).verdict,
+            Verdict::Fail
+        );
         let none = of_folder(&folder.path().join("none"), asked(now, None));
         assert_eq!((none.verdict, none.could_not), (Verdict::NotChecked, true));
     }
 
     #[test]
     fn lengths_of_time_are_told_in_two_units() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (3_661, "1h 1m"), (90_000, "1d 1h"), (86_401, "1d")] {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3_661, "1h 1m"),
+            (90_000, "1d 1h"),
+            (86_401, "1d"),
+        ] {
             assert_eq!(told(Duration::from_secs(seconds)), text);
         }
     }

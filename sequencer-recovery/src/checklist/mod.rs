@@ -68,12 +68,7 @@ pub struct StreamCommitting {
 
 impl Checklist {
     /// Puts the lines together. `required` are those that fail if they were not checked.
-    pub fn new(
-        db: String,
-        audit: Option<&AuditReport>,
-        mut lines: Vec<Line>,
-        required: &[LineId],
-    ) -> Self {
+    pub fn new(db: String, audit: Option<&AuditReport>, mut lines: Vec<Line>, required: &[LineId]) -> Self {
         for line in lines.iter_mut().filter(|line| required.contains(&line.id)) {
             line.require();
         }

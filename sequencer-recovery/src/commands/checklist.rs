@@ -141,7 +141,10 @@ pub fn run(args: &ChecklistArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     };
     lines.push(backup_line(args, audited.as_ref(), &cancel).map_err(stopped)?);
     lines.push(alerts);
-    let next = Writing { args, report: audited.as_ref() };
+    let next = Writing {
+        args,
+        report: audited.as_ref(),
+    };
     lines.iter_mut().for_each(|line| next.write(line));
     let db = match &audited {
         Some(report) => report.db.clone(),
@@ -266,7 +269,9 @@ fn next(checklist: &Checklist) -> Next {
 }
 
 fn about(line: &Line, next: Next) -> Next {
-    let why = next.why.map_or_else(|| line.id.to_string(), |why| format!("{}: {why}", line.id));
+    let why = next
+        .why
+        .map_or_else(|| line.id.to_string(), |why| format!("{}: {why}", line.id));
     Next {
         why: Some(why),
         ..next
@@ -340,7 +345,10 @@ pub(super) fn print_table<W: std::io::Write>(
     }
     out.line("")?;
     out.table(&table)?;
-    for (title, verdict) in [("FAILED", Verdict::Fail), ("NOT CHECKED, of the lines", Verdict::NotChecked)] {
+    for (title, verdict) in [
+        ("FAILED", Verdict::Fail),
+        ("NOT CHECKED, of the lines", Verdict::NotChecked),
+    ] {
         print_lines(out, checklist, title, verdict)?;
     }
     print_not_checked(out, &checklist.not_checked)
@@ -392,7 +400,11 @@ fn print_lines<W: std::io::Write>(
     title: &str,
     verdict: Verdict,
 ) -> Result<(), CliError> {
-    let mut lines = checklist.lines.iter().filter(|line| line.verdict == verdict).peekable();
+    let mut lines = checklist
+        .lines
+        .iter()
+        .filter(|line| line.verdict == verdict)
+        .peekable();
     if lines.peek().is_none() {
         return Ok(());
     }

@@ -351,6 +351,15 @@ fn not_known(course: &Course, before: Option<&Audit>, last: Option<&Audit>) -> V
                 .to_owned(),
         );
     }
+    if let (Some(started), Some(repair)) = (course.moment(Moment::SequencerStarted), course.last_repair())
+        && started < repair.began_at
+    {
+        told.push(format!(
+            "whether the sequencer ran while the log was repaired: it was started at {started}, by the note, and the last \
+             repair began at {}",
+            repair.began_at
+        ));
+    }
     if before.is_none() {
         told.push("what the recovery lost: no audit was kept before the first repair".to_owned());
     }

@@ -82,7 +82,9 @@ impl Committing {
             ends.into_iter().flatten().min().filter(|end| *end >= next)
         });
         if let (Some(_), None, true) = (reach, up_to, blocked.is_empty()) {
-            let held = must_not_commit.iter().map(|held| format!("{} to {}: {}", held.from, held.to, held.why));
+            let held = must_not_commit
+                .iter()
+                .map(|held| format!("{} to {}: {}", held.from, held.to, held.why));
             blocked.extend(held.take(1));
         }
         Self {
@@ -171,7 +173,10 @@ mod tests {
         // An anchored batch that begins with the next number: the sequencer would commit its first part.
         let (hole, batch) = ([span(38, 38)], [span(33, 40)]);
         let held = Committing::of(&standing(Some(32), &hole, &batch));
-        assert!(!held.can_go_on() && held.blocked[0].contains("anchored"), "{held:?}");
+        assert!(
+            !held.can_go_on() && held.blocked[0].contains("anchored"),
+            "{held:?}"
+        );
         let twice = Committing::of(&Standing {
             given_out_twice: 2,
             ..standing(Some(32), &[], &[])

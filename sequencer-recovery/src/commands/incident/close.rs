@@ -8,7 +8,8 @@ use cli_common::incident::IncidentFolder;
 use cli_common::incident::timeline::Happening;
 use cli_common::keys::read_signing_key;
 use cli_common::{
-    Access, CliError, Existing, ExitStatus, Frame, GlobalArgs, Next, Output, Tone, WholeFile, files,
+    Access, CliError, CommandLine, Existing, ExitStatus, Frame, GlobalArgs, Next, Output, Tone, WholeFile,
+    files,
 };
 use sequencer_recovery::dr_report::{self, DrReport, Outcome};
 use sequencer_recovery::incident::manifest::{self, Manifest, NAME, SUMS, SignedManifest};
@@ -17,12 +18,13 @@ use sequencer_recovery::incident::{Course, texts};
 use serde::Serialize;
 
 use super::super::report::print_not_checked;
+use super::page::page;
 use super::status::print_summary;
 use super::{about, folder, known, made};
 
 /// Close an incident: write its report and texts, and a manifest of all its files
 ///
-/// In the folder: dr_report.json and report.md are the record; drafts/ has status updates and a post-mortem to be edited;
+/// In the folder: dr_report.json, report.md and report.html are the record; drafts/ has status updates and a post-mortem to be edited;
 /// manifest.json and SHA256SUMS name every file with its hash, but for the drafts. The report is kept with those of the
 /// drills too. Nothing can be added to a closed incident. A close that was interrupted goes on when it is run again.
 ///
@@ -41,6 +43,7 @@ pub struct CloseArgs {
 /// The record of the incident.
 const RECORD: &str = "dr_report.json";
 const REPORT: &str = "report.md";
+const PAGE: &str = "report.html";
 
 /// Texts to be edited: no manifest names them.
 const DRAFTS: &str = "drafts";
@@ -69,6 +72,11 @@ pub fn run(args: &CloseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let json = pretty(&record)?;
     folder.write(RECORD, Existing::Replace, &json)?;
     folder.write(REPORT, Existing::Replace, &texts::report(&course, &summary))?;
+    folder.write(
+        PAGE,
+        Existing::Replace,
+        &page_of(&course, &summary, &record, global),
+    )?;
     write_drafts(&folder, &course, &summary)?;
     let signed = SignedManifest::new(manifest_of(&folder, &course)?, key.as_ref())
         .map_err(|e| CliError::io("the manifest has no canonical form").with_source(e))?;
@@ -92,6 +100,17 @@ pub fn run(args: &CloseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         error.report(global);
     }
     Ok(status)
+}
+
+/// The page for people, which is part of the folder.
+fn page_of(course: &Course, summary: &Summary, record: &DrReport, global: &GlobalArgs) -> String {
+    let check = about(CommandLine::new("sequencer-recovery incident check"), global);
+    let frame = Frame {
+        schema: &record.schema,
+        provenance: &made(),
+        next: &Next::run_for("anybody can check the folder", &check),
+    };
+    html_report::render(&page(course, summary, &frame))
 }
 
 fn pretty(document: &impl Serialize) -> Result<String, CliError> {
@@ -188,7 +207,7 @@ struct Closed<'a> {
 }
 
 fn print(record: &DrReport, closed: &Closed<'_>, global: &GlobalArgs) -> Result<(), CliError> {
-    let check = cli_common::CommandLine::new("sequencer-recovery incident check");
+    let check = CommandLine::new("sequencer-recovery incident check");
     let frame = Frame {
         schema: &record.schema,
         provenance: &made(),
@@ -239,7 +258,7 @@ fn print_table<W: std::io::Write>(
     out.line("")?;
     let signed = if closed.signed { "signed" } else { "not signed" };
     out.line(&format!(
-        "{} has {RECORD}, {REPORT}, {DRAFTS}/ and {NAME} ({signed}).",
+        "{} has {RECORD}, {REPORT}, {PAGE}, {DRAFTS}/ and {NAME} ({signed}).",
         closed.folder.display()
     ))?;
     if let Some(kept) = closed.kept {

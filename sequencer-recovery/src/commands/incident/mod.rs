@@ -3,6 +3,7 @@
 mod check;
 mod close;
 mod note;
+mod page;
 mod start;
 mod status;
 

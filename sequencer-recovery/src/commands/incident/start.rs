@@ -53,10 +53,10 @@ pub fn run(args: &StartArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         return Err(CliError::usage("the incident has no title").with_hint("say in a line what it is about"));
     }
     let day: String = started_at.to_string().chars().take(10).collect();
-    let name = format!("{day}-{}", slug(&args.title));
+    let id = slug(&args.title);
     let (path, id) = match &global.incident {
-        Some(path) if !path.as_os_str().is_empty() => (path.clone(), name),
-        _ => free(&args.within, &name),
+        Some(path) if !path.as_os_str().is_empty() => (path.clone(), id),
+        _ => free(&args.within, &day, &id),
     };
     let incident = Incident {
         schema: SCHEMA.into(),
@@ -115,15 +115,16 @@ fn slug(title: &str) -> String {
     }
 }
 
-/// A folder of this name that is not there yet, and its name.
-fn free(within: &Path, name: &str) -> (PathBuf, String) {
+/// A folder of this day and name that is not there yet, and its name without the day.
+fn free(within: &Path, day: &str, name: &str) -> (PathBuf, String) {
     let names = (1..1000).map(|n| match n {
         1 => name.to_owned(),
         n => format!("{name}-{n}"),
     });
-    let mut free = names.filter(|name| within.join(name).symlink_metadata().is_err());
+    let path = |name: &str| within.join(format!("{day}-{name}"));
+    let mut free = names.filter(|name| path(name).symlink_metadata().is_err());
     let name = free.next().unwrap_or_else(|| name.to_owned());
-    (within.join(&name), name)
+    (path(&name), name)
 }
 
 #[cfg(test)]

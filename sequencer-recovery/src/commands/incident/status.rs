@@ -6,6 +6,7 @@ use clap::Args;
 use cli_common::incident::Incident;
 use cli_common::incident::timeline::{Evidence, Moment};
 use cli_common::{CliError, ExitStatus, Frame, GlobalArgs, Output, Table, Tone};
+use html_report::ReportArg;
 use sequencer_recovery::incident::course::{Note, Run};
 use sequencer_recovery::incident::summary::Summary;
 use sequencer_recovery::incident::{Course, texts};
@@ -13,13 +14,19 @@ use serde::Serialize;
 use ves::Timestamp;
 
 use super::super::report::print_not_checked;
+use super::page::page;
 use super::{folder, known, made, next_step, now};
 
 /// Show how an incident stands: times against objectives, what was run, what is next
 ///
 /// Ends with 0, with 4 if an objective is missed already or the folder is not as the commands left it.
 #[derive(Debug, Args)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    #[command(flatten)]
+    page: ReportArg,
+}
+
+const SCHEMA: &str = "incident-status/1";
 
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -84,7 +91,7 @@ impl Report {
         let until = course.moment(Moment::SequencerStarted).or(course.closed_at);
         let began = course.moment(Moment::OutageBegan);
         Self {
-            schema: "incident-status/1",
+            schema: SCHEMA,
             folder,
             state: if course.closed_at.is_some() {
                 "closed"
@@ -113,16 +120,21 @@ impl Report {
     }
 }
 
-pub fn run(_: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let folder = folder(global)?;
+    let file = args.page.begin()?;
     let course = Course::read(&folder)?;
     let next = next_step(&course, global);
-    let report = Report::of(course, folder.path().display().to_string());
+    let provenance = made();
     let frame = Frame {
-        schema: report.schema,
-        provenance: &made(),
+        schema: SCHEMA,
+        provenance: &provenance,
         next: &next,
     };
+    if let Some(file) = file {
+        file.write(&page(&course, &Summary::of(&course), &frame))?;
+    }
+    let report = Report::of(course, folder.path().display().to_string());
     frame.print(
         global,
         &report,
@@ -237,7 +249,6 @@ fn print_runs<W: Write>(out: &mut Output<W>, runs: &[Ran]) -> Result<(), CliErro
 mod tests {
     use std::collections::BTreeMap;
 
-    use cli_common::incident::SCHEMA;
     use sequencer_recovery::incident::course::End;
 
     use super::super::super::tests::snapshots;
@@ -257,7 +268,7 @@ mod tests {
         };
         Course {
             incident: Incident {
-                schema: SCHEMA.into(),
+                schema: cli_common::incident::SCHEMA.into(),
                 id: "2026-11-28-log-lost-in-eu-1".into(),
                 title: "Log lost in eu-1".into(),
                 started_at: at(0).to_string(),
