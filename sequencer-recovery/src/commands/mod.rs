@@ -8,10 +8,12 @@ pub mod drill;
 pub mod epoch;
 pub mod export;
 pub mod gaps;
+mod page;
 pub mod plan;
 mod plan_report;
 mod report;
 pub mod snapshot;
+mod strips;
 pub mod undo;
 
 use std::ffi::OsString;

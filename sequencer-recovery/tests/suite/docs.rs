@@ -11,7 +11,7 @@ use test_support::ScratchPostgres;
 const TOOLS: [&str; 3] = ["sequencer-recovery", "outbox-sync", "anchor-verify"];
 
 /// The documents, and commands in them that are not run here, with the reason.
-const DOCUMENTS: [(&str, &[&str]); 21] = [
+const DOCUMENTS: [(&str, &[&str]); 22] = [
     // They build the workspace and run all tests, this one among them.
     (
         "README.md",
@@ -43,6 +43,7 @@ const DOCUMENTS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("docs/bundle.md", &[]),
+    ("docs/reports.md", &[]),
     ("docs/proof.md", &[]),
     ("docs/export.md", &[]),
     ("docs/epoch.md", &[]),
