@@ -12,7 +12,7 @@ pub const AUDIT: &str = "\
 Examples:
   sequencer-recovery audit --db \"$DATABASE_URL\"
   sequencer-recovery audit --db log.db --outbox outboxes/ \\
-      --anchors anchors.json --witness old-primary.dump";
+      --anchors anchors.json --witness old-primary.dump --report audit.html";
 
 /// `gaps`.
 pub const GAPS: &str = "\

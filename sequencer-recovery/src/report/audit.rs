@@ -25,8 +25,8 @@ use crate::stream::preflight;
 use crate::stream::raised::Raised;
 use crate::stream::survey::{Survey, SurveyInput};
 use crate::stream::unheard::{Seen, Unheard};
-use crate::witness::Heard;
-use crate::witness::Incomplete;
+use crate::witness::evidence::{HolderId, Holders, StreamEvidence};
+use crate::witness::{Heard, Incomplete};
 use outbox_sync::NotUsed;
 
 /// The report's name and version; documented in docs/audit.md.
@@ -174,6 +174,39 @@ pub struct StreamReport {
     pub reissue: Vec<PlannedReissue>,
     /// Whether it can be committed further as it stands.
     pub committing: Committing,
+    /// Who holds events of it that the log lacks; who holds most comes first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_by: Vec<HeldBy>,
+}
+
+/// Somebody who holds events that the log lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldBy {
+    /// Who: the witness, as findings name it.
+    pub who: String,
+    /// How many; those that were never numbered too.
+    pub events: u64,
+}
+
+/// Who holds what of a stream.
+fn held_by(evidence: &StreamEvidence, holders: &Holders) -> Vec<HeldBy> {
+    let mut counts: BTreeMap<HolderId, u64> = BTreeMap::new();
+    for holder in evidence
+        .candidates
+        .iter()
+        .flat_map(|candidate| &candidate.holders)
+    {
+        *counts.entry(*holder).or_default() += 1;
+    }
+    let mut held: Vec<HeldBy> = counts
+        .into_iter()
+        .map(|(holder, events)| HeldBy {
+            who: holders.name(holder).to_owned(),
+            events,
+        })
+        .collect();
+    held.sort_by(|a, b| b.events.cmp(&a.events).then_with(|| a.who.cmp(&b.who)));
+    held
 }
 
 impl StreamReport {
@@ -204,6 +237,7 @@ impl StreamReport {
             witnesses: examined.witnesses.clone(),
             reissue: Vec::new(),
             committing: Committing::default(),
+            held_by: Vec::new(),
         }
     }
 
@@ -301,6 +335,7 @@ async fn audit_ves(
         }
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
+        stream.held_by = held_by(evidence, holders);
         let given = reissue::Given {
             examined: &examined,
             evidence,

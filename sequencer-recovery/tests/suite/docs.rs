@@ -45,6 +45,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("docs/bundle.md", &[]),
+    ("docs/reports.md", &[]),
     ("docs/proof.md", &[]),
     ("docs/export.md", &[]),
     ("docs/epoch.md", &[]),

@@ -28,6 +28,7 @@ mod levels;
 mod locks;
 mod lying_around;
 mod outputs;
+mod page;
 mod proofs;
 mod reissue;
 mod rotation;
