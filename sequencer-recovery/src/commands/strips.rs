@@ -8,6 +8,9 @@ use sequencer_recovery::apply::{ApplyReport, StreamStatus};
 use sequencer_recovery::floor::Witness;
 use sequencer_recovery::gap;
 use sequencer_recovery::grade::Grade;
+use sequencer_recovery::incident::Course;
+use sequencer_recovery::incident::facts::{self, Report};
+use sequencer_recovery::incident::summary::last_audit;
 use sequencer_recovery::plan::StreamSummary;
 use sequencer_recovery::plan::plan_file::PlanFile;
 use sequencer_recovery::plan::planned::{PlanLine, PlannedOpen, PlannedStream};
@@ -114,6 +117,65 @@ pub fn of_audit(stream: &StreamReport, whole: bool, labels: &Labels) -> Strip {
     }
     strip.sentence = said.join("; ").into();
     strip
+}
+
+/// The streams of an incident: as the last audit left them, with what the repairs brought back.
+pub fn of_incident(course: &Course, labels: &Labels) -> Vec<Strip> {
+    let Some(audit) = last_audit(course).or_else(|| course.audits().next_back().map(|(_, audit)| audit))
+    else {
+        return Vec::new();
+    };
+    let applied = facts::applied(course.reports());
+    let plans: Vec<&facts::Plan> = course
+        .reports()
+        .filter_map(|report| match report {
+            Report::Plan(plan) => Some(plan),
+            _ => None,
+        })
+        .collect();
+    let streams = audit.streams.iter().map(|stream| {
+        let known = stream.head_known.as_ref();
+        let last = [stream.head, stream.counter, known.map(|known| known.sequence)];
+        let last = last.into_iter().flatten().max().unwrap_or(0);
+        let mut strip = Strip::new(labels.of(&stream.stream), stream.stream.to_string(), last);
+        for plan in plans
+            .iter()
+            .filter(|plan| applied.contains_key(&(plan.plan_id, stream.stream)))
+        {
+            let planned = plan
+                .streams
+                .iter()
+                .filter(|planned| planned.stream == stream.stream);
+            for back in planned.flat_map(|planned| &planned.goes_back) {
+                strip.lay(back.from, back.to, state(back.grade));
+            }
+        }
+        // Said by the last audit, so it counts more than what was planned.
+        for gap in &stream.gaps {
+            strip.lay(gap.from, gap.to, State::Open);
+        }
+        if let Some(head) = stream.head {
+            strip.mark(MarkKind::Head, head, "the log's last event", "");
+        }
+        if let Some(counter) = stream.counter {
+            strip.mark(MarkKind::Counter, counter, "the sequencer's counter", "");
+        }
+        if let Some(known) = known {
+            strip.mark(MarkKind::Witness, known.sequence, &*known.who, "");
+        }
+        let gaps: Vec<_> = stream.gaps.iter().map(|gap| gap.from..=gap.to).collect();
+        (strip.tone, strip.sentence) = match stream.missing {
+            0 => (Tone::Good, "nothing is missing".into()),
+            missing => (
+                Tone::Bad,
+                format!("{missing} position(s) are missing: {}", named(&gaps)).into(),
+            ),
+        };
+        strip
+    });
+    let mut strips: Vec<Strip> = streams.collect();
+    worst_first(&mut strips);
+    strips
 }
 
 /// Words that the log's own last event and counter have as witnesses: they are marked as what they are.

@@ -270,9 +270,14 @@ impl Course {
             .then_some(first.1)
     }
 
+    /// All reports, in the order in which their commands began.
+    pub fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.runs.iter().flat_map(|run| &run.reports)
+    }
+
     /// What the repairs brought.
     pub fn brought(&self) -> Brought {
-        facts::brought(self.runs.iter().flat_map(|run| &run.reports))
+        facts::brought(self.reports())
     }
 
     /// Positions that the last loss certificate states.

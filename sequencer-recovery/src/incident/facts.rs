@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use ves::{Hash32, StreamKey, Timestamp};
 
+use crate::grade::Grade;
 use crate::report::audit::BatchCounts;
 
 /// A report, by its `schema`.
@@ -70,9 +71,34 @@ pub struct AuditStream {
     /// Positions that were missing.
     #[serde(default)]
     pub missing: u64,
+    /// Which.
+    #[serde(default)]
+    pub gaps: Vec<Range>,
+    /// The highest number that anybody knows.
+    #[serde(default)]
+    pub head_known: Option<Known>,
     /// When the last event before the first missing one was numbered.
     #[serde(default)]
     pub whole_until: Option<Timestamp>,
+}
+
+/// Positions, both ends included.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Range {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
+}
+
+/// The highest number that anybody knows.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Known {
+    /// The number.
+    pub sequence: u64,
+    /// Who knows it.
+    #[serde(default)]
+    pub who: String,
 }
 
 /// A plan's summary.
@@ -81,6 +107,30 @@ pub struct AuditStream {
 pub struct Plan {
     /// Its id.
     pub plan_id: Option<Hash32>,
+    /// By stream.
+    pub streams: Vec<PlanStream>,
+}
+
+/// A stream in a plan.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PlanStream {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamKey,
+    /// Where events go back.
+    #[serde(default)]
+    pub goes_back: Vec<GoesBack>,
+}
+
+/// Positions that get their events back.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct GoesBack {
+    /// The first.
+    pub from: u64,
+    /// The last (inclusive).
+    pub to: u64,
+    /// On what evidence.
+    pub grade: Grade,
 }
 
 /// An apply.
@@ -192,9 +242,11 @@ pub struct Brought {
     pub appended: u64,
 }
 
-/// Sums up what was applied and not taken back, in the order in which it was done.
+/// What was applied and not taken back, by plan and stream.
 #[must_use]
-pub fn brought<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Brought {
+pub fn applied<'r>(
+    reports: impl IntoIterator<Item = &'r Report>,
+) -> BTreeMap<(Option<Hash32>, StreamKey), Brought> {
     let mut done: BTreeMap<(Option<Hash32>, StreamKey), Brought> = BTreeMap::new();
     for report in reports {
         match report {
@@ -214,11 +266,19 @@ pub fn brought<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Brought {
             _ => {}
         }
     }
-    done.values().fold(Brought::default(), |sum, here| Brought {
-        restored: sum.restored.saturating_add(here.restored),
-        tombstones: sum.tombstones.saturating_add(here.tombstones),
-        appended: sum.appended.saturating_add(here.appended),
-    })
+    done
+}
+
+/// Sums up what was applied and not taken back.
+#[must_use]
+pub fn brought<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Brought {
+    applied(reports)
+        .values()
+        .fold(Brought::default(), |sum, here| Brought {
+            restored: sum.restored.saturating_add(here.restored),
+            tombstones: sum.tombstones.saturating_add(here.tombstones),
+            appended: sum.appended.saturating_add(here.appended),
+        })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! How the folder is written while the commands run is `cli_common::incident`; docs/incident.md describes it.
 
 pub mod course;
-mod facts;
+pub mod facts;
 pub mod manifest;
 pub mod next;
 pub mod summary;

@@ -73,7 +73,8 @@ impl Check {
 }
 
 /// The last audit, if nothing was repaired after it.
-fn last_audit(course: &Course) -> Option<&Audit> {
+#[must_use]
+pub fn last_audit(course: &Course) -> Option<&Audit> {
     match course.last_repair() {
         Some(_) => course.audit_after(),
         None => course.audits().next_back().map(|(_, audit)| audit),

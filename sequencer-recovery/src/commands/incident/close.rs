@@ -110,7 +110,7 @@ fn page_of(course: &Course, summary: &Summary, record: &DrReport, global: &Globa
         provenance: &made(),
         next: &Next::run_for("anybody can check the folder", &check),
     };
-    html_report::render(&page(course, summary, &frame))
+    html_report::render(&page(course, summary, &frame, global))
 }
 
 fn pretty(document: &impl Serialize) -> Result<String, CliError> {

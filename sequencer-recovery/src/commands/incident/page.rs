@@ -1,7 +1,7 @@
 //! An incident as a page for people.
 
 use cli_common::incident::timeline::Moment;
-use cli_common::{Frame, Tone};
+use cli_common::{Frame, GlobalArgs, Labels, Tone};
 use html_report::{
     Body, Cell, Check, Entry, Objective, Outcome, Page, Section, Signature, Table, Text, Timeline, Unit,
 };
@@ -10,10 +10,12 @@ use sequencer_recovery::incident::course::Run;
 use sequencer_recovery::incident::summary::Summary;
 use ves::Timestamp;
 
+use super::super::page::ABOUT_STRIPS;
+use super::super::strips::of_incident;
 use super::known;
 
 /// An incident as a page.
-pub(super) fn page(course: &Course, summary: &Summary, frame: &Frame<'_>) -> Page {
+pub(super) fn page(course: &Course, summary: &Summary, frame: &Frame<'_>, global: &GlobalArgs) -> Page {
     let incident = &course.incident;
     let mut page = Page::new(
         "Incident",
@@ -28,6 +30,19 @@ pub(super) fn page(course: &Course, summary: &Summary, frame: &Frame<'_>) -> Pag
         Body::Objectives(objectives(course, summary)),
     ));
     page.section(Section::new("What had to hold", Body::Checks(checks(summary))));
+    let audits = course.audits().next_back();
+    let streams = audits
+        .iter()
+        .flat_map(|(_, audit)| &audit.streams)
+        .map(|s| s.stream);
+    let labels = Labels::of_report(global, streams);
+    page.section(
+        Section::new(
+            "Streams, as the last audit left them",
+            Body::Strips(of_incident(course, &labels)),
+        )
+        .intro(ABOUT_STRIPS),
+    );
     page.section(
         Section::new("What happened when", Body::Timeline(timeline(course)))
             .intro("Times are in UTC, by the clock of the host that each was noted on."),

@@ -132,7 +132,7 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         next: &next,
     };
     if let Some(file) = file {
-        file.write(&page(&course, &Summary::of(&course), &frame), global)?;
+        file.write(&page(&course, &Summary::of(&course), &frame, global), global)?;
     }
     let report = Report::of(course, folder.path().display().to_string());
     frame.print(

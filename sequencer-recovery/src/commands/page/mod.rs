@@ -34,7 +34,7 @@ pub fn write(file: Option<ReportFile>, global: &GlobalArgs, page: impl FnOnce() 
 }
 
 /// What stands above the streams.
-const ABOUT_STRIPS: &str = "Each stream as a map of its positions, the worst first. Where little of a long stream is \
+pub(super) const ABOUT_STRIPS: &str = "Each stream as a map of its positions, the worst first. Where little of a long stream is \
                             concerned, that part is drawn large below the whole.";
 
 /// Findings, the worst first.
