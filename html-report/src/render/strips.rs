@@ -318,7 +318,7 @@ fn row_table(strips: &[Strip]) -> Markup {
                     }
                 }
             }
-            div.box role="region" tabindex="0" aria-label="The other streams" {
+            div.box role="group" tabindex="0" aria-label="The other streams" {
                 table {
                     thead { tr {
                         th scope="col" { "Stream" }

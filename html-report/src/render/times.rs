@@ -166,7 +166,7 @@ fn one_series(id: &str, series: &Series) -> Markup {
             }
             details {
                 summary { "The numbers" }
-                div.box role="region" tabindex="0" aria-label=(format!("Numbers of {}", series.name)) {
+                div.box role="group" tabindex="0" aria-label=(format!("Numbers of {}", series.name)) {
                     table {
                         thead { tr { th scope="col" { "Run" } th.n scope="col" { (series.name) } th scope="col" { "Result" } } }
                         tbody {

@@ -35,6 +35,7 @@ pub fn page(report: &AuditReport, frame: &Frame<'_>, global: &GlobalArgs) -> Pag
         Body::Findings(findings(&report.findings, &labels)),
     ));
     page.section(given_out_twice(report, &labels));
+    page.section(cannot_commit(report, &labels));
     page.section(who_holds_what(report, &labels));
     page.section(witnesses(&report.heard));
     page.section(not_heard(&report.not_heard));
@@ -113,6 +114,21 @@ fn given_out_twice(report: &AuditReport, labels: &Labels) -> Section {
     }
     Section::new("Given out twice", Body::Table(table))
         .intro("These numbers name one event before the recovery and another one now.")
+}
+
+/// Streams that no commitment can be made of as they stand.
+fn cannot_commit(report: &AuditReport, labels: &Labels) -> Section {
+    let mut table = Table::new(&["Stream", "#Committed up to", "Why no commitment can follow"]);
+    let blocked = report.streams.iter().filter(|s| !s.committing.blocked.is_empty());
+    for stream in blocked {
+        table.row([
+            labels.of(&stream.stream),
+            or_dash(stream.committing.committed),
+            stream.committing.blocked.join("; "),
+        ]);
+    }
+    Section::new("Streams that cannot be committed further", Body::Table(table))
+        .intro("As they stand. What fills the open positions, or brings their events back, lets them go on.")
 }
 
 /// So many streams are columns, those that lack most; and so many witnesses are rows, those that hold most.
