@@ -21,6 +21,7 @@
 
 pub mod apply;
 pub mod damage;
+pub mod dr_report;
 pub mod drill;
 pub mod error;
 pub mod finding;

@@ -11,6 +11,7 @@ mod bookkeeping;
 mod connect;
 mod damage;
 mod docs;
+mod drills;
 mod dumps;
 mod epoch;
 mod escapes;
