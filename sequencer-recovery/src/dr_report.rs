@@ -401,25 +401,8 @@ struct Stream1 {
 
 impl From<Report1> for DrReport {
     fn from(old: Report1) -> Self {
-        let total: f64 = old.phases.iter().map(|phase| phase.seconds).sum();
-        let microseconds = (total * 1e6) as i64;
-        // The old report has no times of its phases: each begins where the one before ended.
-        let mut at = old.started_at;
-        let phases = old.phases.into_iter().map(|phase| {
-            let started_at = at;
-            at = Timestamp(at.0.saturating_add((phase.seconds * 1e6) as i64));
-            Phase {
-                name: phase.name,
-                component: String::new(),
-                started_at,
-                ended_at: at,
-                seconds: phase.seconds,
-                target_seconds: None,
-                met: None,
-            }
-        });
-        let phases = phases.collect();
-        let (events, wanted) = (old.events, old.objectives);
+        let phases = phases_of(old.phases, old.started_at);
+        let ended_at = phases.last().map_or(old.started_at, |phase| phase.ended_at);
         Self {
             schema: SCHEMA_1.to_owned(),
             kind: Kind::Drill,
@@ -435,13 +418,13 @@ impl From<Report1> for DrReport {
                 ..Versions::default()
             },
             started_at: old.started_at,
-            ended_at: Timestamp(old.started_at.0.saturating_add(microseconds)),
+            ended_at,
             result: old.result,
             exit_status: if old.result == Outcome::Pass { 0 } else { 4 },
             phases,
             integrity: Integrity {
-                positions_expected: Some(events.before),
-                positions_present: Some(events.before.saturating_sub(events.unresolved)),
+                positions_expected: Some(old.events.before),
+                positions_present: Some(old.events.before.saturating_sub(old.events.unresolved)),
                 batches_matching_anchors: old.integrity.batches_matching_anchors,
                 batches_matching_database: old.integrity.batches_matching_database,
                 batches_failed: old.integrity.batches_failed,
@@ -449,31 +432,62 @@ impl From<Report1> for DrReport {
                 pass_rate: None,
             }
             .rated(),
-            events: EventCounts {
-                before: Some(events.before),
-                lost: Some(events.lost),
-                restored: events.restored,
-                unresolved: Some(events.unresolved),
-                held_by_nobody: Some(events.held_by_nobody),
-                misplaced: Some(events.misplaced),
-                ..EventCounts::default()
-            },
-            objectives: Objectives {
-                rto: RecoveryTime::new(Some(wanted.rto_seconds_reached), wanted.rto_seconds_wanted),
-                rpo: RecoveryPoint {
-                    seconds_before_repair: Some(wanted.rpo_seconds_before_repair),
-                    events_before_repair: wanted.rpo_events_before_repair,
-                    seconds_reached: Some(wanted.rpo_seconds_reached),
-                    events_reached: wanted.rpo_events_reached,
-                    seconds_wanted: wanted.rpo_seconds_wanted,
-                    met: met(Some(wanted.rpo_seconds_reached), wanted.rpo_seconds_wanted),
-                },
-            },
+            events: old.events.into(),
+            objectives: old.objectives.into(),
             checks: old.checks,
             streams: old.streams.into_iter().map(StreamOutcome::from).collect(),
             manual_interventions: old.manual_interventions,
             interventions: Vec::new(),
             not_checked: old.not_checked,
+        }
+    }
+}
+
+/// The old report has no times of its phases: each begins where the one before ended.
+fn phases_of(old: Vec<Phase1>, started_at: Timestamp) -> Vec<Phase> {
+    let mut at = started_at;
+    let phases = old.into_iter().map(|phase| {
+        let started_at = at;
+        at = Timestamp(at.0.saturating_add((phase.seconds * 1e6) as i64));
+        Phase {
+            name: phase.name,
+            component: String::new(),
+            started_at,
+            ended_at: at,
+            seconds: phase.seconds,
+            target_seconds: None,
+            met: None,
+        }
+    });
+    phases.collect()
+}
+
+impl From<EventCounts1> for EventCounts {
+    fn from(old: EventCounts1) -> Self {
+        Self {
+            before: Some(old.before),
+            lost: Some(old.lost),
+            restored: old.restored,
+            unresolved: Some(old.unresolved),
+            held_by_nobody: Some(old.held_by_nobody),
+            misplaced: Some(old.misplaced),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Objectives1> for Objectives {
+    fn from(old: Objectives1) -> Self {
+        Self {
+            rto: RecoveryTime::new(Some(old.rto_seconds_reached), old.rto_seconds_wanted),
+            rpo: RecoveryPoint {
+                seconds_before_repair: Some(old.rpo_seconds_before_repair),
+                events_before_repair: old.rpo_events_before_repair,
+                seconds_reached: Some(old.rpo_seconds_reached),
+                events_reached: old.rpo_events_reached,
+                seconds_wanted: old.rpo_seconds_wanted,
+                met: met(Some(old.rpo_seconds_reached), old.rpo_seconds_wanted),
+            },
         }
     }
 }

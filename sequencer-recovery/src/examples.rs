@@ -79,7 +79,20 @@ Examples:
 pub const DRILL: &str = "\
 Examples:
   sequencer-recovery drill
-  sequencer-recovery drill --seed 7 --events 1000 --rto 15m --keep drill/";
+  sequencer-recovery drill --pitr --rto 15m --keep drill/
+  sequencer-recovery drill --seed 7 --events 1000 --fault ran-on";
+
+/// `drill history`.
+pub const DRILL_HISTORY: &str = "\
+Examples:
+  sequencer-recovery drill history
+  sequencer-recovery drill history recovery_reports/ --format json";
+
+/// `drill plan`.
+pub const DRILL_PLAN: &str = "\
+Examples:
+  sequencer-recovery drill plan --quarter 2026Q4
+  sequencer-recovery drill plan --quarter 2027Q1 --out exercise.md";
 
 /// `export`.
 pub const EXPORT: &str = "\

@@ -17,6 +17,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
         "README.md",
         &[
             "cargo run --release -p sequencer-recovery -- drill",
+            "cargo run --release -p sequencer-recovery -- drill --pitr",
             "scripts/test",
             "cargo install --locked --path sequencer-recovery",
             "cargo install --locked --path outbox-sync",

@@ -103,11 +103,26 @@ fn the_report_of_a_drill_is_replaced_only_if_that_is_asked_for() {
             String::from_utf8(done.stderr).unwrap(),
         )
     };
+    let kept = || {
+        let mut kept: Vec<_> = fs::read_dir(dir.path().join("recovery_reports"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        kept.sort();
+        kept
+    };
     assert_eq!(drill(&[]).0, 0);
+    let first = fs::read(&kept()[0]).unwrap();
+    assert_eq!(drill(&[]).0, 0);
+    assert_eq!(kept().len(), 2);
+    assert_eq!(fs::read(&kept()[0]).unwrap(), first);
+    assert_eq!(
+        drill(&["--report", "dr_report.json", "--report", "copy.json"]).0,
+        0
+    );
     let first = fs::read(dir.path().join("dr_report.json")).unwrap();
-    assert_eq!(drill(&[]).0, 0);
-    assert_eq!(fs::read(dir.path().join("dr_report.json")).unwrap(), first);
-    assert!(dir.path().join("dr_report-2.json").exists());
+    assert_eq!(fs::read(dir.path().join("copy.json")).unwrap(), first);
+    assert_eq!(kept().len(), 2);
     let named = ["--report", "dr_report.json"];
     let (status, stderr) = drill(&named);
     assert!(status == 8 && stderr.contains("--force"), "{stderr}");

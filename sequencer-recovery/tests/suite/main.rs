@@ -12,6 +12,7 @@ mod checklist;
 mod connect;
 mod damage;
 mod docs;
+mod drills;
 mod dumps;
 mod epoch;
 mod escapes;
