@@ -38,6 +38,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("docs/tombstone.md", &[]),
     ("docs/drill.md", &[]),
     ("docs/incident.md", &[]),
+    ("docs/cadence.md", &[]),
     // It needs a chain under the chain: anchor-verify's tests make one.
     (
         "docs/verify.md",

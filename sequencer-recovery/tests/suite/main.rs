@@ -11,6 +11,7 @@ mod bookkeeping;
 mod checklist;
 mod connect;
 mod damage;
+mod deploy;
 mod docs;
 mod drills;
 mod dumps;
