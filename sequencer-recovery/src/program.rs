@@ -125,7 +125,11 @@ impl Ran {
             &self.stderr
         };
         let text = String::from_utf8_lossy(said);
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         let last = lines.len().saturating_sub(COMPLAINT);
         let mut told: String = lines[last..].join("; ").chars().take(COMPLAINT_CHARS).collect();
         if told.is_empty() {
@@ -157,7 +161,12 @@ mod tests {
     #[test]
     fn output_is_bounded_and_a_failure_is_told() {
         let cancel = Cancel::new();
-        let ran = run(shell("yes | head -c 3000000; echo wrong >&2; exit 3"), BOUNDS, &cancel).unwrap();
+        let ran = run(
+            shell("yes | head -c 3000000; echo wrong >&2; exit 3"),
+            BOUNDS,
+            &cancel,
+        )
+        .unwrap();
         assert_eq!((ran.status.code(), ran.stdout.len()), (Some(3), 100));
         assert_eq!(ran.complaint(), "wrong");
         let quiet = run(shell("exit 2"), BOUNDS, &cancel).unwrap();

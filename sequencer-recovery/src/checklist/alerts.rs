@@ -109,10 +109,14 @@ fn judge(asked: &str, alerts: &[Alert], rules: Result<usize, String>) -> Line {
         .filter(|a| a.state == "firing" && a.labels.severity.as_deref() != Some(HEARTBEAT))
         .collect();
     let pending = alerts.iter().filter(|a| a.state == "pending").count();
-    let heartbeats = alerts.iter().filter(|a| a.labels.severity.as_deref() == Some(HEARTBEAT));
+    let heartbeats = alerts
+        .iter()
+        .filter(|a| a.labels.severity.as_deref() == Some(HEARTBEAT));
     let mut what = format!("{asked}: {} firing, {pending} pending", firing.len());
     if let heartbeats @ 1.. = heartbeats.count() {
-        what.push_str(&format!(" ({heartbeats} of severity none, which only show that alerts arrive)"));
+        what.push_str(&format!(
+            " ({heartbeats} of severity none, which only show that alerts arrive)"
+        ));
     }
     if let Ok(rules) = &rules {
         what.push_str(&format!("; {rules} alerting rule(s)"));
@@ -178,7 +182,10 @@ mod tests {
         );
         let line = judge("p", &some, Ok(3));
         assert_eq!(line.verdict, Verdict::Fail);
-        assert_eq!(line.evidence[1], "Down, severity page, since 2026-01-01T00:00:00Z");
+        assert_eq!(
+            line.evidence[1],
+            "Down, severity page, since 2026-01-01T00:00:00Z"
+        );
         assert!(line.evidence[0].contains("1 firing, 1 pending"), "{line:?}");
         assert_eq!(judge("p", &some[1..], Ok(3)).verdict, Verdict::Pass);
         assert_eq!(judge("p", &[], Ok(0)).verdict, Verdict::NotChecked);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cli_common::{Cancel, Cancelled};
 use event_log::ServerPlace;
-use serde::Deserialize;
+use scratch_postgres::StanzaInfo;
 use ves::Timestamp;
 
 use super::fetch::beginning;
@@ -48,7 +48,11 @@ impl PgBackRest {
     pub fn command(&self, command: &str) -> Command {
         let mut called = Command::new("pgbackrest");
         called.args(self.words());
-        called.args(["--log-level-console=off", "--log-level-stderr=warn", "--log-level-file=off"]);
+        called.args([
+            "--log-level-console=off",
+            "--log-level-stderr=warn",
+            "--log-level-file=off",
+        ]);
         called.arg(command);
         called
     }
@@ -56,7 +60,11 @@ impl PgBackRest {
     /// The options that name it.
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![format!("--stanza={}", self.stanza)];
-        words.extend(self.config.iter().map(|file| format!("--config={}", file.display())));
+        words.extend(
+            self.config
+                .iter()
+                .map(|file| format!("--config={}", file.display())),
+        );
         words
     }
 }
@@ -82,134 +90,41 @@ pub fn line(asked: Asked<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
     match asked.source {
         None => {
             let again = vec!["--pgbackrest".into(), "STANZA".into()];
-            Ok(Line::not_checked(ID, "nobody said where backups are (--pgbackrest, --backup-folder)")
-                .step(Step::Again("look for the newest backup".into(), again)))
+            Ok(Line::not_checked(
+                ID,
+                "nobody said where backups are (--pgbackrest, --backup-folder)",
+            )
+            .step(Step::Again("look for the newest backup".into(), again)))
         }
         Some(BackupSource::PgBackRest(repository)) => of_pgbackrest(repository, asked, cancel),
         Some(BackupSource::Folder(path)) => Ok(of_folder(path, asked)),
     }
 }
 
-/// A stanza, as `pgbackrest info --output=json` tells it.
-#[derive(Debug, Deserialize)]
-pub struct Stanza {
-    /// Its name.
-    pub name: String,
-    /// How it stands.
-    pub status: StanzaStatus,
-    /// Its backups, the oldest first.
-    #[serde(default)]
-    pub backup: Vec<Backup>,
-    /// The clusters that it was made of.
-    #[serde(default)]
-    pub db: Vec<Cluster>,
-}
-
-/// How a stanza stands.
-#[derive(Debug, Deserialize)]
-pub struct StanzaStatus {
-    /// 0 if all is well.
-    pub code: i64,
-    /// In words.
-    #[serde(default)]
-    pub message: String,
-}
-
-/// One backup.
-#[derive(Debug, Deserialize)]
-pub struct Backup {
-    /// Its name.
-    pub label: String,
-    /// `full`, `diff` or `incr`.
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    /// Whether damaged pages were found when it was made.
-    #[serde(default)]
-    pub error: bool,
-    /// When it was made.
-    pub timestamp: Times,
-    /// The WAL that it needs to be whole.
-    #[serde(default)]
-    pub archive: Wal,
-    /// Of which cluster it is.
-    #[serde(default)]
-    pub database: Option<ClusterId>,
-}
-
-/// When a backup began and ended, in seconds.
-#[derive(Debug, Deserialize)]
-pub struct Times {
-    /// Its end.
-    pub stop: i64,
-}
-
-/// The WAL of a backup.
-#[derive(Debug, Default, Deserialize)]
-pub struct Wal {
-    /// The last segment.
-    #[serde(default)]
-    pub stop: Option<String>,
-}
-
-/// A cluster of a stanza.
-#[derive(Debug, Deserialize)]
-pub struct Cluster {
-    /// Its number in the stanza.
-    pub id: u64,
-    /// The cluster's identity.
-    #[serde(rename = "system-id")]
-    pub system_id: u64,
-}
-
-/// Which cluster of a stanza.
-#[derive(Debug, Deserialize)]
-pub struct ClusterId {
-    /// Its number there.
-    pub id: u64,
-}
-
-impl Stanza {
-    /// Asks pgBackRest.
-    ///
-    /// # Errors
-    /// It cannot be asked, or answers something else; in words. The user stopped it.
-    pub fn ask(repository: &PgBackRest, cancel: &Cancel) -> Result<Result<Self, String>, Cancelled> {
-        let mut info = repository.command("info");
-        info.arg("--output=json");
-        let bounds = Bounds {
-            bytes: LARGEST,
-            time: Some(PATIENCE),
-        };
-        let ran = match run(info, bounds, cancel) {
-            Ok(ran) => ran,
-            Err(NotRun::Cancelled(cancelled)) => return Err(cancelled),
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        if !ran.status.success() {
-            return Ok(Err(format!("pgbackrest info failed: {}", ran.complaint())));
-        }
-        let stanzas: Result<Vec<Self>, _> = serde_json::from_slice(&ran.stdout);
-        Ok(match stanzas {
-            Err(_) => Err("pgbackrest info answers with something else than its list".to_owned()),
-            Ok(all) => all
-                .into_iter()
-                .find(|stanza| stanza.name == repository.stanza)
-                .ok_or_else(|| format!("pgBackRest knows no stanza {}", repository.stanza)),
-        })
+/// Asks pgBackRest about a stanza.
+fn ask(repository: &PgBackRest, cancel: &Cancel) -> Result<Result<StanzaInfo, String>, Cancelled> {
+    let mut info = repository.command("info");
+    info.arg("--output=json");
+    let bounds = Bounds {
+        bytes: LARGEST,
+        time: Some(PATIENCE),
+    };
+    let ran = match run(info, bounds, cancel) {
+        Ok(ran) => ran,
+        Err(NotRun::Cancelled(cancelled)) => return Err(cancelled),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if !ran.status.success() {
+        return Ok(Err(format!("pgbackrest info failed: {}", ran.complaint())));
     }
-
-    /// The cluster that a backup is of.
-    fn system_of(&self, backup: &Backup) -> Option<u64> {
-        let id = backup.database.as_ref()?.id;
-        self.db.iter().find(|db| db.id == id).map(|db| db.system_id)
-    }
-}
-
-impl Backup {
-    /// The timeline on which it ended.
-    fn timeline(&self) -> Option<u32> {
-        u32::from_str_radix(self.archive.stop.as_deref()?.get(..8)?, 16).ok()
-    }
+    let stanzas: Result<Vec<StanzaInfo>, _> = serde_json::from_slice(&ran.stdout);
+    Ok(match stanzas {
+        Err(_) => Err("pgbackrest info answers with something else than its list".to_owned()),
+        Ok(all) => all
+            .into_iter()
+            .find(|stanza| stanza.name == repository.stanza)
+            .ok_or_else(|| format!("pgBackRest knows no stanza {}", repository.stanza)),
+    })
 }
 
 fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
@@ -217,7 +132,7 @@ fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> 
     words.extend(repository.words());
     words.extend(["--type=full".into(), "backup".into()]);
     let step = Step::Run("make a backup now".into(), words);
-    let stanza = match Stanza::ask(repository, cancel)? {
+    let stanza = match ask(repository, cancel)? {
         Ok(stanza) => stanza,
         Err(why) => {
             let mut info = vec!["pgbackrest".to_owned()];
@@ -229,22 +144,29 @@ fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> 
     Ok(judge(&stanza, asked).step(step))
 }
 
-fn judge(stanza: &Stanza, asked: Asked<'_>) -> Line {
+fn judge(stanza: &StanzaInfo, asked: Asked<'_>) -> Line {
     let stanza_name = beginning(&stanza.name);
     if stanza.status.code != 0 {
         let message = beginning(&stanza.status.message);
         return Line::fail(ID, format!("stanza {stanza_name}: {message}"));
     }
-    let Some(newest) = stanza.backup.iter().max_by_key(|backup| backup.timestamp.stop) else {
+    let Some(newest) = stanza.newest() else {
         return Line::fail(ID, format!("stanza {stanza_name} has no backup"));
     };
     let seconds = u64::try_from(newest.timestamp.stop).unwrap_or(0);
     let ended = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-    let label = format!("{} ({})", beginning(&newest.label), beginning(&newest.kind));
-    let mut line = by_age(&format!("newest backup {label}, ended"), ended.unwrap_or(UNIX_EPOCH), asked);
-    line = line.seen(format!("{} backup(s) in stanza {stanza_name}", stanza.backup.len()));
+    let label = format!("{} ({})", beginning(&newest.label), newest.kind.as_str());
+    let mut line = by_age(
+        &format!("newest backup {label}, ended"),
+        ended.unwrap_or(UNIX_EPOCH),
+        asked,
+    );
+    line = line.seen(format!(
+        "{} backup(s) in stanza {stanza_name}",
+        stanza.backup.len()
+    ));
     let mut wrong = Vec::new();
-    if newest.error {
+    if newest.error == Some(true) {
         wrong.push("damaged pages were found when it was made".to_owned());
     }
     let server = asked.server;
@@ -252,7 +174,9 @@ fn judge(stanza: &Stanza, asked: Asked<'_>) -> Line {
     if let (Some(here), Some(there)) = (here, stanza.system_of(newest))
         && here != there.to_string()
     {
-        wrong.push(format!("it is of another cluster: system {there}, and the log is on {here}"));
+        wrong.push(format!(
+            "it is of another cluster: system {there}, and the log is on {here}"
+        ));
     }
     if let (Some(now), Some(then)) = (server.and_then(|s| s.timeline), newest.timeline())
         && now != then
@@ -276,15 +200,19 @@ fn by_age(what: &str, made: SystemTime, asked: Asked<'_>) -> Line {
     let text = format!("{what} {}", moment(made));
     let oldest = told(asked.oldest);
     match asked.now.duration_since(made) {
-        Ok(age) if age > asked.oldest => {
-            Line::fail(ID, format!("{text}: {} old, and no more than {oldest} is wanted", told(age)))
-        }
+        Ok(age) if age > asked.oldest => Line::fail(
+            ID,
+            format!("{text}: {} old, and no more than {oldest} is wanted", told(age)),
+        ),
         Ok(age) => Line::pass(ID, format!("{text}: {} old, of at most {oldest}", told(age))),
         // A clock that is a little behind is no matter.
         Err(ahead) if ahead.duration() < Duration::from_secs(300) => {
             Line::pass(ID, format!("{text}: just now, of at most {oldest}"))
         }
-        Err(_) => Line::fail(ID, format!("{text}, which is in the future: one of the clocks is wrong")),
+        Err(_) => Line::fail(
+            ID,
+            format!("{text}, which is in the future: one of the clocks is wrong"),
+        ),
     }
 }
 
@@ -342,7 +270,12 @@ fn newest_in(path: &Path) -> std::io::Result<Option<(PathBuf, SystemTime)>> {
 
 fn moment(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_secs()).unwrap_or(0).saturating_mul(1_000_000)).to_string()
+    Timestamp(
+        i64::try_from(since.as_secs())
+            .unwrap_or(0)
+            .saturating_mul(1_000_000),
+    )
+    .to_string()
 }
 
 /// A length of time, in its two largest units.
@@ -380,7 +313,7 @@ mod tests {
         }
     }
 
-    fn stanza(backups: &str) -> Stanza {
+    fn stanza(backups: &str) -> StanzaInfo {
         serde_json::from_str(&format!(
             r#"{{"name":"main","status":{{"code":0,"message":"ok"}},"db":[{{"id":1,"system-id":7,"version":"15"}}],
                 "backup":{backups}}}"#
@@ -396,19 +329,31 @@ mod tests {
             {"label":"A","type":"full","timestamp":{"start":1,"stop":100000}}]"#;
         let line = judge(&stanza(two), asked(200_000 + 7_200, None));
         assert_eq!(line.verdict, Verdict::Pass);
-        assert!(line.evidence[0].contains("B (incr)") && line.evidence[0].contains("2h old"), "{line:?}");
+        assert!(
+            line.evidence[0].contains("B (incr)") && line.evidence[0].contains("2h old"),
+            "{line:?}"
+        );
         assert_eq!(judge(&stanza(two), asked(400_000, None)).verdict, Verdict::Fail);
         assert_eq!(judge(&stanza(two), asked(100_000, None)).verdict, Verdict::Fail);
         assert_eq!(judge(&stanza("[]"), asked(1, None)).verdict, Verdict::Fail);
         let torn = two.replace("\"error\":false", "\"error\":true");
         assert_eq!(judge(&stanza(&torn), asked(200_100, None)).verdict, Verdict::Fail);
         let mut server = server();
-        assert_eq!(judge(&stanza(two), asked(200_100, Some(&server))).verdict, Verdict::Pass);
+        assert_eq!(
+            judge(&stanza(two), asked(200_100, Some(&server))).verdict,
+            Verdict::Pass
+        );
         server.timeline = Some(2);
         let before = judge(&stanza(two), asked(200_100, Some(&server)));
-        assert!(before.evidence.iter().any(|e| e.contains("before the recovery")), "{before:?}");
+        assert!(
+            before.evidence.iter().any(|e| e.contains("before the recovery")),
+            "{before:?}"
+        );
         server.system_identifier = Some("8".into());
-        assert_eq!(judge(&stanza(two), asked(200_100, Some(&server))).verdict, Verdict::Fail);
+        assert_eq!(
+            judge(&stanza(two), asked(200_100, Some(&server))).verdict,
+            Verdict::Fail
+        );
     }
 
     fn server() -> ServerPlace {
@@ -432,14 +377,24 @@ mod tests {
         assert_eq!(of_folder(folder.path(), asked(now, None)).verdict, Verdict::Fail);
         fs::write(folder.path().join("a.dump"), "x").unwrap();
         assert_eq!(of_folder(folder.path(), asked(now, None)).verdict, Verdict::Pass);
-        assert_eq!(of_folder(folder.path(), asked(now + 100_000, None)).verdict, Verdict::Fail);
+        assert_eq!(
+            of_folder(folder.path(), asked(now + 100_000, None)).verdict,
+            Verdict::Fail
+        );
         let none = of_folder(&folder.path().join("none"), asked(now, None));
         assert_eq!((none.verdict, none.could_not), (Verdict::NotChecked, true));
     }
 
     #[test]
     fn lengths_of_time_are_told_in_two_units() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (3_661, "1h 1m"), (90_000, "1d 1h"), (86_401, "1d")] {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3_661, "1h 1m"),
+            (90_000, "1d 1h"),
+            (86_401, "1d"),
+        ] {
             assert_eq!(told(Duration::from_secs(seconds)), text);
         }
     }

@@ -74,7 +74,9 @@ pub fn check_url(url: &str) -> Result<String, String> {
         .find_map(|scheme| url.strip_prefix(scheme));
     match rest {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => Err("it names no host".into()),
-        Some(rest) if rest.contains(['?', '#']) => Err("it has more than a path: give its beginning alone".into()),
+        Some(rest) if rest.contains(['?', '#']) => {
+            Err("it has more than a path: give its beginning alone".into())
+        }
         Some(rest) if rest.chars().any(|c| c.is_control() || c == ' ') => Err("it is no URL".into()),
         Some(_) => Ok(url.to_owned()),
         None => Err("it begins with neither http:// nor https://".into()),
@@ -90,7 +92,16 @@ mod tests {
         for good in ["http://localhost:8080", "https://seq.example/prefix/"] {
             assert!(check_url(good).is_ok(), "{good}");
         }
-        for bad in ["", "localhost:8080", "ftp://x", "http://", "http:///x", "http://x/?a=b", "http://x#y", "http://x y"] {
+        for bad in [
+            "",
+            "localhost:8080",
+            "ftp://x",
+            "http://",
+            "http:///x",
+            "http://x/?a=b",
+            "http://x#y",
+            "http://x y",
+        ] {
             assert!(check_url(bad).is_err(), "{bad}");
         }
     }

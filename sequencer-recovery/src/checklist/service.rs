@@ -64,7 +64,9 @@ fn judge(reply: &Reply) -> Result<String, String> {
     let status = reply.status;
     let text = String::from_utf8_lossy(&reply.body);
     if (300..400).contains(&status) {
-        return Err(format!("status {status}: it sends us elsewhere, and is no sequencer"));
+        return Err(format!(
+            "status {status}: it sends us elsewhere, and is no sequencer"
+        ));
     }
     if status != 200 {
         return Err(format!("status {status}: {}", beginning(text.trim())));
@@ -80,7 +82,9 @@ fn judge(reply: &Reply) -> Result<String, String> {
     }
     let connected = body.pointer("/database/connected").and_then(Value::as_bool);
     if connected == Some(false) {
-        return Err(format!("it calls itself {said}, and its database is not connected"));
+        return Err(format!(
+            "it calls itself {said}, and its database is not connected"
+        ));
     }
     let mut what = format!("status 200, {said}");
     let more = ["service", "version"].map(|name| body.get(name).and_then(Value::as_str));
@@ -110,7 +114,10 @@ mod tests {
     #[test]
     fn only_a_sequencer_that_calls_itself_well_passes() {
         let real = r#"{"status":"healthy","service":"stateset-sequencer","version":"0.2.7","timestamp":"x"}"#;
-        assert_eq!(judge(&reply(200, real)).unwrap(), "status 200, healthy stateset-sequencer 0.2.7");
+        assert_eq!(
+            judge(&reply(200, real)).unwrap(),
+            "status 200, healthy stateset-sequencer 0.2.7"
+        );
         let ready = r#"{"status":"ready","database":{"connected":true,"response_time_ms":1},"pool":null}"#;
         assert!(judge(&reply(200, ready)).unwrap().contains("database connected"));
         for (status, body) in [

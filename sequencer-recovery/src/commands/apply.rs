@@ -353,7 +353,11 @@ fn print_open<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> R
         stopped.len(),
         report.streams.len()
     ))?;
-    let shown = if out.all() { stopped.len() } else { stopped.len().min(STOPPED) };
+    let shown = if out.all() {
+        stopped.len()
+    } else {
+        stopped.len().min(STOPPED)
+    };
     for stream in &stopped[..shown] {
         let next = or_dash(stream.commits_stop_at);
         out.line(&format!("  {}: at {next}", stream.stream))?;

@@ -54,8 +54,8 @@ impl Committing {
         let mut blocked = Vec::new();
         if let Some((next, hole)) = next.and_then(|next| Some((next, hole_at(open, next)?))) {
             blocked.push(format!(
-                "{next} is the next to be committed, and {} has no event: no further commitment can be made",
-                hole_in_words(hole)
+                "{next} is the next to be committed and has no event{}: no further commitment can be made",
+                open_in_words(hole)
             ));
         }
         if standing.not_committed > 0 {
@@ -82,7 +82,9 @@ impl Committing {
             ends.into_iter().flatten().min().filter(|end| *end >= next)
         });
         if let (Some(_), None, true) = (reach, up_to, blocked.is_empty()) {
-            let held = must_not_commit.iter().map(|held| format!("{} to {}: {}", held.from, held.to, held.why));
+            let held = must_not_commit
+                .iter()
+                .map(|held| format!("{} to {}: {}", held.from, held.to, held.why));
             blocked.extend(held.take(1));
         }
         Self {
@@ -107,10 +109,10 @@ fn hole_at(open: &[Span], number: u64) -> Option<Span> {
         .find(|o| (o.start()..=o.end()).contains(&number))
 }
 
-fn hole_in_words(hole: Span) -> String {
+fn open_in_words(hole: Span) -> String {
     match hole.end() - hole.start() {
-        0 => "it".to_owned(),
-        _ => format!("{} to {}", hole.start(), hole.end()),
+        0 => String::new(),
+        _ => format!(" ({} to {} are open)", hole.start(), hole.end()),
     }
 }
 
@@ -171,7 +173,10 @@ mod tests {
         // An anchored batch that begins with the next number: the sequencer would commit its first part.
         let (hole, batch) = ([span(38, 38)], [span(33, 40)]);
         let held = Committing::of(&standing(Some(32), &hole, &batch));
-        assert!(!held.can_go_on() && held.blocked[0].contains("anchored"), "{held:?}");
+        assert!(
+            !held.can_go_on() && held.blocked[0].contains("anchored"),
+            "{held:?}"
+        );
         let twice = Committing::of(&Standing {
             given_out_twice: 2,
             ..standing(Some(32), &[], &[])

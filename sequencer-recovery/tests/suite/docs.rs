@@ -11,7 +11,7 @@ use test_support::ScratchPostgres;
 const TOOLS: [&str; 3] = ["sequencer-recovery", "outbox-sync", "anchor-verify"];
 
 /// The documents, and commands in them that are not run here, with the reason.
-const DOCUMENTS: [(&str, &[&str]); 22] = [
+const DOCUMENTS: [(&str, &[&str]); 23] = [
     // They build the workspace and run all tests, this one among them.
     (
         "README.md",
@@ -26,6 +26,7 @@ const DOCUMENTS: [(&str, &[&str]); 22] = [
     ("docs/recovery.md", &[]),
     ("docs/audit.md", &[]),
     ("docs/checklist.md", &[]),
+    ("docs/backup-check.md", &[]),
     ("docs/concepts.md", &[]),
     ("docs/plan.md", &[]),
     ("docs/append.md", &[]),
@@ -197,6 +198,10 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
     world.write_anchors(&dir.join("anchors.json")).unwrap();
     if document == "docs/audit.md" {
         return;
+    }
+    if document == "docs/backup-check.md" {
+        let dump = "pg_dump --format=custom --dbname \"$DATABASE_URL\" --file log.dump";
+        assert!(run(dump, dir, path, database).status.success());
     }
     let outbox = fs::read_dir(dir.join("outboxes"))
         .unwrap()
