@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         return cli_common::finish(Err(error), &args.global);
     }
     tracing::info!("hash kernel {}", kernel::Kernel::current());
-    let result = match &args.command {
+    let run = || match &args.command {
         Command::Fetch(command) => commands::fetch::run(command, &args.global),
         Command::Import(command) => commands::import::run(command, &args.global),
         Command::Verify(command) => commands::verify::run(command, &args.global),
@@ -72,7 +72,12 @@ fn main() -> ExitCode {
         Command::Lint(command) => commands::lint::run(command, &args.global),
         Command::Common(command) => command.run::<Args>(&args.global),
     };
-    cli_common::finish(result, &args.global)
+    cli_common::incident::run_command(
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION"),
+        &args.global,
+        run,
+    )
 }
 
 #[cfg(test)]

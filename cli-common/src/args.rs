@@ -4,13 +4,17 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write as _, stderr, stdout};
+use std::path::PathBuf;
 use std::process::exit;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::error::ErrorKind;
-use clap::{Args, ColorChoice, Parser, ValueEnum};
+use clap::{ArgMatches, Args, ColorChoice, Parser, ValueEnum};
 
 use crate::help::shaped;
+use crate::incident::Recorder;
 use crate::{ExitStatus, Names, clock, escape_controls_in_lines};
 
 /// How results are printed on stdout.
@@ -73,6 +77,26 @@ pub struct GlobalArgs {
     /// Work on so many threads [default: all processors]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+
+    /// Keep what this command does and makes in the folder of an incident
+    // An empty variable is none.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SEQUENCER_INCIDENT",
+        hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
+    pub incident: Option<PathBuf>,
+
+    /// Run this by the shell at the end, with the report as JSON on its stdin
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub notify_command: Option<String>,
+
+    /// Where the command notes what came of it.
+    #[arg(skip)]
+    pub recorder: Recorder,
 }
 
 /// Sees to it that work is spread over as many threads as was asked for: that many are in rayon's global pool, by which
@@ -184,6 +208,24 @@ pub fn parse_or_exit<T: Parser>(kernels: impl IntoIterator<Item: Display>) -> T 
     })
 }
 
+/// The command that this process runs.
+static COMMAND: OnceLock<String> = OnceLock::new();
+
+/// The command that this process runs: `audit`, `incident note`; empty where no command line was read.
+pub(crate) fn command_name() -> &'static str {
+    COMMAND.get().map_or("", String::as_str)
+}
+
+fn command_of(matches: &ArgMatches) -> String {
+    match matches.subcommand() {
+        Some((name, inner)) => {
+            let inner = command_of(inner);
+            format!("{name} {inner}").trim_end().to_owned()
+        }
+        None => String::new(),
+    }
+}
+
 fn parse<T: Parser>(
     arguments: impl Iterator<Item = OsString>,
     features: &str,
@@ -191,7 +233,11 @@ fn parse<T: Parser>(
     let mut command = shaped(T::command(), features);
     let read = command
         .try_get_matches_from_mut(arguments)
-        .and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+        .and_then(|mut matches| {
+            // Only the first command line of a process is its own.
+            let _ = COMMAND.set(command_of(&matches));
+            T::from_arg_matches_mut(&mut matches)
+        });
     read.map_err(|error| {
         let error = error.format(&mut command);
         let status = match error.kind() {

@@ -16,7 +16,8 @@ pub(crate) fn elapsed() -> Option<Duration> {
 }
 
 /// A length of time for people: `12.3 s`, `4 min 5 s`, `2 h 3 min`.
-pub(crate) fn in_words(time: Duration) -> String {
+#[must_use]
+pub fn in_words(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", time.as_secs_f64()),

@@ -133,12 +133,27 @@ pub fn faults_of_help<T: CommandFactory>() -> Vec<String> {
     let mut tool = shaped(T::command(), "");
     tool.build();
     let mut faults = Vec::new();
-    let own = |command: &&mut Command| !["help", "completions", "man"].contains(&command.get_name());
-    faults_of(&mut tool.clone(), &tool, &mut faults);
-    for command in tool.clone().get_subcommands_mut().filter(own) {
-        faults_of(command, &tool, &mut faults);
-    }
+    faults_below(&mut tool.clone(), &tool, &mut faults);
     faults
+}
+
+/// Why a tool would not take these words behind its name, for tests of command lines that stand elsewhere.
+#[must_use]
+pub fn refusal<T: CommandFactory>(words: &[String]) -> Option<String> {
+    let tool = shaped(T::command(), "");
+    let line = ["tool".to_owned()].into_iter().chain(words.iter().cloned());
+    tool.try_get_matches_from(line)
+        .err()
+        .map(|error| error.to_string())
+}
+
+/// Of a command, and of those within it.
+fn faults_below(command: &mut Command, tool: &Command, faults: &mut Vec<String>) {
+    let own = |command: &&mut Command| !["help", "completions", "man"].contains(&command.get_name());
+    faults_of(command, tool, faults);
+    for inner in command.get_subcommands_mut().filter(own) {
+        faults_below(inner, tool, faults);
+    }
 }
 
 fn faults_of(command: &mut Command, tool: &Command, faults: &mut Vec<String>) {
@@ -161,11 +176,16 @@ fn faults_of(command: &mut Command, tool: &Command, faults: &mut Vec<String>) {
 fn examples(text: &str) -> Vec<Vec<String>> {
     let lines = text.replace("\\\n", " ");
     let shown = lines.lines().filter(|line| line.starts_with("  "));
-    shown
-        .map(|line| {
-            line.split_whitespace()
-                .map(|word| word.replace('"', ""))
-                .collect()
-        })
-        .collect()
+    shown.map(words).collect()
+}
+
+/// The words of a command line: what stands between quotes is one.
+#[must_use]
+pub fn words(line: &str) -> Vec<String> {
+    let parts = line.split('"').enumerate();
+    let words = parts.flat_map(|(n, part)| match n % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
 }

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::GlobalArgs;
 use crate::files::read_text;
 
 /// What the user calls things: `--names FILE`.
@@ -87,6 +88,16 @@ pub struct Labels {
 }
 
 impl Labels {
+    /// Labels for these ids, by the names that the user gave: for a report that is not printed on stdout.
+    #[must_use]
+    pub fn of_report<I>(global: &GlobalArgs, ids: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Display,
+    {
+        Self::new(&global.names.clone().unwrap_or_default(), false, ids)
+    }
+
     /// Labels for these ids; `full` for whoever wants ids that have no name whole.
     pub(crate) fn new<I>(names: &Names, full: bool, ids: I) -> Self
     where
@@ -141,6 +152,7 @@ impl Labels {
 
     /// Text with the label in place of each id that has one, but for what stands between backticks: that is a command,
     /// which needs the whole id.
+    #[must_use]
     pub fn shorten(&self, text: &str) -> String {
         if text.len() < UUID || (self.short.is_empty() && self.names.0.is_empty()) {
             return text.to_owned();

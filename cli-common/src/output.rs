@@ -81,6 +81,18 @@ impl<W: Write> Output<W> {
         self.style.width.is_none()
     }
 
+    /// How many columns a line has at most; `None` for as many as it takes.
+    #[must_use]
+    pub fn columns(&self) -> Option<usize> {
+        self.style.width
+    }
+
+    /// Whether only ASCII can be shown.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.style.ascii
+    }
+
     /// How many of so many rows, or lines of a kind, are shown.
     #[must_use]
     pub fn shown(&self, of: usize) -> usize {
@@ -157,6 +169,15 @@ impl<W: Write> Output<W> {
             self.raw(&line)?;
         }
         Ok(())
+    }
+
+    /// Writes a line whose columns mean something: neither broken nor shortened, and escaped as any other.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn picture(&mut self, line: &str) -> Result<(), CliError> {
+        let line = self.style.clean(line).trim_end().to_owned();
+        self.raw(&line)
     }
 
     /// Writes a verdict: prose, in the colour of what it means.

@@ -45,28 +45,62 @@ impl<'a> Frame<'a> {
         text: impl FnOnce(&mut Stdouted) -> Result<(), CliError>,
         lines: impl FnOnce(&mut Lines<'_, BufWriter<Stdout>>) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        let mut out = Output::stdout(global);
-        match global.format {
-            Format::Json => out.json(&self.around(document))?,
-            Format::Ndjson => {
+        print_report(
+            global,
+            &self.around(document),
+            |out| {
+                out.set_origin(self.provenance.to_string());
+                text(out)?;
+                out.origin()?;
+                out.line("")?;
+                self.next.print(out)
+            },
+            |out| {
                 let mut written = Lines {
-                    out: &mut out,
+                    out,
                     schema: self.schema,
                 };
                 lines(&mut written)?;
                 written.one("provenance", self.provenance)?;
-                written.one("next", self.next)?;
-            }
-            Format::Table => {
-                out.set_origin(self.provenance.to_string());
-                text(&mut out)?;
-                out.origin()?;
-                out.line("")?;
-                self.next.print(&mut out)?;
-            }
-        }
-        out.finish()
+                written.one("next", self.next)
+            },
+        )
     }
+}
+
+/// Prints a report in the form that was asked for: `document` as JSON, or what `text` or `lines` write. It is kept for the
+/// incident too, if the command runs for one, also where nobody could read it.
+///
+/// # Errors
+/// As [`Output::line`].
+pub fn print_report(
+    global: &GlobalArgs,
+    document: &impl Serialize,
+    text: impl FnOnce(&mut Stdouted) -> Result<(), CliError>,
+    lines: impl FnOnce(&mut Stdouted) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    print_report_to(Output::stdout(global), global, document, text, lines)
+}
+
+/// As [`print_report`], behind what was printed before.
+///
+/// # Errors
+/// As [`Output::line`].
+pub fn print_report_to<W: Write>(
+    mut out: Output<W>,
+    global: &GlobalArgs,
+    document: &impl Serialize,
+    text: impl FnOnce(&mut Output<W>) -> Result<(), CliError>,
+    lines: impl FnOnce(&mut Output<W>) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let printed = match global.format {
+        Format::Json => out.json(document),
+        Format::Ndjson => lines(&mut out),
+        Format::Table => text(&mut out),
+    };
+    let printed = printed.and_then(|()| out.finish());
+    global.recorder.report(document);
+    printed
 }
 
 /// A document with where it comes from and what is next.

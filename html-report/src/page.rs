@@ -6,6 +6,7 @@ use cli_common::finding::{Code, Severity};
 use cli_common::provenance::Provenance;
 use cli_common::{Frame, Next, Tone};
 
+use crate::time::grouped;
 use crate::{History, Objective, Strip, Table, Text, Timeline};
 
 /// A report as people look at it. What was not checked, the inputs and the place to sign come at its end.
@@ -279,7 +280,7 @@ impl Page {
     pub fn fact(&mut self, name: impl Into<Text>, value: impl Display) {
         self.facts.push(Fact {
             name: name.into(),
-            value: Text::of(value),
+            value: readable(&value.to_string()),
             tone: None,
         });
     }
@@ -297,6 +298,16 @@ impl Page {
         if !section.body.is_empty() {
             self.sections.push(section);
         }
+    }
+}
+
+/// A number with its thousands apart, or text as it is.
+fn readable(value: &str) -> Text {
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        grouped(value).into()
+    } else {
+        value.into()
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cli_common::{Access, CliError, Existing, WholeFile};
+use cli_common::{Access, CliError, Existing, GlobalArgs, WholeFile};
 
 use crate::{Page, render};
 
@@ -100,11 +100,11 @@ impl ReportFile {
         })
     }
 
-    /// Writes the page.
+    /// Writes the page; an incident keeps a copy.
     ///
     /// # Errors
     /// The disk fails, or the name was taken meanwhile; then what has it stays.
-    pub fn write(mut self, page: &Page) -> Result<(), CliError> {
+    pub fn write(mut self, page: &Page, global: &GlobalArgs) -> Result<(), CliError> {
         let html = render(page);
         let mut write = || -> io::Result<()> {
             self.file.write_all(html.as_bytes())?;
@@ -114,7 +114,9 @@ impl ReportFile {
         written.map_err(|error| {
             CliError::cannot_write(&self.path, error)
                 .with_hint("the report on stdout is whole; only this page of it is not there")
-        })
+        })?;
+        global.recorder.file("page", &self.path);
+        Ok(())
     }
 }
 
@@ -135,7 +137,7 @@ mod tests {
         let page = Page::new("Audit", "log.db", Tone::Good, "No problem was found.");
         ReportFile::create(&path, Existing::Keep)
             .unwrap()
-            .write(&page)
+            .write(&page, &GlobalArgs::default())
             .unwrap();
         let written = fs::read_to_string(&path).unwrap();
         assert_eq!(written, render(&page));
@@ -144,13 +146,13 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), written);
         ReportFile::create(&path, Existing::Replace)
             .unwrap()
-            .write(&page)
+            .write(&page, &GlobalArgs::default())
             .unwrap();
         // Taken meanwhile.
         let late = dir.path().join("late.html");
         let file = ReportFile::create(&late, Existing::Keep).unwrap();
         fs::write(&late, "another's").unwrap();
-        assert!(file.write(&page).is_err());
+        assert!(file.write(&page, &GlobalArgs::default()).is_err());
         assert_eq!(fs::read(&late).unwrap(), b"another's");
     }
 

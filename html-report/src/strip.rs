@@ -15,14 +15,20 @@ pub enum State {
     Present,
     /// An event that went back since the batch's root comes out equal to an anchored one.
     Proven,
+    /// In a batch whose root is the anchored one, in a block that nobody vouches for.
+    MatchesAnchors,
     /// An event that went back on a signed receipt.
     Receipted,
     /// An event that went back since the batch's root comes out equal to a commitment that a database copy holds.
     Committed,
+    /// In a batch whose root is the one that the database names.
+    MatchesDatabase,
     /// An event that went back since independent holders agree.
     Corroborated,
     /// An event that went back on one holder's word.
     Claimed,
+    /// Nothing was checked there.
+    NotChecked,
     /// An event that was never numbered before, appended after the floor.
     Appended,
     /// A tombstone where the event is lost.
@@ -33,24 +39,30 @@ pub enum State {
     Contested,
     /// Missing, and nobody has it.
     Lost,
+    /// In a batch that is not what was anchored.
+    Failed,
     /// A number that was given out twice.
     Twice,
 }
 
 impl State {
     /// All of them, the best first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Present,
         Self::Proven,
+        Self::MatchesAnchors,
         Self::Receipted,
         Self::Committed,
+        Self::MatchesDatabase,
         Self::Corroborated,
         Self::Claimed,
+        Self::NotChecked,
         Self::Appended,
         Self::Tombstone,
         Self::Open,
         Self::Contested,
         Self::Lost,
+        Self::Failed,
         Self::Twice,
     ];
 
@@ -60,6 +72,10 @@ impl State {
         match self {
             Self::Present => "there",
             Self::Proven => "proven",
+            Self::MatchesAnchors => "matches anchors",
+            Self::MatchesDatabase => "matches database",
+            Self::NotChecked => "not checked",
+            Self::Failed => "failed",
             Self::Receipted => "receipted",
             Self::Committed => "committed",
             Self::Corroborated => "corroborated",
@@ -79,6 +95,10 @@ impl State {
         Some(match self {
             Self::Present => return None,
             Self::Proven => 'P',
+            Self::MatchesAnchors => 'A',
+            Self::MatchesDatabase => 'D',
+            Self::NotChecked => 'N',
+            Self::Failed => 'F',
             Self::Receipted => 'R',
             Self::Committed => 'M',
             Self::Corroborated => 'B',
@@ -504,7 +524,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_position_is_what_was_laid_there_last(laid in prop::collection::vec((1u64..80, 0u64..20, 0usize..12), 0..20)) {
+        fn each_position_is_what_was_laid_there_last(laid in prop::collection::vec((1u64..80, 0u64..20, 0usize..State::ALL.len()), 0..20)) {
             let mut truth = [State::Present; 120];
             let mut strip = Strip::new("a", "a", 119);
             for (from, length, state) in laid {

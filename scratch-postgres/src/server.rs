@@ -396,7 +396,10 @@ impl Server {
     pub fn url_as(&self, user: &str, database: &str) -> String {
         let (user, database) = (percent_encoded(user), percent_encoded(database));
         let host = percent_encoded(&self.sockets.to_string_lossy());
-        format!("postgres://{user}@/{database}?host={host}&port={}", self.port)
+        format!(
+            "postgres:///{database}?host={host}&port={}&user={user}",
+            self.port
+        )
     }
 
     /// The folder of the socket.

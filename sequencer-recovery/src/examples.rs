@@ -12,7 +12,7 @@ pub const AUDIT: &str = "\
 Examples:
   sequencer-recovery audit --db \"$DATABASE_URL\"
   sequencer-recovery audit --db log.db --outbox outboxes/ \\
-      --anchors anchors.json --witness old-primary.dump";
+      --anchors anchors.json --witness old-primary.dump --report audit.html";
 
 /// `gaps`.
 pub const GAPS: &str = "\
@@ -87,10 +87,62 @@ Examples:
 pub const DRILL: &str = "\
 Examples:
   sequencer-recovery drill
-  sequencer-recovery drill --seed 7 --events 1000 --rto 15m --keep drill/";
+  sequencer-recovery drill --pitr --rto 15m --keep drill/
+  sequencer-recovery drill --seed 7 --events 1000 --fault ran-on";
+
+/// `drill history`.
+pub const DRILL_HISTORY: &str = "\
+Examples:
+  sequencer-recovery drill history
+  sequencer-recovery drill history recovery_reports/ --format json";
+
+/// `drill plan`.
+pub const DRILL_PLAN: &str = "\
+Examples:
+  sequencer-recovery drill plan --quarter 2026Q4
+  sequencer-recovery drill plan --quarter 2027Q1 --out exercise.md";
 
 /// `export`.
 pub const EXPORT: &str = "\
 Examples:
   sequencer-recovery export --db \"$DATABASE_URL\" --out log.ndjson
   sequencer-recovery export --db log.db --redact --out log.ndjson";
+
+/// `incident`.
+pub const INCIDENT: &str = "\
+Examples:
+  sequencer-recovery incident start \"Log lost in eu-1\" --ago 20m --rto 1h
+  sequencer-recovery incident status --incident incidents/2026-11-28-log-lost";
+
+/// `incident start`.
+pub const INCIDENT_START: &str = "\
+Examples:
+  sequencer-recovery incident start \"Log lost in eu-1\"
+  sequencer-recovery incident start \"Log lost in eu-1\" --ago 20m \\
+      --rto 1h --rpo 5m --in /srv/incidents";
+
+/// `incident note`.
+pub const INCIDENT_NOTE: &str = "\
+Examples:
+  sequencer-recovery incident note --moment restore-ended --ago 5m
+  sequencer-recovery incident note \"pgbouncer restarted\" --intervention";
+
+/// `incident status`.
+pub const INCIDENT_STATUS: &str = "\
+Examples:
+  sequencer-recovery incident status
+  sequencer-recovery incident status --incident incidents/2026-11-28-log-lost \\
+      --format json";
+
+/// `incident close`.
+pub const INCIDENT_CLOSE: &str = "\
+Examples:
+  sequencer-recovery incident close
+  sequencer-recovery incident close --key recovery.key \\
+      --reports /srv/recovery_reports";
+
+/// `incident check`.
+pub const INCIDENT_CHECK: &str = "\
+Examples:
+  sequencer-recovery incident check --incident incidents/2026-11-28-log-lost
+  sequencer-recovery incident check --public-key recovery.pub";

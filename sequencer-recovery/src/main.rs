@@ -49,6 +49,8 @@ enum Command {
     Snapshot(commands::snapshot::SnapshotArgs),
     #[command(before_help = examples::DRILL)]
     Drill(commands::drill::DrillArgs),
+    #[command(before_help = examples::INCIDENT)]
+    Incident(commands::incident::IncidentArgs),
     #[command(before_help = examples::EXPORT)]
     Export(commands::export::ExportArgs),
     #[command(flatten)]
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
     }
     tracing::info!("hash kernel {}", kernel::Kernel::current());
     let global = &args.global;
-    let result = match &args.command {
+    let run = || match &args.command {
         Command::Audit(command) => commands::audit::run(command, global),
         Command::Gaps(command) => commands::gaps::run(command, global),
         Command::Plan(command) => commands::plan::run(command, global),
@@ -78,9 +80,10 @@ fn main() -> ExitCode {
         Command::Snapshot(command) => commands::snapshot::run(command, global),
         Command::Export(command) => commands::export::run(command, global),
         Command::Drill(command) => commands::drill::run(command, global),
+        Command::Incident(command) => commands::incident::run(command, global),
         Command::Common(command) => command.run::<Args>(global),
     };
-    cli_common::finish(result, global)
+    cli_common::incident::run_command(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), global, run)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod browser;
 mod data;
 mod evm;
 mod faulty_node;
@@ -32,6 +33,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+pub use browser::{browser_available, look_at_pages};
 pub use data::{original_data, shared_data};
 pub use evm::{Anvil, compile_contracts, evm_available};
 pub use faulty_node::FaultyNode;

@@ -8,7 +8,7 @@ use anchor_verify::files::write_text;
 use clap::Args;
 use cli_common::keys::{read_public_key, read_signing_key};
 use cli_common::provenance::{Inputs, Provenance};
-use cli_common::{CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output};
+use cli_common::{CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, Stdouted, print_report};
 use serde_json::json;
 use ves::Hash32;
 
@@ -71,29 +71,25 @@ pub fn run(args: &AttestArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         .map_err(|e| CliError::io("the signed report cannot be written").with_source(e))?;
     write_text(&args.out, &format!("{text}\n"), args.force.existing())
         .map_err(|error| not_written(&args.out, error))?;
+    global.recorder.file("signed-report", &args.out);
     let check = CommandLine::new("anchor-verify check-report")
         .arg(args.out.display())
         .option("--public-key", signed.public_key);
     let next = Next::run(&check);
-    let mut out = Output::stdout(global);
-    if global.format == Format::Table {
-        let made = provenance(inputs);
-        print_signed(&mut out, &args.out, &signed.public_key, (&made, &next))?;
-    } else {
-        let document = json!({
-            "schema": "attest-report/1",
-            "out": args.out.display().to_string(),
-            "public_key": signed.public_key,
-            "provenance": provenance(inputs),
-            "next": next,
-        });
-        if global.format == Format::Json {
-            out.json(&document)?;
-        } else {
-            out.ndjson([document])?;
-        }
-    }
-    out.finish()?;
+    let made = provenance(inputs);
+    let document = json!({
+        "schema": "attest-report/1",
+        "out": args.out.display().to_string(),
+        "public_key": signed.public_key,
+        "provenance": made,
+        "next": next,
+    });
+    print_report(
+        global,
+        &document,
+        |out| print_signed(out, &args.out, &signed.public_key, (&made, &next)),
+        |out| out.ndjson([&document]),
+    )?;
     Ok(ExitStatus::OK)
 }
 
@@ -139,39 +135,30 @@ pub fn run_check(args: &CheckReportArgs, global: &GlobalArgs) -> Result<ExitStat
         }
         Err(error) => return Err(CliError::input(format!("{name}: {error}")).with_hint(SIGNED)),
     };
-    let mut out = Output::stdout(global);
     let next = match report.exit_status() {
         ExitStatus::OK => Next::nothing("the signature holds"),
         _ => Next::nothing("the signature holds, and what it signs names problems: ask who signed it"),
     };
     let not_checked = "what the report says: whoever signed it did that";
-    match global.format {
-        Format::Table => {
-            let mut shown = report.clone();
-            shown.not_checked.insert(0, not_checked.to_owned());
-            print_checked(&mut out, &signed.public_key, &shown, (&provenance(inputs), &next))?;
-        }
-        format => {
-            let document = json!({
-                "schema": "check-report-report/1",
-                "signature": "valid",
-                "public_key": signed.public_key,
-                "verdict": report.verdict,
-                "totals": report.totals,
-                "not_checked": [not_checked],
-                "report_not_checked": report.not_checked,
-                "report_provenance": report.provenance,
-                "provenance": provenance(inputs),
-                "next": next,
-            });
-            if format == Format::Json {
-                out.json(&document)?;
-            } else {
-                out.ndjson([document])?;
-            }
-        }
-    }
-    out.finish()?;
+    let made = provenance(inputs);
+    let document = json!({
+        "schema": "check-report-report/1",
+        "signature": "valid",
+        "public_key": signed.public_key,
+        "verdict": report.verdict,
+        "totals": report.totals,
+        "not_checked": [not_checked],
+        "report_not_checked": report.not_checked,
+        "report_provenance": report.provenance,
+        "provenance": made,
+        "next": next,
+    });
+    let text = |out: &mut Stdouted| {
+        let mut shown = report.clone();
+        shown.not_checked.insert(0, not_checked.to_owned());
+        print_checked(out, &signed.public_key, &shown, (&made, &next))
+    };
+    print_report(global, &document, text, |out| out.ndjson([&document]))?;
     Ok(report.exit_status_if(args.require.verdict()))
 }
 

@@ -10,7 +10,7 @@ use anchor_verify::{AnchorsFile, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output, again,
+    CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Next, Output, again, print_report,
     stderr_progress,
 };
 use event_log::{Place, Scope};
@@ -95,6 +95,7 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     not_checked.extend(completeness.not_checked());
     not_checked.extend(written.place.as_ref().and_then(Place::reservation));
     let unreadable = written.counts.log.unreadable > 0;
+    global.recorder.file("bundle", &args.out);
     let report = Report {
         schema: "bundle-report/1",
         out: args.out.display().to_string(),
@@ -113,13 +114,12 @@ pub fn run(args: &BundleArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
             }
         }),
     };
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Table => print_table(&mut out, &report)?,
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => out.ndjson([&report])?,
-    }
-    out.finish()?;
+    print_report(
+        global,
+        &report,
+        |out| print_table(out, &report),
+        |out| out.ndjson([&report]),
+    )?;
     let left_out = report.completeness.verdict == Verdict::Failed;
     Ok(match unreadable || left_out || report.counts.anchors == 0 {
         true => ExitStatus::PROBLEMS,

@@ -9,7 +9,7 @@ use anchor_verify::{Anchor, Verdict};
 use clap::Args;
 use cli_common::keys::read_public_key;
 use cli_common::provenance::{Inputs, Provenance};
-use cli_common::{CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output};
+use cli_common::{CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, print_report};
 use serde::Serialize;
 
 use super::kind::of_another_kind;
@@ -94,13 +94,12 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         provenance: provenance(inputs),
         next: &next,
     };
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(&document)?,
-        Format::Ndjson => out.ndjson([&document])?,
-        Format::Table => print_table(&mut out, &document)?,
-    }
-    out.finish()?;
+    print_report(
+        global,
+        &document,
+        |out| print_table(out, &document),
+        |out| out.ndjson([&document]),
+    )?;
     let enough = args.require.verdict().unwrap_or(Verdict::MatchesAnchors);
     let is_enough = check.verdict <= enough.min(Verdict::MatchesAnchors);
     Ok(if is_enough && completeness.verdict != Verdict::Failed {

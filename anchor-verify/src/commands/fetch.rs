@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use cli_common::finding::Code;
 use cli_common::provenance::{Input, Inputs, Provenance};
 use cli_common::{
-    CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, Tone, stderr_progress,
+    CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, Table, Tone, print_report, stderr_progress,
 };
 use serde::Serialize;
 use ves::StreamKey;
@@ -178,6 +178,7 @@ pub fn run(args: &FetchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .file
         .write_as(&args.out, existing)
         .map_err(|error| not_written(&args.out, error))?;
+    global.recorder.file("anchors", &args.out);
     report(args, global, rpc, (fetched, inputs))
 }
 
@@ -294,31 +295,32 @@ fn report(
         provenance: Provenance::now("anchor-verify", inputs),
         next: Next::run(&CommandLine::new("anchor-verify lint").arg(args.out.display())),
     };
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Table => print_table(&mut out, &document)?,
-        Format::Json => out.json(&document)?,
-        Format::Ndjson => {
-            write_lines(&mut out, SCHEMA, "contract", &document.contracts)?;
-            write_lines(&mut out, SCHEMA, "reorg", &document.reorg)?;
-            write_lines(&mut out, SCHEMA, "refused", &document.refused)?;
-            let value = Totals {
-                chain_id: document.chain_id,
-                checkpoint: document.checkpoint,
-                anchors: document.anchors,
-                new: document.new,
-                proved: document.proved,
-                completeness: &document.completeness,
-                notes: &document.notes,
-                not_checked: &document.not_checked,
-                provenance: &document.provenance,
-                next: &document.next,
-            };
-            write_lines(&mut out, SCHEMA, "totals", [value])?;
-        }
-    }
-    out.finish()?;
+    print_report(
+        global,
+        &document,
+        |out| print_table(out, &document),
+        |out| print_ndjson(out, &document),
+    )?;
     Ok(status)
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    write_lines(out, SCHEMA, "contract", &document.contracts)?;
+    write_lines(out, SCHEMA, "reorg", &document.reorg)?;
+    write_lines(out, SCHEMA, "refused", &document.refused)?;
+    let value = Totals {
+        chain_id: document.chain_id,
+        checkpoint: document.checkpoint,
+        anchors: document.anchors,
+        new: document.new,
+        proved: document.proved,
+        completeness: &document.completeness,
+        notes: &document.notes,
+        not_checked: &document.not_checked,
+        provenance: &document.provenance,
+        next: &document.next,
+    };
+    write_lines(out, SCHEMA, "totals", [value])
 }
 
 pub(super) fn print_table(

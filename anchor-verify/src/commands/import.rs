@@ -12,8 +12,8 @@ use anchor_verify::{AnchorsFile, Conflict, ContractAddress, Import, Importer, Re
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Labels, Next, Output, Table, Tone,
-    file_hint,
+    Cancel, CliError, CommandLine, ExitStatus, GlobalArgs, Labels, Next, Output, Table, Tone, file_hint,
+    print_report,
 };
 use serde::Serialize;
 use ves::StreamKey;
@@ -115,6 +115,7 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         .file
         .write_as(&args.out, args.force.existing())
         .map_err(|error| not_written(&args.out, error))?;
+    global.recorder.file("anchors", &args.out);
 
     let conflicts = group(&import.file.anchors, &[]).conflicts;
     let failed = failed_proofs(&import.file);
@@ -140,13 +141,12 @@ pub fn run(args: &ImportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         _ => Next::run(&CommandLine::new("anchor-verify lint").arg(args.out.display())),
     };
     let document = document(args, import, conflicts, read, problems, next);
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Table => print_table(&mut out, &document)?,
-        Format::Json => out.json(&document)?,
-        Format::Ndjson => print_ndjson(&mut out, &document)?,
-    }
-    out.finish()?;
+    print_report(
+        global,
+        &document,
+        |out| print_table(out, &document),
+        |out| print_ndjson(out, &document),
+    )?;
     Ok(status)
 }
 

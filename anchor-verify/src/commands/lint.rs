@@ -7,8 +7,8 @@ use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lin
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output, Table,
-    Tone, again,
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Next, Output, Stdouted, Table,
+    Tone, again, print_report,
 };
 use event_log::{Log, LogError, OpenOptions, Place, StreamFilter};
 use serde::Serialize;
@@ -138,20 +138,15 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
         provenance: provenance(inputs),
         next: &next,
     };
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Table => {
-            print_verdict(&mut out, &report, problems, document.notices)?;
-            print_completeness(&mut out, Some(&completeness))?;
-            print_head(&mut out, Some(&document.provenance), place)?;
-            print_findings(&mut out, &report)?;
-            print_not_checked(&mut out, &report.not_checked)?;
-            next.print(&mut out)?;
-        }
-        Format::Json => out.json(&document)?,
-        Format::Ndjson => print_ndjson(&mut out, &document)?,
-    }
-    out.finish()?;
+    let text = |out: &mut Stdouted| {
+        print_verdict(out, &report, problems, document.notices)?;
+        print_completeness(out, Some(&completeness))?;
+        print_head(out, Some(&document.provenance), place)?;
+        print_findings(out, &report)?;
+        print_not_checked(out, &report.not_checked)?;
+        next.print(out)
+    };
+    print_report(global, &document, text, |out| print_ndjson(out, &document))?;
     Ok(status)
 }
 

@@ -11,6 +11,7 @@ pub mod lint;
 pub mod merge;
 pub mod prove;
 pub mod verify;
+mod verify_page;
 
 use std::io;
 use std::path::{Path, PathBuf};

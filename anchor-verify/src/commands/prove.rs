@@ -7,7 +7,7 @@ use anchor_verify::verify::LogSource as _;
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Next, Output, again,
+    CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Next, Output, again, print_report,
     stderr_progress,
 };
 use event_log::{Place, Scope};
@@ -110,6 +110,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     proof
         .write(&args.out, args.force.existing())
         .map_err(|error| not_written(&args.out, error))?;
+    global.recorder.file("proof", &args.out);
     let check = CommandLine::new("anchor-verify check").arg(args.out.display());
     let report = Report {
         schema: "prove-report/1",
@@ -125,13 +126,12 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         provenance: provenance(inputs),
         next: Next::run(&args.pins.again(check)),
     };
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Table => print_table(&mut out, &report)?,
-        Format::Json => out.json(&report)?,
-        Format::Ndjson => out.ndjson([&report])?,
-    }
-    out.finish()?;
+    print_report(
+        global,
+        &report,
+        |out| print_table(out, &report),
+        |out| out.ndjson([&report]),
+    )?;
     Ok(ExitStatus::OK)
 }
 

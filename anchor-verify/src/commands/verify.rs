@@ -17,10 +17,11 @@ use anchor_verify::{
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
-    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Labels, Next, Output,
-    SequencerPublicKeyArgs, Table, Tone, again, stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Labels, Next, Output,
+    SequencerPublicKeyArgs, Stdouted, Table, Tone, again, print_report, stderr_progress,
 };
 use event_log::Scope;
+use html_report::ReportArg;
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -28,7 +29,7 @@ use super::l1::{BlockArg, L1Args};
 use super::{
     PinArgs, RequireArg, add_log, cancel_on_signals, cli_error, if_confirmed, merge_anchors, open_db,
     print_completeness, print_head, print_not_checked, provenance, read_anchors, some_anchors, tone,
-    write_lines,
+    verify_page, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -87,6 +88,9 @@ pub struct VerifyArgs {
 
     #[command(flatten)]
     require: RequireArg,
+
+    #[command(flatten)]
+    page: ReportArg,
 }
 
 /// What is said where nothing is left to do.
@@ -94,6 +98,7 @@ pub const NO_FAULT: &str = "every batch is what was anchored, in a block that yo
 
 /// Runs the command.
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
+    let page = args.page.begin()?;
     let mut inputs = Inputs::default();
     let mut anchors = read_anchors(&args.anchors, &mut inputs)?;
     let keys = args.keys(&mut inputs)?;
@@ -129,8 +134,16 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     report.not_checked.extend(notes);
     report.next = Some(next(args, &log, &report, checkpoint));
     report.provenance = Some(provenance(inputs));
+    let mut status = report.exit_status_if(args.require.verdict());
+    if let Some(file) = page
+        && let Err(error) = file.write(&verify_page::page(&report, global), global)
+    {
+        // The report on stdout is there all the same.
+        status |= error.exit_status();
+        error.report(global);
+    }
     print(&report, global)?;
-    Ok(report.exit_status_if(args.require.verdict()))
+    Ok(status)
 }
 
 /// What is to be verified.
@@ -397,18 +410,11 @@ fn ask_node(
 
 /// Prints a report in the format that was asked for.
 pub fn print(report: &VerifyReport, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(report)?,
-        Format::Ndjson => print_ndjson(&mut out, report)?,
-        Format::Table => {
-            print_table(&mut out, report)?;
-            if let Some(next) = &report.next {
-                next.print(&mut out)?;
-            }
-        }
-    }
-    out.finish()
+    let text = |out: &mut Stdouted| {
+        print_table(out, report)?;
+        report.next.as_ref().map_or(Ok(()), |next| next.print(out))
+    };
+    print_report(global, report, text, |out| print_ndjson(out, report))
 }
 
 fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
@@ -505,17 +511,11 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
 }
 
 fn print_verdict<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
+    let mut sentences = sentences(report).into_iter();
+    if let Some(verdict) = sentences.next() {
+        out.verdict(tone(report.verdict), &verdict)?;
+    }
     let (t, b) = (&report.totals, &report.totals.batches);
-    let shard = report
-        .shard
-        .map_or(String::new(), |s| format!(" of shard {}/{}", s.index, s.of));
-    out.verdict(
-        tone(report.verdict),
-        &format!(
-            "The weakest verdict{shard} is {}; {} failure(s).",
-            report.verdict, t.failures
-        ),
-    )?;
     out.line(&format!(
         "{} stream(s), {} event(s) read. Batches: {} PROVEN, {} MATCHES ANCHORS, {} MATCHES DATABASE, {} NOT CHECKED, \
          {} FAILED; {} event(s) in no batch.",
@@ -528,6 +528,18 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) 
         b.failed,
         t.unbatched_events
     ))?;
+    sentences.try_for_each(|sentence| out.line(&sentence))
+}
+
+/// What came out of it: the weakest verdict, and how many streams have which.
+pub fn sentences(report: &VerifyReport) -> Vec<String> {
+    let shard = report
+        .shard
+        .map_or(String::new(), |s| format!(" of shard {}/{}", s.index, s.of));
+    let mut sentences = vec![format!(
+        "The weakest verdict{shard} is {}; {} failure(s).",
+        report.verdict, report.totals.failures
+    )];
     let mut by_verdict: BTreeMap<Verdict, usize> = BTreeMap::new();
     for stream in &report.streams {
         *by_verdict.entry(stream.verdict).or_default() += 1;
@@ -536,10 +548,10 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) 
     let counts: Vec<String> = counts
         .map(|(verdict, count)| format!("{count} {verdict}"))
         .collect();
-    if counts.is_empty() {
-        return Ok(());
+    if !counts.is_empty() {
+        sentences.push(format!("Streams: {}.", counts.join(", ")));
     }
-    out.line(&format!("Streams: {}.", counts.join(", ")))
+    sentences
 }
 
 fn print_streams<W: std::io::Write>(

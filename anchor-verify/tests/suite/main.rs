@@ -21,6 +21,7 @@ mod node;
 mod offline;
 mod order;
 mod outputs;
+mod page;
 mod pooler;
 mod proof;
 mod proven;

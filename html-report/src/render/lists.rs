@@ -117,7 +117,7 @@ fn one_choice(choice: &Choice) -> Markup {
         div.choice {
             h3 { (choice.name) }
             @if !choice.sentence.is_empty() { p { (choice.sentence) } }
-            div.box role="region" tabindex="0" aria-label=(format!("Choices for {}", choice.name)) {
+            div.box role="group" tabindex="0" aria-label=(format!("Choices for {}", choice.name)) {
                 table {
                     thead { tr {
                         th scope="col" { "Choice" }

@@ -14,7 +14,10 @@ use crate::time::grouped;
 use crate::{Mark, MarkKind, Run, State, Strip, Text};
 
 /// So many streams are drawn large.
-const LARGE: usize = 24;
+const LARGE: usize = 16;
+
+/// Of so few streams it is said at once who knows to where.
+const FEW: usize = 4;
 
 /// So many more are drawn small.
 const SMALL: usize = 240;
@@ -25,8 +28,8 @@ const ROWS: usize = 12_000;
 /// So many runs of one picture are drawn as they are.
 const RUNS: usize = 300;
 
-/// So many witnesses of a stream are named at once.
-const WITNESSES: usize = 8;
+/// So many witnesses of a stream are named.
+const WITNESSES: usize = 60;
 
 /// The patterns that pictures use, by name.
 pub(super) fn patterns() -> Markup {
@@ -51,7 +54,9 @@ pub(super) fn strips(id: &str, strips: &[Strip]) -> Markup {
         .collect();
     html! {
         @if !large.is_empty() { (legend(&used)) }
-        @for (index, strip) in large.iter().enumerate() { (large_strip(&format!("{id}-{index}"), strip)) }
+        @for (index, strip) in large.iter().enumerate() {
+            (large_strip(&format!("{id}-{index}"), strip, strips.len() <= FEW))
+        }
         @if !small.is_empty() {
             h3 { (small.len()) " more streams, small" }
             ul.multiples {
@@ -74,7 +79,7 @@ fn legend(used: &BTreeSet<State>) -> Markup {
                     svg.key aria-hidden="true" focusable="false" width="26" height="14" {
                         rect class=(state_class(*state)) x="0" y="0" width="26" height="14" {}
                         @if let Some(letter) = state.letter() {
-                            text.letter class=(letter_class(*state)) x="13" y="11" text-anchor="middle" { (letter) }
+                            text.letter.(letter_class(*state)) x="13" y="11" text-anchor="middle" { (letter) }
                         }
                     }
                     (state.word())
@@ -93,7 +98,7 @@ fn legend(used: &BTreeSet<State>) -> Markup {
     }
 }
 
-fn large_strip(id: &str, strip: &Strip) -> Markup {
+fn large_strip(id: &str, strip: &Strip, open: bool) -> Markup {
     let window = strip.window();
     let whole = *window.start() == 1 && *window.end() == strip.last().max(1);
     let (title, description) = (format!("{id}-t"), format!("{id}-d"));
@@ -114,7 +119,7 @@ fn large_strip(id: &str, strip: &Strip) -> Markup {
                 (axis(strip, &window))
             }
             @for note in &strip.notes { p.note { (note) } }
-            @if !witnesses.is_empty() { (witness_list(&witnesses, strip)) }
+            @if !witnesses.is_empty() { (witness_list(&witnesses, strip, open)) }
         }
     }
 }
@@ -147,7 +152,7 @@ fn bar(strip: &Strip, window: &RangeInclusive<u64>) -> Markup {
         }
         @for run in drawn.iter().filter(|run| part_end(run.to, window) - part(run.from, window) > 0.028) {
             @if let Some(letter) = run.state.letter() {
-                text.letter class=(letter_class(run.state)) y="31" text-anchor="middle"
+                text.letter.(letter_class(run.state)) y="31" text-anchor="middle"
                     x=(percent((part(run.from, window) + part_end(run.to, window)) / 2.0)) { (letter) }
             }
         }
@@ -177,9 +182,9 @@ fn axis(strip: &Strip, window: &RangeInclusive<u64>) -> Markup {
     let mut shown: Vec<(u64, f64)> = Vec::new();
     for at in edges.into_iter().flatten() {
         let place = part(at, window);
-        let free = shown.iter().all(|(_, other)| (place - other).abs() > 0.2);
+        let free = shown.iter().all(|(_, other)| (place - other).abs() > 0.16);
         // What is near an end would stand on its number.
-        if place > 0.22 && place < 0.78 && free {
+        if place > 0.15 && place < 0.85 && free {
             shown.push((at, place));
         }
     }
@@ -261,23 +266,20 @@ fn joined(signs: &[&str]) -> String {
     }
 }
 
-fn witness_list(all: &[(String, &Mark)], strip: &Strip) -> Markup {
-    let (shown, rest) = all.split_at(all.len().min(WITNESSES));
-    let rows = |rows: &[(String, &Mark)]| {
-        html! {
-            @for (sign, mark) in rows {
-                li { b { (sign) } span.at { (number(mark.at)) } span { (mark.who) @if !mark.note.is_empty() { span.note { " " (mark.note) } } } }
-            }
-        }
-    };
+fn witness_list(all: &[(String, &Mark)], strip: &Strip, open: bool) -> Markup {
     html! {
-        details {
+        details open[open] {
             summary { "Who knows to where (" (all.len()) ")" }
             ul.heads aria-label=(format!("Who knows to where of {}", strip.name)) {
-                (rows(shown))
-                (rows(&rest[..rest.len().min(60)]))
+                @for (sign, mark) in all.iter().take(WITNESSES) {
+                    li {
+                        b { (sign) }
+                        span.at { (number(mark.at)) }
+                        span { (mark.who) @if !mark.note.is_empty() { span.note { " " (mark.note) } } }
+                    }
+                }
             }
-            (beyond(rest.len(), 60))
+            (beyond(all.len(), WITNESSES))
         }
     }
 }
@@ -309,14 +311,14 @@ fn row_table(strips: &[Strip]) -> Markup {
         details.rest {
             summary {
                 @match (whole, not) {
-                    (whole, 0) => { (number(whole as u64)) " streams are whole" }
-                    (0, not) => { (number(not as u64)) " more streams that are not whole" }
+                    (whole, 0) => { (number(whole as u64)) " streams with nothing wrong" }
+                    (0, not) => { (number(not as u64)) " more streams" }
                     (whole, not) => {
-                        (number(not as u64)) " more streams that are not whole, " (number(whole as u64)) " that are"
+                        (number(not as u64)) " more streams, and " (number(whole as u64)) " with nothing wrong"
                     }
                 }
             }
-            div.box role="region" tabindex="0" aria-label="The other streams" {
+            div.box role="group" tabindex="0" aria-label="The other streams" {
                 table {
                     thead { tr {
                         th scope="col" { "Stream" }
@@ -330,13 +332,24 @@ fn row_table(strips: &[Strip]) -> Markup {
                                 th scope="row" { (strip.full_name) }
                                 td.n { (strip.last()) }
                                 td.n { (strip.missing()) }
-                                td { @match strip.tone { Tone::Good => { "whole" } tone => { (badge(tone, "not whole")) } } }
+                                td { (row_state(strip)) }
                             }
                         }
                     }
                 }
             }
             (beyond(strips.len(), ROWS))
+        }
+    }
+}
+
+fn row_state(strip: &Strip) -> Markup {
+    html! {
+        @match strip.tone {
+            Tone::Good if strip.sentence.is_empty() => { "nothing wrong" }
+            Tone::Good => { (strip.sentence) }
+            Tone::Doubt => { (badge(Tone::Doubt, "to decide")) " " (strip.sentence) }
+            Tone::Bad => { (badge(Tone::Bad, "wrong")) " " (strip.sentence) }
         }
     }
 }
@@ -402,6 +415,10 @@ fn state_class(state: State) -> &'static str {
     match state {
         State::Present => "w-there",
         State::Proven => "w-proven",
+        State::MatchesAnchors => "w-receipted",
+        State::MatchesDatabase => "w-corroborated",
+        State::NotChecked => "w-claimed",
+        State::Failed => "w-lost",
         State::Receipted => "w-receipted",
         State::Committed => "w-committed",
         State::Corroborated => "w-corroborated",

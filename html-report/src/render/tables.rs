@@ -27,7 +27,7 @@ pub(super) fn table(table: &Table, label: &Text) -> Markup {
 
 fn rows(table: &Table, rows: &[Vec<Cell>], label: &Text) -> Markup {
     html! {
-        div.box role="region" tabindex="0" aria-label=(label) {
+        div.box role="group" tabindex="0" aria-label=(label) {
             table {
                 thead { tr {
                     @for column in &table.columns { th scope="col" class=(number_class(column.numeric)) { (column.name) } }
@@ -65,7 +65,7 @@ const HOLDERS: usize = 60;
 /// Who holds what.
 pub(super) fn matrix(matrix: &Matrix, label: &Text) -> Markup {
     html! {
-        div.box role="region" tabindex="0" aria-label=(label) {
+        div.box role="group" tabindex="0" aria-label=(label) {
             table.matrix {
                 thead { tr {
                     th scope="col" { (matrix.row) }
@@ -103,7 +103,7 @@ fn matrix_cell(cell: Option<&MatrixCell>) -> Markup {
 /// The files that a report was made from.
 pub(super) fn inputs(made: &Provenance) -> Markup {
     html! {
-        div.box role="region" tabindex="0" aria-label="Inputs" {
+        div.box role="group" tabindex="0" aria-label="Inputs" {
             table {
                 thead { tr {
                     th scope="col" { "File" }
@@ -117,7 +117,7 @@ pub(super) fn inputs(made: &Provenance) -> Markup {
         @if made.inputs.len() > ROWS {
             details {
                 summary { (made.inputs.len() - ROWS) " more files" }
-                div.box role="region" tabindex="0" aria-label="Inputs, the rest" {
+                div.box role="group" tabindex="0" aria-label="Inputs, the rest" {
                     table {
                         thead { tr {
                             th scope="col" { "File" }

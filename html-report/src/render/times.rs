@@ -87,13 +87,18 @@ fn one_objective(objective: &Objective) -> Markup {
         (Some(true), _) => "Met",
         (Some(false), _) => "Missed",
         (None, Some(_)) => "Not known",
-        (None, None) => "No target",
+        (None, None) => "no target",
     };
     html! {
         li.(tone_class(tone)) {
-            p.what { (objective.name) " " (badge(tone, word)) }
-            p.reached { strong { (in_words(objective.reached, "not known")) } " reached, "
-                (in_words(objective.wanted, "nothing")) " wanted at most" }
+            p.what {
+                (objective.name) " "
+                @if objective.wanted.is_some() { (badge(tone, word)) } @else { span.count { (word) } }
+            }
+            p.reached {
+                strong { (in_words(objective.reached, "not known")) }
+                @if objective.wanted.is_some() { " of at most " (in_words(objective.wanted, "")) }
+            }
             svg.bar aria-hidden="true" focusable="false" height="18" width="100%" {
                 line.track x1="0" x2="100%" y1="9" y2="9" {}
                 @if let Some(reached) = objective.reached {
@@ -144,7 +149,7 @@ fn one_series(id: &str, series: &Series) -> Markup {
             h3 { (series.name) }
             p.reached {
                 strong { (value(last.and_then(|point| point.value))) } " last time"
-                @if let Some(wanted) = series.wanted { ", " (series.unit.of(wanted)) " wanted at most" }
+                @if let Some(wanted) = series.wanted { ", at most " (series.unit.of(wanted)) " wanted" }
             }
             svg.spark role="img" aria-labelledby=(label_id) height=(HEIGHT + 8.0) width="100%" {
                 title id=(label_id) { (label) }
@@ -161,7 +166,7 @@ fn one_series(id: &str, series: &Series) -> Markup {
             }
             details {
                 summary { "The numbers" }
-                div.box role="region" tabindex="0" aria-label=(format!("Numbers of {}", series.name)) {
+                div.box role="group" tabindex="0" aria-label=(format!("Numbers of {}", series.name)) {
                     table {
                         thead { tr { th scope="col" { "Run" } th.n scope="col" { (series.name) } th scope="col" { "Result" } } }
                         tbody {

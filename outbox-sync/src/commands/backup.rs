@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli_common::provenance::{FileHash, Provenance};
-use cli_common::{CliError, Existing, ExitStatus, Format, GlobalArgs, Next, Output, Tone, WholeFile};
+use cli_common::{CliError, Existing, ExitStatus, GlobalArgs, Next, Output, Tone, WholeFile, print_report};
 use outbox_sync::backup::{BackedUp, backup_unless};
 use serde::Serialize;
 
@@ -67,6 +67,7 @@ pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     };
     let mut written = FileHash::begin("backup", &args.out);
     written.read(&|| cancel.is_cancelled());
+    global.recorder.file("backup", &args.out);
     let document = Document {
         schema: SCHEMA,
         provenance: inputs.provenance(),
@@ -79,27 +80,28 @@ pub fn run(args: &BackupArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            #[derive(Serialize)]
-            struct Backup<'a> {
-                #[serde(flatten)]
-                done: &'a BackedUp,
-                sha256: Option<&'a str>,
-            }
-            let backup = Backup {
-                done: &document.done,
-                sha256: document.sha256.as_deref(),
-            };
-            write_head(&mut out, SCHEMA, Some(&document.provenance), None)?;
-            write_lines(&mut out, SCHEMA, "backup", [backup])?;
-            write_next(&mut out, SCHEMA, &document.next)?;
-        }
-        Format::Table => print_table(&mut out, document)?,
+    print_report(
+        global,
+        document,
+        |out| print_table(out, document),
+        |out| print_ndjson(out, document),
+    )
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Backup<'a> {
+        #[serde(flatten)]
+        done: &'a BackedUp,
+        sha256: Option<&'a str>,
     }
-    out.finish()
+    let backup = Backup {
+        done: &document.done,
+        sha256: document.sha256.as_deref(),
+    };
+    write_head(out, SCHEMA, Some(&document.provenance), None)?;
+    write_lines(out, SCHEMA, "backup", [backup])?;
+    write_next(out, SCHEMA, &document.next)
 }
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use clap::Args;
 use cli_common::provenance::Provenance;
 use cli_common::{
-    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, Format, GlobalArgs, Labels, Next, Output,
-    ShortPaths, Table, Tone, again, stderr_progress,
+    Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Labels, Next, Output, ShortPaths,
+    Table, Tone, again, print_report, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::census::{Census, CensusGrade, StreamCensus, take};
@@ -186,25 +186,21 @@ fn grade_name(grade: CensusGrade) -> &'static str {
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            write_head(
-                &mut out,
-                SCHEMA,
-                document.provenance.as_ref(),
-                document.place.as_ref(),
-            )?;
-            write_lines(&mut out, SCHEMA, "stream", &document.census.streams)?;
-            write_lines(&mut out, SCHEMA, "unheard", &document.census.unheard)?;
-            write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
-            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
-        }
-        Format::Table => print_table(&mut out, document)?,
-    }
-    out.finish()
+    print_report(
+        global,
+        document,
+        |out| print_table(out, document),
+        |out| print_ndjson(out, document),
+    )
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
+    write_lines(out, SCHEMA, "stream", &document.census.streams)?;
+    write_lines(out, SCHEMA, "unheard", &document.census.unheard)?;
+    write_lines(out, SCHEMA, "heard", &document.heard)?;
+    write_lines(out, SCHEMA, "not_read", &document.not_read)?;
+    write_end(out, SCHEMA, &document.not_checked, &document.next)
 }
 
 const COLUMNS: &str = "\

@@ -13,7 +13,9 @@ use cli_common::{
     Cancel, CliError, DbTarget, Existing, ExitStatus, GlobalArgs, Next, again, stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::export::{Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark};
+use outbox_sync::export::{
+    Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark, manifest_path,
+};
 use outbox_sync::fast_export::{BulkOutbox, Outcome as Read, Part};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
@@ -84,6 +86,12 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     };
     let manifest = writer.finish(made_from).map_err(|e| file_error(&e, WRITE))?;
 
+    for (role, path) in [
+        ("export", args.out.clone()),
+        ("manifest", manifest_path(&args.out)),
+    ] {
+        global.recorder.file(role, &path);
+    }
     let (document, status) = work.conclude(&paths, manifest, already, not_used);
     print(&document, global)?;
     Ok(status)

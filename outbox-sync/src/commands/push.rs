@@ -208,6 +208,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
             .map(|file| format!("{}: not read", file.path)),
     );
     document.provenance = Some(inputs.provenance());
+    global.recorder.files("receipts", &args.receipts);
     print(&document, global)?;
     Ok(status)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use cli_common::provenance::Provenance;
 use cli_common::{
-    Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, Tone, again,
+    Cancel, CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, Table, Tone, again, print_report,
     stderr_progress,
 };
 use event_log::Place;
@@ -221,24 +221,20 @@ fn next(document: &Document, args: &StatusArgs) -> Next {
 }
 
 fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Table => print_table(&mut out, document)?,
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            write_head(
-                &mut out,
-                SCHEMA,
-                document.provenance.as_ref(),
-                document.place.as_ref(),
-            )?;
-            write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
-            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_lines(&mut out, SCHEMA, "totals", [&document.totals])?;
-            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
-        }
-    }
-    out.finish()
+    print_report(
+        global,
+        document,
+        |out| print_table(out, document),
+        |out| print_ndjson(out, document),
+    )
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
+    write_lines(out, SCHEMA, "outbox", &document.outboxes)?;
+    write_lines(out, SCHEMA, "not_read", &document.not_read)?;
+    write_lines(out, SCHEMA, "totals", [&document.totals])?;
+    write_end(out, SCHEMA, &document.not_checked, &document.next)
 }
 
 /// What the log says, if one is named.

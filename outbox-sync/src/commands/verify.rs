@@ -10,7 +10,7 @@ use clap::Args;
 use cli_common::provenance::Provenance;
 use cli_common::{
     Cancel, CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Progress, ShortPaths, Table,
-    Tone, again, stderr_progress,
+    Tone, again, print_report_to, stderr_progress,
 };
 use event_log::Place;
 use outbox_sync::holdings::NotRead;
@@ -154,8 +154,13 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let Work { document, status, .. } = work;
     let (mut document, status) = conclude(document, status, args, global);
     document.provenance = Some(inputs.provenance());
-    print(&mut out, &document, global)?;
-    out.finish()?;
+    print_report_to(
+        out,
+        global,
+        &document,
+        |out| print_table(out, &document),
+        |out| print_ndjson(out, &document),
+    )?;
     Ok(status)
 }
 
@@ -396,18 +401,12 @@ Columns (files with most failures first):
   UNSIGNED      rows that nobody signed; MALFORMED, that cannot be read
   FOUND AGAIN   rows of the older shape whose signed text was found";
 
-fn print(out: &mut Output<impl Write>, document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    match global.format {
-        Format::Json => out.json(document),
-        Format::Ndjson => {
-            write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
-            write_lines(out, SCHEMA, "file", &document.files)?;
-            write_lines(out, SCHEMA, "not_read", &document.not_read)?;
-            write_lines(out, SCHEMA, "totals", [&document.totals])?;
-            write_end(out, SCHEMA, &document.not_checked, &document.next)
-        }
-        Format::Table => print_table(out, document),
-    }
+fn print_ndjson(out: &mut Output<impl Write>, document: &Document) -> Result<(), CliError> {
+    write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
+    write_lines(out, SCHEMA, "file", &document.files)?;
+    write_lines(out, SCHEMA, "not_read", &document.not_read)?;
+    write_lines(out, SCHEMA, "totals", [&document.totals])?;
+    write_end(out, SCHEMA, &document.not_checked, &document.next)
 }
 
 fn print_table(out: &mut Output<impl Write>, document: &Document) -> Result<(), CliError> {

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cli_common::keys::read_signing_key;
-use cli_common::provenance::Provenance;
 use cli_common::{
     Cancel, CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone,
     stderr_progress,
 };
+use html_report::ReportArg;
 use sequencer_recovery::apply::undo_file::UndoFile;
 use sequencer_recovery::apply::{AppliedStream, ApplyOptions, ApplyReport, StreamStatus, apply};
 use sequencer_recovery::error::RecoveryError;
@@ -22,7 +22,7 @@ use super::epoch::write_epoch;
 use super::report::{print_journal, print_not_checked, print_place};
 use super::{
     LockArgs, ReplayingArg, block_on, cancel_on_signals, check_takes_writes, made_from, new_file, open,
-    or_dash, read_signing_keys, write_place,
+    or_dash, page, read_signing_keys, strips, write_place,
 };
 
 /// Carry out a plan
@@ -87,6 +87,9 @@ pub struct ApplyArgs {
     /// Keep no journal of repairs in the log (for a role that may not make the schema sequencer_recovery)
     #[arg(long)]
     no_journal: bool,
+
+    #[command(flatten)]
+    page: ReportArg,
 }
 
 /// Runs the command.
@@ -118,6 +121,7 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .as_deref()
         .map(|path| new_file(path, EPOCH_ROOM))
         .transpose()?;
+    let page = args.page.begin()?;
     let (mut report, epoch) = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;
         args.replaying.check(
@@ -150,9 +154,20 @@ pub fn run(args: &ApplyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         status |= error.exit_status();
         error.report(global);
     }
+    for (role, path) in [("undo", undo.as_ref()), ("epoch", args.epoch.as_ref())] {
+        global.recorder.files(role, path);
+    }
     let next = next(&report, &plan, &paths);
     let undo = undo.as_deref().map(|undo| undo_command(undo, &paths));
-    if let Err(error) = print(&report, undo.as_ref(), (&provenance, &next), global) {
+    let frame = Frame {
+        schema: report.schema,
+        provenance: &provenance,
+        next: &next,
+    };
+    status |= page::write(page, global, || {
+        page::of_apply(&report, &plan, undo.as_ref(), &frame, global)
+    });
+    if let Err(error) = print(&report, &plan, undo.as_ref(), &frame, global) {
         status |= error.exit_status();
         error.report(global);
         tell_unprinted(&report, global);
@@ -280,20 +295,16 @@ fn tell_unprinted(report: &ApplyReport, global: &GlobalArgs) {
 
 fn print(
     report: &ApplyReport,
+    plan: &PlanFile,
     undo: Option<&CommandLine>,
-    (provenance, next): (&Provenance, &Next),
+    frame: &Frame<'_>,
     global: &GlobalArgs,
 ) -> Result<(), CliError> {
-    let frame = Frame {
-        schema: report.schema,
-        provenance,
-        next,
-    };
     frame.print(
         global,
         report,
         |out| {
-            print_table(out, report)?;
+            print_table(out, report, plan)?;
             print_way_back(out, report, undo)?;
             print_open(out, report)
         },
@@ -341,7 +352,7 @@ fn print_open<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> R
     }
     out.line("")?;
     out.line(&format!(
-        "{open} position(s) stay open: commit nothing across them (the plan names the ranges, docs/recovery.md says why)."
+        "{open} position(s) stay open: commit nothing across them (the plan names the ranges, docs/runbook.md says why)."
     ))?;
     let stopped: Vec<&AppliedStream> = report.commits_stop().collect();
     if stopped.is_empty() {
@@ -435,15 +446,20 @@ With --all also:
   EQUAL              batches whose root came out equal";
 
 /// The outcome for people.
-pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport) -> Result<(), CliError> {
+fn print_table<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &ApplyReport,
+    plan: &PlanFile,
+) -> Result<(), CliError> {
     if report.streams.is_empty() {
-        out.verdict(Tone::Good, "The plan has nothing to do.")?;
+        out.verdict(Tone::Good, NOTHING_TO_DO)?;
         return print_place(out, &report.place);
     }
     let outcome = Outcome::of(report);
     print_verdict(out, &outcome)?;
     print_place(out, &report.place)?;
     print_streams(out, &outcome)?;
+    print_positions(out, report, plan)?;
     let mut journal: Vec<_> = report.streams.iter().flat_map(|s| s.journal.clone()).collect();
     journal.sort_by_key(|entry| std::cmp::Reverse(entry.written_at));
     if !journal.is_empty() {
@@ -452,6 +468,25 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &ApplyReport)
         print_journal(out, &journal)?;
     }
     print_not_checked(out, &report.not_checked)
+}
+
+/// A plan of more lines is not read once more to draw its streams; the page has them.
+const DRAWN: u64 = 200_000;
+
+/// The streams in which something stays open or was not done.
+fn print_positions<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &ApplyReport,
+    plan: &PlanFile,
+) -> Result<(), CliError> {
+    if plan.lines_in_all() > DRAWN {
+        return Ok(());
+    }
+    let labels = out.label_streams(report.streams.iter().map(|s| s.stream));
+    // A plan that changed meanwhile was refused, or is told by what reads it for more than a picture.
+    let mut strips = strips::of_applied(plan, report, &labels).unwrap_or_default();
+    strips.retain(|strip| strip.tone != Tone::Good);
+    strips::print(out, strips)
 }
 
 /// One stream, as it is shown.
@@ -479,7 +514,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    fn of(report: &ApplyReport) -> Self {
+    pub(super) fn of(report: &ApplyReport) -> Self {
         let sum = |of: fn(&AppliedStream) -> u64| -> u64 { report.streams.iter().map(of).sum() };
         let row = |s: &AppliedStream| Row {
             stream: s.stream,
@@ -513,6 +548,41 @@ impl Outcome {
         self.rows.iter().filter(|row| row.status == status).count()
     }
 
+    fn open(&self) -> u64 {
+        self.rows.iter().map(|row| row.open).sum()
+    }
+
+    fn tone(&self) -> Tone {
+        let failed = self.count(StreamStatus::Failed) as u64 + self.untouched;
+        match (failed, self.open() + self.reissued) {
+            (0, 0) => Tone::Good,
+            (0, _) => Tone::Doubt,
+            _ => Tone::Bad,
+        }
+    }
+
+    fn sentences(&self) -> Vec<String> {
+        let changed = self.count(StreamStatus::Applied);
+        let failed = self.count(StreamStatus::Failed);
+        let (open, done) = (self.open(), self.done());
+        let mut sentences = Vec::new();
+        if failed > 0 || self.untouched > 0 {
+            let already = self.count(StreamStatus::AlreadyApplied);
+            sentences.push(format!(
+                "NOT ALL: {changed} stream(s) done, {already} done already, {failed} failed and are as before, {} not begun.",
+                self.untouched
+            ));
+        }
+        sentences.push(if self.dry_run {
+            format!(
+                "DRY RUN: nothing was written. {changed} stream(s) would change, {done}, {open} position(s) would stay open."
+            )
+        } else {
+            format!("{changed} stream(s) changed, {done}, {open} position(s) stay open.")
+        });
+        sentences
+    }
+
     /// What was done, or would be, beside streams.
     fn done(&self) -> String {
         let sum = |at: usize| self.rows.iter().map(|row| row.counts[at]).sum::<u64>();
@@ -535,32 +605,11 @@ pub(super) fn print_verdict<W: std::io::Write>(
     out: &mut Output<W>,
     outcome: &Outcome,
 ) -> Result<(), CliError> {
-    let changed = outcome.count(StreamStatus::Applied);
-    let failed = outcome.count(StreamStatus::Failed);
-    let open: u64 = outcome.rows.iter().map(|row| row.open).sum();
-    let (moved, done) = (outcome.moved, outcome.done());
-    let tone = match (failed as u64 + outcome.untouched, open + outcome.reissued) {
-        (0, 0) => Tone::Good,
-        (0, _) => Tone::Doubt,
-        _ => Tone::Bad,
-    };
-    if failed > 0 || outcome.untouched > 0 {
-        let already = outcome.count(StreamStatus::AlreadyApplied);
-        out.verdict(
-            tone,
-            &format!(
-                "NOT ALL: {changed} stream(s) done, {already} done already, {failed} failed and are as before, {} not begun.",
-                outcome.untouched
-            ),
-        )?;
+    let (tone, moved) = (outcome.tone(), outcome.moved);
+    for sentence in outcome.sentences() {
+        out.verdict(tone, &sentence)?;
     }
     if outcome.dry_run {
-        out.verdict(
-            tone,
-            &format!(
-                "DRY RUN: nothing was written. {changed} stream(s) would change, {done}, {open} position(s) would stay open."
-            ),
-        )?;
         if moved > 0 {
             out.line(&format!(
                 "{moved} event(s) would get other numbers, and other receipts."
@@ -568,10 +617,6 @@ pub(super) fn print_verdict<W: std::io::Write>(
         }
         return Ok(());
     }
-    out.verdict(
-        tone,
-        &format!("{changed} stream(s) changed, {done}, {open} position(s) stay open."),
-    )?;
     if outcome.begun_again > 0 {
         out.line(&format!(
             "{} time(s) a stream was begun again, since another's transaction was in the way.",
@@ -590,6 +635,27 @@ pub(super) fn print_verdict<W: std::io::Write>(
         ))?;
     }
     Ok(())
+}
+
+/// What came out of it, in a sentence or two.
+pub(super) fn verdict(outcome: &Outcome) -> (Tone, String) {
+    if outcome.rows.is_empty() {
+        return (Tone::Good, NOTHING_TO_DO.to_owned());
+    }
+    (outcome.tone(), outcome.sentences().join(" "))
+}
+
+/// What is said of a plan without streams.
+const NOTHING_TO_DO: &str = "The plan has nothing to do.";
+
+/// What became of a stream, in a word.
+pub(super) fn status_word(status: StreamStatus, dry_run: bool) -> (&'static str, Tone) {
+    match status {
+        StreamStatus::Applied if dry_run => ("would apply", Tone::Good),
+        StreamStatus::Applied => ("applied", Tone::Good),
+        StreamStatus::AlreadyApplied => ("already applied", Tone::Good),
+        StreamStatus::Failed => ("FAILED", Tone::Bad),
+    }
 }
 
 pub(super) fn print_streams<W: std::io::Write>(
@@ -615,12 +681,7 @@ pub(super) fn print_streams<W: std::io::Write>(
     let mut table = Table::new(&headers);
     let shown = out.shown(rows.len());
     for row in &rows[..shown] {
-        let (status, tone) = match row.status {
-            StreamStatus::Applied if outcome.dry_run => ("would apply", Tone::Good),
-            StreamStatus::Applied => ("applied", Tone::Good),
-            StreamStatus::AlreadyApplied => ("already applied", Tone::Good),
-            StreamStatus::Failed => ("FAILED", Tone::Bad),
-        };
+        let (status, tone) = status_word(row.status, outcome.dry_run);
         let [
             events,
             appended,

@@ -5,6 +5,7 @@ use cli_common::report::Lines;
 use cli_common::{
     CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
 };
+use html_report::ReportArg;
 use sequencer_recovery::finding::{Finding, Remedy, Severity};
 use sequencer_recovery::report::audit::{AuditReport, SCHEMA, StreamReport, audit};
 use sequencer_recovery::stream::family::{Families, Family, FamilyReport, FamilyStream};
@@ -15,7 +16,8 @@ use super::report::{
     Standing, print_findings, print_journal, print_not_checked, print_not_heard, print_place,
 };
 use super::{
-    FamilyArg, SurveyArgs, cancel_on_signals, made, open, or_dash, read_on, report_incomplete, write_place,
+    FamilyArg, SurveyArgs, cancel_on_signals, made, open, or_dash, page, read_on, report_incomplete, strips,
+    write_place,
 };
 
 /// Say whether the log is whole, and what witnesses know beyond it
@@ -32,12 +34,16 @@ pub struct AuditArgs {
 
     #[command(flatten)]
     family: FamilyArg,
+
+    #[command(flatten)]
+    page: ReportArg,
 }
 
 /// Runs the command.
 pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut input = args.survey.input()?;
     input.families = args.family.families();
+    let page = args.page.begin()?;
     let hashed = args.survey.hashed(&input)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
@@ -54,13 +60,14 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         provenance: &made(hashed),
         next: &next(&report, args, plan.as_ref()),
     };
+    let paged = page::write(page, global, || page::of_audit(&report, &frame, global));
     frame.print(
         global,
         &report,
         |out| print_table(out, &report),
         |lines| write_lines(lines, &report),
     )?;
-    Ok(exit_status(&report) | report_incomplete(&report.incomplete(), global))
+    Ok(paged | exit_status(&report) | report_incomplete(&report.incomplete(), global))
 }
 
 fn plan_command(args: &AuditArgs) -> CommandLine {
@@ -207,7 +214,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
 }
 
 /// Whether nothing is wrong with a stream.
-fn is_whole(stream: &StreamReport, standing: &Standing) -> bool {
+pub(super) fn is_whole(stream: &StreamReport, standing: &Standing) -> bool {
     stream.missing == 0 && stream.batch_counts().failed == 0 && !standing.is_bad(&stream.stream)
 }
 
@@ -216,6 +223,12 @@ fn print_verdict<W: std::io::Write>(
     report: &AuditReport,
     standing: &Standing,
 ) -> Result<(), CliError> {
+    let (tone, sentence) = verdict(report, standing);
+    out.verdict(tone, &sentence)
+}
+
+/// What came out of it, in a sentence.
+pub(super) fn verdict(report: &AuditReport, standing: &Standing) -> (Tone, String) {
     let t = &report.totals;
     let whole = report.streams.iter().filter(|s| is_whole(s, standing)).count();
     let streams = match (report.ves, report.streams.len() - whole) {
@@ -228,10 +241,10 @@ fn print_verdict<W: std::io::Write>(
             "No problem was found in what was checked ({} notice(s)).{streams}",
             t.notices
         );
-        out.verdict(Tone::Good, &verdict)
+        (Tone::Good, verdict)
     } else {
         let verdict = format!("{} problem(s), {} notice(s).{streams}", t.problems, t.notices);
-        out.verdict(Tone::Bad, &verdict)
+        (Tone::Bad, verdict)
     }
 }
 
@@ -301,7 +314,9 @@ fn print_streams<W: std::io::Write>(
     }
     out.line("")?;
     out.table(&table)?;
-    out.more(0, told.len() - shown, "stream(s)")
+    out.more(0, told.len() - shown, "stream(s)")?;
+    let strip = |s: &&StreamReport| strips::of_audit(s, is_whole(s, standing), labels);
+    strips::print(out, told.iter().map(strip).collect())
 }
 
 fn print_reissue<W: std::io::Write>(

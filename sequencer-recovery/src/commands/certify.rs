@@ -58,6 +58,8 @@ pub fn run(args: &CertifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErr
     if let Some(for_people) = for_people {
         for_people.keep()?;
     }
+    global.recorder.file("loss-certificate", &args.out);
+    global.recorder.files("loss-certificate", &args.markdown);
     let SignedLossCertificate { certificate: c, .. } = &signed;
     let frame = Frame {
         schema: &c.schema,

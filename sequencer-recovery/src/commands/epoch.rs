@@ -64,6 +64,7 @@ pub fn run(args: &EpochArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         write_epoch(drawn, key.as_ref(), file)?;
         Ok(holes)
     })?;
+    global.recorder.file("epoch", &args.out);
     let report = Report {
         schema: "recovery-epoch-report/1",
         out: args.out.display().to_string(),
@@ -133,7 +134,7 @@ pub(super) fn holes(epoch: &RecoveryEpoch) -> Vec<String> {
         (missing > 0).then(|| {
             format!(
                 "{}: {missing} number(s) between {} and {} are open: commit nothing across them; wait for agents that were \
-                 not heard, or fill them (docs/recovery.md)",
+                 not heard, or fill them (docs/runbook.md)",
                 stream.stream,
                 stream.recovered_head + 1,
                 stream.counter

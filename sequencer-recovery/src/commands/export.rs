@@ -88,6 +88,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     drop(progress);
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
+    global.recorder.file("log-export", path);
     let report = Report {
         schema: SCHEMA,
         db,

@@ -10,10 +10,13 @@ pub mod drill;
 pub mod epoch;
 pub mod export;
 pub mod gaps;
+pub mod incident;
+mod page;
 pub mod plan;
 mod plan_report;
 mod report;
 pub mod snapshot;
+mod strips;
 pub mod undo;
 
 use std::ffi::OsString;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use cli_common::keys::read_signing_key;
-use cli_common::provenance::Provenance;
 use cli_common::report::Lines;
 use cli_common::{
     Access, CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Next, partial_file, stderr_progress,
 };
+use html_report::ReportArg;
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::floor::FloorChoice;
 use sequencer_recovery::grade::Accept;
@@ -24,7 +24,7 @@ use ves::AgentId;
 
 use super::plan_report::print_table;
 use super::{
-    ReplayingArg, SurveyArgs, cancel_on_signals, made, open, read_on, report_incomplete, write_place,
+    ReplayingArg, SurveyArgs, cancel_on_signals, made, open, page, read_on, report_incomplete, write_place,
 };
 
 /// Plan the repair: which event goes back where, on what evidence
@@ -41,6 +41,9 @@ pub struct PlanArgs {
 
     #[command(flatten)]
     replaying: ReplayingArg,
+
+    #[command(flatten)]
+    page: ReportArg,
 
     /// The plan file to write; it must not exist
     #[arg(long, value_name = "PLAN")]
@@ -208,6 +211,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     }
     let failed = |e: std::io::Error| CliError::cannot_write(path, e);
     let file = partial_file(path, Access::Owner).map_err(failed)?;
+    let page = args.page.begin()?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let summary = read_on(&cancel, async || {
@@ -238,9 +242,15 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     drop(progress);
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
-
-    print(&summary, &provenance, args, global)?;
-    let mut status = report_incomplete(&summary.incomplete, global);
+    global.recorder.file("plan", path);
+    let frame = Frame {
+        schema: summary.schema,
+        provenance: &provenance,
+        next: &next(&summary, args),
+    };
+    let paged = page::write(page, global, || page::of_plan(&summary, path, &frame, global));
+    print(&summary, &frame, args, global)?;
+    let mut status = paged | report_incomplete(&summary.incomplete, global);
     if summary.totals.open > 0
         || summary.totals.reissued_left > 0
         || summary.empty.is_some()
@@ -253,15 +263,10 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
 
 fn print(
     summary: &PlanSummary,
-    provenance: &Provenance,
+    frame: &Frame<'_>,
     args: &PlanArgs,
     global: &GlobalArgs,
 ) -> Result<(), CliError> {
-    let frame = Frame {
-        schema: summary.schema,
-        provenance,
-        next: &next(summary, args),
-    };
     frame.print(
         global,
         summary,

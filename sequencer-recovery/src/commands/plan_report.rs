@@ -12,8 +12,8 @@ use sequencer_recovery::plan::planned::{LeftOut, LeftOutAs};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
 use sequencer_recovery::plan::{MissedKey, PlanSummary, StreamSummary};
 
-use super::or_dash;
 use super::report::{detailed, print_not_checked, print_not_heard, print_place};
+use super::{or_dash, strips};
 
 /// What stands in the way of applying the plan, for people.
 fn print_hindrances<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
@@ -73,24 +73,39 @@ fn print_incomplete<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummar
 }
 
 fn print_verdict<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) -> Result<(), CliError> {
+    let (tone, sentence) = verdict(summary);
+    out.verdict(tone, &sentence)?;
+    if summary.empty.is_some() || summary.streams.is_empty() {
+        return Ok(());
+    }
+    let deciding = summary.streams.iter().filter(|s| is_to_decide(s)).count();
+    let not_planned = match summary.not_planned.len() {
+        0 => String::new(),
+        not => format!(", {not} NOT PLANNED"),
+    };
+    out.line(&format!(
+        "{} stream(s) in the plan: {} wholly repaired by it, {deciding} with something to decide{not_planned}.",
+        summary.streams.len(),
+        summary.streams.len() - deciding
+    ))
+}
+
+/// What came out of it, in a sentence.
+pub(super) fn verdict(summary: &PlanSummary) -> (Tone, String) {
     let t = &summary.totals;
     if let Some(empty) = &summary.empty {
-        return out.verdict(Tone::Bad, &format!("Nothing was planned: {empty}"));
+        return (Tone::Bad, format!("Nothing was planned: {empty}"));
     }
     if summary.streams.is_empty() && !summary.not_planned.is_empty() {
-        return out.verdict(
-            Tone::Bad,
-            &format!(
-                "{} stream(s) NOT PLANNED. Of the other streams nothing is missing, and every counter is at its floor.",
-                summary.not_planned.len()
-            ),
+        let sentence = format!(
+            "{} stream(s) NOT PLANNED. Of the other streams nothing is missing, and every counter is at its floor.",
+            summary.not_planned.len()
         );
+        return (Tone::Bad, sentence);
     }
     if summary.streams.is_empty() {
-        return out.verdict(
-            Tone::Good,
-            "Nothing is missing and every counter is at its floor: there is nothing to do.",
-        );
+        let sentence = "Nothing is missing and every counter is at its floor: there is nothing to do.";
+        return (Tone::Good, sentence.to_owned());
     }
     let by = |grades: &BTreeMap<Grade, u64>| {
         let parts: Vec<String> = grades.iter().rev().map(|(g, n)| format!("{n} {g}")).collect();
@@ -105,30 +120,18 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) 
     } else {
         Tone::Good
     };
-    out.verdict(
-        tone,
-        &format!(
-            "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.{}",
-            t.missing,
-            t.events,
-            by(&t.by_grade),
-            t.open,
-            by(&t.open_by_grade),
-            t.commitments,
-            t.counters,
-            tombstones_and(t.tombstones, t.appended, t.left_out)
-        ),
-    )?;
-    let deciding = summary.streams.iter().filter(|s| is_to_decide(s)).count();
-    let not_planned = match summary.not_planned.len() {
-        0 => String::new(),
-        not => format!(", {not} NOT PLANNED"),
-    };
-    out.line(&format!(
-        "{} stream(s) in the plan: {} wholly repaired by it, {deciding} with something to decide{not_planned}.",
-        summary.streams.len(),
-        summary.streams.len() - deciding
-    ))
+    let sentence = format!(
+        "{} missing: {} go back{}, {} stay open{}. {} commitment(s) go back, {} counter(s) change.{}",
+        t.missing,
+        t.events,
+        by(&t.by_grade),
+        t.open,
+        by(&t.open_by_grade),
+        t.commitments,
+        t.counters,
+        tombstones_and(t.tombstones, t.appended, t.left_out)
+    );
+    (tone, sentence)
 }
 
 /// Whether there is more about a stream than that what it lacks goes back on the evidence that was asked for.
@@ -195,6 +198,7 @@ fn print_streams<W: std::io::Write>(
     out.line("")?;
     out.table(&table)?;
     out.more(0, in_order.len() - shown, "stream(s)")?;
+    strips::print(out, in_order.iter().map(|s| strips::of_plan(s, labels)).collect())?;
     let all = out.all();
     let told: Vec<_> = in_order.into_iter().filter(|s| all || is_to_decide(s)).collect();
     let detailed = detailed(out, told.len());

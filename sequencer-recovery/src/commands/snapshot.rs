@@ -81,6 +81,7 @@ pub fn run(args: &SnapshotArgs, global: &GlobalArgs) -> Result<ExitStatus, CliEr
         })
     })?;
     drop(progress);
+    global.recorder.file("snapshot", &args.out);
     let audit = CommandLine::of_this_tool("audit").option("--db", args.out.display());
     let frame = Frame {
         schema: SCHEMA,

@@ -14,7 +14,7 @@ use sequencer_recovery::grade::Grade;
 use sequencer_recovery::plan::committing::Committing;
 use sequencer_recovery::plan::hold_back::{Because, HoldBack};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
-use sequencer_recovery::plan::{BatchSummary, MissedKey, PlanSummary, PlanTotals, StreamSummary};
+use sequencer_recovery::plan::{BatchSummary, GoesBack, MissedKey, PlanSummary, PlanTotals, StreamSummary};
 use sequencer_recovery::report::audit::{AuditReport, StreamReport, Totals};
 use sequencer_recovery::report::gaps::{GapsReport, StreamGaps};
 use sequencer_recovery::stream::batches::{Batch, BatchVerdict};
@@ -92,7 +92,7 @@ fn printed(style: Style, print: impl FnOnce(&mut Output<&mut Vec<u8>>) -> Result
 }
 
 /// Compares what is printed with its snapshots, and sees that thousands of streams do not flood.
-fn snapshots<T>(
+pub(super) fn snapshots<T>(
     name: &str,
     report: impl Fn(usize) -> T,
     print: impl Fn(&mut Output<&mut Vec<u8>>, &T) -> Result<(), CliError>,
@@ -170,6 +170,7 @@ fn audit_report(count: usize) -> AuditReport {
         first: Some(1),
         head: Some(163),
         head_sequenced_at: None,
+        whole_until: None,
         counter: Some(163),
         counter_raised: None,
         head_known: Some(if is_bad(n) {
@@ -178,7 +179,11 @@ fn audit_report(count: usize) -> AuditReport {
             witness(163, Grade::Committed)
         }),
         missing: if is_bad(n) { 37 + n as u64 } else { 0 },
-        gaps: Vec::new(),
+        gaps: if is_bad(n) {
+            vec![tail(37 + n as u64)]
+        } else {
+            Vec::new()
+        },
         receipts_matching: 163,
         receipt_signatures_valid: 163,
         receipt_signatures_not_checked: BTreeMap::new(),
@@ -187,7 +192,8 @@ fn audit_report(count: usize) -> AuditReport {
         tombstones: 0,
         committing: Committing::default(),
         batches: vec![batch(n, 1), batch(n, 9)],
-        witnesses: Vec::new(),
+        witnesses: vec![witness(163, Grade::Claimed)],
+        held_by: Vec::new(),
         reissue: if n.is_multiple_of(21) {
             (152..=163)
                 .map(|sequence| PlannedReissue {
@@ -227,6 +233,15 @@ fn audit_report(count: usize) -> AuditReport {
         journal: (0..count.min(100)).map(journal).collect(),
         not_checked: not_checked(count),
         ves: true,
+    }
+}
+
+/// The gap after the head.
+fn tail(missing: u64) -> Gap {
+    Gap {
+        kind: GapKind::Tail,
+        from: 164,
+        to: 163 + missing,
     }
 }
 
@@ -474,8 +489,8 @@ fn plan_summary(count: usize) -> PlanSummary {
 
 fn planned(n: usize) -> StreamSummary {
     let open = is_bad(n).then(|| PlannedOpen {
-        from: 161,
-        to: 165,
+        from: 164,
+        to: 168,
         grade: Grade::Lost,
         reason: "nobody who was asked has an event for it".into(),
         rivals: Vec::new(),
@@ -487,6 +502,12 @@ fn planned(n: usize) -> StreamSummary {
         missing: 37,
         events: if open.is_some() { 32 } else { 37 },
         by_grade: BTreeMap::from([(Grade::Proven, 32)]),
+        goes_back: vec![GoesBack {
+            from: if is_bad(n) { 169 } else { 164 },
+            to: 200,
+            grade: Grade::Proven,
+        }],
+        head_before: 163,
         batches: vec![BatchSummary {
             batch_id: BatchId(id(4, n)),
             sequence_start: 161,

@@ -49,7 +49,7 @@ use crate::stream::unheard::Seen;
 
 pub use options::{OnReissue, PlanOptions};
 pub use stream_plan::StreamPlan;
-pub use summary::{BatchSummary, MissedKey, PlanSummary, PlanTotals, StreamSummary};
+pub use summary::{BatchSummary, GoesBack, MissedKey, PlanSummary, PlanTotals, StreamSummary};
 
 /// What a plan is made from.
 #[derive(Debug)]

@@ -282,6 +282,8 @@ impl Draft {
             missing: examined.missing(),
             events: header.events,
             by_grade,
+            goes_back: summary::goes_back(&self.events),
+            head_before: header.head_before,
             batches: self.batches,
             commitments: header.commitments,
             commitments_stop: self.commitments_stop,

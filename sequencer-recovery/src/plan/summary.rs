@@ -8,7 +8,9 @@ use ves::{AgentId, BatchId, Hash32, StreamKey};
 
 use super::accept_keys::RefusedKey;
 use super::hold_back::HoldBack;
-use super::planned::{LeftOut, PlannedKey, PlannedMove, PlannedOpen, PlannedReissue, PlannedSuperseded};
+use super::planned::{
+    LeftOut, PlannedEvent, PlannedKey, PlannedMove, PlannedOpen, PlannedReissue, PlannedSuperseded,
+};
 use super::stream_plan::StreamPlan;
 use crate::damage::NotPlanned;
 use crate::finding::Finding;
@@ -107,6 +109,11 @@ pub struct StreamSummary {
     pub events: u64,
     /// By grade.
     pub by_grade: BTreeMap<Grade, u64>,
+    /// Where they go back, ascending: ranges of one grade.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub goes_back: Vec<GoesBack>,
+    /// The last number before; 0 if the stream was empty.
+    pub head_before: u64,
     /// What became of each batch with a known root and missing events.
     pub batches: Vec<BatchSummary>,
     /// Commitments that go back.
@@ -169,6 +176,34 @@ pub struct StreamSummary {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// Positions, one beside the other, that get their event back on evidence of one grade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct GoesBack {
+    /// The first.
+    pub from: u64,
+    /// The last (inclusive).
+    pub to: u64,
+    /// How sure it is.
+    pub grade: Grade,
+}
+
+/// Where events go back, as ranges.
+pub(super) fn goes_back(events: &[PlannedEvent]) -> Vec<GoesBack> {
+    let mut ranges: Vec<GoesBack> = Vec::new();
+    for event in events {
+        let (at, grade) = (event.sequence, event.grade);
+        match ranges.last_mut() {
+            Some(last) if last.to.checked_add(1) == Some(at) && last.grade == grade => last.to = at,
+            _ => ranges.push(GoesBack {
+                from: at,
+                to: at,
+                grade,
+            }),
+        }
+    }
+    ranges
 }
 
 /// What became of one batch.

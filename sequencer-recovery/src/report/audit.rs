@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cli_common::{Cancel, Progress};
 use event_log::{JournalEntry, JournalTable, Place, View};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ves::span::Span;
 use ves::{StreamKey, Timestamp};
 
@@ -25,8 +25,8 @@ use crate::stream::preflight;
 use crate::stream::raised::Raised;
 use crate::stream::survey::{Survey, SurveyInput};
 use crate::stream::unheard::{Seen, Unheard};
-use crate::witness::Heard;
-use crate::witness::Incomplete;
+use crate::witness::evidence::{HolderId, Holders, StreamEvidence};
+use crate::witness::{Heard, Incomplete};
 use outbox_sync::NotUsed;
 
 /// The report's name and version; documented in docs/audit.md.
@@ -98,7 +98,8 @@ pub struct Totals {
 }
 
 /// Batches by verdict.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BatchCounts {
     /// See [`BatchVerdict::MatchesAnchors`].
     pub matches_anchors: u64,
@@ -135,6 +136,10 @@ pub struct StreamReport {
     pub head: Option<u64>,
     /// When that event was numbered: what the recovery got back to.
     pub head_sequenced_at: Option<Timestamp>,
+    /// When the last event before the first missing one was numbered: up to there nothing is lost. Absent where nothing is
+    /// missing, and where the first one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole_until: Option<Timestamp>,
     /// The counter; `None` if its row is missing.
     pub counter: Option<u64>,
     /// Whether it stands where this toolkit put it, and what that rested on.
@@ -169,6 +174,39 @@ pub struct StreamReport {
     pub reissue: Vec<PlannedReissue>,
     /// Whether it can be committed further as it stands.
     pub committing: Committing,
+    /// Who holds events of it that the log lacks; who holds most comes first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_by: Vec<HeldBy>,
+}
+
+/// Somebody who holds events that the log lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldBy {
+    /// Who: the witness, as findings name it.
+    pub who: String,
+    /// How many; those that were never numbered too.
+    pub events: u64,
+}
+
+/// Who holds what of a stream.
+fn held_by(evidence: &StreamEvidence, holders: &Holders) -> Vec<HeldBy> {
+    let mut counts: BTreeMap<HolderId, u64> = BTreeMap::new();
+    for holder in evidence
+        .candidates
+        .iter()
+        .flat_map(|candidate| &candidate.holders)
+    {
+        *counts.entry(*holder).or_default() += 1;
+    }
+    let mut held: Vec<HeldBy> = counts
+        .into_iter()
+        .map(|(holder, events)| HeldBy {
+            who: holders.name(holder).to_owned(),
+            events,
+        })
+        .collect();
+    held.sort_by(|a, b| b.events.cmp(&a.events).then_with(|| a.who.cmp(&b.who)));
+    held
 }
 
 impl StreamReport {
@@ -183,6 +221,7 @@ impl StreamReport {
             first: examined.state.first,
             head: examined.state.last,
             head_sequenced_at,
+            whole_until: None,
             counter: examined.state.counter,
             counter_raised: examined.raised.clone(),
             head_known: highest.map(|f| f.witness),
@@ -198,6 +237,7 @@ impl StreamReport {
             witnesses: examined.witnesses.clone(),
             reissue: Vec::new(),
             committing: Committing::default(),
+            held_by: Vec::new(),
         }
     }
 
@@ -288,8 +328,14 @@ async fn audit_ves(
             None => None,
         };
         let mut stream = StreamReport::of(&examined, head_sequenced_at);
+        if let Some(gap) = examined.gaps.first() {
+            stream.whole_until = view
+                .last_sequenced_before(&state.stream, *gap.range().start())
+                .await?;
+        }
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
+        stream.held_by = held_by(evidence, holders);
         let given = reissue::Given {
             examined: &examined,
             evidence,

@@ -11,19 +11,20 @@ use test_support::ScratchPostgres;
 const TOOLS: [&str; 3] = ["sequencer-recovery", "outbox-sync", "anchor-verify"];
 
 /// The documents, and commands in them that are not run here, with the reason.
-const DOCUMENTS: [(&str, &[&str]); 23] = [
+const DOCUMENTS: &[(&str, &[&str])] = &[
     // They build the workspace and run all tests, this one among them.
     (
         "README.md",
         &[
             "cargo run --release -p sequencer-recovery -- drill",
+            "cargo run --release -p sequencer-recovery -- drill --pitr",
             "scripts/test",
             "cargo install --locked --path sequencer-recovery",
             "cargo install --locked --path outbox-sync",
             "cargo install --locked --path anchor-verify",
         ],
     ),
-    ("docs/recovery.md", &[]),
+    ("docs/runbook.md", &[]),
     ("docs/audit.md", &[]),
     ("docs/checklist.md", &[]),
     ("docs/backup-check.md", &[]),
@@ -37,6 +38,7 @@ const DOCUMENTS: [(&str, &[&str]); 23] = [
     ("docs/loss-certificate.md", &[]),
     ("docs/tombstone.md", &[]),
     ("docs/drill.md", &[]),
+    ("docs/incident.md", &[]),
     // It needs a chain under the chain: anchor-verify's tests make one.
     (
         "docs/verify.md",
@@ -45,6 +47,7 @@ const DOCUMENTS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("docs/bundle.md", &[]),
+    ("docs/reports.md", &[]),
     ("docs/proof.md", &[]),
     ("docs/export.md", &[]),
     ("docs/epoch.md", &[]),
@@ -154,7 +157,7 @@ fn run_documents(part: usize) {
     let server = ScratchPostgres::start();
     let tools = tools();
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    for (name, not_run) in DOCUMENTS.into_iter().skip(part).step_by(3) {
+    for (name, not_run) in DOCUMENTS.iter().skip(part).step_by(3) {
         let document = fs::read_to_string(test_support::workspace_root().join(name)).unwrap();
         let commands = commands(&document);
         assert!(
@@ -164,12 +167,18 @@ fn run_documents(part: usize) {
         let dir = tempfile::tempdir().unwrap();
         let database = server.create_database(&name.replace(['.', '/', '-'], "_").to_lowercase());
         prepare(&world, dir.path(), &path, &database, name);
+        let mut exported = String::new();
         for command in commands.iter().filter(|c| !not_run.contains(&c.as_str())) {
+            if command.starts_with("export ") {
+                exported = format!("{exported}{command}\n");
+                continue;
+            }
             assert!(
                 TOOLS.iter().any(|t| command.starts_with(t)),
                 "{name}: what is `{command}`?"
             );
-            let output = run(&filled_in(command, &world), dir.path(), &path, &database);
+            let command = format!("{exported}{}", filled_in(command, &world));
+            let output = run(&command, dir.path(), &path, &database);
             let code = output.status.code().unwrap_or(-1);
             // 1 and 4 speak of the log; anything else would be a command that does not work.
             assert!(
@@ -191,7 +200,7 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
     fs::create_dir(dir.join("outboxes")).unwrap();
     world.write_outboxes(&dir.join("outboxes")).unwrap();
     world.write_anchor_logs(dir).unwrap();
-    if matches!(document, "README.md" | "docs/recovery.md") {
+    if matches!(document, "README.md" | "docs/runbook.md") {
         return;
     }
     world.write_recovered(&dir.join("log.db")).unwrap();

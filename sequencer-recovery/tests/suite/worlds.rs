@@ -355,19 +355,13 @@ fn a_repair_never_makes_the_recovery_point_worse() {
         ]);
         assert_eq!(run.code & !4, 0, "{}", run.stderr);
         let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
-        let number = |name: &str| report["objectives"][name].as_f64().unwrap();
+        let number = |name: &str| report["objectives"]["rpo"][name].as_f64().unwrap();
         let events = &report["events"];
-        assert_eq!(
-            number("rpo_events_before_repair"),
-            events["lost"].as_f64().unwrap()
-        );
-        assert_eq!(
-            number("rpo_events_reached"),
-            events["unresolved"].as_f64().unwrap()
-        );
+        assert_eq!(number("events_before_repair"), events["lost"].as_f64().unwrap());
+        assert_eq!(number("events_reached"), events["unresolved"].as_f64().unwrap());
         for unit in ["seconds", "events"] {
-            let before = number(&format!("rpo_{unit}_before_repair"));
-            let after = number(&format!("rpo_{unit}_reached"));
+            let before = number(&format!("{unit}_before_repair"));
+            let after = number(&format!("{unit}_reached"));
             assert!(
                 before > 0.0 && after <= before,
                 "seed {seed}: {before} {unit}, then {after}"

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cli_common::provenance::Provenance;
-use cli_common::{CliError, CommandLine, DbTarget, Format, GlobalArgs, Next, Output, Table, Tone};
+use cli_common::{CliError, CommandLine, DbTarget, GlobalArgs, Next, Output, Table, Tone, print_report};
 use event_log::Place;
 use outbox_sync::export::{Class, Manifest, manifest_path};
 use outbox_sync::holdings::{Heard, NotRead};
@@ -86,24 +86,20 @@ impl Serialize for ManifestLine<'_> {
 }
 
 pub(super) fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            write_head(
-                &mut out,
-                SCHEMA,
-                document.provenance.as_ref(),
-                document.place.as_ref(),
-            )?;
-            write_lines(&mut out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
-            write_lines(&mut out, SCHEMA, "heard", &document.heard)?;
-            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
-        }
-        Format::Table => print_table(&mut out, document)?,
-    }
-    out.finish()
+    print_report(
+        global,
+        document,
+        |out| print_table(out, document),
+        |out| print_ndjson(out, document),
+    )
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
+    write_lines(out, SCHEMA, "manifest", [ManifestLine(&document.manifest)])?;
+    write_lines(out, SCHEMA, "heard", &document.heard)?;
+    write_lines(out, SCHEMA, "not_read", &document.not_read)?;
+    write_end(out, SCHEMA, &document.not_checked, &document.next)
 }
 
 pub(super) fn print_table(

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use cli_common::provenance::Provenance;
-use cli_common::{CliError, CommandLine, ExitStatus, Format, GlobalArgs, Next, Output, Table, Tone};
+use cli_common::{CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, Table, Tone, print_report};
 use outbox_sync::holdings::NotRead;
 use outbox_sync::push::{PushError, Pushed, Standing};
 use serde::Serialize;
@@ -155,31 +155,27 @@ pub(super) fn next(pushed: &Pushed, still_open: u64, outboxes: &[OsString], args
 }
 
 pub(super) fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
+    print_report(
+        global,
+        document,
+        |out| print_table(out, document),
+        |out| print_ndjson(out, document),
+    )
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     let p = &document.pushed;
-    match global.format {
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            write_head(
-                &mut out,
-                SCHEMA,
-                document.provenance.as_ref(),
-                document.place.as_ref(),
-            )?;
-            write_lines(&mut out, SCHEMA, "group", &p.groups)?;
-            write_lines(&mut out, SCHEMA, "rejected", &p.rejections)?;
-            write_lines(&mut out, SCHEMA, "set_aside", &p.set_aside)?;
-            write_lines(&mut out, SCHEMA, "overtaken", &p.overtaken)?;
-            write_lines(&mut out, SCHEMA, "unanswered", &p.unanswered)?;
-            write_lines(&mut out, SCHEMA, "held", &p.held)?;
-            write_lines(&mut out, SCHEMA, "bad_receipt", &p.bad_receipts)?;
-            write_lines(&mut out, SCHEMA, "out_of_order", &p.out_of_order)?;
-            write_lines(&mut out, SCHEMA, "totals", [&Totals::of(p)])?;
-            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
-        }
-        Format::Table => print_table(&mut out, document)?,
-    }
-    out.finish()
+    write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
+    write_lines(out, SCHEMA, "group", &p.groups)?;
+    write_lines(out, SCHEMA, "rejected", &p.rejections)?;
+    write_lines(out, SCHEMA, "set_aside", &p.set_aside)?;
+    write_lines(out, SCHEMA, "overtaken", &p.overtaken)?;
+    write_lines(out, SCHEMA, "unanswered", &p.unanswered)?;
+    write_lines(out, SCHEMA, "held", &p.held)?;
+    write_lines(out, SCHEMA, "bad_receipt", &p.bad_receipts)?;
+    write_lines(out, SCHEMA, "out_of_order", &p.out_of_order)?;
+    write_lines(out, SCHEMA, "totals", [&Totals::of(p)])?;
+    write_end(out, SCHEMA, &document.not_checked, &document.next)
 }
 
 pub(super) fn print_table<W: std::io::Write>(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cli_common::provenance::Provenance;
-use cli_common::{CliError, CommandLine, Format, GlobalArgs, Next, Output, ShortPaths, Table, Tone};
+use cli_common::{CliError, CommandLine, GlobalArgs, Next, Output, ShortPaths, Table, Tone, print_report};
 use event_log::Place;
 use outbox_sync::holdings::NotRead;
 use outbox_sync::reconcile::{Action, Reconciliation, RowState, StillOpen};
@@ -115,23 +115,19 @@ pub(super) fn next(document: &Document) -> Next {
 }
 
 pub(super) fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
-    let mut out = Output::stdout(global);
-    match global.format {
-        Format::Json => out.json(document)?,
-        Format::Ndjson => {
-            write_head(
-                &mut out,
-                SCHEMA,
-                document.provenance.as_ref(),
-                document.place.as_ref(),
-            )?;
-            write_lines(&mut out, SCHEMA, "outbox", &document.outboxes)?;
-            write_lines(&mut out, SCHEMA, "not_read", &document.not_read)?;
-            write_end(&mut out, SCHEMA, &document.not_checked, &document.next)?;
-        }
-        Format::Table => print_table(&mut out, document)?,
-    }
-    out.finish()
+    print_report(
+        global,
+        document,
+        |out| print_table(out, document),
+        |out| print_ndjson(out, document),
+    )
+}
+
+fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
+    write_lines(out, SCHEMA, "outbox", &document.outboxes)?;
+    write_lines(out, SCHEMA, "not_read", &document.not_read)?;
+    write_end(out, SCHEMA, &document.not_checked, &document.next)
 }
 
 /// That events become pending while the log has open positions that they may belong to.

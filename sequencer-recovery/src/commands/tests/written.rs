@@ -9,8 +9,9 @@ use std::path::Path;
 
 use event_log::{AllLeftOut, LeftOut};
 use sequencer_recovery::damage::NotPlanned;
-use sequencer_recovery::drill::{
-    Check, DrillReport, DrillResult, EventCounts, Integrity, Phase, Reached, StreamOutcome,
+use sequencer_recovery::dr_report::{
+    Check, DrReport, EventCounts, Integrity, Kind, Objectives, Outcome, Phase, RecoveryPoint, RecoveryTime,
+    Scenario, StreamOutcome, Versions,
 };
 use sequencer_recovery::finding::{Code, Finding};
 use sequencer_recovery::report::loss::LossCertificate;
@@ -118,39 +119,71 @@ fn an_epoch_names_where_nothing_may_be_committed() {
 
 #[test]
 fn a_drill_tells_what_did_not_hold() {
-    let report = |count: usize| DrillReport {
-        schema: "dr-report/1",
-        tool: "sequencer-recovery".into(),
+    let report = |count: usize| DrReport {
+        schema: "dr-report/2".into(),
+        kind: Kind::Drill,
+        id: "pitr-090000".into(),
+        scenario: Scenario {
+            name: "pitr".into(),
+            backup: Some("pgbackrest 2.45".into()),
+            faults: vec!["ran-on".into(), "revoked-key".into()],
+            seed: Some(1),
+            timelines: Some((1, 2)),
+            ..Scenario::default()
+        },
+        versions: Versions {
+            tool: "sequencer-recovery".into(),
+            server: Some("PostgreSQL 15.18".into()),
+            ..Versions::default()
+        },
         started_at: Timestamp(0),
-        seed: 1,
-        result: DrillResult::Fail,
-        phases: ["audit", "plan", "apply"]
-            .map(|name| Phase { name, seconds: 0.25 })
+        ended_at: Timestamp(0),
+        result: Outcome::Fail,
+        exit_status: 4,
+        phases: [("restore", Some(0.1)), ("audit", Some(1.0)), ("apply", None)]
+            .map(|(name, target_seconds)| Phase {
+                name: name.into(),
+                component: "sequencer-recovery".into(),
+                started_at: Timestamp(0),
+                ended_at: Timestamp(0),
+                seconds: 0.25,
+                target_seconds,
+                met: target_seconds.map(|target| target > 0.25),
+            })
             .into(),
         events: EventCounts {
-            before: 400,
-            lost: 148,
+            before: Some(400),
+            lost: Some(148),
             restored: 140,
-            unresolved: 8,
-            held_by_nobody: 5,
-            misplaced: 0,
+            unresolved: Some(8),
+            held_by_nobody: Some(5),
+            misplaced: Some(0),
+            ..EventCounts::default()
         },
-        objectives: Reached {
-            rto_seconds_reached: 12.5,
-            rto_seconds_wanted: Some(10.0),
-            rpo_seconds_before_repair: 1_800.0,
-            rpo_events_before_repair: 148,
-            rpo_seconds_reached: 60.0,
-            rpo_events_reached: 8,
-            rpo_seconds_wanted: None,
+        objectives: Objectives {
+            rto: RecoveryTime::new(Some(12.5), Some(10.0)),
+            rpo: RecoveryPoint {
+                seconds_before_repair: Some(1_800.0),
+                events_before_repair: Some(148),
+                seconds_reached: Some(60.0),
+                events_reached: Some(8),
+                ..RecoveryPoint::default()
+            },
         },
-        integrity: Integrity::default(),
+        integrity: Integrity {
+            positions_expected: Some(400),
+            positions_present: Some(392),
+            batches_matching_anchors: 44,
+            batches_not_checked: 4,
+            ..Integrity::default()
+        }
+        .rated(),
         checks: [
             ("every counter is at its floor or above", true),
             ("the repair is within the RTO", false),
         ]
         .map(|(name, passed)| Check {
-            name,
+            name: name.into(),
             passed,
             detail: "12.5 s of 10 s".into(),
         })
@@ -158,15 +191,18 @@ fn a_drill_tells_what_did_not_hold() {
         streams: (0..count)
             .map(|n| StreamOutcome {
                 stream: stream(n),
-                head_before: 200,
+                head_before: Some(200),
                 head_recovered: 163,
                 head_repaired: 200,
                 counter: Some(200),
                 restored: 35,
                 unresolved: 2,
+                went_on_at: Some(201),
+                no_commitment: Some("position 161, the first after the last commitment, is open".into()),
             })
             .collect(),
         manual_interventions: 0,
+        interventions: Vec::new(),
         not_checked: vec!["how long yours takes: this world is small".into()],
     };
     snapshots("drill", report, |out, report| drill::print_table(out, report));

@@ -91,6 +91,7 @@ pub fn binary() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sequencer-recovery"));
     for name in [
         "DATABASE_URL",
+        "SEQUENCER_INCIDENT",
         "RUST_LOG",
         "CLICOLOR_FORCE",
         "PGPASSWORD",

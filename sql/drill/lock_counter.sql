@@ -1,0 +1,2 @@
+-- The stream's counter, which nobody else may raise now.
+SELECT current_sequence FROM ves_sequence_counters WHERE tenant_id = $1 AND store_id = $2 FOR UPDATE

@@ -1,0 +1,3 @@
+-- Takes a command id, before any other lock.
+INSERT INTO ves_command_dedupe (tenant_id, store_id, command_id, created_at)
+VALUES ($1, $2, $3, $4::text::timestamptz) ON CONFLICT DO NOTHING
