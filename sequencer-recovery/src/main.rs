@@ -39,6 +39,8 @@ enum Command {
     Epoch(commands::epoch::EpochArgs),
     #[command(before_help = examples::CERTIFY)]
     Certify(commands::certify::CertifyArgs),
+    #[command(before_help = examples::BACKUP_CHECK)]
+    BackupCheck(commands::backup_check::BackupCheckArgs),
     #[command(before_help = examples::CHECKLIST)]
     Checklist(commands::checklist::ChecklistArgs),
     #[command(before_help = examples::COUNTERS)]
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Undo(command) => commands::undo::run(command, global),
         Command::Epoch(command) => commands::epoch::run(command, global),
         Command::Certify(command) => commands::certify::run(command, global),
+        Command::BackupCheck(command) => commands::backup_check::run(command, global),
         Command::Checklist(command) => commands::checklist::run(command, global),
         Command::Counters(command) => commands::counters::run(command, global),
         Command::Snapshot(command) => commands::snapshot::run(command, global),

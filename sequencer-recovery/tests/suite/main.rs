@@ -7,6 +7,7 @@ mod accept_keys;
 mod append;
 mod apply;
 mod audit;
+mod backup_check;
 mod bookkeeping;
 mod checklist;
 mod connect;
