@@ -268,7 +268,7 @@ fn print(
         |lines| write_lines(lines, check),
     )?;
     match file {
-        Some(file) => file.write(&page(check).framed(&frame)),
+        Some(file) => file.write(&page(check).framed(&frame), global),
         None => Ok(()),
     }
 }

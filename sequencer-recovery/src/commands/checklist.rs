@@ -301,7 +301,7 @@ fn print(
         |lines| write_lines(lines, checklist),
     )?;
     match file {
-        Some(file) => file.write(&page(checklist).framed(&frame)),
+        Some(file) => file.write(&page(checklist).framed(&frame), global),
         None => Ok(()),
     }
 }
