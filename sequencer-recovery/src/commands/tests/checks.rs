@@ -17,6 +17,18 @@ use ves::Timestamp;
 use super::*;
 use crate::commands::{backup_check, checklist};
 
+/// Each line fits the width, which [`printed`] sees to, and thousands of streams do not flood.
+fn fits<T>(
+    report: impl Fn(usize) -> T,
+    print: impl Fn(&mut Output<&mut Vec<u8>>, &T) -> Result<(), CliError>,
+) {
+    for count in COUNTS {
+        let report = report(count);
+        let text = printed(Style::default(), |out| print(out, &report));
+        assert!(text.lines().count() <= 2 * SCREEN, "{text}");
+    }
+}
+
 fn committing(n: usize) -> Committing {
     let why = "161 is the next to be committed and has no event (161 to 236 are open): no further commitment can be made";
     Committing {
@@ -56,7 +68,7 @@ fn checklist_of(count: usize) -> Checklist {
 
 #[test]
 fn a_checklist_of_any_size_fits_a_screen() {
-    snapshots("checklist", checklist_of, |out, checklist| {
+    fits(checklist_of, |out, checklist| {
         checklist::print_table(out, checklist)
     });
 }
@@ -123,9 +135,7 @@ fn backup_of(count: usize) -> BackupCheck {
 
 #[test]
 fn a_backup_check_of_any_size_fits_a_screen() {
-    snapshots("backup_check", backup_of, |out, check| {
-        backup_check::print_table(out, check)
-    });
+    fits(backup_of, |out, check| backup_check::print_table(out, check));
 }
 
 #[test]
@@ -143,6 +153,5 @@ fn a_broken_backup_is_told_first() {
         ..backup_of(0)
     };
     let text = printed(Style::default(), |out| backup_check::print_table(out, &check));
-    insta::assert_snapshot!("backup_check_broken", text);
     assert!(text.starts_with("BROKEN"), "{text}");
 }
