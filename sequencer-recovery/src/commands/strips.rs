@@ -43,8 +43,18 @@ fn open_state(grade: Grade) -> State {
 /// So many ranges are named in a sentence.
 const NAMED: usize = 4;
 
-/// Ranges in words; of many the first.
+/// Ranges in words, ascending, neighbours as one; of many the first.
 fn named(ranges: &[RangeInclusive<u64>]) -> String {
+    let mut joined: Vec<RangeInclusive<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end().checked_add(1) == Some(*range.start()) => {
+                *last = *last.start()..=*range.end();
+            }
+            _ => joined.push(range.clone()),
+        }
+    }
+    let ranges = joined;
     let text = gap::describe(&ranges[..ranges.len().min(NAMED)]);
     match ranges.len().saturating_sub(NAMED) {
         0 => text,
