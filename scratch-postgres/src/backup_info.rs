@@ -39,6 +39,50 @@ pub struct StanzaInfo {
     /// The archived WAL, for each history of the cluster.
     #[serde(default)]
     pub archive: Vec<ArchiveInfo>,
+    /// The clusters that the stanza was made of, one after the other.
+    #[serde(default)]
+    pub db: Vec<ClusterInfo>,
+}
+
+/// A cluster of a stanza.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClusterInfo {
+    /// Its number in the stanza.
+    pub id: u64,
+    /// The cluster's identity: copies and restores have that of the one they come from.
+    #[serde(rename = "system-id")]
+    pub system_id: u64,
+}
+
+/// Which cluster of a stanza.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClusterRef {
+    /// Its number in the stanza.
+    pub id: u64,
+}
+
+impl StanzaInfo {
+    /// The identity of the cluster that a backup is of.
+    #[must_use]
+    pub fn system_of(&self, backup: &BackupInfo) -> Option<u64> {
+        let id = backup.database.as_ref()?.id;
+        self.db.iter().find(|db| db.id == id).map(|db| db.system_id)
+    }
+
+    /// The backup that was finished last.
+    #[must_use]
+    pub fn newest(&self) -> Option<&BackupInfo> {
+        self.backup.iter().max_by_key(|backup| backup.timestamp.stop)
+    }
+}
+
+impl BackupInfo {
+    /// The timeline on which it was finished.
+    #[must_use]
+    pub fn timeline(&self) -> Option<u32> {
+        let segment = self.archive.as_ref()?.stop.as_deref()?;
+        u32::from_str_radix(segment.get(..8)?, 16).ok()
+    }
 }
 
 /// Whether a stanza is usable; code 0 is.
@@ -69,6 +113,9 @@ pub struct BackupInfo {
     /// Its size.
     #[serde(default)]
     pub info: Option<SizeInfo>,
+    /// Of which cluster it is.
+    #[serde(default)]
+    pub database: Option<ClusterRef>,
 }
 
 /// From where to where.
@@ -113,10 +160,13 @@ mod tests {
             "backup":[{"archive":{"start":"000000010000000000000003","stop":"000000010000000000000004"},"backrest":{"format":5,"version":"2.45"},
             "database":{"id":1,"repo-key":1},"error":false,"info":{"delta":23000000,"repository":{"delta":3,"size":3},"size":23000001},
             "label":"20261128-220000F","prior":null,"reference":null,"timestamp":{"start":1700000000,"stop":1700000009},"type":"full"}],
-            "cipher":"none","db":[],"name":"drill","repo":[],"status":{"code":0,"lock":{"backup":{"held":false}},"message":"ok"}}]"#;
+            "cipher":"none","db":[{"id":1,"repo-key":1,"system-id":7634590128834412211,"version":"15"}],"name":"drill","repo":[],"status":{"code":0,"lock":{"backup":{"held":false}},"message":"ok"}}]"#;
         let stanzas: Vec<StanzaInfo> = serde_json::from_str(text).unwrap();
         assert_eq!(stanzas[0].backup[0].kind, BackupType::Full);
         assert_eq!(stanzas[0].backup[0].timestamp.stop, 1_700_000_009);
+        let newest = stanzas[0].newest().unwrap();
+        assert_eq!(newest.timeline(), Some(1));
+        assert_eq!(stanzas[0].system_of(newest), Some(7_634_590_128_834_412_211));
         assert_eq!(
             stanzas[0].archive[0].max.as_deref(),
             Some("0000000100000000000000A1")

@@ -42,7 +42,7 @@ mod recovery;
 mod server;
 
 pub use account::Account;
-pub use backup_info::{ArchiveInfo, BackupInfo, BackupType, StanzaInfo, StanzaStatus};
+pub use backup_info::{ArchiveInfo, BackupInfo, BackupType, ClusterInfo, StanzaInfo, StanzaStatus};
 pub use binaries::{Binaries, Search, cluster_version};
 pub use control::ControlData;
 pub use error::ScratchError;

@@ -55,6 +55,14 @@ Examples:
   sequencer-recovery certify plan.ndjson --out losses.json \\
       --markdown losses.md --key recovery.key";
 
+/// `backup-check`.
+pub const BACKUP_CHECK: &str = "\
+Examples:
+  sequencer-recovery backup-check --pgbackrest main --outbox outboxes/ \\
+      --anchors anchors.json --against \"$DATABASE_URL\" --rto 4h
+  sequencer-recovery backup-check --dump log.dump --outbox outboxes/ \\
+      --scratch /var/tmp --report backup.html";
+
 /// `checklist`.
 pub const CHECKLIST: &str = "\
 Examples:

@@ -15,12 +15,13 @@
 //! 6. [`report`]: audit, gaps, loss certificate, epoch.
 //!
 //! A room uses those before it and never one behind it. [`drill`] walks the whole way on a small world;
-//! [`checklist`] asks afterwards whether all is as it should be. `place` takes
+//! [`checklist`] asks afterwards whether all is as it should be, [`backup_check`] whether backups are worth anything. `place` takes
 //! values and returns values, and needs no database. Nothing here prints, exits, or reads the environment.
 
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod backup_check;
 pub mod checklist;
 pub mod damage;
 pub mod dr_report;

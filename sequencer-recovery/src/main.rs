@@ -39,6 +39,8 @@ enum Command {
     Epoch(commands::epoch::EpochArgs),
     #[command(before_help = examples::CERTIFY)]
     Certify(commands::certify::CertifyArgs),
+    #[command(before_help = examples::BACKUP_CHECK)]
+    BackupCheck(commands::backup_check::BackupCheckArgs),
     #[command(before_help = examples::CHECKLIST)]
     Checklist(commands::checklist::ChecklistArgs),
     #[command(before_help = examples::COUNTERS)]
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Undo(command) => commands::undo::run(command, global),
         Command::Epoch(command) => commands::epoch::run(command, global),
         Command::Certify(command) => commands::certify::run(command, global),
+        Command::BackupCheck(command) => commands::backup_check::run(command, global),
         Command::Checklist(command) => commands::checklist::run(command, global),
         Command::Counters(command) => commands::counters::run(command, global),
         Command::Snapshot(command) => commands::snapshot::run(command, global),
@@ -91,5 +94,26 @@ mod tests {
             cli_common::help::faults_of_help::<super::Args>(),
             Vec::<String>::new()
         );
+    }
+
+    /// The command lines of timers and jobs, as systemd and Kubernetes would give them.
+    #[test]
+    fn what_the_cadence_runs_is_taken() {
+        let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let read = |name: &str| std::fs::read_to_string(deploy.join(name)).unwrap();
+        let mut lines = Vec::new();
+        for file in std::fs::read_dir(deploy.join("systemd")).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let text = read(&format!("systemd/{name}"));
+            let commands = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
+            lines.extend(commands.map(|line| cli_common::help::words(line)[1..].to_vec()));
+        }
+        let jobs = read("kubernetes/cronjobs.yaml");
+        let args = jobs.lines().filter_map(|line| line.trim().strip_prefix("args: "));
+        lines.extend(args.map(|list| serde_json::from_str::<Vec<String>>(list).unwrap()));
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        for line in &lines {
+            assert_eq!(cli_common::help::refusal::<super::Args>(line), None, "{line:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cli_common::{Cancel, Cancelled};
 use event_log::ServerPlace;
-use serde::Deserialize;
+use scratch_postgres::StanzaInfo;
 use ves::Timestamp;
 
 use super::fetch::beginning;
@@ -101,126 +101,30 @@ pub fn line(asked: Asked<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
     }
 }
 
-/// A stanza, as `pgbackrest info --output=json` tells it.
-#[derive(Debug, Deserialize)]
-pub struct Stanza {
-    /// Its name.
-    pub name: String,
-    /// How it stands.
-    pub status: StanzaStatus,
-    /// Its backups, the oldest first.
-    #[serde(default)]
-    pub backup: Vec<Backup>,
-    /// The clusters that it was made of.
-    #[serde(default)]
-    pub db: Vec<Cluster>,
-}
-
-/// How a stanza stands.
-#[derive(Debug, Deserialize)]
-pub struct StanzaStatus {
-    /// 0 if all is well.
-    pub code: i64,
-    /// In words.
-    #[serde(default)]
-    pub message: String,
-}
-
-/// One backup.
-#[derive(Debug, Deserialize)]
-pub struct Backup {
-    /// Its name.
-    pub label: String,
-    /// `full`, `diff` or `incr`.
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    /// Whether damaged pages were found when it was made.
-    #[serde(default)]
-    pub error: bool,
-    /// When it was made.
-    pub timestamp: Times,
-    /// The WAL that it needs to be whole.
-    #[serde(default)]
-    pub archive: Wal,
-    /// Of which cluster it is.
-    #[serde(default)]
-    pub database: Option<ClusterId>,
-}
-
-/// When a backup began and ended, in seconds.
-#[derive(Debug, Deserialize)]
-pub struct Times {
-    /// Its end.
-    pub stop: i64,
-}
-
-/// The WAL of a backup.
-#[derive(Debug, Default, Deserialize)]
-pub struct Wal {
-    /// The last segment.
-    #[serde(default)]
-    pub stop: Option<String>,
-}
-
-/// A cluster of a stanza.
-#[derive(Debug, Deserialize)]
-pub struct Cluster {
-    /// Its number in the stanza.
-    pub id: u64,
-    /// The cluster's identity.
-    #[serde(rename = "system-id")]
-    pub system_id: u64,
-}
-
-/// Which cluster of a stanza.
-#[derive(Debug, Deserialize)]
-pub struct ClusterId {
-    /// Its number there.
-    pub id: u64,
-}
-
-impl Stanza {
-    /// Asks pgBackRest.
-    ///
-    /// # Errors
-    /// It cannot be asked, or answers something else; in words. The user stopped it.
-    pub fn ask(repository: &PgBackRest, cancel: &Cancel) -> Result<Result<Self, String>, Cancelled> {
-        let mut info = repository.command("info");
-        info.arg("--output=json");
-        let bounds = Bounds {
-            bytes: LARGEST,
-            time: Some(PATIENCE),
-        };
-        let ran = match run(info, bounds, cancel) {
-            Ok(ran) => ran,
-            Err(NotRun::Cancelled(cancelled)) => return Err(cancelled),
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        if !ran.status.success() {
-            return Ok(Err(format!("pgbackrest info failed: {}", ran.complaint())));
-        }
-        let stanzas: Result<Vec<Self>, _> = serde_json::from_slice(&ran.stdout);
-        Ok(match stanzas {
-            Err(_) => Err("pgbackrest info answers with something else than its list".to_owned()),
-            Ok(all) => all
-                .into_iter()
-                .find(|stanza| stanza.name == repository.stanza)
-                .ok_or_else(|| format!("pgBackRest knows no stanza {}", repository.stanza)),
-        })
+/// Asks pgBackRest about a stanza.
+fn ask(repository: &PgBackRest, cancel: &Cancel) -> Result<Result<StanzaInfo, String>, Cancelled> {
+    let mut info = repository.command("info");
+    info.arg("--output=json");
+    let bounds = Bounds {
+        bytes: LARGEST,
+        time: Some(PATIENCE),
+    };
+    let ran = match run(info, bounds, cancel) {
+        Ok(ran) => ran,
+        Err(NotRun::Cancelled(cancelled)) => return Err(cancelled),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if !ran.status.success() {
+        return Ok(Err(format!("pgbackrest info failed: {}", ran.complaint())));
     }
-
-    /// The cluster that a backup is of.
-    fn system_of(&self, backup: &Backup) -> Option<u64> {
-        let id = backup.database.as_ref()?.id;
-        self.db.iter().find(|db| db.id == id).map(|db| db.system_id)
-    }
-}
-
-impl Backup {
-    /// The timeline on which it ended.
-    fn timeline(&self) -> Option<u32> {
-        u32::from_str_radix(self.archive.stop.as_deref()?.get(..8)?, 16).ok()
-    }
+    let stanzas: Result<Vec<StanzaInfo>, _> = serde_json::from_slice(&ran.stdout);
+    Ok(match stanzas {
+        Err(_) => Err("pgbackrest info answers with something else than its list".to_owned()),
+        Ok(all) => all
+            .into_iter()
+            .find(|stanza| stanza.name == repository.stanza)
+            .ok_or_else(|| format!("pgBackRest knows no stanza {}", repository.stanza)),
+    })
 }
 
 fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
@@ -228,7 +132,7 @@ fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> 
     words.extend(repository.words());
     words.extend(["--type=full".into(), "backup".into()]);
     let step = Step::Run("make a backup now".into(), words);
-    let stanza = match Stanza::ask(repository, cancel)? {
+    let stanza = match ask(repository, cancel)? {
         Ok(stanza) => stanza,
         Err(why) => {
             let mut info = vec!["pgbackrest".to_owned()];
@@ -240,18 +144,18 @@ fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> 
     Ok(judge(&stanza, asked).step(step))
 }
 
-fn judge(stanza: &Stanza, asked: Asked<'_>) -> Line {
+fn judge(stanza: &StanzaInfo, asked: Asked<'_>) -> Line {
     let stanza_name = beginning(&stanza.name);
     if stanza.status.code != 0 {
         let message = beginning(&stanza.status.message);
         return Line::fail(ID, format!("stanza {stanza_name}: {message}"));
     }
-    let Some(newest) = stanza.backup.iter().max_by_key(|backup| backup.timestamp.stop) else {
+    let Some(newest) = stanza.newest() else {
         return Line::fail(ID, format!("stanza {stanza_name} has no backup"));
     };
     let seconds = u64::try_from(newest.timestamp.stop).unwrap_or(0);
     let ended = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-    let label = format!("{} ({})", beginning(&newest.label), beginning(&newest.kind));
+    let label = format!("{} ({})", beginning(&newest.label), newest.kind.as_str());
     let mut line = by_age(
         &format!("newest backup {label}, ended"),
         ended.unwrap_or(UNIX_EPOCH),
@@ -262,7 +166,7 @@ fn judge(stanza: &Stanza, asked: Asked<'_>) -> Line {
         stanza.backup.len()
     ));
     let mut wrong = Vec::new();
-    if newest.error {
+    if newest.error == Some(true) {
         wrong.push("damaged pages were found when it was made".to_owned());
     }
     let server = asked.server;
@@ -409,7 +313,7 @@ mod tests {
         }
     }
 
-    fn stanza(backups: &str) -> Stanza {
+    fn stanza(backups: &str) -> StanzaInfo {
         serde_json::from_str(&format!(
             r#"{{"name":"main","status":{{"code":0,"message":"ok"}},"db":[{{"id":1,"system-id":7,"version":"15"}}],
                 "backup":{backups}}}"#

@@ -38,7 +38,7 @@ lines! {
     ServiceReady = "service.ready";
     /// Does the database take writes, its recovery ended?
     DatabaseWritable = "database.writable";
-    /// Does every index have what its table has, and is no row there twice?
+    /// Does every index that is read have what its table has, and is no row there twice?
     DatabaseIndexes = "database.indexes";
     /// Does nothing of others in the database stand in the way of what the sequencer writes?
     DatabaseRules = "database.rules";

@@ -40,7 +40,7 @@ pub struct Checklist {
     pub lines: Vec<Line>,
     /// Of each stream whether it can be committed further.
     pub streams: Vec<StreamCommitting>,
-    /// What the audit did not check, and why.
+    /// The lines that were not checked, and what the audit did not check; with the reasons.
     pub not_checked: Vec<String>,
 }
 
@@ -79,6 +79,11 @@ impl Checklist {
             not_checked: count(Verdict::NotChecked),
         };
         let streams = audit.map(|a| a.streams.as_slice()).unwrap_or_default();
+        let unseen = lines
+            .iter()
+            .filter_map(|line| Some(format!("{}: {}", line.id, line.reason.as_ref()?)));
+        let mut not_checked: Vec<String> = unseen.collect();
+        not_checked.extend(audit.iter().flat_map(|a| a.not_checked.iter().cloned()));
         Self {
             schema: SCHEMA,
             db,
@@ -93,7 +98,7 @@ impl Checklist {
                     committing: s.committing.clone(),
                 })
                 .collect(),
-            not_checked: audit.map(|a| a.not_checked.clone()).unwrap_or_default(),
+            not_checked,
         }
     }
 

@@ -201,7 +201,7 @@ impl Of<'_> {
 
     /// What to do about the findings of a line.
     fn step(&self, id: LineId, problems: &[&Finding]) -> Step {
-        if problems.iter().any(|f| f.remedy == Some(Remedy::ChooseHistory)) || id == LineId::NumbersOnce {
+        if problems.iter().any(|f| f.remedy == Some(Remedy::ChooseHistory)) {
             return Step::ChooseHistory;
         }
         if let Some(next) = problems.iter().find_map(|f| f.next.clone()) {
@@ -254,18 +254,12 @@ impl Of<'_> {
         let unasked = self.report.not_checked.iter();
         let unasked: Vec<&String> = unasked.filter(|what| what.contains("index")).collect();
         let streams = self.report.streams.len();
+        let line = Line::pass(id, format!("every index that is read, of {streams} stream(s)"));
         match unasked.first() {
-            None => Line::pass(
-                id,
-                format!("every index that the sequencer's reads rest on, {streams} stream(s)"),
-            ),
-            Some(first) => {
-                let what = format!(
-                    "{} index(es) could not be compared with their table: {first}",
-                    unasked.len()
-                );
-                Line::not_checked(id, what)
-            }
+            None => line,
+            Some(first) => line.seen(format!(
+                "not compared with their table, since nobody reads them: {first}"
+            )),
         }
     }
 

@@ -10,6 +10,7 @@ use cli_common::{
     stderr_progress,
 };
 use event_log::Place;
+use html_report::{Body, Check, Outcome, Page, ReportArg, ReportFile, Section};
 use sequencer_recovery::checklist::backup::{Asked, BackupSource, PgBackRest};
 use sequencer_recovery::checklist::line::{Line, LineId, Step, Verdict};
 use sequencer_recovery::checklist::of_audit::{self, Given};
@@ -52,6 +53,9 @@ pub struct ChecklistArgs {
     /// These lines fail if they were not checked; `all` is every one
     #[arg(long, value_name = "NAME", num_args = 1..)]
     require: Vec<Required>,
+
+    #[command(flatten)]
+    page: ReportArg,
 }
 
 /// Where backups are, and how old they may be.
@@ -112,6 +116,7 @@ pub fn run(args: &ChecklistArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         anchors: !input.anchors.is_empty(),
         sequencer_keys: !input.witnesses.sequencer_keys.is_empty(),
     };
+    let page = args.page.begin()?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     // What is quickly known comes before the long work, and is known even if the log cannot be read.
@@ -151,7 +156,7 @@ pub fn run(args: &ChecklistArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         None => args.survey.db.target()?.to_string(),
     };
     let checklist = Checklist::new(db, audited.as_ref(), lines, &required(args));
-    print(&checklist, &made(hashed), global)?;
+    print(&checklist, &made(hashed), page, global)?;
     Ok(status | exit_status(&checklist))
 }
 
@@ -281,6 +286,7 @@ fn about(line: &Line, next: Next) -> Next {
 fn print(
     checklist: &Checklist,
     provenance: &cli_common::provenance::Provenance,
+    file: Option<ReportFile>,
     global: &GlobalArgs,
 ) -> Result<(), CliError> {
     let frame = Frame {
@@ -293,7 +299,70 @@ fn print(
         checklist,
         |out| print_table(out, checklist),
         |lines| write_lines(lines, checklist),
-    )
+    )?;
+    match file {
+        Some(file) => file.write(&page(checklist).framed(&frame), global),
+        None => Ok(()),
+    }
+}
+
+/// The checklist as a page.
+fn page(checklist: &Checklist) -> Page {
+    let (tone, verdict) = verdict(checklist);
+    let mut page = Page::new("Post-recovery checklist", &checklist.db, tone, verdict);
+    let counts = checklist.counts;
+    page.fact("Passed", counts.pass);
+    page.fact("Failed", counts.fail);
+    page.fact("Not checked", counts.not_checked);
+    if let Some(place) = &checklist.place {
+        page.fact("Log", place);
+    }
+    let check = |line: &Line| {
+        let outcome = match line.verdict {
+            Verdict::Pass => Outcome::Pass,
+            Verdict::Fail => Outcome::Fail,
+            Verdict::NotChecked => Outcome::NotChecked,
+        };
+        let seen: Vec<&str> = line
+            .reason
+            .iter()
+            .chain(&line.evidence)
+            .map(String::as_str)
+            .collect();
+        let check = Check::new(
+            format!("{}: {}", line.id, line.question),
+            outcome,
+            seen.join("; "),
+        );
+        match line.next.as_ref().and_then(|next| next.command.as_ref()) {
+            Some(command) => check.command(command),
+            None => check,
+        }
+    };
+    let checks = checklist.lines.iter().map(check).collect();
+    page.section(Section::new("The lines", Body::Checks(checks)));
+    page.section(
+        Section::new("Streams", Body::Table(streams(checklist)))
+            .intro("Whether each can be committed further, those that cannot first."),
+    );
+    page.not_checked = Some(checklist.not_checked.clone());
+    page
+}
+
+/// So many streams are in the page.
+const STREAMS: usize = 1000;
+
+fn streams(checklist: &Checklist) -> html_report::Table {
+    let mut table = html_report::Table::new(&["Stream", "#Committed", "#Next", "#Up to", "Why not"]);
+    let mut streams: Vec<_> = checklist.streams.iter().collect();
+    streams.sort_by_key(|s| (s.committing.can_go_on(), s.stream));
+    for s in streams.into_iter().take(STREAMS) {
+        let c = &s.committing;
+        let numbers = [c.committed, c.next, c.up_to].map(super::or_dash);
+        let cells = [s.stream.to_string()].into_iter().chain(numbers);
+        table.row(cells.chain([c.blocked.join("; ")]));
+    }
+    table
 }
 
 fn write_lines<W: std::io::Write>(lines: &mut Lines<'_, W>, checklist: &Checklist) -> Result<(), CliError> {
@@ -323,7 +392,11 @@ const COLUMNS: &str = "\
 Columns:
   VERDICT        PASS, FAIL or NOT CHECKED
   LINE           its name (docs/checklist.md), as --require takes it
-  WHAT WAS SEEN  the figures, or why nobody looked";
+  WHAT WAS SEEN  the figures, or why nobody looked
+
+Columns of the streams (those that cannot be committed further; --all: all):
+  COMMITTED      the last number that is committed
+  NEXT, UP TO    where the next commitment begins, and how far it may go now";
 
 /// The checklist for people.
 pub(super) fn print_table<W: std::io::Write>(
@@ -331,7 +404,8 @@ pub(super) fn print_table<W: std::io::Write>(
     checklist: &Checklist,
 ) -> Result<(), CliError> {
     out.label_streams(checklist.streams.iter().map(|s| s.stream));
-    print_verdict(out, checklist)?;
+    let (tone_of_all, sentence) = verdict(checklist);
+    out.verdict(tone_of_all, &sentence)?;
     if let Some(place) = &checklist.place {
         print_place(out, place)?;
     }
@@ -345,13 +419,45 @@ pub(super) fn print_table<W: std::io::Write>(
     }
     out.line("")?;
     out.table(&table)?;
-    for (title, verdict) in [
-        ("FAILED", Verdict::Fail),
-        ("NOT CHECKED, of the lines", Verdict::NotChecked),
-    ] {
-        print_lines(out, checklist, title, verdict)?;
+    print_streams(out, checklist, &labels)?;
+    print_lines(out, checklist, "FAILED", Verdict::Fail)?;
+    // Why the others were not checked, the table says.
+    if out.all() {
+        print_lines(out, checklist, "NOT CHECKED, of the lines", Verdict::NotChecked)?;
     }
     print_not_checked(out, &checklist.not_checked)
+}
+
+/// The streams that cannot be committed further; with --all, all of them.
+fn print_streams<W: std::io::Write>(
+    out: &mut Output<W>,
+    checklist: &Checklist,
+    labels: &cli_common::Labels,
+) -> Result<(), CliError> {
+    let all = out.all();
+    let mut streams: Vec<_> = checklist
+        .streams
+        .iter()
+        .filter(|s| all || !s.committing.can_go_on())
+        .collect();
+    if streams.is_empty() {
+        return Ok(());
+    }
+    streams.sort_by_key(|s| (s.committing.can_go_on(), s.stream));
+    let mut table = Table::new(&["STREAM", "COMMITTED", "NEXT", "UP TO", "GOES ON"]);
+    let shown = out.shown(streams.len());
+    for s in &streams[..shown] {
+        let c = &s.committing;
+        let [committed, next, up_to] = [c.committed, c.next, c.up_to].map(super::or_dash);
+        let goes_on = if c.can_go_on() { "yes" } else { "NO" };
+        table.row([labels.of(&s.stream), committed, next, up_to, goes_on.to_owned()]);
+        if !c.can_go_on() {
+            table.verdict(4, Tone::Bad);
+        }
+    }
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, streams.len() - shown, "stream(s)")
 }
 
 /// The table's cells hold the beginning of long evidence; the whole of it follows.
@@ -373,7 +479,7 @@ fn tone(verdict: Verdict) -> Tone {
     }
 }
 
-fn print_verdict<W: std::io::Write>(out: &mut Output<W>, checklist: &Checklist) -> Result<(), CliError> {
+fn verdict(checklist: &Checklist) -> (Tone, String) {
     let counts = checklist.counts;
     let of = checklist.lines.len();
     if counts.fail > 0 {
@@ -381,16 +487,16 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, checklist: &Checklist) 
             "NOT PASSED: {} of {of} lines failed, {} passed, {} NOT CHECKED.",
             counts.fail, counts.pass, counts.not_checked
         );
-        return out.verdict(Tone::Bad, &verdict);
+        return (Tone::Bad, verdict);
     }
     if counts.not_checked > 0 {
         let verdict = format!(
             "No line failed, but not all was checked: {} of {of} lines passed, {} NOT CHECKED.",
             counts.pass, counts.not_checked
         );
-        return out.verdict(Tone::Doubt, &verdict);
+        return (Tone::Doubt, verdict);
     }
-    out.verdict(Tone::Good, &format!("PASSED: all {of} lines."))
+    (Tone::Good, format!("PASSED: all {of} lines."))
 }
 
 /// The lines of a verdict, with their questions, all that was seen, and what to do.
@@ -415,20 +521,35 @@ fn print_lines<W: std::io::Write>(
         if line.required {
             out.line("    it was not checked, and --require asks for it")?;
         }
-        for seen in line.reason.iter().chain(&line.evidence) {
+        let seen: Vec<&String> = line.reason.iter().chain(&line.evidence).collect();
+        let shown = if out.all() {
+            seen.len()
+        } else {
+            seen.len().min(SEEN)
+        };
+        for seen in &seen[..shown] {
             out.line(&format!("    {seen}"))?;
         }
-        let Some(next) = &line.next else { continue };
-        match (&next.command, &next.why) {
-            (Some(command), why) => {
-                if let Some(why) = why {
-                    out.line(&format!("    next: {why}:"))?;
-                }
-                out.command(&format!("      {command}"))?;
-            }
-            (None, Some(why)) => out.line(&format!("    next: {why}"))?,
-            (None, None) => {}
+        out.more(4, seen.len() - shown, "")?;
+        if let Some(next) = &line.next {
+            print_next(out, next)?;
         }
     }
     Ok(())
+}
+
+/// So much of what was seen is shown of each line.
+const SEEN: usize = 4;
+
+fn print_next<W: std::io::Write>(out: &mut Output<W>, next: &Next) -> Result<(), CliError> {
+    match (&next.command, &next.why) {
+        (Some(command), why) => {
+            if let Some(why) = why {
+                out.line(&format!("    next: {why}:"))?;
+            }
+            out.command(&format!("      {command}"))
+        }
+        (None, Some(why)) => out.line(&format!("    next: {why}")),
+        (None, None) => Ok(()),
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod backup_check;
 pub mod certify;
 pub mod checklist;
 pub mod counters;
@@ -49,6 +50,13 @@ pub struct SurveyArgs {
     #[command(flatten)]
     pub db: DbArg,
 
+    #[command(flatten)]
+    witness: WitnessArgs,
+}
+
+/// The witnesses.
+#[derive(Debug, Args)]
+pub struct WitnessArgs {
     /// Agents' outboxes: files, folders (all outboxes below them, whatever their names) or patterns
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
@@ -78,7 +86,7 @@ pub struct SurveyArgs {
     store: Option<StoreId>,
 }
 
-impl SurveyArgs {
+impl WitnessArgs {
     /// What the arguments ask to look at.
     pub fn input(&self) -> Result<SurveyInput, CliError> {
         let found = outbox_sync::expand_inputs(&self.outboxes, Purpose::Read).map_err(|e| {
@@ -135,11 +143,16 @@ fn log_inputs(db: &DbArg) -> Result<HashedInputs, CliError> {
     Ok(hashed)
 }
 
-impl SurveyArgs {
+impl WitnessArgs {
     /// Begins to hash the files that are asked. It goes before the log and the outboxes are opened.
-    fn hashed(&self, input: &SurveyInput) -> Result<HashedInputs, CliError> {
+    fn hashed(&self, input: &SurveyInput) -> HashedInputs {
+        let mut hashed = HashedInputs::default();
+        self.add_to(&mut hashed, input);
+        hashed
+    }
+
+    fn add_to(&self, hashed: &mut HashedInputs, input: &SurveyInput) {
         let witnesses = &input.witnesses;
-        let mut hashed = log_inputs(&self.db)?;
         let snapshot = |target: &DbTarget| match target {
             DbTarget::Snapshot(path) => Some(path.clone()),
             DbTarget::Postgres(_) => None,
@@ -160,11 +173,10 @@ impl SurveyArgs {
         for (role, files) in [("anchors", &self.anchors), ("receipts", &self.receipts)] {
             files.iter().for_each(|file| hashed.add(role, file));
         }
-        Ok(hashed)
     }
 
     /// The witnesses, as words of a command line.
-    pub fn witness_words(&self) -> Vec<OsString> {
+    fn words(&self) -> Vec<OsString> {
         let path = |path: &PathBuf| path.clone().into_os_string();
         let given = [
             (
@@ -195,12 +207,36 @@ impl SurveyArgs {
     }
 
     /// The same, to be written down: a URL without its password.
-    fn shown_witness_words(&self) -> Vec<String> {
-        let words = self.witness_words();
+    fn shown_words(&self) -> Vec<String> {
+        let words = self.words();
         words
             .iter()
             .map(|word| cli_common::redact_text(&word.to_string_lossy()))
             .collect()
+    }
+}
+
+impl SurveyArgs {
+    /// What the arguments ask to look at.
+    pub fn input(&self) -> Result<SurveyInput, CliError> {
+        self.witness.input()
+    }
+
+    /// Begins to hash the files that are asked. It goes before the log and the outboxes are opened.
+    fn hashed(&self, input: &SurveyInput) -> Result<HashedInputs, CliError> {
+        let mut hashed = log_inputs(&self.db)?;
+        self.witness.add_to(&mut hashed, input);
+        Ok(hashed)
+    }
+
+    /// The witnesses, as words of a command line.
+    pub fn witness_words(&self) -> Vec<OsString> {
+        self.witness.words()
+    }
+
+    /// The same, to be written down: a URL without its password.
+    fn shown_witness_words(&self) -> Vec<String> {
+        self.witness.shown_words()
     }
 
     /// A command of this tool about the same log and witnesses.

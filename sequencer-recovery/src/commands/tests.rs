@@ -27,6 +27,7 @@ use ves::{AgentId, BatchId, EventId, Hash32, StreamKey, Timestamp};
 
 use super::{apply, audit, counters, gaps, plan_report, undo};
 
+mod checks;
 mod written;
 
 const COUNTS: [usize; 4] = [1, 4, 50, 10_000];

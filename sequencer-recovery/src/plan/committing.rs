@@ -54,8 +54,8 @@ impl Committing {
         let mut blocked = Vec::new();
         if let Some((next, hole)) = next.and_then(|next| Some((next, hole_at(open, next)?))) {
             blocked.push(format!(
-                "{next} is the next to be committed, and {} has no event: no further commitment can be made",
-                hole_in_words(hole)
+                "{next} is the next to be committed and has no event{}: no further commitment can be made",
+                open_in_words(hole)
             ));
         }
         if standing.not_committed > 0 {
@@ -109,10 +109,10 @@ fn hole_at(open: &[Span], number: u64) -> Option<Span> {
         .find(|o| (o.start()..=o.end()).contains(&number))
 }
 
-fn hole_in_words(hole: Span) -> String {
+fn open_in_words(hole: Span) -> String {
     match hole.end() - hole.start() {
-        0 => "it".to_owned(),
-        _ => format!("{} to {}", hole.start(), hole.end()),
+        0 => String::new(),
+        _ => format!(" ({} to {} are open)", hole.start(), hole.end()),
     }
 }
 

@@ -9,7 +9,7 @@ use ves::span::Span;
 use ves::{StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::place::placement::Budget;
@@ -383,14 +383,15 @@ fn committing(examined: &Examined, given_out_twice: u64) -> Committing {
         .filter_map(|a| Span::new(a.sequence_start, a.sequence_end))
         .collect();
     let open: Vec<Span> = examined.gaps.iter().filter_map(Gap::span).collect();
-    let missed = |f: &&Finding| f.code == Code::CommitmentMissing;
+    // One whose root does not come out, and never will, no commitment of the log can contradict any more than it does.
+    let missed = |b: &&Batch| b.anchored && !b.committed && b.verdict != BatchVerdict::Failed;
     Committing::of(&Standing {
         committed: examined.commitments.iter().map(|c| c.sequence_end).max(),
         first: examined.state.first,
         head: examined.state.last,
         open: &open,
         anchored: &anchored,
-        not_committed: examined.findings.iter().filter(missed).count() as u64,
+        not_committed: examined.batches.iter().filter(missed).count() as u64,
         given_out_twice,
     })
 }

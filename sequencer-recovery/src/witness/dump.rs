@@ -124,7 +124,8 @@ impl Dump {
         &self.shown
     }
 
-    fn path(&self) -> &Path {
+    /// Where it is read.
+    pub(crate) fn path(&self) -> &Path {
         self.file.as_ref().map_or(&self.shown, InputFile::path)
     }
 
@@ -137,8 +138,17 @@ impl Dump {
         }
     }
 
+    /// Whether only PostgreSQL's own `pg_restore` reads it.
+    pub(crate) fn is_archive(&self) -> bool {
+        matches!(self.form, Form::Custom | Form::Directory | Form::Tar)
+    }
+
     /// Reads it into a snapshot. Also gives what went wrong behind the end of what could be read.
-    fn load(&self, snapshot: &Path, cancel: &Cancel) -> Result<(DumpInfo, Option<String>), DumpError> {
+    pub(crate) fn load(
+        &self,
+        snapshot: &Path,
+        cancel: &Cancel,
+    ) -> Result<(DumpInfo, Option<String>), DumpError> {
         let input: Box<dyn BufRead> = match self.form {
             Form::Plain => Box::new(BufReader::with_capacity(1 << 18, File::open(self.path())?)),
             Form::Packed(packing) => {

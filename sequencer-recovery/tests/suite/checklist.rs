@@ -199,7 +199,7 @@ fn a_whole_log_passes_what_was_asked_and_no_more() {
     });
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    world.write_truth(&path("log.db")).unwrap();
+    world.write_log(&path("log.db")).unwrap();
     let db = Db::Snapshot(path("log.db"));
     fs::create_dir(path("backups")).unwrap();
     fs::write(path("backups").join("night.dump"), "x").unwrap();
@@ -259,6 +259,14 @@ fn a_whole_log_passes_what_was_asked_and_no_more() {
         verdicts(&checklist(&db, &old).expect(4).json())["backup.age"],
         "FAIL"
     );
+    let page = path("checklist.html");
+    run(["checklist", "--db", &db.arg(), "--report", &text(&page)]).expect(0);
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(
+        html.contains("commitments.go_on") && html.contains("NOT CHECKED"),
+        "{html}"
+    );
+    run(["checklist", "--db", &db.arg(), "--report", &text(&page)]).expect(8);
     let ndjson = run(["checklist", "--format", "ndjson", "--db", &db.arg()]).expect(0);
     for kind in ["line", "stream", "summary", "provenance", "next"] {
         assert!(ndjson.stdout.contains(&format!(r#""type":"{kind}""#)), "{kind}");
@@ -270,7 +278,7 @@ fn hostile_answers_end_no_checklist_and_pass_no_line() {
     let world = World::generate(&WorldSpec::default());
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.db");
-    world.write_truth(&log).unwrap();
+    world.write_log(&log).unwrap();
     let db = Db::Snapshot(log);
     let escape = "{\"status\":\"\\u001b[2Jhealthy\\u0007\"}";
     let huge = format!(r#"{{"status":"healthy","x":"{}"}}"#, "a".repeat(6 << 20));

@@ -27,6 +27,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("docs/runbook.md", &[]),
     ("docs/audit.md", &[]),
     ("docs/checklist.md", &[]),
+    ("docs/backup-check.md", &[]),
     ("docs/concepts.md", &[]),
     ("docs/plan.md", &[]),
     ("docs/append.md", &[]),
@@ -38,6 +39,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("docs/tombstone.md", &[]),
     ("docs/drill.md", &[]),
     ("docs/incident.md", &[]),
+    ("docs/cadence.md", &[]),
     // It needs a chain under the chain: anchor-verify's tests make one.
     (
         "docs/verify.md",
@@ -206,6 +208,10 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
     world.write_anchors(&dir.join("anchors.json")).unwrap();
     if document == "docs/audit.md" {
         return;
+    }
+    if document == "docs/backup-check.md" {
+        let dump = "pg_dump --format=custom --dbname \"$DATABASE_URL\" --file log.dump";
+        assert!(run(dump, dir, path, database).status.success());
     }
     let outbox = fs::read_dir(dir.join("outboxes"))
         .unwrap()

@@ -50,7 +50,7 @@ pub fn page(
         Body::Commands(way_back.into_iter().collect()),
     ));
     if report.open_positions() > 0 {
-        let text = "Commit nothing across open positions: the plan names the ranges, docs/recovery.md says why. Until they are \
+        let text = "Commit nothing across open positions: the plan names the ranges, docs/runbook.md says why. Until they are \
                     filled or brought back, a stream whose next position to commit is open can commit nothing.";
         page.section(Section::new(
             "While positions are open",
