@@ -244,6 +244,7 @@ fn sample(count: u64) -> Page {
     page.fact("Batches that match anchors", 12 * count);
     page.fact_in(Tone::Good, "Batches that failed", 0);
     page.fact("Witnesses heard", count.min(40));
+    page.fact("Log", "PostgreSQL 15.18, system 7634590128834412211, database sequencer, role operator; primary, timeline 2");
     let mut strips: Vec<Strip> = (0..count).map(strip).collect();
     worst_first(&mut strips);
     page.section(

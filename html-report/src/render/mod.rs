@@ -14,7 +14,7 @@ use cli_common::{Next, Tone, not_checked_by_kind};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Body, Outcome, Page, Section, Signature, Text};
+use crate::{Body, Fact, Outcome, Page, Section, Signature, Text};
 
 /// All that a page looks like.
 const STYLE: &str = include_str!("style.css");
@@ -87,7 +87,7 @@ fn head(page: &Page) -> Markup {
             @if !page.facts.is_empty() {
                 dl.facts {
                     @for fact in &page.facts {
-                        div.(fact.tone.map_or("", tone_class)) {
+                        div class=(fact_class(fact)) {
                             dt { (fact.name) }
                             dd { (fact.value) }
                         }
@@ -96,6 +96,17 @@ fn head(page: &Page) -> Markup {
             }
             (contents(page))
         }
+    }
+}
+
+/// A longer value has a line for itself.
+const LONG_FACT: usize = 24;
+
+fn fact_class(fact: &Fact) -> &'static str {
+    match fact.tone {
+        _ if fact.value.as_str().chars().count() > LONG_FACT => "long",
+        None => "plain",
+        Some(tone) => tone_class(tone),
     }
 }
 

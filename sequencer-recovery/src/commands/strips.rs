@@ -43,8 +43,18 @@ fn open_state(grade: Grade) -> State {
 /// So many ranges are named in a sentence.
 const NAMED: usize = 4;
 
-/// Ranges in words; of many the first.
+/// Ranges in words, ascending, neighbours as one; of many the first.
 fn named(ranges: &[RangeInclusive<u64>]) -> String {
+    let mut joined: Vec<RangeInclusive<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end().checked_add(1) == Some(*range.start()) => {
+                *last = *last.start()..=*range.end();
+            }
+            _ => joined.push(range.clone()),
+        }
+    }
+    let ranges = joined;
     let text = gap::describe(&ranges[..ranges.len().min(NAMED)]);
     match ranges.len().saturating_sub(NAMED) {
         0 => text,
@@ -192,6 +202,10 @@ fn mark_witness(strip: &mut Strip, witness: &Witness) {
 pub fn of_plan(stream: &StreamSummary, labels: &Labels) -> Strip {
     let name = labels.of(&stream.stream);
     let mut strip = Strip::new(name, stream.stream.to_string(), stream.head_before);
+    // Up to the counter, nothing stands beyond the last event but what the plan puts there.
+    if let Some(after) = stream.counter_after {
+        strip.lay(stream.head_before.saturating_add(1), after, State::Open);
+    }
     for range in &stream.goes_back {
         strip.lay(range.from, range.to, state(range.grade));
     }
@@ -232,7 +246,9 @@ pub fn of_plan(stream: &StreamSummary, labels: &Labels) -> Strip {
     let open: Vec<_> = stream.open.iter().map(PlannedOpen::range).collect();
     let mut said = vec![format!("{} missing, {} go back", stream.missing, stream.events)];
     if !open.is_empty() {
-        said.push(format!("{} stay open: {}", strip.missing(), named(&open)));
+        let count = stream.open.iter().map(PlannedOpen::count);
+        let count = count.fold(0, u64::saturating_add);
+        said.push(format!("{count} stay open: {}", named(&open)));
     }
     if stream.reissued > 0 {
         said.push(format!("{} number(s) were given out twice", stream.reissued));
@@ -298,6 +314,8 @@ fn begun(stream: &PlannedStream, status: Option<StreamStatus>, dry_run: bool, la
         _ => stream.counter_after,
     };
     if let Some(counter) = counter {
+        // Nothing stands beyond the last event but what the plan put there.
+        strip.lay(stream.head_before.saturating_add(1), counter, State::Open);
         strip.mark(MarkKind::Counter, counter, "the sequencer's counter", "");
     }
     let mut said = vec![word.to_owned()];

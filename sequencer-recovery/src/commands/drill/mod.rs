@@ -15,7 +15,8 @@ use cli_common::{
 };
 use fixtures::{Cut, WorldSpec};
 use scratch_postgres::{ScratchError, Search};
-use sequencer_recovery::dr_report::{DrReport, Outcome, SCHEMA};
+use sequencer_recovery::dr_report::{DrReport, FOLDER, Outcome, SCHEMA};
+use sequencer_recovery::drill::history::{Entry, History};
 use sequencer_recovery::drill::{
     BackupTool, DrillError, DrillOptions, Fault, PitrOptions, Targets, drill, id,
 };
@@ -23,7 +24,7 @@ use sequencer_recovery::grade::Accept;
 use sequencer_recovery::plan::PlanOptions;
 use ves::Timestamp;
 
-use super::{HashedInputs, block_on, cancel_on_signals, made};
+use super::{HashedInputs, block_on, cancel_on_signals, made, page};
 use crate::examples;
 use print::COLUMNS;
 #[cfg(test)]
@@ -57,7 +58,8 @@ enum DrillCommand {
 
 #[derive(Debug, Args)]
 struct RehearseArgs {
-    /// Where the report goes; may be given several times. Without it: recovery_reports/DATE-ID.json
+    /// Where the report goes; may be given several times: as JSON, or as a page for people if its name ends in .html. Without
+    /// it: recovery_reports/DATE-ID.json
     #[arg(long = "report", value_name = "FILE")]
     reports: Vec<PathBuf>,
 
@@ -245,7 +247,8 @@ fn rehearse(args: &RehearseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         next: &next(&report, args.keep.as_deref()),
     };
     let shown = reports.shown();
-    let written = reports.write(&frame.around(&report));
+    let page = || page::of_drill(&report, &earlier(), &frame, global);
+    let written = reports.write(&frame.around(&report), page, global);
     for error in [written.err(), print::print(&shown, &report, &frame, global).err()]
         .into_iter()
         .flatten()
@@ -254,6 +257,11 @@ fn rehearse(args: &RehearseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         error.report(global);
     }
     Ok(status)
+}
+
+/// The reports that are kept where a drill keeps its own: those of a folder that cannot be read are none.
+fn earlier() -> Vec<Entry> {
+    History::read(Path::new(FOLDER)).map_or_else(|_| Vec::new(), |history| history.reports)
 }
 
 fn now() -> Timestamp {

@@ -3,6 +3,7 @@
 
 mod apply;
 mod audit;
+mod drill;
 mod plan;
 
 use cli_common::{ExitStatus, GlobalArgs, Labels};
@@ -16,6 +17,7 @@ use super::report::when;
 
 pub use apply::page as of_apply;
 pub use audit::page as of_audit;
+pub use drill::page as of_drill;
 pub use plan::page as of_plan;
 
 /// Writes the page, if one was asked for. What goes wrong is told, and gives the exit status: the report on stdout is there
