@@ -11,7 +11,12 @@ use crate::recovery::{Target, shell_word};
 use crate::{Patience, Place, ScratchError, Server};
 
 const NAME: &str = "pgbackrest";
-const LOCK_AND_LOG: [&str; 2] = ["PGBACKREST_LOCK_PATH", "PGBACKREST_LOG_PATH"];
+/// Where it keeps what it needs while it runs: by default folders of the system's that an ordinary user cannot enter.
+const OWN_PATHS: [&str; 3] = [
+    "PGBACKREST_LOCK_PATH",
+    "PGBACKREST_LOG_PATH",
+    "PGBACKREST_SPOOL_PATH",
+];
 
 /// pgBackRest for one stanza, run as the user that servers run as. It reads the one configuration file that is named here,
 /// nothing else below `/etc`, and keeps its locks and logs in the [`Place`].
@@ -23,7 +28,7 @@ pub struct PgBackRest {
     config: PathBuf,
     stanza: String,
     options: Vec<OsString>,
-    /// Its locks and logs. By the environment, since not every command takes them as options.
+    /// Its locks, logs and spool. By the environment, since not every command takes them as options.
     locks: PathBuf,
 }
 
@@ -154,7 +159,7 @@ impl PgBackRest {
 
     fn in_shell(&self, data_dir: &Path) -> String {
         let mut line = String::new();
-        for name in LOCK_AND_LOG {
+        for name in OWN_PATHS {
             let _ = write!(line, "{name}={} ", shell_word(&self.locks.to_string_lossy()));
         }
         line.push_str(&shell_word(&self.program.to_string_lossy()));
@@ -172,7 +177,7 @@ impl PgBackRest {
     fn command(&self, verb: &str) -> Command {
         let mut command = self.place.command(&self.program);
         command.args(&self.options).arg(verb);
-        command.envs(LOCK_AND_LOG.map(|name| (name, &self.locks)));
+        command.envs(OWN_PATHS.map(|name| (name, &self.locks)));
         command
     }
 

@@ -57,11 +57,14 @@ pub struct Entry {
     pub lost: Option<u64>,
     /// Events brought back.
     pub restored: u64,
-    /// Against the one before of the same kind and scenario.
+    /// Against the one before of the same kind and scenario, which for drills has the same seed and size.
     pub change: Option<Change>,
+    /// What has to be the same for two reports to be compared.
+    #[serde(skip)]
+    world: (Option<u64>, Option<u64>, Option<u64>, Option<String>),
 }
 
-/// What changed against the report before of the same kind and scenario.
+/// What changed against the report before of the same kind and scenario (seed and size included).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Change {
     /// Recovery time; seconds, less is better.
@@ -126,7 +129,9 @@ impl History {
         for at in 1..self.reports.len() {
             let (before, now) = self.reports.split_at(at);
             let Some(now) = now.first() else { continue };
-            let same = |entry: &&Entry| entry.kind == now.kind && entry.scenario == now.scenario;
+            let same = |entry: &&Entry| {
+                (entry.kind, &entry.scenario, &entry.world) == (now.kind, &now.scenario, &now.world)
+            };
             let change = before.iter().rev().find(same).map(|before| now.against(before));
             self.reports[at].change = change;
         }
@@ -151,6 +156,12 @@ impl Entry {
             lost: report.events.lost,
             restored: report.events.restored,
             change: None,
+            world: (
+                report.scenario.seed,
+                report.scenario.streams,
+                report.scenario.events_per_stream,
+                report.scenario.lost.clone(),
+            ),
         }
     }
 

@@ -11,8 +11,8 @@ use super::super::{HashedInputs, made, or_dash};
 
 /// Show the reports of drills and incidents side by side
 ///
-/// Oldest first, each with what changed against the one before of the same kind, scenario and faults. Files that are no
-/// such reports are named.
+/// Oldest first, each with what changed against the one before of the same kind, scenario, faults, seed and size. Files that
+/// are no such reports are named.
 #[derive(Debug, Args)]
 #[command(after_long_help = COLUMNS)]
 pub struct HistoryArgs {
