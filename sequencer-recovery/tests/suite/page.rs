@@ -228,7 +228,8 @@ fn text_of_others_in_a_page_is_text() {
     fs::rename(folder.path().join("log.db"), &named).unwrap();
     let page = folder.path().join("page.html");
     let more = [&witnesses[..], &["--report".to_owned(), text(&page)]].concat();
-    run(args(["audit", "--db", &text(&named)], &more));
+    let ran = run(args(["audit", "--db", &text(&named)], &more));
+    assert!(page.exists(), "{}: {}", ran.code, ran.stderr);
     let html = fs::read_to_string(&page).unwrap();
     assert_harmless(&html);
     assert!(!html.contains("<script") && html.contains("&lt;script&gt;"));
