@@ -28,8 +28,12 @@ async function lookAt(browser, { name, path: file, bytes }) {
         if (!loaded) {
             await page.goto(url, { waitUntil: "load" });
             loaded = true;
-            seen.painted = await page.evaluate(() => new Promise((done) => requestAnimationFrame(() =>
-                setTimeout(() => done(performance.getEntriesByName("first-contentful-paint").length > 0), 50))));
+            // A busy machine paints late.
+            seen.painted = await page.evaluate(() => new Promise((done) => {
+                new PerformanceObserver((list) => list.getEntriesByName("first-contentful-paint").length && done(true))
+                    .observe({ type: "paint", buffered: true });
+                setTimeout(() => done(false), 20e3);
+            }));
             await page.keyboard.press("Tab");
             seen.first_tab = await page.evaluate(() => document.activeElement.className);
             await page.evaluate(() => document.activeElement.blur());
