@@ -325,10 +325,6 @@ impl BackupCheck {
             let back = |open: bool| {
                 let streams = self.streams.iter().filter(|s| !open || s.stay_open > 0);
                 let worst = streams.filter_map(|s| s.head_sequenced_at).min();
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "microseconds since 1970 fit well enough"
-                )]
                 worst.map_or(0.0, |then| (now.as_secs_f64() - then.0 as f64 / 1e6).max(0.0))
             };
             self.objectives.rpo_seconds_before_repair = Some(back(false));
