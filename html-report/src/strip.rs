@@ -386,9 +386,14 @@ impl Strip {
         let mut parts = vec![State::Present; count];
         let width = hi.saturating_sub(lo).saturating_add(1);
         let part_of = |at: u64| scale(at - lo, width, count as u64).min(count as u64 - 1) as usize;
+        // Where there are more parts than positions, a position has several: up to where the next one begins.
+        let end_of = |at: u64| {
+            let next = scale((at - lo).saturating_add(1), width, count as u64) as usize;
+            part_of(at).max(next.saturating_sub(1)).min(count - 1)
+        };
         let start = self.runs.partition_point(|run| run.to < lo);
         for run in self.runs[start..].iter().take_while(|run| run.from <= hi) {
-            let (from, to) = (part_of(run.from.max(lo)), part_of(run.to.min(hi)));
+            let (from, to) = (part_of(run.from.max(lo)), end_of(run.to.min(hi)));
             for part in &mut parts[from..=to] {
                 *part = (*part).max(run.state);
             }

@@ -148,6 +148,18 @@ mod tests {
         );
     }
 
+    /// A position that has several signs has them all alike.
+    #[test]
+    fn few_positions_fill_their_line() {
+        let mut strip = Strip::new("a", "a", 6);
+        strip.lay(4, 6, State::Open);
+        let line = &strip_lines(&[strip], 80, true)[0];
+        let signs: String = line.chars().filter(|sign| "=?".contains(*sign)).collect();
+        let (there, missing) = signs.split_at(signs.len() / 2);
+        assert!(there.chars().all(|sign| sign == '='), "{line}");
+        assert!(missing.chars().all(|sign| sign == '?'), "{line}");
+    }
+
     #[test]
     fn lines_fit_whatever_the_names_and_numbers_are() {
         let mut long = Strip::new("x".repeat(200), "x", u64::MAX);

@@ -1,6 +1,7 @@
 //! The drill on a real server: a sequencer's database is filled, backed up, destroyed, restored to a point in time and
 //! repaired, and the sequencer goes on.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -279,8 +280,8 @@ impl Cluster<'_> {
                 given_back == expected,
                 format!(
                     "{} event(s), {} expected",
-                    given_back.values().map(|events| events.len()).sum::<usize>(),
-                    expected.values().map(|events| events.len()).sum::<usize>()
+                    given_back.values().map(BTreeSet::len).sum::<usize>(),
+                    expected.values().map(BTreeSet::len).sum::<usize>()
                 ),
             ),
             check(

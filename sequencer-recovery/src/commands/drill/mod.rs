@@ -233,7 +233,7 @@ fn rehearse(args: &RehearseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     let cancel = cancel_on_signals()?;
     let drilled = block_on(async {
         let drilled = drill(dir, &options, started_at, progress.as_ref(), &cancel).await;
-        drilled.map_err(|error| told(error))
+        drilled.map_err(told)
     });
     drop(progress);
     let report = drilled?;
@@ -290,10 +290,11 @@ fn told(error: DrillError) -> CliError {
         DrillError::Refused(why) => refused(why),
         DrillError::Recovery(error) => error.into(),
         DrillError::Scratch(ScratchError::Stopped) => Cancelled.into(),
-        DrillError::Scratch(error) => CliError::io(message).with_hint(match error.hint() {
-            Some(hint) => hint,
-            None => "what it says is the program's own word; --keep DIR keeps the server's log",
-        }),
+        DrillError::Scratch(error) => CliError::io(message).with_hint(
+            error
+                .hint()
+                .unwrap_or("what it says is the program's own word; --keep DIR keeps the server's log"),
+        ),
         _ => CliError::io(message).with_hint("--keep DIR keeps the server's log"),
     }
 }

@@ -246,6 +246,7 @@ fn print_runs<W: Write>(out: &mut Output<W>, runs: &[Ran]) -> Result<(), CliErro
 }
 
 #[cfg(test)]
+#[expect(clippy::redundant_closure, reason = "a bare function is not general enough")]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -33,7 +33,7 @@ pub fn page(
         .collect();
     match strips::of_applied(plan, report, &labels) {
         Ok(strips) => {
-            page.section(Section::new("Streams, as they are now", Body::Strips(strips)).intro(ABOUT_STRIPS))
+            page.section(Section::new("Streams, as they are now", Body::Strips(strips)).intro(ABOUT_STRIPS));
         }
         Err(error) => not_checked.push(format!(
             "the streams' positions are not drawn: the plan could not be read again: {error}"

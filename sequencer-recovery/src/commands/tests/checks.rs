@@ -1,5 +1,7 @@
 //! What the checklist and the check of a backup print.
 
+#![expect(clippy::redundant_closure, reason = "a bare function is not general enough")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
