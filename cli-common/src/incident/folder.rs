@@ -135,6 +135,8 @@ impl IncidentFolder {
             let hint = format!("{}; nothing was noted", file_hint(&path, &error));
             CliError::cannot_write(&path, error).with_hint(hint)
         };
+        // What is noted goes nowhere else, and to no device.
+        WholeFile::check(&path, Existing::Replace).map_err(failed)?;
         let mut file = File::options()
             .read(true)
             .append(true)
@@ -305,6 +307,19 @@ mod tests {
         let timeline = folder.timeline().unwrap();
         assert_eq!(timeline.faults, [Fault::Unreadable { line: 3 }]);
         assert_eq!((entry.n, timeline.entries.len()), (4, 3));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_timeline_that_leads_elsewhere_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = IncidentFolder::create(&dir.path().join("a"), &incident()).unwrap();
+        let (path, elsewhere) = (folder.path().join(TIMELINE), dir.path().join("elsewhere"));
+        fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        let before = fs::read(&elsewhere).unwrap();
+        assert!(folder.append(note("one")).is_err());
+        assert_eq!(fs::read(&elsewhere).unwrap(), before);
     }
 
     #[test]

@@ -84,6 +84,17 @@ fn begin(folder: &IncidentFolder, tool: &str, version: &str, command: &str) -> R
         command: command.to_owned(),
         line: CommandLine::of_this_process().to_string(),
     })?;
+    if folder
+        .evidence()
+        .symlink_metadata()
+        .is_ok_and(|meta| meta.is_symlink())
+    {
+        let what = format!(
+            "{} is a link: evidence would lie elsewhere",
+            folder.evidence().display()
+        );
+        return Err(CliError::input(what).with_hint("put the folder itself there; nothing was done"));
+    }
     // A folder that takes no evidence is known now, not after the work.
     let probe = folder
         .evidence()

@@ -305,6 +305,11 @@ fn what_cannot_be_kept_stops_a_command_before_it_does_anything() {
     let evidence = stage.path("evidence");
     fs::remove_dir(&evidence).unwrap();
     audit(&stage.incident).expect(8).says(&["evidence"]);
+    std::os::unix::fs::symlink(stage.dir.path(), &evidence).unwrap();
+    audit(&stage.incident)
+        .expect(8)
+        .says(&["is a link", "nothing was done"]);
+    fs::remove_file(&evidence).unwrap();
     fs::create_dir(&evidence).unwrap();
     audit(&stage.incident).expect(0);
     // An empty variable is none.
@@ -316,14 +321,14 @@ fn what_cannot_be_kept_stops_a_command_before_it_does_anything() {
     assert!(command.status().unwrap().success());
     let status = stage.status();
     let runs = status["runs"].as_array().unwrap();
-    // The one that was stopped began, and nobody noted its end.
-    assert_eq!(runs.len(), 2, "{runs:?}");
+    // Those that were stopped began, and nobody noted their end.
+    assert_eq!(runs.len(), 3, "{runs:?}");
     assert!(
         status["not_checked"]
             .to_string()
             .contains("it was killed, or is still at work")
     );
-    assert_eq!(runs[1]["status"], 0);
+    assert_eq!(runs[2]["status"], 0);
     // Text of others reaches no terminal, and no Markdown.
     stage
         .recovery(&["incident", "note", "a\u{1b}[2Jb | <script>"])
