@@ -147,7 +147,7 @@ impl<R: BufRead> EntryReader<R> {
     ///
     /// # Errors
     /// What cannot be read from the disk.
-    pub fn next(&mut self) -> io::Result<Option<Located>> {
+    pub fn next_entry(&mut self) -> io::Result<Option<Located>> {
         loop {
             match self.read_line()? {
                 Ok(true) if self.line.is_empty() => {}
@@ -472,7 +472,7 @@ mod tests {
     fn read(text: &[u8]) -> Vec<Result<Entry, Flaw>> {
         let mut reader = EntryReader::new(text, 0);
         let mut all = Vec::new();
-        while let Some(located) = reader.next().unwrap() {
+        while let Some(located) = reader.next_entry().unwrap() {
             all.push(located.entry);
         }
         assert_eq!(reader.offset(), text.len() as u64);
@@ -544,7 +544,7 @@ mod tests {
         appender.append(std::slice::from_ref(&two)).unwrap();
         let mut reader = appender.read_from(0).unwrap();
         let mut found = Vec::new();
-        while let Some(located) = reader.next().unwrap() {
+        while let Some(located) = reader.next_entry().unwrap() {
             found.push(located.entry);
         }
         assert!(

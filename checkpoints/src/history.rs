@@ -282,7 +282,7 @@ impl<'a> Collector<'a> {
         let file: Arc<str> = file.into();
         let mut reader = EntryReader::new(input, 0);
         let mut following: BTreeMap<Origin, Following> = BTreeMap::new();
-        while let Some(Located { line, entry }) = reader.next()? {
+        while let Some(Located { line, entry }) = reader.next_entry()? {
             let place = Place {
                 file: file.clone(),
                 line,

@@ -12,12 +12,14 @@
 //! | [`file`] | files of checkpoints with the leaves between them: read, and added to |
 //! | [`history`] | all checkpoints of a stream together: which hold, which contradict each other, which leaves they prove |
 //! | [`proof`] | that one event is under a checkpoint, as a file (C2SP `tlog-proof`) |
+//! | [`args`] | the options by which all tools take checkpoints and keys |
 //! | [`witness`] | what is sent to a C2SP witness, and what it answers |
 //!
 //! The formats are in docs/checkpoints.md. This crate knows no database, no network and no clock.
 
 #![forbid(unsafe_code)]
 
+pub mod args;
 pub mod checkpoint;
 pub mod file;
 pub mod history;
@@ -26,6 +28,7 @@ pub mod policy;
 pub mod proof;
 pub mod witness;
 
+pub use args::{CheckpointArgs, CheckpointFiles};
 pub use checkpoint::{Checkpoint, Continues, Origin};
 pub use history::{Conflict, History, StreamCheckpoints};
 pub use note::{Note, VerifierKey};
