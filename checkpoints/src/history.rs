@@ -16,7 +16,7 @@ use ves::{Hash32, StreamKey, Timestamp};
 
 use crate::checkpoint::{Checkpoint, Continues, Origin};
 use crate::file::{Entry, EntryReader, Leaves, Located};
-use crate::policy::{Policy, Trust};
+use crate::policy::{Distrust, Policy, Trust};
 
 /// A checkpoint that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,9 +175,39 @@ impl ConflictKind {
     }
 }
 
+/// What kind of entry does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// It cannot be read: cut short, or no checkpoint.
+    Unreadable,
+    /// No key that was given signed it.
+    Unknown,
+    /// A signature does not hold by the key that it names.
+    Signature,
+    /// Too few witnesses cosigned it.
+    Witnesses,
+    /// It counts, and its leaves or peaks do not give its root.
+    Leaves,
+    /// Its leaves follow nothing that the file has.
+    Unconnected,
+}
+
+impl From<&Distrust> for Refusal {
+    fn from(distrust: &Distrust) -> Self {
+        match distrust {
+            Distrust::NoKnownKey => Self::Unknown,
+            Distrust::Invalid(_) => Self::Signature,
+            Distrust::TooFewWitnesses { .. } => Self::Witnesses,
+        }
+    }
+}
+
 /// An entry that does not count, or whose leaves do not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
+    /// What kind of reason.
+    pub kind: Refusal,
     /// Where.
     pub place: Place,
     /// Why.
@@ -290,7 +320,7 @@ impl<'a> Collector<'a> {
             self.entries += 1;
             match entry {
                 Ok(entry) => self.entry(entry, place, &mut following),
-                Err(flaw) => self.refuse(place, flaw.to_string(), None),
+                Err(flaw) => self.refuse(place, Refusal::Unreadable, flaw.to_string(), None),
             }
         }
         for (origin, following) in following {
@@ -299,8 +329,13 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn refuse(&mut self, place: Place, why: String, stream: Option<StreamKey>) {
-        self.refused.push(Refused { place, why, stream });
+    fn refuse(&mut self, place: Place, kind: Refusal, why: String, stream: Option<StreamKey>) {
+        self.refused.push(Refused {
+            kind,
+            place,
+            why,
+            stream,
+        });
     }
 
     fn keep(&mut self, origin: &Origin, following: Following) {
@@ -323,7 +358,8 @@ impl<'a> Collector<'a> {
         let trust = match self.policy.judge(&note, &checkpoint) {
             Ok(trust) => trust,
             Err(distrust) => {
-                return self.refuse(place, distrust.to_string(), Some(origin.stream));
+                let kind = Refusal::from(&distrust);
+                return self.refuse(place, kind, distrust.to_string(), Some(origin.stream));
             }
         };
         self.confirm(&checkpoint, peaks, &place, following);
@@ -361,7 +397,7 @@ impl<'a> Collector<'a> {
                     "its leaves from {} on follow nothing that the file has",
                     leaves.first
                 );
-                self.refuse(place.clone(), why, Some(origin.stream));
+                self.refuse(place.clone(), Refusal::Unconnected, why, Some(origin.stream));
             }
         }
     }
@@ -382,7 +418,7 @@ impl<'a> Collector<'a> {
         }
         if let Some((true, false)) = holds {
             let why = "its leaves do not give its root: they are not used".to_owned();
-            self.refuse(place.clone(), why, Some(origin.stream));
+            self.refuse(place.clone(), Refusal::Leaves, why, Some(origin.stream));
         }
         if peaks.is_empty() {
             if let Some((true, false)) = holds
@@ -402,7 +438,7 @@ impl<'a> Collector<'a> {
             }
             None => {
                 let why = "its peaks do not give its root: they are not used".to_owned();
-                self.refuse(place.clone(), why, Some(origin.stream));
+                self.refuse(place.clone(), Refusal::Leaves, why, Some(origin.stream));
             }
         }
     }

@@ -43,6 +43,10 @@ enum Command {
     BackupCheck(commands::backup_check::BackupCheckArgs),
     #[command(before_help = examples::CHECKLIST)]
     Checklist(commands::checklist::ChecklistArgs),
+    #[command(before_help = examples::CHECKPOINT)]
+    Checkpoint(commands::checkpoint::CheckpointArgs),
+    #[command(before_help = examples::GUARD)]
+    Guard(commands::guard::GuardArgs),
     #[command(before_help = examples::COUNTERS)]
     Counters(commands::counters::CountersArgs),
     #[command(before_help = examples::SNAPSHOT)]
@@ -76,6 +80,8 @@ fn main() -> ExitCode {
         Command::Certify(command) => commands::certify::run(command, global),
         Command::BackupCheck(command) => commands::backup_check::run(command, global),
         Command::Checklist(command) => commands::checklist::run(command, global),
+        Command::Checkpoint(command) => commands::checkpoint::run(command, global),
+        Command::Guard(command) => commands::guard::run(command, global),
         Command::Counters(command) => commands::counters::run(command, global),
         Command::Snapshot(command) => commands::snapshot::run(command, global),
         Command::Export(command) => commands::export::run(command, global),

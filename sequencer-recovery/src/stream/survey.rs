@@ -266,7 +266,11 @@ pub(crate) fn nothing(view: &View, filter: &StreamFilter) -> String {
     format!("{what}. Is this the right log ({})?", view.place())
 }
 
-fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, RecoveryError> {
+/// Reads anchors files together; nothing if none is given.
+///
+/// # Errors
+/// One that cannot be used, or that contradicts another.
+pub fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, RecoveryError> {
     if paths.is_empty() {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ mod audit;
 mod backup_check;
 mod bookkeeping;
 mod checklist;
+mod checkpoint;
 mod connect;
 mod damage;
 mod deploy;
