@@ -9,6 +9,7 @@ use ves::{EventCheck, EventId, StreamKey};
 use crate::apply::ApplyReport;
 use crate::dr_report::{EventCounts, StreamOutcome};
 use crate::error::RecoveryError;
+use crate::report::audit::AuditReport;
 
 /// The repaired log, held against the truth.
 #[derive(Debug, Default)]
@@ -140,6 +141,28 @@ impl Lost {
             }
         }
         lost
+    }
+
+    /// What no anchor or checkpoint covered at the disaster, by what the first audit knew of them.
+    pub(super) fn to_proof(found: &AuditReport, world: &World) -> Self {
+        let mut unproven = Self {
+            seconds: 0.0,
+            events: 0,
+        };
+        for stream in &found.streams {
+            let Some(log) = world.log().streams.get(&stream.stream) else {
+                continue;
+            };
+            let to = stream.proof.to();
+            let behind = log.events.range(to + 1..).count() as u64;
+            unproven.events += behind;
+            let reached = log.events.range(..=to).next_back().map(|(_, e)| e.sequenced_at);
+            let reached = reached.or_else(|| log.events.values().next().map(|e| e.sequenced_at));
+            if let (Some(at), 1..) = (reached, behind) {
+                unproven.seconds = unproven.seconds.max(world.disaster_at().seconds_since(at));
+            }
+        }
+        unproven
     }
 
     /// What the recovery to a point in time lost.

@@ -15,7 +15,9 @@ use crate::grade::Grade;
 use crate::skipped::Skipped;
 use crate::stream::batches::{Batch, BatchJudge};
 use crate::stream::bookkeeping::{Bookkeeping, Standing};
-use crate::stream::facts::History;
+use crate::stream::checkpointed::Checkpointed;
+use crate::stream::facts;
+use crate::stream::proof_reach::ProofReach;
 use crate::stream::raised::{COUNTER_WITNESS, Raised, counter_witnesses};
 use crate::stream::scan::{BatchRange, BatchScan, Places, Scan, ScanInput, scan};
 use crate::stream::target::Target;
@@ -44,6 +46,8 @@ pub struct Examined {
     pub raised: Option<Raised>,
     /// What the pass over the events found.
     pub scan: Scan,
+    /// What checkpoints say of it.
+    pub checkpointed: Checkpointed,
     /// What follows from the events and is wrong beside them.
     pub bookkeeping: Bookkeeping,
     /// What is wrong.
@@ -80,6 +84,7 @@ pub async fn examine(
     state: StreamState,
     evidence: &StreamEvidence,
     anchored: Vec<AnchoredBatch>,
+    checkpointed: Checkpointed,
     input: &ExamineInput<'_>,
 ) -> Result<Examined, RecoveryError> {
     let stream = state.stream;
@@ -119,7 +124,8 @@ pub async fn examine(
         sequencer_keys: input.sequencer_keys,
         commitments: &commitments,
         ranges: &ranges,
-        history: History::wanted(evidence),
+        history: facts::History::wanted(evidence),
+        checkpointed: &checkpointed,
     };
     let scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
     let raised = Raised::of(view, &stream, state.counter).await?;
@@ -129,6 +135,7 @@ pub async fn examine(
         last_receipt: scan.tally.last_receipt,
         commitments: &commitments,
         anchored: &anchored,
+        checkpointed: &checkpointed,
         evidence,
     };
     let witnesses = known.witnesses();
@@ -145,6 +152,7 @@ pub async fn examine(
         witnesses,
         raised,
         scan,
+        checkpointed,
         bookkeeping: Bookkeeping::default(),
         findings,
         not_checked: Vec::new(),
@@ -154,6 +162,11 @@ pub async fn examine(
     examined.judge_counter();
     examined.judge_events();
     examined.judge_batches(input.anchors_given);
+    let last = examined.state.last.unwrap_or(0);
+    let against = examined
+        .checkpointed
+        .judge_log(&stream, last, &examined.scan.tree);
+    examined.findings.extend(against);
     examined.judge_bookkeeping(view).await?;
     let contradicted: u64 = evidence.contradicted_claims.values().sum();
     if contradicted > 0 {
@@ -179,6 +192,7 @@ pub(crate) struct Known<'a> {
     pub(crate) last_receipt: Option<u64>,
     pub(crate) commitments: &'a [Commitment],
     pub(crate) anchored: &'a [AnchoredBatch],
+    pub(crate) checkpointed: &'a Checkpointed,
     pub(crate) evidence: &'a StreamEvidence,
 }
 
@@ -215,6 +229,7 @@ impl Known<'_> {
                 format!("anchored batch {}", last.batch_id),
             );
         }
+        all.extend(self.checkpointed.witnesses().iter().cloned());
         all.extend(floor::corroborated(&self.evidence.witnesses));
         all.extend(self.evidence.witnesses.iter().cloned());
         all
@@ -237,6 +252,11 @@ impl Examined {
             .batches
             .split_at(self.scan.batches.len() - self.anchored.len());
         self.anchored.iter().zip(of_anchors)
+    }
+
+    /// How far anchors and checkpoints prove it.
+    pub(crate) fn proof_reach(&self) -> ProofReach {
+        ProofReach::of(&self.anchored, &self.checkpointed, self.head_known)
     }
 
     /// How many positions are missing.

@@ -17,9 +17,11 @@ use ves::span::{Span, Spans};
 use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SequencerKeys, SignatureCheck, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
+use crate::stream::checkpointed::Checkpointed;
 use crate::stream::facts::History;
 use crate::stream::fingerprint::FingerprintBuilder;
 use crate::stream::tombstone_event;
+use crate::stream::tree::{TreeFold, TreeScan};
 
 /// Where something is wrong: how often, and the first places.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -149,6 +151,8 @@ pub struct Scan {
     pub batches: Vec<BatchScan>,
     /// Where the events of the entities asked for stand.
     pub history: History,
+    /// The tree over the stream, as far as checkpoints ask for it.
+    pub tree: TreeScan,
 }
 
 impl Scan {
@@ -177,6 +181,8 @@ pub struct ScanInput<'a> {
     pub ranges: &'a [BatchRange],
     /// The entities whose events are to be noted.
     pub history: History,
+    /// What checkpoints say.
+    pub checkpointed: &'a Checkpointed,
 }
 
 /// Reads a whole stream once.
@@ -196,6 +202,7 @@ pub async fn scan(
         tally: Tally::default(),
         batches: Batches::new(input.ranges),
         history: input.history.clone(),
+        tree: TreeFold::new(input.checkpointed),
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
         let checker = Checker::new(input.keys.clone(), input.sequencer_keys.clone());
@@ -314,6 +321,7 @@ struct Fold<'a> {
     tally: Tally,
     batches: Batches<'a>,
     history: History,
+    tree: TreeFold<'a>,
 }
 
 impl Fold<'_> {
@@ -339,6 +347,7 @@ impl Fold<'_> {
             return;
         }
         self.batches.leaf(position, checked.leaf, entry.sequenced_at);
+        self.tree.leaf(position, checked.leaf, entry.sequenced_at);
         let whole = self.tally.events + 1 == position;
         self.history.note(&entry.event, position, whole);
         let tally = &mut self.tally;
@@ -369,6 +378,7 @@ impl Fold<'_> {
             tally: self.tally,
             batches: self.batches.finish(),
             history: self.history,
+            tree: self.tree.finish(),
         }
     }
 }

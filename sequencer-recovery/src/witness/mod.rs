@@ -32,7 +32,7 @@ use outboxes::read_outbox;
 use receipts::read_receipts;
 
 /// Where to look for witnesses.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// Agents' databases.
     pub outboxes: Vec<PathBuf>,

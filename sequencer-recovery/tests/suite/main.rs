@@ -10,6 +10,7 @@ mod audit;
 mod backup_check;
 mod bookkeeping;
 mod checklist;
+mod checkpointed;
 mod connect;
 mod damage;
 mod deploy;
