@@ -61,6 +61,39 @@ fn with_anchors(file: &ProofFile, change: impl FnOnce(&mut AnchorsFile)) -> Proo
 }
 
 #[test]
+fn an_event_whose_row_names_no_stream_is_not_called_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let path = folder.path().join("log.db");
+    world.write_log(&path).unwrap();
+    let logs = &world.log().streams;
+    let (first, last) = (logs.values().next().unwrap(), logs.values().next_back().unwrap());
+    let damaged = first.events[&7].event.event_id;
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute(
+        "UPDATE ves_events SET tenant_id = 'none' WHERE event_id = ?1",
+        [damaged.to_string()],
+    )
+    .unwrap();
+    drop(db);
+    let mut source = DbSource::open(&DbTarget::Snapshot(path), Scope::default()).unwrap();
+    let anchors = world.anchors_file();
+    let wanted = Wanted::Event(damaged);
+    let (progress, cancel) = (NoProgress, Cancel::new());
+    let refused = prove(&mut source, wanted, Detail::Leaf, &anchors, &progress, &cancel).unwrap_err();
+    let said = refused.to_string();
+    let words = [
+        "is in the log",
+        "cannot be read",
+        "tenant_id",
+        &damaged.to_string(),
+    ];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    let other = Wanted::Event(last.events[&7].event.event_id);
+    let _ = proof(&mut source, other, Detail::Leaf, &anchors);
+}
+
+#[test]
 fn every_anchored_event_is_proved_and_every_other_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let world = world();

@@ -12,6 +12,7 @@ mod bookkeeping;
 mod checklist;
 mod connect;
 mod damage;
+mod damaged_places;
 mod deploy;
 mod docs;
 mod drills;
