@@ -119,6 +119,28 @@ codes! {
     AnchorRoot = "anchor.root", Problem;
     /// An anchor went with its block when the chain was reorganised between two runs of `anchor-verify fetch`.
     AnchorReorged = "anchor.reorged", Notice;
+    /// Two roots were signed for one size of a stream's tree: two histories, or a key in other hands.
+    CheckpointTwoRoots = "checkpoint.two_roots", Problem;
+    /// A checkpoint does not continue another of its tree: two histories were signed.
+    CheckpointFork = "checkpoint.fork", Problem;
+    /// A larger tree was signed before a smaller one: the log was rewound, or a clock was set back.
+    CheckpointTime = "checkpoint.time", Problem;
+    /// A generation of a stream's tree does not fit the one before it, or the recovery epoch that is to explain it.
+    CheckpointGeneration = "checkpoint.generation", Problem;
+    /// A signature at a checkpoint does not hold by the key that it names.
+    CheckpointSignature = "checkpoint.signature", Problem;
+    /// Leaves or peaks beside a checkpoint do not give its root: they are not used.
+    CheckpointLeaves = "checkpoint.leaves", Problem;
+    /// An entry of a file of checkpoints does not count: cut short, by no key that was given, by too few witnesses.
+    CheckpointRefused = "checkpoint.refused", Notice;
+    /// The log's events do not give a checkpoint's root.
+    CheckpointMismatch = "checkpoint.mismatch", Problem;
+    /// The log ends below a checkpoint, or has a hole there: numbers that were given out are not in it.
+    CheckpointBehind = "checkpoint.behind", Problem;
+    /// The leaves that checkpoints prove do not give the anchored root of their range.
+    CheckpointAnchor = "checkpoint.anchor", Problem;
+    /// Checkpoints were given, and none of them counts: nothing can be proven by them.
+    CheckpointNone = "checkpoint.none", Problem;
     /// A command id is recorded as used, and no event carries it: its event can never be pushed again.
     DedupeOrphan = "dedupe.orphan", Problem;
     /// An event's command id is not recorded: the command could be accepted a second time.
@@ -170,13 +192,22 @@ impl Code {
     /// a root, hash or signature, then a damaged database, then what is missing, then the rest.
     pub const fn rank(self) -> u8 {
         match self {
-            Code::Reissue | Code::AnchorConflict | Code::AnchorOverlap => 0,
+            Code::Reissue
+            | Code::AnchorConflict
+            | Code::AnchorOverlap
+            | Code::CheckpointTwoRoots
+            | Code::CheckpointFork => 0,
             Code::CounterBehind | Code::CounterMissing => 1,
             Code::AnchorRoot
             | Code::AnchorProof
             | Code::AnchorOmitted
             | Code::AnchorStateRoot
             | Code::AnchorRefused
+            | Code::CheckpointGeneration
+            | Code::CheckpointSignature
+            | Code::CheckpointLeaves
+            | Code::CheckpointMismatch
+            | Code::CheckpointAnchor
             | Code::CommitmentRoot
             | Code::CommitmentStateRoot
             | Code::EventSigningHash
@@ -192,7 +223,11 @@ impl Code {
             | Code::IndexIncomplete
             | Code::IndexMissing
             | Code::WitnessUnreadable => 3,
-            Code::GapInterior | Code::GapLeading | Code::GapTail | Code::CommitmentMissing => 4,
+            Code::GapInterior
+            | Code::GapLeading
+            | Code::GapTail
+            | Code::CheckpointBehind
+            | Code::CommitmentMissing => 4,
             other => match other.severity() {
                 Severity::Problem => 5,
                 Severity::Notice => 6,

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, usize)] = &[
     ("anchor-verify", 2),
     ("benches", 2),
     ("chaos", 2),
+    ("checkpoints", 2),
     ("cli-common", 2),
     ("event-log", 2),
     ("fixtures", 2),

@@ -17,6 +17,7 @@
 //! | [`signature`] | how an event was signed, and what came of checking it |
 //! | [`key`] | which key may sign when, and does the signature hold |
 //! | [`merkle`] | leaves, roots, inclusion proofs |
+//! | [`log_tree`] | a stream as an append-only log: roots, inclusion and consistency proofs |
 //! | [`range_proof`] | consecutive leaves of a tree, without the others |
 //! | [`receipt`] | what the sequencer promised |
 //! | [`span`] | positions of a stream as ranges, and sets of them |
@@ -42,6 +43,7 @@ pub mod event;
 pub mod id;
 pub mod jcs;
 pub mod key;
+pub mod log_tree;
 pub mod merkle;
 pub mod payload;
 pub mod range_proof;

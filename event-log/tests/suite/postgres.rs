@@ -12,6 +12,7 @@ use common::{
 };
 use event_log::{Entity, Log, LogError, RestoredEvent, Snapshot, StreamFilter, View, write_snapshot};
 use sqlx::{AssertSqlSafe, Connection as _};
+use ves::span::Span;
 use ves::{CommandId, EventCheck, EventId, StreamKey, Timestamp, merkle};
 
 async fn streams(view: &mut View) -> Vec<StreamKey> {
@@ -69,6 +70,18 @@ async fn a_log_and_its_snapshot_say_the_same_and_every_golden_hash_recomputes() 
                 .await
                 .unwrap();
                 assert_eq!(merkle::root(&leaves), Some(commitment.merkle_root));
+                let whole = Span::new(commitment.sequence_start, u64::MAX).unwrap();
+                let mut again = Vec::new();
+                let end = view
+                    .for_each_leaf(stream, whole, &mut |leaves| {
+                        again.extend_from_slice(leaves);
+                        ControlFlow::Continue(())
+                    })
+                    .await
+                    .unwrap();
+                assert!(end.hole.is_none() && again.starts_with(&leaves), "{end:?}");
+                let last = commitment.sequence_start + again.len() as u64;
+                assert_eq!(end.next, last);
             }
         }
     }

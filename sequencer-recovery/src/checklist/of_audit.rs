@@ -25,7 +25,11 @@ pub struct Given {
 /// The line that a finding belongs to; `None` if it says nothing of the log, but of the role that looked.
 fn line_of(code: Code) -> Option<LineId> {
     Some(match code {
-        Code::GapInterior | Code::GapLeading | Code::GapTail | Code::EventTombstone => LineId::NumbersWhole,
+        Code::GapInterior
+        | Code::GapLeading
+        | Code::GapTail
+        | Code::CheckpointBehind
+        | Code::EventTombstone => LineId::NumbersWhole,
         Code::CounterBehind | Code::CounterAhead | Code::CounterMissing => LineId::CountersFloor,
         Code::EventSigningHash
         | Code::EventPayloadHash
@@ -57,7 +61,13 @@ fn line_of(code: Code) -> Option<LineId> {
         | Code::AnchorProof
         | Code::AnchorOmitted
         | Code::AnchorRoot
-        | Code::AnchorReorged => LineId::AnchorsMatch,
+        | Code::AnchorReorged
+        | Code::CheckpointTwoRoots
+        | Code::CheckpointFork
+        | Code::CheckpointTime
+        | Code::CheckpointGeneration
+        | Code::CheckpointMismatch
+        | Code::CheckpointAnchor => LineId::AnchorsMatch,
         Code::DedupeOrphan
         | Code::DedupeMissing
         | Code::VersionDrift
@@ -65,7 +75,11 @@ fn line_of(code: Code) -> Option<LineId> {
         | Code::ProofOrphan
         | Code::ProofMissing => LineId::BookkeepingAgrees,
         Code::Reissue => LineId::NumbersOnce,
-        Code::ClaimContradicted
+        Code::CheckpointSignature
+        | Code::CheckpointLeaves
+        | Code::CheckpointRefused
+        | Code::CheckpointNone
+        | Code::ClaimContradicted
         | Code::WitnessRefused
         | Code::WitnessForeign
         | Code::WitnessEmpty
