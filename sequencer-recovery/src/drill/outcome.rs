@@ -30,6 +30,7 @@ impl Outcome {
         let mut outcome = Self::default();
         let (mut before, mut lost, mut nobody, mut misplaced) = (0, 0, 0, 0);
         for stream in &truth.streams {
+            // A drill's log is made by the drill: a row of it that cannot be read is a fault, and no figure stands.
             let entries = view.entries(&stream.stream, 1..=i64::MAX as u64).await?.all()?;
             outcome.altered += entries.iter().filter(|entry| is_altered(entry)).count() as u64;
             let stored: BTreeMap<u64, EventId> = entries

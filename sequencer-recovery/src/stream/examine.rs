@@ -1,10 +1,12 @@
 //! Examining one stream: what the log has, what it should have, and what is wrong. `audit` reports it and
 //! `plan` builds on it, so both see the same.
 
+use std::ops::RangeInclusive;
+
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
 use event_log::{Commitment, StreamState, View};
-use ves::span::Spans;
+use ves::span::{Span, Spans};
 use ves::{KeyRegistry, SequencerKeys, StreamKey};
 
 use crate::error::RecoveryError;
@@ -96,7 +98,7 @@ pub async fn examine(
         .collect();
     if state.misnumbered > 0 {
         let message = format!(
-            "{} event(s) have a number below 1, which no event can have",
+            "{} event(s) have no number, or one below 1, which no event can have",
             state.misnumbered
         );
         findings.push(
@@ -127,7 +129,8 @@ pub async fn examine(
         history: facts::History::wanted(evidence),
         checkpointed: &checkpointed,
     };
-    let scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
+    let mut scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
+    scan.note_damaged(&evidence.damaged);
     let raised = Raised::of(view, &stream, state.counter).await?;
     let known = Known {
         state: &state,
@@ -140,7 +143,7 @@ pub async fn examine(
     };
     let witnesses = known.witnesses();
     let head_known = witnesses.iter().map(|w| w.sequence).max().unwrap_or(0);
-    let present = view.ranges_of(&state).await?;
+    let present = present(view, &state, evidence).await?;
     let mut examined = Examined {
         gaps: gap::gaps(&present, head_known),
         state,
@@ -180,6 +183,18 @@ pub async fn examine(
         examined.findings.push(finding);
     }
     Ok(examined)
+}
+
+/// The numbers that are there, those among them of rows that do not say all of where they stand.
+async fn present(
+    view: &mut View,
+    state: &StreamState,
+    evidence: &StreamEvidence,
+) -> Result<Vec<RangeInclusive<u64>>, RecoveryError> {
+    let readable = view.ranges_of(state).await?.into_iter();
+    let mut present: Spans = readable.filter_map(|range| Span::try_from(range).ok()).collect();
+    present.extend(evidence.damaged.keys().map(|position| Span::at(*position)));
+    Ok(present.into())
 }
 
 /// What knows of numbers that a stream gave out.

@@ -22,6 +22,7 @@ use crate::stream::facts::History;
 use crate::stream::fingerprint::FingerprintBuilder;
 use crate::stream::tombstone_event;
 use crate::stream::tree::{TreeFold, TreeScan};
+use crate::witness::evidence::DamagedRow;
 
 /// Where something is wrong: how often, and the first places.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -156,6 +157,19 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// Notes rows that the pass did not meet, since they do not say that they are of this stream.
+    pub(super) fn note_damaged(&mut self, rows: &BTreeMap<u64, DamagedRow>) {
+        let tally = &mut self.tally;
+        for (position, row) in rows {
+            tally.unreadable.add(*position, || row.what.clone());
+            if tally.unreadable_rows.len() < UNREADABLE_ROWS {
+                tally.unreadable_rows.push((*position, row.what.clone()));
+            }
+        }
+        tally.unreadable.positions.sort_unstable();
+        tally.unreadable_rows.sort();
+    }
+
     /// How many positions of a range have a row that cannot be read.
     pub(crate) fn unreadable_in(&self, start: u64, end: u64) -> u64 {
         let positions = &self.tally.unreadable.positions;

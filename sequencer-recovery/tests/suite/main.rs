@@ -13,6 +13,7 @@ mod checklist;
 mod checkpointed;
 mod connect;
 mod damage;
+mod damaged_places;
 mod deploy;
 mod docs;
 mod drills;

@@ -129,10 +129,12 @@ fn print_objectives<W: std::io::Write>(out: &mut Output<W>, o: &Objectives) -> R
         seconds(o.rpo.seconds_reached),
         or_dash(o.rpo.events_reached)
     ))?;
+    let Some(unproven) = o.rpo.proof_events else {
+        return Ok(());
+    };
     out.line(&format!(
-        "RPO of proof {} s: {} event(s) were behind the last anchor and checkpoint at the disaster.",
-        seconds(o.rpo.proof_seconds),
-        or_dash(o.rpo.proof_events)
+        "RPO of proof {} s: {unproven} event(s) were behind the last anchor and checkpoint at the disaster.",
+        seconds(o.rpo.proof_seconds)
     ))
 }
 
