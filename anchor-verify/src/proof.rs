@@ -265,9 +265,15 @@ fn locate(source: &mut DbSource, wanted: Wanted) -> Result<(StreamKey, u64), Ver
         Wanted::Place(stream, sequence) => Ok((stream, sequence)),
         Wanted::Event(id) => {
             let (runtime, view) = source.parts();
-            let found = runtime.block_on(view.find_events(&[id]))?.all()?;
-            let place = found.first().map(|found| (found.stream, found.sequence_number));
-            place.ok_or_else(|| VerifyError::Refused(format!("event {id} is not in the log")))
+            match runtime.block_on(view.find_events(&[id]))?.by_event().remove(&id) {
+                Some(Ok(found)) => Ok((found.stream, found.sequence_number)),
+                // Where it stands is what is to be proved: there is nothing to go on with.
+                Some(Err(row)) => Err(VerifyError::Refused(format!(
+                    "event {id} is in the log, in a row that cannot be read: {}",
+                    row.error
+                ))),
+                None => Err(VerifyError::Refused(format!("event {id} is not in the log"))),
+            }
         }
     }
 }
@@ -331,6 +337,7 @@ fn file_of(
     anchors: &AnchorsFile,
 ) -> Result<ProofFile, VerifyError> {
     let (runtime, view) = source.parts();
+    // The one row that the proof is of: without it there is none.
     let entry = runtime
         .block_on(view.entries(&stream, sequence..=sequence))?
         .all()?

@@ -1,5 +1,7 @@
 //! What a log holds, as values, and how each is read from its row.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use ves::{
     AgentId, BatchId, CommandId, Event, EventId, Hash32, KeyRegistry, Payload, Receipt, SequencerId,
@@ -120,7 +122,7 @@ pub struct StreamState {
     pub first: Option<u64>,
     /// The highest number.
     pub last: Option<u64>,
-    /// How many rows have a number below 1, which no event can have. They are in no other count.
+    /// How many rows have no number, or one below 1, which no event can have. They are in no other count.
     pub misnumbered: u64,
     /// `ves_sequence_counters`; `None` if the row is missing.
     pub counter: Option<u64>,
@@ -247,6 +249,94 @@ pub struct FoundEvent {
     pub stream: StreamKey,
     /// Its number there; 0 if that is none that an event can have.
     pub sequence_number: u64,
+}
+
+/// An event that is in a log, in a row which does not say where: one of the columns that are its place cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableEvent {
+    /// The event.
+    pub event_id: EventId,
+    /// The tenant, if that can be read.
+    pub tenant: Option<TenantId>,
+    /// The store, if that can be read.
+    pub store: Option<StoreId>,
+    /// The number, if that can be read and is one that an event can have.
+    pub sequence_number: Option<u64>,
+    /// What cannot be read, and why.
+    pub error: RowError,
+}
+
+impl UnreadableEvent {
+    /// Its number in a stream that somebody else names for it, if what can be read of the row does not speak against that.
+    pub fn number_in(&self, stream: &StreamKey) -> Option<u64> {
+        let may_be_of = self.tenant.is_none_or(|tenant| tenant == stream.tenant_id)
+            && self.store.is_none_or(|store| store == stream.store_id);
+        self.sequence_number.filter(|_| may_be_of)
+    }
+}
+
+/// Those of the events that were looked for that are in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FoundEvents {
+    /// Those whose place can be read.
+    pub placed: Vec<FoundEvent>,
+    /// Those whose place cannot: they are there all the same, and not missing.
+    pub unreadable: Vec<UnreadableEvent>,
+}
+
+impl FoundEvents {
+    /// Whether none of them is there.
+    pub fn is_empty(&self) -> bool {
+        self.placed.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// By event. Of one that is there in two rows, the row that can be read counts.
+    pub fn by_event(self) -> HashMap<EventId, Result<FoundEvent, UnreadableEvent>> {
+        let unreadable = self.unreadable.into_iter();
+        let mut by_event: HashMap<_, _> = unreadable.map(|event| (event.event_id, Err(event))).collect();
+        by_event.extend(self.placed.into_iter().map(|event| (event.event_id, Ok(event))));
+        by_event
+    }
+}
+
+/// Reads a row of `find_events.sql`: where the event is, or what of that cannot be read.
+pub(crate) fn read_found(row: Row<'_>) -> Result<Result<FoundEvent, Box<UnreadableEvent>>, RowError> {
+    let mut c = Columns::new(row);
+    let error = |what, stream| RowError {
+        table: "ves_events",
+        stream,
+        sequence: None,
+        what,
+    };
+    // It is what was asked for, so it can be read; else nobody knows which event this is.
+    let event_id = EventId(c.uuid("event_id").map_err(|what| error(what, None))?);
+    let tenant = c.uuid("tenant_id").map(TenantId);
+    let store = c.uuid("store_id").map(StoreId);
+    // A number below 1 is none, and the event is there all the same.
+    let number = c.int("sequence_number").map(|n| u64::try_from(n).unwrap_or(0));
+    Ok(match (tenant, store, number) {
+        (Ok(tenant), Ok(store), Ok(sequence_number)) => Ok(FoundEvent {
+            event_id,
+            stream: StreamKey::new(tenant, store),
+            sequence_number,
+        }),
+        (tenant, store, number) => {
+            let flaws = [tenant.as_ref().err(), store.as_ref().err(), number.as_ref().err()];
+            let flaws: Vec<&str> = flaws.into_iter().flatten().map(String::as_str).collect();
+            let what = format!("event {event_id}: {}", flaws.join("; "));
+            let (tenant, store) = (tenant.ok(), store.ok());
+            let stream = tenant
+                .zip(store)
+                .map(|(tenant, store)| StreamKey::new(tenant, store));
+            Err(Box::new(UnreadableEvent {
+                event_id,
+                tenant,
+                store,
+                sequence_number: number.ok().filter(|number| *number > 0),
+                error: error(what, stream),
+            }))
+        }
+    })
 }
 
 /// The column of `sequence_number` in `entries.sql`.

@@ -90,8 +90,9 @@ pub use check::{Checker, EntryCheck, ReceiptCheck};
 pub use dump::{DumpError, DumpInfo, looks_like_dump, read_dump};
 pub use duplicate::{Duplicate, DuplicateRow};
 pub use entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
-    OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableKey, VersionDrift,
+    Commitment, DedupeOrphan, Entity, FoundEvent, FoundEvents, LeafInput, LogEntry, LogKeys, MissingDedupe,
+    OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableEvent, UnreadableKey,
+    VersionDrift,
 };
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};

@@ -91,7 +91,7 @@ impl Outline {
                     stream: Some(stream),
                     sequence: None,
                     what: format!(
-                        "{} row(s) have a number below 1, which no event can have",
+                        "{} row(s) have no number, or one below 1, which no event can have",
                         state.misnumbered
                     ),
                 });

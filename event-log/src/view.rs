@@ -1,15 +1,15 @@
 //! Reading a log: one consistent view of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
 
 use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::conn::Conn;
 use crate::entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvent, LeafInput, LogEntry, LogKeys, MissingDedupe,
-    OrphanReceipts, ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_key, read_leaf_input,
-    read_stream,
+    Commitment, DedupeOrphan, Entity, FoundEvents, LeafInput, LogEntry, LogKeys, MissingDedupe,
+    OrphanReceipts, ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_found, read_key,
+    read_leaf_input, read_stream,
 };
 use crate::entry_rows::ChunkSize;
 use crate::error::{LogError, RowError, Rows};
@@ -333,31 +333,17 @@ impl View {
     /// Which of these events are in the log, and where, in whatever stream.
     ///
     /// # Errors
-    /// If the database fails.
-    pub async fn find_events(&mut self, events: &[EventId]) -> Result<Rows<FoundEvent>, LogError> {
+    /// If the database fails. A row that does not say where its event is, is in [`FoundEvents::unreadable`].
+    pub async fn find_events(&mut self, events: &[EventId]) -> Result<FoundEvents, LogError> {
         let doing = "looking for events";
-        let mut found = Rows::default();
+        let mut found = FoundEvents::default();
+        let mut nameless = None;
         let mut each = |row: Row<'_>| {
-            let mut c = Columns::new(row);
-            let mut stream = None;
-            let mut read = || -> Result<FoundEvent, String> {
-                let event_id = EventId(c.uuid("event_id")?);
-                let key = read_stream(&mut c)?;
-                stream = Some(key);
-                Ok(FoundEvent {
-                    event_id,
-                    stream: key,
-                    // A number below 1 is none, and the event is there all the same.
-                    sequence_number: u64::try_from(c.int("sequence_number")?).unwrap_or(0),
-                })
-            };
-            let read = read();
-            found.push(read.map_err(|what| RowError {
-                table: "ves_events",
-                stream,
-                sequence: None,
-                what,
-            }));
+            match read_found(row) {
+                Ok(Ok(event)) => found.placed.push(event),
+                Ok(Err(event)) => found.unreadable.push(*event),
+                Err(error) => nameless = Some(error),
+            }
             ControlFlow::Continue(())
         };
         if matches!(self.conn, Conn::Postgres(_)) {
@@ -374,7 +360,48 @@ impl View {
                     .await?;
             }
         }
-        Ok(found)
+        match nameless {
+            None => Ok(found),
+            Some(error) => Err(error.into()),
+        }
+    }
+
+    /// Which of these commands are carried by events in rows that do not say of which stream they are: such a row carries
+    /// its command all the same.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn commands_of_no_stream(
+        &mut self,
+        commands: &[CommandId],
+    ) -> Result<Vec<CommandId>, LogError> {
+        let doing = "looking for commands of events of no stream";
+        let wanted: BTreeSet<CommandId> = commands.iter().copied().collect();
+        let mut carried = Vec::new();
+        let mut each = |row: Row<'_>| {
+            let mut c = Columns::new(row);
+            if let Ok(command) = c.uuid("command_id").map(CommandId)
+                && wanted.contains(&command)
+                && read_stream(&mut c).is_err()
+            {
+                carried.push(command);
+            }
+            ControlFlow::Continue(())
+        };
+        if matches!(self.conn, Conn::Postgres(_)) {
+            for ids in commands.chunks(10_000) {
+                let ids = Value::Uuids(ids.iter().map(|id| id.0).collect());
+                self.conn
+                    .query(doing, postgres!("events_of_commands"), &[ids], &mut each)
+                    .await?;
+            }
+        } else if !commands.is_empty() {
+            // No index of a snapshot knows commands, so all are looked at once.
+            self.conn
+                .query(doing, snapshot!("events_with_commands"), &[], &mut each)
+                .await?;
+        }
+        Ok(carried)
     }
 
     /// Which of these commands of a stream are remembered as accepted.
@@ -385,15 +412,12 @@ impl View {
         &mut self,
         stream: &StreamKey,
         commands: &[CommandId],
-    ) -> Result<Rows<CommandId>, LogError> {
+    ) -> Result<Vec<CommandId>, LogError> {
         let found = self.remembered_since(stream, commands).await?;
-        Ok(Rows {
-            rows: found.rows.into_iter().map(|(id, _)| id).collect(),
-            unreadable: found.unreadable,
-        })
+        Ok(found.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// Which of these commands are remembered as accepted, and since when.
+    /// Which of these commands are remembered as accepted, and since when; `None` if that time cannot be read.
     ///
     /// # Errors
     /// If the database fails.
@@ -401,12 +425,12 @@ impl View {
         &mut self,
         stream: &StreamKey,
         commands: &[CommandId],
-    ) -> Result<Rows<(CommandId, Timestamp)>, LogError> {
+    ) -> Result<Vec<(CommandId, Option<Timestamp>)>, LogError> {
         let doing = "looking for commands";
         let mut found = Rows::default();
         let mut each = |row: Row<'_>| {
             let mut c = Columns::new(row);
-            let mut read = || Ok((CommandId(c.uuid("command_id")?), c.time("created_at")?));
+            let mut read = || Ok((CommandId(c.uuid("command_id")?), c.time("created_at").ok()));
             found.push(read().map_err(|what| row_error("ves_command_dedupe", stream, what)));
             ControlFlow::Continue(())
         };
@@ -427,7 +451,8 @@ impl View {
                     .await?;
             }
         }
-        Ok(found)
+        // The commands are those that were asked for, so they can be read.
+        found.all()
     }
 
     /// The stored version of an entity; `None` if there is no row.

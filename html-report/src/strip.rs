@@ -15,6 +15,8 @@ pub enum State {
     Present,
     /// An event that went back since the batch's root comes out equal to an anchored one.
     Proven,
+    /// An event that went back since the root comes out equal to the one of a signed checkpoint.
+    Checkpointed,
     /// In a batch whose root is the anchored one, in a block that nobody vouches for.
     MatchesAnchors,
     /// An event that went back on a signed receipt.
@@ -47,9 +49,10 @@ pub enum State {
 
 impl State {
     /// All of them, the best first.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Present,
         Self::Proven,
+        Self::Checkpointed,
         Self::MatchesAnchors,
         Self::Receipted,
         Self::Committed,
@@ -72,6 +75,7 @@ impl State {
         match self {
             Self::Present => "there",
             Self::Proven => "proven",
+            Self::Checkpointed => "checkpointed",
             Self::MatchesAnchors => "matches anchors",
             Self::MatchesDatabase => "matches database",
             Self::NotChecked => "not checked",
@@ -95,6 +99,7 @@ impl State {
         Some(match self {
             Self::Present => return None,
             Self::Proven => 'P',
+            Self::Checkpointed => 'K',
             Self::MatchesAnchors => 'A',
             Self::MatchesDatabase => 'D',
             Self::NotChecked => 'N',

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cli_common::{Cancel, Progress};
 use serde::Serialize;
+use ves::span::{Span, Spans};
 use ves::{AgentId, EventId, Hash32, StreamKey};
 
 use crate::export::Class;
@@ -178,6 +179,9 @@ pub struct Holdings {
     pub contradicted: u64,
     /// The numbers that the log has.
     pub present: BTreeMap<StreamKey, Vec<RangeInclusive<u64>>>,
+    /// Numbers of rows of the log that do not say all of where they stand: that they are of these streams, the events tell
+    /// that outboxes hold as they were signed.
+    pub damaged: BTreeMap<StreamKey, Spans>,
     /// Agents whose outboxes were heard.
     pub agents: BTreeSet<AgentId>,
     /// What is wrong with keys.
@@ -298,14 +302,26 @@ impl Holdings {
         let found = log.find(&ids)?;
         let heard = &mut self.heard[file];
         heard.rows += group.len() as u64;
-        let mut lacking = Vec::new();
+        let (mut lacking, mut damaged) = (Vec::new(), Vec::new());
         for item in group {
-            match found.get(&item.row.event_id) {
-                Some(found) => {
-                    heard.in_log += 1;
-                    self.contradicted += u64::from(contradicts(&item, found));
-                }
+            let found = found.get(&item.row.event_id);
+            heard.in_log += u64::from(found.is_some());
+            match found {
+                Some(Ok(found)) => self.contradicted += u64::from(contradicts(&item, found)),
+                Some(Err(row)) if row.number_in(&item.row.stream).is_some() => damaged.push(item),
+                Some(Err(_)) => {}
                 None => lacking.push(item),
+            }
+        }
+        for (item, verdict, _) in check_rows(damaged, keys, search) {
+            let row = found
+                .get(&item.row.event_id)
+                .and_then(|found| found.as_ref().err());
+            let number = row.and_then(|row| row.number_in(&item.row.stream));
+            let is_signed = matches!(verdict.verdict, Outcome::Holds | Outcome::NotChecked);
+            if let Some(number) = number.filter(|_| is_signed && item.row.content.event().is_some()) {
+                let numbers = self.damaged.entry(item.row.stream).or_default();
+                numbers.insert(Span::at(number));
             }
         }
         for (item, verdict, _) in check_rows(lacking, keys, search) {
@@ -383,6 +399,18 @@ impl Holdings {
             };
             self.claims.entry((row.stream, number)).or_default().push(claim);
         }
+    }
+
+    /// Takes in which numbers of a stream the log has; what it has in damaged rows is there too.
+    pub fn note_present(&mut self, stream: StreamKey, present: Vec<RangeInclusive<u64>>) {
+        let present = match self.damaged.get(&stream) {
+            None => present,
+            Some(damaged) => {
+                let readable = present.into_iter().filter_map(|range| Span::try_from(range).ok());
+                readable.chain(damaged.iter()).collect::<Spans>().into()
+            }
+        };
+        self.present.insert(stream, present);
     }
 
     /// What an event is to the log.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use cli_common::DbTarget;
 use event_log::{
-    LeafInput, Log, LogError, OpenOptions, Place, RowError, Rows, StreamFilter, StreamState, View,
+    FoundEvent, LeafInput, Log, LogError, OpenOptions, Place, RowError, Rows, StreamFilter, StreamState,
+    UnreadableEvent, View,
 };
 use tokio::runtime::Runtime;
 use ves::{EventId, Hash32, SigningKey, StreamKey};
@@ -20,6 +21,8 @@ pub struct KnownLog {
     inner: Inner,
     name: String,
     not_checked: Vec<String>,
+    /// Events in rows that do not say where, as far as they were told.
+    damaged: BTreeSet<EventId>,
     left_out: BTreeSet<StreamKey>,
 }
 
@@ -115,6 +118,7 @@ impl KnownLog {
             },
             name: target.to_string(),
             not_checked,
+            damaged: BTreeSet::new(),
             left_out,
         })
     }
@@ -166,6 +170,7 @@ impl KnownLog {
                 inner: Inner::Export(log),
                 name: path.display().to_string(),
                 not_checked: Vec::new(),
+                damaged: BTreeSet::new(),
                 left_out: BTreeSet::new(),
             }),
         }
@@ -203,29 +208,50 @@ impl KnownLog {
         matches!(self.inner, Inner::Export(_))
     }
 
-    /// Which of these events the log has.
+    /// Which of these events the log has, and where, or what of the row cannot be read that should say where. Such a row is
+    /// told in [`KnownLog::not_checked`].
     ///
     /// # Errors
-    /// The database fails, or a row of it cannot be understood.
-    pub fn find(&mut self, events: &[EventId]) -> Result<HashMap<EventId, Found>, KnownLogError> {
-        match &mut self.inner {
-            Inner::Database { runtime, view } => {
-                let found = runtime.block_on(view.find_events(events))?.all()?;
-                let found = found.into_iter().map(|f| {
-                    let found = Found {
-                        stream: f.stream,
-                        // A row with a number that no event can have is there all the same.
-                        sequence: Some(f.sequence_number).filter(|number| *number > 0),
-                        signing_hash: None,
-                    };
-                    (f.event_id, found)
-                });
-                Ok(found.collect())
+    /// The database fails.
+    pub fn find(
+        &mut self,
+        events: &[EventId],
+    ) -> Result<HashMap<EventId, Result<Found, UnreadableEvent>>, KnownLogError> {
+        let found = match &mut self.inner {
+            Inner::Database { runtime, view } => runtime.block_on(view.find_events(events))?.by_event(),
+            Inner::Export(log) => {
+                return Ok(events
+                    .iter()
+                    .filter_map(|id| log.events.get(id).map(|found| (*id, Ok(*found))))
+                    .collect());
             }
-            Inner::Export(log) => Ok(events
-                .iter()
-                .filter_map(|id| log.events.get(id).map(|found| (*id, *found)))
-                .collect()),
+        };
+        let placed = found.into_iter().map(|(id, found)| {
+            let place = |at: FoundEvent| Found {
+                stream: at.stream,
+                // A row with a number that no event can have is there all the same.
+                sequence: Some(at.sequence_number).filter(|number| *number > 0),
+                signing_hash: None,
+            };
+            (id, found.map(place).inspect_err(|row| self.tell_damaged(row)))
+        });
+        Ok(placed.collect())
+    }
+
+    /// Says once that an event is in a row which does not say where; so many are named.
+    fn tell_damaged(&mut self, row: &UnreadableEvent) {
+        const NAMED: usize = 200;
+        if self.damaged.len() == NAMED || !self.damaged.insert(row.event_id) {
+            return;
+        }
+        let what = format!(
+            "the row is there and cannot be read, so its event is not missing: {}",
+            row.error
+        );
+        tracing::warn!("{}: {what}", self.name);
+        self.not_checked.push(what);
+        if self.damaged.len() == NAMED {
+            self.not_checked.push("more such rows are not named".to_owned());
         }
     }
 

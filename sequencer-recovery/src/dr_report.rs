@@ -182,6 +182,9 @@ pub struct EventCounts {
     pub lost: Option<u64>,
     /// Brought back.
     pub restored: u64,
+    /// So many would have been brought back without checkpoints. Only a drill with checkpoints knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_checkpoints: Option<u64>,
     /// That never had a number and got one by the repair.
     pub appended: u64,
     /// Whose positions were closed by a certificate or a tombstone: nobody is expected to have them.
@@ -242,6 +245,13 @@ pub struct RecoveryPoint {
     pub seconds_wanted: Option<f64>,
     /// Whether it reaches back no further; absent if nothing was wanted or it is not known.
     pub met: Option<bool>,
+    /// The recovery point of proof: from the last event that an anchor or a checkpoint covers to the disaster, in the worst
+    /// stream. Of an incident: to the last event of the log as it was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof_seconds: Option<f64>,
+    /// How many numbers behind that were given out, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof_events: Option<u64>,
 }
 
 /// Whether what was reached is within what was wanted; `None` if either is not known.
@@ -487,6 +497,8 @@ impl From<Objectives1> for Objectives {
                 events_reached: old.rpo_events_reached,
                 seconds_wanted: old.rpo_seconds_wanted,
                 met: met(Some(old.rpo_seconds_reached), old.rpo_seconds_wanted),
+                proof_seconds: None,
+                proof_events: None,
             },
         }
     }

@@ -88,6 +88,7 @@ impl FromStr for FloorChoice {
         }
         [
             Grade::Proven,
+            Grade::Checkpointed,
             Grade::Receipted,
             Grade::Committed,
             Grade::Corroborated,
@@ -98,7 +99,7 @@ impl FromStr for FloorChoice {
         .map(Self::Grade)
         .ok_or_else(|| {
             format!(
-                "{s:?} is neither a number nor one of proven, receipted, committed, corroborated, claimed"
+                "{s:?} is neither a number nor one of proven, checkpointed, receipted, committed, corroborated, claimed"
             )
         })
     }
@@ -233,7 +234,7 @@ pub fn floor(witnesses: &[Witness], choice: FloorChoice) -> Result<Option<Floor>
     };
     let binding = highest(BINDING);
     let mut options: Vec<FloorOption> = Vec::new();
-    // Proven, receipted and committed numbers bind alike: a choice among them would change nothing.
+    // Proven, checkpointed, receipted and committed numbers bind alike: a choice among them would change nothing.
     for grade in [Grade::Proven, Grade::Corroborated, Grade::Claimed] {
         let Some(witness) = highest(grade.min(BINDING)) else {
             continue;

@@ -21,6 +21,9 @@ pub enum Grade {
     Committed,
     /// A receipt with a valid signature by a known sequencer key names event, number and signing hash.
     Receipted,
+    /// The root of the tree over the stream, which a checkpoint signs, comes out equal. Whose signatures that rests on is said
+    /// beside it.
+    Checkpointed,
     /// The batch's root comes out equal to an anchored one.
     Proven,
 }
@@ -35,6 +38,7 @@ impl Grade {
             Grade::Corroborated => "corroborated",
             Grade::Committed => "committed",
             Grade::Receipted => "receipted",
+            Grade::Checkpointed => "checkpointed",
             Grade::Proven => "proven",
         }
     }
@@ -65,7 +69,7 @@ impl Accept {
 }
 
 impl Default for Accept {
-    /// `proven` and `receipted` only.
+    /// `proven`, `checkpointed` and `receipted` only.
     fn default() -> Self {
         Self(Grade::Receipted)
     }
@@ -83,6 +87,7 @@ impl FromStr for Accept {
     fn from_str(s: &str) -> Result<Self, String> {
         [
             Grade::Proven,
+            Grade::Checkpointed,
             Grade::Receipted,
             Grade::Committed,
             Grade::Corroborated,
@@ -91,7 +96,9 @@ impl FromStr for Accept {
         .into_iter()
         .find(|grade| grade.as_str() == s)
         .map(Self)
-        .ok_or_else(|| format!("{s:?} is not one of proven, receipted, committed, corroborated, claimed"))
+        .ok_or_else(|| {
+            format!("{s:?} is not one of proven, checkpointed, receipted, committed, corroborated, claimed")
+        })
     }
 }
 
@@ -101,7 +108,8 @@ mod tests {
 
     #[test]
     fn stronger_grades_compare_greater_and_are_admitted() {
-        assert!(Grade::Proven > Grade::Receipted && Grade::Receipted > Grade::Committed);
+        assert!(Grade::Proven > Grade::Checkpointed && Grade::Checkpointed > Grade::Receipted);
+        assert!(Grade::Receipted > Grade::Committed);
         assert!(Grade::Committed > Grade::Corroborated && Grade::Corroborated > Grade::Claimed);
         let default = Accept::default();
         assert!(default.admits(Grade::Proven) && default.admits(Grade::Receipted));

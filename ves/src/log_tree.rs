@@ -107,7 +107,7 @@ impl CompactRange {
     }
 
     /// The peak of a height, if its size has that power of two.
-    fn peak(&self, height: u32) -> Option<&Hash32> {
+    pub fn peak(&self, height: u32) -> Option<&Hash32> {
         let above = self.size.checked_shr(height)?;
         let index = (above.count_ones() as usize).checked_sub(1)?;
         (above & 1 == 1).then(|| &self.peaks[index])

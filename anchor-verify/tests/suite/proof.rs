@@ -8,12 +8,13 @@ use anchor_verify::proof::{Detail, ProofCheck, ProofFile, Proved, Wanted, prove}
 use anchor_verify::verify::{DbSource, code};
 use anchor_verify::{AnchorsFile, Standing, Verdict};
 use cli_common::{Cancel, DbTarget, NoProgress};
-use common::{standing, trust, trusted, untied};
+use common::{Real, standing, trust, trusted, untied};
 use event_log::Scope;
 use fixtures::{World, WorldSpec};
 use proptest::prelude::*;
+use test_support::query;
 use ves::merkle;
-use ves::{Hash32, StreamKey};
+use ves::{EventId, Hash32, StreamKey};
 
 fn world() -> World {
     World::generate(&WorldSpec {
@@ -58,6 +59,49 @@ fn with_anchors(file: &ProofFile, change: impl FnOnce(&mut AnchorsFile)) -> Proo
         anchors: serde_json::from_slice(&text).unwrap(),
         ..file.clone()
     }
+}
+
+#[test]
+fn an_event_whose_row_names_no_stream_is_not_called_absent() {
+    let Some(real) = Real::load("scenario-1", "truth.copy.sql") else {
+        return;
+    };
+    let ids = query(
+        &real.url,
+        "SELECT event_id FROM ves_events WHERE sequence_number IN (3, 40) AND store_id = '5126e8c5-c2d2-4f92-8b21-0080eeab9c5e' \
+         ORDER BY sequence_number",
+    );
+    let ids: Vec<EventId> = ids.lines().map(|id| id.trim().parse().unwrap()).collect();
+    let _ = query(
+        &real.url,
+        &format!(
+            "ALTER TABLE ves_events ALTER tenant_id DROP NOT NULL;
+             UPDATE ves_events SET tenant_id = NULL WHERE event_id = '{}'",
+            ids[0]
+        ),
+    );
+    let target = DbTarget::parse(real.url.as_ref()).unwrap();
+    let mut source = DbSource::open(&target, Scope::default()).unwrap();
+    let wanted = Wanted::Event(ids[0]);
+    let (progress, cancel) = (NoProgress, Cancel::new());
+    let refused = prove(
+        &mut source,
+        wanted,
+        Detail::Leaf,
+        &real.anchors,
+        &progress,
+        &cancel,
+    )
+    .unwrap_err();
+    let said = refused.to_string();
+    let words = [
+        "is in the log",
+        "cannot be read",
+        "tenant_id is NULL",
+        &ids[0].to_string(),
+    ];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    let _ = proof(&mut source, Wanted::Event(ids[1]), Detail::Leaf, &real.anchors);
 }
 
 #[test]

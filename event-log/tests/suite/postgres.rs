@@ -13,7 +13,7 @@ use common::{
 use event_log::{Entity, Log, LogError, RestoredEvent, Snapshot, StreamFilter, View, write_snapshot};
 use sqlx::{AssertSqlSafe, Connection as _};
 use ves::span::Span;
-use ves::{EventCheck, EventId, StreamKey, Timestamp, merkle};
+use ves::{CommandId, EventCheck, EventId, StreamKey, Timestamp, merkle};
 
 async fn streams(view: &mut View) -> Vec<StreamKey> {
     let streams = view
@@ -163,8 +163,7 @@ async fn views_keep_to_their_filter_and_break_off_when_told() {
         .find_events(&ids)
         .await
         .unwrap()
-        .all()
-        .unwrap()
+        .placed
         .iter()
         .map(|f| f.sequence_number)
         .collect();
@@ -177,6 +176,76 @@ async fn views_keep_to_their_filter_and_break_off_when_told() {
             .rows
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn what_a_damaged_row_does_not_say_costs_no_other_row() {
+    let Some(server) = Server::start() else { return };
+    let url = server.load("damaged", RECOVERED);
+    let log = open(&target(&url)).await;
+    let mut view = log.view().await.unwrap();
+    let stream = streams(&mut view).await[0];
+    let entries = view.entries(&stream, 1..=9).await.unwrap().all().unwrap();
+    let ids: Vec<EventId> = entries.iter().map(|entry| entry.event.event_id).collect();
+    let commands: Vec<CommandId> = entries.iter().filter_map(|e| e.event.command_id).collect();
+    let known = view.remembered_commands(&stream, &commands).await.unwrap();
+    assert!(known.len() >= 3, "{known:?}");
+    drop(view);
+    let no_tenant = entries
+        .iter()
+        .position(|e| e.event.command_id == Some(known[0]))
+        .unwrap();
+    let no_number = (no_tenant + 1) % entries.len();
+    let _ = test_support::query(
+        &url,
+        &format!(
+            "ALTER TABLE ves_events ALTER tenant_id DROP NOT NULL, ALTER sequence_number DROP NOT NULL;
+             UPDATE ves_events SET tenant_id = NULL WHERE event_id = '{}';
+             UPDATE ves_events SET sequence_number = NULL WHERE event_id = '{}';
+             UPDATE ves_command_dedupe SET created_at = 'infinity' WHERE command_id = '{}'",
+            ids[no_tenant], ids[no_number], known[1]
+        ),
+    );
+    let mut view = log.view().await.unwrap();
+    let found = view.find_events(&ids).await.unwrap();
+    assert_eq!((found.placed.len(), found.unreadable.len()), (7, 2));
+    let row = |id| found.unreadable.iter().find(|row| row.event_id == id).unwrap();
+    let (tenant, number) = (row(ids[no_tenant]), row(ids[no_number]));
+    assert_eq!(tenant.number_in(&stream), Some(no_tenant as u64 + 1));
+    let other = StreamKey::new(stream.tenant_id, ves::StoreId(uuid::Uuid::nil()));
+    assert_eq!(tenant.number_in(&other), None);
+    assert_eq!(
+        (number.number_in(&stream), number.error.stream),
+        (None, Some(stream))
+    );
+    let said = format!("ves_events: event {}: tenant_id is NULL", ids[no_tenant]);
+    assert_eq!(tenant.error.to_string(), said);
+    let state = view.streams(&StreamFilter::from(&stream)).await.unwrap().rows;
+    assert_eq!(state[0].misnumbered, 1);
+
+    // A command is remembered, whether or not anybody can read since when.
+    let since = view.remembered_since(&stream, &commands).await.unwrap();
+    assert_eq!(since.len(), known.len());
+    let unknown = since.iter().filter(|(_, since)| since.is_none());
+    assert_eq!(unknown.map(|(id, _)| *id).collect::<Vec<_>>(), [known[1]]);
+    // Its event is there, though no stream has it.
+    let carried = view.commands_of_no_stream(&commands).await.unwrap();
+    assert_eq!(carried, [known[0]]);
+    drop(view);
+
+    // What is to be forgotten is forgotten beside rows that cannot be read; one of these itself could not be put back.
+    let _ = test_support::query(
+        &url,
+        &format!(
+            "UPDATE ves_events SET command_id = NULL WHERE command_id IN ('{}', '{}')",
+            known[1], known[2]
+        ),
+    );
+    let mut repair = log.repair(&stream, SOON).await.unwrap();
+    let forgotten = repair.forget_commands(&known[2..3]).await.unwrap();
+    assert_eq!(forgotten.len(), 1);
+    let refused = repair.forget_commands(&known[1..2]).await.unwrap_err();
+    assert!(matches!(refused, LogError::Row(_)), "{refused}");
 }
 
 #[tokio::test]

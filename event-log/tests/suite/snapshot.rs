@@ -644,7 +644,7 @@ async fn a_repair_is_taken_back_exactly() {
         .remembered_commands(&stream, &commands)
         .await
         .unwrap();
-    assert_eq!(known.rows.len(), 3);
+    assert_eq!(known.len(), 3);
     assert_eq!(repair.remove_commands(&commands).await.unwrap(), 3);
     for (entity, was) in versions {
         let left = repair.view().entity_version(&stream, &entity).await.unwrap();

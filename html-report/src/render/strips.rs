@@ -415,7 +415,7 @@ fn state_class(state: State) -> &'static str {
     match state {
         State::Present => "w-there",
         State::Proven => "w-proven",
-        State::MatchesAnchors => "w-receipted",
+        State::MatchesAnchors | State::Checkpointed => "w-receipted",
         State::MatchesDatabase => "w-corroborated",
         State::NotChecked => "w-claimed",
         State::Failed => "w-lost",
@@ -436,6 +436,7 @@ fn state_class(state: State) -> &'static str {
 fn letter_class(state: State) -> &'static str {
     match state {
         State::Proven
+        | State::Checkpointed
         | State::Receipted
         | State::Committed
         | State::Tombstone

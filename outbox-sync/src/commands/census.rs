@@ -93,7 +93,7 @@ fn attempt(
     let streams = log.streams().map_err(log_error)?;
     for state in &streams {
         let present = log.present(&state.stream).map_err(log_error)?;
-        holdings.present.insert(state.stream, present);
+        holdings.note_present(state.stream, present);
     }
     let receipts = log.highest_receipts().map_err(log_error)?;
     let census = take(&holdings, &streams, &receipts, &agents);

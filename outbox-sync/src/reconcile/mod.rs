@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use event_log::UnreadableEvent;
 use serde::Serialize;
 use ves::{EventId, Hash32, Receipt, StreamKey};
 
 use crate::epoch::RecoveryEpoch;
 use crate::error::{FileError, OutboxError};
 use crate::keys::KeyBook;
-use crate::known::{KnownLog, KnownLogError};
+use crate::known::{Found, KnownLog, KnownLogError};
 use crate::outbox::{Outbox, OutboxMeta, Shape};
 use crate::rendering::RenderingSearch;
 use crate::row::{Content, HeldRow, Origin, OutboxStatus, Place, Table};
@@ -352,9 +353,15 @@ impl Planning {
             let ids: Vec<EventId> = rows.iter().map(|row| row.event_id).collect();
             found = log.find(&ids)?;
             let mut by_stream: BTreeMap<StreamKey, Vec<u64>> = BTreeMap::new();
-            for f in found.values() {
+            for f in found.values().flatten() {
                 if let Some(number) = f.sequence {
                     by_stream.entry(f.stream).or_default().push(number);
+                }
+            }
+            // Where an event that was not found is said to be, there may be a row that does not say which event it has.
+            for row in rows.iter().filter(|row| !found.contains_key(&row.event_id)) {
+                if let Some(number) = row.claimed_sequence {
+                    by_stream.entry(row.stream).or_default().push(number);
                 }
             }
             for (stream, numbers) in by_stream {
@@ -381,11 +388,16 @@ impl Planning {
     fn log_fact(
         &self,
         row: &HeldRow,
-        found: Option<&crate::known::Found>,
+        found: Option<&Result<Found, UnreadableEvent>>,
         hashes: &HashMap<(StreamKey, u64), Stored>,
         leaves_out: bool,
     ) -> Fact {
+        const UNREADABLE: &str = "the log has a row of them that cannot be read";
         let Some(found) = found else {
+            let claimed = row.claimed_sequence;
+            if claimed.is_some_and(|number| matches!(hashes.get(&(row.stream, number)), Some(None))) {
+                return Fact::Unknown("the log has a row at their number that cannot be read");
+            }
             if leaves_out {
                 return Fact::Unknown("the snapshot of the log had to leave events of their stream out");
             }
@@ -394,12 +406,15 @@ impl Planning {
             }
             return Fact::Absent("the log does not have it".into());
         };
+        let Ok(found) = found else {
+            return Fact::Unknown(UNREADABLE);
+        };
         let Some(number) = found.sequence else {
             return Fact::Unknown("the log does not say their numbers");
         };
         let stored = hashes.get(&(found.stream, number));
         let differs = match (row.content.event(), stored) {
-            (_, Some(None)) => return Fact::Unknown("the log has a row of them that cannot be read"),
+            (_, Some(None)) => return Fact::Unknown(UNREADABLE),
             (Some(event), Some(Some((_, hash)))) => event.signing_hash() != *hash,
             _ => false,
         };

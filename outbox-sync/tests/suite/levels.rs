@@ -194,3 +194,59 @@ fn what_an_index_lacks_is_not_missing_from_the_log() {
     let not_checked = document["not_checked"].to_string();
     assert!(not_checked.contains("the log: "), "{not_checked}");
 }
+
+#[test]
+fn an_event_whose_row_does_not_say_where_it_is_is_not_missing() {
+    const STORE: &str = "5126e8c5-c2d2-4f92-8b21-0080eeab9c5e";
+    let Some(stage) = Stage::set() else { return };
+    let url = stage.at_level("sound", 16, "recovered.copy.sql");
+    let event =
+        format!("SELECT event_id FROM ves_events WHERE store_id = '{STORE}' AND sequence_number = 100");
+    let event = query(&url, &event).trim().to_owned();
+    let sound = stage.read_by(&url, &["census", "reconcile", "export"]);
+    for column in ["tenant_id", "sequence_number", "event_id"] {
+        let url = stage.at_level(&format!("without_{column}"), 16, "recovered.copy.sql");
+        let _ = query(
+            &url,
+            &format!(
+                "ALTER TABLE ves_events DROP CONSTRAINT ves_events_pkey CASCADE;
+                 ALTER TABLE ves_events ALTER {column} DROP NOT NULL;
+                 UPDATE ves_events SET {column} = NULL WHERE event_id = '{event}'"
+            ),
+        );
+        let (code, document) = stage.json(&["reconcile", "outboxes", "--db", &url]);
+        assert_eq!(code, sound["reconcile"].0, "{column}");
+        let changes = |outboxes: &Value| -> Vec<Value> {
+            let outboxes = outboxes.as_array().unwrap().iter();
+            outboxes
+                .flat_map(|outbox| outbox["changes"].as_array().unwrap().clone())
+                .collect()
+        };
+        // Nobody is told to send it again, and all other rows are judged as before.
+        let (before, mut after) = (changes(&sound["reconcile"].1), changes(&document["outboxes"]));
+        assert!(
+            !after.iter().any(|change| change["event_id"] == event.as_str()),
+            "{column}"
+        );
+        let outboxes = document["outboxes"].to_string();
+        assert!(outboxes.contains("that cannot be read"), "{column} {outboxes}");
+        if column == "event_id" {
+            // Another event that is said to be at that number may be the one that is there.
+            assert!(before.iter().filter(|change| !after.contains(change)).count() <= 1);
+            after.retain(|change| !before.contains(change));
+            assert_eq!(after, [] as [Value; 0]);
+            continue;
+        }
+        assert_eq!(after, before, "{column}");
+        let not_checked = document["not_checked"].to_string();
+        let told = not_checked.contains(&event) && not_checked.contains(&format!("{column} is NULL"));
+        assert!(told, "{column} {not_checked}");
+        let read = stage.read_by(&url, &["census", "export"]);
+        let exported = std::fs::read_to_string(stage.path().join("missing.ndjson")).unwrap();
+        assert!(!exported.contains(&event), "{column}");
+        assert_eq!(read["export"].1[0], sound["export"].1[0], "{column}");
+        if column != "sequence_number" {
+            assert_eq!(read["census"], sound["census"], "{column}");
+        }
+    }
+}

@@ -140,7 +140,8 @@ impl Job<'_> {
         let locked = prepared.repair.is_locked();
         let view = prepared.repair.view();
         let mut versions = BTreeMap::new();
-        let drifts = view.version_drift(&stream).await?.all()?;
+        // A row that cannot be read says nothing of an entity that can be named, or its version is refused below.
+        let drifts = view.version_drift(&stream).await?.rows;
         let drifts: BTreeMap<Entity, _> = drifts.into_iter().map(|d| (d.entity.clone(), d)).collect();
         for (entity, back) in raised {
             let stored = view.entity_version(&stream, entity).await?;
@@ -166,7 +167,7 @@ impl Job<'_> {
         let ids: Vec<CommandId> = group.iter().filter_map(|a| a.event.command_id).collect();
         let view = prepared.repair.view();
         next.accepted
-            .extend(view.remembered_commands(&stream, &ids).await?.all()?);
+            .extend(view.remembered_commands(&stream, &ids).await?);
         let (mut events, mut receipts) = (Vec::new(), Vec::new());
         for planned in group {
             let event = &planned.event;

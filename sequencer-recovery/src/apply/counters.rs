@@ -110,12 +110,14 @@ pub async fn counters(
             let stream = state.stream;
             let commitments = view.commitments(&stream).await?.rows;
             let raised = Raised::of(view, &stream, state.counter).await?;
+            let anchored = survey.anchored(&stream);
             let known = Known {
                 state,
                 raised: raised.as_ref(),
                 last_receipt: receipts.get(&stream).copied(),
                 commitments: &commitments,
-                anchored: &survey.anchored(&stream),
+                anchored: &anchored,
+                checkpointed: &survey.checkpointed(&stream, &anchored),
                 evidence: survey.evidence(&stream),
             };
             let all = known.witnesses();

@@ -241,14 +241,11 @@ impl Job<'_> {
             .collect();
         let ids: BTreeSet<CommandId> = wanted.iter().map(|(id, _)| *id).collect();
         let ids: Vec<CommandId> = ids.into_iter().collect();
-        let there = prepared
-            .repair
-            .view()
-            .remembered_since(&stream, &ids)
-            .await?
-            .all()?;
-        let as_wanted =
-            |row: &(CommandId, Timestamp)| !new.contains(&(stream, row.0)) || wanted.contains(row);
+        let there = prepared.repair.view().remembered_since(&stream, &ids).await?;
+        // What was remembered before is as it was, also if nobody can read since when.
+        let as_wanted = |(id, since): &(CommandId, Option<Timestamp>)| {
+            !new.contains(&(stream, *id)) || since.is_some_and(|since| wanted.contains(&(*id, since)))
+        };
         if there.len() != ids.len() || !there.iter().all(as_wanted) {
             let what = "commands are not remembered as they were inserted".to_owned();
             return Err(RecoveryError::Outcome { stream, what });

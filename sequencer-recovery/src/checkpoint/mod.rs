@@ -10,6 +10,7 @@
 //! | `run` | reads what is new, signs it, writes it down, then puts it where it belongs |
 //! | [`publish`] | a command of the user's own that takes new entries elsewhere |
 //! | [`generation`] | which streams begin a new tree after a repair |
+//! | [`witness`] | cosignatures of C2SP witnesses |
 //! | [`report`] | what a run says |
 
 pub mod generation;
@@ -20,6 +21,7 @@ pub mod published;
 pub mod report;
 mod run;
 pub mod state;
+pub mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -40,6 +42,7 @@ use out::Out;
 use report::CheckpointReport;
 use run::Run;
 use state::{SCHEMA, State};
+use witness::Witnesses;
 
 /// What to sign, and how.
 pub struct Options<'a> {
@@ -59,6 +62,8 @@ pub struct Options<'a> {
     pub sanction: Option<&'a Sanction>,
     /// What takes new entries elsewhere.
     pub publish: Option<&'a str>,
+    /// Who is asked for cosignatures.
+    pub witnesses: Option<&'a Witnesses>,
 }
 
 impl Options<'_> {
@@ -119,7 +124,7 @@ pub async fn checkpoint(
             run.stream(&mut view, stream, last).await?;
             progress.advance(1);
         }
-        run.flush()?;
+        run.flush(&mut view).await?;
         run.end()
     };
     let error = worked.await.err();

@@ -16,7 +16,7 @@ use super::published::{Looking, Published};
 use super::report::{self, CheckpointReport, Cost, StreamSigned};
 use super::state::{Pending, SignedTree, State};
 use crate::error::RecoveryError;
-use crate::finding::Finding;
+use crate::finding::{Code, Finding};
 use crate::locked_file::LockedFile;
 use crate::roots::{Grown, leaf_at, next_leaves, walk};
 
@@ -32,8 +32,12 @@ pub(super) struct Run<'a> {
     published: Published,
     /// Texts of notes that the last run may not have put into their file.
     pending: BTreeSet<String>,
-    /// Entries that are signed and written down nowhere yet, each with its file.
-    batch: Vec<(String, Entry)>,
+    /// Entries that are signed and written down nowhere yet.
+    batch: Vec<NewEntry>,
+    /// The trees as this run found them, which proofs for witnesses begin from.
+    bases: BTreeMap<StreamKey, Grown>,
+    /// Who cosigned the last entry of a stream.
+    cosigned: BTreeMap<StreamKey, Vec<String>>,
     batch_leaves: u64,
     /// Every stream is read from its first event on.
     full: bool,
@@ -44,6 +48,14 @@ pub(super) struct Run<'a> {
     /// The state's file is not as it should be.
     dirty: bool,
     time: Option<Timestamp>,
+}
+
+/// An entry with the file that it goes to.
+struct NewEntry {
+    file: String,
+    entry: Entry,
+    /// Its tree was signed before, without all its witnesses: without a new cosignature it is worth nothing.
+    again: bool,
 }
 
 /// From where a stream's tree is continued.
@@ -121,6 +133,8 @@ impl<'a> Run<'a> {
             published,
             pending,
             batch: Vec::new(),
+            bases: BTreeMap::new(),
+            cosigned: BTreeMap::new(),
             batch_leaves: 0,
             full,
             all_read: full,
@@ -142,6 +156,9 @@ impl<'a> Run<'a> {
 
     pub(super) fn into_report(mut self) -> CheckpointReport {
         self.report.not_checked.extend(self.published.refused());
+        for stream in &mut self.report.streams {
+            stream.witnesses = self.cosigned.remove(&stream.stream).unwrap_or_default();
+        }
         self.report
     }
 
@@ -149,8 +166,11 @@ impl<'a> Run<'a> {
     pub(super) fn publish_pending(&mut self) -> Result<(), RecoveryError> {
         let pending = self.state.pending.clone();
         let entries = pending.iter().filter_map(|one| {
-            let entry = entry_of(&one.entry)?;
-            Some((one.file.clone(), entry))
+            Some(NewEntry {
+                file: one.file.clone(),
+                entry: entry_of(&one.entry)?,
+                again: false,
+            })
         });
         self.put(entries.collect())?;
         self.pending.clear();
@@ -189,6 +209,9 @@ impl<'a> Run<'a> {
         let origin = self.origin(stream, base.generation);
         let tree = self.tree(stream, &base);
         tree.set(&grown);
+        if checkpoints == 0 && self.lacks_witnesses(stream) {
+            self.push(stream, &base, &grown, None, true);
+        }
         let signed = StreamSigned {
             stream: *stream,
             vkey: self.vkey(&origin)?,
@@ -202,9 +225,18 @@ impl<'a> Run<'a> {
         };
         self.report.streams.push(signed);
         if self.batch_leaves >= MAX_LEAVES {
-            self.flush()?;
+            self.flush(view).await?;
         }
         Ok(())
+    }
+
+    /// Whether a witness is asked that did not cosign the tree as it is.
+    fn lacks_witnesses(&self, stream: &StreamKey) -> bool {
+        let (Some(witnesses), Some(tree)) = (self.options.witnesses, self.trees.get(stream)) else {
+            return false;
+        };
+        let has = |url: &String| tree.witnessed.get(url) == Some(&tree.size);
+        !witnesses.urls.iter().all(has)
     }
 
     /// What is known without reading a row: the log ends before what is signed, and no epoch says that this is right.
@@ -321,13 +353,14 @@ impl<'a> Run<'a> {
         base: &Base,
     ) -> Result<(u64, Grown, Option<Hole>), RecoveryError> {
         let mut grown = base.grown.clone();
+        self.bases.insert(*stream, grown.clone());
         let mut signed = 0;
         // A file that does not have what the tree grew from so far must have its peaks, or nobody can go on from there.
         let file = self.out.file_of(stream);
         let there = |p: &Promise| p.generation == base.generation && p.size == grown.tree.size();
         let lacks = self.lacks(&file) && !self.published.of(stream).iter().any(there);
         if grown.tree.size() > 0 && (base.opened || lacks) {
-            self.push(stream, base, &grown, None);
+            self.push(stream, base, &grown, None, false);
             signed += 1;
         }
         loop {
@@ -344,13 +377,13 @@ impl<'a> Run<'a> {
             grown.extend(&leaves);
             self.batch_leaves += leaves.len() as u64;
             let whole = leaves.len() as u64 == MAX_LEAVES;
-            self.push(stream, base, &grown, Some((size + 1, leaves)));
+            self.push(stream, base, &grown, Some((size + 1, leaves)), false);
             signed += 1;
             if !whole || hole.is_some() {
                 return Ok((signed, grown, hole));
             }
             if self.batch_leaves >= MAX_LEAVES {
-                self.flush()?;
+                self.flush(view).await?;
             }
         }
     }
@@ -384,6 +417,7 @@ impl<'a> Run<'a> {
         base: &Base,
         grown: &Grown,
         new: Option<(u64, Vec<Hash32>)>,
+        again: bool,
     ) {
         let checkpoint = Checkpoint {
             origin: self.origin(stream, base.generation),
@@ -402,7 +436,7 @@ impl<'a> Run<'a> {
             checkpoint,
         };
         let file = self.out.file_of(stream);
-        self.batch.push((file, entry));
+        self.batch.push(NewEntry { file, entry, again });
         self.tree(stream, base).set(grown);
     }
 
@@ -425,31 +459,67 @@ impl<'a> Run<'a> {
     }
 
     /// Writes down what was signed, then puts it where it belongs.
-    pub(super) fn flush(&mut self) -> Result<(), RecoveryError> {
+    pub(super) async fn flush(&mut self, view: &mut View) -> Result<(), RecoveryError> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
         self.batch_leaves = 0;
-        let pending = batch.iter().map(|(file, entry)| Pending {
-            file: file.clone(),
-            entry: entry.to_text(),
+        let pending = batch.iter().filter(|new| !new.again).map(|new| Pending {
+            file: new.file.clone(),
+            entry: new.entry.to_text(),
         });
         self.state.pending = pending.collect();
-        self.save()?;
+        if !self.state.pending.is_empty() {
+            self.save()?;
+        }
+        self.cosign(view, &mut batch).await?;
+        batch.retain(|new| !new.again || new.entry.note.signatures.len() > 1);
         self.put(batch)
     }
 
-    fn put(&mut self, batch: Vec<(String, Entry)>) -> Result<(), RecoveryError> {
+    /// Asks witnesses for the last entry of each stream.
+    async fn cosign(&mut self, view: &mut View, batch: &mut [NewEntry]) -> Result<(), RecoveryError> {
+        let Some(witnesses) = self.options.witnesses else {
+            return Ok(());
+        };
+        let mut last: BTreeMap<StreamKey, &mut NewEntry> = BTreeMap::new();
+        for new in batch {
+            last.insert(new.entry.checkpoint.origin.stream, new);
+        }
+        for (stream, new) in last {
+            let base = self.bases.get(&stream).cloned().unwrap_or_default();
+            let Some(tree) = self.trees.get_mut(&stream) else {
+                continue;
+            };
+            let asked = witnesses.cosign(view, &base, &mut new.entry, &mut tree.witnessed, self.cancel);
+            let cosigned = asked.await?;
+            self.dirty = true;
+            self.report.cost.rows += cosigned.rows;
+            let enough = cosigned.by.len() >= witnesses.least;
+            for refused in cosigned.refused {
+                let message = format!("{} did not cosign {} events: {}", refused.url, new.entry.checkpoint.size, refused.what);
+                match (refused.split, enough) {
+                    (true, _) => self.report.findings.push(Finding::new(Code::CheckpointFork, message).stream(stream)),
+                    (_, true) => self.report.not_checked.push(format!("{stream}: {message}")),
+                    _ => self.report.findings.push(Finding::new(Code::CheckpointWitness, message).stream(stream)),
+                }
+            }
+            self.cosigned.insert(stream, cosigned.by);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, batch: Vec<NewEntry>) -> Result<(), RecoveryError> {
         if batch.is_empty() {
             return Ok(());
         }
         let text: String = match self.options.publish {
-            Some(_) => batch.iter().map(|(_, entry)| entry.to_text()).collect(),
+            Some(_) => batch.iter().map(|new| new.entry.to_text()).collect(),
             None => String::new(),
         };
         let mut files: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
-        for (file, entry) in batch {
+        for NewEntry { file, entry, .. } in batch {
             if !self.published.has(&entry.note.text) {
                 files.entry(file).or_default().push(entry);
             }

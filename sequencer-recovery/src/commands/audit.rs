@@ -256,6 +256,7 @@ fn print_totals<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) ->
             "{} stream(s), {} event(s), {} missing. Batches: {} MATCHES ANCHORS, {} MATCHES DATABASE, {} FAILED, {} NOT CHECKED.",
             t.streams, t.events, t.missing, b.matches_anchors, b.matches_database, b.failed, b.not_checked
         ))?;
+        out.line(&t.proof.describe())?;
     }
     for family in &report.families {
         let sum = |of: fn(&FamilyStream) -> u64| family.streams.iter().map(of).fold(0, u64::saturating_add);

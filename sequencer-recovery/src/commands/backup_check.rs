@@ -53,7 +53,8 @@ pub struct BackupCheckArgs {
     #[command(flatten)]
     scratch: ScratchArgs,
 
-    /// The weakest evidence that you would use: proven, receipted, committed, corroborated or claimed
+    /// The weakest evidence that you would use: proven, checkpointed, receipted, committed, corroborated or
+    /// claimed
     #[arg(long, value_name = "GRADE", default_value_t = Accept::default())]
     accept: Accept,
 

@@ -9,7 +9,9 @@ use cli_common::{
 };
 use event_log::StreamFilter;
 use sequencer_recovery::checkpoint::report::{CheckpointReport, SCHEMA, StreamSigned};
+use sequencer_recovery::checkpoint::witness::Witnesses;
 use sequencer_recovery::checkpoint::{Options, checkpoint};
+use sequencer_recovery::checklist::check_url;
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::finding::Finding;
 use sequencer_recovery::locked_file::LockedFile;
@@ -73,6 +75,18 @@ pub struct CheckpointArgs {
     #[arg(long, value_name = "HEX|FILE", requires = "epoch")]
     epoch_public_key: Option<String>,
 
+    /// Ask this C2SP witness for its cosignature
+    #[arg(long, value_name = "URL", requires = "witness_key", value_parser = check_url)]
+    witness_url: Vec<String>,
+
+    /// The witnesses' keys, or files of them: a cosignature that holds by none of them is not kept
+    #[arg(long, value_name = "VKEY|FILE", requires = "witness_url")]
+    witness_key: Vec<String>,
+
+    /// How many of the witnesses must cosign; without it, all that are asked
+    #[arg(long, value_name = "K", requires = "witness_url")]
+    witnesses: Option<usize>,
+
     /// Show the verifier key of every stream, for the operators of witnesses
     #[arg(long)]
     vkeys: bool,
@@ -110,6 +124,14 @@ pub fn run(args: &CheckpointArgs, global: &GlobalArgs) -> Result<ExitStatus, Cli
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
     let notes = LockedFile::open(&args.state)?;
+    let witnesses = (!args.witness_url.is_empty()).then(|| -> Result<Witnesses, CliError> {
+        Ok(Witnesses {
+            urls: args.witness_url.clone(),
+            keys: checkpoints::args::keys("--witness-key", &args.witness_key)?,
+            least: args.witnesses.unwrap_or(args.witness_url.len()),
+        })
+    });
+    let witnesses = witnesses.transpose()?;
     let options = Options {
         deployment: &args.name,
         key: &key,
@@ -122,6 +144,7 @@ pub fn run(args: &CheckpointArgs, global: &GlobalArgs) -> Result<ExitStatus, Cli
         adopt: args.adopt,
         sanction: sanction.as_ref(),
         publish: args.publish_command.as_deref(),
+        witnesses: witnesses.as_ref(),
     };
     let (report, error) = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;

@@ -32,7 +32,7 @@ pub struct CountersArgs {
     #[command(flatten)]
     lock: LockArgs,
 
-    /// What the counters are raised to: the highest number known on evidence of this grade (proven, receipted,
+    /// What the counters are raised to: the highest number known on evidence of this grade (proven, checkpointed, receipted,
     /// committed, corroborated, claimed), or a number. Without it: the highest claim, unless it is beyond belief
     #[arg(long, value_name = "GRADE|N")]
     floor: Option<FloorChoice>,

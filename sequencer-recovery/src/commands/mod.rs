@@ -26,6 +26,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use checkpoints::CheckpointArgs;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use cli_common::files::{self, InputFile};
@@ -71,6 +72,9 @@ pub struct WitnessArgs {
     /// Anchors files, as `anchor-verify import` writes them
     #[arg(long = "anchors", value_name = "FILE")]
     anchors: Vec<PathBuf>,
+
+    #[command(flatten)]
+    checkpoints: CheckpointArgs,
 
     /// Receipts that agents saved from the sequencer's answers (NDJSON)
     #[arg(long = "receipts", value_name = "FILE")]
@@ -127,6 +131,7 @@ impl WitnessArgs {
                 peer_keys: false,
             },
             anchors: self.anchors.clone(),
+            checkpoints: self.checkpoints.files()?,
             filter: StreamFilter {
                 tenant: self.tenant,
                 store: self.store,
@@ -172,7 +177,14 @@ impl WitnessArgs {
         for other in exports.chain(witnesses.dumps.iter().map(Dump::shown)) {
             hashed.add("witness", other);
         }
-        for (role, files) in [("anchors", &self.anchors), ("receipts", &self.receipts)] {
+        let none = Vec::new();
+        let checkpoints = input.checkpoints.as_ref().map_or(&none, |given| &given.files);
+        let given = [
+            ("anchors", &self.anchors),
+            ("checkpoints", checkpoints),
+            ("receipts", &self.receipts),
+        ];
+        for (role, files) in given {
             files.iter().for_each(|file| hashed.add(role, file));
         }
     }
@@ -205,7 +217,7 @@ impl WitnessArgs {
             let word = move |value| [OsString::from(option), value];
             values.into_iter().flat_map(word)
         });
-        words.collect()
+        words.chain(self.checkpoints.words()).collect()
     }
 
     /// The same, to be written down: a URL without its password.

@@ -49,11 +49,12 @@ pub struct PlanArgs {
     #[arg(long, value_name = "PLAN")]
     out: PathBuf,
 
-    /// The weakest evidence to use: proven, receipted, committed, corroborated or claimed
+    /// The weakest evidence to use: proven, checkpointed, receipted, committed, corroborated or
+    /// claimed
     #[arg(long, value_name = "GRADE", default_value_t = Accept::default())]
     accept: Accept,
 
-    /// What the counters are raised to: the highest number known on evidence of this grade (proven, receipted,
+    /// What the counters are raised to: the highest number known on evidence of this grade (proven, checkpointed, receipted,
     /// committed, corroborated, claimed), or a number. Without it: the highest claim, unless it is beyond belief
     #[arg(long, value_name = "GRADE|N")]
     floor: Option<FloorChoice>,

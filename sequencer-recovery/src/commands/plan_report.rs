@@ -87,7 +87,8 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) 
         "{} stream(s) in the plan: {} wholly repaired by it, {deciding} with something to decide{not_planned}.",
         summary.streams.len(),
         summary.streams.len() - deciding
-    ))
+    ))?;
+    out.line(&summary.totals.proof.describe())
 }
 
 /// What came out of it, in a sentence.
@@ -228,7 +229,11 @@ fn print_lines<W: std::io::Write>(out: &mut Output<W>, lines: &[String], what: &
 fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
     print_keys(out, s)?;
     for (grade, count) in &s.by_grade {
-        out.line(&format!("  {count} event(s) go back, {grade}"))?;
+        let by = match (grade, &s.checkpointed_by) {
+            (Grade::Checkpointed, Some(by)) => format!(" ({by})"),
+            _ => String::new(),
+        };
+        out.line(&format!("  {count} event(s) go back, {grade}{by}"))?;
     }
     print_reissue(out, s)?;
     let all = out.all();
@@ -242,6 +247,11 @@ fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Re
         })
         .collect();
     print_lines(out, &batches, "batch(es)")?;
+    let heads = s.checkpoints.iter().filter(|head| all || !head.solved);
+    let heads: Vec<String> = heads
+        .map(|head| format!("  checkpoint of {} events: {}", head.size, head.outcome))
+        .collect();
+    print_lines(out, &heads, "checkpoint(s)")?;
     print_bookkeeping(out, s)?;
     if let Some(why) = &s.commitments_stop {
         out.line(&format!("  {why}"))?;

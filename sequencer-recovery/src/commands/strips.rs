@@ -22,6 +22,7 @@ use sequencer_recovery::stream::batches::BatchVerdict;
 fn state(grade: Grade) -> State {
     match grade {
         Grade::Proven => State::Proven,
+        Grade::Checkpointed => State::Checkpointed,
         Grade::Receipted => State::Receipted,
         Grade::Committed => State::Committed,
         Grade::Corroborated => State::Corroborated,

@@ -19,6 +19,7 @@ use sequencer_recovery::report::audit::{AuditReport, StreamReport, Totals};
 use sequencer_recovery::report::gaps::{GapsReport, StreamGaps};
 use sequencer_recovery::stream::batches::{Batch, BatchVerdict};
 use sequencer_recovery::stream::bookkeeping::Bookkeeping;
+use sequencer_recovery::stream::proof_reach::ProofReach;
 use sequencer_recovery::stream::unheard::Unheard;
 use sequencer_recovery::witness::{Heard, HeardKind};
 use unicode_width::UnicodeWidthStr;
@@ -178,6 +179,10 @@ fn audit_report(count: usize) -> AuditReport {
         } else {
             witness(163, Grade::Committed)
         }),
+        proof: ProofReach {
+            anchored_to: 163,
+            ..ProofReach::default()
+        },
         missing: if is_bad(n) { 37 + n as u64 } else { 0 },
         gaps: if is_bad(n) {
             vec![tail(37 + n as u64)]
@@ -508,6 +513,8 @@ fn planned(n: usize) -> StreamSummary {
             grade: Grade::Proven,
         }],
         head_before: 163,
+        checkpoints: Vec::new(),
+        checkpointed_by: None,
         batches: vec![BatchSummary {
             batch_id: BatchId(id(4, n)),
             sequence_start: 161,

@@ -121,6 +121,28 @@ pub(super) fn provable(outcome: &Outcome, truth: &Truth, planned: &PlanSummary) 
     )
 }
 
+/// Every event that somebody holds whole must be back, up to the last checkpoint of its stream.
+pub(super) fn checkpointed(outcome: &Outcome, truth: &Truth, every: u64) -> Check {
+    let (mut held, mut open) = (0, 0);
+    for stream in &truth.streams {
+        let missing = outcome.missing.get(&stream.stream);
+        let to = stream.head / every * every;
+        let lost = stream.events.iter().filter(|e| !e.in_recovered && e.number <= to);
+        for event in lost.filter(|e| e.class <= HeldClass::HeldPositionUnknownOrWrong) {
+            held += 1;
+            open += u64::from(missing.is_some_and(|missing| missing.contains(&event.number)));
+        }
+    }
+    check(
+        "every event that somebody holds is back, up to the last checkpoint",
+        open == 0,
+        match open {
+            0 => format!("{held} event(s)"),
+            open => format!("{open} of {held} event(s) are not"),
+        },
+    )
+}
+
 /// No counter may give out a number again that was given out, as far as a witness who is left knows.
 pub(super) fn counters(outcome: &Outcome, truth: &Truth) -> Check {
     let mut behind = Vec::new();
@@ -153,6 +175,7 @@ pub(super) fn after(after: &AuditReport) -> Check {
         Code::GapInterior,
         Code::GapTail,
         Code::CommitmentMissing,
+        Code::CheckpointBehind,
         // A key that the cut took comes back with the agent, not with its events.
         Code::EventKey,
         Code::ProjectionAhead,

@@ -34,7 +34,7 @@ pub(super) async fn run(
     phases.end("load", "the drill", begun);
     cancel.check().map_err(RecoveryError::from)?;
     let begun = Begun::now();
-    let files = Files::write(dir, &world, !options.faults.contains(&Fault::MissingAnchors))?;
+    let files = Files::write(dir, &world, options)?;
     let recovered = dir.join(RECOVERED);
     world.write_recovered(&recovered).map_err(failed(&recovered))?;
     let path = dir.join("log.db");

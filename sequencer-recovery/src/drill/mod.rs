@@ -31,8 +31,8 @@ pub use options::{
 };
 
 use crate::dr_report::{
-    Check, DrReport, Integrity, Kind, Objectives, Outcome as Verdict, RecoveryPoint, RecoveryTime, SCHEMA,
-    Scenario, Versions,
+    Check, DrReport, EventCounts, Integrity, Kind, Objectives, Outcome as Verdict, RecoveryPoint,
+    RecoveryTime, SCHEMA, Scenario, Versions,
 };
 use crate::error::RecoveryError;
 use crate::plan::{OnReissue, PlanOptions, PlanSummary};
@@ -134,6 +134,7 @@ impl Ended<'_> {
             Lost::by_recovery(truth, self.world),
             Lost::of(&self.outcome.missing, self.world),
         );
+        let unproven = Lost::to_proof(&repair.found, self.world);
         let wanted = &options.targets;
         let objectives = Objectives {
             rto: RecoveryTime::new(Some(self.phases.sum(self.counted)), wanted.rto_seconds),
@@ -144,6 +145,8 @@ impl Ended<'_> {
                 events_reached: Some(reached.events),
                 seconds_wanted: wanted.rpo_seconds,
                 met: crate::dr_report::met(Some(reached.seconds), wanted.rpo_seconds),
+                proof_seconds: Some(unproven.seconds),
+                proof_events: Some(unproven.events),
             },
         };
         let mut not_checked = repair.after.not_checked.clone();
@@ -155,6 +158,13 @@ impl Ended<'_> {
         ];
         if !options.faults.contains(&Fault::MissingAnchors) {
             checks.push(checks::provable(&self.outcome, truth, &repair.planned));
+        }
+        if options.checkpoint_every > 0 {
+            checks.push(checks::checkpointed(
+                &self.outcome,
+                truth,
+                options.checkpoint_every,
+            ));
         }
         checks.push(checks::counters(&self.outcome, truth));
         checks.push(checks::after(&repair.after));
@@ -189,7 +199,10 @@ impl Ended<'_> {
             exit_status: if result == Verdict::Pass { 0 } else { PROBLEMS },
             phases: self.phases.into_list(),
             integrity: integrity(&repair.after, &self.outcome),
-            events: self.outcome.counts,
+            events: EventCounts {
+                without_checkpoints: repair.without_checkpoints,
+                ..self.outcome.counts
+            },
             objectives,
             checks,
             streams: self.outcome.streams,

@@ -32,6 +32,8 @@ pub struct DrillOptions {
     pub plan: PlanOptions,
     /// What to reach.
     pub targets: Targets,
+    /// A checkpoint each time that a stream has grown by so many events; 0 for none.
+    pub checkpoint_every: u64,
     /// What goes wrong besides the loss.
     pub faults: BTreeSet<Fault>,
     /// Whether, and how, it is drilled on a real server; otherwise on a snapshot file.

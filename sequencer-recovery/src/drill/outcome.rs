@@ -9,6 +9,7 @@ use ves::{EventCheck, EventId, StreamKey};
 use crate::apply::ApplyReport;
 use crate::dr_report::{EventCounts, StreamOutcome};
 use crate::error::RecoveryError;
+use crate::report::audit::AuditReport;
 
 /// The repaired log, held against the truth.
 #[derive(Debug, Default)]
@@ -29,6 +30,7 @@ impl Outcome {
         let mut outcome = Self::default();
         let (mut before, mut lost, mut nobody, mut misplaced) = (0, 0, 0, 0);
         for stream in &truth.streams {
+            // A drill's log is made by the drill: a row of it that cannot be read is a fault, and no figure stands.
             let entries = view.entries(&stream.stream, 1..=i64::MAX as u64).await?.all()?;
             outcome.altered += entries.iter().filter(|entry| is_altered(entry)).count() as u64;
             let stored: BTreeMap<u64, EventId> = entries
@@ -140,6 +142,28 @@ impl Lost {
             }
         }
         lost
+    }
+
+    /// What no anchor or checkpoint covered at the disaster, by what the first audit knew of them.
+    pub(super) fn to_proof(found: &AuditReport, world: &World) -> Self {
+        let mut unproven = Self {
+            seconds: 0.0,
+            events: 0,
+        };
+        for stream in &found.streams {
+            let Some(log) = world.log().streams.get(&stream.stream) else {
+                continue;
+            };
+            let to = stream.proof.to();
+            let behind = log.events.range(to + 1..).count() as u64;
+            unproven.events += behind;
+            let reached = log.events.range(..=to).next_back().map(|(_, e)| e.sequenced_at);
+            let reached = reached.or_else(|| log.events.values().next().map(|e| e.sequenced_at));
+            if let (Some(at), 1..) = (reached, behind) {
+                unproven.seconds = unproven.seconds.max(world.disaster_at().seconds_since(at));
+            }
+        }
+        unproven
     }
 
     /// What the recovery to a point in time lost.

@@ -80,7 +80,7 @@ pub(super) async fn run(
     let binaries = Binaries::find(&pitr.search)?;
     let place = Place::new(pitr.scratch.as_deref(), &pitr.search.path)?;
     let world = World::generate(&options.spec());
-    let files = Files::write(dir, &world, !options.faults.contains(&Fault::MissingAnchors))?;
+    let files = Files::write(dir, &world, options)?;
     let mut phases = Phases::new(&options.targets.phases);
     progress.start("making a server", None);
     let mut server = Server::create(&place, &binaries, "data", Listen::Socket, &patience)?;

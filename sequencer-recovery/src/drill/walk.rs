@@ -4,11 +4,13 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use checkpoints::{CheckpointFiles, Policy};
 use cli_common::{Cancel, DbTarget, Progress};
 use event_log::Log;
-use fixtures::{World, WriteError};
+use fixtures::{CheckpointSpec, World, WriteError};
 
 use super::phases::{Begun, Phases};
+use super::{DrillOptions, Fault};
 use crate::apply::{ApplyOptions, ApplyReport, apply};
 use crate::error::RecoveryError;
 use crate::plan::plan_file::PlanFile;
@@ -28,8 +30,10 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Writes the world's outboxes, anchors and truth. Without anchors they are written, and not shown to anybody.
-    pub(super) fn write(dir: &Path, world: &World, with_anchors: bool) -> Result<Self, RecoveryError> {
+    /// Writes the world's outboxes, anchors, checkpoints and truth. Without anchors they are written, and not shown to
+    /// anybody.
+    pub(super) fn write(dir: &Path, world: &World, options: &DrillOptions) -> Result<Self, RecoveryError> {
+        let with_anchors = !options.faults.contains(&Fault::MissingAnchors);
         let (outboxes, anchors) = (dir.join("outboxes"), dir.join("anchors.json"));
         std::fs::create_dir_all(&outboxes).map_err(|source| RecoveryError::Io {
             path: outboxes.clone(),
@@ -46,6 +50,7 @@ impl Files {
                 ..Inputs::default()
             },
             anchors: if with_anchors { vec![anchors] } else { Vec::new() },
+            checkpoints: checkpoints(dir, world, options.checkpoint_every)?,
             ..SurveyInput::default()
         };
         Ok(Self {
@@ -53,6 +58,35 @@ impl Files {
             input,
         })
     }
+
+    /// The same without the checkpoints; `None` if there are none.
+    fn without_checkpoints(&self) -> Option<Self> {
+        self.input.checkpoints.as_ref()?;
+        Some(Self {
+            dir: self.dir.clone(),
+            input: SurveyInput {
+                checkpoints: None,
+                ..self.input.clone()
+            },
+        })
+    }
+}
+
+/// The world's checkpoints, and whose signature makes them count.
+fn checkpoints(dir: &Path, world: &World, every: u64) -> Result<Option<CheckpointFiles>, RecoveryError> {
+    if every == 0 {
+        return Ok(None);
+    }
+    let folder = dir.join("checkpoints");
+    let spec = CheckpointSpec { every, leaves: true };
+    let file = world.write_checkpoints(&folder, spec).map_err(failed(&folder))?;
+    let policy = Policy::new(vec![world.checkpoint_vkey()], Vec::new(), 0);
+    let policy = policy.map_err(|error| RecoveryError::Io {
+        path: folder,
+        source: std::io::Error::other(error),
+    })?;
+    let files = vec![file];
+    Ok(Some(CheckpointFiles { files, policy }))
 }
 
 /// A file of the drill that could not be written.
@@ -87,6 +121,8 @@ pub(super) struct Repair {
     pub(super) after: AuditReport,
     /// What applying the plan a second time wrote.
     pub(super) again: ApplyReport,
+    /// How many events would go back by a plan without the checkpoints, if there are any.
+    pub(super) without_checkpoints: Option<u64>,
 }
 
 const TOOL_NAME: &str = "sequencer-recovery";
@@ -149,6 +185,18 @@ impl Walk<'_> {
         let begun = Begun::now();
         let found = self.audit().await?;
         phases.end("audit", TOOL_NAME, begun);
+        // What checkpoints are worth; it is no part of a recovery, and its time does not count.
+        let without_checkpoints = match self.files.without_checkpoints() {
+            Some(files) => {
+                let walk = Walk {
+                    files: &files,
+                    ..*self
+                };
+                let planned = walk.plan(&format!("without-checkpoints-{name}"), options).await?;
+                Some(planned.totals.events)
+            }
+            None => None,
+        };
         let begun = Begun::now();
         let planned = self.plan(name, options).await?;
         phases.end("plan", TOOL_NAME, begun);
@@ -166,6 +214,7 @@ impl Walk<'_> {
             applied,
             after,
             again,
+            without_checkpoints,
         })
     }
 }

@@ -78,7 +78,7 @@ pub async fn guard(
         passed: false,
         learned: false,
         streams: Vec::new(),
-        findings: of_history(promised.checkpoints.as_ref()),
+        findings: of_history(promised),
         not_checked: not_checked(promised),
         notes: None,
         rows: 0,
@@ -163,13 +163,13 @@ fn streams(
 }
 
 /// What checkpoints say against each other, and those that do not count.
-fn of_history(history: Option<&History>) -> Vec<Finding> {
-    let Some(history) = history else {
+fn of_history(promised: &Promised<'_>) -> Vec<Finding> {
+    let Some(history) = &promised.checkpoints else {
         return Vec::new();
     };
     let mut findings = Vec::new();
     let contradict = history.conflicts.iter().filter(|conflict| conflict.kind.contests());
-    for conflict in contradict.filter(|conflict| !is_left(history, conflict)) {
+    for conflict in contradict.filter(|conflict| !is_left(history, promised.sanction, conflict)) {
         let code = match conflict.kind {
             ConflictKind::TwoRoots => Code::CheckpointTwoRoots,
             ConflictKind::Generation => Code::CheckpointGeneration,
@@ -199,11 +199,15 @@ fn of_history(history: Option<&History>) -> Vec<Finding> {
     findings
 }
 
-/// Whether a later generation, which is signed, has left what contradicts itself.
-fn is_left(history: &History, conflict: &Conflict) -> bool {
+/// Whether a later generation, which is signed or sanctioned by the epoch, has left what contradicts itself.
+fn is_left(history: &History, sanction: Option<&Sanction>, conflict: &Conflict) -> bool {
     let Ok(origin) = conflict.origin.parse::<Origin>() else {
         return false;
     };
+    let opened = sanction.and_then(|sanction| sanction.generation(&conflict.stream));
+    if opened.is_some_and(|o| o.number > origin.generation && o.common_size < conflict.size) {
+        return true;
+    }
     let later = history.of(&conflict.stream).flat_map(|of| &of.generations);
     let mut later = later.filter(|g| g.origin.generation > origin.generation).filter_map(|g| g.continues());
     later.any(|continues| continues.size < conflict.size)
@@ -228,7 +232,7 @@ fn not_checked(promised: &Promised<'_>) -> Vec<String> {
                 all.push(format!("{more} more entries of checkpoints that do not count"));
             }
             let all_conflicts = history.conflicts.iter();
-            let times = all_conflicts.filter(|conflict| !conflict.kind.contests() || is_left(history, conflict));
+            let times = all_conflicts.filter(|conflict| !conflict.kind.contests() || is_left(history, promised.sanction, conflict));
             all.extend(times.take(NAMED).map(|conflict| conflict.message.clone()));
         }
     }

@@ -8,6 +8,7 @@ use ves::{Hash32, StreamKey, Timestamp};
 
 use crate::grade::Grade;
 use crate::report::audit::BatchCounts;
+use crate::stream::proof_reach::ProofTotals;
 
 /// A report, by its `schema`.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct AuditTotals {
     pub problems: u64,
     /// Batches by verdict.
     pub batches: BatchCounts,
+    /// How far proof reached; an older release did not say.
+    pub proof: Option<ProofTotals>,
 }
 
 /// A stream in an audit.

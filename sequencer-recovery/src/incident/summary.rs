@@ -13,6 +13,7 @@ use crate::dr_report::{
     RecoveryTime, Scenario, StreamOutcome, Versions, met,
 };
 use crate::report::audit::BatchCounts;
+use crate::stream::proof_reach::ProofTotals;
 
 /// What an incident came to. What nobody knows is absent, never 0.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +24,8 @@ pub struct Summary {
     pub rpo_seconds_before: Option<f64>,
     /// The same after the last repair.
     pub rpo_seconds_after: Option<f64>,
+    /// How far proof reached when the log was first audited.
+    pub proof: Option<ProofTotals>,
     /// Positions that the first audit found missing.
     pub lost: Option<u64>,
     /// Events that were put back.
@@ -116,6 +119,7 @@ impl Summary {
             rto_seconds: course.rto_seconds(),
             rpo_seconds_before: rpo(before),
             rpo_seconds_after: rpo(last),
+            proof: before.and_then(|audit| audit.totals.proof.clone()),
             lost: before.map(|audit| audit.totals.missing),
             restored: brought.restored,
             appended: brought.appended,
@@ -174,6 +178,7 @@ impl Summary {
                 lost_for_good: self.lost_for_good,
                 unresolved: self.unresolved,
                 held_by_nobody: None,
+                without_checkpoints: None,
                 misplaced: None,
             },
             objectives: Objectives {
@@ -185,6 +190,8 @@ impl Summary {
                     events_reached: self.unresolved,
                     seconds_wanted: incident.rpo_seconds,
                     met: met(self.rpo_seconds_after, incident.rpo_seconds),
+                    proof_seconds: self.proof.as_ref().and_then(|proof| proof.unproven_seconds),
+                    proof_events: self.proof.as_ref().map(|proof| proof.unproven),
                 },
             },
             integrity: self.integrity(course),

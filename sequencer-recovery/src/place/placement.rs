@@ -5,7 +5,7 @@
 //! supplied the events. Claims and pointers only order the guesses. What no root decides is graded by
 //! receipts, then by who agrees with whom. This module takes values and returns values.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
 use outbox_sync::OutboxStatus;
@@ -14,12 +14,15 @@ use ves::span::{Span, Spans};
 use ves::{AgentId, BatchId, EventId, Hash32, SignatureCheck, StreamKey, Timestamp};
 
 use crate::grade::Grade;
+use crate::place::goal::{Attempt, Goal, OpenSlots};
 use crate::place::guesses::{BestFirst, Choice};
 use crate::place::orders::{self, OrderSearch, Queue};
-use crate::place::solve::{self, Allowance, Choices, Ended, Paths, Slot};
+use crate::place::solve::{self, Ended, Paths};
 use crate::place::trust::Trust;
+use crate::stream::checkpointed::Checkpointed;
 use crate::stream::facts::{self, Facts, History, Known};
 use crate::stream::target::Target;
+use crate::stream::tree::TreeScan;
 use crate::witness::evidence::{HolderId, Holders, Saying, StreamEvidence};
 
 /// How much work the search may do.
@@ -118,6 +121,8 @@ pub struct Judgement {
     pub open: Vec<Open>,
     /// What became of each target, by batch.
     pub outcomes: Vec<(BatchId, Outcome)>,
+    /// What became of each checkpoint that only its root was known of, by size.
+    pub heads: Vec<(u64, Outcome)>,
     /// Missing positions without a placement for which a word that can be trusted names an event.
     pub spoken_for: BTreeSet<u64>,
 }
@@ -133,6 +138,10 @@ pub struct Question<'a> {
     pub targets: &'a [Target],
     /// Where the events of its entities stand.
     pub history: &'a History,
+    /// What checkpoints say of it.
+    pub checkpointed: &'a Checkpointed,
+    /// The tree over it, as far as the log has it, where checkpoints' roots are to be searched for.
+    pub log_tree: Option<&'a TreeScan>,
 }
 
 /// Judges the missing positions of a stream.
@@ -147,104 +156,34 @@ pub fn judge(
 ) -> Judgement {
     let targets = question.targets;
     let mut judge = Judge::new(question, evidence, holders);
+    let of_grade = |grade| targets.iter().filter(move |t| t.grade == grade);
     // Anchored roots first; within a grade, a batch solved takes its events out of the others' guesses.
-    for grade in [Grade::Proven, Grade::Receipted, Grade::Committed] {
-        if grade == Grade::Receipted {
-            judge.place_receipted();
-            continue;
-        }
-        judge.solve_all(targets.iter().filter(|t| t.grade == grade), budget);
+    judge.solve_all(of_grade(Grade::Proven), budget);
+    if judge.place_checkpointed(budget) {
+        // What has its place by a checkpoint may be what a batch lacked.
+        let solved = judge.solved_batches();
+        judge.solve_all(
+            of_grade(Grade::Proven).filter(|t| !solved.contains(&t.batch_id)),
+            budget,
+        );
     }
+    judge.place_receipted();
+    judge.solve_all(of_grade(Grade::Committed), budget);
     judge.place_claimed();
     judge.finish()
 }
 
-/// For at most so many missing positions of a batch the agents' own order is tried.
-const MAX_UNNAMED: u64 = 64;
-
 /// For each guess that may be tried so many may be passed over without being tried, since they contradict facts.
 const SKIPPED: u64 = 5;
 
-/// The work on one target.
-struct Attempt<'t> {
-    target: &'t Target,
-    allowance: Allowance,
-}
-
-impl<'t> Attempt<'t> {
-    fn new(target: &'t Target, budget: Budget) -> Self {
-        Self {
-            target,
-            allowance: Allowance {
-                tried: 0,
-                tries: 0,
-                until: budget.until,
-            },
-        }
-    }
-
-    /// Allows what the budget gives for one search.
-    fn allow(&mut self, budget: Budget, paths: &Paths) {
-        self.allowance.tries = budget.tries.min(budget.hashes / paths.cost()).max(1);
-    }
-}
-
-/// The open positions of a batch, with the leaves of their candidates as far as guesses named them.
-struct OpenSlots<'j, 'a> {
-    judge: &'j Judge<'a>,
-    positions: Vec<u64>,
-    slots: Vec<Slot>,
-    numbers: Vec<HashMap<usize, u32>>,
-}
-
-impl<'j, 'a> OpenSlots<'j, 'a> {
-    fn new(judge: &'j Judge<'a>, positions: &[u64]) -> Self {
-        Self {
-            judge,
-            positions: positions.to_vec(),
-            slots: vec![Slot::default(); positions.len()],
-            numbers: vec![HashMap::new(); positions.len()],
-        }
-    }
-
-    /// A guess of candidates, in the choices' numbers.
-    fn guess(slots: &mut dyn Choices, picks: &[usize]) -> Vec<u32> {
-        picks
-            .iter()
-            .enumerate()
-            .map(|(slot, candidate)| slots.choice(slot, *candidate))
-            .collect()
-    }
-
-    fn candidates(&self, guess: &[u32]) -> Vec<usize> {
-        let named = |(slot, choice): (usize, &u32)| {
-            let numbers = &self.numbers[slot];
-            numbers
-                .iter()
-                .find_map(|(candidate, n)| (n == choice).then_some(*candidate))
-        };
-        guess.iter().enumerate().filter_map(named).collect()
-    }
-}
-
-impl Choices for OpenSlots<'_, '_> {
-    fn slots(&self) -> &[Slot] {
-        &self.slots
-    }
-
-    fn choice(&mut self, slot: usize, candidate: usize) -> u32 {
-        let leaves = &mut self.slots[slot].leaves;
-        *self.numbers[slot].entry(candidate).or_insert_with(|| {
-            leaves.push(self.judge.leaf(self.positions[slot], candidate));
-            leaves.len() as u32 - 1
-        })
-    }
-}
-
-struct Judge<'a> {
+/// What was found so far.
+pub(super) struct Judge<'a> {
     stream: &'a StreamKey,
     missing: &'a Spans,
     history: &'a History,
+    checkpointed: &'a Checkpointed,
+    log_tree: Option<&'a TreeScan>,
+    heads: Vec<(u64, Outcome)>,
     evidence: &'a StreamEvidence,
     holders: &'a Holders,
     placed: BTreeMap<u64, Placement>,
@@ -258,6 +197,9 @@ impl<'a> Judge<'a> {
             stream: question.stream,
             missing: question.missing,
             history: question.history,
+            checkpointed: question.checkpointed,
+            log_tree: question.log_tree,
+            heads: Vec::new(),
             evidence,
             holders,
             placed: BTreeMap::new(),
@@ -266,11 +208,59 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// For at most so many missing positions below a root the agents' own order is tried.
+    pub(super) const MAX_UNNAMED: u64 = 64;
+
+    pub(super) fn checkpointed(&self) -> &'a Checkpointed {
+        self.checkpointed
+    }
+
+    pub(super) fn log_tree(&self) -> Option<&'a TreeScan> {
+        self.log_tree
+    }
+
+    pub(super) fn missing(&self) -> &'a Spans {
+        self.missing
+    }
+
+    pub(super) fn placed_count(&self) -> usize {
+        self.placed.len()
+    }
+
+    pub(super) fn is_placed(&self, position: u64) -> bool {
+        self.placed.contains_key(&position)
+    }
+
+    pub(super) fn is_used(&self, candidate: usize) -> bool {
+        self.used.contains(&self.event_of(candidate))
+    }
+
+    /// The candidates whose event has no place yet.
+    pub(super) fn free_candidates(&self) -> Vec<usize> {
+        let all = 0..self.evidence.candidates.len();
+        all.filter(|candidate| !self.is_used(*candidate)).collect()
+    }
+
+    pub(super) fn placed_leaf(&self, position: u64) -> Option<Hash32> {
+        let placement = self.placed.get(&position)?;
+        Some(self.leaf(position, placement.candidate))
+    }
+
+    pub(super) fn note_head(&mut self, size: u64, outcome: Outcome) {
+        self.heads.push((size, outcome));
+    }
+
+    fn solved_batches(&self) -> HashSet<BatchId> {
+        let solved =
+            |(id, outcome): (&BatchId, &Outcome)| matches!(outcome, Outcome::Solved { .. }).then_some(*id);
+        self.outcomes.iter().filter_map(solved).collect()
+    }
+
     fn is_missing(&self, position: u64) -> bool {
         self.missing.contains(position)
     }
 
-    fn put(&mut self, position: u64, candidate: usize, grade: Grade, basis: String) {
+    pub(super) fn put(&mut self, position: u64, candidate: usize, grade: Grade, basis: String) {
         let event_id = self.evidence.candidates[candidate].event.event_id;
         debug_assert!(self.is_missing(position) && !self.placed.contains_key(&position));
         let first_use = self.used.insert(event_id);
@@ -307,7 +297,7 @@ impl<'a> Judge<'a> {
 
     /// The events named for a position that somebody holds whole and that have no place yet,
     /// heaviest first.
-    fn choices(&self, position: u64) -> Vec<Choice> {
+    pub(super) fn choices(&self, position: u64) -> Vec<Choice> {
         let mut weights: BTreeMap<usize, u32> = BTreeMap::new();
         for claim in self.evidence.claims.get(&position).into_iter().flatten() {
             if self.used.contains(&claim.event_id) {
@@ -363,9 +353,9 @@ impl<'a> Judge<'a> {
     }
 
     fn solve_by_names(&mut self, target: &Target, budget: Budget) -> bool {
-        let mut attempt = Attempt::new(target, budget);
-        let positions: Vec<u64> = self.named_positions(target).into_iter().collect();
-        let outcome = if self.open_in(target) > positions.len() as u64 {
+        let mut attempt = Attempt::new(Goal::of_batch(target), budget);
+        let positions: Vec<u64> = self.named_positions(&attempt.goal).into_iter().collect();
+        let outcome = if self.open_in(&attempt.goal) > positions.len() as u64 {
             Outcome::NoCandidate {
                 positions: self.nameless(target, &positions),
                 limit: None,
@@ -381,10 +371,10 @@ impl<'a> Judge<'a> {
     }
 
     fn solve_by_orders(&mut self, target: &Target, budget: Budget) -> bool {
-        if self.open_in(target) > MAX_UNNAMED {
+        let mut attempt = Attempt::new(Goal::of_batch(target), budget);
+        if self.open_in(&attempt.goal) > Self::MAX_UNNAMED {
             return false;
         }
-        let mut attempt = Attempt::new(target, budget);
         let positions: Vec<u64> = target
             .range
             .positions()
@@ -418,29 +408,30 @@ impl<'a> Judge<'a> {
     }
 
     /// How many positions of a batch have no event yet.
-    fn open_in(&self, target: &Target) -> u64 {
-        let width = target.range.count();
-        let known = target.present.len() + self.placed.range(target.range.positions()).count();
+    pub(super) fn open_in(&self, goal: &Goal<'_>) -> u64 {
+        let width = goal.range.count();
+        let known = goal.present.len() + self.placed.range(goal.range.positions()).count();
         width - (known as u64).min(width)
     }
 
     /// The open positions' paths in the batch's tree. `None` if all candidates together cannot fill the batch: a
     /// hostile anchor may be wider than memory.
-    fn paths(&self, target: &Target, positions: &[u64]) -> Option<Paths> {
-        let width = target.range.count();
-        let known = target.present.len() as u64 + self.evidence.candidates.len() as u64;
+    fn paths(&self, goal: &Goal<'_>, positions: &[u64]) -> Option<Paths> {
+        let width = goal.range.count();
+        let known = goal.present.len() as u64 + self.evidence.candidates.len() as u64;
         if width > known {
             return None;
         }
-        let leaf = |position: u64| match (target.present.get(&position), self.placed.get(&position)) {
-            (Some(leaf), _) => *leaf,
-            (None, Some(placement)) => self.leaf(position, placement.candidate),
-            (None, None) => Hash32::ZERO,
+        let leaf = |position: u64| {
+            let present = goal.present.get(&position).copied();
+            present
+                .or_else(|| self.placed_leaf(position))
+                .unwrap_or(Hash32::ZERO)
         };
-        let leaves: Vec<Hash32> = target.range.positions().map(leaf).collect();
-        let start = target.range.start();
+        let leaves: Vec<Hash32> = goal.range.positions().map(leaf).collect();
+        let start = goal.range.start();
         let open: Vec<usize> = positions.iter().map(|p| (p - start) as usize).collect();
-        Paths::new(&leaves, &open)
+        goal.paths(&leaves, &open)
     }
 
     /// Where each agent's events stand already, in the log and by what was placed.
@@ -460,7 +451,7 @@ impl<'a> Judge<'a> {
 
     fn facts(
         &self,
-        target: &Target,
+        goal: &Goal<'_>,
         positions: &[u64],
         candidates: impl Iterator<Item = usize>,
         order: &BTreeMap<AgentId, BTreeMap<u64, i64>>,
@@ -468,7 +459,7 @@ impl<'a> Judge<'a> {
         let placed = self.placed.values().map(|p| (p.position, p.candidate)).collect();
         let known = Known {
             order,
-            times: &target.times,
+            times: goal.times,
             history: self.history,
             placed: &placed,
             missing: self.missing,
@@ -478,22 +469,23 @@ impl<'a> Judge<'a> {
 
     /// Tries the events that are named for the positions, likeliest first: at first those guesses that contradict no
     /// fact, then the others.
-    fn try_names(
+    pub(super) fn try_names(
         &self,
         positions: &[u64],
         attempt: &mut Attempt<'_>,
         budget: Budget,
     ) -> (Option<Vec<usize>>, Outcome) {
         let choices: Vec<Vec<Choice>> = positions.iter().map(|p| self.choices(*p)).collect();
-        let Some(paths) = self.paths(attempt.target, positions) else {
-            let positions = Spans::from(attempt.target.range);
+        let Some(paths) = self.paths(&attempt.goal, positions) else {
+            let positions = Spans::from(attempt.goal.range);
             let limit = None;
             return (None, Outcome::NoCandidate { positions, limit });
         };
         attempt.allow(budget, &paths);
         let all: BTreeSet<usize> = choices.iter().flatten().map(|c| c.candidate).collect();
-        let facts = self.facts(attempt.target, positions, all.into_iter(), &self.order());
-        let mut slots = OpenSlots::new(self, positions);
+        let facts = self.facts(&attempt.goal, positions, all.into_iter(), &self.order());
+        let node = |position, candidate| attempt.goal.node(self.leaf(position, candidate));
+        let mut slots = OpenSlots::new(&node, positions);
         let most_skipped = budget.tries.saturating_mul(SKIPPED);
         let mut put_back = 0;
         for fitting in [true, false] {
@@ -505,7 +497,7 @@ impl<'a> Judge<'a> {
             let ended = solve::search(
                 &paths,
                 &mut slots,
-                &attempt.target.root,
+                &attempt.goal.root,
                 &mut attempt.allowance,
                 |slots| {
                     loop {
@@ -555,7 +547,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Tries events in their agents' own order, where names are missing or wrong.
-    fn try_orders(
+    pub(super) fn try_orders(
         &self,
         positions: &[u64],
         attempt: &mut Attempt<'_>,
@@ -573,7 +565,7 @@ impl<'a> Judge<'a> {
                     .push((local, index));
             }
         }
-        let (false, Some(paths)) = (agents.is_empty(), self.paths(attempt.target, positions)) else {
+        let (false, Some(paths)) = (agents.is_empty(), self.paths(&attempt.goal, positions)) else {
             return (None, None);
         };
         attempt.allow(budget, &paths);
@@ -599,14 +591,15 @@ impl<'a> Judge<'a> {
         let named = slots.iter().flat_map(|s| s.named.iter().map(|c| c.candidate));
         let queued = queues.iter().flat_map(|q| q.events.iter().map(|(_, c)| *c));
         let all: BTreeSet<usize> = named.chain(queued).collect();
-        let facts = self.facts(attempt.target, positions, all.into_iter(), &order);
+        let facts = self.facts(&attempt.goal, positions, all.into_iter(), &order);
         let mut search = OrderSearch::new(&slots, &queues);
-        let mut open = OpenSlots::new(self, positions);
+        let node = |position, candidate| attempt.goal.node(self.leaf(position, candidate));
+        let mut open = OpenSlots::new(&node, positions);
         let mut skipped = 0_u64;
         let ended = solve::search(
             &paths,
             &mut open,
-            &attempt.target.root,
+            &attempt.goal.root,
             &mut attempt.allowance,
             |slots| {
                 loop {
@@ -633,37 +626,56 @@ impl<'a> Judge<'a> {
     }
 
     fn solved(&mut self, target: &Target, positions: Vec<u64>, picked: Vec<usize>, tries: u64) -> bool {
-        for (position, candidate) in positions.into_iter().zip(picked) {
-            let mut basis = match target.grade {
-                Grade::Proven => format!("anchored root of batch {}", target.batch_id),
-                _ => format!("root of commitment {}", target.batch_id),
-            };
-            let signature = &self.evidence.candidates[candidate].signature;
-            if !signature.is_valid() {
-                basis.push_str("; signature bound by the root, NOT CHECKED: ");
-                basis.push_str(describe_signature(signature));
+        let basis = match target.grade {
+            Grade::Proven => format!("anchored root of batch {}", target.batch_id),
+            _ => format!("root of commitment {}", target.batch_id),
+        };
+        // What had its place by weaker evidence is proven by the root as well.
+        let weaker: Vec<(u64, usize)> = self
+            .placed
+            .range(target.range.positions())
+            .filter(|(_, placement)| placement.grade < target.grade)
+            .map(|(position, placement)| (*position, placement.candidate))
+            .collect();
+        for (position, candidate) in weaker {
+            let basis = self.bound_by_root(candidate, basis.clone());
+            if let Some(placement) = self.placed.get_mut(&position) {
+                (placement.grade, placement.basis) = (target.grade, basis);
             }
+        }
+        for (position, candidate) in positions.into_iter().zip(picked) {
+            let basis = self.bound_by_root(candidate, basis.clone());
             self.put(position, candidate, target.grade, basis);
         }
         self.outcomes.insert(target.batch_id, Outcome::Solved { tries });
         true
     }
 
-    /// The target's missing positions that have at least one choice.
-    fn named_positions(&self, target: &Target) -> BTreeSet<u64> {
+    /// A basis, with what is to be said of the event's signature where a root binds it.
+    pub(super) fn bound_by_root(&self, candidate: usize, mut basis: String) -> String {
+        let signature = &self.evidence.candidates[candidate].signature;
+        if !signature.is_valid() {
+            basis.push_str("; signature bound by the root, NOT CHECKED: ");
+            basis.push_str(describe_signature(signature));
+        }
+        basis
+    }
+
+    /// Its missing positions that have at least one choice.
+    pub(super) fn named_positions(&self, goal: &Goal<'_>) -> BTreeSet<u64> {
         let claimed = self
             .evidence
             .claims
-            .range(target.range.positions())
+            .range(goal.range.positions())
             .map(|(p, _)| *p);
         let receipted = self
             .evidence
             .receipts
-            .range(target.range.positions())
+            .range(goal.range.positions())
             .map(|(p, _)| *p);
         claimed
             .chain(receipted)
-            .filter(|p| !target.present.contains_key(p) && !self.placed.contains_key(p))
+            .filter(|p| !goal.present.contains_key(p) && !self.placed.contains_key(p))
             .filter(|p| !self.choices(*p).is_empty())
             .collect()
     }
@@ -675,7 +687,7 @@ impl<'a> Judge<'a> {
         Spans::of_positions(taken.copied()).complement(target.range)
     }
 
-    fn leaf(&self, position: u64, candidate: usize) -> Hash32 {
+    pub(super) fn leaf(&self, position: u64, candidate: usize) -> Hash32 {
         let candidate = &self.evidence.candidates[candidate];
         leaf_hash(
             self.stream,
@@ -900,6 +912,7 @@ impl<'a> Judge<'a> {
             open,
             spoken_for,
             outcomes: self.outcomes.into_iter().collect(),
+            heads: self.heads,
             placements: self.placed.into_values().collect(),
         }
     }

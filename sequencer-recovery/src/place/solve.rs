@@ -1,16 +1,18 @@
 //! Trying guesses against a root.
 //!
-//! Of a batch's Merkle tree only the paths above its open positions change between two guesses; everything else is
-//! hashed once. [`Paths`] holds those paths, and of two guesses that follow each other it hashes only what differs.
+//! Of a Merkle tree only the paths above its open positions change between two guesses; everything else is hashed once.
+//! It is that of a batch, or the one over a whole stream that checkpoints are signed over. [`Paths`] holds those paths, and of two guesses that follow each other it hashes only what differs.
 //! Guesses are tried in groups on all cores; which one is found does not depend on which core was faster.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use rayon::prelude::*;
 use ves::Hash32;
-use ves::merkle::{node_hash, pad_leaf};
+use ves::log_tree::{self, CompactRange};
+use ves::merkle::{self, pad_leaf};
 
-/// The part of a batch's Merkle tree that depends on its open positions.
+/// The part of a Merkle tree that depends on its open positions.
 ///
 /// Level 0 are the open leaves, in the order of their positions; each level above holds the nodes with an open leaf
 /// below them; the last one is the root.
@@ -24,6 +26,8 @@ pub struct Paths {
     hashes: Vec<Vec<Hash32>>,
     /// Marks and list of the nodes to hash again, level by level.
     changed: Vec<u32>,
+    /// How two nodes become one.
+    node: fn(&Hash32, &Hash32) -> Hash32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,25 +36,108 @@ enum Child {
     Fixed(Hash32),
     /// This node of the level below.
     Open(u32),
+    /// None: what is beside it stands in for its parent.
+    Absent,
+}
+
+/// What a tree has beside the leaves that are given.
+trait Shape {
+    /// What stands where a right neighbour is missing, at a level.
+    fn pad(&self, level: u32) -> Option<Hash32>;
+    /// The node before the first of a level, if that level has one.
+    fn before(&self, level: u32) -> Option<Hash32>;
+    /// Whether there are nodes before the first above a level.
+    fn more_above(&self, level: u32) -> bool;
+    /// How two nodes become one.
+    fn node(&self) -> fn(&Hash32, &Hash32) -> Hash32;
+}
+
+/// A batch's tree, padded to a power of two.
+struct OfBatch(RefCell<Vec<Hash32>>);
+
+impl Shape for OfBatch {
+    fn pad(&self, level: u32) -> Option<Hash32> {
+        let mut pads = self.0.borrow_mut();
+        while pads.len() <= level as usize {
+            let pad = pads
+                .last()
+                .map_or_else(pad_leaf, |pad| merkle::node_hash(pad, pad));
+            pads.push(pad);
+        }
+        pads.get(level as usize).copied()
+    }
+
+    fn before(&self, _level: u32) -> Option<Hash32> {
+        None
+    }
+
+    fn more_above(&self, _level: u32) -> bool {
+        false
+    }
+
+    fn node(&self) -> fn(&Hash32, &Hash32) -> Hash32 {
+        merkle::node_hash
+    }
+}
+
+/// The tree over a whole stream, of which the part before the leaves is known.
+struct OfLog<'a>(&'a CompactRange);
+
+impl Shape for OfLog<'_> {
+    fn pad(&self, _level: u32) -> Option<Hash32> {
+        None
+    }
+
+    fn before(&self, level: u32) -> Option<Hash32> {
+        self.0.peak(level).copied()
+    }
+
+    fn more_above(&self, level: u32) -> bool {
+        self.0
+            .size()
+            .checked_shr(level + 1)
+            .is_some_and(|above| above > 0)
+    }
+
+    fn node(&self) -> fn(&Hash32, &Hash32) -> Hash32 {
+        log_tree::node_hash
+    }
 }
 
 impl Paths {
-    /// The paths above the leaves `open` (ascending indexes into `leaves`); what stands in those leaves does not
-    /// matter. `None` without leaves, or if an index is out of bounds.
-    pub fn new(leaves: &[Hash32], open: &[usize]) -> Option<Self> {
+    /// The paths above the leaves `open` (ascending indexes into `leaves`) of a batch; what stands in those leaves does
+    /// not matter. `None` without leaves, or if an index is out of bounds.
+    pub fn of_batch(leaves: &[Hash32], open: &[usize]) -> Option<Self> {
+        Self::build(leaves.to_vec(), open, &OfBatch(RefCell::default()))
+    }
+
+    /// The same of the tree over a stream that `leaves` continue; they are records of it
+    /// ([`ves::log_tree::record_hash`]).
+    pub fn of_log(base: &CompactRange, leaves: Vec<Hash32>, open: &[usize]) -> Option<Self> {
+        Self::build(leaves, open, &OfLog(base))
+    }
+
+    fn build(leaves: Vec<Hash32>, open: &[usize], shape: &dyn Shape) -> Option<Self> {
         if leaves.is_empty() || open.last().is_some_and(|last| *last >= leaves.len()) {
             return None;
         }
-        let mut all = leaves.to_vec();
+        let mut all = leaves;
         let mut active = open.to_vec();
-        let mut pad = pad_leaf();
         let mut paths = Self {
             nodes: Vec::new(),
             above: Vec::new(),
             hashes: vec![vec![Hash32::ZERO; open.len()]],
             changed: Vec::new(),
+            node: shape.node(),
         };
-        while all.len() > 1 {
+        for level in 0.. {
+            if let Some(before) = shape.before(level) {
+                all.insert(0, before);
+                active.iter_mut().for_each(|index| *index += 1);
+            }
+            if all.len() == 1 && !shape.more_above(level) {
+                break;
+            }
             let mut parents: Vec<usize> = active.iter().map(|i| i / 2).collect();
             let mut above = Vec::with_capacity(active.len());
             let mut count = 0;
@@ -59,19 +146,24 @@ impl Paths {
                 above.push(count - 1);
             }
             parents.dedup();
-            let child = |index: usize| match active.binary_search(&index) {
-                Ok(open) => Child::Open(u32::try_from(open).unwrap_or(u32::MAX)),
-                Err(_) => Child::Fixed(all.get(index).copied().unwrap_or(pad)),
+            let pad = shape.pad(level);
+            let child = |index: usize| match (active.binary_search(&index), all.get(index).copied().or(pad)) {
+                (Ok(open), _) => Child::Open(u32::try_from(open).unwrap_or(u32::MAX)),
+                (Err(_), Some(hash)) => Child::Fixed(hash),
+                (Err(_), None) => Child::Absent,
             };
             let nodes = parents.iter().map(|p| [child(2 * p), child(2 * p + 1)]).collect();
             let next = all
                 .chunks(2)
-                .map(|pair| node_hash(&pair[0], pair.get(1).unwrap_or(&pad)))
+                .map(|pair| match pair.get(1).or(pad.as_ref()) {
+                    Some(right) => (paths.node)(&pair[0], right),
+                    None => pair[0],
+                })
                 .collect();
             paths.nodes.push(nodes);
             paths.above.push(above);
             paths.hashes.push(vec![Hash32::ZERO; parents.len()]);
-            (all, active, pad) = (next, parents, node_hash(&pad, &pad));
+            (all, active) = (next, parents);
         }
         // Nothing is open: the root is what it is.
         if open.is_empty() {
@@ -108,10 +200,13 @@ impl Paths {
             let below = &below[level];
             for &node in &changed {
                 let [left, right] = nodes[node as usize].map(|child| match child {
-                    Child::Fixed(hash) => hash,
-                    Child::Open(index) => below[index as usize],
+                    Child::Fixed(hash) => Some(hash),
+                    Child::Open(index) => Some(below[index as usize]),
+                    Child::Absent => None,
                 });
-                here[0][node as usize] = node_hash(&left, &right);
+                if let Some(left) = left {
+                    here[0][node as usize] = right.map_or(left, |right| (self.node)(&left, &right));
+                }
             }
         }
         self.changed = changed;
@@ -275,7 +370,7 @@ mod tests {
         ) {
             let open: Vec<usize> = open.into_iter().filter(|i| *i < width).collect();
             let mut leaves: Vec<Hash32> = (0..width as u32).map(leaf).collect();
-            let mut paths = Paths::new(&leaves, &open).unwrap();
+            let mut paths = Paths::of_batch(&leaves, &open).unwrap();
             let mut first = true;
             for round in rounds {
                 // After the first guess only some leaves change.
@@ -292,11 +387,34 @@ mod tests {
             }
         }
 
+        /// The same of the tree over a stream, whatever stands before the leaves.
+        #[test]
+        fn the_paths_give_the_root_of_the_whole_log(
+            before in 0usize..70,
+            width in 1usize..70,
+            open in prop::collection::btree_set(0usize..70, 0..20),
+            round in prop::collection::vec(any::<u32>(), 20),
+        ) {
+            let open: Vec<usize> = open.into_iter().filter(|i| *i < width).collect();
+            let mut leaves: Vec<Hash32> = (0..(before + width) as u32).map(leaf).collect();
+            let mut base = CompactRange::default();
+            base.extend(&leaves[..before]);
+            let records = leaves[before..].iter().map(|leaf| log_tree::record_hash(&leaf.0)).collect();
+            let mut paths = Paths::of_log(&base, records, &open).unwrap();
+            let set: Vec<(u32, Hash32)> = (0..open.len()).map(|i| (i as u32, leaf(round[i]))).collect();
+            for (i, hash) in &set {
+                leaves[before + open[*i as usize]] = *hash;
+            }
+            paths.set(set.into_iter().map(|(i, leaf)| (i, log_tree::record_hash(&leaf.0))));
+            base.extend(&leaves[before..]);
+            prop_assert_eq!(paths.root(), Some(base.root()));
+        }
+
         /// The first match is found whichever core looks at it.
         #[test]
         fn of_several_matches_the_first_is_found(at in prop::collection::btree_set(0usize..400, 1..5)) {
             let leaves: Vec<Hash32> = (0..8).map(leaf).collect();
-            let paths = Paths::new(&leaves, &[3]).unwrap();
+            let paths = Paths::of_batch(&leaves, &[3]).unwrap();
             let slots = [Slot { leaves: vec![leaf(3), leaf(99)] }];
             let group: Vec<Vec<u32>> = (0..400).map(|n| vec![u32::from(!at.contains(&n))]).collect();
             let root = merkle::root(&leaves).unwrap();
@@ -307,7 +425,7 @@ mod tests {
     #[test]
     fn a_search_stops_at_its_limits_and_says_which() {
         let leaves: Vec<Hash32> = (0..8).map(leaf).collect();
-        let paths = Paths::new(&leaves, &[3]).unwrap();
+        let paths = Paths::of_batch(&leaves, &[3]).unwrap();
         let mut slots = Fixed(vec![Slot {
             leaves: vec![leaf(98), leaf(99), leaf(3)],
         }]);

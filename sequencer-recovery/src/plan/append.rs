@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use event_log::{Entity, View};
+use event_log::{Entity, LogError, View};
 use outbox_sync::OutboxStatus;
 use ves::span::{Span, Spans};
 use ves::{AgentId, CommandId, Event, EventId, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
@@ -260,6 +260,8 @@ struct Desk<'a> {
     /// Commands that are remembered while no event carries them.
     orphans: HashSet<CommandId>,
     versions: BTreeMap<Entity, u64>,
+    /// Entities whose version cannot be read, and why.
+    unreadable: BTreeMap<Entity, String>,
     /// Positions stay open: events of an entity may be among them.
     open: bool,
 }
@@ -293,7 +295,11 @@ impl Desk<'_> {
                 return reject(Reason::DuplicateCommandId, message);
             }
         }
-        let version = self.versions.entry(entity_of(event)).or_insert(0);
+        let entity = entity_of(event);
+        if let Some(why) = self.unreadable.get(&entity) {
+            return Answer::Doubtful(format!("the version of its entity cannot be read: {why}"));
+        }
+        let version = self.versions.entry(entity).or_insert(0);
         if let Some(expected) = event.base_version
             && u64::try_from(expected) != Ok(*version)
         {
@@ -519,7 +525,6 @@ async fn desk<'a>(
     let mut accepted: HashSet<CommandId> = view
         .remembered_commands(&stream, &commands)
         .await?
-        .all()?
         .into_iter()
         .collect();
     let of_placed: HashSet<CommandId> = input.placed.iter().filter_map(|e| e.event.command_id).collect();
@@ -536,17 +541,20 @@ async fn desk<'a>(
     for event in input.placed {
         *placed.entry(entity_of(&event.event)).or_default() += 1;
     }
-    let drift: BTreeMap<Entity, u64> = view
-        .version_drift(&stream)
-        .await?
-        .all()?
-        .into_iter()
-        .map(|drift| (drift.entity, drift.events))
-        .collect();
+    // A row that cannot be read says nothing of an entity that can be named, or its version is asked for below.
+    let drift = view.version_drift(&stream).await?.rows.into_iter();
+    let drift: BTreeMap<Entity, u64> = drift.map(|drift| (drift.entity, drift.events)).collect();
     let entities: BTreeSet<Entity> = events.map(entity_of).collect();
     let mut versions = BTreeMap::new();
+    let mut unreadable = BTreeMap::new();
     for entity in entities {
-        let stored = view.entity_version(&stream, &entity).await?;
+        let stored = match view.entity_version(&stream, &entity).await {
+            Err(LogError::Row(row)) => {
+                unreadable.insert(entity, row.what);
+                continue;
+            }
+            stored => stored?,
+        };
         let stored = stored
             .and_then(|version| u64::try_from(version).ok())
             .unwrap_or(0);
@@ -563,6 +571,7 @@ async fn desk<'a>(
         accepted,
         orphans,
         versions,
+        unreadable,
         open: input.placed.len() as u64 != input.examined.missing(),
     })
 }

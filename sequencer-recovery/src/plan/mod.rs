@@ -44,6 +44,7 @@ use crate::place::placement::{Budget, Question, judge};
 use crate::skipped::Skipped;
 use crate::stream::examine::Examined;
 use crate::stream::preflight;
+use crate::stream::proof_reach::ProofTotals;
 use crate::stream::survey::{Survey, SurveyInput};
 use crate::stream::unheard::Seen;
 
@@ -112,6 +113,7 @@ pub async fn plan(
     }
     progress.finish();
     let (_, plan_id) = writer.finish().map_err(cannot_write)?;
+    totals.proof = planner.proof.clone();
     let survey = &planner.survey;
     Ok(PlanSummary {
         schema: "recovery-plan-summary/1",
@@ -181,6 +183,7 @@ struct Planner<'a> {
     agents: RecoveryAgents,
     seen: Seen,
     skipped: Skipped,
+    proof: ProofTotals,
     not_checked: Vec<String>,
 }
 
@@ -210,6 +213,7 @@ impl<'a> Planner<'a> {
             agents: RecoveryAgents::default(),
             seen: Seen::new(),
             skipped: Skipped::default(),
+            proof: ProofTotals::default(),
             not_checked,
         })
     }
@@ -226,6 +230,8 @@ impl<'a> Planner<'a> {
         self.seen.insert(state.stream, examined.scan.tally.agents.clone());
         self.not_checked.extend(examined.not_checked.iter().cloned());
         self.skipped.extend(examined.skipped.clone());
+        let reach = examined.proof_reach().timed(view, state).await?;
+        self.proof.add(examined.head_known, &reach);
         let given = reissue::Given {
             examined: &examined,
             evidence: self.survey.evidence(&state.stream),
@@ -262,6 +268,8 @@ impl<'a> Planner<'a> {
             missing: &missing,
             targets: &examined.targets,
             history: &examined.scan.history,
+            checkpointed: &examined.checkpointed,
+            log_tree: Some(&examined.scan.tree),
         };
         let holders = &self.survey.collected.holders;
         let mut judgement = judge(&question, self.survey.evidence(&stream), holders, self.budget);

@@ -15,7 +15,7 @@ use super::planned::{
     PlannedBatch, PlannedCommitment, PlannedEvent, PlannedKey, PlannedMove, PlannedOpen, PlannedReissue,
     PlannedStream, PlannedSuperseded, PlannedTombstone,
 };
-use super::summary::{self, BatchSummary, MissedKey, StreamSummary};
+use super::summary::{self, BatchSummary, HeadSummary, MissedKey, StreamSummary};
 use super::times::planned_events;
 use super::tombstone::{self, FillInput, Filling, RecoveryAgents};
 use crate::error::RecoveryError;
@@ -112,6 +112,8 @@ pub(super) struct Draft {
     floor: Option<Floor>,
     solved: Vec<PlannedBatch>,
     batches: Vec<BatchSummary>,
+    checkpoints: Vec<HeadSummary>,
+    checkpointed_by: Option<String>,
     commitments: Vec<PlannedCommitment>,
     commitments_stop: Option<String>,
     /// What stays open or is filled, ascending.
@@ -176,6 +178,8 @@ impl Draft {
             floor,
             solved,
             batches: summary::batches(judgement, &examined.targets),
+            checkpoints: summary::heads(judgement),
+            checkpointed_by: examined.checkpointed.latest().map(|held| held.trust.describe()),
             commitments,
             commitments_stop,
             open: open_positions(judgement, &unused, evidence, &examined.batches),
@@ -285,6 +289,8 @@ impl Draft {
             goes_back: summary::goes_back(&self.events),
             head_before: header.head_before,
             batches: self.batches,
+            checkpoints: self.checkpoints,
+            checkpointed_by: self.checkpointed_by,
             commitments: header.commitments,
             commitments_stop: self.commitments_stop,
             counter_before: header.counter_before,

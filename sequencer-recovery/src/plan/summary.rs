@@ -18,6 +18,7 @@ use crate::floor::Floor;
 use crate::grade::Grade;
 use crate::place::placement::{Judgement, Limit, Outcome};
 use crate::stream::bookkeeping::Bookkeeping;
+use crate::stream::proof_reach::ProofTotals;
 use crate::stream::target::Target;
 use crate::stream::unheard::Unheard;
 use crate::witness::Incomplete;
@@ -65,6 +66,8 @@ pub struct PlanSummary {
 /// Sums over all streams.
 #[derive(Debug, Default, Serialize)]
 pub struct PlanTotals {
+    /// How far proof reaches, before the repair.
+    pub proof: ProofTotals,
     /// Positions that are missing.
     pub missing: u64,
     /// Events that go back.
@@ -116,6 +119,12 @@ pub struct StreamSummary {
     pub head_before: u64,
     /// What became of each batch with a known root and missing events.
     pub batches: Vec<BatchSummary>,
+    /// What became of the checkpoints of which only roots were known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<HeadSummary>,
+    /// On whose word the checkpoints rest, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpointed_by: Option<String>,
     /// Commitments that go back.
     pub commitments: u64,
     /// Why no further commitment goes back, if the anchors have more.
@@ -204,6 +213,27 @@ pub(super) fn goes_back(events: &[PlannedEvent]) -> Vec<GoesBack> {
         }
     }
     ranges
+}
+
+/// What became of a checkpoint of which only the root was known.
+#[derive(Debug, Serialize)]
+pub struct HeadSummary {
+    /// How many events it covers.
+    pub size: u64,
+    /// Whether the events up to it were found.
+    pub solved: bool,
+    /// How they were found, or why not, in words.
+    pub outcome: String,
+}
+
+/// What became of the checkpoints that had to be searched for.
+pub(super) fn heads(judgement: &Judgement) -> Vec<HeadSummary> {
+    let summary = |(size, outcome): &(u64, Outcome)| HeadSummary {
+        size: *size,
+        solved: matches!(outcome, Outcome::Solved { .. }),
+        outcome: describe_outcome(outcome),
+    };
+    judgement.heads.iter().map(summary).collect()
 }
 
 /// What became of one batch.

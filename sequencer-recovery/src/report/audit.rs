@@ -22,6 +22,7 @@ use crate::stream::batches::{Batch, BatchVerdict};
 use crate::stream::examine::Examined;
 use crate::stream::family::{self, FamilyReport};
 use crate::stream::preflight;
+use crate::stream::proof_reach::{ProofReach, ProofTotals};
 use crate::stream::raised::Raised;
 use crate::stream::survey::{Survey, SurveyInput};
 use crate::stream::unheard::{Seen, Unheard};
@@ -91,6 +92,8 @@ pub struct Totals {
     pub missing: u64,
     /// Batches by verdict.
     pub batches: BatchCounts,
+    /// How far proof reaches.
+    pub proof: ProofTotals,
     /// Findings that are problems.
     pub problems: u64,
     /// Findings that are notices.
@@ -147,6 +150,8 @@ pub struct StreamReport {
     pub counter_raised: Option<Raised>,
     /// The highest number that any witness knows, and who.
     pub head_known: Option<Witness>,
+    /// How far proof reaches.
+    pub proof: ProofReach,
     /// How many positions are missing.
     pub missing: u64,
     /// Which.
@@ -225,6 +230,7 @@ impl StreamReport {
             counter: examined.state.counter,
             counter_raised: examined.raised.clone(),
             head_known: highest.map(|f| f.witness),
+            proof: examined.proof_reach(),
             missing: examined.missing(),
             gaps: examined.gaps.clone(),
             receipts_matching: tally.receipts_matching,
@@ -328,6 +334,8 @@ async fn audit_ves(
             None => None,
         };
         let mut stream = StreamReport::of(&examined, head_sequenced_at);
+        stream.proof = stream.proof.timed(view, state).await?;
+        report.totals.proof.add(examined.head_known, &stream.proof);
         if let Some(gap) = examined.gaps.first() {
             stream.whole_until = view
                 .last_sequenced_before(&state.stream, *gap.range().start())

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use event_log::{JournalState, Log, StreamFilter, View};
+use event_log::{JournalState, Log, LogError, StreamFilter, View};
 use outbox_sync::epoch::{EpochStream, RecoveryEpoch, RestoredNumber};
 use uuid::Uuid;
 use ves::{Hash32, StreamKey};
@@ -33,6 +33,8 @@ pub async fn epoch(log: &Log, plan: &PlanFile) -> Result<RecoveryEpoch, Recovery
 /// What the log's database says; [`RecoveryError::NoEpoch`] if the journal does not tell of such a plan.
 pub async fn epoch_of_journal(log: &Log, plan_id: Option<Hash32>) -> Result<RecoveryEpoch, RecoveryError> {
     let mut view = log.view().await?;
+    // An entry that cannot be read may be the one that says that a plan was taken back, and agents act on an epoch without
+    // looking at the log: none is drawn up before the entry can be read.
     let entries = view
         .journal_newest(&StreamFilter::default(), u32::MAX)
         .await?
@@ -83,6 +85,8 @@ async fn draw(
 ) -> Result<RecoveryEpoch, RecoveryError> {
     let time = view.database_time().await?;
     let mut streams = Vec::new();
+    // Rows of no known stream may be a stream's last, or all there is of one: agents would take what they hold for lost, and
+    // hand it over again.
     for state in view.streams(&StreamFilter::default()).await?.all()? {
         let head = state.last.unwrap_or(0);
         let first = view.present_ranges(&state.stream).await?.into_iter().next();
@@ -92,14 +96,24 @@ async fn draw(
         let recovered_head = recovered(&state.stream, head, whole).min(head);
         let mut restored = Vec::new();
         if recovered_head < head {
+            let mut unreadable = None;
             view.for_each_leaf_input(&state.stream, recovered_head + 1..=head, &mut |chunk| {
-                restored.extend(chunk.into_iter().flatten().map(|input| RestoredNumber {
-                    sequence_number: input.sequence_number,
-                    event_id: input.event_id,
-                }));
+                for input in chunk {
+                    match input {
+                        Ok(input) => restored.push(RestoredNumber {
+                            sequence_number: input.sequence_number,
+                            event_id: input.event_id,
+                        }),
+                        Err(row) => unreadable = Some(row),
+                    }
+                }
                 ControlFlow::Continue(())
             })
             .await?;
+            // What is above the recovered head and not named as restored is handed over again.
+            if let Some(row) = unreadable {
+                return Err(LogError::from(row).into());
+            }
         }
         streams.push(EpochStream {
             stream: state.stream,

@@ -81,7 +81,12 @@ impl Look<'_> {
     }
 
     async fn orphans(&mut self, view: &mut View) -> Result<Vec<CommandId>, RecoveryError> {
-        let orphans = self.readable(view.dedupe_orphans(&self.stands.stream).await?);
+        let mut orphans = self.readable(view.dedupe_orphans(&self.stands.stream).await?);
+        // An event whose row does not say of which stream it is carries its command all the same: forgotten, it could be
+        // given again.
+        let ids: Vec<CommandId> = orphans.iter().map(|orphan| orphan.command_id).collect();
+        let carried = view.commands_of_no_stream(&ids).await?;
+        orphans.retain(|orphan| !carried.contains(&orphan.command_id));
         if let Some(first) = orphans.first() {
             let message = format!(
                 "{} command id(s) are recorded as used, and no event carries them (first: {}); their events can never \

@@ -1,10 +1,12 @@
 //! Examining one stream: what the log has, what it should have, and what is wrong. `audit` reports it and
 //! `plan` builds on it, so both see the same.
 
+use std::ops::RangeInclusive;
+
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, Progress};
 use event_log::{Commitment, StreamState, View};
-use ves::span::Spans;
+use ves::span::{Span, Spans};
 use ves::{KeyRegistry, SequencerKeys, StreamKey};
 
 use crate::error::RecoveryError;
@@ -15,7 +17,9 @@ use crate::grade::Grade;
 use crate::skipped::Skipped;
 use crate::stream::batches::{Batch, BatchJudge};
 use crate::stream::bookkeeping::{Bookkeeping, Standing};
-use crate::stream::facts::History;
+use crate::stream::checkpointed::Checkpointed;
+use crate::stream::facts;
+use crate::stream::proof_reach::ProofReach;
 use crate::stream::raised::{COUNTER_WITNESS, Raised, counter_witnesses};
 use crate::stream::scan::{BatchRange, BatchScan, Places, Scan, ScanInput, scan};
 use crate::stream::target::Target;
@@ -44,6 +48,8 @@ pub struct Examined {
     pub raised: Option<Raised>,
     /// What the pass over the events found.
     pub scan: Scan,
+    /// What checkpoints say of it.
+    pub checkpointed: Checkpointed,
     /// What follows from the events and is wrong beside them.
     pub bookkeeping: Bookkeeping,
     /// What is wrong.
@@ -80,6 +86,7 @@ pub async fn examine(
     state: StreamState,
     evidence: &StreamEvidence,
     anchored: Vec<AnchoredBatch>,
+    checkpointed: Checkpointed,
     input: &ExamineInput<'_>,
 ) -> Result<Examined, RecoveryError> {
     let stream = state.stream;
@@ -91,7 +98,7 @@ pub async fn examine(
         .collect();
     if state.misnumbered > 0 {
         let message = format!(
-            "{} event(s) have a number below 1, which no event can have",
+            "{} event(s) have no number, or one below 1, which no event can have",
             state.misnumbered
         );
         findings.push(
@@ -119,9 +126,11 @@ pub async fn examine(
         sequencer_keys: input.sequencer_keys,
         commitments: &commitments,
         ranges: &ranges,
-        history: History::wanted(evidence),
+        history: facts::History::wanted(evidence),
+        checkpointed: &checkpointed,
     };
-    let scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
+    let mut scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
+    scan.note_damaged(&evidence.damaged);
     let raised = Raised::of(view, &stream, state.counter).await?;
     let known = Known {
         state: &state,
@@ -129,11 +138,12 @@ pub async fn examine(
         last_receipt: scan.tally.last_receipt,
         commitments: &commitments,
         anchored: &anchored,
+        checkpointed: &checkpointed,
         evidence,
     };
     let witnesses = known.witnesses();
     let head_known = witnesses.iter().map(|w| w.sequence).max().unwrap_or(0);
-    let present = view.ranges_of(&state).await?;
+    let present = present(view, &state, evidence).await?;
     let mut examined = Examined {
         gaps: gap::gaps(&present, head_known),
         state,
@@ -145,6 +155,7 @@ pub async fn examine(
         witnesses,
         raised,
         scan,
+        checkpointed,
         bookkeeping: Bookkeeping::default(),
         findings,
         not_checked: Vec::new(),
@@ -154,6 +165,11 @@ pub async fn examine(
     examined.judge_counter();
     examined.judge_events();
     examined.judge_batches(input.anchors_given);
+    let last = examined.state.last.unwrap_or(0);
+    let against = examined
+        .checkpointed
+        .judge_log(&stream, last, &examined.scan.tree);
+    examined.findings.extend(against);
     examined.judge_bookkeeping(view).await?;
     let contradicted: u64 = evidence.contradicted_claims.values().sum();
     if contradicted > 0 {
@@ -169,6 +185,18 @@ pub async fn examine(
     Ok(examined)
 }
 
+/// The numbers that are there, those among them of rows that do not say all of where they stand.
+async fn present(
+    view: &mut View,
+    state: &StreamState,
+    evidence: &StreamEvidence,
+) -> Result<Vec<RangeInclusive<u64>>, RecoveryError> {
+    let readable = view.ranges_of(state).await?.into_iter();
+    let mut present: Spans = readable.filter_map(|range| Span::try_from(range).ok()).collect();
+    present.extend(evidence.damaged.keys().map(|position| Span::at(*position)));
+    Ok(present.into())
+}
+
 /// What knows of numbers that a stream gave out.
 pub(crate) struct Known<'a> {
     /// The stream's rows and counter.
@@ -179,6 +207,7 @@ pub(crate) struct Known<'a> {
     pub(crate) last_receipt: Option<u64>,
     pub(crate) commitments: &'a [Commitment],
     pub(crate) anchored: &'a [AnchoredBatch],
+    pub(crate) checkpointed: &'a Checkpointed,
     pub(crate) evidence: &'a StreamEvidence,
 }
 
@@ -215,6 +244,7 @@ impl Known<'_> {
                 format!("anchored batch {}", last.batch_id),
             );
         }
+        all.extend(self.checkpointed.witnesses().iter().cloned());
         all.extend(floor::corroborated(&self.evidence.witnesses));
         all.extend(self.evidence.witnesses.iter().cloned());
         all
@@ -237,6 +267,11 @@ impl Examined {
             .batches
             .split_at(self.scan.batches.len() - self.anchored.len());
         self.anchored.iter().zip(of_anchors)
+    }
+
+    /// How far anchors and checkpoints prove it.
+    pub(crate) fn proof_reach(&self) -> ProofReach {
+        ProofReach::of(&self.anchored, &self.checkpointed, self.head_known)
     }
 
     /// How many positions are missing.

@@ -7,16 +7,19 @@
 
 pub mod batches;
 pub mod bookkeeping;
+pub mod checkpointed;
 pub mod examine;
 pub mod facts;
 pub mod family;
 pub mod fingerprint;
 pub mod living;
 pub mod preflight;
+pub mod proof_reach;
 pub mod raised;
 pub mod scan;
 pub mod sequencer_keys;
 pub mod survey;
 pub mod target;
 pub mod tombstone_event;
+pub mod tree;
 pub mod unheard;

@@ -106,6 +106,7 @@ fn grade(entry: &JournalEntry) -> Grade {
     let said = entry.counts.counter_grade.as_deref();
     let known = [
         Grade::Proven,
+        Grade::Checkpointed,
         Grade::Receipted,
         Grade::Committed,
         Grade::Corroborated,

@@ -17,9 +17,12 @@ use ves::span::{Span, Spans};
 use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SequencerKeys, SignatureCheck, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
+use crate::stream::checkpointed::Checkpointed;
 use crate::stream::facts::History;
 use crate::stream::fingerprint::FingerprintBuilder;
 use crate::stream::tombstone_event;
+use crate::stream::tree::{TreeFold, TreeScan};
+use crate::witness::evidence::DamagedRow;
 
 /// Where something is wrong: how often, and the first places.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -149,9 +152,24 @@ pub struct Scan {
     pub batches: Vec<BatchScan>,
     /// Where the events of the entities asked for stand.
     pub history: History,
+    /// The tree over the stream, as far as checkpoints ask for it.
+    pub tree: TreeScan,
 }
 
 impl Scan {
+    /// Notes rows that the pass did not meet, since they do not say that they are of this stream.
+    pub(super) fn note_damaged(&mut self, rows: &BTreeMap<u64, DamagedRow>) {
+        let tally = &mut self.tally;
+        for (position, row) in rows {
+            tally.unreadable.add(*position, || row.what.clone());
+            if tally.unreadable_rows.len() < UNREADABLE_ROWS {
+                tally.unreadable_rows.push((*position, row.what.clone()));
+            }
+        }
+        tally.unreadable.positions.sort_unstable();
+        tally.unreadable_rows.sort();
+    }
+
     /// How many positions of a range have a row that cannot be read.
     pub(crate) fn unreadable_in(&self, start: u64, end: u64) -> u64 {
         let positions = &self.tally.unreadable.positions;
@@ -177,6 +195,8 @@ pub struct ScanInput<'a> {
     pub ranges: &'a [BatchRange],
     /// The entities whose events are to be noted.
     pub history: History,
+    /// What checkpoints say.
+    pub checkpointed: &'a Checkpointed,
 }
 
 /// Reads a whole stream once.
@@ -196,6 +216,7 @@ pub async fn scan(
         tally: Tally::default(),
         batches: Batches::new(input.ranges),
         history: input.history.clone(),
+        tree: TreeFold::new(input.checkpointed),
     };
     if let (Some(first), Some(last)) = (state.first, state.last) {
         let checker = Checker::new(input.keys.clone(), input.sequencer_keys.clone());
@@ -314,6 +335,7 @@ struct Fold<'a> {
     tally: Tally,
     batches: Batches<'a>,
     history: History,
+    tree: TreeFold<'a>,
 }
 
 impl Fold<'_> {
@@ -339,6 +361,7 @@ impl Fold<'_> {
             return;
         }
         self.batches.leaf(position, checked.leaf, entry.sequenced_at);
+        self.tree.leaf(position, checked.leaf, entry.sequenced_at);
         let whole = self.tally.events + 1 == position;
         self.history.note(&entry.event, position, whole);
         let tally = &mut self.tally;
@@ -369,6 +392,7 @@ impl Fold<'_> {
             tally: self.tally,
             batches: self.batches.finish(),
             history: self.history,
+            tree: self.tree.finish(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anchor_verify::{AnchorView, AnchoredBatch, AnchorsFile, ConflictKind};
+use checkpoints::{CheckpointFiles, History};
 use cli_common::{Cancel, Progress};
 use event_log::{Damage, StreamFilter, StreamState, View};
 use ves::{AgentId, KeyRegistry, StreamKey, TenantId};
@@ -12,6 +13,7 @@ use ves::{AgentId, KeyRegistry, StreamKey, TenantId};
 use crate::damage;
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
+use crate::stream::checkpointed::{self, Checkpointed};
 use crate::stream::examine::{ExamineInput, Examined, examine};
 use crate::stream::family::Families;
 use crate::stream::unheard::{self, Seen, Unheard};
@@ -20,12 +22,14 @@ use crate::witness::evidence::{Holders, StreamEvidence};
 use crate::witness::{Collected, HeardKind, Inputs, collect};
 
 /// What to look at.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SurveyInput {
     /// Agents' databases, receipts and the sequencer's public key.
     pub witnesses: Inputs,
     /// Anchors files.
     pub anchors: Vec<PathBuf>,
+    /// Files of checkpoints, and whose signatures count.
+    pub checkpoints: Option<CheckpointFiles>,
     /// Which streams.
     pub filter: StreamFilter,
     /// Which sequences `audit` and `counters` look at. All witnesses speak of the VES log.
@@ -44,6 +48,8 @@ pub struct Survey {
     pub anchors: Option<AnchorView>,
     /// The chain that they are on, if the file says so.
     pub chain_id: Option<u64>,
+    /// The checkpoints, if any were given.
+    pub checkpoints: Option<History>,
     /// What is wrong with the inputs as such.
     pub findings: Vec<Finding>,
     /// What is damaged in the database under the log.
@@ -66,6 +72,7 @@ impl Survey {
     ) -> Result<Self, RecoveryError> {
         // Before the long work: a wrong anchors file should not cost an hour.
         let file = read_anchors(&input.anchors)?;
+        let checkpoints = input.checkpoints.as_ref().map(read_checkpoints).transpose()?;
         // Before anything is asked: an index that lacks rows is not asked any more after this.
         progress.start("comparing indexes with their tables", None);
         let damage = view.look_for_damage().await?;
@@ -92,14 +99,18 @@ impl Survey {
             .iter()
             .flat_map(|a| a.streams.iter().filter_map(|s| s.stream))
             .collect();
-        // A stream that was lost whole has keys, sisters or anchors. One that has nothing of it may belong to
+        let signed: Vec<StreamKey> = checkpoints
+            .iter()
+            .flat_map(|history| history.streams.iter().map(|of| of.stream))
+            .collect();
+        // A stream that was lost whole has keys, sisters, anchors or checkpoints. One that has nothing of it may belong to
         // another sequencer, and must not get a counter here.
         let tenants: BTreeSet<TenantId> = keys
             .iter()
             .map(|key| key.tenant_id)
-            .chain(known.iter().chain(&anchored).map(|s| s.tenant_id))
+            .chain(known.iter().chain(&anchored).chain(&signed).map(|s| s.tenant_id))
             .collect();
-        for stream in heard.into_iter().chain(anchored) {
+        for stream in heard.into_iter().chain(anchored).chain(signed) {
             if !input.filter.admits(&stream) || !known.insert(stream) {
                 continue;
             }
@@ -113,6 +124,9 @@ impl Survey {
         streams.sort_by_key(|s| s.stream);
         if let Some(anchors) = &anchors {
             findings.extend(judge_anchors(anchors, &input.filter));
+        }
+        if let Some(history) = &checkpoints {
+            findings.extend(checkpointed::judge(history, &input.filter));
         }
         let no_anchors = file.as_ref().is_some_and(|file| file.anchors.is_empty());
         if no_anchors {
@@ -131,6 +145,7 @@ impl Survey {
             collected,
             anchors,
             chain_id,
+            checkpoints,
             findings,
             damage,
             no_anchors,
@@ -162,6 +177,12 @@ impl Survey {
         anchors.map(|a| a.batches.clone()).unwrap_or_default()
     }
 
+    /// What checkpoints say of a stream.
+    pub fn checkpointed(&self, stream: &StreamKey, anchored: &[AnchoredBatch]) -> Checkpointed {
+        let given = self.checkpoints.iter().flat_map(|history| history.of(stream));
+        Checkpointed::new(stream, &given.collect::<Vec<_>>(), anchored)
+    }
+
     /// Examines one of the streams.
     ///
     /// # Errors
@@ -183,7 +204,16 @@ impl Survey {
         };
         let evidence = self.evidence(&state.stream);
         let anchored = self.anchored(&state.stream);
-        examine(view, state.clone(), evidence, anchored, &examine_input).await
+        let checkpointed = self.checkpointed(&state.stream, &anchored);
+        examine(
+            view,
+            state.clone(),
+            evidence,
+            anchored,
+            checkpointed,
+            &examine_input,
+        )
+        .await
     }
 
     /// The agents whose outboxes were heard.
@@ -264,6 +294,12 @@ pub(crate) fn nothing(view: &View, filter: &StreamFilter) -> String {
         )
     };
     format!("{what}. Is this the right log ({})?", view.place())
+}
+
+fn read_checkpoints(files: &CheckpointFiles) -> Result<History, RecoveryError> {
+    files
+        .read()
+        .map_err(|(path, source)| RecoveryError::Io { path, source })
 }
 
 /// Reads anchors files together; nothing if none is given.

@@ -160,6 +160,15 @@ pub struct PushedRow {
     pub since_first: i64,
 }
 
+/// A row of the log that does not say all of where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRow {
+    /// The event.
+    pub event_id: EventId,
+    /// What cannot be read, and why.
+    pub what: String,
+}
+
 /// What the witnesses say of one stream.
 #[derive(Debug, Default, Clone)]
 pub struct StreamEvidence {
@@ -176,6 +185,10 @@ pub struct StreamEvidence {
     pub waiting: BTreeMap<EventId, Vec<Waiting>>,
     /// How far each outbox got with the sequencer.
     pub progress: BTreeMap<HolderId, Progress>,
+    /// Rows of the log that do not say all of where they stand, by the number that they do say: that they are of this stream
+    /// is known by the event, which a witness holds as it was signed. They are there, and nothing else belongs at those
+    /// numbers.
+    pub damaged: BTreeMap<u64, DamagedRow>,
     /// Who knows which highest number.
     pub witnesses: Vec<Witness>,
     /// How many rows are not used.

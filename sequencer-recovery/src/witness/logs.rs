@@ -1,6 +1,6 @@
 //! What other copies of the log have, as databases or as exports.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use cli_common::DbTarget;
 use cli_common::files::{self, InputFile};
 use event_log::{ExportError, ExportReader, ExportedEntry, LeafInput, LogEntry, RowError as RowFault, View};
 use ves::span::Spans;
-use ves::{EventCheck, EventId, SignatureCheck, StreamKey};
+use ves::{EventId, StreamKey};
 
 use crate::damage;
 use crate::error::RecoveryError;
@@ -18,7 +18,8 @@ use crate::grade::Grade;
 use crate::proofs;
 use crate::witness::evidence::{Candidate, Claim, HeldReceipt, HolderId, Saying};
 
-use super::{Asked, Collected, Heard, HeardKind, WINDOW};
+use super::damaged::refusal;
+use super::{Asked, Collected, Heard, HeardKind, InLog, WINDOW};
 
 /// A longer payload than this is not planned; the sequencer takes 1 MiB.
 const MAX_PAYLOAD: usize = 32 << 20;
@@ -232,9 +233,13 @@ async fn take_exported(
                     saying: Saying::Log,
                     sequenced_at: Some(entry.sequenced_at),
                 };
-                if view.find_events(&[claim.event_id]).await?.all()?.is_empty() {
+                let found = view.find_events(&[claim.event_id]).await?;
+                if found.is_empty() {
                     let evidence = collected.streams.entry(stream).or_default();
                     evidence.add_claim(entry.sequence_number, claim);
+                }
+                for damaged in &found.unreadable {
+                    collected.note_damaged(damaged, stream, None);
                 }
             } else {
                 entries.push(entry);
@@ -285,20 +290,20 @@ async fn take_entries(
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
     let ids: Vec<EventId> = entries.iter().map(|e| e.event.event_id).collect();
-    let in_log: HashMap<EventId, (StreamKey, u64)> = view
-        .find_events(&ids)
-        .await?
-        .all()?
-        .into_iter()
-        .map(|f| (f.event_id, (f.stream, f.sequence_number)))
-        .collect();
+    let in_log: InLog = view.find_events(&ids).await?.by_event();
     for entry in entries {
         heard.rows += 1;
         let stream = entry.event.stream;
-        let evidence = collected.streams.entry(stream).or_default();
         let (event_id, position) = (entry.event.event_id, entry.sequence_number);
-        if let Some(here) = in_log.get(&event_id) {
-            if *here == (stream, position) {
+        let check = || outbox_sync::check(&entry.event, asked.keys, entry.sequenced_at);
+        let found = in_log.get(&event_id);
+        if let Some(Err(damaged)) = found {
+            collected.note_damaged(damaged, stream, Some(&check()));
+            continue;
+        }
+        let evidence = collected.streams.entry(stream).or_default();
+        if let Some(Ok(here)) = found {
+            if (here.stream, here.sequence_number) == (stream, position) {
                 // The same event with other bytes: the audit of this log says which of the two verifies.
                 continue;
             }
@@ -311,14 +316,9 @@ async fn take_entries(
             evidence.contradict(position, claim);
             continue;
         }
-        let check = outbox_sync::check(&entry.event, asked.keys, entry.sequenced_at);
-        let wrong = match (&check.payload, &check.signature) {
-            (EventCheck::Mismatch(why), _) => Some(why.clone()),
-            (_, SignatureCheck::Invalid) => Some("its signature does not hold".to_owned()),
-            _ => None,
-        };
+        let check = check();
         let place = format!("{} {stream} {position}", heard.path);
-        if let Some(why) = wrong {
+        if let Some(why) = refusal(&check) {
             heard.refuse(Some(event_id), place, why, Some(evidence));
             continue;
         }

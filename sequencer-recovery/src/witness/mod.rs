@@ -1,6 +1,7 @@
 //! The witnesses: outboxes, other logs, receipts. The first room. Each is read once, and of what it has those rows are
 //! kept that the log lacks: [`evidence`].
 
+mod damaged;
 mod dump;
 pub mod evidence;
 pub mod flaw;
@@ -10,12 +11,12 @@ mod receipts;
 pub mod rejection;
 mod unpack;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use cli_common::files::InputFile;
 use cli_common::{Cancel, DbTarget, Progress};
-use event_log::{Place, StreamFilter, View};
+use event_log::{FoundEvent, Place, StreamFilter, UnreadableEvent, View};
 use outbox_sync::NotUsed;
 use serde::{Deserialize, Serialize};
 use ves::{CommandId, EventId, KeyRegistry, SequencerKeys, SigningKey, StreamKey};
@@ -26,13 +27,14 @@ use crate::witness::evidence::{HolderId, Holders, Refused, StreamEvidence};
 
 pub use dump::Dump;
 
+use damaged::DamagedRows;
 use dump::read_dump;
 use logs::{read_export, read_log};
 use outboxes::read_outbox;
 use receipts::read_receipts;
 
 /// Where to look for witnesses.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// Agents' databases.
     pub outboxes: Vec<PathBuf>,
@@ -141,7 +143,11 @@ pub struct Collected {
     pub not_checked: Vec<String>,
     /// Keys that outboxes fetched of their peers, if they were asked for.
     pub peer_keys: Vec<(HolderId, SigningKey)>,
+    damaged: DamagedRows,
 }
+
+/// What a log has of the events that it was asked for: where each is, or a row that does not say where.
+type InLog = HashMap<EventId, Result<FoundEvent, UnreadableEvent>>;
 
 /// Rows are looked up in the log in groups of this many.
 const GROUP: usize = 1000;
@@ -219,6 +225,7 @@ pub async fn collect(
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);
     }
+    collected.tell_damaged();
     for (stream, evidence) in &mut collected.streams {
         let commands: BTreeSet<CommandId> = evidence
             .candidates
@@ -229,7 +236,7 @@ pub async fn collect(
         for commands in commands.chunks(GROUP) {
             evidence
                 .remembered
-                .extend(view.remembered_commands(stream, commands).await?.all()?);
+                .extend(view.remembered_commands(stream, commands).await?);
         }
     }
     Ok(collected)

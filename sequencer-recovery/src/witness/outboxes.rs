@@ -1,11 +1,11 @@
 //! What agents' outboxes hold and say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use cli_common::Cancel;
-use event_log::{StreamFilter, View};
+use event_log::{FoundEvent, StreamFilter, UnreadableEvent, View};
 use outbox_sync::{
     Content, HeldRow, Origin, Outbox, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck, RowError,
 };
@@ -22,7 +22,8 @@ use crate::witness::evidence::{
 use crate::witness::flaw::flaw_of_checked;
 use crate::witness::rejection::{Rejection, has_escaped_nul};
 
-use super::{Asked, Collected, GROUP, Heard, HeardKind};
+use super::damaged::refusal;
+use super::{Asked, Collected, GROUP, Heard, HeardKind, InLog};
 
 pub(super) async fn read_outbox(
     view: &mut View,
@@ -201,25 +202,20 @@ impl Source<'_> {
             }
         }
         let ids: Vec<EventId> = rows.iter().map(|row| row.event_id).collect();
-        let in_log: HashMap<EventId, (StreamKey, u64)> = view
-            .find_events(&ids)
-            .await?
-            .all()?
-            .into_iter()
-            .map(|f| (f.event_id, (f.stream, f.sequence_number)))
-            .collect();
-        for row in rows.iter_mut().filter(|row| !in_log.contains_key(&row.event_id)) {
+        let in_log: InLog = view.find_events(&ids).await?.by_event();
+        // What the log says where it has it, needs no looking into.
+        let is_placed = |row: &HeldRow| matches!(in_log.get(&row.event_id), Some(Ok(_)));
+        for row in rows.iter_mut().filter(|row| !is_placed(row)) {
             self.search.resolve(row);
         }
         let keys = self.keys;
         let checked: Vec<(HeldRow, Option<RowCheck>)> = rows
             .into_par_iter()
             .map(|row| {
-                let lacking = !in_log.contains_key(&row.event_id);
                 let check = row
                     .content
                     .event()
-                    .filter(|_| lacking)
+                    .filter(|_| !is_placed(&row))
                     .map(|event| check_held(event, &row, keys));
                 (row, check)
             })
@@ -234,7 +230,7 @@ impl Source<'_> {
         &mut self,
         row: HeldRow,
         check: Option<RowCheck>,
-        in_log: &HashMap<EventId, (StreamKey, u64)>,
+        in_log: &InLog,
         heard: &mut Heard,
         collected: &mut Collected,
     ) {
@@ -251,8 +247,8 @@ impl Source<'_> {
         if let Content::Unsigned { .. } = row.content {
             heard.unsigned += 1;
         }
-        let stands = in_log.get(&row.event_id).copied();
-        self.note_progress(&row, stands, evidence);
+        let found = in_log.get(&row.event_id);
+        self.note_progress(&row, found, evidence);
         let claim = row.claimed_sequence.map(|position| {
             let claim = Claim {
                 event_id: row.event_id,
@@ -262,9 +258,10 @@ impl Source<'_> {
             };
             (position, claim)
         });
-        if let Some(at) = stands {
-            note_in_log(&row, at, claim, evidence);
-            return;
+        match found {
+            Some(Ok(at)) => return note_in_log(&row, (at.stream, at.sequence_number), claim, evidence),
+            Some(Err(damaged)) => return collected.note_damaged(damaged, row.stream, check.as_ref()),
+            None => {}
         }
         if let Origin::Outbox { local_seq, status } = row.origin {
             self.note_waiting(&row, local_seq, status, check.as_ref(), evidence);
@@ -279,7 +276,7 @@ impl Source<'_> {
     fn note_progress(
         &mut self,
         row: &HeldRow,
-        stands: Option<(StreamKey, u64)>,
+        found: Option<&Result<FoundEvent, UnreadableEvent>>,
         evidence: &mut StreamEvidence,
     ) {
         let Origin::Outbox { local_seq, status } = row.origin else {
@@ -291,7 +288,9 @@ impl Source<'_> {
             progress.highest_noted = progress.highest_noted.max(row.claimed_sequence);
         }
         if let Some(claim) = row.claimed_sequence {
-            let here = stands.map(|at| at == (row.stream, claim));
+            let is_here = |at: &FoundEvent| (at.stream, at.sequence_number) == (row.stream, claim);
+            // A row that does not say where it stands confirms nothing.
+            let here = found.map(|found| found.as_ref().is_ok_and(is_here));
             let made = match &row.content {
                 Content::Signed(event) => event.created_at.parse().ok(),
                 _ => None,
@@ -314,14 +313,7 @@ impl Source<'_> {
         let place = row.place.to_string();
         match (row.content, check) {
             (Content::Signed(event), Some(check)) => {
-                let flaw = match check.payload {
-                    EventCheck::Mismatch(why) => Some(why),
-                    _ if check.signature == SignatureCheck::Invalid => {
-                        Some("its signature does not hold".to_owned())
-                    }
-                    _ => None,
-                };
-                if let Some(why) = flaw {
+                if let Some(why) = refusal(&check) {
                     heard.refuse(Some(row.event_id), place, why, Some(evidence));
                     return false;
                 }

@@ -187,22 +187,22 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
     let signed = Signed::new(&WorldSpec::default());
     let streams = signed.streams();
     let (out, file) = ("out.checkpoints", signed.path("out.checkpoints"));
-    let full = signed.grow_to(60);
+    signed.grow_to(60);
     signed.sign(out, &[]).expect(0);
     let kept = fs::read(&file).unwrap();
     let unchanged = || assert_eq!(fs::read(&file).unwrap(), kept, "nothing was signed");
     let store = streams[1].store_id;
 
     // Rewound, with the state and without it, and grown again in another way.
+    let state = fs::read(signed.path("state.json")).unwrap();
     signed.grow_to(40);
     for _ in 0..2 {
         let ran = signed.sign(out, &[]).expect(4);
         assert_eq!(codes(&ran.json()), ["checkpoint.behind"; 4]);
         assert!(ran.json()["next"]["command"].as_str().unwrap().contains(" audit --db "));
-        fs::rename(signed.path("state.json"), signed.path("state.kept")).unwrap();
+        fs::remove_file(signed.path("state.json")).unwrap();
     }
     unchanged();
-    fs::copy(signed.path("state.kept"), signed.path("state.json")).unwrap();
 
     // An event that was altered: the last one is noticed at once, an earlier one if all is read.
     for (number, more, code) in [(60, &[][..], 4), (30, &[], 0), (30, &["--full"], 4)] {
@@ -210,6 +210,7 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
         db.execute(&format!(
             "UPDATE ves_events SET agent_signature = zeroblob(64) WHERE sequence_number = {number} AND store_id = '{store}'"
         ));
+        fs::write(signed.path("state.json"), &state).unwrap();
         let report = signed.sign(out, more).expect(code).json();
         if code == 4 {
             assert_eq!(codes(&report), ["checkpoint.mismatch"], "{number}");
@@ -233,7 +234,6 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
     assert_eq!(codes(&signed.sign(out, &[]).expect(4).json()), ["gap.interior"]);
     signed.grow_to(80);
     signed.sign(out, &[]).expect(0);
-    drop(full);
 
     // What the key signed elsewhere and was added here binds too, and is not forgotten; what another key signed does not.
     let origin = Origin { deployment: NAME.into(), stream: streams[0], generation: 1 };
@@ -263,7 +263,7 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
         .iter()
         .map(|held| held.checkpoint.size)
         .collect();
-    assert_eq!(of_first, [60, 80, 85], "nothing was signed beyond the promise");
+    assert_eq!(of_first, [60, 80, 85, 99], "nothing was signed behind the promise");
 }
 
 /// All that a file holds for one size has one root.
@@ -424,4 +424,74 @@ fn a_server_is_signed_like_a_file_and_a_state_is_bound_to_its_log() {
     if reader.arg() != db.arg() {
         sign(&reader, "out.checkpoints", &[]).expect(8).says(&["GRANT EXECUTE ON FUNCTION pg_control_system()"]);
     }
+}
+
+/// A witness cosigns what continues what it saw, and whatever else it says is told and keeps no checkpoint back.
+#[test]
+fn witnesses_cosign_and_know_two_histories_apart() {
+    let witness = test_support::WitnessDouble::start(9);
+    let signed = Signed::new(&WorldSpec { tenants: 1, stores_per_tenant: 1, ..WorldSpec::default() });
+    let (url, vkey) = (witness.url().to_owned(), witness.vkey().to_string());
+    let out = "out.checkpoints";
+    let with = ["--witness-url", &url, "--witness-key", &vkey];
+    let cosigned = |report: &Value| report["streams"][0]["witnesses"].as_array().unwrap().len();
+    let said = |report: &Value| report["findings"][0]["message"].as_str().unwrap().to_owned();
+    let stream = signed.streams()[0];
+    let origin = Origin { deployment: NAME.into(), stream, generation: 1 }.to_string();
+    let own = |n: u8| VerifierKey::new(&origin, KeyKind::Log, SigningKey::from_bytes(&[n; 32]).verifying_key()).unwrap();
+
+    // It does not know the log, then knows it by another key, then by its own: the checkpoint is kept all the same.
+    signed.grow_to(20);
+    let report = signed.sign(out, &with).expect(4).json();
+    assert_eq!(codes(&report), ["checkpoint.witness"]);
+    assert!(said(&report).contains("404") && said(&report).contains("--vkeys"), "{report}");
+    assert_eq!(report["streams"][0]["vkey"], own(7).to_string());
+    witness.know(own(8));
+    assert!(said(&signed.sign(out, &with).expect(4).json()).contains("403"));
+    // Without it if so many are enough; then that is told.
+    let report = signed.sign(out, &[&with[..], &["--witnesses", "0"]].concat()).expect(0).json();
+    assert!(report["not_checked"].to_string().contains("403"));
+    assert_eq!(entries(&signed.path(out)).len(), 1, "what nobody cosigned is not added again");
+    witness.know(own(7));
+    let report = signed.sign(out, &with).expect(0).json();
+    assert_eq!(cosigned(&report), 1);
+    assert_eq!(entries(&signed.path(out)).len(), 2, "the tree that had no cosignature gets one");
+    assert_eq!(cosigned(&signed.sign(out, &with).expect(0).json()), 0, "and no second one");
+
+    // What is new, with the proof that it continues what the witness saw; also if another checkpointer told it more.
+    for number in [21, 57, 80] {
+        signed.grow_to(number);
+        assert_eq!(cosigned(&signed.sign(out, &with).expect(0).json()), 1);
+    }
+    fs::remove_file(signed.path("state.json")).unwrap();
+    signed.grow_to(90);
+    assert_eq!(cosigned(&signed.sign(out, &with).expect(0).json()), 1, "its size is taken from its 409");
+    let policy = Policy::new(vec![crate::checkpoint::vkey()], vec![witness.vkey()], 1).unwrap();
+    let mut all = Collector::new(&policy);
+    all.read(out, &fs::read(signed.path(out)).unwrap()[..]).unwrap();
+    let read = all.finish();
+    let sizes: Vec<u64> =
+        read.streams[0].generations[0].checkpoints.iter().map(|held| held.checkpoint.size).collect();
+    assert_eq!(sizes, [20, 21, 57, 80, 90]);
+
+    // A cosignature by a key that is not known is not kept.
+    let other = test_support::WitnessDouble::start(10);
+    other.know(own(7));
+    signed.grow_to(95);
+    let report = signed.sign(out, &["--witness-url", other.url(), "--witness-key", &vkey]).expect(4).json();
+    assert!(said(&report).contains("holds by no key"), "{report}");
+    // It has seen another tree: of that size, of another history, of more events.
+    for (size, root) in [(95, Hash32([1; 32])), (40, Hash32([2; 32])), (400, Hash32([3; 32]))] {
+        witness.remember(&origin, size, root);
+        let report = signed.sign(out, &with).expect(4).json();
+        assert_eq!(codes(&report), ["checkpoint.fork"], "{size}: {report}");
+        assert!(said(&report).contains("split view"), "{report}");
+    }
+    // Nobody is there.
+    let gone = ["--witness-url", "http://127.0.0.1:1", "--witness-key", &vkey];
+    signed.grow_to(100);
+    let report = signed.sign(out, &gone).expect(4).json();
+    assert!(said(&report).contains("did not answer"), "{report}");
+    assert_eq!(report["streams"][0]["size"], 100);
+    one_root_for_each_size(&signed, out);
 }

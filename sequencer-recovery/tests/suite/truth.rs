@@ -25,11 +25,11 @@ use sequencer_recovery::report::loss;
 use sequencer_recovery::stream::survey::SurveyInput;
 use sequencer_recovery::witness::Inputs;
 
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
-fn spec(seed: u64) -> WorldSpec {
+pub(crate) fn spec(seed: u64) -> WorldSpec {
     let pick = |choices: u64, salt: u64| {
         (seed.wrapping_mul(0xd134_2543_de82_ef95).rotate_left(salt as u32) >> 9) % choices
     };

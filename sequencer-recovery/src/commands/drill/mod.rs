@@ -91,12 +91,16 @@ struct RehearseArgs {
     #[arg(long, value_name = "SHARE|N", default_value = "35%", value_parser = lost)]
     lost: Cut,
 
+    /// Sign a checkpoint each time that a stream has grown by so many events, as `checkpoint` would have; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    checkpoint_every: u32,
+
     /// What goes wrong besides, may be given several times: lost-agent, wrong-claims, tampered-outbox, rewound-counter,
     /// ran-on, missing-anchors, revoked-key, before-migration (with --pitr), second-recovery
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<Fault>,
 
-    /// The weakest evidence to use: proven, receipted, committed, corroborated or claimed
+    /// The weakest evidence to use: proven, checkpointed, receipted, committed, corroborated or claimed
     #[arg(long, value_name = "GRADE", default_value_t = Accept::default())]
     accept: Accept,
 
@@ -186,6 +190,7 @@ impl RehearseArgs {
                 rpo_seconds: self.rpo.map(|rpo| rpo.as_secs_f64()),
                 phases: targets.collect::<BTreeMap<_, _>>(),
             },
+            checkpoint_every: u64::from(self.checkpoint_every),
             faults: self.faults.iter().copied().collect(),
             pitr: self.pitr.then(|| PitrOptions {
                 search: Search {

@@ -96,7 +96,13 @@ fn print_events<W: std::io::Write>(out: &mut Output<W>, e: &EventCounts) -> Resu
         or_dash(e.unresolved),
         or_dash(e.held_by_nobody),
         or_dash(e.misplaced)
-    ))
+    ))?;
+    match e.without_checkpoints {
+        Some(count) => out.line(&format!(
+            "Without checkpoints {count} of them would have come back, by anchors and receipts alone."
+        )),
+        None => Ok(()),
+    }
 }
 
 fn print_integrity<W: std::io::Write>(out: &mut Output<W>, i: &Integrity) -> Result<(), CliError> {
@@ -122,6 +128,13 @@ fn print_objectives<W: std::io::Write>(out: &mut Output<W>, o: &Objectives) -> R
         or_dash(o.rpo.events_before_repair),
         seconds(o.rpo.seconds_reached),
         or_dash(o.rpo.events_reached)
+    ))?;
+    let Some(unproven) = o.rpo.proof_events else {
+        return Ok(());
+    };
+    out.line(&format!(
+        "RPO of proof {} s: {unproven} event(s) were behind the last anchor and checkpoint at the disaster.",
+        seconds(o.rpo.proof_seconds)
     ))
 }
 

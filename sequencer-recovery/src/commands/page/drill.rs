@@ -172,6 +172,16 @@ fn objectives(report: &DrReport) -> Vec<Objective> {
             Unit::Seconds,
             &before,
         ),
+        objective(
+            "RPO of proof",
+            o.rpo.proof_seconds,
+            None,
+            Unit::Seconds,
+            &o.rpo.proof_events.map_or(String::new(), |events| {
+                let events = Unit::Events.of(events as f64);
+                format!("{events} behind the last anchor and checkpoint")
+            }),
+        ),
     ];
     let phases = report
         .phases

@@ -100,6 +100,8 @@ impl Case {
             missing: &Span::try_from(missing).unwrap().into(),
             targets,
             history: &History::default(),
+            checkpointed: &Checkpointed::default(),
+            log_tree: None,
         };
         judge(&question, &self.evidence, &self.holders, Budget::default())
     }

@@ -133,6 +133,17 @@ fn without(evidence: &StreamEvidence, entries: &[(LogEntry, RowCheck)], cut: u64
     evidence
 }
 
+/// Whether a checkpoint confirms an event where it stands.
+fn is_signed(examined: &Examined, entry: &LogEntry) -> bool {
+    let leaf = leaf_hash(
+        &examined.state.stream,
+        entry.sequence_number,
+        &entry.event_signing_hash,
+        &entry.event.agent_signature,
+    );
+    examined.checkpointed.leaf(entry.sequence_number) == Some(leaf)
+}
+
 impl Reissue {
     async fn draw_up(
         view: &mut View,
@@ -148,7 +159,7 @@ impl Reissue {
             ..
         } = *given;
         let stream = examined.state.stream;
-        // What an anchored root confirms where it stands is no newcomer.
+        // What an anchored root or a checkpoint confirms where it stands is no newcomer.
         let confirmed: Spans = examined
             .anchored_scans()
             .filter(|(a, scanned)| !a.contested && scanned.root == Some(a.events_root))
@@ -156,7 +167,7 @@ impl Reissue {
             .collect();
         let last = examined.state.last.unwrap_or(0);
         let mut entries = view.entries(&stream, from..=last).await?.rows;
-        entries.retain(|e| !confirmed.contains(e.sequence_number));
+        entries.retain(|e| !confirmed.contains(e.sequence_number) && !is_signed(examined, e));
         let entries = checked(entries, keys);
         let evidence = without(given.evidence, &entries, from);
         let mut targets: Vec<Target> = examined
@@ -188,13 +199,17 @@ impl Reissue {
             missing: &missing,
             targets: &targets,
             history: &examined.scan.history.before(from),
+            checkpointed: &examined.checkpointed,
+            log_tree: None,
         };
         let judgement = judge(&question, &evidence, holders, budget);
         // An event that belongs where it stands (pushed again at the same place in the order) has only one history.
         let in_place: BTreeSet<u64> = judgement
             .placements
             .iter()
-            .filter(|p| p.grade == Grade::Proven && evidence.standing.get(&p.position) == Some(&p.candidate))
+            .filter(|p| {
+                p.grade >= Grade::Checkpointed && evidence.standing.get(&p.position) == Some(&p.candidate)
+            })
             .map(|p| p.position)
             .collect();
         let newcomers = entries

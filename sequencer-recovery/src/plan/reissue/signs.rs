@@ -12,6 +12,7 @@ use super::{Given, Reissue, checked, without};
 use crate::error::RecoveryError;
 use crate::grade::Grade;
 use crate::place::placement::{Budget, Outcome, Placement, Question, judge};
+use crate::stream::checkpointed::Checkpointed;
 use crate::stream::examine::Examined;
 use crate::stream::target::Target;
 use crate::witness::evidence::StreamEvidence;
@@ -69,6 +70,13 @@ pub async fn find(
             "a signed receipt gives number {position} to an event that is not there"
         ));
     }
+    if let Some(position) = not_the_signed_one(view, given).await? {
+        from = Some(from.map_or(position, |from| from.min(position)));
+        signs.push(format!(
+            "the event at {position} is another than that of the {}",
+            examined.checkpointed.basis(position)
+        ));
+    }
     let mut suspects = suspects(view, examined, evidence).await?;
     suspects.retain(|s| s.whole || s.late.is_some() || s.named.is_some());
     // A batch that can be made whole around what stands there holds no newcomer.
@@ -85,6 +93,8 @@ pub async fn find(
         missing: &gaps,
         targets: &partial,
         history: &examined.scan.history,
+        checkpointed: &examined.checkpointed,
+        log_tree: None,
     };
     let usual = judge(&question, evidence, given.holders, given.budget);
     let solved = |id| {
@@ -117,6 +127,28 @@ pub async fn find(
     let Some(from) = from else { return Ok(None) };
     let found = Reissue::draw_up(view, given, from, signs).await?;
     Ok(Some(found).filter(|f| !f.newcomers.is_empty()))
+}
+
+/// The first event of the log that verifies and is not the one that checkpoints confirm for its number. What does not verify
+/// was altered, and a tombstone was put there on purpose.
+async fn not_the_signed_one(view: &mut View, given: &Given<'_>) -> Result<Option<u64>, RecoveryError> {
+    let scan = &given.examined.scan;
+    let tombstones = &scan.tally.tombstones.positions;
+    let differs = scan.tree.differs.iter().filter(|p| !tombstones.contains(p));
+    for &position in differs.take(MAX_CUTS) {
+        let rows = view
+            .entries(&given.examined.state.stream, position..=position)
+            .await?;
+        let sound = checked(rows.rows, given.keys).into_iter().any(|(entry, check)| {
+            check.payload.is_match()
+                && check.signing_hash == entry.event_signing_hash
+                && check.signature.is_valid()
+        });
+        if sound {
+            return Ok(Some(position));
+        }
+    }
+    Ok(None)
 }
 
 /// The anchored batches that could hold newcomers, ascending.
@@ -239,6 +271,8 @@ async fn try_cuts(
         .await?
         .rows;
     let entries = checked(entries, given.keys);
+    // Here the batch's root alone decides.
+    let none = Checkpointed::default();
     for cut in cuts {
         cancel.check()?;
         let evidence = without(given.evidence, &entries, cut);
@@ -266,6 +300,8 @@ async fn try_cuts(
             missing: &missing,
             targets: &[target],
             history: &given.examined.scan.history.before(cut),
+            checkpointed: &none,
+            log_tree: None,
         };
         let judgement = judge(&question, &evidence, given.holders, budget);
         if !matches!(judgement.outcomes[..], [(_, Outcome::Solved { .. })]) {

@@ -73,6 +73,7 @@ impl Reissue {
             placements,
             open,
             outcomes,
+            heads: Vec::new(),
             spoken_for: self.judgement.spoken_for.clone(),
         }
     }
