@@ -1,12 +1,16 @@
 //! Roots from leaf inputs beside `rs_merkle`, which knows one thread: ours on two, by the wall's clock,
 //! and on one, by the thread's own, which is the surer measure where others use the machine too.
-//! `-- --large` adds ten million leaves, which takes minutes and 6 GiB.
+//! `-- --large` adds ten million leaves, which takes minutes and 6 GiB. The tree over a stream, which checkpoints sign, stands
+//! beside `tlog_tiles`.
 
 mod rival;
+#[path = "rival/log_tree.rs"]
+mod rival_log;
 
 use benches::{Clock, Options, Table, inputs, stream};
 use rayon::ThreadPool;
-use ves::merkle;
+use ves::log_tree::CompactRange;
+use ves::{Hash32, merkle};
 
 fn compare(table: &mut Table, pool: &ThreadPool, count: usize, threads: &str, at_least: Option<f64>) {
     let (stream, inputs) = (stream(), inputs(count));
@@ -16,6 +20,27 @@ fn compare(table: &mut Table, pool: &ThreadPool, count: usize, threads: &str, at
         at_least,
         || rival::root(&stream, &inputs),
         || pool.install(|| merkle::root_of_leaf_inputs(&stream, &inputs)),
+    );
+}
+
+/// The tree over a stream beside another's, which keeps what it hashed.
+fn compare_log(table: &mut Table, pool: &ThreadPool, count: usize) {
+    let leaves: Vec<Hash32> = inputs(count)
+        .iter()
+        .map(|input| input.event_signing_hash)
+        .collect();
+    table.compare(
+        &format!("log tree of {count} leaves, one thread"),
+        count,
+        None,
+        || rival_log::root(&leaves),
+        || {
+            pool.install(|| {
+                let mut range = CompactRange::default();
+                range.extend(&leaves);
+                range.root()
+            })
+        },
     );
 }
 
@@ -52,6 +77,11 @@ fn main() {
         let mut table = Table::new(&options, Clock::Thread, "`rs_merkle`", "leaf");
         for (count, _) in &sizes {
             compare(&mut table, &one, *count, "one thread", None);
+        }
+        drop(table);
+        let mut table = Table::new(&options, Clock::Thread, "`tlog_tiles`", "leaf");
+        for count in [1_000, 100_000] {
+            compare_log(&mut table, &one, count);
         }
     };
     // A thread belongs to one pool for good.

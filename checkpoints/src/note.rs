@@ -145,6 +145,12 @@ impl FromStr for VerifierKey {
         let bytes = BASE64
             .decode(key)
             .map_err(|_| refused("its last part is not base64"))?;
+        // First of all, so that a slip of the pen is called one.
+        if format!("{:08x}", id_of(name, &bytes)) != id {
+            return Err(refused(
+                "its id is not that of its name and key: a character may be wrong",
+            ));
+        }
         let (kind, bytes) = match bytes.split_first() {
             Some((1, rest)) => (KeyKind::Log, rest),
             Some((4, rest)) => (KeyKind::Witness, rest),
@@ -154,22 +160,20 @@ impl FromStr for VerifierKey {
             .try_into()
             .map_err(|_| refused("its key has not 32 bytes"))?;
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| refused("its key is no point of the curve"))?;
-        let key = Self::new(name, kind, key)?;
-        if format!("{:08x}", key.id()) != id {
-            return Err(refused(
-                "its id is not that of its name and key: a character may be wrong",
-            ));
-        }
-        Ok(key)
+        Self::new(name, kind, key)
     }
 }
 
 /// The id of a key under a name.
 fn key_id(name: &str, kind: KeyKind, key: &VerifyingKey) -> u32 {
-    let hash = Preimage::new(name)
-        .bytes(&[b'\n', kind.byte()])
-        .bytes(key.as_bytes())
-        .finish();
+    let mut bytes = vec![kind.byte()];
+    bytes.extend_from_slice(key.as_bytes());
+    id_of(name, &bytes)
+}
+
+/// The id of a key in its encoding, kind first, under a name.
+fn id_of(name: &str, encoded: &[u8]) -> u32 {
+    let hash = Preimage::new(name).bytes(b"\n").bytes(encoded).finish();
     u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]])
 }
 

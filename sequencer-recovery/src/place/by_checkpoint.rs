@@ -69,6 +69,16 @@ impl Judge<'_> {
     /// Tries the heads that no leaves lead to, smallest first. One that is reached is where the next begins.
     fn solve_heads(&mut self, budget: Budget) {
         let Some(log) = self.log_tree() else { return };
+        // Where leaves lead to a head, they have said already what its root could say.
+        let leaves = self.checkpointed().leaves();
+        let by_root = |size: u64| size > log.prefix.size() && !leaves.contains(size);
+        if !self
+            .checkpointed()
+            .heads()
+            .any(|held| by_root(held.checkpoint.size))
+        {
+            return;
+        }
         let mut trees = self.checkpointed().known_trees().into_iter().peekable();
         let mut base = log.prefix.clone();
         // From where the search got stuck on, no larger head can be reached either.

@@ -323,7 +323,7 @@ impl Judged<'_> {
         let mut note = |proven: bool| found = Some(found.unwrap_or(false) || proven);
         let placements = self.judgement.placements.iter();
         let placed: BTreeSet<usize> = placements
-            .filter(|p| p.grade == Grade::Proven)
+            .filter(|p| p.grade >= Grade::Checkpointed)
             .map(|p| p.candidate)
             .collect();
         for (index, candidate) in evidence.candidates.iter().enumerate() {

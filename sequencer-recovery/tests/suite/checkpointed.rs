@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkpoints::{CheckpointFiles, Policy};
 use cli_common::{Cancel, DbTarget, NoProgress};
-use common::{Section, read_plan};
+use common::{Ran, Section, read_plan, run};
 use event_log::Log;
 use fixtures::{CheckpointSpec, Cut, HeldClass, Truth, World, WorldSpec};
 use sequencer_recovery::grade::Grade;
@@ -227,4 +227,286 @@ fn with_checkpoints_every_event_that_is_held_comes_back_and_none_is_misplaced() 
     );
     assert!(value(&tally.without) < value(&tally.with_roots));
     assert!(value(&tally.with_roots) < value(&tally.with_leaves));
+}
+
+/// The files of a drill, and the program.
+struct Drilled(tempfile::TempDir);
+
+impl Drilled {
+    fn new(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = folder.path().join("drill");
+        let report = folder.path().join("report.json");
+        let mut arguments = vec![
+            "drill",
+            "--keep",
+            keep.to_str().unwrap(),
+            "--report",
+            report.to_str().unwrap(),
+        ];
+        arguments.extend_from_slice(more);
+        run(arguments).expect(0);
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0
+            .path()
+            .join("drill")
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// A command about the recovered log, by the outboxes and the checkpoints.
+    fn run(&self, command: &[&str], key: &str) -> Ran {
+        let (db, outboxes, checkpoints) = (
+            self.path("recovered.db"),
+            self.path("outboxes"),
+            self.path("checkpoints"),
+        );
+        let witnesses = [
+            "--db",
+            &db,
+            "--outbox",
+            &outboxes,
+            "--checkpoints",
+            &checkpoints,
+            "--checkpoint-key",
+            key,
+        ];
+        run(command.iter().copied().chain(witnesses).collect::<Vec<_>>())
+    }
+}
+
+fn codes(report: &serde_json::Value) -> BTreeSet<String> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings
+        .map(|finding| finding["code"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_lost_tail_is_known_by_number_and_by_root() {
+    let drilled = Drilled::new(&[]);
+    let key = drilled.path("checkpoints/checkpoint.vkey");
+    let audit = drilled.run(&["audit", "--format", "json"], &key).expect(4).json();
+    assert!(codes(&audit).contains("checkpoint.behind"), "{:?}", codes(&audit));
+    let lost = audit["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["missing"] != 0)
+        .unwrap();
+    assert_eq!(lost["head_known"]["grade"], "checkpointed");
+    assert_eq!(lost["head_known"]["sequence"], 100);
+    assert!(
+        lost["head_known"]["who"]
+            .as_str()
+            .unwrap()
+            .contains("signed by drill.example+")
+    );
+    assert_eq!(
+        (&lost["proof"]["checkpointed_to"], &lost["proof"]["unproven"]),
+        (&100.into(), &0.into())
+    );
+    assert_eq!(audit["totals"]["proof"]["unproven"], 0);
+    let out = drilled.path("plan-by-checkpoints.ndjson");
+    let plan = drilled
+        .run(&["plan", "--format", "json", "--out", &out], &key)
+        .json();
+    assert_eq!(
+        plan["totals"]["by_grade"]["checkpointed"], 140,
+        "{}",
+        plan["totals"]
+    );
+    assert_eq!(plan["totals"]["open"], 0);
+    let counters = drilled
+        .run(&["counters", "--format", "json"], &key)
+        .expect(4)
+        .json();
+    let behind = counters["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["state"] == "behind")
+        .unwrap();
+    assert_eq!(
+        (&behind["floor"], &behind["witness"]["grade"]),
+        (&100.into(), &"checkpointed".into())
+    );
+    let floor = drilled.run(&["counters", "--floor", "99"], &key).expect(16);
+    assert!(floor.stderr.contains("would be below 100"), "{}", floor.stderr);
+    let table = drilled.run(&["plan", "--out", &drilled.path("again.ndjson")], &key);
+    assert!(
+        table.stdout.contains("checkpointed (signed by drill.example+"),
+        "{}",
+        table.stdout
+    );
+}
+
+#[test]
+fn checkpoints_count_by_the_key_that_is_trusted_and_by_no_other() {
+    let drilled = Drilled::new(&["--events", "60"]);
+    let key = drilled.path("checkpoints/checkpoint.vkey");
+    let right = std::fs::read_to_string(&key).unwrap();
+    let other = World::generate(&WorldSpec {
+        seed: 99,
+        ..of_the_drill(99)
+    })
+    .checkpoint_vkey()
+    .to_string();
+    let audit = drilled
+        .run(&["audit", "--format", "json"], &other)
+        .expect(4)
+        .json();
+    let found = codes(&audit);
+    assert!(
+        found.contains("checkpoint.none") && found.contains("checkpoint.refused"),
+        "{found:?}"
+    );
+    let grades = audit["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["head_known"]["grade"].as_str().unwrap());
+    assert!(
+        grades.clone().all(|grade| grade != "checkpointed"),
+        "{:?}",
+        grades.collect::<Vec<_>>()
+    );
+    // A character that is wrong is no other key.
+    let mut wrong = right.trim().to_owned();
+    let last = if wrong.ends_with('o') { 'q' } else { 'o' };
+    (wrong.pop(), wrong.push(last));
+    let refused = drilled.run(&["audit"], &wrong).expect(8);
+    assert!(
+        refused.stderr.contains("a character may be wrong"),
+        "{}",
+        refused.stderr
+    );
+    // Without a key there is nothing that they could be checked with.
+    let (db, checkpoints) = (drilled.path("recovered.db"), drilled.path("checkpoints"));
+    run(["audit", "--db", &db, "--checkpoints", &checkpoints]).expect(16);
+    // Witnesses that nobody heard of have not cosigned.
+    let witness = checkpoints::VerifierKey::new(
+        "w.example/1",
+        checkpoints::note::KeyKind::Witness,
+        ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key(),
+    );
+    let witness = witness.unwrap().to_string();
+    let asked = drilled
+        .run(&["audit", "--format", "json", "--witness-key", &witness], &key)
+        .expect(4)
+        .json();
+    assert!(codes(&asked).contains("checkpoint.none"), "{:?}", codes(&asked));
+    let both = drilled.run(
+        &[
+            "audit",
+            "--format",
+            "json",
+            "--witness-key",
+            &witness,
+            "--witnesses",
+            "0",
+        ],
+        &key,
+    );
+    assert!(!codes(&both.json()).contains("checkpoint.none"));
+}
+
+#[test]
+fn a_log_that_was_written_again_is_found_out_by_checkpoints_alone() {
+    let drilled = Drilled::new(&["--fault", "ran-on"]);
+    let key = drilled.path("checkpoints/checkpoint.vkey");
+    let audit = drilled.run(&["audit", "--format", "json"], &key).expect(4).json();
+    let found = codes(&audit);
+    assert!(
+        found.contains("reissue") && found.contains("checkpoint.mismatch"),
+        "{found:?}"
+    );
+    let signs = audit["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["code"] == "reissue")
+        .unwrap();
+    assert!(
+        signs["message"]
+            .as_str()
+            .unwrap()
+            .contains("another than that of the checkpoint"),
+        "{signs}"
+    );
+    let out = drilled.path("plan-by-checkpoints.ndjson");
+    let plan = drilled.run(
+        &[
+            "plan",
+            "--format",
+            "json",
+            "--on-reissue",
+            "keep-anchored",
+            "--out",
+            &out,
+        ],
+        &key,
+    );
+    let plan = plan.json();
+    assert!(
+        plan["totals"]["moves"].as_u64().unwrap() > 0 && plan["totals"]["open"] == 0,
+        "{}",
+        plan["totals"]
+    );
+}
+
+#[test]
+fn two_histories_that_were_both_signed_are_told_and_not_used() {
+    let drilled = Drilled::new(&["--events", "60"]);
+    let key = drilled.path("checkpoints/checkpoint.vkey");
+    let mine = drilled.path("checkpoints/all.checkpoints");
+    // The same key signed another root for 40 events of the first stream.
+    let world = World::generate(&WorldSpec {
+        events_per_stream: 60,
+        ..of_the_drill(1)
+    });
+    assert_eq!(
+        std::fs::read_to_string(&key).unwrap().trim(),
+        world.checkpoint_vkey().to_string()
+    );
+    let text = std::fs::read_to_string(&mine).unwrap();
+    let mut reader = checkpoints::file::EntryReader::new(text.as_bytes(), 0);
+    let mut forged = loop {
+        let entry = reader.next_entry().unwrap().unwrap().entry.unwrap();
+        if entry.checkpoint.size == 40 {
+            break entry;
+        }
+    };
+    forged.checkpoint.root = ves::Hash32([9; 32]);
+    (forged.leaves, forged.peaks) = (None, Vec::new());
+    forged.note = forged.checkpoint.sign(&world.checkpoint_key());
+    std::fs::write(drilled.path("checkpoints/other.checkpoints"), forged.to_text()).unwrap();
+    let audit = drilled.run(&["audit", "--format", "json"], &key).expect(4).json();
+    assert!(
+        codes(&audit).contains("checkpoint.two_roots"),
+        "{:?}",
+        codes(&audit)
+    );
+    let stream = forged.checkpoint.origin.stream;
+    let of = audit["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["store_id"] == stream.store_id.to_string());
+    let of = of.unwrap();
+    assert_eq!(of["proof"]["checkpointed_to"], 20);
+    // The numbers were signed all the same, and nobody may give them out again.
+    let claims = of["witnesses"].as_array().unwrap().iter();
+    let contested = claims
+        .clone()
+        .find(|w| w["who"].as_str().unwrap().starts_with("a contested checkpoint"));
+    assert_eq!(
+        (&contested.unwrap()["sequence"], &contested.unwrap()["grade"]),
+        (&60.into(), &"claimed".into())
+    );
 }

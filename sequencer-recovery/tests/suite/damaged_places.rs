@@ -79,7 +79,10 @@ impl World {
 
     fn plan(&self, db: &Db, out: &str, more: &[String]) -> (Value, String) {
         let out = text(&self.data.path(out));
-        let arguments = ["plan", "--format", "json", "--db", &db.arg(), "--out", &out];
+        let db = db.arg();
+        let arguments = [
+            "plan", "--format", "json", "--accept", "claimed", "--db", &db, "--out", &out,
+        ];
         let ran = run(args(arguments, more));
         // Whether there is something to repair or not, it could be looked at.
         assert_eq!(ran.code & !4, 0, "{}\n{}", ran.stdout, ran.stderr);
