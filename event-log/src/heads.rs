@@ -48,7 +48,11 @@ impl View {
                     named = Some(stream);
                     let number = c.optional_number::<u64>("number")?;
                     let (last, counter) = (None, None);
-                    let new = StreamHead { stream, last, counter };
+                    let new = StreamHead {
+                        stream,
+                        last,
+                        counter,
+                    };
                     let head = found.entry(stream).or_insert(new);
                     match table {
                         "ves_events" => head.last = number,

@@ -139,7 +139,10 @@ impl Client {
     /// # Errors
     /// No answer came.
     pub fn post_text(&self, url: &str, body: &str) -> Result<Reply, NoAnswer> {
-        let request = self.agent.post(url).header("content-type", "text/plain; charset=utf-8");
+        let request = self
+            .agent
+            .post(url)
+            .header("content-type", "text/plain; charset=utf-8");
         self.reply(request.send(body))
     }
 

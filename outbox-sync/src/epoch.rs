@@ -140,7 +140,9 @@ impl RecoveryEpoch {
             if let Some(generation) = &s.generation
                 && (generation.number < 2 || generation.common_size > s.head)
             {
-                return error("generation is no second or later one, or has more in common than the log holds");
+                return error(
+                    "generation is no second or later one, or has more in common than the log holds",
+                );
             }
             let mut numbers = BTreeSet::new();
             for restored in &s.restored {

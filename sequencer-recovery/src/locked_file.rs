@@ -42,7 +42,11 @@ impl LockedFile {
             .map_err(|e| io_error(&beside, e))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RecoveryError::InUse { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(RecoveryError::InUse {
+                    path: path.to_owned(),
+                });
+            }
             Err(TryLockError::Error(e)) => return Err(io_error(&beside, e)),
         }
         Ok(Self {

@@ -76,12 +76,16 @@ pub async fn walk(
                 let size = found.grown.tree.size();
                 let next = sizes.range(size + 1..).next().copied();
                 let take = next.map_or(leaves.len(), |next| {
-                    leaves.len().min(usize::try_from(next - size).unwrap_or(usize::MAX))
+                    leaves
+                        .len()
+                        .min(usize::try_from(next - size).unwrap_or(usize::MAX))
                 });
                 let (now, later) = leaves.split_at(take);
                 found.grown.extend(now);
                 if next == Some(found.grown.tree.size()) {
-                    found.roots.insert(found.grown.tree.size(), found.grown.tree.root());
+                    found
+                        .roots
+                        .insert(found.grown.tree.size(), found.grown.tree.root());
                 }
                 leaves = later;
             }

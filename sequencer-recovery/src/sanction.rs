@@ -32,7 +32,11 @@ impl Sanction {
         match epoch.check_signature(Some(key)) {
             SignatureCheck::Valid => {}
             SignatureCheck::NotChecked(why) => return Err(refused(why)),
-            _ => return Err(refused("its signature does not hold by the operator's key".into())),
+            _ => {
+                return Err(refused(
+                    "its signature does not hold by the operator's key".into(),
+                ));
+            }
         }
         let hash = epoch.hash().map_err(refused)?;
         Ok(Self { epoch, hash })

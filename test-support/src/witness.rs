@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use checkpoints::note::{KeyKind, Signed, SignatureLine};
+use checkpoints::note::{KeyKind, SignatureLine, Signed};
 use checkpoints::{Checkpoint, Note, VerifierKey};
 use ed25519_dalek::SigningKey;
 use ves::Hash32;
@@ -86,7 +86,11 @@ impl WitnessDouble {
     /// Never.
     pub fn remember(&self, origin: &str, size: u64, root: Hash32) {
         let head = Head { size, root };
-        self.state.lock().expect("no panic").heads.insert(origin.to_owned(), head);
+        self.state
+            .lock()
+            .expect("no panic")
+            .heads
+            .insert(origin.to_owned(), head);
     }
 }
 
@@ -109,7 +113,13 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut body = vec![0; length];
     input.read_exact(&mut body)?;
     let (status, kind, answer) = match (post, String::from_utf8(body)) {
-        (true, Ok(body)) => state.lock().expect("no panic").answer(&body).unwrap_or((400, "text/plain", String::new())),
+        (true, Ok(body)) => {
+            state
+                .lock()
+                .expect("no panic")
+                .answer(&body)
+                .unwrap_or((400, "text/plain", String::new()))
+        }
         _ => (400, "text/plain", String::new()),
     };
     let head = format!("HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n");

@@ -51,13 +51,16 @@ pub async fn add_generations(
         if promises.is_empty() && !contested {
             continue;
         }
-        let path = promises::path(&of.stream, newest, &promises).map_err(|finding| RecoveryError::NoEpoch {
-            what: format!("stream {}: {}", of.stream, finding.message),
-        })?;
+        let path =
+            promises::path(&of.stream, newest, &promises).map_err(|finding| RecoveryError::NoEpoch {
+                what: format!("stream {}: {}", of.stream, finding.message),
+            })?;
         let sizes = promises::sizes(&path);
         let to = sizes.last().copied().unwrap_or(0);
         let walk = walk(&mut view, &of.stream, Grown::default(), Some(to), &sizes, cancel).await?;
-        let stands = path.iter().filter(|(size, (root, _))| walk.roots.get(size) == Some(root));
+        let stands = path
+            .iter()
+            .filter(|(size, (root, _))| walk.roots.get(size) == Some(root));
         let common = stands.last().map(|(size, (root, _))| (*size, *root));
         if !contested && common.is_some_and(|(size, _)| size == to) {
             continue;

@@ -100,7 +100,14 @@ pub async fn checkpoint(
     let mut state = state.unwrap_or_else(|| State::new(identity.clone(), options.deployment));
     let moved = bind(&mut state, identity, options, notes)?;
     let opened = Out::open(out)?;
-    let mut run = Run::begin(options, notes, opened, state, moved || is_new || options.full, cancel)?;
+    let mut run = Run::begin(
+        options,
+        notes,
+        opened,
+        state,
+        moved || is_new || options.full,
+        cancel,
+    )?;
     // Behind the lock: what another run signed is in this view.
     let mut view = log.view().await?;
     run.report.db = db;

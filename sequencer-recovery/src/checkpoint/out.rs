@@ -135,7 +135,9 @@ impl Out {
 }
 
 fn in_use(path: &Path) -> RecoveryError {
-    RecoveryError::InUse { path: path.to_owned() }
+    RecoveryError::InUse {
+        path: path.to_owned(),
+    }
 }
 
 fn open(path: &Path) -> Result<Appender, RecoveryError> {

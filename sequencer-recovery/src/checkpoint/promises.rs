@@ -44,7 +44,7 @@ pub fn path(stream: &StreamKey, generation: u32, promises: &[Promise]) -> Result
     }
     // Of an older tree what every later one still had in common with it.
     let common = |of: u32| {
-        let later = opened.range(of + 1..=generation);
+        let later = opened.iter().filter(|(number, _)| (of + 1..=generation).contains(*number));
         later.map(|(_, (continues, _))| continues.size).min()
     };
     let mut all = Path::new();
@@ -64,8 +64,11 @@ pub fn path(stream: &StreamKey, generation: u32, promises: &[Promise]) -> Result
                 all.insert(size, (root, place));
             }
             Some((other, at)) if *other != root => {
-                let message = format!("two roots were signed for {size} events: {other} ({at}) and {root} ({place})");
-                return Err(Box::new(Finding::new(Code::CheckpointTwoRoots, message).stream(*stream)));
+                let message =
+                    format!("two roots were signed for {size} events: {other} ({at}) and {root} ({place})");
+                return Err(Box::new(
+                    Finding::new(Code::CheckpointTwoRoots, message).stream(*stream),
+                ));
             }
             Some(_) => {}
         }
@@ -98,7 +101,9 @@ pub fn opening(
         let by = continues.map(|continues| continues.epoch);
         return match by == Some(sanction.hash()) {
             true => Ok(None),
-            false => wrong(format!("generation {generation} was opened already, by another recovery epoch")),
+            false => wrong(format!(
+                "generation {generation} was opened already, by another recovery epoch"
+            )),
         };
     }
     if opened.number != generation + 1 {
@@ -229,10 +234,17 @@ mod tests {
             promise(2, 25, 125, Some(20)),
             promise(3, 12, 112, Some(10)),
         ];
-        let sizes = |generation| path(&stream, generation, &all).unwrap().into_keys().collect::<Vec<_>>();
+        let sizes = |generation| {
+            path(&stream, generation, &all)
+                .unwrap()
+                .into_keys()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(sizes(1), [10, 20, 30]);
         assert_eq!(sizes(2), [10, 20, 25]);
         assert_eq!(sizes(3), [10, 12]);
+        // What belongs to a later one than asked for is no matter.
+        assert_eq!(path(&stream, 2, &all[3..]).unwrap().len(), 2);
         let two = [promise(1, 10, 10, None), promise(1, 10, 11, None)];
         assert_eq!(path(&stream, 1, &two).unwrap_err().code, Code::CheckpointTwoRoots);
     }

@@ -52,7 +52,11 @@ impl Published {
         let mut read = BTreeMap::new();
         for name in out.files()? {
             let mark = marks.get(&name).filter(|_| !from_start);
-            let shown = if name.is_empty() { String::new() } else { format!("{name}, ") };
+            let shown = if name.is_empty() {
+                String::new()
+            } else {
+                format!("{name}, ")
+            };
             let (mark, whole) = out.read(&name, mark, &mut |located| all.take(located, &shown, looking))?;
             if whole {
                 all.whole.insert(name.clone());

@@ -95,7 +95,8 @@ impl<'a> Run<'a> {
         }
         let mut pending = BTreeSet::new();
         for one in &state.pending {
-            let entry = entry_of(&one.entry).ok_or_else(|| unusable("an entry of it cannot be read".into()))?;
+            let entry =
+                entry_of(&one.entry).ok_or_else(|| unusable("an entry of it cannot be read".into()))?;
             pending.insert(entry.note.text);
         }
         let read = state.read.clone();
@@ -105,23 +106,7 @@ impl<'a> Run<'a> {
             pending: &pending,
         };
         let published = Published::read(&out, &looking, &mut state.read, full)?;
-        let report = CheckpointReport {
-            schema: report::SCHEMA,
-            db: String::new(),
-            place: Place::Snapshot(SnapshotPlace {
-                taken_at: None,
-                taken_from: None,
-                there: None,
-            }),
-            deployment: options.deployment.to_owned(),
-            key,
-            state: notes.path().display().to_string(),
-            out: String::new(),
-            streams: Vec::new(),
-            findings: Vec::new(),
-            not_checked: Vec::new(),
-            cost: Cost::default(),
-        };
+        let report = empty_report(options, key, notes);
         Ok(Self {
             report,
             options,
@@ -246,7 +231,10 @@ impl<'a> Run<'a> {
         if last.unwrap_or(0) >= tree.size || opens.is_some_and(|opened| opened.number > tree.generation) {
             return None;
         }
-        let place = format!("{}, as this state remembers", self.origin(stream, tree.generation));
+        let place = format!(
+            "{}, as this state remembers",
+            self.origin(stream, tree.generation)
+        );
         Some(promises::rewound(stream, last, tree.size, &place))
     }
 
@@ -257,7 +245,12 @@ impl<'a> Run<'a> {
         let opens = self.options.sanction.and_then(|s| s.generation(stream));
         let new = self.published.of(stream);
         let generation = known.as_ref().map_or(1, |tree| tree.generation);
-        let newest = new.iter().map(|p| p.generation).max().unwrap_or(1).max(generation);
+        let newest = new
+            .iter()
+            .map(|p| p.generation)
+            .max()
+            .unwrap_or(1)
+            .max(generation);
         let opens = opens.filter(|opened| opened.number > newest);
         let grown = known.as_ref().and_then(SignedTree::grown).unwrap_or_default();
         let size = grown.tree.size();
@@ -288,7 +281,10 @@ impl<'a> Run<'a> {
                 size: tree.size,
                 root: grown.tree.root(),
                 continues: tree.continues,
-                place: format!("{}, as this state remembers", self.origin(stream, tree.generation)),
+                place: format!(
+                    "{}, as this state remembers",
+                    self.origin(stream, tree.generation)
+                ),
             });
         }
         let of_newest = base.promises.iter().filter(|p| p.generation == newest);
@@ -428,7 +424,9 @@ impl<'a> Run<'a> {
         };
         let peaks = grown.tree.peaks();
         let leaves = new.filter(|_| self.options.leaves);
-        let few = leaves.as_ref().is_some_and(|(_, leaves)| leaves.len() < peaks.len());
+        let few = leaves
+            .as_ref()
+            .is_some_and(|(_, leaves)| leaves.len() < peaks.len());
         let entry = Entry {
             leaves: leaves.map(|(first, hashes)| Leaves { first, hashes }),
             peaks: if few { Vec::new() } else { peaks.to_vec() },
@@ -498,11 +496,20 @@ impl<'a> Run<'a> {
             self.report.cost.rows += cosigned.rows;
             let enough = cosigned.by.len() >= witnesses.least;
             for refused in cosigned.refused {
-                let message = format!("{} did not cosign {} events: {}", refused.url, new.entry.checkpoint.size, refused.what);
+                let message = format!(
+                    "{} did not cosign {} events: {}",
+                    refused.url, new.entry.checkpoint.size, refused.what
+                );
                 match (refused.split, enough) {
-                    (true, _) => self.report.findings.push(Finding::new(Code::CheckpointFork, message).stream(stream)),
+                    (true, _) => self
+                        .report
+                        .findings
+                        .push(Finding::new(Code::CheckpointFork, message).stream(stream)),
                     (_, true) => self.report.not_checked.push(format!("{stream}: {message}")),
-                    _ => self.report.findings.push(Finding::new(Code::CheckpointWitness, message).stream(stream)),
+                    _ => self
+                        .report
+                        .findings
+                        .push(Finding::new(Code::CheckpointWitness, message).stream(stream)),
                 }
             }
             self.cosigned.insert(stream, cosigned.by);
@@ -561,7 +568,32 @@ impl<'a> Run<'a> {
     }
 }
 
+/// A report of which the rest is filled in by the run.
+fn empty_report(options: &Options<'_>, key: String, notes: &LockedFile) -> CheckpointReport {
+    CheckpointReport {
+        schema: report::SCHEMA,
+        db: String::new(),
+        place: Place::Snapshot(SnapshotPlace {
+            taken_at: None,
+            taken_from: None,
+            there: None,
+        }),
+        deployment: options.deployment.to_owned(),
+        key,
+        state: notes.path().display().to_string(),
+        out: String::new(),
+        streams: Vec::new(),
+        findings: Vec::new(),
+        not_checked: Vec::new(),
+        cost: Cost::default(),
+    }
+}
+
 /// The one entry that a text holds.
 fn entry_of(text: &str) -> Option<Entry> {
-    EntryReader::new(text.as_bytes(), 0).next_entry().ok()??.entry.ok()
+    EntryReader::new(text.as_bytes(), 0)
+        .next_entry()
+        .ok()??
+        .entry
+        .ok()
 }

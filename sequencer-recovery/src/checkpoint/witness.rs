@@ -67,7 +67,10 @@ enum Answer {
     Cosigned(Vec<String>),
     /// The witness has this size.
     Has(u64),
-    Refused { what: String, split: bool },
+    Refused {
+        what: String,
+        split: bool,
+    },
 }
 
 impl Witnesses {
@@ -98,8 +101,14 @@ impl Witnesses {
                     last = Some((what, false));
                     break;
                 };
-                let reply = client.post_text(&format!("{}/add-checkpoint", url.trim_end_matches('/')), &request(old, &proof, &asked));
-                match reply.map_or_else(|e| refused(format!("it did not answer: {e}")), |reply| self.understand(&reply, entry, old)) {
+                let reply = client.post_text(
+                    &format!("{}/add-checkpoint", url.trim_end_matches('/')),
+                    &request(old, &proof, &asked),
+                );
+                match reply.map_or_else(
+                    |e| refused(format!("it did not answer: {e}")),
+                    |reply| self.understand(&reply, entry, old),
+                ) {
                     Answer::Cosigned(by) => {
                         witnessed.insert(url.clone(), to);
                         all.by.extend(by);
@@ -107,7 +116,9 @@ impl Witnesses {
                         break;
                     }
                     Answer::Has(size) if size > to => {
-                        let what = format!("it has seen a tree of {size} events, and this log has {to}: a split view, or the log was rewound");
+                        let what = format!(
+                            "it has seen a tree of {size} events, and this log has {to}: a split view, or the log was rewound"
+                        );
                         last = Some((what, true));
                         break;
                     }
@@ -122,14 +133,18 @@ impl Witnesses {
                 }
             }
             let url = url.clone();
-            all.refused.extend(last.map(|(what, split)| Refused { url, what, split }));
+            all.refused
+                .extend(last.map(|(what, split)| Refused { url, what, split }));
         }
         Ok(all)
     }
 
     fn understand(&self, reply: &Reply, entry: &mut Entry, old: u64) -> Answer {
         let body = String::from_utf8_lossy(&reply.body);
-        let is_size = reply.content_type.as_deref().is_some_and(|kind| kind.split(';').next() == Some(SIZE_TYPE));
+        let is_size = reply
+            .content_type
+            .as_deref()
+            .is_some_and(|kind| kind.split(';').next() == Some(SIZE_TYPE));
         match reply.status {
             200 => self.keep(&body, entry),
             409 if is_size => match size(&body) {
@@ -194,7 +209,11 @@ async fn proof(
     if to - from > MAX_BEHIND {
         return Ok(None);
     }
-    let begin = if base.tree.size() <= from { base.clone() } else { Grown::default() };
+    let begin = if base.tree.size() <= from {
+        base.clone()
+    } else {
+        Grown::default()
+    };
     let walked = walk(view, stream, begin, Some(from), &[].into(), cancel).await?;
     let (leaves, _) = next_leaves(view, stream, from, to - from).await?;
     *rows += walked.rows + leaves.len() as u64;

@@ -8,10 +8,10 @@ use cli_common::{
     CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone, stderr_progress,
 };
 use event_log::StreamFilter;
+use sequencer_recovery::checklist::check_url;
 use sequencer_recovery::checkpoint::report::{CheckpointReport, SCHEMA, StreamSigned};
 use sequencer_recovery::checkpoint::witness::Witnesses;
 use sequencer_recovery::checkpoint::{Options, checkpoint};
-use sequencer_recovery::checklist::check_url;
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::finding::Finding;
 use sequencer_recovery::locked_file::LockedFile;
@@ -236,7 +236,11 @@ pub(super) fn print_table<W: std::io::Write>(
 ) -> Result<(), CliError> {
     let labels = out.label_streams(report.streams.iter().map(|s| s.stream));
     let signed = report.streams.iter().filter(|s| s.checkpoints > 0).count();
-    let tone = if report.has_problems() { Tone::Bad } else { Tone::Good };
+    let tone = if report.has_problems() {
+        Tone::Bad
+    } else {
+        Tone::Good
+    };
     let wrong = match report.findings.len() {
         0 => String::new(),
         n => format!(" {n} finding(s): see below."),

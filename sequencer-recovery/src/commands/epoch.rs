@@ -136,7 +136,11 @@ pub(super) fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Repor
     for line in &report.generations[..shown] {
         out.line(line)?;
     }
-    out.more(0, report.generations.len() - shown, "stream(s) with a new generation")
+    out.more(
+        0,
+        report.generations.len() - shown,
+        "stream(s) with a new generation",
+    )
 }
 
 /// Signs an epoch, if there is a key, and writes it to its file.

@@ -70,7 +70,10 @@ pub fn run(args: &GuardArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let files = args.checkpoints.files()?;
     let mut hashed = log_inputs(&args.db)?;
     for (role, files) in [
-        ("checkpoints", files.as_ref().map_or(&[][..], |given| &given.files)),
+        (
+            "checkpoints",
+            files.as_ref().map_or(&[][..], |given| &given.files),
+        ),
         ("anchors", &args.anchors),
     ] {
         files.iter().for_each(|file| hashed.add(role, file));
@@ -93,25 +96,37 @@ pub fn run(args: &GuardArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Ok(guard(&log, db, &promised, progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);
-    let provenance = made(hashed);
+    print(&report, &made(hashed), args, global)?;
+    Ok(match report.passed {
+        true => ExitStatus::OK,
+        false => ExitStatus::PROBLEMS,
+    })
+}
+
+fn print(
+    report: &GuardReport,
+    provenance: &cli_common::provenance::Provenance,
+    args: &GuardArgs,
+    global: &GlobalArgs,
+) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Summary<'a> {
+        passed: bool,
+        learned: bool,
+        notes: Option<&'a str>,
+        rows: u64,
+        seconds: f64,
+    }
     let frame = Frame {
         schema: SCHEMA,
-        provenance: &provenance,
-        next: &next(&report, args),
+        provenance,
+        next: &next(report, args),
     };
     frame.print(
         global,
-        &report,
-        |out| print_table(out, &report),
+        report,
+        |out| print_table(out, report),
         |lines| {
-            #[derive(Serialize)]
-            struct Summary<'a> {
-                passed: bool,
-                learned: bool,
-                notes: Option<&'a str>,
-                rows: u64,
-                seconds: f64,
-            }
             write_place(lines, &report.place)?;
             lines.all("stream", &report.streams)?;
             lines.all("finding", &report.findings)?;
@@ -127,8 +142,7 @@ pub fn run(args: &GuardArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
                 },
             )
         },
-    )?;
-    Ok(if report.passed { ExitStatus::OK } else { ExitStatus::PROBLEMS })
+    )
 }
 
 /// What to do if the log does not pass: a counter alone is raised, everything else is audited first.
@@ -185,7 +199,10 @@ pub(super) fn print_table<W: std::io::Write>(
         out.line(&format!("Notes: {notes}."))?;
     }
     let all = out.all();
-    let told = report.streams.iter().filter(|s| all || !s.passes || s.explained.is_some());
+    let told = report
+        .streams
+        .iter()
+        .filter(|s| all || !s.passes || s.explained.is_some());
     let mut told: Vec<&StreamGuarded> = told.collect();
     told.sort_by_key(|s| (s.passes, s.stream));
     print_streams(out, &told, &labels)?;
@@ -202,18 +219,35 @@ fn print_streams<W: std::io::Write>(
     if told.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["STREAM", "HEAD", "COUNTER", "CHECKPOINT", "ANCHORED", "NOTED", "PASSES"]);
+    let mut table = Table::new(&[
+        "STREAM",
+        "HEAD",
+        "COUNTER",
+        "CHECKPOINT",
+        "ANCHORED",
+        "NOTED",
+        "PASSES",
+    ]);
     let shown = out.shown(told.len());
     for s in &told[..shown] {
         let numbers = [s.head, s.counter, s.checkpoint, s.anchored, s.noted].map(or_dash);
         let passes = if s.passes { "yes" } else { "NO" };
-        table.row([labels.of(&s.stream)].into_iter().chain(numbers).chain([passes.to_owned()]));
+        table.row(
+            [labels.of(&s.stream)]
+                .into_iter()
+                .chain(numbers)
+                .chain([passes.to_owned()]),
+        );
         table.verdict(6, if s.passes { Tone::Good } else { Tone::Bad });
     }
     out.line("")?;
     out.table(&table)?;
     out.more(0, told.len() - shown, "stream(s)")?;
-    for s in told.iter().filter_map(|s| Some((s.stream, s.explained.as_ref()?))).take(shown) {
+    for s in told
+        .iter()
+        .filter_map(|s| Some((s.stream, s.explained.as_ref()?)))
+        .take(shown)
+    {
         out.line(&format!("{}: {}", labels.of(&s.0), s.1))?;
     }
     Ok(())

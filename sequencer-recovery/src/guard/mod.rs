@@ -16,7 +16,7 @@ use anchor_verify::AnchorView;
 use checkpoints::history::{Conflict, ConflictKind, Refusal};
 use checkpoints::{History, Origin};
 use cli_common::{Cancel, Progress};
-use event_log::{Log, StreamFilter, StreamHead, View};
+use event_log::{Log, Place, StreamFilter, StreamHead, View};
 use ves::StreamKey;
 
 use crate::checkpoint::generation::promises_of;
@@ -61,7 +61,10 @@ pub async fn guard(
     let begun = Instant::now();
     let identity = LogIdentity::of(log)?;
     if let Some(server) = log.place().server().filter(|server| server.recovery.is_some()) {
-        let what = format!("the server of database {} is in recovery: what it will be nobody knows", server.database);
+        let what = format!(
+            "the server of database {} is in recovery: what it will be nobody knows",
+            server.database
+        );
         return Err(RecoveryError::InRecovery { what });
     }
     let file = read_anchors(promised.anchors)?;
@@ -71,43 +74,37 @@ pub async fn guard(
     };
     let mut view = log.view().await?;
     let heads = view.heads(&StreamFilter::default()).await?;
-    let mut report = GuardReport {
-        schema: report::SCHEMA,
-        db,
-        place: view.place().clone(),
-        passed: false,
-        learned: false,
-        streams: Vec::new(),
-        findings: of_history(promised),
-        not_checked: not_checked(promised),
-        notes: None,
-        rows: 0,
-        seconds: 0.0,
-    };
-    let unreadable = heads.unreadable.iter().map(|e| Finding::new(Code::EventUnreadable, e.to_string()));
+    let mut report = empty_report(db, view.place().clone(), promised);
+    let unreadable = heads
+        .unreadable
+        .iter()
+        .map(|e| Finding::new(Code::EventUnreadable, e.to_string()));
     report.findings.extend(unreadable);
-    let heads: BTreeMap<StreamKey, StreamHead> = heads.rows.into_iter().map(|head| (head.stream, head)).collect();
-    let noted: BTreeMap<StreamKey, &Note> =
-        before.iter().flat_map(|notes| &notes.streams).map(|note| (note.stream, note)).collect();
+    let heads: BTreeMap<StreamKey, StreamHead> =
+        heads.rows.into_iter().map(|head| (head.stream, head)).collect();
+    let noted: BTreeMap<StreamKey, &Note> = before
+        .iter()
+        .flat_map(|notes| &notes.streams)
+        .map(|note| (note.stream, note))
+        .collect();
     let (streams, anchors) = streams(&heads, &noted, promised, file.as_ref(), &mut report);
     report.learned = promised.checkpoints.is_none() && file.is_none() && before.is_none();
     progress.start("comparing streams", Some(streams.len() as u64));
+    let epoch = promised.sanction.map(Sanction::hash);
+    let explains_notes = epoch.is_some() && before.as_ref().is_none_or(|notes| notes.epoch != epoch);
+    let checkpoints = promised.checkpoints.as_ref();
     let mut seen = Vec::new();
     for stream in &streams {
         cancel.check()?;
-        let checkpoints = promised.checkpoints.as_ref();
-        let promises = checkpoints.map_or_else(Vec::new, |history| promises_of(history, stream));
-        let highest = checkpoints.and_then(|history| stream::highest(history, stream));
-        let epoch = promised.sanction.map(Sanction::hash);
         let known = Known {
             stream: *stream,
             head: heads.get(stream),
             note: noted.get(stream).copied(),
             anchored: stream::anchored(anchors.as_ref(), stream),
             sanction: promised.sanction,
-            explains_notes: epoch.is_some() && before.as_ref().is_none_or(|notes| notes.epoch != epoch),
-            promises,
-            highest,
+            explains_notes,
+            promises: checkpoints.map_or_else(Vec::new, |history| promises_of(history, stream)),
+            highest: checkpoints.and_then(|history| stream::highest(history, stream)),
             quick: promised.quick,
         };
         let judged = known.judge(&mut view, cancel).await?;
@@ -125,6 +122,23 @@ pub async fn guard(
     }
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// What is known before any stream is looked at.
+fn empty_report(db: String, place: Place, promised: &Promised<'_>) -> GuardReport {
+    GuardReport {
+        schema: report::SCHEMA,
+        db,
+        place,
+        passed: false,
+        learned: false,
+        streams: Vec::new(),
+        findings: of_history(promised),
+        not_checked: not_checked(promised),
+        notes: None,
+        rows: 0,
+        seconds: 0.0,
+    }
 }
 
 /// Every stream that anybody knows of, and the anchors by stream.
@@ -151,7 +165,9 @@ fn streams(
                     of.batches.len(),
                     of.tenant_store_key
                 );
-                report.findings.push(Finding::new(Code::AnchorUnresolved, message));
+                report
+                    .findings
+                    .push(Finding::new(Code::AnchorUnresolved, message));
             }
         }
     }
@@ -168,7 +184,10 @@ fn of_history(promised: &Promised<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    let contradict = history.conflicts.iter().filter(|conflict| conflict.kind.contests());
+    let contradict = history
+        .conflicts
+        .iter()
+        .filter(|conflict| conflict.kind.contests());
     for conflict in contradict.filter(|conflict| !is_left(history, promised.sanction, conflict)) {
         let code = match conflict.kind {
             ConflictKind::TwoRoots => Code::CheckpointTwoRoots,
@@ -177,7 +196,11 @@ fn of_history(promised: &Promised<'_>) -> Vec<Finding> {
         };
         findings.push(Finding::new(code, conflict.message.clone()).stream(conflict.stream));
     }
-    for refused in history.refused.iter().filter(|refused| refused.kind == Refusal::Signature) {
+    for refused in history
+        .refused
+        .iter()
+        .filter(|refused| refused.kind == Refusal::Signature)
+    {
         let message = format!("{}: {}", refused.place, refused.why);
         let finding = Finding::new(Code::CheckpointSignature, message);
         findings.push(match refused.stream {
@@ -185,10 +208,22 @@ fn of_history(promised: &Promised<'_>) -> Vec<Finding> {
             None => finding,
         });
     }
-    let held: BTreeSet<StreamKey> = history.streams.iter().filter(|s| s.highest().is_some()).map(|s| s.stream).collect();
-    let refused: BTreeSet<StreamKey> = history.refused.iter().filter_map(|refused| refused.stream).collect();
+    let held: BTreeSet<StreamKey> = history
+        .streams
+        .iter()
+        .filter(|s| s.highest().is_some())
+        .map(|s| s.stream)
+        .collect();
+    let refused: BTreeSet<StreamKey> = history
+        .refused
+        .iter()
+        .filter_map(|refused| refused.stream)
+        .collect();
     if held.is_empty() {
-        let message = format!("{} entries of checkpoints were given, and none of them counts", history.entries);
+        let message = format!(
+            "{} entries of checkpoints were given, and none of them counts",
+            history.entries
+        );
         findings.push(Finding::new(Code::CheckpointNone, message));
     } else {
         for stream in refused.difference(&held) {
@@ -209,7 +244,9 @@ fn is_left(history: &History, sanction: Option<&Sanction>, conflict: &Conflict) 
         return true;
     }
     let later = history.of(&conflict.stream).flat_map(|of| &of.generations);
-    let mut later = later.filter(|g| g.origin.generation > origin.generation).filter_map(|g| g.continues());
+    let mut later = later
+        .filter(|g| g.origin.generation > origin.generation)
+        .filter_map(|g| g.continues());
     later.any(|continues| continues.size < conflict.size)
 }
 
@@ -224,15 +261,22 @@ fn not_checked(promised: &Promised<'_>) -> Vec<String> {
             if promised.quick {
                 all.push("the streams' trees: with --quick only numbers are compared".to_owned());
             }
-            let refused = history.refused.iter().filter(|refused| refused.kind != Refusal::Signature);
-            let lines: Vec<String> = refused.map(|refused| format!("{}: {}", refused.place, refused.why)).collect();
+            let refused = history
+                .refused
+                .iter()
+                .filter(|refused| refused.kind != Refusal::Signature);
+            let lines: Vec<String> = refused
+                .map(|refused| format!("{}: {}", refused.place, refused.why))
+                .collect();
             let more = lines.len().saturating_sub(NAMED);
             all.extend(lines.into_iter().take(NAMED));
             if more > 0 {
                 all.push(format!("{more} more entries of checkpoints that do not count"));
             }
             let all_conflicts = history.conflicts.iter();
-            let times = all_conflicts.filter(|conflict| !conflict.kind.contests() || is_left(history, promised.sanction, conflict));
+            let times = all_conflicts.filter(|conflict| {
+                !conflict.kind.contests() || is_left(history, promised.sanction, conflict)
+            });
             all.extend(times.take(NAMED).map(|conflict| conflict.message.clone()));
         }
     }
@@ -261,7 +305,10 @@ async fn note(
         return Ok("they stay as they are: the log does not pass".into());
     }
     let epoch = promised.sanction.map(Sanction::hash);
-    if let Some(before) = before.as_ref().filter(|notes| notes.log.kinship(&identity) != Kinship::Same) {
+    if let Some(before) = before
+        .as_ref()
+        .filter(|notes| notes.log.kinship(&identity) != Kinship::Same)
+    {
         let once = epoch.is_some() && epoch != before.epoch;
         if !(promised.adopt || once) {
             return Ok(format!(
@@ -279,8 +326,13 @@ async fn note(
     for judged in seen {
         let of = judged.guarded;
         let head = of.head.unwrap_or(0);
-        let old = before.iter().flat_map(|notes| &notes.streams).find(|note| note.stream == of.stream);
-        let compared = judged.compared.or_else(|| old.and_then(|note| note.compared.clone()));
+        let old = before
+            .iter()
+            .flat_map(|notes| &notes.streams)
+            .find(|note| note.stream == of.stream);
+        let compared = judged
+            .compared
+            .or_else(|| old.and_then(|note| note.compared.clone()));
         notes.streams.push(Note {
             stream: of.stream,
             generation: of.generation,

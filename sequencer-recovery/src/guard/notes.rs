@@ -1,7 +1,7 @@
 //! What the guard saw when it last let a log pass: the least that a log must be the next time.
 
-use ves::digest::Preimage;
 use serde::{Deserialize, Serialize};
+use ves::digest::Preimage;
 use ves::log_tree::CompactRange;
 use ves::{Hash32, StreamKey};
 
@@ -84,6 +84,8 @@ impl Compared {
 /// Which roots a path asks for, up to a size.
 fn digest(path: &Path, size: u64) -> Hash32 {
     let all = path.range(..=size);
-    let all = all.fold(Preimage::new("guard"), |all, (size, (root, _))| all.u64(*size).bytes(&root.0));
+    let all = all.fold(Preimage::new("guard"), |all, (size, (root, _))| {
+        all.u64(*size).bytes(&root.0)
+    });
     all.finish()
 }

@@ -115,7 +115,9 @@ impl Known<'_> {
         let mut known: Vec<(u64, &str)> = vec![(self.last(), "the log's own events")];
         let checkpoints = self.highest.map(|n| (n, "a checkpoint"));
         let anchored = self.anchored.map(|n| (n, "an anchor"));
-        let noted = self.note.map(|note| (note.head.max(note.counter), "an earlier look"));
+        let noted = self
+            .note
+            .map(|note| (note.head.max(note.counter), "an earlier look"));
         let epoch = self.epoch().map(|epoch| (epoch.counter, "the recovery epoch"));
         known.extend([checkpoints, anchored, noted, epoch].into_iter().flatten());
         let Some((floor, who)) = known.into_iter().max_by_key(|(n, _)| *n).filter(|(n, _)| *n > 0) else {
@@ -126,7 +128,8 @@ impl Known<'_> {
             Some(counter) if counter < floor => (Code::CounterBehind, format!("the counter is {counter}")),
             Some(_) => return Vec::new(),
         };
-        let message = format!("{is}, and {who} knows of number {floor}: the sequencer would give numbers out again");
+        let message =
+            format!("{is}, and {who} knows of number {floor}: the sequencer would give numbers out again");
         let finding = self.problem(code, message).remedy(Remedy::Counters);
         let from = self.counter().unwrap_or(0) + 1;
         vec![finding.range(from, floor)]
@@ -145,14 +148,19 @@ impl Known<'_> {
         };
         if self.last() < *largest {
             let last = self.head.and_then(|head| head.last);
-            judged.findings.push(promises::rewound(&self.stream, last, *largest, place));
+            judged
+                .findings
+                .push(promises::rewound(&self.stream, last, *largest, place));
             return Ok(());
         }
         if self.quick {
             return Ok(());
         }
         let from = self.compared_before(view, &path, judged).await?;
-        let ahead: Path = path.range(from.tree.size()..).map(|(n, root)| (*n, root.clone())).collect();
+        let ahead: Path = path
+            .range(from.tree.size()..)
+            .map(|(n, root)| (*n, root.clone()))
+            .collect();
         let sizes = promises::sizes(&ahead);
         let walk = walk(view, &self.stream, from, Some(*largest), &sizes, cancel).await?;
         judged.rows += walk.rows;
@@ -192,8 +200,14 @@ impl Known<'_> {
         let (last, counter) = (self.last(), self.counter().unwrap_or(0));
         let epoch = self.epoch();
         if let Some(epoch) = epoch.filter(|epoch| last < epoch.head) {
-            let message = format!("the log ends at {last}, and the recovery epoch left it at {}", epoch.head);
-            judged.findings.push(self.problem(Code::GuardBehind, message).range(last + 1, epoch.head));
+            let message = format!(
+                "the log ends at {last}, and the recovery epoch left it at {}",
+                epoch.head
+            );
+            judged.findings.push(
+                self.problem(Code::GuardBehind, message)
+                    .range(last + 1, epoch.head),
+            );
         }
         let holds = holds && judged.findings.is_empty();
         let sanctioned = epoch.filter(|_| holds).map_or(0, |epoch| epoch.counter);
@@ -203,7 +217,9 @@ impl Known<'_> {
         let mut why = None;
         if let Some(anchored) = self.anchored.filter(|anchored| *anchored > last) {
             if anchored > explained {
-                let message = format!("the log ends at {last}, and the numbers to {anchored} are anchored: it was rewound");
+                let message = format!(
+                    "the log ends at {last}, and the numbers to {anchored} are anchored: it was rewound"
+                );
                 let finding = self.problem(Code::GapTail, message).range(last + 1, anchored);
                 judged.findings.push(finding.remedy(Remedy::Plan));
             } else {
@@ -236,7 +252,10 @@ impl Known<'_> {
     ) -> Result<Option<Finding>, RecoveryError> {
         let last = self.last();
         if last < note.head {
-            let message = format!("the log ends at {last}, and ended at {} before: it was rewound", note.head);
+            let message = format!(
+                "the log ends at {last}, and ended at {} before: it was rewound",
+                note.head
+            );
             let finding = self.problem(Code::GuardBehind, message);
             return Ok(Some(finding.range(last + 1, note.head)));
         }
@@ -247,7 +266,10 @@ impl Known<'_> {
         if leaf_at(view, &self.stream, note.head).await? == note.last_leaf {
             return Ok(None);
         }
-        let message = format!("another event stands at number {}, or none, than at an earlier look", note.head);
+        let message = format!(
+            "another event stands at number {}, or none, than at an earlier look",
+            note.head
+        );
         let finding = self.problem(Code::GuardChanged, message);
         Ok(Some(finding.range(note.head, note.head)))
     }

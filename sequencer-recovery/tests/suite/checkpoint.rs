@@ -62,7 +62,17 @@ impl Signed {
     fn args(&self, db: &str, out: &str, more: &[&str]) -> Vec<String> {
         let state = self.arg("state.json");
         let key = self.arg("key");
-        let given = ["checkpoint", "--db", db, "--state", &state, "--key", &key, "--name", NAME];
+        let given = [
+            "checkpoint",
+            "--db",
+            db,
+            "--state",
+            &state,
+            "--key",
+            &key,
+            "--name",
+            NAME,
+        ];
         let given = given.into_iter().chain(["--out", out, "--format", "json"]);
         given.chain(more.iter().copied()).map(str::to_owned).collect()
     }
@@ -131,7 +141,13 @@ fn entries(path: &Path) -> Vec<checkpoints::file::Entry> {
 #[test]
 fn what_has_grown_is_signed_to_a_file_or_a_folder_and_nothing_is_signed_twice() {
     let signed = Signed::new(&WorldSpec::default());
-    let all = |n| signed.streams().into_iter().map(|s| (s, n)).collect::<BTreeMap<_, _>>();
+    let all = |n| {
+        signed
+            .streams()
+            .into_iter()
+            .map(|s| (s, n))
+            .collect::<BTreeMap<_, _>>()
+    };
     for (out, files) in [("one.checkpoints", 1), ("folder/", 4)] {
         let _ = fs::remove_file(signed.path("state.json"));
         let mut before = 0;
@@ -139,7 +155,10 @@ fn what_has_grown_is_signed_to_a_file_or_a_folder_and_nothing_is_signed_twice() 
             signed.grow_to(number);
             let report = signed.sign(out, &[]).expect(0).json();
             for stream in report["streams"].as_array().unwrap() {
-                assert_eq!((&stream["before"], &stream["size"]), (&before.into(), &number.into()));
+                assert_eq!(
+                    (&stream["before"], &stream["size"]),
+                    (&before.into(), &number.into())
+                );
                 assert_eq!(stream["checkpoints"], 1);
             }
             // Only what is new was read, and the last event that was signed.
@@ -147,14 +166,26 @@ fn what_has_grown_is_signed_to_a_file_or_a_folder_and_nothing_is_signed_twice() 
             assert_eq!(report["cost"]["rows"], rows);
             assert_eq!(report["key"], vkey().to_string());
             let again = signed.sign(out, &[]).expect(0).json();
-            assert!(again["streams"].as_array().unwrap().iter().all(|s| s["checkpoints"] == 0));
+            assert!(
+                again["streams"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|s| s["checkpoints"] == 0)
+            );
             before = number;
         }
         let read = history(&[signed.path(out)]);
         assert_whole(&read, &all(100));
-        assert_eq!((read.entries, files_of(&signed.path(out)).unwrap().len()), (16, files));
+        assert_eq!(
+            (read.entries, files_of(&signed.path(out)).unwrap().len()),
+            (16, files)
+        );
         // Read from the beginning it is the same, and nothing is added.
-        assert_eq!(signed.sign(out, &["--full"]).expect(0).json()["cost"]["rows"], 400);
+        assert_eq!(
+            signed.sign(out, &["--full"]).expect(0).json()["cost"]["rows"],
+            400
+        );
         fs::remove_file(signed.path("state.json")).unwrap();
         signed.sign(out, &[]).expect(0);
         assert_eq!(history(&[signed.path(out)]).entries, 16);
@@ -165,21 +196,46 @@ fn what_has_grown_is_signed_to_a_file_or_a_folder_and_nothing_is_signed_twice() 
     signed.sign("first.checkpoints", &[]).expect(0);
     signed.grow_to(90);
     let table = run([
-        "checkpoint", "--db", &signed.arg("log.db"), "--state", &signed.arg("state.json"), "--key", &signed.arg("key"),
-        "--name", NAME, "--out", &signed.arg("second/"), "--vkeys",
+        "checkpoint",
+        "--db",
+        &signed.arg("log.db"),
+        "--state",
+        &signed.arg("state.json"),
+        "--key",
+        &signed.arg("key"),
+        "--name",
+        NAME,
+        "--out",
+        &signed.arg("second/"),
+        "--vkeys",
     ])
     .expect(0);
-    for word in ["4 stream(s), 4 had grown; 8 checkpoint(s) signed", &vkey().to_string(), "NEXT: no further command"] {
-        assert!(unwrapped(&table.stdout).contains(word), "{word}: {}", table.stdout);
+    for word in [
+        "4 stream(s), 4 had grown; 8 checkpoint(s) signed",
+        &vkey().to_string(),
+        "NEXT: no further command",
+    ] {
+        assert!(
+            unwrapped(&table.stdout).contains(word),
+            "{word}: {}",
+            table.stdout
+        );
     }
     let second = history(&[signed.path("second")]);
     assert_eq!(second.conflicts, []);
     assert!(second.refused.is_empty() && second.streams.iter().all(|s| s.generations[0].leaf(51).is_some()));
-    assert_whole(&history(&[signed.path("first.checkpoints"), signed.path("second")]), &all(90));
+    assert_whole(
+        &history(&[signed.path("first.checkpoints"), signed.path("second")]),
+        &all(90),
+    );
     // Without leaves the peaks are kept.
     fs::remove_file(signed.path("state.json")).unwrap();
     signed.sign("bare.checkpoints", &["--no-leaves"]).expect(0);
-    assert!(entries(&signed.path("bare.checkpoints")).iter().all(|e| e.leaves.is_none() && !e.peaks.is_empty()));
+    assert!(
+        entries(&signed.path("bare.checkpoints"))
+            .iter()
+            .all(|e| e.leaves.is_none() && !e.peaks.is_empty())
+    );
 }
 
 #[test]
@@ -199,7 +255,12 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
     for _ in 0..2 {
         let ran = signed.sign(out, &[]).expect(4);
         assert_eq!(codes(&ran.json()), ["checkpoint.behind"; 4]);
-        assert!(ran.json()["next"]["command"].as_str().unwrap().contains(" audit --db "));
+        assert!(
+            ran.json()["next"]["command"]
+                .as_str()
+                .unwrap()
+                .contains(" audit --db ")
+        );
         fs::remove_file(signed.path("state.json")).unwrap();
     }
     unchanged();
@@ -228,16 +289,28 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
     ));
     let ran = signed.sign(out, &[]).expect(4).json();
     assert_eq!(codes(&ran), ["gap.interior"]);
-    let sizes: BTreeMap<StreamKey, u64> =
-        streams.iter().map(|s| (*s, if s.store_id == store { 70 } else { 80 })).collect();
+    let sizes: BTreeMap<StreamKey, u64> = streams
+        .iter()
+        .map(|s| (*s, if s.store_id == store { 70 } else { 80 }))
+        .collect();
     assert_whole(&history(&[file.clone()]), &sizes);
     assert_eq!(codes(&signed.sign(out, &[]).expect(4).json()), ["gap.interior"]);
     signed.grow_to(80);
     signed.sign(out, &[]).expect(0);
 
     // What the key signed elsewhere and was added here binds too, and is not forgotten; what another key signed does not.
-    let origin = Origin { deployment: NAME.into(), stream: streams[0], generation: 1 };
-    let beyond = Checkpoint { origin, size: 99, root: Hash32([9; 32]), time: None, continues: None };
+    let origin = Origin {
+        deployment: NAME.into(),
+        stream: streams[0],
+        generation: 1,
+    };
+    let beyond = Checkpoint {
+        origin,
+        size: 99,
+        root: Hash32([9; 32]),
+        time: None,
+        continues: None,
+    };
     let forged = beyond.sign(&SigningKey::from_bytes(&[8; 32]));
     let add = |note: &checkpoints::Note| {
         let mut all = fs::read(&file).unwrap();
@@ -247,15 +320,26 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
     add(&forged);
     signed.grow_to(85);
     let ran = signed.sign(out, &[]).expect(0).json();
-    assert!(ran["not_checked"].to_string().contains("no key that was given signed it"), "{ran}");
+    assert!(
+        ran["not_checked"]
+            .to_string()
+            .contains("no key that was given signed it"),
+        "{ran}"
+    );
     add(&beyond.sign(&key()));
     signed.grow_to(90);
     for _ in 0..2 {
-        assert_eq!(codes(&signed.sign(out, &[]).expect(4).json()), ["checkpoint.behind"]);
+        assert_eq!(
+            codes(&signed.sign(out, &[]).expect(4).json()),
+            ["checkpoint.behind"]
+        );
     }
     signed.grow_to(100);
     for _ in 0..2 {
-        assert_eq!(codes(&signed.sign(out, &[]).expect(4).json()), ["checkpoint.mismatch"]);
+        assert_eq!(
+            codes(&signed.sign(out, &[]).expect(4).json()),
+            ["checkpoint.mismatch"]
+        );
     }
     let read = history(&[file]);
     let of_first: Vec<u64> = read.of(&streams[0]).next().unwrap().generations[0]
@@ -263,7 +347,11 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
         .iter()
         .map(|held| held.checkpoint.size)
         .collect();
-    assert_eq!(of_first, [60, 80, 85, 99], "nothing was signed behind the promise");
+    assert_eq!(
+        of_first,
+        [60, 80, 85, 99],
+        "nothing was signed behind the promise"
+    );
 }
 
 /// All that a file holds for one size has one root.
@@ -302,9 +390,17 @@ fn killed_and_on_a_full_disk_a_note_is_published_as_it_was_signed() {
     let told = fs::read_to_string(signed.path("told")).unwrap();
     assert!(told.starts_with(&entries_before.concat()));
     let file = fs::read_to_string(signed.path(out)).unwrap();
-    assert!(entries_before.iter().all(|entry| file.matches(entry).count() == 1));
+    assert!(
+        entries_before
+            .iter()
+            .all(|entry| file.matches(entry).count() == 1)
+    );
     assert!(pending().is_empty());
-    assert!(fs::read_to_string(signed.path(out)).unwrap().ends_with(&told[entries_before.concat().len()..]));
+    assert!(
+        fs::read_to_string(signed.path(out))
+            .unwrap()
+            .ends_with(&told[entries_before.concat().len()..])
+    );
 
     // The disk is full when they are added: they are in the state, and nothing of them in the file.
     let file = signed.path(out);
@@ -317,8 +413,16 @@ fn killed_and_on_a_full_disk_a_note_is_published_as_it_was_signed() {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_sequencer-recovery")]);
-    let full = command.args(signed.args(&signed.arg("log.db"), &signed.arg(out), &[])).output().unwrap();
-    assert_eq!(full.status.code(), Some(8), "{}", String::from_utf8_lossy(&full.stderr));
+    let full = command
+        .args(signed.args(&signed.arg("log.db"), &signed.arg(out), &[]))
+        .output()
+        .unwrap();
+    assert_eq!(
+        full.status.code(),
+        Some(8),
+        "{}",
+        String::from_utf8_lossy(&full.stderr)
+    );
     assert_eq!(fs::read(&file).unwrap(), before);
     let waiting = pending();
     assert_eq!(waiting.len(), 4);
@@ -336,8 +440,15 @@ fn killed_and_on_a_full_disk_a_note_is_published_as_it_was_signed() {
     // The disk is full when the state is written: nothing was signed.
     fs::remove_file(signed.path("state.json")).unwrap();
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_sequencer-recovery")]);
-    let full = command.args(signed.args(&signed.arg("log.db"), &signed.arg("other/"), &[])).output().unwrap();
+    command.args([
+        "-c",
+        "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_sequencer-recovery"),
+    ]);
+    let full = command
+        .args(signed.args(&signed.arg("log.db"), &signed.arg("other/"), &[]))
+        .output()
+        .unwrap();
     assert_eq!(full.status.code(), Some(8));
     assert!(files_of(&signed.path("other")).unwrap().is_empty());
 }
@@ -350,7 +461,12 @@ fn however_many_sign_at_once_and_are_killed_no_size_has_two_roots() {
         let at = args.iter().position(|arg| arg == "--state").unwrap();
         args[at + 1] = signed.arg(state);
         let mut command = binary();
-        command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        command
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     };
     let mut ended = BTreeMap::new();
     for step in 1..=24_u64 {
@@ -366,7 +482,10 @@ fn however_many_sign_at_once_and_are_killed_no_size_has_two_roots() {
         }
     }
     // Signed, in use, or killed; nothing else.
-    assert!(ended.keys().all(|code| matches!(code, Some(0 | 8) | None)), "{ended:?}");
+    assert!(
+        ended.keys().all(|code| matches!(code, Some(0 | 8) | None)),
+        "{ended:?}"
+    );
     signed.grow_to(100);
     for state in ["a.json", "b.json"] {
         assert_eq!(start(state).wait().unwrap().code(), Some(0));
@@ -379,7 +498,10 @@ fn however_many_sign_at_once_and_are_killed_no_size_has_two_roots() {
 fn a_server_is_signed_like_a_file_and_a_state_is_bound_to_its_log() {
     let Some(server) = Server::start() else { return };
     let signed = Signed::new(&WorldSpec::default());
-    signed.world.write_recovered_copy(&signed.path("log.sql")).unwrap();
+    signed
+        .world
+        .write_recovered_copy(&signed.path("log.sql"))
+        .unwrap();
     let db = server.load("log", &signed.path("log.sql"));
     let sign = |db: &Db, out: &str, more: &[&str]| run(signed.args(&db.arg(), &signed.arg(out), more));
     let ran = sign(&db, "out.checkpoints", &[]).expect(0).json();
@@ -391,14 +513,20 @@ fn a_server_is_signed_like_a_file_and_a_state_is_bound_to_its_log() {
     sign(&file, "of-file.checkpoints", &[]).expect(0);
     let roots = |out: &str| -> Vec<(u64, Hash32)> {
         let read = history(&[signed.path(out)]);
-        read.streams.iter().map(|s| s.highest().unwrap().checkpoint.clone()).map(|c| (c.size, c.root)).collect()
+        read.streams
+            .iter()
+            .map(|s| s.highest().unwrap().checkpoint.clone())
+            .map(|c| (c.size, c.root))
+            .collect()
     };
     assert_eq!(roots("out.checkpoints"), roots("of-file.checkpoints"));
     fs::write(signed.path("state.json"), state).unwrap();
     // A snapshot is what it was taken from; another database is not, until that is said.
     sign(&file, "out.checkpoints", &[]).expect(0);
     let copy = server.copy("copy", &db);
-    sign(&copy, "out.checkpoints", &[]).expect(8).says(&["nothing was signed", "--adopt"]);
+    sign(&copy, "out.checkpoints", &[])
+        .expect(8)
+        .says(&["nothing was signed", "--adopt"]);
     sign(&copy, "out.checkpoints", &["--adopt"]).expect(0);
     sign(&copy, "out.checkpoints", &[]).expect(0);
     sign(&db, "out.checkpoints", &[]).expect(8);
@@ -410,10 +538,14 @@ fn a_server_is_signed_like_a_file_and_a_state_is_bound_to_its_log() {
         args[at + 1] = name.into();
         run(args)
     };
-    rename("other.example.com").expect(8).says(&["is the state of deployment orders.example.com"]);
+    rename("other.example.com")
+        .expect(8)
+        .says(&["is the state of deployment orders.example.com"]);
     rename("a b").expect(16);
     fs::write(signed.path("state.json"), "{\"schema\": \"guard-notes/1\"}").unwrap();
-    sign(&copy, "out.checkpoints", &[]).expect(8).says(&["guard-notes/1"]);
+    sign(&copy, "out.checkpoints", &[])
+        .expect(8)
+        .says(&["guard-notes/1"]);
     // The role may not ask which cluster it is.
     fs::remove_file(signed.path("state.json")).unwrap();
     db.execute(
@@ -422,7 +554,9 @@ fn a_server_is_signed_like_a_file_and_a_state_is_bound_to_its_log() {
     );
     let reader = Db::Postgres(db.arg().replace("postgres@", "reader@"));
     if reader.arg() != db.arg() {
-        sign(&reader, "out.checkpoints", &[]).expect(8).says(&["GRANT EXECUTE ON FUNCTION pg_control_system()"]);
+        sign(&reader, "out.checkpoints", &[])
+            .expect(8)
+            .says(&["GRANT EXECUTE ON FUNCTION pg_control_system()"]);
     }
 }
 
@@ -430,33 +564,67 @@ fn a_server_is_signed_like_a_file_and_a_state_is_bound_to_its_log() {
 #[test]
 fn witnesses_cosign_and_know_two_histories_apart() {
     let witness = test_support::WitnessDouble::start(9);
-    let signed = Signed::new(&WorldSpec { tenants: 1, stores_per_tenant: 1, ..WorldSpec::default() });
+    let signed = Signed::new(&WorldSpec {
+        tenants: 1,
+        stores_per_tenant: 1,
+        ..WorldSpec::default()
+    });
     let (url, vkey) = (witness.url().to_owned(), witness.vkey().to_string());
     let out = "out.checkpoints";
     let with = ["--witness-url", &url, "--witness-key", &vkey];
     let cosigned = |report: &Value| report["streams"][0]["witnesses"].as_array().unwrap().len();
     let said = |report: &Value| report["findings"][0]["message"].as_str().unwrap().to_owned();
     let stream = signed.streams()[0];
-    let origin = Origin { deployment: NAME.into(), stream, generation: 1 }.to_string();
-    let own = |n: u8| VerifierKey::new(&origin, KeyKind::Log, SigningKey::from_bytes(&[n; 32]).verifying_key()).unwrap();
+    let origin = Origin {
+        deployment: NAME.into(),
+        stream,
+        generation: 1,
+    }
+    .to_string();
+    let own = |n: u8| {
+        VerifierKey::new(
+            &origin,
+            KeyKind::Log,
+            SigningKey::from_bytes(&[n; 32]).verifying_key(),
+        )
+        .unwrap()
+    };
 
     // It does not know the log, then knows it by another key, then by its own: the checkpoint is kept all the same.
     signed.grow_to(20);
     let report = signed.sign(out, &with).expect(4).json();
     assert_eq!(codes(&report), ["checkpoint.witness"]);
-    assert!(said(&report).contains("404") && said(&report).contains("--vkeys"), "{report}");
+    assert!(
+        said(&report).contains("404") && said(&report).contains("--vkeys"),
+        "{report}"
+    );
     assert_eq!(report["streams"][0]["vkey"], own(7).to_string());
     witness.know(own(8));
     assert!(said(&signed.sign(out, &with).expect(4).json()).contains("403"));
     // Without it if so many are enough; then that is told.
-    let report = signed.sign(out, &[&with[..], &["--witnesses", "0"]].concat()).expect(0).json();
+    let report = signed
+        .sign(out, &[&with[..], &["--witnesses", "0"]].concat())
+        .expect(0)
+        .json();
     assert!(report["not_checked"].to_string().contains("403"));
-    assert_eq!(entries(&signed.path(out)).len(), 1, "what nobody cosigned is not added again");
+    assert_eq!(
+        entries(&signed.path(out)).len(),
+        1,
+        "what nobody cosigned is not added again"
+    );
     witness.know(own(7));
     let report = signed.sign(out, &with).expect(0).json();
     assert_eq!(cosigned(&report), 1);
-    assert_eq!(entries(&signed.path(out)).len(), 2, "the tree that had no cosignature gets one");
-    assert_eq!(cosigned(&signed.sign(out, &with).expect(0).json()), 0, "and no second one");
+    assert_eq!(
+        entries(&signed.path(out)).len(),
+        2,
+        "the tree that had no cosignature gets one"
+    );
+    assert_eq!(
+        cosigned(&signed.sign(out, &with).expect(0).json()),
+        0,
+        "and no second one"
+    );
 
     // What is new, with the proof that it continues what the witness saw; also if another checkpointer told it more.
     for number in [21, 57, 80] {
@@ -465,23 +633,37 @@ fn witnesses_cosign_and_know_two_histories_apart() {
     }
     fs::remove_file(signed.path("state.json")).unwrap();
     signed.grow_to(90);
-    assert_eq!(cosigned(&signed.sign(out, &with).expect(0).json()), 1, "its size is taken from its 409");
+    assert_eq!(
+        cosigned(&signed.sign(out, &with).expect(0).json()),
+        1,
+        "its size is taken from its 409"
+    );
     let policy = Policy::new(vec![crate::checkpoint::vkey()], vec![witness.vkey()], 1).unwrap();
     let mut all = Collector::new(&policy);
     all.read(out, &fs::read(signed.path(out)).unwrap()[..]).unwrap();
     let read = all.finish();
-    let sizes: Vec<u64> =
-        read.streams[0].generations[0].checkpoints.iter().map(|held| held.checkpoint.size).collect();
+    let sizes: Vec<u64> = read.streams[0].generations[0]
+        .checkpoints
+        .iter()
+        .map(|held| held.checkpoint.size)
+        .collect();
     assert_eq!(sizes, [20, 21, 57, 80, 90]);
 
     // A cosignature by a key that is not known is not kept.
     let other = test_support::WitnessDouble::start(10);
     other.know(own(7));
     signed.grow_to(95);
-    let report = signed.sign(out, &["--witness-url", other.url(), "--witness-key", &vkey]).expect(4).json();
+    let report = signed
+        .sign(out, &["--witness-url", other.url(), "--witness-key", &vkey])
+        .expect(4)
+        .json();
     assert!(said(&report).contains("holds by no key"), "{report}");
     // It has seen another tree: of that size, of another history, of more events.
-    for (size, root) in [(95, Hash32([1; 32])), (40, Hash32([2; 32])), (400, Hash32([3; 32]))] {
+    for (size, root) in [
+        (95, Hash32([1; 32])),
+        (40, Hash32([2; 32])),
+        (400, Hash32([3; 32])),
+    ] {
         witness.remember(&origin, size, root);
         let report = signed.sign(out, &with).expect(4).json();
         assert_eq!(codes(&report), ["checkpoint.fork"], "{size}: {report}");
