@@ -328,6 +328,10 @@ fn losses_that_the_operator_signed_for_pass_with_a_new_generation_and_nothing_el
         "--register-recovery-key",
         "--recovery-key",
         &seed,
+        "--checkpoints",
+        &out,
+        "--checkpoint-key",
+        &key,
     ]);
     let applied = run(["apply", &plan, "--db", &log]);
     assert_eq!(applied.code & !4, 1, "{}", applied.stderr);
