@@ -133,7 +133,7 @@ impl Checkpointed {
 /// A checkpoint in words, with whose word it is.
 pub fn basis(held: &Held) -> String {
     format!(
-        "checkpoint of {} events, {}",
+        "the checkpoint of {} events, {}",
         held.checkpoint.size,
         held.trust.describe()
     )
@@ -208,10 +208,7 @@ impl Checkpointed {
         });
         if let Some(held) = differs {
             let size = held.checkpoint.size;
-            let mut message = format!(
-                "the log's first {size} events are not those of the {}",
-                basis(held)
-            );
+            let mut message = format!("the log's first {size} events are not those of {}", basis(held));
             let mut from = 1;
             if let Some(first) = tree.differs.first() {
                 let differing = Spans::of_positions(tree.differs.iter().copied());
@@ -232,7 +229,7 @@ impl Checkpointed {
         }
         if let Some(latest) = self.latest().filter(|held| held.checkpoint.size > last) {
             let size = latest.checkpoint.size;
-            let message = format!("the log ends at {last}, below the {}", basis(latest));
+            let message = format!("the log ends at {last}, below {}", basis(latest));
             let finding = Finding::new(Code::CheckpointBehind, message).stream(*stream);
             findings.push(finding.range(last + 1, size).remedy(Remedy::Plan));
         }
