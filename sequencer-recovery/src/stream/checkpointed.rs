@@ -1,7 +1,7 @@
 //! What checkpoints say of one stream: which leaf stands at which number, and roots over the stream from its beginning on.
 //!
-//! Only the newest tree (generation) of which a checkpoint holds is asked. What contradicts another checkpoint or an anchor
-//! is told and not used, except that its numbers were given out by somebody.
+//! The newest tree (generation) of which a checkpoint holds is asked, and those before it up to where it leaves them. What
+//! contradicts another checkpoint or an anchor is told and not used, except that its numbers were given out by somebody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::stream::tree::TreeScan;
 /// See the module. Without checkpoints it says nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpointed {
-    tree: Option<Arc<Generation>>,
+    /// The newest tree first, each with the number up to which it counts.
+    trees: Vec<(Arc<Generation>, u64)>,
     /// Nothing beyond this number counts: what is behind it contradicts an anchor.
     usable_to: u64,
     /// Who knows of which numbers.
@@ -35,10 +36,13 @@ impl Checkpointed {
     /// Chooses among what was given for a stream, and compares it with the anchors.
     pub fn new(stream: &StreamKey, given: &[&StreamCheckpoints], anchored: &[AnchoredBatch]) -> Self {
         let witnesses = given.iter().flat_map(|of| witnesses(of)).collect();
-        let current = given.iter().filter_map(|of| of.current());
-        let size = |tree: &&Generation| tree.latest().map_or(0, |held| held.checkpoint.size);
+        let size = |of: &&&StreamCheckpoints| {
+            let latest = of.current().and_then(Generation::latest);
+            latest.map_or(0, |held| held.checkpoint.size)
+        };
+        let chosen = given.iter().max_by_key(size);
         let mut checkpointed = Self {
-            tree: current.max_by_key(size).cloned().map(Arc::new),
+            trees: chosen.map_or_else(Vec::new, |of| line(of)),
             usable_to: u64::MAX,
             witnesses,
             findings: Vec::new(),
@@ -73,21 +77,33 @@ impl Checkpointed {
 
     /// The numbers whose leaf a signed root confirms.
     pub fn leaves(&self) -> Spans {
-        let runs = self.tree.iter().flat_map(|tree| &tree.runs);
-        let spans = runs.filter_map(|run| Span::new(run.base.size() + 1, run.end().min(self.usable_to)));
-        spans.collect()
+        let of_tree = |(tree, to): &(Arc<Generation>, u64)| -> Spans {
+            let to = self.usable_to.min(*to);
+            let runs = tree.runs.iter();
+            runs.filter_map(|run| Span::new(run.base.size() + 1, run.end().min(to)))
+                .collect()
+        };
+        let trees = self.trees.iter().map(of_tree);
+        trees.fold(Spans::default(), |all, spans| all.union(&spans))
     }
 
     /// The leaf that a signed root confirms for a number.
     pub fn leaf(&self, position: u64) -> Option<Hash32> {
-        let tree = self.tree.as_ref().filter(|_| position <= self.usable_to)?;
-        tree.leaf(position)
+        let mut trees = self.trees.iter();
+        trees.find_map(|(tree, to)| {
+            let counts = position <= self.usable_to.min(*to);
+            counts.then(|| tree.leaf(position)).flatten()
+        })
     }
 
     /// The checkpoints that count, by size.
     pub fn heads(&self) -> impl Iterator<Item = &Held> {
-        let all = self.tree.iter().flat_map(|tree| &tree.checkpoints);
-        all.filter(|held| held.checkpoint.size <= self.usable_to)
+        // The oldest first: where a newer tree leaves it, its own checkpoints are larger.
+        self.trees.iter().rev().flat_map(|(tree, to)| {
+            let to = self.usable_to.min(*to);
+            let all = tree.checkpoints.iter();
+            all.filter(move |held| held.checkpoint.size <= to)
+        })
     }
 
     /// The largest of them.
@@ -102,15 +118,16 @@ impl Checkpointed {
 
     /// Trees that are known from the checkpoints alone, by size: where a search can begin behind a hole in the log.
     pub fn known_trees(&self) -> Vec<CompactRange> {
-        let runs = self.tree.iter().flat_map(|tree| &tree.runs);
-        let mut trees: Vec<CompactRange> = runs
-            .flat_map(|run| {
+        let of_tree = |(tree, to): &(Arc<Generation>, u64)| -> Vec<CompactRange> {
+            let to = self.usable_to.min(*to);
+            let both = tree.runs.iter().flat_map(|run| {
                 let mut tip = run.base.clone();
                 tip.extend(&run.leaves);
                 [run.base.clone(), tip]
-            })
-            .filter(|tree| tree.size() <= self.usable_to)
-            .collect();
+            });
+            both.filter(|tree| tree.size() <= to).collect()
+        };
+        let mut trees: Vec<CompactRange> = self.trees.iter().flat_map(of_tree).collect();
         trees.sort_by_key(CompactRange::size);
         trees.dedup();
         trees
@@ -128,6 +145,22 @@ impl Checkpointed {
     pub fn witnesses(&self) -> &[Witness] {
         &self.witnesses
     }
+}
+
+/// The newest tree of which a checkpoint holds, and those that it continues, each up to where it was left.
+fn line(of: &StreamCheckpoints) -> Vec<(Arc<Generation>, u64)> {
+    let newest = of.current().map(|tree| tree.origin.generation);
+    let mut trees: Vec<(Arc<Generation>, u64)> = Vec::new();
+    let (mut next, mut to) = (newest, u64::MAX);
+    for tree in of.generations.iter().rev() {
+        if Some(tree.origin.generation) != next {
+            continue;
+        }
+        trees.push((Arc::new(tree.clone()), to));
+        let Some(continues) = tree.continues() else { break };
+        (next, to) = (next.and_then(|n| n.checked_sub(1)), to.min(continues.size));
+    }
+    trees
 }
 
 /// A checkpoint in words, with whose word it is.
