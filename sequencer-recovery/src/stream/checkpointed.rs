@@ -269,3 +269,140 @@ impl Checkpointed {
         findings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use checkpoints::file::{Entry, Leaves};
+    use checkpoints::history::Collector;
+    use checkpoints::note::KeyKind;
+    use checkpoints::{Checkpoint, Continues, Origin, Policy, VerifierKey};
+    use ed25519_dalek::SigningKey;
+    use uuid::Uuid;
+    use ves::BatchId;
+
+    use super::*;
+
+    fn stream() -> StreamKey {
+        StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into())
+    }
+
+    /// The leaves of a history; two histories have the first 20 in common.
+    fn leaves(history: u8) -> Vec<Hash32> {
+        (1..=60_u8)
+            .map(|n| Hash32([if n > 20 { n ^ (history << 7) } else { n }; 32]))
+            .collect()
+    }
+
+    fn root(leaves: &[Hash32]) -> Hash32 {
+        let mut range = CompactRange::default();
+        range.extend(leaves);
+        range.root()
+    }
+
+    fn entry(generation: u32, size: usize, first: usize) -> Entry {
+        let all = leaves(generation as u8 - 1);
+        let checkpoint = Checkpoint {
+            origin: Origin {
+                deployment: "a.example".into(),
+                stream: stream(),
+                generation,
+            },
+            size: size as u64,
+            root: root(&all[..size]),
+            time: None,
+            continues: (generation > 1).then(|| Continues {
+                size: 20,
+                root: root(&all[..20]),
+                epoch: Hash32::ZERO,
+                loss: None,
+            }),
+        };
+        let mut tree = CompactRange::default();
+        tree.extend(&all[..size]);
+        Entry {
+            leaves: Some(Leaves {
+                first: first as u64,
+                hashes: all[first - 1..size].to_vec(),
+            }),
+            peaks: tree.peaks().to_vec(),
+            note: checkpoint.sign(&SigningKey::from_bytes(&[1; 32])),
+            checkpoint,
+        }
+    }
+
+    fn history(entries: &[Entry]) -> History {
+        let key = SigningKey::from_bytes(&[1; 32]).verifying_key();
+        let key = VerifierKey::new("a.example", KeyKind::Log, key).unwrap();
+        let policy = Policy::new(vec![key], Vec::new(), 0).unwrap();
+        let mut collector = Collector::new(&policy);
+        let text: String = entries.iter().map(Entry::to_text).collect();
+        collector.read("all.checkpoints", text.as_bytes()).unwrap();
+        collector.finish()
+    }
+
+    fn of(history: &History, anchored: &[AnchoredBatch]) -> Checkpointed {
+        Checkpointed::new(&stream(), &history.of(&stream()).collect::<Vec<_>>(), anchored)
+    }
+
+    fn sizes(checkpointed: &Checkpointed) -> Vec<u64> {
+        checkpointed.heads().map(|held| held.checkpoint.size).collect()
+    }
+
+    fn anchor(from: usize, to: usize, of: u8) -> AnchoredBatch {
+        AnchoredBatch {
+            batch_id: BatchId(Uuid::from_u128(from as u128)),
+            stream: Some(stream()),
+            tenant_store_key: Hash32::ZERO,
+            sequence_start: from as u64,
+            sequence_end: to as u64,
+            events_root: merkle::root(&leaves(of)[from - 1..to]).unwrap(),
+            state_root: Hash32::ZERO,
+            event_count: (to + 1 - from) as u32,
+            contested: false,
+            places: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_older_generation_counts_up_to_where_it_was_left_and_its_numbers_were_given_out() {
+        let history = history(&[
+            entry(1, 10, 1),
+            entry(1, 30, 11),
+            entry(2, 40, 1),
+            entry(2, 50, 41),
+        ]);
+        assert!(history.conflicts.is_empty(), "{:?}", history.conflicts);
+        let checkpointed = of(&history, &[]);
+        assert_eq!(sizes(&checkpointed), [10, 40, 50]);
+        assert_eq!(checkpointed.leaves().as_slice(), [Span::new(1, 50).unwrap()]);
+        for position in [1, 20, 21, 30, 50] {
+            let expected = leaves(1)[position as usize - 1];
+            assert_eq!(checkpointed.leaf(position), Some(expected), "{position}");
+        }
+        assert_eq!(checkpointed.leaf(51), None);
+        // Of the first generation alone, nothing of the second is known.
+        let first = of(&self::history(&[entry(1, 30, 1)]), &[]);
+        assert_eq!(first.leaf(25), Some(leaves(0)[24]));
+        let numbers = of(&self::history(&[entry(1, 60, 1), entry(2, 40, 1)]), &[]);
+        let highest = numbers.witnesses().iter().map(|w| (w.sequence, w.grade)).max();
+        assert_eq!(highest, Some((60, Grade::Checkpointed)));
+        assert_eq!(numbers.latest().unwrap().checkpoint.size, 40);
+    }
+
+    #[test]
+    fn what_contradicts_an_anchor_is_told_and_nothing_behind_it_counts() {
+        let history = history(&[entry(1, 10, 1), entry(1, 30, 11), entry(1, 50, 31)]);
+        let agrees = of(&history, &[anchor(1, 8, 0), anchor(25, 32, 0), anchor(49, 60, 1)]);
+        assert_eq!(sizes(&agrees), [10, 30, 50]);
+        let differs = of(&history, &[anchor(1, 8, 0), anchor(25, 32, 1)]);
+        assert_eq!(sizes(&differs), [10]);
+        assert!(differs.leaf(24).is_some() && differs.leaf(25).is_none());
+        let found = differs.judge_log(&stream(), 60, &TreeScan::default());
+        assert_eq!(found[0].code, Code::CheckpointAnchor);
+        let contested = AnchoredBatch {
+            contested: true,
+            ..anchor(25, 32, 1)
+        };
+        assert_eq!(sizes(&of(&history, &[contested])), [10, 30, 50]);
+    }
+}
