@@ -1,7 +1,7 @@
 //! What `plan` prints for people.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cli_common::{CliError, Labels, Output, Table, Tone};
 use sequencer_recovery::gap;
@@ -88,7 +88,18 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) 
         summary.streams.len(),
         summary.streams.len() - deciding
     ))?;
-    out.line(&summary.totals.proof.describe())
+    out.line(&summary.totals.proof.describe())?;
+    let goes_back = |s: &&StreamSummary| s.by_grade.contains_key(&Grade::Checkpointed);
+    let by: BTreeSet<&str> = summary
+        .streams
+        .iter()
+        .filter(goes_back)
+        .filter_map(|s| s.checkpointed_by.as_deref())
+        .collect();
+    for by in by {
+        out.line(&format!("What is checkpointed rests on what was {by}."))?;
+    }
+    Ok(())
 }
 
 /// What came out of it, in a sentence.

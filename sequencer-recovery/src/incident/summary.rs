@@ -109,6 +109,13 @@ fn streams(course: &Course) -> Vec<StreamOutcome> {
 }
 
 impl Summary {
+    /// The time between the last event that an anchor or a checkpoint covered and the last one of the log as it was found, in
+    /// the worst stream.
+    #[must_use]
+    pub fn rpo_of_proof(&self) -> Option<f64> {
+        self.proof.as_ref()?.unproven_seconds
+    }
+
     /// Sums an incident up.
     #[must_use]
     pub fn of(course: &Course) -> Self {
@@ -190,7 +197,7 @@ impl Summary {
                     events_reached: self.unresolved,
                     seconds_wanted: incident.rpo_seconds,
                     met: met(self.rpo_seconds_after, incident.rpo_seconds),
-                    proof_seconds: self.proof.as_ref().and_then(|proof| proof.unproven_seconds),
+                    proof_seconds: self.rpo_of_proof(),
                     proof_events: self.proof.as_ref().map(|proof| proof.unproven),
                 },
             },

@@ -141,8 +141,9 @@ fn figures(text: &mut String, course: &Course, summary: &Summary) {
     );
     let _ = writeln!(
         text,
-        "| RPO as recovered | {} | |\n| RPO after the repair | {} | {} |",
+        "| RPO as recovered | {} | |\n| RPO of proof, as recovered | {} | |\n| RPO after the repair | {} | {} |",
         known(summary.rpo_seconds_before),
+        known(summary.rpo_of_proof()),
         known(summary.rpo_seconds_after),
         wanted(incident.rpo_seconds)
     );

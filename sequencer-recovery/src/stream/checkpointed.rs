@@ -1,7 +1,7 @@
 //! What checkpoints say of one stream: which leaf stands at which number, and roots over the stream from its beginning on.
 //!
-//! Only the newest tree (generation) of which a checkpoint holds is asked. What contradicts another checkpoint or an anchor
-//! is told and not used, except that its numbers were given out by somebody.
+//! The newest tree (generation) of which a checkpoint holds is asked, and those before it up to where it leaves them. What
+//! contradicts another checkpoint or an anchor is told and not used, except that its numbers were given out by somebody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::stream::tree::TreeScan;
 /// See the module. Without checkpoints it says nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpointed {
-    tree: Option<Arc<Generation>>,
+    /// The newest tree first, each with the number up to which it counts.
+    trees: Vec<(Arc<Generation>, u64)>,
     /// Nothing beyond this number counts: what is behind it contradicts an anchor.
     usable_to: u64,
     /// Who knows of which numbers.
@@ -35,10 +36,13 @@ impl Checkpointed {
     /// Chooses among what was given for a stream, and compares it with the anchors.
     pub fn new(stream: &StreamKey, given: &[&StreamCheckpoints], anchored: &[AnchoredBatch]) -> Self {
         let witnesses = given.iter().flat_map(|of| witnesses(of)).collect();
-        let current = given.iter().filter_map(|of| of.current());
-        let size = |tree: &&Generation| tree.latest().map_or(0, |held| held.checkpoint.size);
+        let size = |of: &&&StreamCheckpoints| {
+            let latest = of.current().and_then(Generation::latest);
+            latest.map_or(0, |held| held.checkpoint.size)
+        };
+        let chosen = given.iter().max_by_key(size);
         let mut checkpointed = Self {
-            tree: current.max_by_key(size).cloned().map(Arc::new),
+            trees: chosen.map_or_else(Vec::new, |of| line(of)),
             usable_to: u64::MAX,
             witnesses,
             findings: Vec::new(),
@@ -73,21 +77,33 @@ impl Checkpointed {
 
     /// The numbers whose leaf a signed root confirms.
     pub fn leaves(&self) -> Spans {
-        let runs = self.tree.iter().flat_map(|tree| &tree.runs);
-        let spans = runs.filter_map(|run| Span::new(run.base.size() + 1, run.end().min(self.usable_to)));
-        spans.collect()
+        let of_tree = |(tree, to): &(Arc<Generation>, u64)| -> Spans {
+            let to = self.usable_to.min(*to);
+            let runs = tree.runs.iter();
+            runs.filter_map(|run| Span::new(run.base.size() + 1, run.end().min(to)))
+                .collect()
+        };
+        let trees = self.trees.iter().map(of_tree);
+        trees.fold(Spans::default(), |all, spans| all.union(&spans))
     }
 
     /// The leaf that a signed root confirms for a number.
     pub fn leaf(&self, position: u64) -> Option<Hash32> {
-        let tree = self.tree.as_ref().filter(|_| position <= self.usable_to)?;
-        tree.leaf(position)
+        let mut trees = self.trees.iter();
+        trees.find_map(|(tree, to)| {
+            let counts = position <= self.usable_to.min(*to);
+            counts.then(|| tree.leaf(position)).flatten()
+        })
     }
 
     /// The checkpoints that count, by size.
     pub fn heads(&self) -> impl Iterator<Item = &Held> {
-        let all = self.tree.iter().flat_map(|tree| &tree.checkpoints);
-        all.filter(|held| held.checkpoint.size <= self.usable_to)
+        // The oldest first: where a newer tree leaves it, its own checkpoints are larger.
+        self.trees.iter().rev().flat_map(|(tree, to)| {
+            let to = self.usable_to.min(*to);
+            let all = tree.checkpoints.iter();
+            all.filter(move |held| held.checkpoint.size <= to)
+        })
     }
 
     /// The largest of them.
@@ -102,15 +118,16 @@ impl Checkpointed {
 
     /// Trees that are known from the checkpoints alone, by size: where a search can begin behind a hole in the log.
     pub fn known_trees(&self) -> Vec<CompactRange> {
-        let runs = self.tree.iter().flat_map(|tree| &tree.runs);
-        let mut trees: Vec<CompactRange> = runs
-            .flat_map(|run| {
+        let of_tree = |(tree, to): &(Arc<Generation>, u64)| -> Vec<CompactRange> {
+            let to = self.usable_to.min(*to);
+            let both = tree.runs.iter().flat_map(|run| {
                 let mut tip = run.base.clone();
                 tip.extend(&run.leaves);
                 [run.base.clone(), tip]
-            })
-            .filter(|tree| tree.size() <= self.usable_to)
-            .collect();
+            });
+            both.filter(|tree| tree.size() <= to).collect()
+        };
+        let mut trees: Vec<CompactRange> = self.trees.iter().flat_map(of_tree).collect();
         trees.sort_by_key(CompactRange::size);
         trees.dedup();
         trees
@@ -130,10 +147,26 @@ impl Checkpointed {
     }
 }
 
+/// The newest tree of which a checkpoint holds, and those that it continues, each up to where it was left.
+fn line(of: &StreamCheckpoints) -> Vec<(Arc<Generation>, u64)> {
+    let newest = of.current().map(|tree| tree.origin.generation);
+    let mut trees: Vec<(Arc<Generation>, u64)> = Vec::new();
+    let (mut next, mut to) = (newest, u64::MAX);
+    for tree in of.generations.iter().rev() {
+        if Some(tree.origin.generation) != next {
+            continue;
+        }
+        trees.push((Arc::new(tree.clone()), to));
+        let Some(continues) = tree.continues() else { break };
+        (next, to) = (next.and_then(|n| n.checked_sub(1)), to.min(continues.size));
+    }
+    trees
+}
+
 /// A checkpoint in words, with whose word it is.
 pub fn basis(held: &Held) -> String {
     format!(
-        "checkpoint of {} events, {}",
+        "the checkpoint of {} events, {}",
         held.checkpoint.size,
         held.trust.describe()
     )
@@ -208,10 +241,7 @@ impl Checkpointed {
         });
         if let Some(held) = differs {
             let size = held.checkpoint.size;
-            let mut message = format!(
-                "the log's first {size} events are not those of the {}",
-                basis(held)
-            );
+            let mut message = format!("the log's first {size} events are not those of {}", basis(held));
             let mut from = 1;
             if let Some(first) = tree.differs.first() {
                 let differing = Spans::of_positions(tree.differs.iter().copied());
@@ -232,10 +262,147 @@ impl Checkpointed {
         }
         if let Some(latest) = self.latest().filter(|held| held.checkpoint.size > last) {
             let size = latest.checkpoint.size;
-            let message = format!("the log ends at {last}, below the {}", basis(latest));
+            let message = format!("the log ends at {last}, below {}", basis(latest));
             let finding = Finding::new(Code::CheckpointBehind, message).stream(*stream);
             findings.push(finding.range(last + 1, size).remedy(Remedy::Plan));
         }
         findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use checkpoints::file::{Entry, Leaves};
+    use checkpoints::history::Collector;
+    use checkpoints::note::KeyKind;
+    use checkpoints::{Checkpoint, Continues, Origin, Policy, VerifierKey};
+    use ed25519_dalek::SigningKey;
+    use uuid::Uuid;
+    use ves::BatchId;
+
+    use super::*;
+
+    fn stream() -> StreamKey {
+        StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into())
+    }
+
+    /// The leaves of a history; two histories have the first 20 in common.
+    fn leaves(history: u8) -> Vec<Hash32> {
+        (1..=60_u8)
+            .map(|n| Hash32([if n > 20 { n ^ (history << 7) } else { n }; 32]))
+            .collect()
+    }
+
+    fn root(leaves: &[Hash32]) -> Hash32 {
+        let mut range = CompactRange::default();
+        range.extend(leaves);
+        range.root()
+    }
+
+    fn entry(generation: u32, size: usize, first: usize) -> Entry {
+        let all = leaves(generation as u8 - 1);
+        let checkpoint = Checkpoint {
+            origin: Origin {
+                deployment: "a.example".into(),
+                stream: stream(),
+                generation,
+            },
+            size: size as u64,
+            root: root(&all[..size]),
+            time: None,
+            continues: (generation > 1).then(|| Continues {
+                size: 20,
+                root: root(&all[..20]),
+                epoch: Hash32::ZERO,
+                loss: None,
+            }),
+        };
+        let mut tree = CompactRange::default();
+        tree.extend(&all[..size]);
+        Entry {
+            leaves: Some(Leaves {
+                first: first as u64,
+                hashes: all[first - 1..size].to_vec(),
+            }),
+            peaks: tree.peaks().to_vec(),
+            note: checkpoint.sign(&SigningKey::from_bytes(&[1; 32])),
+            checkpoint,
+        }
+    }
+
+    fn history(entries: &[Entry]) -> History {
+        let key = SigningKey::from_bytes(&[1; 32]).verifying_key();
+        let key = VerifierKey::new("a.example", KeyKind::Log, key).unwrap();
+        let policy = Policy::new(vec![key], Vec::new(), 0).unwrap();
+        let mut collector = Collector::new(&policy);
+        let text: String = entries.iter().map(Entry::to_text).collect();
+        collector.read("all.checkpoints", text.as_bytes()).unwrap();
+        collector.finish()
+    }
+
+    fn of(history: &History, anchored: &[AnchoredBatch]) -> Checkpointed {
+        Checkpointed::new(&stream(), &history.of(&stream()).collect::<Vec<_>>(), anchored)
+    }
+
+    fn sizes(checkpointed: &Checkpointed) -> Vec<u64> {
+        checkpointed.heads().map(|held| held.checkpoint.size).collect()
+    }
+
+    fn anchor(from: usize, to: usize, of: u8) -> AnchoredBatch {
+        AnchoredBatch {
+            batch_id: BatchId(Uuid::from_u128(from as u128)),
+            stream: Some(stream()),
+            tenant_store_key: Hash32::ZERO,
+            sequence_start: from as u64,
+            sequence_end: to as u64,
+            events_root: merkle::root(&leaves(of)[from - 1..to]).unwrap(),
+            state_root: Hash32::ZERO,
+            event_count: (to + 1 - from) as u32,
+            contested: false,
+            places: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_older_generation_counts_up_to_where_it_was_left_and_its_numbers_were_given_out() {
+        let history = history(&[
+            entry(1, 10, 1),
+            entry(1, 30, 11),
+            entry(2, 40, 1),
+            entry(2, 50, 41),
+        ]);
+        assert!(history.conflicts.is_empty(), "{:?}", history.conflicts);
+        let checkpointed = of(&history, &[]);
+        assert_eq!(sizes(&checkpointed), [10, 40, 50]);
+        assert_eq!(checkpointed.leaves().as_slice(), [Span::new(1, 50).unwrap()]);
+        for position in [1, 20, 21, 30, 50] {
+            let expected = leaves(1)[position as usize - 1];
+            assert_eq!(checkpointed.leaf(position), Some(expected), "{position}");
+        }
+        assert_eq!(checkpointed.leaf(51), None);
+        // Of the first generation alone, nothing of the second is known.
+        let first = of(&self::history(&[entry(1, 30, 1)]), &[]);
+        assert_eq!(first.leaf(25), Some(leaves(0)[24]));
+        let numbers = of(&self::history(&[entry(1, 60, 1), entry(2, 40, 1)]), &[]);
+        let highest = numbers.witnesses().iter().map(|w| (w.sequence, w.grade)).max();
+        assert_eq!(highest, Some((60, Grade::Checkpointed)));
+        assert_eq!(numbers.latest().unwrap().checkpoint.size, 40);
+    }
+
+    #[test]
+    fn what_contradicts_an_anchor_is_told_and_nothing_behind_it_counts() {
+        let history = history(&[entry(1, 10, 1), entry(1, 30, 11), entry(1, 50, 31)]);
+        let agrees = of(&history, &[anchor(1, 8, 0), anchor(25, 32, 0), anchor(49, 60, 1)]);
+        assert_eq!(sizes(&agrees), [10, 30, 50]);
+        let differs = of(&history, &[anchor(1, 8, 0), anchor(25, 32, 1)]);
+        assert_eq!(sizes(&differs), [10]);
+        assert!(differs.leaf(24).is_some() && differs.leaf(25).is_none());
+        let found = differs.judge_log(&stream(), 60, &TreeScan::default());
+        assert_eq!(found[0].code, Code::CheckpointAnchor);
+        let contested = AnchoredBatch {
+            contested: true,
+            ..anchor(25, 32, 1)
+        };
+        assert_eq!(sizes(&of(&history, &[contested])), [10, 30, 50]);
     }
 }

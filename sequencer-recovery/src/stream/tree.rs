@@ -45,7 +45,9 @@ pub(super) struct TreeFold<'a> {
 impl<'a> TreeFold<'a> {
     pub(super) fn new(checkpointed: &'a Checkpointed) -> Self {
         let mut sizes: Vec<u64> = checkpointed.heads().map(|held| held.checkpoint.size).collect();
-        sizes.reverse();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        // Two generations may have been signed where they part.
+        sizes.dedup();
         Self {
             checkpointed,
             last_size: sizes.first().copied().unwrap_or(0),

@@ -340,7 +340,9 @@ fn a_lost_tail_is_known_by_number_and_by_root() {
     assert!(floor.stderr.contains("would be below 100"), "{}", floor.stderr);
     let table = drilled.run(&["plan", "--out", &drilled.path("again.ndjson")], &key);
     assert!(
-        table.stdout.contains("checkpointed (signed by drill.example+"),
+        table
+            .stdout
+            .contains("What is checkpointed rests on what was signed by drill.example+"),
         "{}",
         table.stdout
     );

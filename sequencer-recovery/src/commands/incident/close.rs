@@ -242,10 +242,11 @@ fn print_table<W: std::io::Write>(
     )?;
     let (rto, rpo) = (&record.objectives.rto, &record.objectives.rpo);
     out.line(&format!(
-        "RTO {}, RPO {} as recovered and {} after the repair.",
+        "RTO {}, RPO {} as recovered and {} after the repair; RPO of proof {}.",
         known(rto.seconds_reached),
         known(rpo.seconds_before_repair),
-        known(rpo.seconds_reached)
+        known(rpo.seconds_reached),
+        known(rpo.proof_seconds)
     ))?;
     print_summary(out, closed.summary)?;
     out.line("")?;

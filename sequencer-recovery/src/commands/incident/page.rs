@@ -107,6 +107,7 @@ fn facts(page: &mut Page, summary: &Summary) {
     page.fact("Lost for good", summary.lost_for_good);
     page.fact("RTO reached", known(summary.rto_seconds));
     page.fact("RPO as recovered", known(summary.rpo_seconds_before));
+    page.fact("RPO of proof, as recovered", known(summary.rpo_of_proof()));
     page.fact("RPO after the repair", known(summary.rpo_seconds_after));
     page.fact("Done by hand", summary.interventions.len());
 }

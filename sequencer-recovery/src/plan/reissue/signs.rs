@@ -73,7 +73,7 @@ pub async fn find(
     if let Some(position) = not_the_signed_one(view, given).await? {
         from = Some(from.map_or(position, |from| from.min(position)));
         signs.push(format!(
-            "the event at {position} is another than that of the {}",
+            "the event at {position} is another than that of {}",
             examined.checkpointed.basis(position)
         ));
     }
