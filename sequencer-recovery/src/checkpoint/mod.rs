@@ -50,6 +50,8 @@ pub struct Options<'a> {
     pub deployment: &'a str,
     /// Its key.
     pub key: &'a SigningKey,
+    /// Where checkpoints go.
+    pub out: &'a Path,
     /// Which streams.
     pub filter: StreamFilter,
     /// Whether leaves are kept with the checkpoints.
@@ -88,7 +90,6 @@ pub async fn checkpoint(
     log: &Log,
     db: String,
     notes: &LockedFile,
-    out: &Path,
     options: &Options<'_>,
     progress: &dyn Progress,
     cancel: &Cancel,
@@ -99,7 +100,7 @@ pub async fn checkpoint(
     let is_new = state.is_none();
     let mut state = state.unwrap_or_else(|| State::new(identity.clone(), options.deployment));
     let moved = bind(&mut state, identity, options, notes)?;
-    let opened = Out::open(out)?;
+    let opened = Out::open(options.out)?;
     let mut run = Run::begin(
         options,
         notes,
@@ -111,7 +112,7 @@ pub async fn checkpoint(
     // Behind the lock: what another run signed is in this view.
     let mut view = log.view().await?;
     run.report.db = db;
-    run.report.out = out.display().to_string();
+    run.report.out = options.out.display().to_string();
     run.report.place = view.place().clone();
     run.time(view.database_time().await?);
     let heads = view.heads(&options.filter).await?;

@@ -44,7 +44,9 @@ pub fn path(stream: &StreamKey, generation: u32, promises: &[Promise]) -> Result
     }
     // Of an older tree what every later one still had in common with it.
     let common = |of: u32| {
-        let later = opened.iter().filter(|(number, _)| (of + 1..=generation).contains(*number));
+        let later = opened
+            .iter()
+            .filter(|(number, _)| (of + 1..=generation).contains(*number));
         later.map(|(_, (continues, _))| continues.size).min()
     };
     let mut all = Path::new();

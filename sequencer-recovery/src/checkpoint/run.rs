@@ -325,7 +325,8 @@ impl<'a> Run<'a> {
             }
         }
         let path = match promises::path(stream, base.generation, &base.promises) {
-            Ok(path) => path,
+            // What is below the base it went through before.
+            Ok(mut path) => path.split_off(&base.grown.tree.size()),
             Err(finding) => return Ok(Err(finding)),
         };
         let sizes = promises::sizes(&path);

@@ -135,6 +135,7 @@ pub fn run(args: &CheckpointArgs, global: &GlobalArgs) -> Result<ExitStatus, Cli
     let options = Options {
         deployment: &args.name,
         key: &key,
+        out: &args.out,
         filter: StreamFilter {
             tenant: args.tenant,
             store: args.store,
@@ -148,7 +149,7 @@ pub fn run(args: &CheckpointArgs, global: &GlobalArgs) -> Result<ExitStatus, Cli
     };
     let (report, error) = block_on(async {
         let (log, db) = open(&args.db, &cancel).await?;
-        Ok(checkpoint(&log, db, &notes, &args.out, &options, progress.as_ref(), &cancel).await?)
+        Ok(checkpoint(&log, db, &notes, &options, progress.as_ref(), &cancel).await?)
     })?;
     drop(progress);
     let mut status = ExitStatus::OK;

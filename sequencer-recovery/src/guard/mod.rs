@@ -60,13 +60,7 @@ pub async fn guard(
 ) -> Result<GuardReport, RecoveryError> {
     let begun = Instant::now();
     let identity = LogIdentity::of(log)?;
-    if let Some(server) = log.place().server().filter(|server| server.recovery.is_some()) {
-        let what = format!(
-            "the server of database {} is in recovery: what it will be nobody knows",
-            server.database
-        );
-        return Err(RecoveryError::InRecovery { what });
-    }
+    check_is_primary(log)?;
     let file = read_anchors(promised.anchors)?;
     let before = match promised.notes {
         Some(file) => file.read::<Notes>(SCHEMA)?,
@@ -117,11 +111,25 @@ pub async fn guard(
     progress.finish();
     report.passed = !report.has_problems();
     if let Some(file) = promised.notes {
-        let told = note(&mut view, file, before, identity, promised, seen, report.passed).await?;
-        report.notes = Some(told);
+        report.notes = Some(match report.passed {
+            true => note(&mut view, file, before, identity, promised, seen).await?,
+            false => "they stay as they are: the log does not pass".into(),
+        });
     }
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// A server in recovery is not what the sequencer will start on.
+fn check_is_primary(log: &Log) -> Result<(), RecoveryError> {
+    if let Some(server) = log.place().server().filter(|server| server.recovery.is_some()) {
+        let what = format!(
+            "the server of database {} is in recovery: what it will be nobody knows",
+            server.database
+        );
+        return Err(RecoveryError::InRecovery { what });
+    }
+    Ok(())
 }
 
 /// What is known before any stream is looked at.
@@ -291,7 +299,7 @@ fn not_checked(promised: &Promised<'_>) -> Vec<String> {
     all
 }
 
-/// Raises the notes, if the log passed and is theirs. Says what became of them.
+/// Raises the notes of a log that passed, if it is theirs. Says what became of them.
 async fn note(
     view: &mut View,
     file: &LockedFile,
@@ -299,11 +307,7 @@ async fn note(
     identity: LogIdentity,
     promised: &Promised<'_>,
     seen: Vec<Judged>,
-    passed: bool,
 ) -> Result<String, RecoveryError> {
-    if !passed {
-        return Ok("they stay as they are: the log does not pass".into());
-    }
     let epoch = promised.sanction.map(Sanction::hash);
     if let Some(before) = before
         .as_ref()
