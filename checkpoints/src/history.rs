@@ -5,6 +5,9 @@
 //! it was found, is compared with the root that they give at its size. A checkpoint that contradicts another makes itself and
 //! every larger one of its tree worthless: nobody can say which of the two histories those continue.
 
+mod explanation;
+mod standing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::BufRead;
@@ -16,7 +19,10 @@ use ves::{Hash32, StreamKey, Timestamp};
 
 use crate::checkpoint::{Checkpoint, Continues, Origin};
 use crate::file::{Entry, EntryReader, Leaves, Located};
-use crate::policy::{Policy, Trust};
+use crate::policy::{Distrust, Policy, Trust};
+
+pub use explanation::{Explanation, GivenEpoch};
+pub use standing::ProvenLeaves;
 
 /// A checkpoint that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +33,7 @@ pub struct Held {
     pub trust: Trust,
     /// Where it was found first.
     pub place: Place,
-    /// Whether leaves confirm that it continues those before it.
+    /// Whether leaves confirm that it continues the one before it, which the first has not.
     pub linked: bool,
     /// The signed note.
     pub note: crate::note::Note,
@@ -175,9 +181,39 @@ impl ConflictKind {
     }
 }
 
+/// What kind of entry does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// It cannot be read: cut short, or no checkpoint.
+    Unreadable,
+    /// No key that was given signed it.
+    Unknown,
+    /// A signature does not hold by the key that it names.
+    Signature,
+    /// Too few witnesses cosigned it.
+    Witnesses,
+    /// It counts, and its leaves or peaks do not give its root.
+    Leaves,
+    /// Its leaves follow nothing that the file has.
+    Unconnected,
+}
+
+impl From<&Distrust> for Refusal {
+    fn from(distrust: &Distrust) -> Self {
+        match distrust {
+            Distrust::NoKnownKey => Self::Unknown,
+            Distrust::Invalid(_) => Self::Signature,
+            Distrust::TooFewWitnesses { .. } => Self::Witnesses,
+        }
+    }
+}
+
 /// An entry that does not count, or whose leaves do not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
+    /// What kind of reason.
+    pub kind: Refusal,
     /// Where.
     pub place: Place,
     /// Why.
@@ -290,7 +326,7 @@ impl<'a> Collector<'a> {
             self.entries += 1;
             match entry {
                 Ok(entry) => self.entry(entry, place, &mut following),
-                Err(flaw) => self.refuse(place, flaw.to_string(), None),
+                Err(flaw) => self.refuse(place, Refusal::Unreadable, flaw.to_string(), None),
             }
         }
         for (origin, following) in following {
@@ -299,8 +335,13 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn refuse(&mut self, place: Place, why: String, stream: Option<StreamKey>) {
-        self.refused.push(Refused { place, why, stream });
+    fn refuse(&mut self, place: Place, kind: Refusal, why: String, stream: Option<StreamKey>) {
+        self.refused.push(Refused {
+            kind,
+            place,
+            why,
+            stream,
+        });
     }
 
     fn keep(&mut self, origin: &Origin, following: Following) {
@@ -323,7 +364,8 @@ impl<'a> Collector<'a> {
         let trust = match self.policy.judge(&note, &checkpoint) {
             Ok(trust) => trust,
             Err(distrust) => {
-                return self.refuse(place, distrust.to_string(), Some(origin.stream));
+                let kind = Refusal::from(&distrust);
+                return self.refuse(place, kind, distrust.to_string(), Some(origin.stream));
             }
         };
         self.confirm(&checkpoint, peaks, &place, following);
@@ -361,7 +403,7 @@ impl<'a> Collector<'a> {
                     "its leaves from {} on follow nothing that the file has",
                     leaves.first
                 );
-                self.refuse(place.clone(), why, Some(origin.stream));
+                self.refuse(place.clone(), Refusal::Unconnected, why, Some(origin.stream));
             }
         }
     }
@@ -382,7 +424,7 @@ impl<'a> Collector<'a> {
         }
         if let Some((true, false)) = holds {
             let why = "its leaves do not give its root: they are not used".to_owned();
-            self.refuse(place.clone(), why, Some(origin.stream));
+            self.refuse(place.clone(), Refusal::Leaves, why, Some(origin.stream));
         }
         if peaks.is_empty() {
             if let Some((true, false)) = holds
@@ -402,7 +444,7 @@ impl<'a> Collector<'a> {
             }
             None => {
                 let why = "its peaks do not give its root: they are not used".to_owned();
-                self.refuse(place.clone(), why, Some(origin.stream));
+                self.refuse(place.clone(), Refusal::Leaves, why, Some(origin.stream));
             }
         }
     }
@@ -487,19 +529,21 @@ fn two_roots(origin: &Origin, held: &BTreeMap<(u64, Hash32), Held>) -> Vec<Confl
 /// Compares every checkpoint with the roots that the leaves give.
 fn forks(origin: &Origin, held: &mut BTreeMap<(u64, Hash32), Held>, runs: &[Run]) -> Vec<Conflict> {
     let mut found = Vec::new();
+    if let Some(mut first) = held.first_entry() {
+        first.get_mut().linked = true;
+    }
     for run in runs {
         let mut range = run.base.clone();
         let mut last: Option<Place> = None;
-        for held in held.values_mut() {
+        let covered = (run.base.size(), Hash32::ZERO)..=(run.end(), Hash32([0xff; 32]));
+        for (_, held) in held.range_mut(covered) {
             let size = held.checkpoint.size;
-            if size < run.base.size() || size > run.end() {
-                continue;
-            }
             let from = (range.size() - run.base.size()) as usize;
             let to = (size - run.base.size()) as usize;
             range.extend(&run.leaves[from..to]);
             if range.root() == held.checkpoint.root {
-                held.linked = true;
+                // That peaks give its root says nothing of what came before.
+                held.linked |= run.base.size() == 0 || size > run.base.size();
                 last = Some(held.place.clone());
                 continue;
             }

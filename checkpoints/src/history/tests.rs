@@ -254,3 +254,139 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_binds_a_log_is_the_newest_generation_and_what_others_have_in_common_with_it() {
+    let (one, two) = (leaves(60, 99), leaves(60, 25));
+    let first = [
+        entry(1, &one, 10, Some(1)),
+        entry(1, &one, 20, Some(11)),
+        entry(1, &one, 50, Some(21)),
+    ];
+    let alone = history(&[&first]);
+    let of = &alone.streams[0];
+    assert_eq!(of.limits(), [None]);
+    assert_eq!(of.binding().len(), 3);
+    let both = history(&[&first, &[entry(2, &two, 40, Some(1))]]);
+    let of = &both.streams[0];
+    assert_eq!(of.limits(), [Some(20), None]);
+    let sizes: Vec<u64> = of.binding().iter().map(|held| held.checkpoint.size).collect();
+    assert_eq!(sizes, [10, 20, 40]);
+    let mut proven = of.proven_leaves();
+    for n in 1..=60u64 {
+        let expected = (n <= 40).then(|| two[n as usize - 1]);
+        assert_eq!(proven.at(n), expected, "{n}");
+    }
+    // Where the second generation is not there, nobody knows where it left the first.
+    let gap = history(&[&first, &[entry(3, &two, 40, Some(1))]]);
+    assert_eq!(gap.streams[0].limits(), [Some(0), None]);
+    assert_eq!(gap.streams[0].binding().len(), 1);
+}
+
+#[test]
+fn a_checkpoint_is_linked_if_leaves_lead_to_it_from_the_one_before() {
+    let all = leaves(60, 99);
+    let with_peaks = |size: u64, first: Option<u64>| Entry {
+        peaks: root(&all[..size as usize]).peaks().to_vec(),
+        ..entry(1, &all, size, first)
+    };
+    let linked = |files: &[&[Entry]]| -> Vec<bool> {
+        let history = history(files);
+        let tree = history.streams[0].current().unwrap();
+        tree.checkpoints.iter().map(|held| held.linked).collect()
+    };
+    let none = [with_peaks(20, None), with_peaks(40, None), with_peaks(50, None)];
+    assert_eq!(linked(&[&none]), [true, false, false]);
+    let some = [
+        with_peaks(20, None),
+        with_peaks(40, Some(21)),
+        with_peaks(50, None),
+    ];
+    assert_eq!(linked(&[&some]), [true, true, false]);
+    // The other party's copy has what leads from one to the other.
+    let other = [with_peaks(40, None), with_peaks(50, Some(41))];
+    assert_eq!(linked(&[&some, &other]), [true, true, true]);
+}
+
+#[test]
+fn entries_that_do_not_count_say_of_which_kind_they_are() {
+    let all = leaves(60, 99);
+    let mut foreign = entry(1, &all, 10, None);
+    foreign.note = foreign.checkpoint.sign(&SigningKey::from_bytes(&[2; 32]));
+    let mut forged = entry(1, &all, 11, None);
+    forged.note.signatures[0].bytes[3] ^= 1;
+    let mut wrong = entry(1, &all, 20, Some(1));
+    wrong.leaves.as_mut().unwrap().hashes[0] = Hash32::ZERO;
+    let loose = entry(1, &all, 30, Some(25));
+    let file = [foreign, forged, wrong, loose];
+    let kinds: Vec<Refusal> = history(&[&file]).refused.iter().map(|r| r.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            Refusal::Unknown,
+            Refusal::Signature,
+            Refusal::Leaves,
+            Refusal::Unconnected
+        ]
+    );
+}
+
+#[test]
+fn a_generation_is_explained_by_the_epoch_that_it_names_alone() {
+    use crate::epoch::{EpochStream, RecoveryEpoch};
+    let all = leaves(60, 99);
+    let stream_of = |stream| EpochStream {
+        stream,
+        recovered_head: 20,
+        head: 40,
+        counter: 40,
+        restored: Vec::new(),
+    };
+    let epoch = |stream| {
+        let mut epoch = RecoveryEpoch::new(Uuid::nil(), Timestamp(7), vec![stream_of(stream)]).unwrap();
+        epoch.sign(&key()).unwrap();
+        epoch
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let given = |name: &str, epoch: &RecoveryEpoch, key: Option<&SigningKey>| {
+        let path = folder.path().join(name);
+        epoch.write(&path).unwrap();
+        GivenEpoch::read(&path, key.map(SigningKey::verifying_key).as_ref()).unwrap()
+    };
+    let named = |hash: Hash32| {
+        let mut second = entry(2, &all, 40, Some(1));
+        second.checkpoint.continues.as_mut().unwrap().epoch = hash;
+        second.note = second.checkpoint.sign(&key());
+        let history = history(&[&[second]]);
+        history.streams[0].generations[0].clone()
+    };
+    let good = epoch(stream());
+    let generation = named(good.hash().unwrap());
+    let with = |epochs: &[GivenEpoch]| generation.explained_by(epochs);
+    assert!(matches!(with(&[]), Explanation::NotChecked(_)));
+    let valid = given("a", &good, Some(&key()));
+    assert!(matches!(
+        with(std::slice::from_ref(&valid)),
+        Explanation::Epoch(_)
+    ));
+    assert!(matches!(
+        with(&[given("b", &good, None)]),
+        Explanation::NotChecked(_)
+    ));
+    let other_key = SigningKey::from_bytes(&[2; 32]);
+    assert!(matches!(
+        with(&[given("c", &good, Some(&other_key))]),
+        Explanation::Nothing(_)
+    ));
+    assert!(matches!(
+        named(Hash32::ZERO).explained_by(&[valid]),
+        Explanation::Nothing(_)
+    ));
+    let foreign = epoch(StreamKey::new(Uuid::nil().into(), Uuid::nil().into()));
+    let of_foreign = named(foreign.hash().unwrap());
+    let foreign = given("d", &foreign, Some(&key()));
+    assert!(matches!(
+        of_foreign.explained_by(&[foreign]),
+        Explanation::Nothing(_)
+    ));
+}
