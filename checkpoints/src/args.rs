@@ -184,7 +184,10 @@ impl CheckpointFiles {
 }
 
 /// Keys as they are given: themselves, or files with one in each line.
-fn keys(option: &str, values: &[String]) -> Result<Vec<VerifierKey>, CliError> {
+///
+/// # Errors
+/// What is no key, and holds none.
+pub fn keys(option: &str, values: &[String]) -> Result<Vec<VerifierKey>, CliError> {
     let mut all = Vec::new();
     for value in values {
         let refused = |what: &dyn std::fmt::Display| {

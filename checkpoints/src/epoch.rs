@@ -77,6 +77,24 @@ pub struct EpochStream {
     /// The events that the log has above [`EpochStream::recovered_head`].
     #[serde(default)]
     pub restored: Vec<RestoredNumber>,
+    /// The generation of the stream's tree that begins with this repair, if not all that was signed of it came back
+    /// (docs/checkpoints.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<EpochGeneration>,
+}
+
+/// A new generation of a stream's tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochGeneration {
+    /// Its number; the one before it is one less.
+    pub number: u32,
+    /// So many events it has in common with the one before it.
+    pub common_size: u64,
+    /// The root over them.
+    pub common_root: Hash32,
+    /// SHA-256 of the loss certificate, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Hash32>,
 }
 
 /// An event that is in the log again.
@@ -137,6 +155,13 @@ impl RecoveryEpoch {
             }
             if s.recovered_head > s.head || s.head > s.counter || s.counter > MAX_NUMBER {
                 return error("recovered_head ≤ head ≤ counter does not hold");
+            }
+            if let Some(generation) = &s.generation
+                && (generation.number < 2 || generation.common_size > s.head)
+            {
+                return error(
+                    "generation is no second or later one, or has more in common than the log holds",
+                );
             }
             let mut numbers = BTreeSet::new();
             for restored in &s.restored {
@@ -271,6 +296,7 @@ mod tests {
                 sequence_number: 11,
                 event_id: EventId(Uuid::from_u128(n)),
             }],
+            generation: None,
         };
         RecoveryEpoch::new(
             Uuid::from_u128(9),

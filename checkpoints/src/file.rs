@@ -297,7 +297,12 @@ impl<R: BufRead> EntryReader<R> {
         let mut signed = false;
         loop {
             if self.line == HEADER {
-                return Ok(Err(Flaw::CutShort));
+                // A note that somebody added as it is has no empty line behind it.
+                self.again = alone && signed;
+                match self.again {
+                    true => break,
+                    false => return Ok(Err(Flaw::CutShort)),
+                }
             }
             let is_signature = self.line.starts_with('\u{2014}');
             if signed && !is_signature {
@@ -495,6 +500,17 @@ mod tests {
             let alone = read(alone.as_bytes());
             assert_eq!(alone.len(), 1);
             assert_eq!(alone[0].as_ref().map(|e| &e.note), Ok(&entries[2].note));
+        }
+    }
+
+    #[test]
+    fn a_note_that_was_added_as_it_is_counts_whatever_follows_it() {
+        let (note, next) = (entry(3, None).note, entry(10, Some(4)));
+        for between in ["", "\n"] {
+            let text = format!("{note}{between}{}", next.to_text());
+            let found = read(text.as_bytes());
+            assert_eq!(found[0].as_ref().map(|e| &e.note), Ok(&note));
+            assert_eq!(found[1..], [Ok(next.clone())]);
         }
     }
 

@@ -141,6 +141,12 @@ codes! {
     CheckpointAnchor = "checkpoint.anchor", Problem;
     /// Checkpoints were given, and none of them counts: nothing can be proven by them.
     CheckpointNone = "checkpoint.none", Problem;
+    /// A witness did not cosign a checkpoint.
+    CheckpointWitness = "checkpoint.witness", Problem;
+    /// The log ends before a number that an earlier look at it saw: it was rewound.
+    GuardBehind = "guard.behind", Problem;
+    /// Another event stands at a number than at an earlier look: the log was rewound and ran on, or history was altered.
+    GuardChanged = "guard.changed", Problem;
     /// A command id is recorded as used, and no event carries it: its event can never be pushed again.
     DedupeOrphan = "dedupe.orphan", Problem;
     /// An event's command id is not recorded: the command could be accepted a second time.
@@ -197,7 +203,7 @@ impl Code {
             | Code::AnchorOverlap
             | Code::CheckpointTwoRoots
             | Code::CheckpointFork => 0,
-            Code::CounterBehind | Code::CounterMissing => 1,
+            Code::CounterBehind | Code::CounterMissing | Code::GuardBehind | Code::GuardChanged => 1,
             Code::AnchorRoot
             | Code::AnchorProof
             | Code::AnchorOmitted

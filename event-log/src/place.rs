@@ -96,7 +96,7 @@ impl Place {
     }
 
     /// The database that was looked at, or that a snapshot says it was taken from.
-    fn database(&self) -> Option<&ServerPlace> {
+    pub fn database(&self) -> Option<&ServerPlace> {
         match self {
             Place::Postgres(server) => Some(server),
             Place::Snapshot(file) => file.there.as_deref().and_then(Place::database),

@@ -134,6 +134,18 @@ impl Client {
         self.reply(request.send(body))
     }
 
+    /// Posts text, and waits for the answer.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn post_text(&self, url: &str, body: &str) -> Result<Reply, NoAnswer> {
+        let request = self
+            .agent
+            .post(url)
+            .header("content-type", "text/plain; charset=utf-8");
+        self.reply(request.send(body))
+    }
+
     /// Reads an answer to its end.
     fn reply(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Reply, NoAnswer> {
         let failed = |error: ureq::Error| self.no_answer(&error);

@@ -133,6 +133,52 @@ pub enum RecoveryError {
         /// What is wrong.
         what: String,
     },
+    /// Which log it is cannot be told, so nothing can be remembered of it.
+    #[error("which log this is cannot be told: {what}")]
+    NoIdentity {
+        /// Why.
+        what: String,
+    },
+    /// Another run uses the file.
+    #[error("{}: another run uses it", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of notes, or the checkpoints beside it, cannot be used.
+    #[error("{}: {what}", path.display())]
+    Notes {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The log is not the one that a file of notes is about.
+    #[error("nothing was signed: {what}")]
+    Elsewhere {
+        /// What differs.
+        what: String,
+    },
+    /// The server is in recovery.
+    #[error("{what}")]
+    InRecovery {
+        /// Which.
+        what: String,
+    },
+    /// New checkpoints are in their file, and what was to take them elsewhere did not.
+    #[error("the checkpoints were not published: {what}")]
+    NotPublished {
+        /// Why.
+        what: String,
+    },
+    /// A recovery epoch that cannot be used.
+    #[error("{}: {what}", path.display())]
+    Epoch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The user stopped the work.
     #[error("stopped")]
     Cancelled(#[from] Cancelled),
@@ -202,6 +248,29 @@ impl From<RecoveryError> for CliError {
             RecoveryError::Floor { .. } => CliError::input(message).with_hint(
                 "look at that witness; then decide with --floor proven, --floor N, or --floor claimed to believe it",
             ),
+            RecoveryError::NoIdentity { .. } => CliError::input(message).with_hint(
+                "let the role ask: GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint(), \
+                 pg_control_recovery() TO it",
+            ),
+            RecoveryError::InUse { .. } => {
+                CliError::io(message).with_hint("wait until it has ended; one run at a time uses the file")
+            }
+            RecoveryError::Notes { .. } => CliError::input(message).with_hint(
+                "give the file that this command wrote; if it is damaged, move it away: it is made again from the log and the \
+                 checkpoints",
+            ),
+            RecoveryError::Elsewhere { .. } => CliError::drift(message).with_hint(
+                "if this is the production now (a standby that was promoted, a recovery that was repaired), say so once with \
+                 --adopt, or give the signed recovery epoch with --epoch; a copy for a drill needs a state and a key of its own",
+            ),
+            RecoveryError::InRecovery { .. } => CliError::drift(message).with_hint(
+                "promote it first (SELECT pg_promote()), or ask the primary",
+            ),
+            RecoveryError::NotPublished { .. } => CliError::io(message).with_hint(
+                "they are remembered, and the next run publishes them before it signs anything",
+            ),
+            RecoveryError::Epoch { .. } => CliError::input(message)
+                .with_hint("give the epoch as it was signed, and the operator's public key with --epoch-public-key"),
             RecoveryError::Drift { .. } => CliError::drift(message).with_hint(
                 "nothing was changed in this stream; make a new plan with `sequencer-recovery plan`",
             ),

@@ -71,6 +71,21 @@ Examples:
   sequencer-recovery checklist --db log.db --backup-folder backups/ \\
       --prometheus http://localhost:9090 --require alerts.quiet";
 
+/// `checkpoint`.
+pub const CHECKPOINT: &str = "\
+Examples:
+  sequencer-recovery checkpoint --db \"$DATABASE_URL\" --state state.json \\
+      --key checkpoint.key --name orders.example.com --out checkpoints/
+  sequencer-recovery checkpoint --db log.db --state state.json \\
+      --key checkpoint.key --name orders.example.com --out log.checkpoints";
+
+/// `guard`.
+pub const GUARD: &str = "\
+Examples:
+  sequencer-recovery guard --db \"$DATABASE_URL\" --state guard.json \\
+      --checkpoints checkpoints/ --checkpoint-key orders.vkey
+  sequencer-recovery guard --db log.db --anchors anchors.json --quick";
+
 /// `counters`.
 pub const COUNTERS: &str = "\
 Examples:

@@ -15,7 +15,8 @@
 //! 6. [`report`]: audit, gaps, loss certificate, epoch.
 //!
 //! A room uses those before it and never one behind it. [`drill`] walks the whole way on a small world;
-//! [`checklist`] asks afterwards whether all is as it should be, [`backup_check`] whether backups are worth anything. `place` takes
+//! [`checklist`] asks afterwards whether all is as it should be, [`backup_check`] whether backups are worth anything. [`checkpoint`] signs
+//! what a later recovery can prove places by, and [`guard`] keeps the sequencer from starting on a log that was rewound. `place` takes
 //! values and returns values, and needs no database. Nothing here prints, exits, or reads the environment.
 
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@
 pub mod apply;
 pub mod backup_check;
 pub mod checklist;
+pub mod checkpoint;
 pub mod damage;
 pub mod dr_report;
 pub mod drill;
@@ -31,13 +33,18 @@ pub mod finding;
 pub mod floor;
 pub mod gap;
 pub mod grade;
+pub mod guard;
 pub mod incident;
+pub mod locked_file;
+pub mod log_identity;
 pub mod new_file;
 pub mod place;
 pub mod plan;
 pub mod program;
 pub mod proofs;
 pub mod report;
+pub mod roots;
+pub mod sanction;
 pub mod sealed_file;
 pub mod skipped;
 pub mod stream;

@@ -43,6 +43,10 @@ enum Command {
     BackupCheck(commands::backup_check::BackupCheckArgs),
     #[command(before_help = examples::CHECKLIST)]
     Checklist(commands::checklist::ChecklistArgs),
+    #[command(before_help = examples::CHECKPOINT)]
+    Checkpoint(commands::checkpoint::CheckpointArgs),
+    #[command(before_help = examples::GUARD)]
+    Guard(commands::guard::GuardArgs),
     #[command(before_help = examples::COUNTERS)]
     Counters(commands::counters::CountersArgs),
     #[command(before_help = examples::SNAPSHOT)]
@@ -76,6 +80,8 @@ fn main() -> ExitCode {
         Command::Certify(command) => commands::certify::run(command, global),
         Command::BackupCheck(command) => commands::backup_check::run(command, global),
         Command::Checklist(command) => commands::checklist::run(command, global),
+        Command::Checkpoint(command) => commands::checkpoint::run(command, global),
+        Command::Guard(command) => commands::guard::run(command, global),
         Command::Counters(command) => commands::counters::run(command, global),
         Command::Snapshot(command) => commands::snapshot::run(command, global),
         Command::Export(command) => commands::export::run(command, global),
@@ -103,15 +109,22 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(deploy.join(name)).unwrap();
         let mut lines = Vec::new();
         for file in std::fs::read_dir(deploy.join("systemd")).unwrap() {
-            let name = file.unwrap().file_name().into_string().unwrap();
-            let text = read(&format!("systemd/{name}"));
-            let commands = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            let text = match file.path().is_dir() {
+                true => read(&format!("systemd/{name}/guard.conf")),
+                false => read(&format!("systemd/{name}")),
+            };
+            let commands = text.lines().filter_map(|line| {
+                let start = line.strip_prefix("ExecStart=");
+                start.or_else(|| line.strip_prefix("ExecStartPre="))
+            });
             lines.extend(commands.map(|line| cli_common::help::words(line)[1..].to_vec()));
         }
-        let jobs = read("kubernetes/cronjobs.yaml");
+        let jobs = [read("kubernetes/cronjobs.yaml"), read("kubernetes/guard.yaml")].concat();
         let args = jobs.lines().filter_map(|line| line.trim().strip_prefix("args: "));
         lines.extend(args.map(|list| serde_json::from_str::<Vec<String>>(list).unwrap()));
-        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert_eq!(lines.len(), 9, "{lines:?}");
         for line in &lines {
             assert_eq!(cli_common::help::refusal::<super::Args>(line), None, "{line:?}");
         }

@@ -27,6 +27,7 @@ mod postgres;
 mod psql;
 mod standby;
 mod tls;
+mod witness;
 
 use std::env;
 use std::fs::File;
@@ -42,6 +43,7 @@ pub use pgbouncer::{PgBouncer, pgbouncer_available};
 pub use postgres::ScratchPostgres;
 pub use psql::{load_copy_file, load_schema, postgres_program, query, run_script, try_script};
 pub use tls::{TestAuthority, TlsFront};
+pub use witness::WitnessDouble;
 
 /// The root folder of the workspace.
 ///

@@ -7,7 +7,7 @@ use serde::Serialize;
 use ves::{Hash32, SignatureCheck};
 
 use super::Generation;
-use crate::epoch::{EpochError, RecoveryEpoch};
+use crate::epoch::{EpochError, EpochGeneration, RecoveryEpoch};
 
 /// A recovery epoch that was given, and what its signature is worth.
 #[derive(Debug, Clone)]
@@ -72,8 +72,21 @@ impl Generation {
             };
         };
         let file = &given.file;
-        if given.epoch.stream(&self.origin.stream).is_none() {
+        let Some(stream) = given.epoch.stream(&self.origin.stream) else {
             return Explanation::Nothing(format!("the recovery epoch {file} does not name its stream"));
+        };
+        let opened = EpochGeneration {
+            number: self.origin.generation,
+            common_size: continues.size,
+            common_root: continues.root,
+            loss: continues.loss,
+        };
+        if stream.generation != Some(opened) {
+            let opens = match &stream.generation {
+                None => "no generation of its stream".to_owned(),
+                Some(other) => format!("generation {} at {} events", other.number, other.common_size),
+            };
+            return Explanation::Nothing(format!("the recovery epoch {file} opens {opens}, not this one"));
         }
         match &given.signature {
             SignatureCheck::Valid => Explanation::Epoch(file.clone()),

@@ -333,20 +333,28 @@ fn entries_that_do_not_count_say_of_which_kind_they_are() {
 
 #[test]
 fn a_generation_is_explained_by_the_epoch_that_it_names_alone() {
-    use crate::epoch::{EpochStream, RecoveryEpoch};
+    use crate::epoch::{EpochGeneration, EpochStream, RecoveryEpoch};
     let all = leaves(60, 99);
+    let opened = EpochGeneration {
+        number: 2,
+        common_size: 20,
+        common_root: root(&all[..20]).root(),
+        loss: None,
+    };
     let stream_of = |stream| EpochStream {
         stream,
         recovered_head: 20,
         head: 40,
         counter: 40,
         restored: Vec::new(),
+        generation: Some(opened),
     };
-    let epoch = |stream| {
-        let mut epoch = RecoveryEpoch::new(Uuid::nil(), Timestamp(7), vec![stream_of(stream)]).unwrap();
+    let signed = |stream| {
+        let mut epoch = RecoveryEpoch::new(Uuid::nil(), Timestamp(7), vec![stream]).unwrap();
         epoch.sign(&key()).unwrap();
         epoch
     };
+    let epoch = |stream| signed(stream_of(stream));
     let folder = tempfile::tempdir().unwrap();
     let given = |name: &str, epoch: &RecoveryEpoch, key: Option<&SigningKey>| {
         let path = folder.path().join(name);
@@ -382,6 +390,33 @@ fn a_generation_is_explained_by_the_epoch_that_it_names_alone() {
         named(Hash32::ZERO).explained_by(&[valid]),
         Explanation::Nothing(_)
     ));
+    // A repair that the operator signed, and that opened no generation, or another one.
+    let others = [
+        None,
+        Some(EpochGeneration { number: 3, ..opened }),
+        Some(EpochGeneration {
+            common_size: 19,
+            ..opened
+        }),
+        Some(EpochGeneration {
+            common_root: Hash32::ZERO,
+            ..opened
+        }),
+        Some(EpochGeneration {
+            loss: Some(Hash32::ZERO),
+            ..opened
+        }),
+    ];
+    for (n, generation) in others.into_iter().enumerate() {
+        let other = signed(EpochStream {
+            generation,
+            ..stream_of(stream())
+        });
+        let of_other = named(other.hash().unwrap());
+        let other = given(&format!("other-{n}"), &other, Some(&key()));
+        let explained = of_other.explained_by(&[other]);
+        assert!(matches!(explained, Explanation::Nothing(_)), "{explained:?}");
+    }
     let foreign = epoch(StreamKey::new(Uuid::nil().into(), Uuid::nil().into()));
     let of_foreign = named(foreign.hash().unwrap());
     let foreign = given("d", &foreign, Some(&key()));

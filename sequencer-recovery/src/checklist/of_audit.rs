@@ -87,6 +87,8 @@ fn line_of(code: Code) -> Option<LineId> {
         Code::HindranceLevel | Code::HindranceTable | Code::HindranceColumn | Code::HindranceTrigger => {
             LineId::DatabaseRules
         }
+        // The checkpointer's and the guard's own.
+        Code::CheckpointWitness | Code::GuardBehind | Code::GuardChanged => return None,
         Code::HindranceRight | Code::HindranceRowSecurity => return None,
     })
 }

@@ -1,11 +1,13 @@
 //! `sequencer-recovery epoch`: draws up the recovery epoch of a repair that was applied.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use checkpoints::CheckpointArgs;
 use clap::Args;
 use cli_common::keys::read_signing_key;
 use cli_common::{CliError, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output};
 use outbox_sync::epoch::RecoveryEpoch;
+use sequencer_recovery::checkpoint::generation::add_generations;
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::new_file::NewFile;
 use sequencer_recovery::plan::plan_file::PlanFile;
@@ -19,6 +21,9 @@ use super::{HashedInputs, block_on, cancel_on_signals, made, made_from, new_file
 ///
 /// Agents set their outboxes right by it (docs/epoch.md). It is made from the plan, or from the log's journal of
 /// repairs, and is the same as `apply --epoch` writes: for when that could not be written.
+///
+/// With --checkpoints it says too of which streams not all came back that was signed: a new generation of their trees
+/// begins with it (docs/checkpoints.md).
 ///
 /// Ends with 0 if it was written.
 #[derive(Debug, Args)]
@@ -41,6 +46,13 @@ pub struct EpochArgs {
     /// Sign the epoch with this key: a file with an Ed25519 seed in hex
     #[arg(long, value_name = "FILE")]
     epoch_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    checkpoints: CheckpointArgs,
+
+    /// The certificate of what is lost for good: a generation that begins with this epoch names it
+    #[arg(long, value_name = "FILE", requires = "paths")]
+    loss_certificate: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -52,17 +64,23 @@ pub fn run(args: &EpochArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         Some(plan) => made_from("plan", plan),
         None => made(HashedInputs::default()),
     };
+    let history = args.checkpoints.files()?.map(|given| given.read()).transpose();
+    let history = history.map_err(|(path, source)| RecoveryError::Io { path, source })?;
+    let loss = args.loss_certificate.as_deref().map(sha256).transpose()?;
     let cancel = cancel_on_signals()?;
     let file = new_file(&args.out, 0)?;
-    let holes = block_on(async {
+    let (holes, generations) = block_on(async {
         let (log, _) = open(&args.db, &cancel).await?;
-        let drawn = match &plan {
-            Some(plan) => epoch(&log, plan).await,
-            None => epoch_of_journal(&log, args.plan_id).await,
+        let mut drawn = match &plan {
+            Some(plan) => epoch(&log, plan).await?,
+            None => epoch_of_journal(&log, args.plan_id).await?,
         };
-        let holes = drawn.as_ref().map(holes).unwrap_or_default();
-        write_epoch(drawn, key.as_ref(), file)?;
-        Ok(holes)
+        if let Some(history) = &history {
+            add_generations(&log, &mut drawn, history, loss, &cancel).await?;
+        }
+        let said = (holes(&drawn), generations(&drawn));
+        write_epoch(Ok(drawn), key.as_ref(), file)?;
+        Ok(said)
     })?;
     global.recorder.file("epoch", &args.out);
     let report = Report {
@@ -70,6 +88,7 @@ pub fn run(args: &EpochArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         out: args.out.display().to_string(),
         signed: key.is_some(),
         open: holes,
+        generations,
     };
     let frame = Frame {
         schema: report.schema,
@@ -96,6 +115,9 @@ pub(super) struct Report {
     pub(super) signed: bool,
     /// What must not be committed while this epoch is handed out.
     pub(super) open: Vec<String>,
+    /// The generations of streams' trees that begin with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) generations: Vec<String>,
 }
 
 pub(super) fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Report) -> Result<(), CliError> {
@@ -109,7 +131,16 @@ pub(super) fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &Repor
     for line in &report.open[..shown] {
         out.line(line)?;
     }
-    out.more(0, report.open.len() - shown, "stream(s) with open numbers")
+    out.more(0, report.open.len() - shown, "stream(s) with open numbers")?;
+    let shown = out.shown(report.generations.len());
+    for line in &report.generations[..shown] {
+        out.line(line)?;
+    }
+    out.more(
+        0,
+        report.generations.len() - shown,
+        "stream(s) with a new generation",
+    )
 }
 
 /// Signs an epoch, if there is a key, and writes it to its file.
@@ -124,6 +155,24 @@ pub(super) fn write_epoch(
     }
     let json = epoch.to_json().map_err(CliError::io)?;
     Ok(file.fill(&json)?)
+}
+
+/// The generations that begin with an epoch.
+fn generations(epoch: &RecoveryEpoch) -> Vec<String> {
+    let begun = epoch.streams.iter().filter_map(|stream| {
+        let generation = stream.generation?;
+        Some(format!(
+            "{}: generation {} of its tree begins behind {} event(s), the last that were signed and stand",
+            stream.stream, generation.number, generation.common_size
+        ))
+    });
+    begun.collect()
+}
+
+fn sha256(path: &Path) -> Result<Hash32, CliError> {
+    use sha2::Digest as _;
+    let bytes = std::fs::read(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+    Ok(Hash32(sha2::Sha256::digest(&bytes).into()))
 }
 
 /// What must not be committed while this epoch is handed out.

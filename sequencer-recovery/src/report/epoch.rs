@@ -121,6 +121,7 @@ async fn draw(
             head,
             counter: state.counter.unwrap_or(0).max(head),
             restored,
+            generation: None,
         });
     }
     // The plan's id names the epoch too: applying a plan again gives the same epoch.

@@ -302,7 +302,11 @@ fn read_checkpoints(files: &CheckpointFiles) -> Result<History, RecoveryError> {
         .map_err(|(path, source)| RecoveryError::Io { path, source })
 }
 
-fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, RecoveryError> {
+/// Reads anchors files together; nothing if none is given.
+///
+/// # Errors
+/// One that cannot be used, or that contradicts another.
+pub fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, RecoveryError> {
     if paths.is_empty() {
         return Ok(None);
     }

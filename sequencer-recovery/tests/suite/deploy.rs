@@ -17,8 +17,12 @@ fn systemd_takes_the_units() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut units = Vec::new();
-    for file in fs::read_dir(test_support::workspace_root().join("deploy/systemd")).unwrap() {
+    let folder = test_support::workspace_root().join("deploy/systemd");
+    for file in fs::read_dir(&folder).unwrap() {
         let file = file.unwrap();
+        if file.path().is_dir() {
+            continue;
+        }
         let unit = fs::read_to_string(file.path()).unwrap();
         let unit = unit.replace(
             "/usr/local/bin/sequencer-recovery",
@@ -30,7 +34,16 @@ fn systemd_takes_the_units() {
             units.push(path);
         }
     }
-    assert_eq!(units.len(), 6);
+    assert_eq!(units.len(), 8);
+    // A drop-in is looked at with the unit that it is dropped into.
+    let guard = fs::read_to_string(folder.join("sequencer.service.d/guard.conf")).unwrap();
+    let guard = guard.replace(
+        "/usr/local/bin/sequencer-recovery",
+        env!("CARGO_BIN_EXE_sequencer-recovery"),
+    );
+    let unit = dir.path().join("sequencer-guarded.service");
+    fs::write(&unit, format!("[Service]\nExecStart=/bin/true\n{guard}")).unwrap();
+    units.push(unit);
     let output = Command::new("systemd-analyze")
         .arg("verify")
         .args(&units)

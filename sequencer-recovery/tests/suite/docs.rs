@@ -27,6 +27,8 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("docs/runbook.md", &[]),
     ("docs/audit.md", &[]),
     ("docs/checklist.md", &[]),
+    ("docs/checkpoints.md", &[]),
+    ("docs/guard.md", &[]),
     ("docs/backup-check.md", &[]),
     ("docs/concepts.md", &[]),
     ("docs/plan.md", &[]),
@@ -242,6 +244,9 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
         ves::Hash32(operator.to_bytes()).to_string(),
     )
     .unwrap();
+    let name = checkpoints::note::KeyKind::Log;
+    let vkey = checkpoints::VerifierKey::new("orders.example.com", name, operator).unwrap();
+    fs::write(dir.join("orders.vkey"), vkey.to_string()).unwrap();
     for (command, made) in [
         (
             "sequencer-recovery plan --db log.db --outbox outboxes --anchors anchors.json --out plan.ndjson",

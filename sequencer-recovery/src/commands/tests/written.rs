@@ -113,6 +113,7 @@ fn an_epoch_names_where_nothing_may_be_committed() {
                 )
             })
             .collect(),
+        generations: Vec::new(),
     };
     snapshots("epoch", report, |out, report| epoch::print_table(out, report));
 }
