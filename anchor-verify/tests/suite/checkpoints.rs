@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use checkpoints::checkpoint::Continues;
-use checkpoints::epoch::{EpochStream, RecoveryEpoch};
+use checkpoints::epoch::{EpochGeneration, EpochStream, RecoveryEpoch};
 use checkpoints::file::Entry;
 use checkpoints::note::SignatureLine;
 use ed25519_dalek::SigningKey;
@@ -460,6 +460,12 @@ fn a_generation_is_explained_by_the_signed_epoch_that_it_names() {
             head,
             counter: 45,
             restored: Vec::new(),
+            generation: Some(EpochGeneration {
+                number: 2,
+                common_size: 30,
+                common_root: tree(&one.leaves[..30]).root(),
+                loss: None,
+            }),
         };
         let mut epoch = RecoveryEpoch::new(uuid::Uuid::nil(), Timestamp(7), vec![stream]).unwrap();
         epoch.sign(&operator()).unwrap();
