@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::epoch::{EpochGeneration, EpochStream, RecoveryEpoch};
 use crate::note::{KeyKind, VerifierKey};
 
 fn key() -> SigningKey {
@@ -331,97 +332,85 @@ fn entries_that_do_not_count_say_of_which_kind_they_are() {
     );
 }
 
-#[test]
-fn a_generation_is_explained_by_the_epoch_that_it_names_alone() {
-    use crate::epoch::{EpochGeneration, EpochStream, RecoveryEpoch};
-    let all = leaves(60, 99);
-    let opened = EpochGeneration {
+/// What opens the second generation of a history at 20 events.
+fn opened() -> EpochGeneration {
+    EpochGeneration {
         number: 2,
         common_size: 20,
-        common_root: root(&all[..20]).root(),
+        common_root: root(&leaves(60, 99)[..20]).root(),
         loss: None,
-    };
-    let stream_of = |stream| EpochStream {
+    }
+}
+
+/// An epoch of a stream, signed by the operator.
+fn epoch(stream: StreamKey, generation: Option<EpochGeneration>) -> RecoveryEpoch {
+    let stream = EpochStream {
         stream,
         recovered_head: 20,
         head: 40,
         counter: 40,
         restored: Vec::new(),
-        generation: Some(opened),
+        generation,
     };
-    let signed = |stream| {
-        let mut epoch = RecoveryEpoch::new(Uuid::nil(), Timestamp(7), vec![stream]).unwrap();
-        epoch.sign(&key()).unwrap();
-        epoch
-    };
-    let epoch = |stream| signed(stream_of(stream));
+    let mut epoch = RecoveryEpoch::new(Uuid::nil(), Timestamp(7), vec![stream]).unwrap();
+    epoch.sign(&key()).unwrap();
+    epoch
+}
+
+/// The epoch as it is read from a file, its signature checked with a key.
+fn given(epoch: &RecoveryEpoch, key: Option<&SigningKey>) -> GivenEpoch {
     let folder = tempfile::tempdir().unwrap();
-    let given = |name: &str, epoch: &RecoveryEpoch, key: Option<&SigningKey>| {
-        let path = folder.path().join(name);
-        epoch.write(&path).unwrap();
-        GivenEpoch::read(&path, key.map(SigningKey::verifying_key).as_ref()).unwrap()
-    };
-    let named = |hash: Hash32| {
-        let mut second = entry(2, &all, 40, Some(1));
-        second.checkpoint.continues.as_mut().unwrap().epoch = hash;
-        second.note = second.checkpoint.sign(&key());
-        let history = history(&[&[second]]);
-        history.streams[0].generations[0].clone()
-    };
-    let good = epoch(stream());
-    let generation = named(good.hash().unwrap());
+    let path = folder.path().join("epoch.json");
+    epoch.write(&path).unwrap();
+    GivenEpoch::read(&path, key.map(SigningKey::verifying_key).as_ref()).unwrap()
+}
+
+/// A second generation that names an epoch.
+fn naming(hash: Hash32) -> Generation {
+    let mut second = entry(2, &leaves(60, 99), 40, Some(1));
+    second.checkpoint.continues.as_mut().unwrap().epoch = hash;
+    second.note = second.checkpoint.sign(&key());
+    let history = history(&[&[second]]);
+    history.streams[0].generations[0].clone()
+}
+
+#[test]
+fn a_generation_is_explained_by_the_epoch_that_it_names_alone() {
+    let good = epoch(stream(), Some(opened()));
+    let generation = naming(good.hash().unwrap());
     let with = |epochs: &[GivenEpoch]| generation.explained_by(epochs);
     assert!(matches!(with(&[]), Explanation::NotChecked(_)));
-    let valid = given("a", &good, Some(&key()));
+    let valid = given(&good, Some(&key()));
     assert!(matches!(
         with(std::slice::from_ref(&valid)),
         Explanation::Epoch(_)
     ));
-    assert!(matches!(
-        with(&[given("b", &good, None)]),
-        Explanation::NotChecked(_)
-    ));
+    assert!(matches!(with(&[given(&good, None)]), Explanation::NotChecked(_)));
     let other_key = SigningKey::from_bytes(&[2; 32]);
-    assert!(matches!(
-        with(&[given("c", &good, Some(&other_key))]),
-        Explanation::Nothing(_)
-    ));
-    assert!(matches!(
-        named(Hash32::ZERO).explained_by(&[valid]),
-        Explanation::Nothing(_)
-    ));
-    // A repair that the operator signed, and that opened no generation, or another one.
+    let by_another = given(&good, Some(&other_key));
+    assert!(matches!(with(&[by_another]), Explanation::Nothing(_)));
+    let unnamed = naming(Hash32::ZERO).explained_by(&[valid]);
+    assert!(matches!(unnamed, Explanation::Nothing(_)));
+}
+
+#[test]
+fn an_epoch_explains_no_generation_that_it_did_not_open() {
+    let nil = StreamKey::new(Uuid::nil().into(), Uuid::nil().into());
+    let altered = |change: fn(&mut EpochGeneration)| {
+        let mut generation = opened();
+        change(&mut generation);
+        epoch(stream(), Some(generation))
+    };
     let others = [
-        None,
-        Some(EpochGeneration { number: 3, ..opened }),
-        Some(EpochGeneration {
-            common_size: 19,
-            ..opened
-        }),
-        Some(EpochGeneration {
-            common_root: Hash32::ZERO,
-            ..opened
-        }),
-        Some(EpochGeneration {
-            loss: Some(Hash32::ZERO),
-            ..opened
-        }),
+        epoch(nil, Some(opened())),
+        epoch(stream(), None),
+        altered(|g| g.number = 3),
+        altered(|g| g.common_size = 19),
+        altered(|g| g.common_root = Hash32::ZERO),
+        altered(|g| g.loss = Some(Hash32::ZERO)),
     ];
-    for (n, generation) in others.into_iter().enumerate() {
-        let other = signed(EpochStream {
-            generation,
-            ..stream_of(stream())
-        });
-        let of_other = named(other.hash().unwrap());
-        let other = given(&format!("other-{n}"), &other, Some(&key()));
-        let explained = of_other.explained_by(&[other]);
+    for other in others {
+        let explained = naming(other.hash().unwrap()).explained_by(&[given(&other, Some(&key()))]);
         assert!(matches!(explained, Explanation::Nothing(_)), "{explained:?}");
     }
-    let foreign = epoch(StreamKey::new(Uuid::nil().into(), Uuid::nil().into()));
-    let of_foreign = named(foreign.hash().unwrap());
-    let foreign = given("d", &foreign, Some(&key()));
-    assert!(matches!(
-        of_foreign.explained_by(&[foreign]),
-        Explanation::Nothing(_)
-    ));
 }

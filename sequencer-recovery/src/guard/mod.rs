@@ -60,13 +60,7 @@ pub async fn guard(
 ) -> Result<GuardReport, RecoveryError> {
     let begun = Instant::now();
     let identity = LogIdentity::of(log)?;
-    if let Some(server) = log.place().server().filter(|server| server.recovery.is_some()) {
-        let what = format!(
-            "the server of database {} is in recovery: what it will be nobody knows",
-            server.database
-        );
-        return Err(RecoveryError::InRecovery { what });
-    }
+    refuse_recovery(log.place())?;
     let file = read_anchors(promised.anchors)?;
     let before = match promised.notes {
         Some(file) => file.read::<Notes>(SCHEMA)?,
@@ -122,6 +116,19 @@ pub async fn guard(
     }
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// A server that is still replaying says nothing of the log that the sequencer would find.
+fn refuse_recovery(place: &Place) -> Result<(), RecoveryError> {
+    match place.server().filter(|server| server.recovery.is_some()) {
+        None => Ok(()),
+        Some(server) => Err(RecoveryError::InRecovery {
+            what: format!(
+                "the server of database {} is in recovery: what it will be nobody knows",
+                server.database
+            ),
+        }),
+    }
 }
 
 /// What is known before any stream is looked at.
