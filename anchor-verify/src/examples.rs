@@ -70,6 +70,13 @@ Examples:
   anchor-verify check-report signed.json --public-key auditor.pub \\
       --require PROVEN";
 
+/// `checkpoints`.
+pub const CHECKPOINTS: &str = "\
+Examples:
+  anchor-verify checkpoints orders.checkpoints --checkpoint-key orders.vkey
+  anchor-verify checkpoints mine/ theirs/ --checkpoint-key orders.vkey \\
+      --db \"$DATABASE_URL\" --epoch epoch.json --epoch-public-key operator.pub";
+
 /// `lint`.
 pub const LINT: &str = "\
 Examples:

@@ -17,6 +17,7 @@
 //! | [`verify`] | whether the events of a log are what was anchored |
 //! | [`bundle`] | a part of a log with its keys, commitments and anchors, in one file |
 //! | [`proof`] | that one event is in an anchored batch, in one small file |
+//! | [`checkpointed`] | what signed checkpoints say: of each other, a log, anchors |
 //! | [`attest`] | reports that somebody puts their name to |
 //! | [`fetch`] | anchors and proofs read from a node |
 //! | [`files`] | files that are written whole, and replace nothing unasked |
@@ -32,6 +33,7 @@ pub mod attest;
 pub mod batches;
 pub mod bundle;
 pub mod chain;
+pub mod checkpointed;
 pub mod contracts;
 pub mod fetch;
 pub mod files;

@@ -45,6 +45,8 @@ anchor-verify fetch [OPTIONS] --rpc <URL> --contract <ADDRESS>
     Attest(commands::attest::AttestArgs),
     #[command(before_help = examples::CHECK_REPORT)]
     CheckReport(commands::attest::CheckReportArgs),
+    #[command(before_help = examples::CHECKPOINTS)]
+    Checkpoints(commands::checkpoints::CheckpointsArgs),
     #[command(before_help = examples::LINT)]
     Lint(commands::lint::LintArgs),
     #[command(flatten)]
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Bundle(command) => commands::bundle::run(command, &args.global),
         Command::Attest(command) => commands::attest::run(command, &args.global),
         Command::CheckReport(command) => commands::attest::run_check(command, &args.global),
+        Command::Checkpoints(command) => commands::checkpoints::run(command, &args.global),
         Command::Lint(command) => commands::lint::run(command, &args.global),
         Command::Common(command) => command.run::<Args>(&args.global),
     };

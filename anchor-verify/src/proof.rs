@@ -120,6 +120,18 @@ pub struct SignedFields {
 enum Nothing {}
 
 impl SignedFields {
+    /// Those of an event, with as much of it as a proof is to tell; `None` if it is to tell nothing.
+    pub(crate) fn of_event(event: Event, detail: Detail) -> Option<Self> {
+        let mut fields = Self::of(event);
+        if detail < Detail::Payload {
+            fields.payload = match fields.payload {
+                Payload::Plain(_) => Payload::Plain(String::new()),
+                Payload::Encrypted(_) => Payload::Encrypted(String::new()),
+            };
+        }
+        (detail >= Detail::Event).then_some(fields)
+    }
+
     fn of(event: Event) -> Self {
         Self {
             event_id: event.event_id,
@@ -260,7 +272,7 @@ pub fn prove(
     Ok(Proved::No(failures))
 }
 
-fn locate(source: &mut DbSource, wanted: Wanted) -> Result<(StreamKey, u64), VerifyError> {
+pub(crate) fn locate(source: &mut DbSource, wanted: Wanted) -> Result<(StreamKey, u64), VerifyError> {
     match wanted {
         Wanted::Place(stream, sequence) => Ok((stream, sequence)),
         Wanted::Event(id) => {
@@ -345,13 +357,7 @@ fn file_of(
     let entry =
         entry.ok_or_else(|| VerifyError::Refused(format!("event {sequence} of stream {stream} is gone")))?;
     let (signing_hash, signature) = (entry.event_signing_hash, entry.event.agent_signature);
-    let mut event = SignedFields::of(entry.event);
-    if detail < Detail::Payload {
-        event.payload = match event.payload {
-            Payload::Plain(_) => Payload::Plain(String::new()),
-            Payload::Encrypted(_) => Payload::Encrypted(String::new()),
-        };
-    }
+    let event = SignedFields::of_event(entry.event, detail);
     // With all that could contest the batch: whoever checks must see it too.
     let key = tenant_store_key(&stream);
     let chosen = anchors.only(|a| {
@@ -380,9 +386,90 @@ fn file_of(
             leaf_index: path.leaf_index,
             proof_path: path.proof_path,
         },
-        event: (detail >= Detail::Event).then_some(event),
+        event,
         anchors,
     })
+}
+
+/// Whether the agent's signature holds by the key that is expected; the text says that there is none.
+pub(crate) fn check_agent(
+    agent_key: Option<&VerifyingKey>,
+    signing_hash: &Hash32,
+    signature: &SignatureBytes,
+) -> Result<Option<String>, Failure> {
+    match agent_key {
+        Some(key) if key::verify(key, signing_hash, signature) => Ok(None),
+        Some(_) => Err(Failure::new(
+            code::SIGNATURE,
+            "the agent's signature does not hold by the given key",
+        )),
+        None => Ok(Some(
+            "agent signature: the agent's public key was not given".to_owned(),
+        )),
+    }
+}
+
+/// What a leaf is made of, beside its number.
+pub(crate) struct LeafParts {
+    /// The stream.
+    pub stream: StreamKey,
+    /// The signing hash.
+    pub event_signing_hash: Hash32,
+    /// The agent's signature.
+    pub agent_signature: SignatureBytes,
+}
+
+/// What became of an event's fields.
+#[derive(Default)]
+pub(crate) struct FieldsCheck {
+    /// The event, if its fields give the signing hash.
+    pub event_id: Option<EventId>,
+    /// What does not hold.
+    pub failures: Vec<Failure>,
+    /// What was not checked.
+    pub not_checked: Vec<String>,
+}
+
+impl LeafParts {
+    /// Whether the signed fields are those of the leaf, and the payload theirs.
+    pub(crate) fn check(&self, fields: Option<&SignedFields>) -> FieldsCheck {
+        let mut check = FieldsCheck::default();
+        let Some(fields) = fields else {
+            check
+                .not_checked
+                .push("the event's fields: only their signing hash is in the proof".into());
+            return check;
+        };
+        if fields.agent_signature_scheme.is_some() {
+            check.not_checked.push(
+                "fields that nothing binds: agent_signature_scheme, which earlier releases wrote".into(),
+            );
+        }
+        let event = fields.event();
+        let mut wrong = |code: &str, what: &str| check.failures.push(Failure::new(code, what));
+        if event.stream != self.stream || event.agent_signature != self.agent_signature {
+            wrong(
+                code::SIGNING_HASH,
+                "the event's stream or signature is not that of the leaf",
+            );
+        }
+        if event.signing_hash() == self.event_signing_hash {
+            check.event_id = Some(event.event_id);
+        } else {
+            wrong(
+                code::SIGNING_HASH,
+                "the event's fields do not give the signing hash",
+            );
+        }
+        if event.payload.json().is_empty() {
+            check
+                .not_checked
+                .push("payload hash: the payload was left out".into());
+        } else if let EventCheck::Mismatch(what) = event.check_payload() {
+            check.failures.push(Failure::new(code::PAYLOAD_HASH, what));
+        }
+        check
+    }
 }
 
 /// What a proof says.
@@ -498,15 +585,10 @@ impl ProofFile {
         check.not_checked.extend(given.unbound());
         self.check_path(&mut check);
         self.check_event(&mut check);
-        match agent_key {
-            Some(key) if key::verify(key, &self.event_signing_hash, &self.agent_signature) => {}
-            Some(_) => check.failures.push(Failure::new(
-                code::SIGNATURE,
-                "the agent's signature does not hold by the given key",
-            )),
-            None => check
-                .not_checked
-                .push("agent signature: the agent's public key was not given".into()),
+        match check_agent(agent_key, &self.event_signing_hash, &self.agent_signature) {
+            Ok(None) => {}
+            Ok(Some(unchecked)) => check.not_checked.push(unchecked),
+            Err(failure) => check.failures.push(failure),
         }
         let verdict = self.check_anchors(&mut check, anchors, chain);
         if check.failures.is_empty() {
@@ -553,40 +635,15 @@ impl ProofFile {
     }
 
     fn check_event(&self, check: &mut ProofCheck) {
-        let Some(fields) = &self.event else {
-            check
-                .not_checked
-                .push("the event's fields: only their signing hash is in the proof".into());
-            return;
+        let leaf = LeafParts {
+            stream: self.stream,
+            event_signing_hash: self.event_signing_hash,
+            agent_signature: self.agent_signature,
         };
-        if fields.agent_signature_scheme.is_some() {
-            check.not_checked.push(
-                "fields that nothing binds: agent_signature_scheme, which earlier releases wrote".into(),
-            );
-        }
-        let event = fields.event();
-        let mut wrong = |code: &str, what: &str| check.failures.push(Failure::new(code, what));
-        if event.stream != self.stream || event.agent_signature != self.agent_signature {
-            wrong(
-                code::SIGNING_HASH,
-                "the event's stream or signature is not that of the leaf",
-            );
-        }
-        if event.signing_hash() == self.event_signing_hash {
-            check.event_id = Some(event.event_id);
-        } else {
-            wrong(
-                code::SIGNING_HASH,
-                "the event's fields do not give the signing hash",
-            );
-        }
-        if event.payload.json().is_empty() {
-            check
-                .not_checked
-                .push("payload hash: the payload was left out".into());
-        } else if let EventCheck::Mismatch(what) = event.check_payload() {
-            check.failures.push(Failure::new(code::PAYLOAD_HASH, what));
-        }
+        let found = leaf.check(self.event.as_ref());
+        check.event_id = found.event_id;
+        check.failures.extend(found.failures);
+        check.not_checked.extend(found.not_checked);
     }
 
     /// Anchors that their own proofs contradict: a proof that holds one says what is not so, unless it is an altered copy

@@ -1,5 +1,6 @@
 //! `--checkpoints` and the keys that they are checked with, the same in all tools.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::BufRead as _;
 use std::path::PathBuf;
@@ -19,11 +20,23 @@ const MAX_KEY_FILE: u64 = 1 << 16;
 #[derive(Debug, Clone, Default, Args)]
 pub struct CheckpointArgs {
     /// Checkpoints that `sequencer-recovery checkpoint` wrote: files, or folders of them
-    #[arg(long = "checkpoints", value_name = "PATH", requires = "keys")]
+    #[arg(
+        long = "checkpoints",
+        value_name = "PATH",
+        requires = "checkpoint_keys",
+        id = "checkpoint_paths"
+    )]
     paths: Vec<PathBuf>,
 
-    /// The deployment's key that signed them (NAME+ID+KEY), or a file that holds it
-    #[arg(long = "checkpoint-key", value_name = "VKEY|FILE", id = "keys")]
+    #[command(flatten)]
+    keys: CheckpointKeyArgs,
+}
+
+/// Whose signatures make checkpoints count.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CheckpointKeyArgs {
+    /// The deployment's key that signed the checkpoints (NAME+ID+KEY), or a file that holds it
+    #[arg(long = "checkpoint-key", value_name = "VKEY|FILE", id = "checkpoint_keys")]
     keys: Vec<String>,
 
     /// A witness's key, or a file of them: only checkpoints that witnesses cosigned count
@@ -44,18 +57,11 @@ pub struct CheckpointFiles {
     pub policy: Policy,
 }
 
-impl CheckpointArgs {
+impl CheckpointKeyArgs {
     /// As they were given, for a command line.
     pub fn words(&self) -> Vec<OsString> {
         let text = |values: &[String]| values.iter().map(OsString::from).collect::<Vec<_>>();
         let given = [
-            (
-                "--checkpoints",
-                self.paths
-                    .iter()
-                    .map(|path| path.clone().into_os_string())
-                    .collect(),
-            ),
             ("--checkpoint-key", text(&self.keys)),
             ("--witness-key", text(&self.witness_keys)),
             (
@@ -70,9 +76,9 @@ impl CheckpointArgs {
         words.collect()
     }
 
-    /// Whether any were given.
+    /// Whether no key of a deployment was given.
     pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.keys.is_empty()
     }
 
     /// Whose signatures count.
@@ -90,17 +96,14 @@ impl CheckpointArgs {
         })
     }
 
-    /// The files, and whose signatures count; `None` if none were given.
+    /// The files of checkpoints that paths name.
     ///
     /// # Errors
-    /// As [`CheckpointArgs::policy`]; a path that is not there, a folder without checkpoints.
-    pub fn files(&self) -> Result<Option<CheckpointFiles>, CliError> {
-        if self.is_empty() {
-            return Ok(None);
-        }
+    /// As [`CheckpointKeyArgs::policy`]; a path that is not there, a folder without checkpoints.
+    pub fn files_of(&self, paths: &[PathBuf]) -> Result<CheckpointFiles, CliError> {
         let policy = self.policy()?;
         let mut all = Vec::new();
-        for path in &self.paths {
+        for path in paths {
             let found = files_of(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
             if found.is_empty() {
                 let message = format!("{}: the folder holds no file of checkpoints", path.display());
@@ -110,9 +113,52 @@ impl CheckpointArgs {
             }
             all.extend(found);
         }
-        all.dedup();
-        let files = all;
-        Ok(Some(CheckpointFiles { files, policy }))
+        let mut seen = BTreeSet::new();
+        all.retain(|path| seen.insert(path.clone()));
+        Ok(CheckpointFiles { files: all, policy })
+    }
+}
+
+impl CheckpointArgs {
+    /// As they were given, for a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        let path = |path: &PathBuf| ["--checkpoints".into(), path.clone().into_os_string()];
+        let paths = self.paths.iter().flat_map(path);
+        paths.chain(self.keys.words()).collect()
+    }
+
+    /// Whether any were given.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The paths, as they were given.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// The keys as they were given, for a command line of a tool that takes no paths.
+    pub fn key_words(&self) -> Vec<OsString> {
+        self.keys.words()
+    }
+
+    /// Whose signatures count.
+    ///
+    /// # Errors
+    /// What is no key, or keys that do not go together.
+    pub fn policy(&self) -> Result<Policy, CliError> {
+        self.keys.policy()
+    }
+
+    /// The files, and whose signatures count; `None` if none were given.
+    ///
+    /// # Errors
+    /// As [`CheckpointKeyArgs::files_of`].
+    pub fn files(&self) -> Result<Option<CheckpointFiles>, CliError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        self.keys.files_of(&self.paths).map(Some)
     }
 }
 

@@ -5,6 +5,9 @@
 //! it was found, is compared with the root that they give at its size. A checkpoint that contradicts another makes itself and
 //! every larger one of its tree worthless: nobody can say which of the two histories those continue.
 
+mod explanation;
+mod standing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::BufRead;
@@ -18,6 +21,9 @@ use crate::checkpoint::{Checkpoint, Continues, Origin};
 use crate::file::{Entry, EntryReader, Leaves, Located};
 use crate::policy::{Distrust, Policy, Trust};
 
+pub use explanation::{Explanation, GivenEpoch};
+pub use standing::ProvenLeaves;
+
 /// A checkpoint that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -27,7 +33,7 @@ pub struct Held {
     pub trust: Trust,
     /// Where it was found first.
     pub place: Place,
-    /// Whether leaves confirm that it continues those before it.
+    /// Whether leaves confirm that it continues the one before it, which the first has not.
     pub linked: bool,
     /// The signed note.
     pub note: crate::note::Note,
@@ -523,19 +529,21 @@ fn two_roots(origin: &Origin, held: &BTreeMap<(u64, Hash32), Held>) -> Vec<Confl
 /// Compares every checkpoint with the roots that the leaves give.
 fn forks(origin: &Origin, held: &mut BTreeMap<(u64, Hash32), Held>, runs: &[Run]) -> Vec<Conflict> {
     let mut found = Vec::new();
+    if let Some(mut first) = held.first_entry() {
+        first.get_mut().linked = true;
+    }
     for run in runs {
         let mut range = run.base.clone();
         let mut last: Option<Place> = None;
-        for held in held.values_mut() {
+        let covered = (run.base.size(), Hash32::ZERO)..=(run.end(), Hash32([0xff; 32]));
+        for (_, held) in held.range_mut(covered) {
             let size = held.checkpoint.size;
-            if size < run.base.size() || size > run.end() {
-                continue;
-            }
             let from = (range.size() - run.base.size()) as usize;
             let to = (size - run.base.size()) as usize;
             range.extend(&run.leaves[from..to]);
             if range.root() == held.checkpoint.root {
-                held.linked = true;
+                // That peaks give its root says nothing of what came before.
+                held.linked |= run.base.size() == 0 || size > run.base.size();
                 last = Some(held.place.clone());
                 continue;
             }

@@ -11,6 +11,7 @@
 //! | [`policy`] | whose signatures make a checkpoint count |
 //! | [`file`] | files of checkpoints with the leaves between them: read, and added to |
 //! | [`history`] | all checkpoints of a stream together: which hold, which contradict each other, which leaves they prove |
+//! | [`epoch`] | the operator's signed word on what a repair did, which opens a new generation |
 //! | [`proof`] | that one event is under a checkpoint, as a file (C2SP `tlog-proof`) |
 //! | [`args`] | the options by which all tools take checkpoints and keys |
 //! | [`witness`] | what is sent to a C2SP witness, and what it answers |
@@ -21,6 +22,7 @@
 
 pub mod args;
 pub mod checkpoint;
+pub mod epoch;
 pub mod file;
 pub mod history;
 pub mod note;
@@ -28,8 +30,8 @@ pub mod policy;
 pub mod proof;
 pub mod witness;
 
-pub use args::{CheckpointArgs, CheckpointFiles};
+pub use args::{CheckpointArgs, CheckpointFiles, CheckpointKeyArgs};
 pub use checkpoint::{Checkpoint, Continues, Origin};
-pub use history::{Conflict, History, StreamCheckpoints};
+pub use history::{Conflict, History, Refusal, StreamCheckpoints};
 pub use note::{Note, VerifierKey};
 pub use policy::{Policy, Trust};

@@ -121,6 +121,11 @@ impl Policy {
         &self.witnesses
     }
 
+    /// How many of the witnesses must have cosigned.
+    pub fn least_witnesses(&self) -> usize {
+        self.least_witnesses
+    }
+
     /// Whether a note with this content counts, and on whose word.
     ///
     /// # Errors

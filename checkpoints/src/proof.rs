@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use ves::Hash32;
 use ves::log_tree::root_of_inclusion;
 
@@ -20,6 +22,8 @@ const MAX_PATH: usize = 64;
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlogProof {
+    /// Whatever else whoever made it wrote down, of which the proof says nothing.
+    pub extra: Option<Vec<u8>>,
     /// The event's number in its stream, less one.
     pub index: u64,
     /// The siblings, from the record's own up to those below the root.
@@ -37,7 +41,11 @@ impl TlogProof {
 
 impl fmt::Display for TlogProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HEADER}\nindex {}", self.index)?;
+        writeln!(f, "{HEADER}")?;
+        if let Some(extra) = &self.extra {
+            writeln!(f, "extra {}", BASE64.encode(extra))?;
+        }
+        writeln!(f, "index {}", self.index)?;
         for hash in &self.path {
             writeln!(f, "{}", base64_of(hash))?;
         }
@@ -53,13 +61,14 @@ impl FromStr for TlogProof {
         let lines = lines.ok_or_else(|| format!("its first line is not {HEADER}"))?;
         let (head, note) = lines.split_once("\n\n").ok_or("it has no checkpoint")?;
         let mut head = head.split('\n').peekable();
-        // Whatever others add, it is not authenticated.
-        head.next_if(|line| line.starts_with("extra "));
+        let extra = head.next_if(|line| line.starts_with("extra "));
+        let extra = extra.map(|line| BASE64.decode(&line["extra ".len()..]));
         let index = head.next().and_then(|line| line.strip_prefix("index "));
         let index = index.and_then(decimal).ok_or("its line index cannot be read")?;
         let path: Option<Vec<Hash32>> = head.take(MAX_PATH + 1).map(base64_hash).collect();
         let path = path.filter(|path| path.len() <= MAX_PATH);
         Ok(Self {
+            extra: extra.transpose().map_err(|_| "its line extra is not base64")?,
             index,
             path: path.ok_or("its hashes cannot be read")?,
             note: note.parse().map_err(|error| format!("its checkpoint: {error}"))?,

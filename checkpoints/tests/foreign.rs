@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use base64::Engine as _;
+use checkpoints::file::{Entry, Leaves};
 use checkpoints::note::{KeyKind, SignatureLine, Signed};
 use checkpoints::proof::TlogProof;
 use checkpoints::{Checkpoint, Note, Origin, VerifierKey};
@@ -144,6 +145,7 @@ fn a_proof_is_checked_with_its_event_alone() {
     let tree = Tree::new(CompactRange::default(), &leaves);
     for index in 0..41 {
         let proof = TlogProof {
+            extra: (index % 2 == 0).then(|| vec![index as u8; 7]),
             index,
             path: tree.inclusion_proof(index, 41).unwrap(),
             note: note.clone(),
@@ -155,4 +157,76 @@ fn a_proof_is_checked_with_its_event_alone() {
     }
     let text = "c2sp.org/tlog-proof@v1\nextra AAAA\nindex 3\n\na\n1\n";
     assert!(text.parse::<TlogProof>().is_err());
+}
+
+/// The notes of a file, cut out by hand: what stands behind the first empty line of an entry, to the next empty line but one.
+fn cut_out(file: &str) -> Vec<String> {
+    let entries = file.split("checkpoint/1\n").skip(1);
+    let note = |entry: &str| {
+        let (_, note) = entry.split_once("\n\n").unwrap();
+        format!("{}\n", note.trim_end_matches('\n'))
+    };
+    entries.map(note).collect()
+}
+
+/// Whoever has the file alone needs nothing of ours: the notes verify by their tools, and so does the consistency of any
+/// two of them, by proofs that their tools make from the leaves in the file and by proofs that ours make.
+#[test]
+fn a_file_of_checkpoints_is_verified_by_their_tools_alone() {
+    let key = SigningKey::from_bytes(&[5; 32]);
+    let all = leaves(90);
+    let sizes: Vec<u64> = (1..=12).chain([16, 17, 31, 32, 33, 64, 65, 89, 90]).collect();
+    let mut file = String::new();
+    let mut before = 0;
+    for size in &sizes {
+        let checkpoint = checkpoint(&all[..*size as usize]);
+        let entry = Entry {
+            leaves: Some(Leaves {
+                first: before + 1,
+                hashes: all[before as usize..*size as usize].to_vec(),
+            }),
+            peaks: Vec::new(),
+            note: checkpoint.sign(&key),
+            checkpoint,
+        };
+        file.push_str(&entry.to_text());
+        before = *size;
+    }
+    // What a stranger reads of it: the leaves are the lines of 44 characters below `leaves`, one record each.
+    let is_leaf = |line: &&str| line.len() == 44 && line.ends_with('=');
+    let mut records: Vec<Hash32> = Vec::new();
+    for entry in file.split("checkpoint/1\n").skip(1) {
+        let (head, _) = entry.split_once("\n\n").unwrap();
+        let decode = |line: &str| {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(line).unwrap();
+            Hash32(bytes.try_into().unwrap())
+        };
+        records.extend(head.lines().filter(is_leaf).map(decode));
+    }
+    let stored = theirs(&records);
+    let origin = checkpoint(&all[..1]).origin.to_string();
+    let vkey = VerifierKey::new(&origin, KeyKind::Log, key.verifying_key()).unwrap();
+    let heads: Vec<(u64, Hash)> = cut_out(&file)
+        .iter()
+        .map(|text| {
+            let verifier = StandardVerifier::new(&vkey.to_string()).unwrap();
+            let verifiers = VerifierList::new(vec![Box::new(verifier)]);
+            let note = signed_note::Note::from_bytes(text.as_bytes()).unwrap();
+            assert_eq!(note.verify(&verifiers).unwrap().0.len(), 1);
+            let body = tlog_tiles::Checkpoint::from_bytes(note.text()).unwrap();
+            assert_eq!(body.origin(), origin);
+            (body.size(), *body.hash())
+        })
+        .collect();
+    assert_eq!(heads.iter().map(|head| head.0).collect::<Vec<_>>(), sizes);
+    let tree = Tree::new(CompactRange::default(), &records);
+    for (n, (new, new_root)) in heads.iter().enumerate() {
+        for (old, old_root) in &heads[..=n] {
+            let made_there = prove_tree(*new, *old, &stored).unwrap();
+            check_tree(&made_there, *new, *new_root, *old, *old_root).unwrap();
+            let made_here = as_theirs(&tree.consistency_proof(*old, *new).unwrap());
+            assert_eq!(made_here.len(), made_there.len());
+            check_tree(&made_here, *new, *new_root, *old, *old_root).unwrap();
+        }
+    }
 }

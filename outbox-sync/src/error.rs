@@ -33,6 +33,12 @@ impl FileError {
     }
 }
 
+impl From<checkpoints::epoch::EpochError> for FileError {
+    fn from(error: checkpoints::epoch::EpochError) -> Self {
+        Self::new(&error.path, error.source)
+    }
+}
+
 /// What is wrong with a file.
 pub(crate) struct Fault {
     what: String,

@@ -48,7 +48,6 @@
 pub mod backup;
 pub mod census;
 pub mod check;
-pub mod epoch;
 pub mod error;
 pub mod export;
 pub mod fast_export;
@@ -72,6 +71,7 @@ pub mod verify;
 pub mod wire;
 
 pub use check::{RowCheck, check};
+pub use checkpoints::epoch;
 pub use error::{FileError, OutboxError, OutboxErrorKind};
 pub use inputs::{InputError, Inputs, NotUsed, Purpose, expand_inputs};
 pub use keys::{KeyBook, KeySource};

@@ -44,7 +44,7 @@ fn solver(c: &mut Criterion) {
                 leaves: (0..3).map(|choice| leaf(*i, choice + 1)).collect(),
             })
             .collect();
-        let paths = Paths::new(&leaves, &at).unwrap();
+        let paths = Paths::of_batch(&leaves, &at).unwrap();
         let nothing = Hash32::ZERO;
         group.throughput(Throughput::Elements(guesses.len() as u64));
         let name = format!("{open} open of {width}");

@@ -1,15 +1,19 @@
 //! `anchor-verify check`: what an inclusion proof is worth, by itself.
 
+pub(super) mod under_checkpoint;
+
 use std::path::PathBuf;
 
 use anchor_verify::chain::Completeness;
 use anchor_verify::chain::parts::Checkpoint;
+use anchor_verify::checkpointed::proof::BEGINS_WITH;
 use anchor_verify::proof::{ProofCheck, ProofFile};
 use anchor_verify::{Anchor, Verdict};
+use checkpoints::CheckpointKeyArgs;
 use clap::Args;
 use cli_common::keys::read_public_key;
 use cli_common::provenance::{Inputs, Provenance};
-use cli_common::{CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, print_report};
+use cli_common::{CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, files, print_report};
 use serde::Serialize;
 
 use super::kind::of_another_kind;
@@ -21,7 +25,8 @@ use super::{
 
 /// Check an inclusion proof by itself, without any connection
 ///
-/// Ends with 0 for PROVEN and MATCHES ANCHORS (with --require PROVEN for PROVEN alone), 4 for FAILED, 8 if the file is not a proof.
+/// A proof under a checkpoint (C2SP tlog-proof) takes the deployment's key (--checkpoint-key). Ends with 0 for PROVEN,
+/// MATCHES ANCHORS and CHECKPOINTED (with --require PROVEN for PROVEN alone), 4 for FAILED, 8 if the file is not a proof.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The proof, as `anchor-verify prove` writes it
@@ -38,6 +43,13 @@ pub struct CheckArgs {
     /// The public key that the agent is known to sign with, as hex or as a file that holds it
     #[arg(long, value_name = "HEX|FILE")]
     agent_public_key: Option<String>,
+
+    #[command(flatten)]
+    keys: CheckpointKeyArgs,
+
+    /// The event of a proof under a checkpoint, if you know it from elsewhere: the line of a log export
+    #[arg(long, value_name = "FILE", requires = "checkpoint_keys")]
+    event: Option<PathBuf>,
 
     #[command(flatten)]
     pins: PinArgs,
@@ -66,6 +78,9 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         .as_deref()
         .map(|value| read_public_key("--agent-public-key", value))
         .transpose()?;
+    if files::begins_with(&args.proof, BEGINS_WITH) {
+        return under_checkpoint::run(args, agent_key.as_ref(), global);
+    }
     let name = args.proof.display().to_string();
     let mut inputs = Inputs::default();
     let proof = ProofFile::read(&args.proof).map_err(|error| {

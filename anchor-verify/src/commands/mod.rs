@@ -3,6 +3,7 @@
 pub mod attest;
 pub mod bundle;
 pub mod check;
+pub mod checkpoints;
 pub mod fetch;
 pub mod import;
 mod kind;
@@ -12,6 +13,7 @@ pub mod merge;
 pub mod prove;
 pub mod verify;
 mod verify_page;
+mod verify_tail;
 
 use std::io;
 use std::path::{Path, PathBuf};

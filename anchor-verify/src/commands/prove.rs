@@ -1,9 +1,12 @@
 //! `anchor-verify prove`: the inclusion proof of one event.
 
+pub(super) mod under_checkpoint;
+
 use std::path::PathBuf;
 
 use anchor_verify::proof::{Detail, Proved, Wanted, prove};
 use anchor_verify::verify::LogSource as _;
+use checkpoints::CheckpointArgs;
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
@@ -19,10 +22,12 @@ use super::{
     print_not_checked, provenance, read_anchors, some_anchors,
 };
 
-/// Write a small file that proves one event to be at its place in an anchored batch
+/// Write a small file that proves one event to be at its place in an anchored batch, or under a signed checkpoint
 ///
-/// Ends with 0 if the file was written, 4 if the event is in no anchored batch or its batch is not what was anchored,
-/// 8 if the log cannot be read or has no such event.
+/// With --checkpoints the file is a C2SP tlog-proof with the event beside it; without a log (--db) it is made from the
+/// leaves that are kept with the checkpoints, and proves the leaf alone. Ends with 0 if the file was written, 4 if no
+/// anchored batch or checkpoint covers the event or the log is not what was anchored or signed, 8 if the log cannot be
+/// read or has no such event.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
     /// The event
@@ -46,8 +51,16 @@ pub struct ProveArgs {
     db: DbArg,
 
     /// Anchors files; may be given several times
-    #[arg(long = "anchors", value_name = "FILE", required = true)]
+    #[arg(
+        long = "anchors",
+        value_name = "FILE",
+        required_unless_present = "checkpoint_paths",
+        conflicts_with = "checkpoint_paths"
+    )]
     anchors: Vec<PathBuf>,
+
+    #[command(flatten)]
+    checkpoints: CheckpointArgs,
 
     #[command(flatten)]
     pins: PinArgs,
@@ -73,6 +86,9 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     args.force.check(&args.out)?;
     let wanted = args.wanted()?;
     let mut inputs = Inputs::default();
+    if let Some(given) = args.checkpoints.files()? {
+        return under_checkpoint::run(args, &given, wanted, inputs, global);
+    }
     let mut anchors = read_anchors(&args.anchors, &mut inputs)?.unwrap_or_default();
     let mut not_checked = vec![
         "that the anchor is on the chain; `anchor-verify check` says what the proof is worth".to_owned(),

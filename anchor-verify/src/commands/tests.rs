@@ -5,6 +5,8 @@
     reason = "a function alone is not general enough over the lifetime of what it writes to"
 )]
 
+mod checkpointed;
+
 use std::path::Path;
 
 use anchor_verify::bundle::Held;
@@ -107,6 +109,7 @@ fn summary(n: usize) -> StreamSummary {
         last_batched: Some(160),
         unbatched_events: 3,
         events_after_last_batch: 3,
+        checkpointed: None,
     }
 }
 

@@ -10,10 +10,11 @@ use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::pins::KeyPins;
 use anchor_verify::verify::report::{SCHEMA, StreamSummary, UnitKind};
-use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyInput, verify};
+use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyInput, verify_with};
 use anchor_verify::{
     Anchor, AnchorsFile, ChainReport, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key,
 };
+use checkpoints::{CheckpointArgs, History};
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
@@ -25,11 +26,12 @@ use html_report::ReportArg;
 use serde::Serialize;
 use ves::StreamKey;
 
+use super::checkpoints::read_history;
 use super::l1::{BlockArg, L1Args};
 use super::{
     PinArgs, RequireArg, add_log, cancel_on_signals, cli_error, if_confirmed, merge_anchors, open_db,
     print_completeness, print_head, print_not_checked, provenance, read_anchors, some_anchors, tone,
-    verify_page, write_lines,
+    verify_page, verify_tail, write_lines,
 };
 
 /// Say whether the events of a log are what was anchored: every batch recomputed, every event checked
@@ -71,6 +73,9 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pins: PinArgs,
 
+    #[command(flatten)]
+    checkpoints: CheckpointArgs,
+
     /// Agents' keys that you know, as JSON; without it, the keys of the input are taken at its word
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
@@ -102,6 +107,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let mut inputs = Inputs::default();
     let mut anchors = read_anchors(&args.anchors, &mut inputs)?;
     let keys = args.keys(&mut inputs)?;
+    let history = args.history(&mut inputs)?;
     let cancel = cancel_on_signals()?;
     let mut log = args.log(&mut anchors, &mut inputs)?;
     let mut notes = Vec::new();
@@ -120,12 +126,17 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     };
     let progress = stderr_progress(global);
     let mut report = again(&cancel, || match &mut log {
-        ToVerify::File { source, .. } => {
-            verify(source.as_mut(), &input, progress.as_ref(), &cancel).map_err(cli_error)
-        }
+        ToVerify::File { source, .. } => verify_with(
+            source.as_mut(),
+            &input,
+            history.as_ref(),
+            progress.as_ref(),
+            &cancel,
+        )
+        .map_err(cli_error),
         ToVerify::Log { target, scope } => {
             let mut source = open_db(target, scope, &cancel)?;
-            verify(&mut source, &input, progress.as_ref(), &cancel).map_err(cli_error)
+            verify_with(&mut source, &input, history.as_ref(), progress.as_ref(), &cancel).map_err(cli_error)
         }
     })?;
     drop(progress);
@@ -193,6 +204,18 @@ impl VerifyArgs {
         })?;
         inputs.add("keys", path);
         Ok(Some(keys))
+    }
+
+    /// Signed checkpoints, compared with each other.
+    fn history(&self, inputs: &mut Inputs) -> Result<Option<History>, CliError> {
+        let Some(given) = self.checkpoints.files()? else {
+            return Ok(None);
+        };
+        if self.shard.is_some() {
+            return Err(CliError::usage("--checkpoints and --shard do not go together")
+                .with_hint("a tree takes all events before it: verify the whole log with --checkpoints"));
+        }
+        read_history(&given, inputs).map(Some)
     }
 
     /// Opens what is to be verified. A bundle's anchors are added to those that are given.
@@ -273,7 +296,8 @@ impl VerifyArgs {
         let line = line
             .options("--anchors", self.anchors.iter().map(|path| path.display()))
             .options("--keys", self.keys.as_ref().map(|path| path.display()))
-            .options("--stream", &self.streams);
+            .options("--stream", &self.streams)
+            .with(self.checkpoints.words());
         self.pins.again(line)
     }
 }
@@ -483,6 +507,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport
     print_verdict(out, report)?;
     print_head(out, report.provenance.as_ref(), report.place.as_ref())?;
     print_streams(out, report, &labels)?;
+    verify_tail::print(out, report)?;
     for (title, verdict) in [
         ("FAILED", Verdict::Failed),
         ("BATCHES NOT CHECKED", Verdict::NotChecked),

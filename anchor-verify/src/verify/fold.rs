@@ -13,6 +13,7 @@ use crate::verify::code;
 use crate::verify::plan::{Plan, Unit};
 use crate::verify::report::{Failure, Skipped, UnitKind, UnitReport, Verdict};
 use crate::verify::source::Chunk;
+use crate::verify::tail::Walks;
 
 /// So many failures of one unit are listed; the rest is counted.
 const MAX_FAILURES: usize = 50;
@@ -434,6 +435,8 @@ pub(super) struct Fold<'a> {
     notes: Notes,
     problems: Vec<Failure>,
     more_problems: u64,
+    /// The trees of the streams that checkpoints bind.
+    pub walks: Walks<'a>,
 }
 
 impl<'a> Fold<'a> {
@@ -447,6 +450,7 @@ impl<'a> Fold<'a> {
             notes: Notes::default(),
             problems: Vec::new(),
             more_problems: 0,
+            walks: Walks::new(),
         }
     }
 
@@ -487,6 +491,11 @@ impl<'a> Fold<'a> {
 
     fn event(&mut self, checked: &Checked) {
         self.advance(&checked.stream, checked.sequence);
+        if !self.walks.is_empty()
+            && let Some(walk) = self.walks.get_mut(&checked.stream)
+        {
+            walk.leaf(checked.sequence, checked.leaf);
+        }
         for active in &mut self.active {
             let held = &self.plan.outline.streams[active.unit.stream];
             if held.stream != checked.stream || checked.sequence < active.unit.start {

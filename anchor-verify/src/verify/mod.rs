@@ -9,15 +9,18 @@ mod fold;
 mod plan;
 pub mod report;
 pub mod source;
+mod tail;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use checkpoints::History;
 use cli_common::{Cancel, Cancelled, Progress};
 use event_log::{Checker, ExportError, LogError, Pipeline, Place};
-use ves::{Hash32, SequencerKeys};
+use ves::{Hash32, SequencerKeys, StreamKey};
 
 use crate::anchors_file::AnchorsFile;
 use crate::pins::KeyPins;
@@ -27,6 +30,7 @@ use plan::Plan;
 use report::{Counts, InputInfo, PlanInfo, StreamSummary, Totals};
 pub use report::{InputKind, Shard, UnitReport, Verdict, VerifyReport};
 pub use source::{DbSource, ExportSource, LogSource};
+use tail::Tail;
 
 /// The codes of failures. Those of events, receipts and commitments are the ones of `sequencer-recovery audit`.
 pub mod code {
@@ -177,6 +181,25 @@ pub fn verify(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<VerifyReport, VerifyError> {
+    verify_with(source, input, None, progress, cancel)
+}
+
+/// As [`verify`], with signed checkpoints beside the anchors: they may reach further. Not for one shard, since a tree takes
+/// all events before it.
+///
+/// # Errors
+/// As [`verify`]; checkpoints with one shard.
+pub fn verify_with(
+    source: &mut dyn LogSource,
+    input: &VerifyInput<'_>,
+    checkpoints: Option<&History>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<VerifyReport, VerifyError> {
+    if input.shard.is_some() && checkpoints.is_some() {
+        let what = "a shard does not see all events: checkpoints are held against a whole log".to_owned();
+        return Err(VerifyError::Refused(what));
+    }
     let mut outline = source.outline()?;
     let unlike = input
         .keys
@@ -187,6 +210,9 @@ pub fn verify(
     let mut plan = Plan::new(outline, input, source.partial())?;
     plan.problems.extend(unlike);
     let units = plan.units_of(input.shard);
+    let partly: BTreeSet<StreamKey> = (units.iter().filter(|unit| unit.passed_over))
+        .map(|unit| plan.outline.streams[unit.stream].stream)
+        .collect();
     let wanted = plan.wanted(&units);
     let total = wanted
         .iter()
@@ -196,6 +222,9 @@ pub fn verify(
     let checker = Arc::new(Checker::new(keys, input.sequencer_keys.clone()));
     let mut pipeline = Pipeline::new(move |chunk| fold::judge(chunk, &checker));
     let mut fold = Fold::new(&plan, units);
+    if let Some(history) = checkpoints {
+        fold.walks = tail::walks(history, &plan.outline);
+    }
     let mut take = |rows: Vec<_>| {
         progress.advance(rows.len() as u64);
         fold.rows(rows);
@@ -210,7 +239,13 @@ pub fn verify(
     cancel.check()?;
     pipeline.finish(&mut take);
     progress.finish();
+    let walks = std::mem::take(&mut fold.walks);
     let (units, mut problems) = fold.finish();
+    let mut streams: Vec<StreamSummary> = plan.outline.streams.iter().map(stream_summary).collect();
+    let tail = checkpoints
+        .map(|history| Tail::of(history, walks, &plan.outline, &partly, &mut streams))
+        .unwrap_or_default();
+    problems.extend(tail.problems);
     problems.extend(plan.problems.iter().cloned());
     problems.sort();
     problems.dedup();
@@ -225,7 +260,7 @@ pub fn verify(
         shard: input.shard,
         verdict: Verdict::NotChecked,
         totals: Totals::default(),
-        streams: plan.outline.streams.iter().map(stream_summary).collect(),
+        streams,
         units,
         problems,
         completeness: None,
@@ -234,7 +269,12 @@ pub fn verify(
             let empty = (events == 0).then(|| "anything: the input holds no events".to_owned());
             let reservation = source.place().and_then(Place::reservation);
             let told = plan.not_checked.iter().cloned();
-            empty.into_iter().chain(told).chain(reservation).collect()
+            empty
+                .into_iter()
+                .chain(told)
+                .chain(tail.not_checked)
+                .chain(reservation)
+                .collect()
         },
         provenance: None,
         next: None,
@@ -283,5 +323,6 @@ fn stream_summary(stream: &event_log::StreamOutline) -> StreamSummary {
         last_batched: None,
         unbatched_events: 0,
         events_after_last_batch: 0,
+        checkpointed: None,
     }
 }

@@ -7,7 +7,7 @@ use cli_common::provenance::Provenance;
 use cli_common::{ExitStatus, Next};
 use event_log::Place;
 use serde::{Deserialize, Serialize};
-use ves::{BatchId, EventId, Hash32, StreamKey};
+use ves::{BatchId, EventId, Hash32, StreamKey, Timestamp};
 
 use crate::anchor::{AnchorKind, ContractAddress};
 use crate::chain::Completeness;
@@ -254,6 +254,47 @@ pub struct StreamSummary {
     pub unbatched_events: u64,
     /// Of these, those after the last batch.
     pub events_after_last_batch: u64,
+    /// The largest signed checkpoint whose root the events give, if checkpoints were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpointed: Option<Checkpointed>,
+}
+
+/// How far the events of a stream are those of a signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpointed {
+    /// Each event from number 1 to this is where it was when the checkpoint was signed.
+    pub to: u64,
+    /// The root over them.
+    pub root: Hash32,
+    /// The tree: deployment, stream and generation.
+    pub origin: String,
+    /// When it was signed.
+    pub time: Option<Timestamp>,
+    /// On whose word it rests.
+    pub word: String,
+    /// How many checkpoints have the root that the events give.
+    pub matching: u64,
+}
+
+impl StreamSummary {
+    /// The numbers behind the last batch that a checkpoint covers.
+    pub fn checkpointed_tail(&self) -> Option<(u64, u64)> {
+        let first = self.last_batched.map_or(1, |last| last.saturating_add(1));
+        let to = self.checkpointed.as_ref()?.to;
+        (first <= to).then_some((first, to))
+    }
+
+    /// The numbers that neither a batch nor a checkpoint covers, up to the last event.
+    pub fn uncovered_tail(&self) -> Option<(u64, u64)> {
+        let batched = self.last_batched.unwrap_or(0);
+        let covered = self
+            .checkpointed
+            .as_ref()
+            .map_or(batched, |held| held.to.max(batched));
+        let last = self.last?;
+        (covered < last).then(|| (covered + 1, last))
+    }
 }
 
 /// All streams together.
@@ -539,8 +580,19 @@ impl VerifyReport {
                 .map(|(what, count)| format!("{count} × {what}")),
         );
         for stream in self.streams.iter().filter(|s| s.events_after_last_batch > 0) {
+            let uncovered = match (stream.checkpointed_tail(), stream.uncovered_tail()) {
+                (None, _) => "no root covers them yet".to_owned(),
+                (Some((from, to)), None) => {
+                    format!("no anchor covers them yet; {from} to {to} are CHECKPOINTED")
+                }
+                (Some((from, to)), Some((first, last))) => {
+                    format!(
+                        "no anchor covers them yet; {from} to {to} are CHECKPOINTED, no root covers {first} to {last}"
+                    )
+                }
+            };
             self.not_checked.push(format!(
-                "stream {}: {} event(s) after the last batch{}: no root covers them yet",
+                "stream {}: {} event(s) after the last batch{}: {uncovered}",
                 stream.stream,
                 stream.events_after_last_batch,
                 stream.last_batched.map_or(String::new(), |last| format!(

@@ -5,6 +5,8 @@ mod attest;
 mod bound;
 mod bundle;
 mod chain;
+mod checkpoint_proof;
+mod checkpoints;
 mod cli;
 mod common;
 mod complete;

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::epoch::{EpochGeneration, EpochStream, RecoveryEpoch};
 use crate::note::{KeyKind, VerifierKey};
 
 fn key() -> SigningKey {
@@ -252,5 +253,164 @@ proptest! {
             let lost = (1..=before).filter(|p| tree.leaf(*p).is_none()).count();
             prop_assert_eq!(lost, file[n].leaves.as_ref().unwrap().hashes.len());
         }
+    }
+}
+
+#[test]
+fn what_binds_a_log_is_the_newest_generation_and_what_others_have_in_common_with_it() {
+    let (one, two) = (leaves(60, 99), leaves(60, 25));
+    let first = [
+        entry(1, &one, 10, Some(1)),
+        entry(1, &one, 20, Some(11)),
+        entry(1, &one, 50, Some(21)),
+    ];
+    let alone = history(&[&first]);
+    let of = &alone.streams[0];
+    assert_eq!(of.limits(), [None]);
+    assert_eq!(of.binding().len(), 3);
+    let both = history(&[&first, &[entry(2, &two, 40, Some(1))]]);
+    let of = &both.streams[0];
+    assert_eq!(of.limits(), [Some(20), None]);
+    let sizes: Vec<u64> = of.binding().iter().map(|held| held.checkpoint.size).collect();
+    assert_eq!(sizes, [10, 20, 40]);
+    let mut proven = of.proven_leaves();
+    for n in 1..=60u64 {
+        let expected = (n <= 40).then(|| two[n as usize - 1]);
+        assert_eq!(proven.at(n), expected, "{n}");
+    }
+    // Where the second generation is not there, nobody knows where it left the first.
+    let gap = history(&[&first, &[entry(3, &two, 40, Some(1))]]);
+    assert_eq!(gap.streams[0].limits(), [Some(0), None]);
+    assert_eq!(gap.streams[0].binding().len(), 1);
+}
+
+#[test]
+fn a_checkpoint_is_linked_if_leaves_lead_to_it_from_the_one_before() {
+    let all = leaves(60, 99);
+    let with_peaks = |size: u64, first: Option<u64>| Entry {
+        peaks: root(&all[..size as usize]).peaks().to_vec(),
+        ..entry(1, &all, size, first)
+    };
+    let linked = |files: &[&[Entry]]| -> Vec<bool> {
+        let history = history(files);
+        let tree = history.streams[0].current().unwrap();
+        tree.checkpoints.iter().map(|held| held.linked).collect()
+    };
+    let none = [with_peaks(20, None), with_peaks(40, None), with_peaks(50, None)];
+    assert_eq!(linked(&[&none]), [true, false, false]);
+    let some = [
+        with_peaks(20, None),
+        with_peaks(40, Some(21)),
+        with_peaks(50, None),
+    ];
+    assert_eq!(linked(&[&some]), [true, true, false]);
+    // The other party's copy has what leads from one to the other.
+    let other = [with_peaks(40, None), with_peaks(50, Some(41))];
+    assert_eq!(linked(&[&some, &other]), [true, true, true]);
+}
+
+#[test]
+fn entries_that_do_not_count_say_of_which_kind_they_are() {
+    let all = leaves(60, 99);
+    let mut foreign = entry(1, &all, 10, None);
+    foreign.note = foreign.checkpoint.sign(&SigningKey::from_bytes(&[2; 32]));
+    let mut forged = entry(1, &all, 11, None);
+    forged.note.signatures[0].bytes[3] ^= 1;
+    let mut wrong = entry(1, &all, 20, Some(1));
+    wrong.leaves.as_mut().unwrap().hashes[0] = Hash32::ZERO;
+    let loose = entry(1, &all, 30, Some(25));
+    let file = [foreign, forged, wrong, loose];
+    let kinds: Vec<Refusal> = history(&[&file]).refused.iter().map(|r| r.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            Refusal::Unknown,
+            Refusal::Signature,
+            Refusal::Leaves,
+            Refusal::Unconnected
+        ]
+    );
+}
+
+/// What opens the second generation of a history at 20 events.
+fn opened() -> EpochGeneration {
+    EpochGeneration {
+        number: 2,
+        common_size: 20,
+        common_root: root(&leaves(60, 99)[..20]).root(),
+        loss: None,
+    }
+}
+
+/// An epoch of a stream, signed by the operator.
+fn epoch(stream: StreamKey, generation: Option<EpochGeneration>) -> RecoveryEpoch {
+    let stream = EpochStream {
+        stream,
+        recovered_head: 20,
+        head: 40,
+        counter: 40,
+        restored: Vec::new(),
+        generation,
+    };
+    let mut epoch = RecoveryEpoch::new(Uuid::nil(), Timestamp(7), vec![stream]).unwrap();
+    epoch.sign(&key()).unwrap();
+    epoch
+}
+
+/// The epoch as it is read from a file, its signature checked with a key.
+fn given(epoch: &RecoveryEpoch, key: Option<&SigningKey>) -> GivenEpoch {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("epoch.json");
+    epoch.write(&path).unwrap();
+    GivenEpoch::read(&path, key.map(SigningKey::verifying_key).as_ref()).unwrap()
+}
+
+/// A second generation that names an epoch.
+fn naming(hash: Hash32) -> Generation {
+    let mut second = entry(2, &leaves(60, 99), 40, Some(1));
+    second.checkpoint.continues.as_mut().unwrap().epoch = hash;
+    second.note = second.checkpoint.sign(&key());
+    let history = history(&[&[second]]);
+    history.streams[0].generations[0].clone()
+}
+
+#[test]
+fn a_generation_is_explained_by_the_epoch_that_it_names_alone() {
+    let good = epoch(stream(), Some(opened()));
+    let generation = naming(good.hash().unwrap());
+    let with = |epochs: &[GivenEpoch]| generation.explained_by(epochs);
+    assert!(matches!(with(&[]), Explanation::NotChecked(_)));
+    let valid = given(&good, Some(&key()));
+    assert!(matches!(
+        with(std::slice::from_ref(&valid)),
+        Explanation::Epoch(_)
+    ));
+    assert!(matches!(with(&[given(&good, None)]), Explanation::NotChecked(_)));
+    let other_key = SigningKey::from_bytes(&[2; 32]);
+    let by_another = given(&good, Some(&other_key));
+    assert!(matches!(with(&[by_another]), Explanation::Nothing(_)));
+    let unnamed = naming(Hash32::ZERO).explained_by(&[valid]);
+    assert!(matches!(unnamed, Explanation::Nothing(_)));
+}
+
+#[test]
+fn an_epoch_explains_no_generation_that_it_did_not_open() {
+    let nil = StreamKey::new(Uuid::nil().into(), Uuid::nil().into());
+    let altered = |change: fn(&mut EpochGeneration)| {
+        let mut generation = opened();
+        change(&mut generation);
+        epoch(stream(), Some(generation))
+    };
+    let others = [
+        epoch(nil, Some(opened())),
+        epoch(stream(), None),
+        altered(|g| g.number = 3),
+        altered(|g| g.common_size = 19),
+        altered(|g| g.common_root = Hash32::ZERO),
+        altered(|g| g.loss = Some(Hash32::ZERO)),
+    ];
+    for other in others {
+        let explained = naming(other.hash().unwrap()).explained_by(&[given(&other, Some(&key()))]);
+        assert!(matches!(explained, Explanation::Nothing(_)), "{explained:?}");
     }
 }

@@ -295,7 +295,7 @@ fn read_epoch(
     args: &ReconcileArgs,
     not_checked: &mut Vec<String>,
 ) -> Result<RecoveryEpoch, CliError> {
-    let epoch = RecoveryEpoch::read(path).map_err(|e| file_error(&e, EPOCH_FILE))?;
+    let epoch = RecoveryEpoch::read(path).map_err(|e| file_error(&e.into(), EPOCH_FILE))?;
     let key = args.epoch_public_key.as_deref();
     let key = key
         .map(|value| read_public_key("--epoch-public-key", value))

@@ -197,6 +197,7 @@ fn epoch(scenario: &Scenario) -> RecoveryEpoch {
             recovered_head: s["head_recovered"].as_u64().unwrap(),
             head: s["head_truth"].as_u64().unwrap(),
             counter: s["head_truth"].as_u64().unwrap() + 10,
+            generation: None,
             restored: s["missing"]
                 .as_object()
                 .unwrap()

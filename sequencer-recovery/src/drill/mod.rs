@@ -128,6 +128,47 @@ struct Ended<'a> {
 }
 
 impl Ended<'_> {
+    /// What had to hold but for times, and what could not be judged.
+    fn checks(&self) -> (Vec<Check>, Vec<String>) {
+        let (repair, truth, options) = (self.repair, self.truth, self.options);
+        let mut not_judged = Vec::new();
+        let mut checks = vec![
+            checks::found(&repair.found, truth),
+            checks::applied(&repair.applied),
+            checks::placed(&self.outcome),
+        ];
+        if !options.faults.contains(&Fault::MissingAnchors) {
+            checks.push(checks::provable(&self.outcome, truth, &repair.planned));
+        }
+        if options.checkpoint_every > 0 {
+            checks.push(checks::checkpointed(
+                &self.outcome,
+                truth,
+                options.checkpoint_every,
+            ));
+        }
+        checks.push(checks::counters(&self.outcome, truth));
+        checks.push(checks::after(&repair.after));
+        checks.push(checks::again(&repair.again));
+        checks.extend(self.checks.iter().cloned());
+        let seen = Seen {
+            world: self.world,
+            truth,
+            repair,
+            outcome: &self.outcome,
+            undecided: self.undecided.as_ref(),
+            before_migration: self.before_migration.as_deref(),
+            first: self.first.as_ref(),
+        };
+        for fault in &options.faults {
+            match judge(*fault, &seen) {
+                Ok(check) => checks.push(check),
+                Err(why) => not_judged.push(why),
+            }
+        }
+        (checks, not_judged)
+    }
+
     fn report(self) -> DrReport {
         let (repair, truth, options) = (self.repair, self.truth, self.options);
         let (before, reached) = (
@@ -150,41 +191,9 @@ impl Ended<'_> {
             },
         };
         let mut not_checked = repair.after.not_checked.clone();
+        let (mut checks, not_judged) = self.checks();
         not_checked.extend(self.not_checked);
-        let mut checks = vec![
-            checks::found(&repair.found, truth),
-            checks::applied(&repair.applied),
-            checks::placed(&self.outcome),
-        ];
-        if !options.faults.contains(&Fault::MissingAnchors) {
-            checks.push(checks::provable(&self.outcome, truth, &repair.planned));
-        }
-        if options.checkpoint_every > 0 {
-            checks.push(checks::checkpointed(
-                &self.outcome,
-                truth,
-                options.checkpoint_every,
-            ));
-        }
-        checks.push(checks::counters(&self.outcome, truth));
-        checks.push(checks::after(&repair.after));
-        checks.push(checks::again(&repair.again));
-        checks.extend(self.checks);
-        let seen = Seen {
-            world: self.world,
-            truth,
-            repair,
-            outcome: &self.outcome,
-            undecided: self.undecided.as_ref(),
-            before_migration: self.before_migration.as_deref(),
-            first: self.first.as_ref(),
-        };
-        for fault in &options.faults {
-            match judge(*fault, &seen) {
-                Ok(check) => checks.push(check),
-                Err(why) => not_checked.push(why),
-            }
-        }
+        not_checked.extend(not_judged);
         checks.extend(checks::objectives(&objectives, self.phases.list()));
         let result = Verdict::of(&checks);
         DrReport {

@@ -60,7 +60,7 @@ pub async fn guard(
 ) -> Result<GuardReport, RecoveryError> {
     let begun = Instant::now();
     let identity = LogIdentity::of(log)?;
-    check_is_primary(log)?;
+    refuse_recovery(log.place())?;
     let file = read_anchors(promised.anchors)?;
     let before = match promised.notes {
         Some(file) => file.read::<Notes>(SCHEMA)?,
@@ -120,16 +120,17 @@ pub async fn guard(
     Ok(report)
 }
 
-/// A server in recovery is not what the sequencer will start on.
-fn check_is_primary(log: &Log) -> Result<(), RecoveryError> {
-    if let Some(server) = log.place().server().filter(|server| server.recovery.is_some()) {
-        let what = format!(
-            "the server of database {} is in recovery: what it will be nobody knows",
-            server.database
-        );
-        return Err(RecoveryError::InRecovery { what });
+/// A server that is still replaying says nothing of the log that the sequencer would find.
+fn refuse_recovery(place: &Place) -> Result<(), RecoveryError> {
+    match place.server().filter(|server| server.recovery.is_some()) {
+        None => Ok(()),
+        Some(server) => Err(RecoveryError::InRecovery {
+            what: format!(
+                "the server of database {} is in recovery: what it will be nobody knows",
+                server.database
+            ),
+        }),
     }
-    Ok(())
 }
 
 /// What is known before any stream is looked at.

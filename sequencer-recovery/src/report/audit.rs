@@ -247,6 +247,26 @@ impl StreamReport {
         }
     }
 
+    /// With the times that the log has to be asked for.
+    async fn timed(view: &mut View, examined: &Examined) -> Result<Self, RecoveryError> {
+        let state = &examined.state;
+        let head_sequenced_at = match state.last {
+            Some(last) => {
+                view.last_sequenced_before(&state.stream, last.saturating_add(1))
+                    .await?
+            }
+            None => None,
+        };
+        let mut report = Self::of(examined, head_sequenced_at);
+        report.proof = report.proof.timed(view, state).await?;
+        if let Some(gap) = examined.gaps.first() {
+            report.whole_until = view
+                .last_sequenced_before(&state.stream, *gap.range().start())
+                .await?;
+        }
+        Ok(report)
+    }
+
     /// Batches by verdict.
     pub fn batch_counts(&self) -> BatchCounts {
         let mut counts = BatchCounts::default();
@@ -326,21 +346,8 @@ async fn audit_ves(
     for state in &survey.streams {
         let examined = survey.examine(view, state, input, progress, cancel).await?;
         seen.insert(state.stream, examined.scan.tally.agents.clone());
-        let head_sequenced_at = match state.last {
-            Some(last) => {
-                view.last_sequenced_before(&state.stream, last.saturating_add(1))
-                    .await?
-            }
-            None => None,
-        };
-        let mut stream = StreamReport::of(&examined, head_sequenced_at);
-        stream.proof = stream.proof.timed(view, state).await?;
+        let mut stream = StreamReport::timed(view, &examined).await?;
         report.totals.proof.add(examined.head_known, &stream.proof);
-        if let Some(gap) = examined.gaps.first() {
-            stream.whole_until = view
-                .last_sequenced_before(&state.stream, *gap.range().start())
-                .await?;
-        }
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
         stream.held_by = held_by(evidence, holders);

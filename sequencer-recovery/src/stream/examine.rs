@@ -77,6 +77,21 @@ pub struct ExamineInput<'a> {
 /// So many gaps of one stream are findings of their own; the rest are summed up in one.
 const LISTED_GAPS: usize = 200;
 
+/// The ranges whose roots are wanted: those of the log's own commitments first, then the anchored ones.
+fn ranges(commitments: &[Commitment], anchored: &[AnchoredBatch]) -> Vec<BatchRange> {
+    let of_log = commitments.iter().map(|c| BatchRange {
+        start: c.sequence_start,
+        end: c.sequence_end,
+        root: c.merkle_root,
+    });
+    let of_chain = anchored.iter().map(|a| BatchRange {
+        start: a.sequence_start,
+        end: a.sequence_end,
+        root: a.events_root,
+    });
+    of_log.chain(of_chain).collect()
+}
+
 /// Examines one stream.
 ///
 /// # Errors
@@ -108,19 +123,7 @@ pub async fn examine(
         );
     }
     let commitments = commitments.rows;
-    let ranges: Vec<BatchRange> = commitments
-        .iter()
-        .map(|c| BatchRange {
-            start: c.sequence_start,
-            end: c.sequence_end,
-            root: c.merkle_root,
-        })
-        .chain(anchored.iter().map(|a| BatchRange {
-            start: a.sequence_start,
-            end: a.sequence_end,
-            root: a.events_root,
-        }))
-        .collect();
+    let ranges = ranges(&commitments, &anchored);
     let scan_input = ScanInput {
         keys: input.keys,
         sequencer_keys: input.sequencer_keys,

@@ -52,6 +52,20 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("docs/bundle.md", &[]),
     ("docs/reports.md", &[]),
     ("docs/proof.md", &[]),
+    // They need files of checkpoints from two parties, and a proof's event: anchor-verify's tests run them.
+    (
+        "docs/checkpoints.md",
+        &[
+            "anchor-verify checkpoints mine.checkpoints theirs.checkpoints --checkpoint-key orders.vkey",
+            "anchor-verify checkpoints checkpoints/ --checkpoint-key orders.vkey --db \"$DATABASE_URL\" --anchors anchors.json",
+            "anchor-verify checkpoints checkpoints/ --checkpoint-key orders.vkey --epoch epoch.json --epoch-public-key operator.pub",
+            "anchor-verify prove --event ID --db log.db --checkpoints checkpoints/ --checkpoint-key orders.vkey --with-payload --out event.tlog-proof",
+            "anchor-verify check event.tlog-proof --checkpoint-key orders.vkey",
+            "anchor-verify prove --stream TENANT/STORE --sequence 27 --checkpoints checkpoints/ --checkpoint-key orders.vkey --out leaf.tlog-proof",
+            "anchor-verify check leaf.tlog-proof --checkpoint-key orders.vkey --event event.json",
+            "anchor-verify verify --db log.db --anchors anchors.json --checkpoints checkpoints/ --checkpoint-key orders.vkey",
+        ],
+    ),
     ("docs/export.md", &[]),
     ("docs/epoch.md", &[]),
     ("docs/outboxes.md", &[]),

@@ -1,5 +1,7 @@
 //! What the tests of verification share.
 
+pub mod checkpointer;
+
 use std::path::{Path, PathBuf};
 
 use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyError, VerifyInput, verify};

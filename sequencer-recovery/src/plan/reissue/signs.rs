@@ -59,24 +59,8 @@ pub async fn find(
         examined, evidence, ..
     } = *given;
     let stream = examined.state.stream;
-    let mut signs = Vec::new();
-    let mut from: Option<u64> = None;
+    let (mut from, mut signs) = signs_of_events(view, given).await?;
     let gaps = examined.missing_spans();
-    // A receipt is kept only if its event is not in the log: at a position that is filled, another one stands there.
-    let receipted = evidence.receipts.keys().copied().find(|p| !gaps.contains(*p));
-    if let Some(position) = receipted.filter(|p| examined.state.last.is_some_and(|last| *p <= last)) {
-        from = Some(position);
-        signs.push(format!(
-            "a signed receipt gives number {position} to an event that is not there"
-        ));
-    }
-    if let Some(position) = not_the_signed_one(view, given).await? {
-        from = Some(from.map_or(position, |from| from.min(position)));
-        signs.push(format!(
-            "the event at {position} is another than that of {}",
-            examined.checkpointed.basis(position)
-        ));
-    }
     let mut suspects = suspects(view, examined, evidence).await?;
     suspects.retain(|s| s.whole || s.late.is_some() || s.named.is_some());
     // A batch that can be made whole around what stands there holds no newcomer.
@@ -127,6 +111,33 @@ pub async fn find(
     let Some(from) = from else { return Ok(None) };
     let found = Reissue::draw_up(view, given, from, signs).await?;
     Ok(Some(found).filter(|f| !f.newcomers.is_empty()))
+}
+
+/// What single events show: the first position of which a signed receipt or a checkpoint says otherwise than the log.
+async fn signs_of_events(
+    view: &mut View,
+    given: &Given<'_>,
+) -> Result<(Option<u64>, Vec<String>), RecoveryError> {
+    let examined = given.examined;
+    let (mut from, mut signs) = (None, Vec::new());
+    let gaps = examined.missing_spans();
+    // A receipt is kept only if its event is not in the log: at a position that is filled, another one stands there.
+    let mut receipted = given.evidence.receipts.keys().copied();
+    let receipted = receipted.find(|p| !gaps.contains(*p));
+    if let Some(position) = receipted.filter(|p| examined.state.last.is_some_and(|last| *p <= last)) {
+        from = Some(position);
+        signs.push(format!(
+            "a signed receipt gives number {position} to an event that is not there"
+        ));
+    }
+    if let Some(position) = not_the_signed_one(view, given).await? {
+        from = Some(from.map_or(position, |from: u64| from.min(position)));
+        signs.push(format!(
+            "the event at {position} is another than that of {}",
+            examined.checkpointed.basis(position)
+        ));
+    }
+    Ok((from, signs))
 }
 
 /// The first event of the log that verifies and is not the one that checkpoints confirm for its number. What does not verify

@@ -5,8 +5,8 @@
 //! right by it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use cli_common::{Access, Existing, WholeFile};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
@@ -14,8 +14,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use ves::digest::Preimage;
 use ves::{EventId, Hash32, SignatureBytes, SignatureCheck, StreamKey, Timestamp, jcs};
-
-use crate::error::FileError;
 
 /// The `schema` of an epoch file.
 pub const SCHEMA: &str = "recovery-epoch/1";
@@ -25,6 +23,27 @@ const DOMAIN: &str = "VES_RECOVERY_EPOCH_V1";
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Numbers above this would not survive the canonical form that is signed; no sequencer counts that far.
 const MAX_NUMBER: u64 = (1 << 53) - 1;
+
+/// A file that is no recovery epoch, or that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct EpochError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong. What is wrong with the content is of the kind `InvalidData`.
+    pub source: io::Error,
+}
+
+impl EpochError {
+    fn new(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self { path, source }
+    }
+
+    pub(crate) fn content(path: &Path, what: String) -> Self {
+        Self::new(path, io::Error::new(io::ErrorKind::InvalidData, what))
+    }
+}
 
 /// What was done to a log in one recovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,11 +247,12 @@ impl RecoveryEpoch {
     ///
     /// # Errors
     /// It cannot be read, is no epoch, or contradicts itself.
-    pub fn read(path: &Path) -> Result<Self, FileError> {
-        let text = cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| FileError::new(path, e))?;
+    pub fn read(path: &Path) -> Result<Self, EpochError> {
+        let text =
+            cli_common::files::read_text(path, MAX_FILE_BYTES).map_err(|e| EpochError::new(path, e))?;
         let epoch: Self = serde_json::from_str(&text)
-            .map_err(|e| FileError::new(path, format!("is not a recovery epoch: {e}")))?;
-        epoch.check().map_err(|what| FileError::new(path, what))?;
+            .map_err(|e| EpochError::content(path, format!("is not a recovery epoch: {e}")))?;
+        epoch.check().map_err(|what| EpochError::content(path, what))?;
         Ok(epoch)
     }
 
@@ -251,14 +271,14 @@ impl RecoveryEpoch {
     ///
     /// # Errors
     /// There is a file of that name already, or the disk fails.
-    pub fn write(&self, path: &Path) -> Result<(), FileError> {
-        let json = self.to_json().map_err(|what| FileError::new(path, what))?;
-        let write = || -> std::io::Result<()> {
+    pub fn write(&self, path: &Path) -> Result<(), EpochError> {
+        let json = self.to_json().map_err(|what| EpochError::content(path, what))?;
+        let write = || -> io::Result<()> {
             let mut file = WholeFile::create(path, Access::Owner, Existing::Keep)?;
             file.write_all(&json)?;
             file.finish()
         };
-        write().map_err(|e| FileError::new(path, e))
+        write().map_err(|e| EpochError::new(path, e))
     }
 }
 
