@@ -29,6 +29,7 @@ fn line_of(code: Code) -> Option<LineId> {
         | Code::GapLeading
         | Code::GapTail
         | Code::CheckpointBehind
+        | Code::GuardBehind
         | Code::EventTombstone => LineId::NumbersWhole,
         Code::CounterBehind | Code::CounterAhead | Code::CounterMissing => LineId::CountersFloor,
         Code::EventSigningHash
@@ -74,10 +75,11 @@ fn line_of(code: Code) -> Option<LineId> {
         | Code::ProjectionAhead
         | Code::ProofOrphan
         | Code::ProofMissing => LineId::BookkeepingAgrees,
-        Code::Reissue => LineId::NumbersOnce,
+        Code::Reissue | Code::GuardChanged => LineId::NumbersOnce,
         Code::CheckpointSignature
         | Code::CheckpointLeaves
         | Code::CheckpointRefused
+        | Code::CheckpointWitness
         | Code::CheckpointNone
         | Code::ClaimContradicted
         | Code::WitnessRefused
@@ -88,7 +90,6 @@ fn line_of(code: Code) -> Option<LineId> {
             LineId::DatabaseRules
         }
         // The checkpointer's and the guard's own.
-        Code::CheckpointWitness | Code::GuardBehind | Code::GuardChanged => return None,
         Code::HindranceRight | Code::HindranceRowSecurity => return None,
     })
 }

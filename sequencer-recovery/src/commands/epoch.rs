@@ -51,7 +51,7 @@ pub struct EpochArgs {
     checkpoints: CheckpointArgs,
 
     /// The certificate of what is lost for good: a generation that begins with this epoch names it
-    #[arg(long, value_name = "FILE", requires = "paths")]
+    #[arg(long, value_name = "FILE", requires = "checkpoint_paths")]
     loss_certificate: Option<PathBuf>,
 }
 

@@ -27,7 +27,6 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("docs/runbook.md", &[]),
     ("docs/audit.md", &[]),
     ("docs/checklist.md", &[]),
-    ("docs/checkpoints.md", &[]),
     ("docs/guard.md", &[]),
     ("docs/backup-check.md", &[]),
     ("docs/concepts.md", &[]),
