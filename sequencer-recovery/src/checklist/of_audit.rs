@@ -89,7 +89,6 @@ fn line_of(code: Code) -> Option<LineId> {
         Code::HindranceLevel | Code::HindranceTable | Code::HindranceColumn | Code::HindranceTrigger => {
             LineId::DatabaseRules
         }
-        // The checkpointer's and the guard's own.
         Code::HindranceRight | Code::HindranceRowSecurity => return None,
     })
 }

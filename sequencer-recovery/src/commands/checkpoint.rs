@@ -30,7 +30,9 @@ use super::{block_on, cancel_on_signals, log_inputs, made, open, write_place};
 /// Ends with 0 if there is nothing to complain about, also if nothing had grown; 4 if a stream does not go through what
 /// was signed before (then nothing more is signed of it) or has a hole; 8 if something could not be done.
 #[derive(Debug, Args)]
-#[command(after_long_help = COLUMNS)]
+#[command(after_long_help = COLUMNS, override_usage = "\
+sequencer-recovery checkpoint --state <FILE> --key <FILE>
+       --name <DEPLOYMENT> --out <PATH> [OPTIONS]")]
 pub struct CheckpointArgs {
     #[command(flatten)]
     db: DbArg,
