@@ -58,10 +58,10 @@ pub async fn add_generations(
         let sizes = promises::sizes(&path);
         let to = sizes.last().copied().unwrap_or(0);
         let walk = walk(&mut view, &of.stream, Grown::default(), Some(to), &sizes, cancel).await?;
-        let stands = path
+        let mut stands = path
             .iter()
             .filter(|(size, (root, _))| walk.roots.get(size) == Some(root));
-        let common = stands.last().map(|(size, (root, _))| (*size, *root));
+        let common = stands.next_back().map(|(size, (root, _))| (*size, *root));
         if !contested && common.is_some_and(|(size, _)| size == to) {
             continue;
         }

@@ -255,7 +255,7 @@ fn is_left(history: &History, sanction: Option<&Sanction>, conflict: &Conflict) 
     let later = history.of(&conflict.stream).flat_map(|of| &of.generations);
     let mut later = later
         .filter(|g| g.origin.generation > origin.generation)
-        .filter_map(|g| g.continues());
+        .filter_map(checkpoints::history::Generation::continues);
     later.any(|continues| continues.size < conflict.size)
 }
 

@@ -293,7 +293,7 @@ fn a_log_that_does_not_go_through_what_was_signed_is_signed_no_further() {
         .iter()
         .map(|s| (*s, if s.store_id == store { 70 } else { 80 }))
         .collect();
-    assert_whole(&history(&[file.clone()]), &sizes);
+    assert_whole(&history(std::slice::from_ref(&file)), &sizes);
     assert_eq!(codes(&signed.sign(out, &[]).expect(4).json()), ["gap.interior"]);
     signed.grow_to(80);
     signed.sign(out, &[]).expect(0);

@@ -381,7 +381,8 @@ fn checkpoints_count_by_the_key_that_is_trusted_and_by_no_other() {
     // A character that is wrong is no other key.
     let mut wrong = right.trim().to_owned();
     let last = if wrong.ends_with('o') { 'q' } else { 'o' };
-    (wrong.pop(), wrong.push(last));
+    wrong.pop();
+    wrong.push(last);
     let refused = drilled.run(&["audit"], &wrong).expect(8);
     assert!(
         refused.stderr.contains("a character may be wrong"),
