@@ -9,7 +9,7 @@
 //! | [`note`] | signed notes, the keys that sign and cosign them |
 //! | [`checkpoint`] | what a note says of a stream: origin, size, root, time, and what it continues |
 //! | [`policy`] | whose signatures make a checkpoint count |
-//! | [`file`] | files of checkpoints with the leaves between them: read, and added to |
+//! | [`mod@file`] | files of checkpoints with the leaves between them: read, and added to |
 //! | [`history`] | all checkpoints of a stream together: which hold, which contradict each other, which leaves they prove |
 //! | [`epoch`] | the operator's signed word on what a repair did, which opens a new generation |
 //! | [`proof`] | that one event is under a checkpoint, as a file (C2SP `tlog-proof`) |
