@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::BufRead;
 use std::sync::Arc;
 
+use cli_common::finding::Code;
 use serde::Serialize;
 use ves::log_tree::{CompactRange, Head};
 use ves::{Hash32, StreamKey, Timestamp};
@@ -121,13 +122,14 @@ pub struct StreamCheckpoints {
     /// The stream.
     pub stream: StreamKey,
     /// Its trees.
-    pub generations: Vec<Generation>,
+    pub generations: Vec<Arc<Generation>>,
 }
 
 impl StreamCheckpoints {
     /// The newest tree of which a checkpoint holds.
     pub fn current(&self) -> Option<&Generation> {
-        self.generations.iter().rfind(|g| !g.checkpoints.is_empty())
+        let newest = self.generations.iter().rfind(|g| !g.checkpoints.is_empty());
+        newest.map(AsRef::as_ref)
     }
 
     /// The highest number that any checkpoint that holds says was given out, in whatever generation.
@@ -179,6 +181,16 @@ impl ConflictKind {
     pub fn contests(self) -> bool {
         self != Self::Time
     }
+
+    /// The code of the finding that tells it.
+    pub fn code(self) -> Code {
+        match self {
+            Self::TwoRoots => Code::CheckpointTwoRoots,
+            Self::Fork => Code::CheckpointFork,
+            Self::Time => Code::CheckpointTime,
+            Self::Generation => Code::CheckpointGeneration,
+        }
+    }
 }
 
 /// What kind of entry does not count.
@@ -197,6 +209,17 @@ pub enum Refusal {
     Leaves,
     /// Its leaves follow nothing that the file has.
     Unconnected,
+}
+
+impl Refusal {
+    /// The code of the finding that tells it.
+    pub fn code(self) -> Code {
+        match self {
+            Self::Signature => Code::CheckpointSignature,
+            Self::Leaves => Code::CheckpointLeaves,
+            Self::Unreadable | Self::Unknown | Self::Witnesses | Self::Unconnected => Code::CheckpointRefused,
+        }
+    }
 }
 
 impl From<&Distrust> for Refusal {
@@ -467,7 +490,7 @@ impl<'a> Collector<'a> {
             history.streams.push(StreamCheckpoints {
                 deployment,
                 stream,
-                generations,
+                generations: generations.into_iter().map(Arc::new).collect(),
             });
         }
         history

@@ -70,25 +70,13 @@ pub async fn walk(
         return Ok(found);
     };
     let end = view
-        .for_each_leaf(stream, span, &mut |mut leaves| {
+        .for_each_leaf(stream, span, &mut |leaves| {
             found.rows += leaves.len() as u64;
-            while !leaves.is_empty() {
-                let size = found.grown.tree.size();
-                let next = sizes.range(size + 1..).next().copied();
-                let take = next.map_or(leaves.len(), |next| {
-                    leaves
-                        .len()
-                        .min(usize::try_from(next - size).unwrap_or(usize::MAX))
-                });
-                let (now, later) = leaves.split_at(take);
-                found.grown.extend(now);
-                if next == Some(found.grown.tree.size()) {
-                    found
-                        .roots
-                        .insert(found.grown.tree.size(), found.grown.tree.root());
-                }
-                leaves = later;
-            }
+            found.grown.last_leaf = leaves.last().copied().or(found.grown.last_leaf);
+            let tree = &mut found.grown.tree;
+            tree.extend_through(leaves, sizes, |head| {
+                found.roots.insert(head.size, head.root);
+            });
             match cancel.is_cancelled() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),

@@ -7,6 +7,8 @@
 //!
 //! Places in the tree are counted from 0, as in the RFC: the event with number p is leaf p − 1.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -145,6 +147,25 @@ impl CompactRange {
             let (first, rest) = leaves.split_at(1 << height);
             self.push_node(subtree(first), height);
             leaves = rest;
+        }
+    }
+
+    /// Appends the next leaves, and gives the head at each of these sizes that it comes to.
+    pub fn extend_through(&mut self, mut leaves: &[Hash32], sizes: &BTreeSet<u64>, mut at: impl FnMut(Head)) {
+        while !leaves.is_empty() {
+            let next = sizes.range(self.size + 1..).next().copied();
+            let room = next.map_or(u64::MAX, |next| next - self.size);
+            let take = leaves.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+            let (now, later) = leaves.split_at(take);
+            self.extend(now);
+            leaves = later;
+            if next == Some(self.size) {
+                let root = self.root();
+                at(Head {
+                    size: self.size,
+                    root,
+                });
+            }
         }
     }
 
@@ -487,6 +508,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn heads_are_given_at_the_sizes_that_are_asked_for(
+            cuts in prop::collection::vec(0usize..50, 1..12),
+            sizes in prop::collection::btree_set(0u64..400, 0..20),
+        ) {
+            let leaves = leaves(cuts.iter().sum());
+            let (mut range, mut from, mut heads) = (CompactRange::default(), 0, Vec::new());
+            for cut in cuts {
+                range.extend_through(&leaves[from..from + cut], &sizes, |head| heads.push(head));
+                from += cut;
+            }
+            let expected: Vec<Head> = sizes
+                .range(1..=leaves.len() as u64)
+                .map(|&size| Head { size, root: by_definition(&leaves[..size as usize]) })
+                .collect();
+            prop_assert_eq!(heads, expected);
+            prop_assert_eq!(range.root(), by_definition(&leaves));
+        }
+
         #[test]
         fn pieces_of_any_size_give_the_root_of_the_definition(cuts in prop::collection::vec(0usize..300, 1..12)) {
             let leaves = leaves(cuts.iter().sum());

@@ -5,8 +5,7 @@ use checkpoints::history::ProvenLeaves;
 use ves::merkle::RootBuilder;
 use ves::{BatchId, Hash32};
 
-use crate::anchor::tenant_store_key;
-use crate::batches::{AnchorView, AnchoredBatch};
+use crate::batches::AnchoredBatch;
 
 /// An anchored batch whose root is not that of the proven leaves.
 #[derive(Debug, Clone)]
@@ -34,21 +33,19 @@ pub struct Compared {
     pub contested: u64,
 }
 
-/// Compares the anchored batches of a stream with the leaves that its checkpoints prove.
-pub fn compare(of: &StreamCheckpoints, anchors: &AnchorView) -> Compared {
-    let key = tenant_store_key(&of.stream);
-    let mut compared = Compared::default();
-    let Some(anchored) = anchors.streams.iter().find(|s| s.tenant_store_key == key) else {
-        return compared;
+/// Compares the anchored batches of a stream, by position, with the leaves that its checkpoints prove.
+pub fn compare(of: &StreamCheckpoints, anchored: &[AnchoredBatch]) -> Compared {
+    let mut compared = Compared {
+        contested: anchored.iter().filter(|batch| batch.contested).count() as u64,
+        ..Compared::default()
     };
-    compared.contested = anchored.batches.iter().filter(|batch| batch.contested).count() as u64;
     // Those that are not contested lie one behind the other, so that leaves can be asked for in order.
-    let mut batches: Vec<&AnchoredBatch> = anchored.batches.iter().filter(|batch| !batch.contested).collect();
+    let mut batches: Vec<&AnchoredBatch> = anchored.iter().filter(|batch| !batch.contested).collect();
     batches.dedup_by_key(|batch| (batch.sequence_start, batch.sequence_end));
     let mut trees: Vec<ProvenLeaves<'_>> = of
         .generations
         .iter()
-        .map(checkpoints::history::Generation::proven_leaves)
+        .map(|generation| generation.proven_leaves())
         .collect();
     for batch in batches {
         let roots: Vec<Hash32> = trees

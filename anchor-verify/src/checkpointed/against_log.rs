@@ -11,7 +11,7 @@ use ves::merkle;
 use ves::span::Span;
 use ves::{Spans, StreamKey};
 
-use super::report::CheckpointFinding;
+use super::finding::CheckpointFinding;
 use super::walk::{Lane, Walk};
 use crate::verify::source::Chunk;
 use crate::verify::{DbSource, LogSource, VerifyError};

@@ -4,20 +4,21 @@
 //! report, and is held against what an auditor may have beside it: a log or a part of one ([`walk`]), anchors, and the
 //! recovery epochs that explain generations.
 
-mod against_anchors;
+pub mod against_anchors;
 mod against_log;
+pub mod finding;
 pub mod proof;
 pub mod report;
 pub mod walk;
 
-pub use report::{CheckpointFinding, CheckpointsReport, StreamReport};
+pub use finding::{CheckpointFinding, findings_of};
+pub use report::{CheckpointsReport, StreamReport};
 
-use std::collections::BTreeMap;
-
-use checkpoints::history::{Explanation, GivenEpoch, Refusal, Refused};
-use checkpoints::{Conflict, History, Policy, StreamCheckpoints};
+use checkpoints::history::{Explanation, GivenEpoch};
+use checkpoints::{History, Policy, StreamCheckpoints};
 use cli_common::finding::Code;
 
+use crate::anchor::tenant_store_key;
 use crate::batches::AnchorView;
 pub use against_log::{ComparedLog, of_db, of_source};
 use report::{AnchorsReport, GenerationReport, Keys, LogReport};
@@ -57,7 +58,11 @@ pub fn judge(inputs: Inputs<'_>) -> CheckpointsReport {
     let mut compared = inputs.log.unwrap_or_default();
     for of in &history.streams {
         let lane = compared.take(of);
-        let anchored = inputs.anchors.map(|view| against_anchors::compare(of, view));
+        let anchored = inputs.anchors.map(|view| {
+            let key = tenant_store_key(&of.stream);
+            let anchored = view.streams.iter().find(|s| s.tenant_store_key == key);
+            against_anchors::compare(of, anchored.map_or(&[], |anchored| &anchored.batches))
+        });
         stream(of, inputs.epochs, lane, anchored, &mut report);
     }
     if !history.streams.iter().any(|of| of.current().is_some()) {
@@ -70,36 +75,6 @@ pub fn judge(inputs: Inputs<'_>) -> CheckpointsReport {
     (report.log, report.place) = (compared.name, compared.place);
     report.count();
     report
-}
-
-/// What is wrong with checkpoints by themselves: where they contradict each other, and what does not count.
-pub fn findings_of(history: &History) -> Vec<CheckpointFinding> {
-    let conflicts = history.conflicts.iter().map(CheckpointFinding::conflict);
-    let refused = refused(&history.refused).into_iter();
-    conflicts.chain(refused.map(CheckpointFinding::refused)).collect()
-}
-
-/// So many refused entries of one kind in one file are told one by one.
-const REFUSED: usize = 20;
-
-/// Refused entries, those of one kind and file cut to some.
-fn refused(all: &[Refused]) -> Vec<(&Refused, usize)> {
-    let mut counts: BTreeMap<(&str, Refusal), usize> = BTreeMap::new();
-    for refused in all {
-        *counts.entry((&refused.place.file, refused.kind)).or_default() += 1;
-    }
-    let mut seen: BTreeMap<(&str, Refusal), usize> = BTreeMap::new();
-    let mut told = Vec::new();
-    for refused in all {
-        let key: (&str, Refusal) = (&refused.place.file, refused.kind);
-        let at = seen.entry(key).or_default();
-        *at += 1;
-        if *at <= REFUSED {
-            let more = counts[&key].saturating_sub(REFUSED);
-            told.push((refused, if *at == REFUSED { more } else { 0 }));
-        }
-    }
-    told
 }
 
 /// What is said of one stream in one deployment.
@@ -153,43 +128,4 @@ fn stream(
     report
         .streams
         .push(StreamReport::of(of, generations, log, anchors));
-}
-
-impl CheckpointFinding {
-    fn conflict(conflict: &Conflict) -> Self {
-        use checkpoints::history::ConflictKind as Kind;
-        let code = match conflict.kind {
-            Kind::TwoRoots => Code::CheckpointTwoRoots,
-            Kind::Fork => Code::CheckpointFork,
-            Kind::Time => Code::CheckpointTime,
-            Kind::Generation => Code::CheckpointGeneration,
-        };
-        Self {
-            stream: Some(conflict.stream),
-            origin: Some(conflict.origin.clone()),
-            from: Some(conflict.size),
-            to: None,
-            places: conflict.places.clone(),
-            ..Self::new(code, conflict.message.clone())
-        }
-    }
-
-    fn refused((refused, more): (&Refused, usize)) -> Self {
-        let code = match refused.kind {
-            Refusal::Signature => Code::CheckpointSignature,
-            Refusal::Leaves => Code::CheckpointLeaves,
-            Refusal::Unreadable | Refusal::Unknown | Refusal::Witnesses | Refusal::Unconnected => {
-                Code::CheckpointRefused
-            }
-        };
-        let more = match more {
-            0 => String::new(),
-            more => format!(" (and {more} more of this kind in the file)"),
-        };
-        Self {
-            stream: refused.stream,
-            places: vec![refused.place.clone()],
-            ..Self::new(code, format!("{}: {}{more}", refused.place, refused.why))
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! What `anchor-verify checkpoints` reports. The JSON form is described in `docs/checkpoints.md`.
 
-use checkpoints::history::{Explanation, Generation, Held, Place as Line};
-use checkpoints::{Origin, Policy, StreamCheckpoints, Trust};
+use checkpoints::history::{Explanation, Generation, Held};
+use checkpoints::{Policy, StreamCheckpoints, Trust};
 use cli_common::finding::{Code, Severity};
 use event_log::Place;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use ves::{Hash32, StreamKey, Timestamp};
 
 use super::against_anchors::Compared;
 use super::against_log::ComparedLog;
+use super::finding::{CheckpointFinding, log_findings};
 use super::walk::Lane;
 
 /// The form that this version writes.
@@ -60,63 +61,6 @@ impl Keys {
             witnesses: short(policy.witnesses()),
             least_witnesses: policy.least_witnesses(),
         }
-    }
-}
-
-/// One thing that is so, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CheckpointFinding {
-    /// The stable code.
-    pub code: Code,
-    /// What it means for the exit status.
-    pub severity: Severity,
-    /// The stream concerned, if it is known.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<StreamKey>,
-    /// The tree concerned: deployment, stream and generation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<String>,
-    /// The first number concerned, or the size of the checkpoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<u64>,
-    /// The last number concerned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<u64>,
-    /// The entries concerned.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub places: Vec<Line>,
-    /// One plain sentence.
-    pub message: String,
-}
-
-impl CheckpointFinding {
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            severity: code.severity(),
-            stream: None,
-            origin: None,
-            from: None,
-            to: None,
-            places: Vec::new(),
-            message: message.into(),
-        }
-    }
-
-    pub(super) fn origin(mut self, origin: &Origin) -> Self {
-        (self.stream, self.origin) = (Some(origin.stream), Some(origin.to_string()));
-        self
-    }
-
-    fn at(mut self, held: &Held) -> Self {
-        self = self.origin(&held.checkpoint.origin);
-        self.places.push(held.place.clone());
-        self
-    }
-
-    fn range(mut self, from: u64, to: Option<u64>) -> Self {
-        (self.from, self.to) = (Some(from), to);
-        self
     }
 }
 
@@ -277,55 +221,6 @@ impl LogReport {
         }
         told
     }
-}
-
-/// What is wrong with a log by the checkpoints of one deployment.
-pub fn log_findings(lane: &Lane<'_>) -> Vec<CheckpointFinding> {
-    let mut found = Vec::new();
-    let differs = lane.first_difference.map(|number| {
-        format!("number {number} is the first of which the log has another event than the one that is proven")
-    });
-    match (&lane.mismatch, &differs) {
-        (Some(mismatch), _) => {
-            let size = mismatch.held.checkpoint.size;
-            let more = match mismatch.count - 1 {
-                0 => String::new(),
-                more => format!(", and {more} larger one(s) have another too"),
-            };
-            let difference = differs.map_or(String::new(), |what| format!("; {what}"));
-            let what = format!(
-                "the first {size} events of the log have the root {}, the checkpoint ({}) says {}{more}{difference}",
-                mismatch.root, mismatch.held.place, mismatch.held.checkpoint.root
-            );
-            let finding = CheckpointFinding::new(Code::CheckpointMismatch, what).at(mismatch.held);
-            let from = lane.first_difference.unwrap_or(match lane.matched {
-                Some(held) if held.checkpoint.size < size => held.checkpoint.size + 1,
-                _ => 1,
-            });
-            found.push(finding.range(from, Some(size)));
-        }
-        (None, Some(what)) => {
-            let mut finding = CheckpointFinding::new(Code::CheckpointMismatch, what.clone());
-            finding.stream = Some(lane.of.stream);
-            found.push(finding.range(lane.first_difference.unwrap_or_default(), None));
-        }
-        (None, None) => {}
-    }
-    if let Some(beyond) = lane.beyond().filter(|_| !lane.of_part) {
-        let why = match &lane.stopped {
-            Some(hole) => format!("the log is whole up to number {} only ({hole})", lane.reached),
-            None => format!("the log ends at number {}", lane.reached),
-        };
-        let what = format!(
-            "{why}; {} checkpoint(s) reach beyond it, the last to {} ({})",
-            lane.unreached(),
-            beyond.checkpoint.size,
-            beyond.place
-        );
-        let finding = CheckpointFinding::new(Code::CheckpointBehind, what).at(beyond);
-        found.push(finding.range(lane.reached + 1, Some(beyond.checkpoint.size)));
-    }
-    found
 }
 
 /// What anchors say to the leaves that checkpoints prove.

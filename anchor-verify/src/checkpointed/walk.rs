@@ -1,10 +1,12 @@
 //! A stream's leaves, in the order of their numbers, held against its checkpoints: one tree that grows with them, its root
 //! compared at the size of each.
 
+use std::collections::BTreeSet;
+
 use checkpoints::StreamCheckpoints;
 use checkpoints::history::{Held, ProvenLeaves};
 use event_log::Hole;
-use ves::log_tree::CompactRange;
+use ves::log_tree::{CompactRange, Head};
 use ves::span::Span;
 use ves::{Hash32, StreamKey};
 
@@ -81,6 +83,13 @@ impl<'a> Lane<'a> {
         (self.targets.len() - self.at) as u64
     }
 
+    /// Compares the checkpoints of this size.
+    fn compare_head(&mut self, head: Head) {
+        while self.next() == Some(head.size) {
+            self.compare_root(head.root);
+        }
+    }
+
     fn compare_root(&mut self, root: Hash32) {
         let held = self.targets[self.at];
         self.at += 1;
@@ -117,6 +126,8 @@ pub struct Walk<'a> {
     /// The deployments that signed checkpoints of the stream.
     lanes: Vec<Lane<'a>>,
     tree: CompactRange,
+    /// The sizes of their checkpoints.
+    sizes: BTreeSet<u64>,
     /// Leaves that are not in the tree yet.
     pending: Vec<Hash32>,
     /// The number that comes next.
@@ -130,14 +141,20 @@ impl<'a> Walk<'a> {
     pub fn new(history: &'a checkpoints::History, stream: &StreamKey) -> Option<Self> {
         let lanes: Vec<Lane<'a>> = history.of(stream).map(Lane::new).collect();
         let bound = lanes.iter().any(|lane| !lane.targets.is_empty());
+        let sizes = lanes.iter().flat_map(|lane| &lane.targets);
         let mut walk = Self {
+            sizes: sizes.map(|held| held.checkpoint.size).collect(),
             lanes,
             tree: CompactRange::default(),
             pending: Vec::new(),
             next: 1,
             hole: None,
         };
-        walk.roots();
+        let head = Head {
+            size: 0,
+            root: walk.tree.root(),
+        };
+        walk.lanes.iter_mut().for_each(|lane| lane.compare_head(head));
         bound.then_some(walk)
     }
 
@@ -200,29 +217,17 @@ impl<'a> Walk<'a> {
         (self.lanes, hole)
     }
 
-    fn grow(&mut self, mut leaves: &[Hash32]) {
-        while let Some(target) = self.lanes.iter().filter_map(Lane::next).min() {
-            let room = usize::try_from(target - self.tree.size()).unwrap_or(usize::MAX);
-            let (now, rest) = leaves.split_at(room.min(leaves.len()));
-            self.tree.extend(now);
-            leaves = rest;
-            self.roots();
-            if leaves.is_empty() {
-                return;
-            }
+    fn grow(&mut self, leaves: &[Hash32]) {
+        let Self {
+            tree, sizes, lanes, ..
+        } = self;
+        // Behind the last of them no root is wanted.
+        if sizes.last().is_none_or(|last| *last <= tree.size()) {
+            return;
         }
-    }
-
-    /// Compares the root with the checkpoints of this size.
-    fn roots(&mut self) {
-        let size = self.tree.size();
-        let mut root = None;
-        for lane in &mut self.lanes {
-            while lane.next() == Some(size) {
-                let root = *root.get_or_insert_with(|| self.tree.root());
-                lane.compare_root(root);
-            }
-        }
+        tree.extend_through(leaves, sizes, |head| {
+            lanes.iter_mut().for_each(|lane| lane.compare_head(head));
+        });
     }
 }
 

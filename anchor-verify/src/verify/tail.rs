@@ -7,9 +7,8 @@ use cli_common::finding::{Code, Severity};
 use event_log::Outline;
 use ves::StreamKey;
 
-use crate::checkpointed::report::log_findings;
+use crate::checkpointed::finding::{CheckpointFinding, findings_of, log_findings};
 use crate::checkpointed::walk::{Lane, Walk};
-use crate::checkpointed::{CheckpointFinding, findings_of};
 use crate::verify::report::{Checkpointed, Failure, StreamSummary};
 
 /// The trees of the streams that checkpoints bind.

@@ -371,7 +371,7 @@ fn naming(hash: Hash32) -> Generation {
     second.checkpoint.continues.as_mut().unwrap().epoch = hash;
     second.note = second.checkpoint.sign(&key());
     let history = history(&[&[second]]);
-    history.streams[0].generations[0].clone()
+    Generation::clone(&history.streams[0].generations[0])
 }
 
 #[test]

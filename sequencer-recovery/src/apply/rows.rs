@@ -151,6 +151,9 @@ pub(super) fn verify_again(
         }
         // The batch's root, recomputed before the commit, binds the signature's bytes.
         _ if planned.grade >= Grade::Committed && in_batch => {}
+        // So does the leaf that a checkpoint confirms.
+        _ if planned.grade == Grade::Checkpointed
+            && planned.leaf == Some(planned_leaf(&header.stream, planned)) => {}
         // Judged when the plan was made, at the event's own time.
         SignatureCheck::KeyNotValid(_) => {}
         SignatureCheck::KeyUnknown => {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anchor_verify::AnchorView;
-use checkpoints::history::{Conflict, ConflictKind, Refusal};
+use checkpoints::history::{Conflict, Generation, Refusal};
 use checkpoints::{History, Origin};
 use cli_common::{Cancel, Progress};
 use event_log::{Log, Place, StreamFilter, StreamHead, View};
@@ -198,12 +198,7 @@ fn of_history(promised: &Promised<'_>) -> Vec<Finding> {
         .iter()
         .filter(|conflict| conflict.kind.contests());
     for conflict in contradict.filter(|conflict| !is_left(history, promised.sanction, conflict)) {
-        let code = match conflict.kind {
-            ConflictKind::TwoRoots => Code::CheckpointTwoRoots,
-            ConflictKind::Generation => Code::CheckpointGeneration,
-            _ => Code::CheckpointFork,
-        };
-        findings.push(Finding::new(code, conflict.message.clone()).stream(conflict.stream));
+        findings.push(Finding::new(conflict.kind.code(), conflict.message.clone()).stream(conflict.stream));
     }
     for refused in history
         .refused
@@ -211,7 +206,7 @@ fn of_history(promised: &Promised<'_>) -> Vec<Finding> {
         .filter(|refused| refused.kind == Refusal::Signature)
     {
         let message = format!("{}: {}", refused.place, refused.why);
-        let finding = Finding::new(Code::CheckpointSignature, message);
+        let finding = Finding::new(refused.kind.code(), message);
         findings.push(match refused.stream {
             Some(stream) => finding.stream(stream),
             None => finding,
@@ -255,7 +250,7 @@ fn is_left(history: &History, sanction: Option<&Sanction>, conflict: &Conflict) 
     let later = history.of(&conflict.stream).flat_map(|of| &of.generations);
     let mut later = later
         .filter(|g| g.origin.generation > origin.generation)
-        .filter_map(checkpoints::history::Generation::continues);
+        .filter_map(|generation: &std::sync::Arc<Generation>| generation.continues());
     later.any(|continues| continues.size < conflict.size)
 }
 

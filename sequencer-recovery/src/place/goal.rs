@@ -7,8 +7,7 @@ use ves::log_tree::{self, CompactRange, Head};
 use ves::span::Span;
 use ves::{Hash32, Timestamp};
 
-use crate::place::placement::Budget;
-use crate::place::solve::{Allowance, Choices, Paths, Slot};
+use crate::place::solve::{Allowance, Budget, Choices, Paths, Slot};
 use crate::stream::target::Target;
 
 /// See the module.

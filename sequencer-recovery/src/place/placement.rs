@@ -17,6 +17,7 @@ use crate::grade::Grade;
 use crate::place::goal::{Attempt, Goal, OpenSlots};
 use crate::place::guesses::{BestFirst, Choice};
 use crate::place::orders::{self, OrderSearch, Queue};
+pub use crate::place::solve::Budget;
 use crate::place::solve::{self, Ended, Paths};
 use crate::place::trust::Trust;
 use crate::stream::checkpointed::Checkpointed;
@@ -24,27 +25,6 @@ use crate::stream::facts::{self, Facts, History, Known};
 use crate::stream::target::Target;
 use crate::stream::tree::TreeScan;
 use crate::witness::evidence::{HolderId, Holders, Saying, StreamEvidence};
-
-/// How much work the search may do.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget {
-    /// Roots tried for one batch.
-    pub tries: u64,
-    /// Hashes computed for one batch; bounds the work on large batches.
-    pub hashes: u64,
-    /// When to stop searching, whatever is left.
-    pub until: Option<Instant>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            tries: 20_000,
-            hashes: 20_000_000,
-            until: None,
-        }
-    }
-}
 
 /// What became of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]

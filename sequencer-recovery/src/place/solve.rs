@@ -243,6 +243,27 @@ pub enum Ended {
     Seconds,
 }
 
+/// How much work the search may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Roots tried for one batch.
+    pub tries: u64,
+    /// Hashes computed for one batch; bounds the work on large batches.
+    pub hashes: u64,
+    /// When to stop searching, whatever is left.
+    pub until: Option<Instant>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            tries: 20_000,
+            hashes: 20_000_000,
+            until: None,
+        }
+    }
+}
+
 /// What a search may still do.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {

@@ -149,6 +149,9 @@ pub struct PlannedEvent {
     /// The receipt that a witness saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+    /// Of an event that is `checkpointed`: the leaf that the checkpoint binds, and by it the very bytes of the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<Hash32>,
     /// The event.
     pub event: Event,
 }
@@ -525,6 +528,7 @@ impl PlannedTombstone {
             sequenced_at: self.sequenced_at,
             sequenced_at_known: false,
             receipt: None,
+            leaf: None,
             event: self.event,
         })
     }

@@ -1,10 +1,12 @@
 //! The events of a plan with the times at which they were numbered.
 
 use event_log::View;
+use ves::merkle::leaf_hash;
 use ves::{StreamKey, Timestamp};
 
 use super::planned::PlannedEvent;
 use crate::error::RecoveryError;
+use crate::grade::Grade;
 use crate::place::placement::Placement;
 use crate::witness::evidence::StreamEvidence;
 
@@ -52,6 +54,10 @@ pub(super) async fn planned_events(
             sequenced_at: receipt.as_ref().map_or(sequenced_at, |r| r.sequenced_at),
             sequenced_at_known: known.is_some(),
             receipt,
+            leaf: (placement.grade == Grade::Checkpointed).then(|| {
+                let signature = &candidate.event.agent_signature;
+                leaf_hash(stream, placement.position, &candidate.signing_hash, signature)
+            }),
             event: candidate.event.clone(),
         });
     }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anchor_verify::AnchoredBatch;
-use checkpoints::history::{ConflictKind, Generation, Held, History, Place, StreamCheckpoints};
+use anchor_verify::checkpointed::against_anchors;
+use checkpoints::history::{Generation, Held, History, Place, Refusal, StreamCheckpoints};
 use event_log::StreamFilter;
 use ves::log_tree::CompactRange;
-use ves::merkle;
 use ves::span::{Span, Spans};
 use ves::{Hash32, StreamKey};
 
@@ -22,7 +22,7 @@ use crate::stream::tree::TreeScan;
 /// See the module. Without checkpoints it says nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpointed {
-    /// The newest tree first, each with the number up to which it counts.
+    /// The stream's trees, the oldest first, each with the number up to which it is that of a log which continues the newest.
     trees: Vec<(Arc<Generation>, u64)>,
     /// Nothing beyond this number counts: what is behind it contradicts an anchor.
     usable_to: u64,
@@ -34,44 +34,37 @@ pub struct Checkpointed {
 
 impl Checkpointed {
     /// Chooses among what was given for a stream, and compares it with the anchors.
-    pub fn new(stream: &StreamKey, given: &[&StreamCheckpoints], anchored: &[AnchoredBatch]) -> Self {
+    pub fn new(given: &[&StreamCheckpoints], anchored: &[AnchoredBatch]) -> Self {
         let witnesses = given.iter().flat_map(|of| witnesses(of)).collect();
         let size = |of: &&&StreamCheckpoints| {
             let latest = of.current().and_then(Generation::latest);
             latest.map_or(0, |held| held.checkpoint.size)
         };
-        let chosen = given.iter().max_by_key(size);
         let mut checkpointed = Self {
-            trees: chosen.map_or_else(Vec::new, |of| line(of)),
+            trees: Vec::new(),
             usable_to: u64::MAX,
             witnesses,
             findings: Vec::new(),
         };
-        checkpointed.compare(stream, anchored);
+        if let Some(of) = given.iter().max_by_key(size) {
+            let limits = of.limits().into_iter().map(|limit| limit.unwrap_or(u64::MAX));
+            checkpointed.trees = of.generations.iter().cloned().zip(limits).collect();
+            checkpointed.compare(of, anchored);
+        }
         checkpointed
     }
 
     /// Leaves that do not give an anchored root are not those of this history, and none behind them is.
-    fn compare(&mut self, stream: &StreamKey, anchored: &[AnchoredBatch]) {
-        for anchor in anchored.iter().filter(|anchor| !anchor.contested) {
-            let Some(range) = Span::new(anchor.sequence_start, anchor.sequence_end) else {
-                continue;
-            };
-            if !self.leaves().covers(range) {
-                continue;
-            }
-            let leaves: Vec<Hash32> = range.positions().filter_map(|p| self.leaf(p)).collect();
-            let root = merkle::root(&leaves);
-            if root == Some(anchor.events_root) {
-                continue;
-            }
+    fn compare(&mut self, of: &StreamCheckpoints, anchored: &[AnchoredBatch]) {
+        for wrong in against_anchors::compare(of, anchored).contradicted {
+            let (from, to) = wrong.range;
             let message = format!(
-                "the checkpoints have other events than anchored batch {} ({}-{}): from {} on they are not used",
-                anchor.batch_id, anchor.sequence_start, anchor.sequence_end, anchor.sequence_start
+                "the checkpoints have other events than anchored batch {} ({from}-{to}): from {from} on they are not used",
+                wrong.batch_id
             );
-            let finding = Finding::new(Code::CheckpointAnchor, message).stream(*stream);
-            self.findings.push(finding.range(range.start(), range.end()));
-            self.usable_to = self.usable_to.min(range.start() - 1);
+            let finding = Finding::new(Code::CheckpointAnchor, message).stream(of.stream);
+            self.findings.push(finding.range(from, to));
+            self.usable_to = self.usable_to.min(from - 1);
         }
     }
 
@@ -98,8 +91,8 @@ impl Checkpointed {
 
     /// The checkpoints that count, by size.
     pub fn heads(&self) -> impl Iterator<Item = &Held> {
-        // The oldest first: where a newer tree leaves it, its own checkpoints are larger.
-        self.trees.iter().rev().flat_map(|(tree, to)| {
+        // Where a newer tree leaves an older one, its own checkpoints are larger.
+        self.trees.iter().flat_map(|(tree, to)| {
             let to = self.usable_to.min(*to);
             let all = tree.checkpoints.iter();
             all.filter(move |held| held.checkpoint.size <= to)
@@ -147,22 +140,6 @@ impl Checkpointed {
     }
 }
 
-/// The newest tree of which a checkpoint holds, and those that it continues, each up to where it was left.
-fn line(of: &StreamCheckpoints) -> Vec<(Arc<Generation>, u64)> {
-    let newest = of.current().map(|tree| tree.origin.generation);
-    let mut trees: Vec<(Arc<Generation>, u64)> = Vec::new();
-    let (mut next, mut to) = (newest, u64::MAX);
-    for tree in of.generations.iter().rev() {
-        if Some(tree.origin.generation) != next {
-            continue;
-        }
-        trees.push((Arc::new(tree.clone()), to));
-        let Some(continues) = tree.continues() else { break };
-        (next, to) = (next.and_then(|n| n.checked_sub(1)), to.min(continues.size));
-    }
-    trees
-}
-
 /// A checkpoint in words, with whose word it is.
 pub fn basis(held: &Held) -> String {
     format!(
@@ -196,30 +173,29 @@ pub(super) fn judge(history: &History, filter: &StreamFilter) -> Vec<Finding> {
     let admits = |stream: Option<StreamKey>| stream.is_none_or(|stream| filter.admits(&stream));
     let mut findings = Vec::new();
     for conflict in history.conflicts.iter().filter(|c| admits(Some(c.stream))) {
-        let code = match conflict.kind {
-            ConflictKind::TwoRoots => Code::CheckpointTwoRoots,
-            ConflictKind::Fork => Code::CheckpointFork,
-            ConflictKind::Time => Code::CheckpointTime,
-            ConflictKind::Generation => Code::CheckpointGeneration,
-        };
         let worthless = match conflict.kind.contests() {
             true => format!("; no checkpoint of {} or more events is used", conflict.size),
             false => String::new(),
         };
-        let finding = Finding::new(code, format!("{}{worthless}", conflict.message));
+        let finding = Finding::new(conflict.kind.code(), format!("{}{worthless}", conflict.message));
         findings.push(finding.stream(conflict.stream));
     }
     // Many entries may be of one kind: one key that was not given, one witness that is slow.
-    let mut refused: BTreeMap<&str, (u64, &Place)> = BTreeMap::new();
+    let mut refused: BTreeMap<(Refusal, &str), (u64, &Place)> = BTreeMap::new();
     for entry in history.refused.iter().filter(|r| admits(r.stream)) {
-        refused.entry(&entry.why).or_insert((0, &entry.place)).0 += 1;
+        refused
+            .entry((entry.kind, &entry.why))
+            .or_insert((0, &entry.place))
+            .0 += 1;
     }
-    for (why, (count, place)) in refused {
+    for ((kind, why), (count, place)) in refused {
         let message = match count {
-            1 => format!("a checkpoint is not used ({place}): {why}"),
-            _ => format!("{count} checkpoints are not used (the first: {place}): {why}"),
+            1 => format!("an entry of checkpoints does not count, or not wholly ({place}): {why}"),
+            _ => format!(
+                "{count} entries of checkpoints do not count, or not wholly (the first: {place}): {why}"
+            ),
         };
-        findings.push(Finding::new(Code::CheckpointRefused, message).count(count));
+        findings.push(Finding::new(kind.code(), message).count(count));
     }
     if history.streams.iter().all(|of| of.current().is_none()) {
         let message = match history.entries {
@@ -278,7 +254,7 @@ mod tests {
     use checkpoints::{Checkpoint, Continues, Origin, Policy, VerifierKey};
     use ed25519_dalek::SigningKey;
     use uuid::Uuid;
-    use ves::BatchId;
+    use ves::{BatchId, merkle};
 
     use super::*;
 
@@ -341,7 +317,7 @@ mod tests {
     }
 
     fn of(history: &History, anchored: &[AnchoredBatch]) -> Checkpointed {
-        Checkpointed::new(&stream(), &history.of(&stream()).collect::<Vec<_>>(), anchored)
+        Checkpointed::new(&history.of(&stream()).collect::<Vec<_>>(), anchored)
     }
 
     fn sizes(checkpointed: &Checkpointed) -> Vec<u64> {
@@ -399,6 +375,16 @@ mod tests {
         assert!(differs.leaf(24).is_some() && differs.leaf(25).is_none());
         let found = differs.judge_log(&stream(), 60, &TreeScan::default());
         assert_eq!(found[0].code, Code::CheckpointAnchor);
+        // What was anchored before a repair that the operator signed for belongs to the generation before.
+        let before = anchor(22, 30, 0);
+        let repaired = self::history(&[entry(1, 30, 1), entry(2, 40, 1)]);
+        let repaired = of(&repaired, &[before.clone()]);
+        assert_eq!(
+            (sizes(&repaired), repaired.leaf(25)),
+            (vec![40], Some(leaves(1)[24]))
+        );
+        let alone = of(&self::history(&[entry(2, 40, 1)]), &[before]);
+        assert!(alone.leaf(25).is_none());
         let contested = AnchoredBatch {
             contested: true,
             ..anchor(25, 32, 1)

@@ -180,7 +180,7 @@ impl Survey {
     /// What checkpoints say of a stream.
     pub fn checkpointed(&self, stream: &StreamKey, anchored: &[AnchoredBatch]) -> Checkpointed {
         let given = self.checkpoints.iter().flat_map(|history| history.of(stream));
-        Checkpointed::new(stream, &given.collect::<Vec<_>>(), anchored)
+        Checkpointed::new(&given.collect::<Vec<_>>(), anchored)
     }
 
     /// Examines one of the streams.

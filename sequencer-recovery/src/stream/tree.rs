@@ -1,6 +1,6 @@
 //! The tree over a stream, grown along the pass over its events, and compared with the checkpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ves::log_tree::CompactRange;
 use ves::{Hash32, Timestamp};
@@ -34,8 +34,8 @@ pub struct TreeScan {
 /// Grows a [`TreeScan`] from leaves in order.
 pub(super) struct TreeFold<'a> {
     checkpointed: &'a Checkpointed,
-    /// The sizes not reached yet, last to first.
-    sizes: Vec<u64>,
+    /// The sizes of the checkpoints.
+    sizes: BTreeSet<u64>,
     last_size: u64,
     pending: Vec<Hash32>,
     whole: bool,
@@ -44,13 +44,10 @@ pub(super) struct TreeFold<'a> {
 
 impl<'a> TreeFold<'a> {
     pub(super) fn new(checkpointed: &'a Checkpointed) -> Self {
-        let mut sizes: Vec<u64> = checkpointed.heads().map(|held| held.checkpoint.size).collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        // Two generations may have been signed where they part.
-        sizes.dedup();
+        let sizes: BTreeSet<u64> = checkpointed.heads().map(|held| held.checkpoint.size).collect();
         Self {
             checkpointed,
-            last_size: sizes.first().copied().unwrap_or(0),
+            last_size: sizes.last().copied().unwrap_or(0),
             sizes,
             pending: Vec::new(),
             whole: true,
@@ -83,19 +80,20 @@ impl<'a> TreeFold<'a> {
             return;
         }
         self.pending.push(leaf);
-        let is_size = self.sizes.last() == Some(&position);
-        if is_size || self.pending.len() == GATHERED {
+        if self.pending.len() == GATHERED {
             self.grow();
-        }
-        if is_size {
-            self.sizes.pop();
-            self.scan.roots.insert(position, self.scan.prefix.root());
         }
     }
 
     fn grow(&mut self) {
-        self.scan.prefix.extend(&self.pending);
-        self.pending.clear();
+        let Self {
+            scan, pending, sizes, ..
+        } = self;
+        let TreeScan { prefix, roots, .. } = scan;
+        prefix.extend_through(pending, sizes, |head| {
+            roots.insert(head.size, head.root);
+        });
+        pending.clear();
     }
 
     pub(super) fn finish(mut self) -> TreeScan {

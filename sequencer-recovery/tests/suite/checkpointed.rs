@@ -22,6 +22,7 @@ use sequencer_recovery::place::placement::Budget;
 use sequencer_recovery::plan::{PlanOptions, PlanRequest, plan};
 use sequencer_recovery::stream::survey::SurveyInput;
 use sequencer_recovery::witness::Inputs;
+use sha2::{Digest as _, Sha256};
 
 /// One each time that a stream has grown by so many events.
 const EVERY: u64 = 20;
@@ -512,4 +513,87 @@ fn two_histories_that_were_both_signed_are_told_and_not_used() {
         (&contested.unwrap()["sequence"], &contested.unwrap()["grade"]),
         (&60.into(), &"claimed".into())
     );
+}
+
+/// A key that the log does not know says nothing against an event whose signature's bytes a checkpoint binds; a plan that
+/// was altered does.
+#[test]
+fn an_event_whose_key_is_lost_goes_back_as_the_checkpoint_binds_it() {
+    let spec = (1..400)
+        .map(|seed| WorldSpec {
+            lost_key: true,
+            anchored_fraction: 0.0,
+            ..of_the_drill(seed)
+        })
+        .find(|spec| has_events_of_lost_keys(&World::generate(spec)))
+        .unwrap();
+    let world = World::generate(&spec);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    world.write_recovered(Path::new(&path("recovered.db"))).unwrap();
+    world.write_outboxes(Path::new(&path("outboxes"))).unwrap();
+    let every = CheckpointSpec {
+        every: EVERY,
+        leaves: true,
+    };
+    world
+        .write_checkpoints(Path::new(&path("checkpoints")), every)
+        .unwrap();
+    let (db, out) = (path("recovered.db"), path("plan.ndjson"));
+    let (outboxes, checkpoints) = (path("outboxes"), path("checkpoints"));
+    let key = path("checkpoints/checkpoint.vkey");
+    let arguments = [
+        "plan",
+        "--db",
+        &db,
+        "--outbox",
+        &outboxes,
+        "--checkpoints",
+        &checkpoints,
+        "--checkpoint-key",
+        &key,
+        "--out",
+        &out,
+    ];
+    assert_eq!(run(arguments).code & 8, 0);
+    let lines = std::fs::read_to_string(&out).unwrap();
+    assert!(
+        lines.contains("signature bound by the root, NOT CHECKED"),
+        "no key is lost"
+    );
+    let altered = path("altered.ndjson");
+    let is_unchecked = |line: &str| line.contains("signature bound by the root, NOT CHECKED");
+    let line = lines.lines().find(|line| is_unchecked(line)).unwrap();
+    let mut event: serde_json::Value = serde_json::from_str(line).unwrap();
+    let signature = event["event"]["agent_signature"].as_str().unwrap().to_owned();
+    let other = format!(
+        "{}{}",
+        if signature.starts_with('0') { '1' } else { '0' },
+        &signature[1..]
+    );
+    event["event"]["agent_signature"] = other.into();
+    std::fs::write(&altered, sealed(&lines.replace(line, &event.to_string()))).unwrap();
+    let refused = run(["apply", &altered, "--db", &db, "--dry-run"]);
+    assert_eq!(refused.code & 4, 4, "{}", refused.stdout);
+    assert!(refused.stderr.contains("is not registered"), "{}", refused.stderr);
+    let applied = run(["apply", &out, "--db", &db]);
+    assert_eq!(applied.code & 8, 0, "{}\n{}", applied.stdout, applied.stderr);
+    assert!(!applied.stdout.contains("FAILED"), "{}", applied.stdout);
+}
+
+fn has_events_of_lost_keys(world: &World) -> bool {
+    let truth = world.truth();
+    let lost: BTreeSet<&str> = truth.lost_keys.iter().map(|key| key.agent.as_str()).collect();
+    let events = truth.streams.iter().flat_map(|stream| &stream.events);
+    let mut held = events.filter(|e| !e.in_recovered && e.class == HeldClass::RestorableExact);
+    held.any(|event| lost.contains(event.agent.as_str()))
+}
+
+/// A plan's text with the digest that it has now.
+fn sealed(plan: &str) -> String {
+    let (lines, _) = plan.trim_end().rsplit_once('\n').unwrap();
+    let lines = format!("{lines}\n");
+    let sha256 = ves::Hash32(Sha256::digest(lines.as_bytes()).into());
+    let count = lines.lines().count();
+    format!("{lines}{{\"type\":\"end\",\"lines\":{count},\"sha256\":\"{sha256}\"}}\n")
 }
