@@ -77,11 +77,11 @@ impl<'a> ComparedLog<'a> {
         }
     }
 
-    /// How many events lie behind the last checkpoint that binds them.
+    /// How many numbers lie behind the last checkpoint that binds them.
     fn behind(&mut self, stream: &StreamKey, last: u64, head: Option<u64>) {
         if let Some(head) = head.filter(|head| *head > last) {
             let what = format!(
-                "stream {stream}: {} event(s) after the last checkpoint ({} to {head})",
+                "stream {stream}: {} number(s) after the last checkpoint ({} to {head})",
                 head - last,
                 last + 1
             );

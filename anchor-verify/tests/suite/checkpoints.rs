@@ -170,7 +170,7 @@ fn what_holds_is_told_with_whose_word_it_is_and_what_was_not_checked() {
             (&3.into(), &0.into())
         );
         assert!(
-            not_checked(&report, "5 event(s) after the last checkpoint (41 to 45)"),
+            not_checked(&report, "5 number(s) after the last checkpoint (41 to 45)"),
             "{report}"
         );
         assert!(!not_checked(&report, "no log was given"));

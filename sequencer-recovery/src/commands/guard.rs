@@ -187,6 +187,10 @@ pub(super) fn print_table<W: std::io::Write>(
             Tone::Doubt,
             format!("LEARNED: {of} stream(s) noted; there was nothing to compare them with yet."),
         ),
+        (false, _) if refused == 0 => (
+            Tone::Bad,
+            "REFUSED: the sequencer must not start; what was given to compare with does not hold.".to_owned(),
+        ),
         (false, _) => (
             Tone::Bad,
             format!("REFUSED: the sequencer must not start; {refused} of {of} stream(s) do not pass."),

@@ -275,6 +275,17 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
             String::from_utf8_lossy(&output.stderr)
         );
     }
+    if document == "docs/runbook.md" {
+        // An operator has them from before.
+        let signed = "sequencer-recovery checkpoint --db log.db --state state.json --key operator.seed --name \
+                      orders.example.com --out checkpoints/";
+        let output = run(signed, dir, path, database);
+        assert!(
+            dir.join("checkpoints").exists(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
     if document == "docs/epoch.md" {
         let output = run("sequencer-recovery apply plan.ndjson", dir, path, database);
         assert!(

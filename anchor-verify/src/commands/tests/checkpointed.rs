@@ -84,7 +84,7 @@ fn report(count: usize) -> CheckpointsReport {
         not_checked: (0..count)
             .map(|n| {
                 format!(
-                    "stream {}: 3 event(s) after the last checkpoint (164 to 166)",
+                    "stream {}: 3 number(s) after the last checkpoint (164 to 166)",
                     stream(n)
                 )
             })
