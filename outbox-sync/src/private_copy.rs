@@ -8,7 +8,9 @@
 //! - **WAL mode, with a `-wal`**: the database file first, then the WAL. A page that a checkpoint moved
 //!   into the file meanwhile is also in the WAL, which comes later and wins, unless the WAL was started
 //!   anew meanwhile; then its header (the salts) changed, and the copy is made again. A writer that only
-//!   appends does not disturb.
+//!   appends does not disturb. An agent that opens, writes and closes starts its WAL anew each time: closing moves the
+//!   WAL into the file and removes it, which takes an exclusive lock. So from the second attempt on a shared lock is put on
+//!   the file, with which the WAL stays and grows; the agent waits for nothing.
 //! - **Rollback mode**: the bytes are copied without any lock, so that the agent does not wait even if this program is
 //!   halted meanwhile. Whether somebody committed is asked before and after, by a read-only connection that takes the lock of a
 //!   reader for that moment alone. If a writer never rests for long enough, SQLite's own backup, which keeps that lock.
@@ -60,11 +62,56 @@ pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> 
         for suffix in ["", "-wal", "-shm", "-journal"] {
             remove(&beside(&copy, suffix))?;
         }
-        if attempt_copy(&source, &copy)? {
+        let copied = match kept_wal(&source, attempt)? {
+            Some(file) => copy_kept(&file, &source, &copy)?,
+            None => attempt_copy(&source, &copy)?,
+        };
+        if copied {
             return Ok(copy);
         }
     }
     Err(OutboxErrorKind::Busy { attempts: ATTEMPTS })
+}
+
+/// The file with a shared lock on it, if it is in WAL mode and was already tried without. The lock ends with the handle.
+/// POSIX locks end with **any** handle of the file that the process closes: nothing else may open it meanwhile.
+fn kept_wal(source: &Path, attempt: u32) -> Result<Option<File>, OutboxErrorKind> {
+    if attempt == 0 || !is_wal_mode(&read_header(source)?) {
+        return Ok(None);
+    }
+    let mut file = File::open(source).map_err(OutboxErrorKind::Io)?;
+    if !lock_shared(&file) {
+        return Ok(None);
+    }
+    // The mode may have changed before the lock.
+    let mut header = [0; HEADER];
+    let n = read_full(&mut file, &mut header).map_err(OutboxErrorKind::Io)?;
+    Ok((n == HEADER && is_wal_mode(&header)).then_some(file))
+}
+
+/// One attempt at a file in WAL mode that is held by a shared lock; `false` if its WAL was started anew. Without a WAL
+/// before and after nobody wrote: a writer makes one first, and cannot remove it.
+fn copy_kept(mut file: &File, source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+    let wal = beside(source, "-wal");
+    let before = read_start::<WAL_HEADER>(&wal)?;
+    file.rewind().map_err(OutboxErrorKind::Io)?;
+    let mut to = File::create(copy).map_err(OutboxErrorKind::Copy)?;
+    io::copy(&mut file, &mut to).map_err(OutboxErrorKind::Copy)?;
+    copy_bytes(&wal, &beside(copy, "-wal"))?;
+    let copied = read_start::<WAL_HEADER>(&beside(copy, "-wal"))?;
+    Ok(copied == before && read_start::<WAL_HEADER>(&wal)? == before)
+}
+
+/// A shared lock on the bytes that SQLite locks (and all others), without waiting.
+#[cfg(unix)]
+pub(crate) fn lock_shared(file: &File) -> bool {
+    rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok()
+}
+
+// Elsewhere there is none that SQLite would heed.
+#[cfg(not(unix))]
+pub(crate) fn lock_shared(_: &File) -> bool {
+    false
 }
 
 /// Copies a damaged database as it is, with its WAL, into `dir`, and returns the copy's path. The copy's header no

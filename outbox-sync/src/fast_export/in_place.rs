@@ -146,12 +146,9 @@ fn exists(source: &Path, suffix: &str) -> bool {
     private_copy::beside(source, suffix).symlink_metadata().is_ok()
 }
 
-/// A shared lock on the bytes that SQLite locks (and all others).
-#[cfg(unix)]
+/// A shared lock on the file, if it is still in the mode of `header`: that may have changed before the lock.
 fn lock(file: &File, header: &[u8; HEADER]) -> Option<()> {
-    rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::NonBlockingLockShared).ok()?;
-    // The mode may have changed before the lock.
-    (first_bytes(file)?[18..20] == header[18..20]).then_some(())
+    (private_copy::lock_shared(file) && first_bytes(file)?[18..20] == header[18..20]).then_some(())
 }
 
 #[cfg(unix)]
@@ -186,11 +183,6 @@ fn stamp(source: &Path, file: &File) -> Option<Stamp> {
 }
 
 // Elsewhere files are copied.
-#[cfg(not(unix))]
-fn lock(_: &File, _: &[u8; HEADER]) -> Option<()> {
-    None
-}
-
 #[cfg(not(unix))]
 fn first_bytes(_: &File) -> Option<[u8; HEADER]> {
     None

@@ -54,6 +54,38 @@ fn reconcile(folder: &Path) -> Child {
     command.spawn().unwrap()
 }
 
+/// Each of its closings moves the WAL into the file, removes it, and so starts it anew.
+#[test]
+fn an_agent_that_opens_writes_and_closes_without_a_rest_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    outbox(&path, &events(1, 100));
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE agent_notes (n INTEGER, filler BLOB); \
+             INSERT INTO agent_notes VALUES (0, zeroblob(64 << 20)); PRAGMA journal_mode = wal;",
+        )
+        .unwrap();
+    drop(connection);
+    let mut child = command_bare(dir.path())
+        .args(["status", "a.db", "--output", "json"])
+        .stdout(std::fs::File::create(dir.path().join("stdout")).unwrap())
+        .stderr(std::fs::File::create(dir.path().join("stderr")).unwrap())
+        .spawn()
+        .unwrap();
+    let mut writes = 0;
+    while child.try_wait().unwrap().is_none() {
+        let written = agent_writes(&path);
+        assert!(matches!(written, Ok(1)), "{written:?}");
+        writes += 1;
+    }
+    let said = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    assert!(writes > 3, "{writes}");
+    assert!(said("stdout").contains("\"pending\": 100"), "{writes}: {}{}", said("stdout"), said("stderr"));
+    assert!(!dir.path().join("a.db-wal").exists(), "the next closing removes it");
+}
+
 #[test]
 fn an_agent_does_not_see_a_lock_of_a_reconcile_that_was_halted() {
     for mode in ["delete", "wal"] {

@@ -378,7 +378,7 @@ mod tests {
         // What was anchored before a repair that the operator signed for belongs to the generation before.
         let before = anchor(22, 30, 0);
         let repaired = self::history(&[entry(1, 30, 1), entry(2, 40, 1)]);
-        let repaired = of(&repaired, &[before.clone()]);
+        let repaired = of(&repaired, std::slice::from_ref(&before));
         assert_eq!(
             (sizes(&repaired), repaired.leaf(25)),
             (vec![40], Some(leaves(1)[24]))
