@@ -63,8 +63,9 @@ fn an_agent_that_opens_writes_and_closes_without_a_rest_is_read() {
     let connection = Connection::open(&path).unwrap();
     connection
         .execute_batch(
-            "CREATE TABLE agent_notes (n INTEGER, filler BLOB); \
-             INSERT INTO agent_notes VALUES (0, zeroblob(64 << 20)); PRAGMA journal_mode = wal;",
+            "CREATE TABLE agent_notes (n INTEGER); INSERT INTO agent_notes VALUES (0); \
+             CREATE TABLE filler (filler BLOB); INSERT INTO filler VALUES (zeroblob(64 << 20)); \
+             PRAGMA journal_mode = wal;",
         )
         .unwrap();
     drop(connection);
@@ -96,8 +97,8 @@ fn an_agent_does_not_see_a_lock_of_a_reconcile_that_was_halted() {
         // Large enough that copying takes a moment.
         connection
             .execute_batch(
-                "CREATE TABLE agent_notes (n INTEGER, filler BLOB); \
-                 INSERT INTO agent_notes VALUES (0, zeroblob(64 << 20));",
+                "CREATE TABLE agent_notes (n INTEGER); INSERT INTO agent_notes VALUES (0); \
+                 CREATE TABLE filler (filler BLOB); INSERT INTO filler VALUES (zeroblob(64 << 20));",
             )
             .unwrap();
         let set: String = connection

@@ -207,6 +207,20 @@ fn run_documents(part: usize) {
     }
 }
 
+/// The operator's keys.
+fn write_keys(dir: &Path) {
+    fs::write(dir.join("operator.seed"), "07".repeat(32)).unwrap();
+    let operator = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+    fs::write(
+        dir.join("operator.pub"),
+        ves::Hash32(operator.to_bytes()).to_string(),
+    )
+    .unwrap();
+    let name = checkpoints::note::KeyKind::Log;
+    let vkey = checkpoints::VerifierKey::new("orders.example.com", name, operator).unwrap();
+    fs::write(dir.join("orders.vkey"), vkey.to_string()).unwrap();
+}
+
 /// What a document's reader is supposed to have.
 fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str) {
     let copy = dir.join("log.copy.sql");
@@ -216,7 +230,20 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
     fs::create_dir(dir.join("outboxes")).unwrap();
     world.write_outboxes(&dir.join("outboxes")).unwrap();
     world.write_anchor_logs(dir).unwrap();
-    if matches!(document, "README.md" | "docs/runbook.md") {
+    write_keys(dir);
+    if document == "README.md" {
+        return;
+    }
+    if document == "docs/runbook.md" {
+        // An operator has them from before.
+        let signed = "sequencer-recovery checkpoint --db \"$DATABASE_URL\" --state state.json --key operator.seed \
+                      --name orders.example.com --out checkpoints/";
+        let output = run(signed, dir, path, database);
+        assert!(
+            dir.join("checkpoints").exists(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         return;
     }
     world.write_recovered(&dir.join("log.db")).unwrap();
@@ -236,16 +263,6 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
     fs::copy(outbox, dir.join("agent.db")).unwrap();
     fs::create_dir(dir.join("fleet")).unwrap();
     fs::copy(dir.join("agent.db"), dir.join("fleet/agent.db")).unwrap();
-    fs::write(dir.join("operator.seed"), "07".repeat(32)).unwrap();
-    let operator = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
-    fs::write(
-        dir.join("operator.pub"),
-        ves::Hash32(operator.to_bytes()).to_string(),
-    )
-    .unwrap();
-    let name = checkpoints::note::KeyKind::Log;
-    let vkey = checkpoints::VerifierKey::new("orders.example.com", name, operator).unwrap();
-    fs::write(dir.join("orders.vkey"), vkey.to_string()).unwrap();
     for (command, made) in [
         (
             "sequencer-recovery plan --db log.db --outbox outboxes --anchors anchors.json --out plan.ndjson",
@@ -272,17 +289,6 @@ fn prepare(world: &World, dir: &Path, path: &str, database: &str, document: &str
         assert!(
             dir.join(made).exists(),
             "{command}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    if document == "docs/runbook.md" {
-        // An operator has them from before.
-        let signed = "sequencer-recovery checkpoint --db log.db --state state.json --key operator.seed --name \
-                      orders.example.com --out checkpoints/";
-        let output = run(signed, dir, path, database);
-        assert!(
-            dir.join("checkpoints").exists(),
-            "{}",
             String::from_utf8_lossy(&output.stderr)
         );
     }
