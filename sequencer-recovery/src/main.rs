@@ -47,6 +47,8 @@ enum Command {
     Checkpoint(commands::checkpoint::CheckpointArgs),
     #[command(before_help = examples::GUARD)]
     Guard(commands::guard::GuardArgs),
+    #[command(before_help = examples::WATCH)]
+    Watch(commands::watch::WatchArgs),
     #[command(before_help = examples::COUNTERS)]
     Counters(commands::counters::CountersArgs),
     #[command(before_help = examples::SNAPSHOT)]
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Checklist(command) => commands::checklist::run(command, global),
         Command::Checkpoint(command) => commands::checkpoint::run(command, global),
         Command::Guard(command) => commands::guard::run(command, global),
+        Command::Watch(command) => commands::watch::run(command, global),
         Command::Counters(command) => commands::counters::run(command, global),
         Command::Snapshot(command) => commands::snapshot::run(command, global),
         Command::Export(command) => commands::export::run(command, global),

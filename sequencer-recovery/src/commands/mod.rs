@@ -20,6 +20,7 @@ mod report;
 pub mod snapshot;
 mod strips;
 pub mod undo;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::future::Future;
