@@ -149,7 +149,9 @@ mod tests {
     fn a_file_is_replaced_and_a_link_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.prom");
-        let arg = MetricsArg { metrics: Some(path.clone()) };
+        let arg = MetricsArg {
+            metrics: Some(path.clone()),
+        };
         for value in [1.0, 2.0] {
             arg.check().unwrap();
             let mut metrics = Metrics::default();

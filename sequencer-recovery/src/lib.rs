@@ -50,4 +50,5 @@ pub mod sealed_file;
 pub mod skipped;
 pub mod stream;
 pub mod watch;
+pub mod watch_memory;
 pub mod witness;

@@ -46,7 +46,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = cli_common::duration)]
     every: Duration,
 
-    /// Look once, at everything that is asked for, and end
+    /// Look once, at everything that is asked for and at all old events, and end
     #[arg(long)]
     once: bool,
 
@@ -80,7 +80,13 @@ pub struct WatchArgs {
 
     /// Read new anchors from this node as they are finalized, into the file of --anchors
     // Any text is taken here and judged later: clap would repeat a wrong value, with the key in it.
-    #[arg(long, value_name = "URL", env = "ANCHOR_RPC_URL", hide_env_values = true, requires = "contracts")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ANCHOR_RPC_URL",
+        hide_env_values = true,
+        requires = "contracts"
+    )]
     pub(super) rpc: Option<String>,
 
     /// A contract whose anchors to read
@@ -152,7 +158,7 @@ impl WatchArgs {
             filter: self.filter(),
             sequencer_keys: self.sequencer.read()?.into_iter().collect(),
             holes_every: self.holes_every,
-            scrub: if self.once { Duration::ZERO } else { self.scrub },
+            scrub: (!self.once).then_some(self.scrub),
             scrub_rate: self.scrub_rate.map(f64::from),
             adopt: self.adopt,
         })
@@ -256,13 +262,18 @@ impl Run<'_> {
         let looked = block_on(async {
             // Opened anew each time: a server that was restored, promoted or migrated is another one.
             let (log, _) = open(db, cancel).await?;
-            watch.look(&log, since, &clock, cancel).await.map_err(CliError::from)
+            watch
+                .look(&log, since, &clock, cancel)
+                .await
+                .map_err(CliError::from)
         });
         match looked {
             Ok(look) => self.looked(look),
             Err(_) if self.cancel.is_cancelled() => false,
             Err(error) => {
-                if self.failures == 0 || self.last_error.as_ref().map(ToString::to_string) != Some(error.to_string()) {
+                if self.failures == 0
+                    || self.last_error.as_ref().map(ToString::to_string) != Some(error.to_string())
+                {
                     tracing::error!("the log could not be looked at: {error}");
                 }
                 self.failures += 1;
@@ -276,7 +287,10 @@ impl Run<'_> {
 
     fn looked(&mut self, look: Look) -> bool {
         if self.failures > 0 {
-            tracing::warn!("the log is looked at again, after {} looks that failed", self.failures);
+            tracing::warn!(
+                "the log is looked at again, after {} looks that failed",
+                self.failures
+            );
         }
         self.failures = 0;
         self.last_error = None;
@@ -327,7 +341,9 @@ impl Run<'_> {
     }
 
     fn hook(&self, what: &str, alarm: &Alarm) {
-        let Some(command) = &self.args.alarm_command else { return };
+        let Some(command) = &self.args.alarm_command else {
+            return;
+        };
         if let Err(error) = jobs::hook(command, what, alarm, &self.cancel) {
             tracing::error!("--alarm-command failed, and nobody may have been told: {error}");
         }
@@ -335,7 +351,13 @@ impl Run<'_> {
 
     /// Puts up what Prometheus reads.
     fn publish(&mut self) {
-        self.beside.scrubbed_at = self.watch.memory.scrub.completed_at.as_deref().and_then(seconds_of);
+        self.beside.scrubbed_at = self
+            .watch
+            .memory
+            .scrub
+            .completed_at
+            .as_deref()
+            .and_then(seconds_of);
         let told = metrics(&self.watch, &self.beside);
         if let Some(path) = &self.args.metrics.metrics
             && let Err(error) = told.write(path)
@@ -350,7 +372,11 @@ impl Run<'_> {
         self.page.set(told.into_text(), healthy, words);
     }
 
-    fn end(self, global: &GlobalArgs, hashed: cli_common::provenance::Inputs) -> Result<ExitStatus, CliError> {
+    fn end(
+        self,
+        global: &GlobalArgs,
+        hashed: cli_common::provenance::Inputs,
+    ) -> Result<ExitStatus, CliError> {
         let db = self.args.db.target()?.to_string();
         let mut report = WatchReport::of(&self.watch, db, self.place, not_checked(self.args));
         (report.raised, report.ended) = (self.raised, self.ended);
@@ -397,4 +423,3 @@ fn seconds_of(text: &str) -> Option<f64> {
     let at: jiff::Timestamp = text.parse().ok()?;
     Some(at.as_microsecond() as f64 / 1e6)
 }
-

@@ -150,7 +150,9 @@ pub struct Alarms {
 impl Alarms {
     /// Those that were open when the last run ended.
     pub fn of(alarms: Vec<Alarm>) -> Self {
-        let open = alarms.into_iter().map(|alarm| (key(alarm.source, &alarm.finding), alarm));
+        let open = alarms
+            .into_iter()
+            .map(|alarm| (key(alarm.source, &alarm.finding), alarm));
         Self { open: open.collect() }
     }
 
@@ -204,7 +206,9 @@ mod tests {
     }
 
     fn hole(n: u128, from: u64, to: u64) -> Finding {
-        Finding::new(Code::GapInterior, "missing").stream(stream(n)).range(from, to)
+        Finding::new(Code::GapInterior, "missing")
+            .stream(stream(n))
+            .range(from, to)
     }
 
     #[test]
@@ -237,7 +241,10 @@ mod tests {
             },
         ];
         for scope in &elsewhere {
-            assert!(alarms.settle(scope, Vec::new(), "t2").ended.is_empty(), "{scope:?}");
+            assert!(
+                alarms.settle(scope, Vec::new(), "t2").ended.is_empty(),
+                "{scope:?}"
+            );
         }
         let here = Scope {
             span: Span::new(5, 9),

@@ -8,10 +8,10 @@ use event_log::StreamFilter;
 use ves::StreamKey;
 use ves::span::Span;
 
-use super::memory::Remembered;
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding, Remedy};
 use crate::stream::survey::{judge_anchors, read_anchors};
+use crate::watch_memory::Remembered;
 
 /// Batches that begin within so many numbers are compared in one go.
 const MOST_NUMBERS: u64 = 20_000;
@@ -40,7 +40,12 @@ impl Anchored {
         let findings = judge_anchors(&view, filter);
         let of_streams = view.streams.into_iter();
         let batches = of_streams.filter_map(|of| Some((of.stream.filter(|s| filter.admits(s))?, of.batches)));
-        Ok((Self { batches: batches.collect() }, findings))
+        Ok((
+            Self {
+                batches: batches.collect(),
+            },
+            findings,
+        ))
     }
 
     /// The streams that are anchored.
@@ -74,7 +79,8 @@ impl Anchored {
 
     /// Which batches are to be compared next: those behind the last one that was, as far as the rows were judged.
     pub fn due(&self, stream: &StreamKey, of: &Remembered) -> Option<Span> {
-        let new = |batch: &&AnchoredBatch| batch.sequence_end > of.anchored && batch.sequence_end <= of.checked;
+        let new =
+            |batch: &&AnchoredBatch| batch.sequence_end > of.anchored && batch.sequence_end <= of.checked;
         let mut due: Option<Span> = None;
         for batch in self.of(stream).iter().filter(new) {
             let span = Span::new(batch.sequence_start, batch.sequence_end)?;

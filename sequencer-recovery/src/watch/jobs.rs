@@ -106,5 +106,7 @@ fn run(mut job: Job, sender: &Sender<Outcome>, cancel: &Cancel) {
 
 /// Runs each job once, here, in order.
 pub fn once(jobs: Vec<Job>, cancel: &Cancel) -> Vec<Outcome> {
-    jobs.into_iter().filter_map(|mut job| (job.work)(cancel)).collect()
+    jobs.into_iter()
+        .filter_map(|mut job| (job.work)(cancel))
+        .collect()
 }

@@ -11,7 +11,7 @@ use ves::{KeyRegistry, SequencerKeys, StreamKey};
 use super::alarms::{Alarm, Alarms, Changes, Scope, Source};
 use super::anchored::Anchored;
 use super::jobs::Outcome;
-use super::memory::{Memory, Remembered};
+use super::memory::Memory;
 use super::rewound::{changed, counter, rewound};
 use super::scrub::{self, Pace};
 use crate::error::RecoveryError;
@@ -21,6 +21,7 @@ use crate::log_identity::{Kinship, LogIdentity};
 use crate::roots::leaf_at;
 use crate::stream::raised::Raised;
 use crate::stream::window::{Window, WindowInput, window};
+use crate::watch_memory::Remembered;
 
 /// So many new rows of a stream are judged in one look; the rest in the next one.
 const MOST_NEW_ROWS: u64 = 20_000;
@@ -42,8 +43,8 @@ pub struct Options {
     pub sequencer_keys: SequencerKeys,
     /// How often every stream is looked through for missing numbers.
     pub holes_every: Duration,
-    /// In which time every event is read again.
-    pub scrub: Duration,
+    /// In which time every event is read again; without one, all of them at the first look.
+    pub scrub: Option<Duration>,
     /// And no faster than so many rows a second.
     pub scrub_rate: Option<f64>,
     /// Whether what is remembered is given up for what the log is now: a loss was decided, or it is another log.
@@ -176,13 +177,20 @@ impl Watch {
             None => Kinship::Same,
         };
         if moved == Kinship::Other && !self.adopt {
-            let known = self.memory.log.as_ref().map(ToString::to_string).unwrap_or_default();
+            let known = self
+                .memory
+                .log
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             let message = format!(
                 "what is remembered is of {known}, and this is {identity}: nothing was compared; if it is the production \
                  now, start again with --adopt"
             );
             let finding = Finding::new(Code::HistoryRewound, message);
-            look.changes = self.alarms.settle(&Scope::all(Source::Log), vec![finding], at.clock);
+            look.changes = self
+                .alarms
+                .settle(&Scope::all(Source::Log), vec![finding], at.clock);
             return Ok(look);
         }
         if moved == Kinship::OtherTimeline {
@@ -192,7 +200,9 @@ impl Watch {
         let heads = view.heads(&self.options.filter).await?;
         let unreadable = heads.unreadable.iter();
         let unreadable = unreadable.map(|e| Finding::new(Code::EventUnreadable, e.to_string()));
-        let settled = self.alarms.settle(&Scope::all(Source::Log), unreadable.collect(), at.clock);
+        let settled = self
+            .alarms
+            .settle(&Scope::all(Source::Log), unreadable.collect(), at.clock);
         look.changes.extend(settled);
         look.place = Some(view.place().clone());
         self.heads = heads.rows.into_iter().map(|head| (head.stream, head)).collect();
@@ -208,8 +218,12 @@ impl Watch {
             rewound_anywhere |= self.one(&mut view, stream, all, at, &mut look).await?;
         }
         self.revisit(&mut view, at, &mut look).await?;
-        if self.holes_at.is_none_or(|last| at.now >= last + self.options.holes_every) {
-            self.holes(&mut view, &self.options.filter.clone(), at, &mut look).await?;
+        if self
+            .holes_at
+            .is_none_or(|last| at.now >= last + self.options.holes_every)
+        {
+            self.holes(&mut view, &self.options.filter.clone(), at, &mut look)
+                .await?;
             self.holes_at = Some(at.now);
         }
         self.scrub(&mut view, at, &mut look).await?;
@@ -291,10 +305,14 @@ impl Watch {
             of.heard_of(of.head.max(of.counter), "the log");
             of.seen_at = clock;
         }
-        let changes = self.alarms.settle(&Scope::stream(Source::Heads, *stream), found, at.clock);
+        let changes = self
+            .alarms
+            .settle(&Scope::stream(Source::Heads, *stream), found, at.clock);
         look.changes.extend(changes);
         let beyond = self.anchored.tail(stream, last).into_iter().collect();
-        let changes = self.alarms.settle(&Scope::stream(Source::AnchoredTail, *stream), beyond, at.clock);
+        let changes = self
+            .alarms
+            .settle(&Scope::stream(Source::AnchoredTail, *stream), beyond, at.clock);
         look.changes.extend(changes);
         Ok(is_rewound)
     }
@@ -325,7 +343,9 @@ impl Watch {
             return Ok(None);
         };
         let read = self.window(view, stream, span, was.committed, at, look).await?;
-        if was.checked > 0 && let Some(other) = changed(stream, was, read.first_leaf) {
+        if was.checked > 0
+            && let Some(other) = changed(stream, was, read.first_leaf)
+        {
             return Ok(Some(other));
         }
         look.new_rows += (to - was.checked).min(read.rows);
@@ -454,10 +474,16 @@ impl Watch {
         let of = self.memory.streams[stream].clone();
         let newer = view.commitments_from(stream, of.committed + 1, 2).await?.rows;
         let newer = newer.iter().filter(|c| c.sequence_end > of.committed);
-        let Some(end) = newer.map(|c| c.sequence_end).min().filter(|end| *end <= of.checked) else {
+        let Some(end) = newer
+            .map(|c| c.sequence_end)
+            .min()
+            .filter(|end| *end <= of.checked)
+        else {
             return Ok(());
         };
-        let read = self.window(view, stream, Span::at(end), of.committed, at, look).await?;
+        let read = self
+            .window(view, stream, Span::at(end), of.committed, at, look)
+            .await?;
         let of = self.memory.stream(stream);
         of.committed = of.committed.max(read.committed.unwrap_or(end));
         Ok(())
@@ -488,7 +514,9 @@ impl Watch {
         let mut rows = self.pace.rows(at.now, total);
         while let Some((stream, span)) = scrub::next(&self.memory, rows) {
             at.cancel.check()?;
-            let read = self.window(view, &stream, span, span.start() - 1, at, look).await?;
+            let read = self
+                .window(view, &stream, span, span.start() - 1, at, look)
+                .await?;
             if read.has_holes {
                 self.holes(view, &StreamFilter::from(&stream), at, look).await?;
             }

@@ -49,7 +49,12 @@ pub fn metrics(watch: &Watch, beside: &Beside) -> Metrics {
 fn of_looks(page: &mut Metrics, watch: &Watch, beside: &Beside) {
     let counted = &watch.counted;
     let up = f64::from(u8::from(beside.up));
-    page.one("sequencer_watch_up", Kind::Gauge, "Whether the last look at the log succeeded.", up);
+    page.one(
+        "sequencer_watch_up",
+        Kind::Gauge,
+        "Whether the last look at the log succeeded.",
+        up,
+    );
     page.one(
         "sequencer_watch_last_look_timestamp_seconds",
         Kind::Gauge,
@@ -63,11 +68,31 @@ fn of_looks(page: &mut Metrics, watch: &Watch, beside: &Beside) {
         beside.took.as_secs_f64(),
     );
     let counters = [
-        ("sequencer_watch_looks_total", "Looks that succeeded.", counted.looks as f64),
-        ("sequencer_watch_looks_failed_total", "Looks that failed.", counted.failed as f64),
-        ("sequencer_watch_look_seconds_total", "How long looks took together.", counted.seconds),
-        ("sequencer_watch_rows_read_total", "Rows of events that were read.", counted.rows as f64),
-        ("sequencer_watch_new_events_total", "New events that were judged.", counted.new_rows as f64),
+        (
+            "sequencer_watch_looks_total",
+            "Looks that succeeded.",
+            counted.looks as f64,
+        ),
+        (
+            "sequencer_watch_looks_failed_total",
+            "Looks that failed.",
+            counted.failed as f64,
+        ),
+        (
+            "sequencer_watch_look_seconds_total",
+            "How long looks took together.",
+            counted.seconds,
+        ),
+        (
+            "sequencer_watch_rows_read_total",
+            "Rows of events that were read.",
+            counted.rows as f64,
+        ),
+        (
+            "sequencer_watch_new_events_total",
+            "New events that were judged.",
+            counted.new_rows as f64,
+        ),
         (
             "sequencer_watch_memory_failures_total",
             "Times that the memory could not be written down.",
@@ -85,7 +110,12 @@ fn of_problems(page: &mut Metrics, watch: &Watch) {
         *open.entry(alarm.finding.code).or_default() += 1;
     }
     let total: u64 = open.values().sum();
-    page.one("sequencer_watch_problems", Kind::Gauge, "Problems that are open.", total as f64);
+    page.one(
+        "sequencer_watch_problems",
+        Kind::Gauge,
+        "Problems that are open.",
+        total as f64,
+    );
     let labels: Vec<([(&str, &str); 1], f64)> = open
         .iter()
         .map(|(code, count)| ([("code", code.as_str())], *count as f64))
@@ -104,12 +134,21 @@ fn of_problems(page: &mut Metrics, watch: &Watch) {
         f64::from(u8::from(rewound)),
     );
     let missing: u64 = watch.missing.values().sum();
-    page.one("sequencer_watch_missing_events", Kind::Gauge, "Numbers without an event.", missing as f64);
+    page.one(
+        "sequencer_watch_missing_events",
+        Kind::Gauge,
+        "Numbers without an event.",
+        missing as f64,
+    );
 }
 
 fn of_scrub(page: &mut Metrics, watch: &Watch, beside: &Beside) {
     let (before, total) = scrub::progress(&watch.memory);
-    let ratio = if total == 0 { 0.0 } else { before as f64 / total as f64 };
+    let ratio = if total == 0 {
+        0.0
+    } else {
+        before as f64 / total as f64
+    };
     page.one(
         "sequencer_watch_scrub_progress_ratio",
         Kind::Gauge,
@@ -132,8 +171,16 @@ fn of_scrub(page: &mut Metrics, watch: &Watch, beside: &Beside) {
 
 fn of_others(page: &mut Metrics, beside: &Beside) {
     let times = [
-        ("sequencer_watch_anchors_timestamp_seconds", "When anchors were read last.", beside.anchors_at),
-        ("sequencer_watch_outboxes_timestamp_seconds", "When outboxes were read last.", beside.outboxes_at),
+        (
+            "sequencer_watch_anchors_timestamp_seconds",
+            "When anchors were read last.",
+            beside.anchors_at,
+        ),
+        (
+            "sequencer_watch_outboxes_timestamp_seconds",
+            "When outboxes were read last.",
+            beside.outboxes_at,
+        ),
         (
             "sequencer_watch_checkpoints_timestamp_seconds",
             "When checkpoints were signed last.",
@@ -158,7 +205,12 @@ fn at(page: &mut Metrics, name: &str, help: &str, value: Option<f64>) {
 }
 
 fn of_streams(page: &mut Metrics, watch: &Watch) {
-    page.one("sequencer_watch_streams", Kind::Gauge, "Streams.", watch.heads.len() as f64);
+    page.one(
+        "sequencer_watch_streams",
+        Kind::Gauge,
+        "Streams.",
+        watch.heads.len() as f64,
+    );
     let names: Vec<(StreamKey, String, String)> = told(watch)
         .into_iter()
         .map(|key| (key, key.tenant_id.to_string(), key.store_id.to_string()))
@@ -171,23 +223,44 @@ fn of_streams(page: &mut Metrics, watch: &Watch) {
                 Some((labels, value(key)? as f64))
             })
             .collect();
-        page.family(name, Kind::Gauge, help, values.iter().map(|(labels, value)| (&labels[..], *value)));
+        page.family(
+            name,
+            Kind::Gauge,
+            help,
+            values.iter().map(|(labels, value)| (&labels[..], *value)),
+        );
     };
     let head = |key: &StreamKey| watch.heads.get(key);
-    family("sequencer_watch_stream_head", "The highest number of an event.", &|key| head(key)?.last);
-    family("sequencer_watch_stream_counter", "The last number that was given out.", &|key| head(key)?.counter);
-    family("sequencer_watch_stream_committed", "The highest number in a commitment.", &|key| {
-        Some(watch.memory.streams.get(key)?.committed)
-    });
-    family("sequencer_watch_stream_anchored", "The highest number that is anchored.", &|key| {
-        watch.anchored.last(key)
-    });
-    family("sequencer_watch_stream_highest_known", "The highest number that anybody knew of.", &|key| {
-        Some(watch.memory.streams.get(key)?.highest)
-    });
-    family("sequencer_watch_stream_missing", "Numbers without an event.", &|key| {
-        watch.missing.get(key).copied()
-    });
+    family(
+        "sequencer_watch_stream_head",
+        "The highest number of an event.",
+        &|key| head(key)?.last,
+    );
+    family(
+        "sequencer_watch_stream_counter",
+        "The last number that was given out.",
+        &|key| head(key)?.counter,
+    );
+    family(
+        "sequencer_watch_stream_committed",
+        "The highest number in a commitment.",
+        &|key| Some(watch.memory.streams.get(key)?.committed),
+    );
+    family(
+        "sequencer_watch_stream_anchored",
+        "The highest number that is anchored.",
+        &|key| watch.anchored.last(key),
+    );
+    family(
+        "sequencer_watch_stream_highest_known",
+        "The highest number that anybody knew of.",
+        &|key| Some(watch.memory.streams.get(key)?.highest),
+    );
+    family(
+        "sequencer_watch_stream_missing",
+        "Numbers without an event.",
+        &|key| watch.missing.get(key).copied(),
+    );
 }
 
 /// The streams that are told one by one.

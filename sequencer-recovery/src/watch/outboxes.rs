@@ -58,14 +58,30 @@ async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, Recove
     drop(view);
     // Agents push while their outboxes are read: what counts is what the log has after that.
     let heads = log.view().await?.heads(&input.filter).await?.rows;
-    let head = |stream: &StreamKey| heads.iter().find(|head| head.stream == *stream).and_then(|head| head.last);
+    let head = |stream: &StreamKey| {
+        heads
+            .iter()
+            .find(|head| head.stream == *stream)
+            .and_then(|head| head.last)
+    };
     let (mut findings, mut numbers) = (Vec::new(), Vec::new());
     for (stream, evidence) in &collected.streams {
         let last = head(stream).unwrap_or(0);
-        let all = evidence.witnesses.iter().cloned().chain(floor::corroborated(&evidence.witnesses));
+        let all = evidence
+            .witnesses
+            .iter()
+            .cloned()
+            .chain(floor::corroborated(&evidence.witnesses));
         // One agent's claim alone is often wrong: it is remembered, and no alarm.
-        let strong = all.filter(|w| w.grade >= Grade::Corroborated).max_by_key(|w| (w.sequence, w.grade));
-        numbers.extend(evidence.witnesses.iter().map(|w| (*stream, w.sequence, w.who.clone())));
+        let strong = all
+            .filter(|w| w.grade >= Grade::Corroborated)
+            .max_by_key(|w| (w.sequence, w.grade));
+        numbers.extend(
+            evidence
+                .witnesses
+                .iter()
+                .map(|w| (*stream, w.sequence, w.who.clone())),
+        );
         let Some(witness) = strong.filter(|w| w.sequence > last) else {
             continue;
         };
@@ -79,7 +95,12 @@ async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, Recove
         let finding = Finding::new(Code::GapTail, message).stream(*stream);
         findings.push(finding.range(last + 1, witness.sequence).remedy(Remedy::Plan));
     }
-    findings.extend(collected.findings.into_iter().filter(|f| f.code == Code::WitnessUnreadable));
+    findings.extend(
+        collected
+            .findings
+            .into_iter()
+            .filter(|f| f.code == Code::WitnessUnreadable),
+    );
     Ok(Outcome {
         heard: numbers,
         ..Outcome::found(Source::Outboxes, findings)

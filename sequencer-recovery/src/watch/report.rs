@@ -73,7 +73,7 @@ impl WatchReport {
     /// Of a watch as it stands.
     pub fn of(watch: &Watch, db: String, place: Option<Place>, not_checked: Vec<String>) -> Self {
         let problems: Vec<Alarm> = watch.alarms.open().cloned().collect();
-        let stream = |(key, of): (&StreamKey, &super::memory::Remembered)| {
+        let stream = |(key, of): (&StreamKey, &crate::watch_memory::Remembered)| {
             let head = watch.heads.get(key);
             let open = problems.iter().filter(|alarm| alarm.finding.stream == Some(*key));
             StreamWatched {

@@ -3,8 +3,8 @@
 use event_log::StreamHead;
 use ves::{Hash32, StreamKey};
 
-use super::memory::Remembered;
 use crate::finding::{Code, Finding, Remedy};
+use crate::watch_memory::Remembered;
 
 /// A head or a counter that went backwards. A stream that is not there any more went back to nothing.
 pub fn rewound(stream: &StreamKey, was: &Remembered, is: Option<&StreamHead>) -> Option<Finding> {
@@ -27,7 +27,11 @@ pub fn rewound(stream: &StreamKey, was: &Remembered, is: Option<&StreamHead>) ->
     );
     let from = head.min(counter) + 1;
     let finding = Finding::new(Code::HistoryRewound, message).stream(*stream);
-    Some(finding.range(from, was.head.max(was.counter)).remedy(Remedy::Plan))
+    Some(
+        finding
+            .range(from, was.head.max(was.counter))
+            .remedy(Remedy::Plan),
+    )
 }
 
 /// Another event, or none that can be read, stands where one was remembered.
@@ -62,7 +66,9 @@ pub fn counter(head: &StreamHead, raised: bool) -> Option<Finding> {
         ),
         Some(counter) if counter > last && !raised => (
             Code::CounterAhead,
-            format!("the counter is {counter}, and the last number is {last}: numbers were given out that are not there"),
+            format!(
+                "the counter is {counter}, and the last number is {last}: numbers were given out that are not there"
+            ),
             (last + 1, counter),
         ),
         Some(_) => return None,
@@ -84,7 +90,11 @@ mod tests {
     }
 
     fn head(last: Option<u64>, counter: Option<u64>) -> StreamHead {
-        StreamHead { stream: key(), last, counter }
+        StreamHead {
+            stream: key(),
+            last,
+            counter,
+        }
     }
 
     fn was(head: u64, counter: u64) -> Remembered {

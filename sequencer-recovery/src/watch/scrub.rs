@@ -15,15 +15,16 @@ const LEAST_ROWS: u64 = 200;
 /// How fast old rows are read. Time is what it is told.
 #[derive(Debug)]
 pub struct Pace {
-    period: Duration,
+    /// Nothing: all at once.
+    period: Option<Duration>,
     most: Option<f64>,
     credit: f64,
     last: Option<Duration>,
 }
 
 impl Pace {
-    /// Every event once in `period`, and never more than `most` rows a second.
-    pub fn new(period: Duration, most: Option<f64>) -> Self {
+    /// Every event once in `period`, and never more than `most` rows a second; without a period, all at once.
+    pub fn new(period: Option<Duration>, most: Option<f64>) -> Self {
         Self {
             period,
             most,
@@ -34,10 +35,13 @@ impl Pace {
 
     /// How many rows may be read at `now`, of a log of so many events.
     pub fn rows(&mut self, now: Duration, events: u64) -> u64 {
+        let Some(period) = self.period else {
+            return events;
+        };
         let since = self.last.map_or(Duration::ZERO, |last| now.saturating_sub(last));
         self.last = Some(now);
         // A whole pass in the period, with something to spare for looks that fail.
-        let rate = events as f64 * 1.1 / self.period.as_secs_f64().max(1.0);
+        let rate = events as f64 * 1.1 / period.as_secs_f64().max(1.0);
         let rate = self.most.map_or(rate, |most| rate.min(most));
         self.credit = (self.credit + rate * since.as_secs_f64()).min(MOST_ROWS as f64);
         self.credit as u64
@@ -54,7 +58,10 @@ pub fn next(memory: &Memory, rows: u64) -> Option<(StreamKey, Span)> {
     let at = &memory.scrub;
     let here = at.stream.filter(|stream| memory.streams.contains_key(stream));
     let to = if here.is_some() { at.to } else { 0 };
-    let streams = here.map_or_else(|| memory.streams.range(..), |stream| memory.streams.range(stream..));
+    let streams = here.map_or_else(
+        || memory.streams.range(..),
+        |stream| memory.streams.range(stream..),
+    );
     let left = streams.filter_map(|(stream, of)| {
         let from = if Some(*stream) == here { to } else { 0 };
         Some((*stream, Span::new(from + 1, of.checked)?))
@@ -63,7 +70,7 @@ pub fn next(memory: &Memory, rows: u64) -> Option<(StreamKey, Span)> {
     if rows < LEAST_ROWS.min(left.count()) {
         return None;
     }
-    Some((stream, left.pieces(rows.max(1)).next()?))
+    Some((stream, left.pieces(rows.clamp(1, MOST_ROWS)).next()?))
 }
 
 /// Notes that a part was read; `at` is the time of the host. The pass begins again behind the last stream.
@@ -100,7 +107,7 @@ mod tests {
     #[test]
     fn a_pass_takes_its_period_whatever_the_pace_of_looks() {
         for step in [1_u64, 5, 60] {
-            let mut pace = Pace::new(Duration::from_secs(10_000), None);
+            let mut pace = Pace::new(Some(Duration::from_secs(10_000)), None);
             let (mut now, mut read) = (Duration::ZERO, 0);
             while read < 50_000 {
                 let rows = pace.rows(now, 50_000);
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_limit_and_a_long_sleep_do_not_flood_the_server() {
-        let mut pace = Pace::new(Duration::from_secs(1), Some(100.0));
+        let mut pace = Pace::new(Some(Duration::from_secs(1)), Some(100.0));
         pace.rows(Duration::ZERO, 1_000_000);
         assert_eq!(pace.rows(Duration::from_secs(2), 1_000_000), 200);
         // The host slept for a week.

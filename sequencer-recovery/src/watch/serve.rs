@@ -36,7 +36,11 @@ impl Page {
     /// Puts a new page up. `healthy`: the watch does its work, whatever it finds; `words` say why not.
     pub fn set(&self, metrics: String, healthy: bool, words: String) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *told = Told { metrics, healthy, words };
+        *told = Told {
+            metrics,
+            healthy,
+            words,
+        };
     }
 
     fn answer(&self, method: &Method, path: &str) -> (StatusCode, &'static str, String) {
@@ -53,7 +57,11 @@ impl Page {
             ),
             "/health" if told.healthy => (StatusCode::OK, TEXT, format!("{}\n", told.words)),
             "/health" => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{}\n", told.words)),
-            _ => (StatusCode::NOT_FOUND, TEXT, "here are /metrics and /health\n".to_owned()),
+            _ => (
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "here are /metrics and /health\n".to_owned(),
+            ),
         }
     }
 }
@@ -63,7 +71,9 @@ impl Page {
 /// # Errors
 /// The address cannot be had.
 pub fn serve(address: SocketAddr, page: Page, cancel: Cancel) -> io::Result<SocketAddr> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let listener = runtime.block_on(TcpListener::bind(address))?;
     let address = listener.local_addr()?;
     std::thread::spawn(move || runtime.block_on(answer_all(&listener, &page, &cancel)));
@@ -103,7 +113,9 @@ async fn answer_all(listener: &TcpListener, page: &Page, cancel: &Cancel) {
 fn response((status, kind, body): (StatusCode, &'static str, String)) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     response
 }
 
@@ -128,7 +140,10 @@ mod tests {
         let page = Page::default();
         let address = serve("127.0.0.1:0".parse().unwrap(), page.clone(), Cancel::new()).unwrap();
         let get = |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
-        assert!(get("/health").starts_with("HTTP/1.1 503"), "nothing was looked at yet");
+        assert!(
+            get("/health").starts_with("HTTP/1.1 503"),
+            "nothing was looked at yet"
+        );
         page.set("a 1\n".into(), true, "well".into());
         assert!(get("/metrics").ends_with("\r\n\r\na 1\n"));
         assert!(get("/metrics").contains("version=0.0.4"));

@@ -93,7 +93,12 @@ fn anchors(args: &WatchArgs) -> Result<Job, CliError> {
     })
 }
 
-fn read_anchors(files: &[PathBuf], db: &DbTarget, filter: StreamFilter, cancel: &Cancel) -> Result<Outcome, CliError> {
+fn read_anchors(
+    files: &[PathBuf],
+    db: &DbTarget,
+    filter: StreamFilter,
+    cancel: &Cancel,
+) -> Result<Outcome, CliError> {
     let known = streams(db, cancel)?;
     let (anchored, findings) = Anchored::read(files, &known, &filter)?;
     Ok(Outcome {
@@ -162,8 +167,12 @@ fn node(args: &WatchArgs, url: &str) -> Result<Job, CliError> {
 
 /// Signs checkpoints, as the command of that name does.
 fn checkpoints(args: &WatchArgs, state: PathBuf, filter: StreamFilter) -> Result<Job, CliError> {
-    let (Some(key), Some(name), Some(out)) = (&args.checkpoint_key, &args.checkpoint_name, &args.checkpoint_out) else {
-        return Err(CliError::usage("--checkpoint-state needs --checkpoint-key, --checkpoint-name and --checkpoint-out"));
+    let (Some(key), Some(name), Some(out)) =
+        (&args.checkpoint_key, &args.checkpoint_name, &args.checkpoint_out)
+    else {
+        return Err(CliError::usage(
+            "--checkpoint-state needs --checkpoint-key, --checkpoint-name and --checkpoint-out",
+        ));
     };
     let key: SigningKey = read_signing_key(key)?;
     let (name, out, db) = (name.clone(), out.clone(), args.db.target()?);
@@ -234,11 +243,16 @@ pub(super) fn hook(command: &str, what: &str, alarm: &Alarm, cancel: &Cancel) ->
         match child.try_wait()? {
             Some(ended) if ended.success() => return Ok(()),
             Some(ended) => return Err(Error::other(format!("it ended with {ended}"))),
-            None if Instant::now() < until && !cancel.is_cancelled() => std::thread::sleep(Duration::from_millis(20)),
+            None if Instant::now() < until && !cancel.is_cancelled() => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
             None => {
                 child.kill()?;
                 child.wait()?;
-                return Err(Error::other(format!("it did not end within {} s", PATIENCE.as_secs())));
+                return Err(Error::other(format!(
+                    "it did not end within {} s",
+                    PATIENCE.as_secs()
+                )));
             }
         }
     }

@@ -79,7 +79,10 @@ fn next(report: &WatchReport, args: &WatchArgs) -> Next {
         .option("--witness", args.state.display())
         .options("--outbox", args.outboxes.iter())
         .options("--anchors", args.anchors.iter().map(|path| path.display()));
-    let rewound = report.problems.iter().any(|p| p.finding.code == Code::HistoryRewound);
+    let rewound = report
+        .problems
+        .iter()
+        .any(|p| p.finding.code == Code::HistoryRewound);
     let why = match rewound {
         true => "stop the sequencer before it gives numbers out again; then see what the log lacks",
         false => "see what is wrong as a whole, with all witnesses",
@@ -87,17 +90,26 @@ fn next(report: &WatchReport, args: &WatchArgs) -> Next {
     Next::run_for(why, &audit)
 }
 
-pub(super) fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &WatchReport) -> Result<(), CliError> {
+pub(super) fn print_table<W: std::io::Write>(
+    out: &mut Output<W>,
+    report: &WatchReport,
+) -> Result<(), CliError> {
     let labels = out.label_streams(report.streams.iter().map(|s| s.stream));
     let (tone, verdict) = match (report.looks, report.problems.len()) {
-        (0, _) => (Tone::Doubt, "NOT LOOKED: no look at the log succeeded.".to_owned()),
+        (0, _) => (
+            Tone::Doubt,
+            "NOT LOOKED: no look at the log succeeded.".to_owned(),
+        ),
         (_, 0) => (
             Tone::Good,
             format!("{} stream(s) watched, no problem is open.", report.streams.len()),
         ),
         (_, open) => (
             Tone::Bad,
-            format!("{} stream(s) watched, {open} problem(s) are open.", report.streams.len()),
+            format!(
+                "{} stream(s) watched, {open} problem(s) are open.",
+                report.streams.len()
+            ),
         ),
     };
     out.verdict(tone, &verdict)?;
@@ -126,7 +138,14 @@ fn print_streams<W: std::io::Write>(
         return Ok(());
     }
     let mut table = Table::new(&[
-        "STREAM", "HEAD", "COUNTER", "MISSING", "COMMITTED", "ANCHORED", "HIGHEST", "PROBLEMS",
+        "STREAM",
+        "HEAD",
+        "COUNTER",
+        "MISSING",
+        "COMMITTED",
+        "ANCHORED",
+        "HIGHEST",
+        "PROBLEMS",
     ]);
     let shown = out.shown(told.len());
     for s in &told[..shown] {
