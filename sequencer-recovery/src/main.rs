@@ -124,10 +124,10 @@ mod tests {
             });
             lines.extend(commands.map(|line| cli_common::help::words(line)[1..].to_vec()));
         }
-        let jobs = [read("kubernetes/cronjobs.yaml"), read("kubernetes/guard.yaml")].concat();
+        let jobs = ["cronjobs", "guard", "watch"].map(|name| read(&format!("kubernetes/{name}.yaml"))).concat();
         let args = jobs.lines().filter_map(|line| line.trim().strip_prefix("args: "));
         lines.extend(args.map(|list| serde_json::from_str::<Vec<String>>(list).unwrap()));
-        assert_eq!(lines.len(), 9, "{lines:?}");
+        assert_eq!(lines.len(), 11, "{lines:?}");
         for line in &lines {
             assert_eq!(cli_common::help::refusal::<super::Args>(line), None, "{line:?}");
         }

@@ -79,15 +79,7 @@ pub async fn window(
     let commitments: Vec<Commitment> = behind.into_iter().filter(ends_in).collect();
     let start = commitments.iter().map(|c| c.sequence_start.max(1)).min();
     let wide = Span::new(start.unwrap_or(span.start()).min(span.start()), span.end()).unwrap_or(span);
-    let widened = wide.start() < span.start();
-    // Others' commitments are not among those that are looked at.
-    let anchored: Vec<AnchoredBatch> = input
-        .anchored
-        .iter()
-        .filter(|a| a.sequence_start > committed || (widened && a.sequence_start >= wide.start()))
-        .filter(|a| Span::new(a.sequence_start, a.sequence_end).is_some_and(|of| wide.covers(of)))
-        .cloned()
-        .collect();
+    let anchored = lying_in(wide, span, committed, input.anchored);
     let mut ranges = ranges(&commitments, &anchored);
     // The root over one leaf is that leaf.
     ranges.extend([span.start(), span.end()].map(|at| BatchRange {
@@ -125,4 +117,14 @@ pub async fn window(
         committed: commitments.iter().map(|c| c.sequence_end).max(),
         findings,
     })
+}
+
+/// The anchored batches that lie in what is read, and whose commitments are among those that are looked at.
+fn lying_in(wide: Span, span: Span, committed: u64, anchored: &[AnchoredBatch]) -> Vec<AnchoredBatch> {
+    let widened = wide.start() < span.start();
+    let begins =
+        |a: &&AnchoredBatch| a.sequence_start > committed || (widened && a.sequence_start >= wide.start());
+    let lies =
+        |a: &&AnchoredBatch| Span::new(a.sequence_start, a.sequence_end).is_some_and(|of| wide.covers(of));
+    anchored.iter().filter(begins).filter(lies).cloned().collect()
 }
