@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{Access, CliError, Existing, WholeFile};
+use crate::{Access, CliError, Existing, ExitStatus, GlobalArgs, WholeFile};
 
 /// What the values of a metric are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,12 @@ impl Metrics {
     }
 }
 
+/// Now, in seconds since 1970, by the clock of the host.
+#[must_use]
+pub fn now() -> f64 {
+    jiff::Timestamp::now().as_microsecond() as f64 / 1e6
+}
+
 fn escape(value: &str, text: &mut String) {
     for c in value.chars() {
         match c {
@@ -111,13 +117,20 @@ impl MetricsArg {
         WholeFile::check(path, Existing::Replace).map_err(|e| failed(path, e))
     }
 
-    /// Writes the file, if one was asked for.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn write(&self, metrics: impl FnOnce() -> Metrics) -> Result<(), CliError> {
-        let Some(path) = &self.metrics else { return Ok(()) };
-        metrics().write(path).map_err(|e| failed(path, e))
+    /// Writes the file, if one was asked for. That it cannot be written is said and is in the status; the report comes out all
+    /// the same.
+    pub fn told(&self, global: &GlobalArgs, metrics: impl FnOnce() -> Metrics) -> ExitStatus {
+        let Some(path) = &self.metrics else {
+            return ExitStatus::OK;
+        };
+        match metrics().write(path) {
+            Ok(()) => ExitStatus::OK,
+            Err(error) => {
+                let error = failed(path, error);
+                error.report(global);
+                error.exit_status()
+            }
+        }
     }
 }
 
@@ -156,7 +169,7 @@ mod tests {
             arg.check().unwrap();
             let mut metrics = Metrics::default();
             metrics.one("x", Kind::Gauge, "X.", value);
-            arg.write(|| metrics).unwrap();
+            assert_eq!(arg.told(&GlobalArgs::default(), || metrics), ExitStatus::OK);
         }
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("x 2\n"));
         #[cfg(unix)]

@@ -124,7 +124,9 @@ mod tests {
             });
             lines.extend(commands.map(|line| cli_common::help::words(line)[1..].to_vec()));
         }
-        let jobs = ["cronjobs", "guard", "watch"].map(|name| read(&format!("kubernetes/{name}.yaml"))).concat();
+        let jobs = ["cronjobs", "guard", "watch"]
+            .map(|name| read(&format!("kubernetes/{name}.yaml")))
+            .concat();
         let args = jobs.lines().filter_map(|line| line.trim().strip_prefix("args: "));
         lines.extend(args.map(|list| serde_json::from_str::<Vec<String>>(list).unwrap()));
         assert_eq!(lines.len(), 11, "{lines:?}");

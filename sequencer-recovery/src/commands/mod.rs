@@ -13,6 +13,7 @@ pub mod export;
 pub mod gaps;
 pub mod guard;
 pub mod incident;
+mod metrics;
 mod page;
 pub mod plan;
 mod plan_report;

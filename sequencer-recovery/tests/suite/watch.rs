@@ -476,16 +476,32 @@ fn metrics_rules_and_dashboard_agree() {
     let dashboard = read("deploy/grafana/sequencer-watch.json");
     let parsed: Value = serde_json::from_str(&dashboard).unwrap();
     assert!(parsed["panels"].as_array().unwrap().len() > 10);
-    for name in ["deploy/grafana/sequencer-watch.json", "deploy/prometheus/sequencer-watch.rules.yml"] {
+    for name in [
+        "deploy/grafana/sequencer-watch.json",
+        "deploy/prometheus/sequencer-watch.rules.yml",
+    ] {
         let used = names(&read(name));
-        assert!(used.is_subset(&told) && used.len() > 5, "{name}: {:?}", used.difference(&told));
+        assert!(
+            used.is_subset(&told) && used.len() > 5,
+            "{name}: {:?}",
+            used.difference(&told)
+        );
     }
     // And a real page tells no other.
     let world = Signed::new(&WorldSpec::default());
     world.grow_to(30);
     let page = world.path("watch.prom");
-    run(["watch", "--db", &world.arg("log.db"), "--state", &world.arg("watch.db"), "--once", "--metrics", &text(&page)])
-        .expect(0);
+    run([
+        "watch",
+        "--db",
+        &world.arg("log.db"),
+        "--state",
+        &world.arg("watch.db"),
+        "--once",
+        "--metrics",
+        &text(&page),
+    ])
+    .expect(0);
     let page = names(&std::fs::read_to_string(page).unwrap());
     assert!(page.is_subset(&told) && page.len() > 15, "{page:?}");
 }
