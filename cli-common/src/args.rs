@@ -70,6 +70,17 @@ pub struct GlobalArgs {
     #[arg(long, global = true)]
     pub wide: bool,
 
+    /// How to write log lines on stderr: text or json (a document a line)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
+    pub log_format: LogFormat,
+
     /// Names for streams and agents: lines of ID NAME
     #[arg(long, global = true, value_name = "FILE", value_parser = Names::read)]
     pub names: Option<Names>,
@@ -97,6 +108,16 @@ pub struct GlobalArgs {
     /// Where the command notes what came of it.
     #[arg(skip)]
     pub recorder: Recorder,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: a JSON document a line.
+    Json,
 }
 
 /// Sees to it that work is spread over as many threads as was asked for: that many are in rayon's global pool, by which

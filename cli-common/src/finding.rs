@@ -147,6 +147,8 @@ codes! {
     GuardBehind = "guard.behind", Problem;
     /// Another event stands at a number than at an earlier look: the log was rewound and ran on, or history was altered.
     GuardChanged = "guard.changed", Problem;
+    /// A head or a counter is lower than at an earlier look, or another event stands at a number: the log was rewound.
+    HistoryRewound = "history.rewound", Problem;
     /// A command id is recorded as used, and no event carries it: its event can never be pushed again.
     DedupeOrphan = "dedupe.orphan", Problem;
     /// An event's command id is not recorded: the command could be accepted a second time.
@@ -202,7 +204,8 @@ impl Code {
             | Code::AnchorConflict
             | Code::AnchorOverlap
             | Code::CheckpointTwoRoots
-            | Code::CheckpointFork => 0,
+            | Code::CheckpointFork
+            | Code::HistoryRewound => 0,
             Code::CounterBehind | Code::CounterMissing | Code::GuardBehind | Code::GuardChanged => 1,
             Code::AnchorRoot
             | Code::AnchorProof

@@ -55,6 +55,7 @@ pub mod keys;
 mod labels;
 mod leftovers;
 mod logging;
+pub mod metrics;
 mod next;
 mod not_checked;
 mod notify;

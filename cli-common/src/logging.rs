@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::args::LogFormat;
 use crate::progress::with_bars_hidden;
 use crate::{GlobalArgs, escape_controls_in_lines, redact_text};
 
@@ -19,7 +20,10 @@ pub fn init_logging(global: &GlobalArgs) {
         // Colours are control characters, and so is much that hides in what others wrote: neither comes through.
         .with_ansi(false)
         .with_writer(|| LogLine);
-    let _ = subscriber.try_init();
+    let _ = match global.log_format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
 }
 
 fn level(global: &GlobalArgs) -> LevelFilter {

@@ -135,7 +135,8 @@ pub struct StreamState {
 }
 
 impl StreamState {
-    pub(crate) fn new(stream: StreamKey) -> Self {
+    /// A stream of which nothing is known.
+    pub fn new(stream: StreamKey) -> Self {
         Self {
             stream,
             event_count: 0,

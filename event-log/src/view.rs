@@ -298,6 +298,29 @@ impl View {
         .await
     }
 
+    /// The commitments of a stream from the one that begins last below `number` on, by their first number, and at most
+    /// `most` of them.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn commitments_from(
+        &mut self,
+        stream: &StreamKey,
+        number: u64,
+        most: u32,
+    ) -> Result<Rows<Commitment>, LogError> {
+        let [tenant, store] = of(stream);
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        let parameters = [tenant, store, number.into(), i64::from(most).into()];
+        self.rows(
+            "reading commitments",
+            both!("commitments_from"),
+            &parameters,
+            |row| read_commitment(row, stream),
+        )
+        .await
+    }
+
     /// The keys of a tenant's agents, or of all agents.
     ///
     /// # Errors

@@ -86,6 +86,14 @@ Examples:
       --checkpoints checkpoints/ --checkpoint-key orders.vkey
   sequencer-recovery guard --db log.db --anchors anchors.json --quick";
 
+/// `watch`.
+pub const WATCH: &str = "\
+Examples:
+  sequencer-recovery watch --db \"$DATABASE_URL\" --state watch.db \\
+      --listen 127.0.0.1:9187
+  sequencer-recovery watch --db \"$DATABASE_URL\" --state watch.db \\
+      --outbox outboxes/ --anchors anchors.json --once";
+
 /// `counters`.
 pub const COUNTERS: &str = "\
 Examples:

@@ -16,7 +16,8 @@
 //!
 //! A room uses those before it and never one behind it. [`drill`] walks the whole way on a small world;
 //! [`checklist`] asks afterwards whether all is as it should be, [`backup_check`] whether backups are worth anything. [`checkpoint`] signs
-//! what a later recovery can prove places by, and [`guard`] keeps the sequencer from starting on a log that was rewound. `place` takes
+//! what a later recovery can prove places by, [`guard`] keeps the sequencer from starting on a log that was rewound, and
+//! [`watch`] looks at a living one. `place` takes
 //! values and returns values, and needs no database. Nothing here prints, exits, or reads the environment.
 
 #![forbid(unsafe_code)]
@@ -48,4 +49,6 @@ pub mod sanction;
 pub mod sealed_file;
 pub mod skipped;
 pub mod stream;
+pub mod watch;
+pub mod watch_memory;
 pub mod witness;

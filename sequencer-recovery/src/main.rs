@@ -47,6 +47,8 @@ enum Command {
     Checkpoint(commands::checkpoint::CheckpointArgs),
     #[command(before_help = examples::GUARD)]
     Guard(commands::guard::GuardArgs),
+    #[command(before_help = examples::WATCH)]
+    Watch(commands::watch::WatchArgs),
     #[command(before_help = examples::COUNTERS)]
     Counters(commands::counters::CountersArgs),
     #[command(before_help = examples::SNAPSHOT)]
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Checklist(command) => commands::checklist::run(command, global),
         Command::Checkpoint(command) => commands::checkpoint::run(command, global),
         Command::Guard(command) => commands::guard::run(command, global),
+        Command::Watch(command) => commands::watch::run(command, global),
         Command::Counters(command) => commands::counters::run(command, global),
         Command::Snapshot(command) => commands::snapshot::run(command, global),
         Command::Export(command) => commands::export::run(command, global),
@@ -121,10 +124,12 @@ mod tests {
             });
             lines.extend(commands.map(|line| cli_common::help::words(line)[1..].to_vec()));
         }
-        let jobs = [read("kubernetes/cronjobs.yaml"), read("kubernetes/guard.yaml")].concat();
+        let jobs = ["cronjobs", "guard", "watch"]
+            .map(|name| read(&format!("kubernetes/{name}.yaml")))
+            .concat();
         let args = jobs.lines().filter_map(|line| line.trim().strip_prefix("args: "));
         lines.extend(args.map(|list| serde_json::from_str::<Vec<String>>(list).unwrap()));
-        assert_eq!(lines.len(), 9, "{lines:?}");
+        assert_eq!(lines.len(), 11, "{lines:?}");
         for line in &lines {
             assert_eq!(cli_common::help::refusal::<super::Args>(line), None, "{line:?}");
         }

@@ -16,6 +16,7 @@ use anchor_verify::{
 };
 use checkpoints::{CheckpointArgs, History};
 use clap::Args;
+use cli_common::metrics::{self, Kind, Metrics, MetricsArg};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
     Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Labels, Next, Output,
@@ -96,6 +97,9 @@ pub struct VerifyArgs {
 
     #[command(flatten)]
     page: ReportArg,
+
+    #[command(flatten)]
+    metrics: MetricsArg,
 }
 
 /// What is said where nothing is left to do.
@@ -104,6 +108,7 @@ pub const NO_FAULT: &str = "every batch is what was anchored, in a block that yo
 /// Runs the command.
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let page = args.page.begin()?;
+    args.metrics.check()?;
     let mut inputs = Inputs::default();
     let mut anchors = read_anchors(&args.anchors, &mut inputs)?;
     let keys = args.keys(&mut inputs)?;
@@ -153,8 +158,51 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         status |= error.exit_status();
         error.report(global);
     }
+    status |= args.metrics.told(global, || told(&report));
     print(&report, global)?;
     Ok(status)
+}
+
+/// For Prometheus. Names and meanings: docs/cadence.md.
+fn told(report: &VerifyReport) -> Metrics {
+    let mut page = Metrics::default();
+    let totals = &report.totals;
+    let batches = &totals.batches;
+    let verdicts = [
+        ([("verdict", "proven")], batches.proven as f64),
+        ([("verdict", "matches_anchors")], batches.matches_anchors as f64),
+        ([("verdict", "matches_database")], batches.matches_database as f64),
+        ([("verdict", "not_checked")], batches.not_checked as f64),
+        ([("verdict", "failed")], batches.failed as f64),
+    ];
+    let values = verdicts.iter().map(|(labels, value)| (&labels[..], *value));
+    page.family(
+        "anchor_verify_batches",
+        Kind::Gauge,
+        "Batches by verdict.",
+        values,
+    );
+    for (name, help, value) in [
+        ("anchor_verify_streams", "Streams.", totals.streams as f64),
+        (
+            "anchor_verify_events",
+            "Events that were read.",
+            totals.events as f64,
+        ),
+        (
+            "anchor_verify_failures",
+            "What failed: batches, events, the input.",
+            totals.failures as f64,
+        ),
+        (
+            "anchor_verify_timestamp_seconds",
+            "When it ended.",
+            metrics::now(),
+        ),
+    ] {
+        page.one(name, Kind::Gauge, help, value);
+    }
+    page
 }
 
 /// What is to be verified.

@@ -75,7 +75,7 @@ fn line_of(code: Code) -> Option<LineId> {
         | Code::ProjectionAhead
         | Code::ProofOrphan
         | Code::ProofMissing => LineId::BookkeepingAgrees,
-        Code::Reissue | Code::GuardChanged => LineId::NumbersOnce,
+        Code::Reissue | Code::GuardChanged | Code::HistoryRewound => LineId::NumbersOnce,
         Code::CheckpointSignature
         | Code::CheckpointLeaves
         | Code::CheckpointRefused

@@ -1,6 +1,7 @@
 //! `sequencer-recovery audit`: is the log whole, and if not, what exactly is missing or wrong.
 
 use clap::Args;
+use cli_common::metrics::MetricsArg;
 use cli_common::report::Lines;
 use cli_common::{
     CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Labels, Next, Output, Table, Tone, stderr_progress,
@@ -16,8 +17,8 @@ use super::report::{
     Standing, print_findings, print_journal, print_not_checked, print_not_heard, print_place,
 };
 use super::{
-    FamilyArg, SurveyArgs, cancel_on_signals, made, open, or_dash, page, read_on, report_incomplete, strips,
-    write_place,
+    FamilyArg, SurveyArgs, cancel_on_signals, made, metrics, open, or_dash, page, read_on, report_incomplete,
+    strips, write_place,
 };
 
 /// Say whether the log is whole, and what witnesses know beyond it
@@ -37,6 +38,9 @@ pub struct AuditArgs {
 
     #[command(flatten)]
     page: ReportArg,
+
+    #[command(flatten)]
+    metrics: MetricsArg,
 }
 
 /// Runs the command.
@@ -44,6 +48,7 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let mut input = args.survey.input()?;
     input.families = args.family.families();
     let page = args.page.begin()?;
+    args.metrics.check()?;
     let hashed = args.survey.hashed(&input)?;
     let progress = stderr_progress(global);
     let cancel = cancel_on_signals()?;
@@ -61,13 +66,14 @@ pub fn run(args: &AuditArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         next: &next(&report, args, plan.as_ref()),
     };
     let paged = page::write(page, global, || page::of_audit(&report, &frame, global));
+    let told = args.metrics.told(global, || metrics::of_audit(&report));
     frame.print(
         global,
         &report,
         |out| print_table(out, &report),
         |lines| write_lines(lines, &report),
     )?;
-    Ok(paged | exit_status(&report) | report_incomplete(&report.incomplete(), global))
+    Ok(paged | told | exit_status(&report) | report_incomplete(&report.incomplete(), global))
 }
 
 fn plan_command(args: &AuditArgs) -> CommandLine {

@@ -102,7 +102,7 @@ pub struct CheckpointArgs {
     store: Option<StoreId>,
 }
 
-fn deployment(text: &str) -> Result<String, String> {
+pub(super) fn deployment(text: &str) -> Result<String, String> {
     match checkpoints::checkpoint::is_deployment(text) {
         true => Ok(text.to_owned()),
         false => Err("it is empty, has a space or a plus sign, or a slash at an end".into()),

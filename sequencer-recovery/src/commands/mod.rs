@@ -13,6 +13,7 @@ pub mod export;
 pub mod gaps;
 pub mod guard;
 pub mod incident;
+mod metrics;
 mod page;
 pub mod plan;
 mod plan_report;
@@ -20,6 +21,7 @@ mod report;
 pub mod snapshot;
 mod strips;
 pub mod undo;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -42,6 +44,7 @@ use sequencer_recovery::new_file::NewFile;
 use sequencer_recovery::stream::family::Families;
 use sequencer_recovery::stream::sequencer_keys::SigningKeys;
 use sequencer_recovery::stream::survey::SurveyInput;
+use sequencer_recovery::watch_memory;
 use sequencer_recovery::witness::Incomplete;
 use sequencer_recovery::witness::{Dump, Inputs};
 use serde::Serialize;
@@ -65,7 +68,7 @@ pub struct WitnessArgs {
     outboxes: Vec<String>,
 
     /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, and dumps by pg_dump in any of its formats (a
-    /// replica, the old primary, last night's dump)
+    /// replica, the old primary, last night's dump); and what `watch` remembers (its --state)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
@@ -99,6 +102,7 @@ impl WitnessArgs {
             CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
         })?;
         let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
+        let mut memories = Vec::new();
         let mut not_checked = found.not_checked;
         let targets: Vec<DbTarget> = self
             .witnesses
@@ -113,6 +117,7 @@ impl WitnessArgs {
                     CopyKind::Snapshot => logs.push(DbTarget::Snapshot(path)),
                     CopyKind::Export(file) => exports.push(file),
                     CopyKind::Dump(dump) => dumps.push(dump),
+                    CopyKind::Memory => memories.push(path),
                 },
                 target @ DbTarget::Postgres(_) => logs.push(target),
             }
@@ -126,6 +131,7 @@ impl WitnessArgs {
                 logs,
                 exports,
                 dumps,
+                memories,
                 receipts: self.receipts.clone(),
                 sequencer_keys,
                 peer_keys: false,
@@ -173,6 +179,7 @@ impl WitnessArgs {
         }
         let logs: Vec<PathBuf> = witnesses.logs.iter().filter_map(snapshot).collect();
         hashed.add_at_once("witness", &logs);
+        hashed.add_at_once("witness", &witnesses.memories);
         let exports = witnesses.exports.iter().map(InputFile::shown);
         for other in exports.chain(witnesses.dumps.iter().map(Dump::shown)) {
             hashed.add("witness", other);
@@ -299,6 +306,8 @@ enum CopyKind {
     Snapshot,
     Export(InputFile),
     Dump(Dump),
+    /// What `watch` remembers.
+    Memory,
 }
 
 /// Looks at a copy of a log that is no database. What comes from a pipe is kept first. A file that is nothing of all
@@ -307,6 +316,9 @@ fn kind_of_copy(path: &Path) -> Result<CopyKind, CliError> {
     let unreadable = |e: std::io::Error| CliError::input(format!("{}: {e}", path.display()));
     if let Some(dump) = Dump::in_folder(path) {
         return Ok(CopyKind::Dump(dump));
+    }
+    if watch_memory::is_memory(path) {
+        return Ok(CopyKind::Memory);
     }
     // That a file is missing or a folder is said by who reads it.
     let Ok(file) = InputFile::new(path) else {

@@ -287,9 +287,13 @@ impl<'a> BatchJudge<'a> {
         }
     }
 
-    /// Each commitment must start where the one before ended, and its state root must follow.
-    pub(super) fn state_chain(&mut self, commitments: &[Commitment]) {
-        let mut previous: Option<&Commitment> = None;
+    /// Each commitment must start where the one before ended, and its state root must follow; `previous` is the one before
+    /// the first of them.
+    pub(super) fn state_chain<'c>(
+        &mut self,
+        mut previous: Option<&'c Commitment>,
+        commitments: &'c [Commitment],
+    ) {
         for c in commitments {
             let mut wrong = Vec::new();
             if let Some(p) = previous.filter(|p| p.sequence_end.checked_add(1) != Some(c.sequence_start)) {

@@ -21,7 +21,7 @@ use crate::stream::checkpointed::Checkpointed;
 use crate::stream::facts;
 use crate::stream::proof_reach::ProofReach;
 use crate::stream::raised::{COUNTER_WITNESS, Raised, counter_witnesses};
-use crate::stream::scan::{BatchRange, BatchScan, Places, Scan, ScanInput, scan};
+use crate::stream::scan::{BatchRange, BatchScan, Places, Scan, ScanInput, Tally, scan};
 use crate::stream::target::Target;
 use crate::witness::evidence::StreamEvidence;
 
@@ -78,7 +78,7 @@ pub struct ExamineInput<'a> {
 const LISTED_GAPS: usize = 200;
 
 /// The ranges whose roots are wanted: those of the log's own commitments first, then the anchored ones.
-fn ranges(commitments: &[Commitment], anchored: &[AnchoredBatch]) -> Vec<BatchRange> {
+pub(super) fn ranges(commitments: &[Commitment], anchored: &[AnchoredBatch]) -> Vec<BatchRange> {
     let of_log = commitments.iter().map(|c| BatchRange {
         start: c.sequence_start,
         end: c.sequence_end,
@@ -300,7 +300,7 @@ impl Examined {
         judge.commitments(&self.commitments);
         judge.anchors(&self.anchored, &self.commitments);
         judge.coverage(&self.anchored, anchors_given);
-        judge.state_chain(&self.commitments);
+        judge.state_chain(None, &self.commitments);
         (self.batches, self.targets) = judge.batches();
         self.findings.append(&mut judge.findings);
         self.not_checked.append(&mut judge.not_checked);
@@ -429,66 +429,7 @@ impl Examined {
     }
 
     fn judge_events(&mut self) {
-        let tally = &self.scan.tally;
-        let kinds: [(Code, &Places, &str); 8] = [
-            (
-                Code::EventTombstone,
-                &tally.tombstones,
-                "position(s) are filled with tombstones",
-            ),
-            (
-                Code::EventSigningHash,
-                &tally.signing_hash,
-                "stored signing hash(es) are not those of the fields",
-            ),
-            (
-                Code::EventPayloadHash,
-                &tally.payload_hash,
-                "stored payload hash(es) are not those of the payload",
-            ),
-            (
-                Code::EventSignature,
-                &tally.signature,
-                "agent signature(s) do not hold",
-            ),
-            (
-                Code::EventKey,
-                &tally.key,
-                "event(s) have a key that is unknown or was not valid",
-            ),
-            (
-                Code::ReceiptMissing,
-                &tally.receipt_missing,
-                "event(s) have no receipt",
-            ),
-            (
-                Code::ReceiptMismatch,
-                &tally.receipt_mismatch,
-                "receipt(s) do not fit their event",
-            ),
-            (
-                Code::ReceiptSignature,
-                &tally.receipt_signature,
-                "receipt signature(s) do not hold",
-            ),
-        ];
-        let mut findings = self.unreadable();
-        for (code, places, what) in kinds {
-            let (Some(first), Some(last)) = (places.positions.first(), places.positions.last()) else {
-                continue;
-            };
-            let example = places
-                .example
-                .as_deref()
-                .map(|e| format!(" (first: {e})"))
-                .unwrap_or_default();
-            let message = format!("{} {what}: at {}{example}", places.count, places.describe());
-            findings.push(
-                self.finding(code, message)
-                    .range(*first, *last)
-                    .count(places.count),
-            );
-        }
+        let findings = of_events(self.state.stream, &self.scan.tally);
         self.findings.extend(findings);
         self.note_skipped();
     }
@@ -514,43 +455,98 @@ impl Examined {
             );
         }
     }
+}
 
-    /// Each row that cannot be read, with its place. It is there, and nothing of it is lost or to be filled.
-    fn unreadable(&self) -> Vec<Finding> {
-        let tally = &self.scan.tally;
-        let row = |(position, what): &(u64, String)| {
-            let message = format!("the row is there and cannot be read: {what}");
-            let finding = self.finding(Code::EventUnreadable, message);
-            if *position == 0 {
-                finding
-            } else {
-                finding.range(*position, *position)
-            }
+/// What is wrong with the events that a pass read.
+pub(super) fn of_events(stream: StreamKey, tally: &Tally) -> Vec<Finding> {
+    let kinds: [(Code, &Places, &str); 8] = [
+        (
+            Code::EventTombstone,
+            &tally.tombstones,
+            "position(s) are filled with tombstones",
+        ),
+        (
+            Code::EventSigningHash,
+            &tally.signing_hash,
+            "stored signing hash(es) are not those of the fields",
+        ),
+        (
+            Code::EventPayloadHash,
+            &tally.payload_hash,
+            "stored payload hash(es) are not those of the payload",
+        ),
+        (
+            Code::EventSignature,
+            &tally.signature,
+            "agent signature(s) do not hold",
+        ),
+        (
+            Code::EventKey,
+            &tally.key,
+            "event(s) have a key that is unknown or was not valid",
+        ),
+        (
+            Code::ReceiptMissing,
+            &tally.receipt_missing,
+            "event(s) have no receipt",
+        ),
+        (
+            Code::ReceiptMismatch,
+            &tally.receipt_mismatch,
+            "receipt(s) do not fit their event",
+        ),
+        (
+            Code::ReceiptSignature,
+            &tally.receipt_signature,
+            "receipt signature(s) do not hold",
+        ),
+    ];
+    let mut findings = of_unreadable(stream, tally);
+    for (code, places, what) in kinds {
+        let (Some(first), Some(last)) = (places.positions.first(), places.positions.last()) else {
+            continue;
         };
-        let mut findings: Vec<Finding> = tally.unreadable_rows.iter().map(row).collect();
-        let more = tally.unreadable.count - tally.unreadable_rows.len() as u64;
-        if more > 0 {
-            let message = format!("{more} more rows are there and cannot be read");
-            findings.push(self.finding(Code::EventUnreadable, message).count(more));
-        }
-        for (position, what) in &tally.unreadable_payloads {
-            let message = format!("the payload cannot be read: {what}");
-            findings.push(
-                self.finding(Code::EventUnreadable, message)
-                    .range(*position, *position),
-            );
-        }
-        if tally.repeated.count > 0 {
-            let message = format!(
-                "{} row(s) of the stream come with a number that another row has, at {}: only the first of each was looked at",
-                tally.repeated.count,
-                tally.repeated.describe()
-            );
-            findings.push(
-                self.finding(Code::EventDuplicate, message)
-                    .count(tally.repeated.count),
-            );
-        }
-        findings
+        let example = places
+            .example
+            .as_deref()
+            .map(|e| format!(" (first: {e})"))
+            .unwrap_or_default();
+        let message = format!("{} {what}: at {}{example}", places.count, places.describe());
+        let finding = Finding::new(code, message).stream(stream);
+        findings.push(finding.range(*first, *last).count(places.count));
     }
+    findings
+}
+
+/// Each row that cannot be read, with its place. It is there, and nothing of it is lost or to be filled.
+fn of_unreadable(stream: StreamKey, tally: &Tally) -> Vec<Finding> {
+    let finding = |code, message: String| Finding::new(code, message).stream(stream);
+    let row = |(position, what): &(u64, String)| {
+        let message = format!("the row is there and cannot be read: {what}");
+        let finding = finding(Code::EventUnreadable, message);
+        if *position == 0 {
+            finding
+        } else {
+            finding.range(*position, *position)
+        }
+    };
+    let mut findings: Vec<Finding> = tally.unreadable_rows.iter().map(row).collect();
+    let more = tally.unreadable.count - tally.unreadable_rows.len() as u64;
+    if more > 0 {
+        let message = format!("{more} more rows are there and cannot be read");
+        findings.push(finding(Code::EventUnreadable, message).count(more));
+    }
+    for (position, what) in &tally.unreadable_payloads {
+        let message = format!("the payload cannot be read: {what}");
+        findings.push(finding(Code::EventUnreadable, message).range(*position, *position));
+    }
+    if tally.repeated.count > 0 {
+        let message = format!(
+            "{} row(s) of the stream come with a number that another row has, at {}: only the first of each was looked at",
+            tally.repeated.count,
+            tally.repeated.describe()
+        );
+        findings.push(finding(Code::EventDuplicate, message).count(tally.repeated.count));
+    }
+    findings
 }

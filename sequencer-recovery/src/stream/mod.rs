@@ -23,3 +23,4 @@ pub mod target;
 pub mod tombstone_event;
 pub mod tree;
 pub mod unheard;
+pub mod window;

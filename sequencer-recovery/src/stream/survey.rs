@@ -326,7 +326,7 @@ pub fn read_anchors(paths: &[PathBuf]) -> Result<Option<AnchorsFile>, RecoveryEr
 }
 
 /// What the anchors say against each other, and which of them name no known stream.
-fn judge_anchors(anchors: &AnchorView, filter: &StreamFilter) -> Vec<Finding> {
+pub(crate) fn judge_anchors(anchors: &AnchorView, filter: &StreamFilter) -> Vec<Finding> {
     let mut findings = Vec::new();
     for conflict in &anchors.conflicts {
         let (a, b) = (&conflict.first, &conflict.second);

@@ -6,6 +6,7 @@ mod dump;
 pub mod evidence;
 pub mod flaw;
 mod logs;
+mod memory;
 mod outboxes;
 mod receipts;
 pub mod rejection;
@@ -30,6 +31,7 @@ pub use dump::Dump;
 use damaged::DamagedRows;
 use dump::read_dump;
 use logs::{read_export, read_log};
+use memory::read_memory;
 use outboxes::read_outbox;
 use receipts::read_receipts;
 
@@ -48,6 +50,8 @@ pub struct Inputs {
     pub exports: Vec<InputFile>,
     /// Dumps by `pg_dump`.
     pub dumps: Vec<Dump>,
+    /// What `watch` remembers.
+    pub memories: Vec<PathBuf>,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public keys; without them no receipt's signature is checked.
@@ -113,6 +117,8 @@ pub enum HeardKind {
     Dump,
     /// Receipts that an agent saved.
     Receipts,
+    /// What `watch` remembered of the log.
+    Watch,
 }
 
 impl HeardKind {
@@ -124,6 +130,7 @@ impl HeardKind {
             Self::Export => "export",
             Self::Dump => "dump",
             Self::Receipts => "receipts",
+            Self::Watch => "watch",
         }
     }
 }
@@ -221,6 +228,9 @@ pub async fn collect(
         progress.start("reading a dump", None);
         read_dump(view, asked, dump, &mut collected).await?;
         progress.finish();
+    }
+    for path in &inputs.memories {
+        read_memory(path, filter, &mut collected);
     }
     for path in &inputs.receipts {
         read_receipts(path, filter, inputs, &mut collected);

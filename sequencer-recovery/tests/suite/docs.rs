@@ -28,6 +28,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("docs/audit.md", &[]),
     ("docs/checklist.md", &[]),
     ("docs/guard.md", &[]),
+    ("docs/watch.md", &[]),
     ("docs/backup-check.md", &[]),
     ("docs/concepts.md", &[]),
     ("docs/plan.md", &[]),

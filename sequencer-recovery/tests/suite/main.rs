@@ -46,5 +46,6 @@ mod tls;
 mod tombstone;
 mod truth;
 mod undo;
+mod watch;
 mod witness;
 mod worlds;

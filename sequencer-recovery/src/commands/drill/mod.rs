@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
+use cli_common::metrics::MetricsArg;
 use cli_common::{
     Cancelled, CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Next, PrivateDir, stderr_progress,
 };
@@ -24,7 +25,7 @@ use sequencer_recovery::grade::Accept;
 use sequencer_recovery::plan::PlanOptions;
 use ves::Timestamp;
 
-use super::{HashedInputs, block_on, cancel_on_signals, made, page};
+use super::{HashedInputs, block_on, cancel_on_signals, made, metrics, page};
 use crate::examples;
 use print::COLUMNS;
 #[cfg(test)]
@@ -62,6 +63,9 @@ struct RehearseArgs {
     /// it: recovery_reports/DATE-ID.json
     #[arg(long = "report", value_name = "FILE")]
     reports: Vec<PathBuf>,
+
+    #[command(flatten)]
+    metrics: MetricsArg,
 
     /// Replace the files that --report names, if they are there
     #[arg(long, requires = "reports")]
@@ -218,6 +222,7 @@ fn rehearse(args: &RehearseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     if let Some(refusal) = options.refusal() {
         return Err(refused(refusal));
     }
+    args.metrics.check()?;
     let started_at = now();
     let reports = Reports::begin(
         &args.reports,
@@ -261,6 +266,7 @@ fn rehearse(args: &RehearseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
         status |= error.exit_status();
         error.report(global);
     }
+    status |= args.metrics.told(global, || metrics::of_drill(&report));
     Ok(status)
 }
 

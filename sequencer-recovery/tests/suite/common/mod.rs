@@ -258,6 +258,19 @@ impl Server {
         );
         Db::Postgres(self.0.database_url(name))
     }
+
+    /// Gives a database another name; whoever is connected is sent away.
+    pub fn rename(&self, from: &str, to: &str) {
+        // Who looks every moment is kept out meanwhile.
+        for sql in [
+            format!("ALTER DATABASE {from} ALLOW_CONNECTIONS false"),
+            format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{from}'"),
+            format!("ALTER DATABASE {from} RENAME TO {to}"),
+            format!("ALTER DATABASE {to} ALLOW_CONNECTIONS true"),
+        ] {
+            let _ = test_support::query(&self.0.url(), &sql);
+        }
+    }
 }
 
 /// A log, on either side.

@@ -1,0 +1,259 @@
+//! What is looked at on threads of its own, and who is told of a problem.
+
+use std::io::{Error, Seek as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use anchor_verify::fetch::rpc::Rpc;
+use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
+use anchor_verify::{AnchorsFile, Existing};
+use cli_common::keys::read_signing_key;
+use cli_common::{Cancel, CliError, DbTarget, NoProgress};
+use ed25519_dalek::SigningKey;
+use event_log::{Log, OpenOptions, StreamFilter};
+use sequencer_recovery::checkpoint;
+use sequencer_recovery::error::RecoveryError;
+use sequencer_recovery::locked_file::LockedFile;
+use sequencer_recovery::watch::Options;
+use sequencer_recovery::watch::alarms::{Alarm, Source};
+use sequencer_recovery::watch::anchored::Anchored;
+use sequencer_recovery::watch::jobs::{Job, Outcome};
+use sequencer_recovery::watch::outboxes::{self, OutboxesInput};
+use serde::Serialize;
+use ves::StreamKey;
+
+use super::super::block_on;
+use super::WatchArgs;
+
+/// A hook that runs longer is ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether an anchors file changed.
+const FILES_EVERY: Duration = Duration::from_secs(5);
+
+/// The work that was asked for.
+pub(super) fn jobs(args: &WatchArgs, options: &Options) -> Result<Vec<Job>, CliError> {
+    let mut jobs = Vec::new();
+    if let Some(url) = &args.rpc {
+        jobs.push(node(args, url)?);
+    }
+    if !args.anchors.is_empty() {
+        jobs.push(anchors(args)?);
+    }
+    if !args.outboxes.is_empty() {
+        let input = OutboxesInput {
+            db: args.db.target()?,
+            outboxes: args.outboxes.clone(),
+            receipts: args.receipts.clone(),
+            sequencer_keys: options.sequencer_keys.clone(),
+            filter: options.filter,
+        };
+        jobs.push(Job {
+            source: Source::Outboxes,
+            every: args.outboxes_every,
+            work: Box::new(move |cancel| {
+                let looked = block_on(async { Ok(outboxes::look(&input, cancel).await) });
+                Some(looked.unwrap_or_else(|e| Outcome::failed(Source::Outboxes, e)))
+            }),
+        });
+    }
+    if let Some(state) = &args.checkpoint_state {
+        jobs.push(checkpoints(args, state.clone(), options.filter)?);
+    }
+    Ok(jobs)
+}
+
+/// Reads anchors files when they have changed.
+fn anchors(args: &WatchArgs) -> Result<Job, CliError> {
+    let (files, filter, db) = (args.anchors.clone(), args.filter(), args.db.target()?);
+    let from_node = args.rpc.is_some();
+    let mut seen: Option<Vec<Option<(u64, SystemTime)>>> = None;
+    Ok(Job {
+        source: Source::Anchors,
+        every: FILES_EVERY,
+        work: Box::new(move |cancel| {
+            let stamp = |path: &PathBuf| {
+                let meta = path.metadata().ok()?;
+                Some((meta.len(), meta.modified().ok()?))
+            };
+            let stamps: Vec<_> = files.iter().map(stamp).collect();
+            // The node was not asked yet.
+            let not_yet = from_node && stamps.iter().all(Option::is_none);
+            if not_yet || seen.as_ref() == Some(&stamps) {
+                return None;
+            }
+            Some(match read_anchors(&files, &db, filter, cancel) {
+                Ok(outcome) => {
+                    seen = Some(stamps);
+                    outcome
+                }
+                Err(error) => Outcome::failed(Source::Anchors, error),
+            })
+        }),
+    })
+}
+
+fn read_anchors(
+    files: &[PathBuf],
+    db: &DbTarget,
+    filter: StreamFilter,
+    cancel: &Cancel,
+) -> Result<Outcome, CliError> {
+    let known = streams(db, cancel)?;
+    let (anchored, findings) = Anchored::read(files, &known, &filter)?;
+    Ok(Outcome {
+        anchored: Some(anchored),
+        ..Outcome::found(Source::Anchors, findings)
+    })
+}
+
+fn streams(db: &DbTarget, cancel: &Cancel) -> Result<Vec<StreamKey>, CliError> {
+    block_on(async {
+        let work = async {
+            let log = Log::open_with(db, &OpenOptions::stopped_by(cancel)).await?;
+            let heads = log.view().await?.heads(&StreamFilter::default()).await?;
+            Ok::<_, RecoveryError>(heads.rows.into_iter().map(|head| head.stream).collect())
+        };
+        Ok(work.await?)
+    })
+}
+
+/// Asks a node for anchors that are finalized, and extends the anchors file.
+fn node(args: &WatchArgs, url: &str) -> Result<Job, CliError> {
+    let [file] = &args.anchors[..] else {
+        return Err(CliError::usage("--rpc extends one anchors file").with_hint("give one --anchors FILE"));
+    };
+    // Said now, and not at the first turn.
+    Rpc::new(url, Cancel::new()).map_err(|why| CliError::usage(format!("--rpc: {why}")))?;
+    let (url, file, db) = (url.to_owned(), file.clone(), args.db.target()?);
+    let contracts = args.contracts.clone();
+    Ok(Job {
+        source: Source::Anchors,
+        every: args.anchors_every,
+        work: Box::new(move |cancel| {
+            let turn = || -> Result<(), CliError> {
+                let streams = streams(&db, cancel)?;
+                let rpc = Rpc::new(&url, cancel.clone()).map_err(CliError::usage)?;
+                let (known, existing) = match file.exists() {
+                    true => {
+                        let read = AnchorsFile::read(&file).map_err(|e| CliError::input(e.to_string()))?;
+                        (Some(read), Existing::Replace)
+                    }
+                    false => (None, Existing::Keep),
+                };
+                let options = FetchOptions {
+                    contracts: contracts.clone(),
+                    from: None,
+                    to: Target::Finalized,
+                    proofs: Proofs::Both,
+                    max_headers: 100_000,
+                    max_receipts: 1_000,
+                    streams,
+                    chunk: None,
+                    rescan: false,
+                };
+                let fetched = block_on(async {
+                    let fetched = fetch(&rpc, &[], &options, known, &NoProgress).await;
+                    fetched.map_err(|e| CliError::io(format!("{}: {e}", rpc.shown())))
+                })?;
+                let written = fetched.file.write_as(&file, existing);
+                written.map_err(|e| CliError::io(format!("{}: {e}", file.display())))
+            };
+            // What is in the file then is read by who reads anchors files.
+            turn().err().map(|error| Outcome::failed(Source::Anchors, error))
+        }),
+    })
+}
+
+/// Signs checkpoints, as the command of that name does.
+fn checkpoints(args: &WatchArgs, state: PathBuf, filter: StreamFilter) -> Result<Job, CliError> {
+    let (Some(key), Some(name), Some(out)) =
+        (&args.checkpoint_key, &args.checkpoint_name, &args.checkpoint_out)
+    else {
+        return Err(CliError::usage(
+            "--checkpoint-state needs --checkpoint-key, --checkpoint-name and --checkpoint-out",
+        ));
+    };
+    let key: SigningKey = read_signing_key(key)?;
+    let (name, out, db) = (name.clone(), out.clone(), args.db.target()?);
+    Ok(Job {
+        source: Source::Checkpoints,
+        every: args.checkpoint_every,
+        work: Box::new(move |cancel| {
+            let options = checkpoint::Options {
+                deployment: &name,
+                key: &key,
+                out: &out,
+                filter,
+                leaves: true,
+                full: false,
+                adopt: false,
+                sanction: None,
+                publish: None,
+                witnesses: None,
+            };
+            let signed = block_on(async {
+                let work = async {
+                    // For the time of one turn, so that the command can be run beside it.
+                    let notes = LockedFile::open(&state)?;
+                    let log = Log::open_with(&db, &OpenOptions::stopped_by(cancel)).await?;
+                    checkpoint::checkpoint(&log, db.to_string(), &notes, &options, &NoProgress, cancel).await
+                };
+                Ok(work.await?)
+            });
+            Some(match signed {
+                Ok((report, error)) => Outcome {
+                    errors: error.iter().map(ToString::to_string).collect(),
+                    ..Outcome::found(Source::Checkpoints, report.findings)
+                },
+                Err(error) => Outcome::failed(Source::Checkpoints, error),
+            })
+        }),
+    })
+}
+
+/// Runs the user's command for a problem that began or ended.
+pub(super) fn hook(command: &str, what: &str, alarm: &Alarm, cancel: &Cancel) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        schema: &'static str,
+        what: &'a str,
+        #[serde(flatten)]
+        alarm: &'a Alarm,
+    }
+    let mut file = tempfile::tempfile()?;
+    serde_json::to_writer(
+        &mut file,
+        &Told {
+            schema: "watch-alarm/1",
+            what,
+            alarm,
+        },
+    )?;
+    file.write_all(b"\n")?;
+    file.rewind()?;
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::from(file))
+        // stdout is for the report.
+        .stdout(Stdio::from(std::io::stderr()))
+        .spawn()?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait()? {
+            Some(ended) if ended.success() => return Ok(()),
+            Some(ended) => return Err(Error::other(format!("it ended with {ended}"))),
+            None if Instant::now() < until && !cancel.is_cancelled() => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            None => {
+                child.kill()?;
+                child.wait()?;
+                return Err(Error::other(format!(
+                    "it did not end within {} s",
+                    PATIENCE.as_secs()
+                )));
+            }
+        }
+    }
+}

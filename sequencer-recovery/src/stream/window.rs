@@ -1,0 +1,130 @@
+//! A part of a stream, judged as an audit judges the whole of it: the rows of a range, and the batches that lie in it.
+
+use anchor_verify::AnchoredBatch;
+use cli_common::{Cancel, NoProgress};
+use event_log::{Commitment, StreamState, View};
+use ves::span::Span;
+use ves::{Hash32, KeyRegistry, SequencerKeys, StreamKey};
+
+use crate::error::RecoveryError;
+use crate::finding::{Code, Finding};
+use crate::stream::batches::BatchJudge;
+use crate::stream::checkpointed::Checkpointed;
+use crate::stream::examine::{of_events, ranges};
+use crate::stream::facts::History;
+use crate::stream::scan::{BatchRange, ScanInput, scan};
+
+/// What the rows are judged by.
+pub struct WindowInput<'a> {
+    /// The agents' keys.
+    pub keys: &'a KeyRegistry,
+    /// The sequencer's public keys, as far as they were given.
+    pub sequencer_keys: &'a SequencerKeys,
+    /// The stream's anchored batches, by start; those that lie in the window are compared.
+    pub anchored: &'a [AnchoredBatch],
+    /// Who may stop it.
+    pub cancel: &'a Cancel,
+}
+
+/// What a window holds.
+#[derive(Debug)]
+pub struct Window {
+    /// The range that was read: as asked for, widened at its beginning, or cut at its end if too many commitments are in it.
+    pub span: Span,
+    /// Rows of events that were read.
+    pub rows: u64,
+    /// Whether rows are missing in it.
+    pub has_holes: bool,
+    /// Whether a signature does not hold, or has a key that is not known: newer keys may say otherwise.
+    pub doubts_keys: bool,
+    /// The leaf at its first number.
+    pub first_leaf: Option<Hash32>,
+    /// The leaf at its last number.
+    pub last_leaf: Option<Hash32>,
+    /// The end of the last commitment that lies in it.
+    pub committed: Option<u64>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// So many commitments are looked at in one window; the rest in those behind it.
+const MOST_COMMITMENTS: u32 = 1000;
+
+/// Reads the events of `span`, widened to the first number of the commitments behind `committed` that end in it. Anchors are
+/// compared behind `committed`, too.
+///
+/// # Errors
+/// What the database says; [`RecoveryError::Cancelled`].
+pub async fn window(
+    view: &mut View,
+    stream: &StreamKey,
+    span: Span,
+    committed: u64,
+    input: &WindowInput<'_>,
+) -> Result<Window, RecoveryError> {
+    let known = view
+        .commitments_from(stream, committed.saturating_add(1), MOST_COMMITMENTS)
+        .await?;
+    let page_end = known.rows.last().map(|c| c.sequence_end);
+    let page_end = page_end.filter(|_| known.rows.len() >= MOST_COMMITMENTS as usize);
+    let end = page_end.map_or(span.end(), |end| span.end().min(end.max(span.start())));
+    let span = Span::new(span.start(), end).unwrap_or(span);
+    let unreadable = known.unreadable.iter();
+    let mut findings: Vec<Finding> = unreadable
+        .map(|e| Finding::new(Code::EventUnreadable, e.to_string()).stream(*stream))
+        .collect();
+    let (before, behind): (Vec<Commitment>, Vec<Commitment>) =
+        known.rows.into_iter().partition(|c| c.sequence_end <= committed);
+    let ends_in = |c: &Commitment| c.sequence_end <= span.end();
+    let commitments: Vec<Commitment> = behind.into_iter().filter(ends_in).collect();
+    let start = commitments.iter().map(|c| c.sequence_start.max(1)).min();
+    let wide = Span::new(start.unwrap_or(span.start()).min(span.start()), span.end()).unwrap_or(span);
+    let anchored = lying_in(wide, span, committed, input.anchored);
+    let mut ranges = ranges(&commitments, &anchored);
+    // The root over one leaf is that leaf.
+    ranges.extend([span.start(), span.end()].map(|at| BatchRange {
+        start: at,
+        end: at,
+        root: Hash32::ZERO,
+    }));
+    let scan_input = ScanInput {
+        keys: input.keys,
+        sequencer_keys: input.sequencer_keys,
+        commitments: &[],
+        ranges: &ranges,
+        history: History::default(),
+        checkpointed: &Checkpointed::default(),
+    };
+    let mut state = StreamState::new(*stream);
+    (state.first, state.last) = (Some(wide.start()), Some(wide.end()));
+    let scan = scan(view, &state, &scan_input, &NoProgress, input.cancel).await?;
+    let mut judge = BatchJudge::new(*stream, &scan);
+    judge.commitments(&commitments);
+    judge.anchors(&anchored, &commitments);
+    judge.state_chain(before.last(), &commitments);
+    findings.append(&mut judge.findings);
+    findings.extend(of_events(*stream, &scan.tally));
+    let tally = &scan.tally;
+    let rows = tally.events + tally.unreadable.count + tally.repeated.count;
+    let [first, last] = [2, 1].map(|back| scan.batches[scan.batches.len() - back].root);
+    Ok(Window {
+        span: wide,
+        rows,
+        has_holes: tally.events + tally.unreadable.count < wide.count(),
+        doubts_keys: tally.signature.count + tally.key.count + tally.receipt_signature.count > 0,
+        first_leaf: first,
+        last_leaf: last,
+        committed: commitments.iter().map(|c| c.sequence_end).max(),
+        findings,
+    })
+}
+
+/// The anchored batches that lie in what is read, and whose commitments are among those that are looked at.
+fn lying_in(wide: Span, span: Span, committed: u64, anchored: &[AnchoredBatch]) -> Vec<AnchoredBatch> {
+    let widened = wide.start() < span.start();
+    let begins =
+        |a: &&AnchoredBatch| a.sequence_start > committed || (widened && a.sequence_start >= wide.start());
+    let lies =
+        |a: &&AnchoredBatch| Span::new(a.sequence_start, a.sequence_end).is_some_and(|of| wide.covers(of));
+    anchored.iter().filter(begins).filter(lies).cloned().collect()
+}

@@ -1,0 +1,112 @@
+//! Work that takes longer than a look, each on a thread of its own: a look never waits for a node or a thousand outboxes.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cli_common::Cancel;
+use ves::StreamKey;
+
+use super::alarms::Source;
+use super::anchored::Anchored;
+use crate::finding::Finding;
+
+/// What came of one turn of a job.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Which look it was.
+    pub source: Source,
+    /// What it found; nothing if it could not look.
+    pub found: Option<Vec<Finding>>,
+    /// Numbers that somebody knows of, and who.
+    pub heard: Vec<(StreamKey, u64, String)>,
+    /// What anchors say now, if it was a look at anchors.
+    pub anchored: Option<Anchored>,
+    /// What did not go well.
+    pub errors: Vec<String>,
+}
+
+impl Outcome {
+    /// It could not look.
+    pub fn failed(source: Source, error: impl ToString) -> Self {
+        Self {
+            source,
+            found: None,
+            heard: Vec::new(),
+            anchored: None,
+            errors: vec![error.to_string()],
+        }
+    }
+
+    /// It looked and found this.
+    pub fn found(source: Source, found: Vec<Finding>) -> Self {
+        Self {
+            source,
+            found: Some(found),
+            heard: Vec::new(),
+            anchored: None,
+            errors: Vec::new(),
+        }
+    }
+}
+
+/// Work that is done again and again.
+pub struct Job {
+    /// Which look it is.
+    pub source: Source,
+    /// How long after a turn the next one begins.
+    pub every: Duration,
+    /// A turn. Nothing came of it if it was not due.
+    pub work: Box<dyn FnMut(&Cancel) -> Option<Outcome> + Send>,
+}
+
+/// Jobs at work.
+pub struct Jobs {
+    outcomes: Receiver<Outcome>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Jobs {
+    /// Starts each on its own thread; they end with `cancel`.
+    pub fn start(jobs: Vec<Job>, cancel: &Cancel) -> Self {
+        let (sender, outcomes) = channel();
+        let start = |job: Job| {
+            let (sender, cancel) = (sender.clone(), cancel.clone());
+            std::thread::spawn(move || run(job, &sender, &cancel))
+        };
+        let threads = jobs.into_iter().map(start).collect();
+        Self { outcomes, threads }
+    }
+
+    /// What came of them since this was asked last.
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
+        self.outcomes.try_iter()
+    }
+
+    /// Waits until all have ended, which they do when they are cancelled.
+    pub fn join(self) {
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut job: Job, sender: &Sender<Outcome>, cancel: &Cancel) {
+    loop {
+        if let Some(outcome) = (job.work)(cancel)
+            && (cancel.is_cancelled() || sender.send(outcome).is_err())
+        {
+            return;
+        }
+        if cancel.sleep(job.every).is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs each job once, here, in order.
+pub fn once(jobs: Vec<Job>, cancel: &Cancel) -> Vec<Outcome> {
+    jobs.into_iter()
+        .filter_map(|mut job| (job.work)(cancel))
+        .collect()
+}

@@ -1,0 +1,2 @@
+-- Forgets which alarms were open, before those that are open now are kept.
+DELETE FROM alarms

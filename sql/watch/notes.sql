@@ -1,0 +1,2 @@
+-- What is noted of the log as a whole.
+SELECT name, value FROM notes
