@@ -1,5 +1,13 @@
 //! The messages of `proto/sequencer_v2.proto`, by hand: a build needs no `protoc`.
 
+/// Reads a message that was kept as it was sent.
+///
+/// # Errors
+/// It is none of that kind.
+pub fn read<T: prost::Message + Default>(bytes: &[u8]) -> Result<T, prost::DecodeError> {
+    T::decode(bytes)
+}
+
 /// A point in time, to the nanosecond.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Timestamp {

@@ -31,6 +31,9 @@ impl Page {
                 raw.len()
             ));
         }
+        if i64::try_from(head).is_err() {
+            return Err(format!("its head is {head}, which no log can hold"));
+        }
         let mut last = None;
         let mut events = Vec::with_capacity(raw.len());
         for bytes in &raw {

@@ -17,6 +17,7 @@ mod page;
 pub mod plan;
 mod plan_report;
 mod report;
+mod service_args;
 pub mod snapshot;
 mod strips;
 pub mod undo;
@@ -45,6 +46,7 @@ use sequencer_recovery::stream::survey::SurveyInput;
 use sequencer_recovery::witness::Incomplete;
 use sequencer_recovery::witness::{Dump, Inputs};
 use serde::Serialize;
+use service_args::ServiceArgs;
 use ves::{StoreId, TenantId};
 
 /// The log and the witnesses.
@@ -64,14 +66,18 @@ pub struct WitnessArgs {
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
 
-    /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, and dumps by pg_dump in any of its formats (a
-    /// replica, the old primary, last night's dump)
+    /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, dumps by pg_dump in any of its formats (a
+    /// replica, the old primary, last night's dump), and other sequencers' gRPC services (grpc://HOST:PORT, or grpcs:// for
+    /// TLS)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
     /// Anchors files, as `anchor-verify import` writes them
     #[arg(long = "anchors", value_name = "FILE")]
     anchors: Vec<PathBuf>,
+
+    #[command(flatten)]
+    services: ServiceArgs,
 
     #[command(flatten)]
     checkpoints: CheckpointArgs,
@@ -100,11 +106,14 @@ impl WitnessArgs {
         })?;
         let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
         let mut not_checked = found.not_checked;
-        let targets: Vec<DbTarget> = self
-            .witnesses
-            .iter()
-            .map(|witness| DbTarget::parse(&witness.0))
-            .collect::<Result<_, _>>()?;
+        let (mut targets, mut addresses) = (Vec::new(), Vec::new());
+        for Witness(name) in &self.witnesses {
+            match service_args::address(name)? {
+                Some(address) if addresses.contains(&address) => {}
+                Some(address) => addresses.push(address),
+                None => targets.push(DbTarget::parse(name)?),
+            }
+        }
         let copies = copies_of_another(&targets, &mut not_checked);
         for target in targets {
             match target {
@@ -126,6 +135,7 @@ impl WitnessArgs {
                 logs,
                 exports,
                 dumps,
+                services: self.services.services(addresses)?,
                 receipts: self.receipts.clone(),
                 sequencer_keys,
                 peer_keys: false,
@@ -217,6 +227,7 @@ impl WitnessArgs {
             let word = move |value| [OsString::from(option), value];
             values.into_iter().flat_map(word)
         });
+        let words = words.chain(self.services.words());
         words.chain(self.checkpoints.words()).collect()
     }
 
