@@ -188,7 +188,7 @@ fn public_key(option: &str, text: &str) -> Result<VerifyingKey, CliError> {
 /// # Errors
 /// A file that cannot be read, or what is not a seed.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
-    let failed = |what: &dyn std::fmt::Display| {
+    let failed = |what: &dyn fmt::Display| {
         CliError::input(format!("{}: {what}", path.display()))
             .with_hint("a key file holds the 32-byte seed in hex and nothing else")
     };
