@@ -253,10 +253,7 @@ impl<'a> Pull<'a> {
                 self.skip(range)
             }
             // As long as the range becomes smaller, it is another question.
-            Fault::Unwell if !single => {
-                let pause = self.backoff.next_pause(None);
-                self.pace.pause(pause).await
-            }
+            Fault::Unwell if !single => self.pace.pause(PAUSES.first).await,
             _ => self.try_again(failure).await,
         }
     }

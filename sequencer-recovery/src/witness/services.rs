@@ -327,7 +327,8 @@ impl Hearing<'_> {
         } = other;
         let (event_id, number) = (entry.event.event_id, entry.sequence_number);
         let fits = |hash: &Hash32| {
-            receipt_hash.is_some_and(|told| told == ves::receipt::receipt_hash(&stream, &event_id, number, hash))
+            receipt_hash
+                .is_some_and(|told| told == ves::receipt::receipt_hash(&stream, &event_id, number, hash))
         };
         if let Some(event) = self.search.find_told(&entry.event, fits) {
             entry.event_signing_hash = event.signing_hash();

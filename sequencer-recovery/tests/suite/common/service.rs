@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use fixtures::{Log, LoggedEvent};
 use grpc_client::messages::{
-    EncryptedPayload, EventEnvelope, GetSyncStateRequest, HpkeParams, PullEventsRequest, PullEventsResponse, RecipientKey,
-    SequencedEvent, SyncState, Timestamp,
+    EncryptedPayload, EventEnvelope, GetSyncStateRequest, HpkeParams, PullEventsRequest, PullEventsResponse,
+    RecipientKey, SequencedEvent, SyncState, Timestamp,
 };
 use h2::server::SendResponse;
 use prost::Message as _;
@@ -44,6 +44,8 @@ pub enum Fault {
     Unimplemented,
     /// Fails at one number.
     Unwell(u64),
+    /// Lacks one number.
+    Hole(u64),
 }
 
 /// A service with the events of a log.
@@ -71,6 +73,9 @@ impl Double {
             let of = streams.entry(logged.event.stream).or_default();
             of.insert(logged.number, sent(logged));
         }
+        if let Fault::Hole(number) = fault {
+            streams.values_mut().for_each(|of| drop(of.remove(&number)));
+        }
         let asked = Arc::new(Mutex::new(Vec::new()));
         let served = Arc::new(Served {
             streams,
@@ -81,7 +86,10 @@ impl Double {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 tell.send(listener.local_addr().unwrap().port()).unwrap();
@@ -180,8 +188,12 @@ async fn question(
             let mut left = Bytes::from(frame);
             stream.reserve_capacity(left.len());
             while !left.is_empty() {
-                let room = std::future::poll_fn(|context| stream.poll_capacity(context)).await?.ok()?;
-                stream.send_data(left.split_to(room.min(left.len())), false).ok()?;
+                let room = std::future::poll_fn(|context| stream.poll_capacity(context))
+                    .await?
+                    .ok()?;
+                stream
+                    .send_data(left.split_to(room.min(left.len())), false)
+                    .ok()?;
             }
             trailers.insert("grpc-status", "0".parse().unwrap());
         }
@@ -205,7 +217,11 @@ impl Served {
         let events = self.stream(&asked.tenant_id, &asked.store_id);
         let last = events.and_then(|(_, events)| Some(*events.last_key_value()?.0));
         let state = SyncState {
-            head_sequence: if self.fault == Fault::Endless { i64::MAX as u64 } else { last.unwrap_or(0) },
+            head_sequence: if self.fault == Fault::Endless {
+                i64::MAX as u64
+            } else {
+                last.unwrap_or(0)
+            },
             tenant_id: asked.tenant_id,
             store_id: asked.store_id,
         };
@@ -222,11 +238,17 @@ impl Served {
             all.len()
         };
         let none = BTreeMap::new();
-        let events = self.stream(&asked.tenant_id, &asked.store_id).map_or(&none, |(_, events)| events);
+        let events = self
+            .stream(&asked.tenant_id, &asked.store_id)
+            .map_or(&none, |(_, events)| events);
         let head = events.last_key_value().map_or(0, |(last, _)| *last);
         let end = from + limit - 1;
-        let mut given: Vec<SequencedEvent> = events.range(from..=end).map(|(_, event)| event.clone()).collect();
-        let contiguous = given.iter().map(|event| event.sequence_number).eq(from..from + given.len() as u64);
+        let mut given: Vec<SequencedEvent> =
+            events.range(from..=end).map(|(_, event)| event.clone()).collect();
+        let contiguous = given
+            .iter()
+            .map(|event| event.sequence_number)
+            .eq(from..from + given.len() as u64);
         let last = given.last().map_or(from - 1, |event| event.sequence_number);
         if !contiguous || (last < end && head > last) {
             return Err((11, "sequence gap"));
@@ -254,7 +276,11 @@ impl Served {
         }
         let answer = PullEventsResponse {
             events: given.iter().map(prost::Message::encode_to_vec).collect(),
-            next_sequence: if head_sequence > end { end + 1 } else { head_sequence + 1 },
+            next_sequence: if head_sequence > end {
+                end + 1
+            } else {
+                head_sequence + 1
+            },
             has_more: head_sequence > end,
             head_sequence,
         };
@@ -314,7 +340,11 @@ fn sent(logged: &LoggedEvent) -> SequencedEvent {
 
 fn encrypted(json: &str) -> EncryptedPayload {
     let value: Value = serde_json::from_str(json).unwrap();
-    let bytes = |value: &Value| URL_SAFE_NO_PAD.decode(value.as_str().unwrap().trim_end_matches('=')).unwrap();
+    let bytes = |value: &Value| {
+        URL_SAFE_NO_PAD
+            .decode(value.as_str().unwrap().trim_end_matches('='))
+            .unwrap()
+    };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let recipients = value["recipients"].as_array().unwrap().iter().map(|of| {
         RecipientKey {
