@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 
 use clap::Args;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 
-use crate::error::CliError;
+use crate::error::{CliError, file_hint};
 use crate::files;
 
 /// A key file is small; whatever else is named must not fill the memory. In bytes.
@@ -50,6 +51,58 @@ impl SequencerPublicKeyArgs {
             None => Ok(keys),
             Some((version, _)) => Err(twice(Self::NAME, *version, "VERSION=HEX or VERSION=FILE")),
         }
+    }
+}
+
+/// The secret that lets an agent or an operator in at the sequencer. Never printed.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// The variable of the environment that it is read from.
+    pub const VARIABLE: &'static str = "SEQUENCER_API_KEY";
+
+    /// A key, without the white space around it.
+    ///
+    /// # Errors
+    /// It is empty, or holds what no header can.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("the API key is empty or holds characters that no header can".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Reads the key from a file, or else from [`ApiKey::VARIABLE`]; `None` if neither is given.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what is given is no key.
+    pub fn read(file: Option<&Path>) -> Result<Option<Self>, CliError> {
+        let text = match file {
+            Some(path) => Some(files::read_text(path, MAX_KEY_FILE).map_err(|e| {
+                CliError::input(format!("{}: {e}", path.display())).with_hint(file_hint(path, &e))
+            })?),
+            None => std::env::var(Self::VARIABLE).ok().filter(|key| !key.is_empty()),
+        };
+        let key = text.map(|text| Self::new(&text)).transpose();
+        key.map_err(|what| {
+            CliError::usage(what).with_hint(
+                "the key alone, on one line, in SEQUENCER_API_KEY or in the file of --api-key-file",
+            )
+        })
+    }
+
+    /// What the header `authorization` says. A secret.
+    #[must_use]
+    pub fn authorization(&self) -> String {
+        format!("ApiKey {}", self.0)
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(***)")
     }
 }
 
@@ -135,7 +188,7 @@ fn public_key(option: &str, text: &str) -> Result<VerifyingKey, CliError> {
 /// # Errors
 /// A file that cannot be read, or what is not a seed.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
-    let failed = |what: &dyn std::fmt::Display| {
+    let failed = |what: &dyn fmt::Display| {
         CliError::input(format!("{}: {what}", path.display()))
             .with_hint("a key file holds the 32-byte seed in hex and nothing else")
     };

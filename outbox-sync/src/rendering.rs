@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
-use ves::{AgentId, Event, KeyRegistry, SignatureCheck, TenantId, Timestamp};
+use ves::{AgentId, Event, Hash32, KeyRegistry, SignatureCheck, TenantId, Timestamp};
 
 use crate::row::{Content, HeldRow};
 
@@ -92,7 +92,24 @@ impl<'k> RenderingSearch<'k> {
 
     /// The event as it was signed. `created_at` may be any rendering of the instant; `agent_key_id` is not read.
     pub fn find(&mut self, event: &Event) -> Option<Event> {
-        let found = self.search(event);
+        let ids = self
+            .by_agent
+            .get(&(event.stream.tenant_id, event.source_agent_id))
+            .cloned();
+        let found = ids.and_then(|ids| self.search(event, &ids));
+        self.count(found)
+    }
+
+    /// As [`RenderingSearch::find`], for an event whose `agent_key_id` is known, and of which somebody told what depends on
+    /// its signing hash (a receipt's hash): `told` says whether a hash fits. What fits is taken, unless its signature can be
+    /// checked and does not hold; if nothing fits, the signature alone decides.
+    pub fn find_told(&mut self, event: &Event, told: impl Fn(&Hash32) -> bool) -> Option<Event> {
+        let found = self.by_hash(event, told);
+        let found = found.or_else(|| self.search(event, &[event.agent_key_id]));
+        self.count(found)
+    }
+
+    fn count(&mut self, found: Option<Event>) -> Option<Event> {
         match found {
             Some(_) => self.found += 1,
             None => self.not_found += 1,
@@ -100,15 +117,35 @@ impl<'k> RenderingSearch<'k> {
         found
     }
 
-    fn search(&mut self, event: &Event) -> Option<Event> {
+    fn by_hash(&mut self, event: &Event, told: impl Fn(&Hash32) -> bool) -> Option<Event> {
         let instant = Instant::parse(&event.created_at)?;
-        let ids = self
-            .by_agent
-            .get(&(event.stream.tenant_id, event.source_agent_id))?
-            .clone();
+        let mut candidate = event.clone();
+        let others = OFFSETS.step_by(OFFSET_STEP).map(Written::Seconds);
+        let all: Vec<Written> = self.learned.iter().copied().chain(others).collect();
+        for written in all {
+            for digits in instant.digits() {
+                candidate.created_at = instant.render(written, digits)?;
+                let hash = candidate.signing_hash();
+                if !told(&hash) {
+                    continue;
+                }
+                if self.keys.check(&candidate, &hash, Timestamp(0)) == SignatureCheck::Invalid {
+                    return None;
+                }
+                if !self.learned.contains(&written) {
+                    self.learned.push(written);
+                }
+                return Some(candidate);
+            }
+        }
+        None
+    }
+
+    fn search(&mut self, event: &Event, ids: &[u32]) -> Option<Event> {
+        let instant = Instant::parse(&event.created_at)?;
         let mut candidate = event.clone();
         for written in self.learned.clone() {
-            if let Some(found) = self.try_offset(&mut candidate, &instant, written, &ids) {
+            if let Some(found) = self.try_offset(&mut candidate, &instant, written, ids) {
                 return Some(found);
             }
         }
@@ -119,7 +156,7 @@ impl<'k> RenderingSearch<'k> {
             }
             let cost = (DIGITS.len() * ids.len()) as u64;
             self.budget = self.budget.checked_sub(cost)?;
-            if let Some(found) = self.try_offset(&mut candidate, &instant, written, &ids) {
+            if let Some(found) = self.try_offset(&mut candidate, &instant, written, ids) {
                 self.learned.push(written);
                 return Some(found);
             }
@@ -134,9 +171,7 @@ impl<'k> RenderingSearch<'k> {
         written: Written,
         ids: &[u32],
     ) -> Option<Event> {
-        let stored = instant.stored_digits;
-        let digits = std::iter::once(stored).chain(DIGITS.into_iter().filter(|d| *d != stored));
-        for digits in digits.filter(|digits| *digits >= instant.least_digits) {
+        for digits in instant.digits() {
             candidate.created_at = instant.render(written, digits)?;
             for id in ids {
                 candidate.agent_key_id = *id;
@@ -176,6 +211,15 @@ impl Instant {
             least_digits,
             fraction,
         })
+    }
+
+    /// How many digits of a second may have been written, likely ones first.
+    fn digits(&self) -> impl Iterator<Item = usize> + use<> {
+        let (stored, least) = (self.stored_digits, self.least_digits);
+        let others = DIGITS.into_iter().filter(move |digits| *digits != stored);
+        std::iter::once(stored)
+            .chain(others)
+            .filter(move |digits| *digits >= least)
     }
 
     fn render(&self, written: Written, digits: usize) -> Option<String> {

@@ -46,10 +46,12 @@ impl TestAuthority {
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, der))
             .expect("the certificate is of this key");
+        // Who speaks HTTP/2 asks for it.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Self {
             folder,
             certificate: certificate.pem(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use cli_common::{
-    Cancel, CliError, ExitStatus, GlobalArgs, NoProgress, Progress, SequencerPublicKeyArgs, again, file_hint,
+    Cancel, CliError, ExitStatus, GlobalArgs, NoProgress, Progress, SequencerPublicKeyArgs, again,
     redact_url, stderr_progress,
 };
 use outbox_sync::holdings::NotRead;
@@ -127,8 +127,6 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-const KEY_VARIABLE: &str = "SEQUENCER_API_KEY";
-
 /// Runs the command.
 pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
@@ -219,7 +217,7 @@ fn checked_key(args: &PushArgs) -> Result<Option<ApiKey>, CliError> {
         return Err(CliError::usage("--url is not an http:// or https:// URL")
             .with_hint("give the sequencer's address as https://HOST or https://HOST:PORT"));
     }
-    let key = api_key(args.api_key_file.as_deref())?;
+    let key = ApiKey::read(args.api_key_file.as_deref())?;
     if key.is_some() && !args.allow_http && sends_in_the_open(&args.url) {
         return Err(
             CliError::usage("the API key would go over the network in the open")
@@ -525,22 +523,6 @@ fn sends_in_the_open(url: &str) -> bool {
     };
     let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     !local
-}
-
-fn api_key(file: Option<&Path>) -> Result<Option<ApiKey>, CliError> {
-    let text = match file {
-        Some(path) => Some(
-            cli_common::files::read_text(path, super::MAX_KEY_FILE).map_err(|e| {
-                CliError::input(format!("{}: {e}", path.display())).with_hint(file_hint(path, &e))
-            })?,
-        ),
-        None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
-    };
-    let key = text.map(|text| ApiKey::new(&text)).transpose();
-    key.map_err(|what| {
-        CliError::usage(what)
-            .with_hint("the key alone, on one line, in SEQUENCER_API_KEY or in the file of --api-key-file")
-    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Requests over HTTP.
 
-use std::fmt;
 use std::time::Duration;
 
+pub use cli_common::keys::ApiKey;
 use cli_common::{redact_text, redact_url};
 use http_client::{Client, Limits, NoAnswer, Reply};
 
@@ -14,30 +14,6 @@ const LIMITS: Limits = Limits {
     bytes: 64 << 20,
 };
 const INGEST: &str = "/api/v1/ves/events/ingest";
-
-/// The secret that lets us in. Never printed.
-#[derive(Clone)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// A key, without the white space around it.
-    ///
-    /// # Errors
-    /// It is empty, or holds what no header can.
-    pub fn new(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("the API key is empty or holds characters that no header can".into());
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(***)")
-    }
-}
 
 /// The URL of the ingest, from that of the sequencer or of the ingest itself.
 pub fn ingest_url(url: &str) -> String {
@@ -72,7 +48,7 @@ impl HttpTransport {
     /// # Errors
     /// No answer came.
     pub fn ingest(&self, body: &[u8]) -> Result<Reply, NoAnswer> {
-        let key = self.key.as_ref().map(|key| format!("ApiKey {}", key.0));
+        let key = self.key.as_ref().map(ApiKey::authorization);
         let sent = self.client.post_json(&self.url, key.as_deref(), body);
         sent.map_err(|error| NoAnswer {
             what: redact_text(&format!("{}: {error}", redact_url(&self.url))),

@@ -18,6 +18,7 @@ mod page;
 pub mod plan;
 mod plan_report;
 mod report;
+mod service_args;
 pub mod snapshot;
 mod strips;
 pub mod undo;
@@ -48,6 +49,7 @@ use sequencer_recovery::watch_memory;
 use sequencer_recovery::witness::Incomplete;
 use sequencer_recovery::witness::{Dump, Inputs};
 use serde::Serialize;
+use service_args::ServiceArgs;
 use ves::{StoreId, TenantId};
 
 /// The log and the witnesses.
@@ -67,14 +69,18 @@ pub struct WitnessArgs {
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
 
-    /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, and dumps by pg_dump in any of its formats (a
-    /// replica, the old primary, last night's dump); and what `watch` remembers (its --state)
+    /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, dumps by pg_dump in any of its formats (a
+    /// replica, the old primary, last night's dump), other sequencers' gRPC services (grpc://HOST:PORT, or grpcs:// for TLS),
+    /// and what `watch` remembers (its --state)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
     /// Anchors files, as `anchor-verify import` writes them
     #[arg(long = "anchors", value_name = "FILE")]
     anchors: Vec<PathBuf>,
+
+    #[command(flatten)]
+    services: ServiceArgs,
 
     #[command(flatten)]
     checkpoints: CheckpointArgs,
@@ -104,11 +110,14 @@ impl WitnessArgs {
         let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
         let mut memories = Vec::new();
         let mut not_checked = found.not_checked;
-        let targets: Vec<DbTarget> = self
-            .witnesses
-            .iter()
-            .map(|witness| DbTarget::parse(&witness.0))
-            .collect::<Result<_, _>>()?;
+        let (mut targets, mut addresses) = (Vec::new(), Vec::new());
+        for Witness(name) in &self.witnesses {
+            match service_args::address(name)? {
+                Some(address) if addresses.contains(&address) => {}
+                Some(address) => addresses.push(address),
+                None => targets.push(DbTarget::parse(name)?),
+            }
+        }
         let copies = copies_of_another(&targets, &mut not_checked);
         for target in targets {
             match target {
@@ -132,6 +141,7 @@ impl WitnessArgs {
                 exports,
                 dumps,
                 memories,
+                services: self.services.services(addresses)?,
                 receipts: self.receipts.clone(),
                 sequencer_keys,
                 peer_keys: false,
@@ -224,6 +234,7 @@ impl WitnessArgs {
             let word = move |value| [OsString::from(option), value];
             values.into_iter().flat_map(word)
         });
+        let words = words.chain(self.services.words());
         words.chain(self.checkpoints.words()).collect()
     }
 

@@ -19,7 +19,7 @@ use crate::stream::family::Families;
 use crate::stream::unheard::{self, Seen, Unheard};
 use crate::witness::Incomplete;
 use crate::witness::evidence::{Holders, StreamEvidence};
-use crate::witness::{Collected, HeardKind, Inputs, collect};
+use crate::witness::{Asked, Collected, HeardKind, Inputs, collect};
 
 /// What to look at.
 #[derive(Debug, Clone, Default)]
@@ -88,8 +88,16 @@ impl Survey {
         );
         let mut streams = streams.rows;
         let keys = keys.registry();
-        let collected = collect(view, &keys, &input.filter, &input.witnesses, progress, cancel).await?;
         let mut known: BTreeSet<StreamKey> = streams.iter().map(|s| s.stream).collect();
+        let named = named(&known, file.as_ref(), checkpoints.as_ref());
+        let asked = Asked {
+            keys: &keys,
+            filter: &input.filter,
+            inputs: &input.witnesses,
+            streams: &named,
+            cancel,
+        };
+        let collected = collect(view, asked, progress).await?;
         let heard: Vec<StreamKey> = collected.streams.keys().copied().collect();
         let all: Vec<StreamKey> = known.iter().chain(&heard).copied().collect();
         let anchors = file
@@ -261,6 +269,23 @@ impl Survey {
         }
         all
     }
+}
+
+/// The streams that the log, anchors and checkpoints name.
+fn named(
+    known: &BTreeSet<StreamKey>,
+    anchors: Option<&AnchorsFile>,
+    checkpoints: Option<&History>,
+) -> Vec<StreamKey> {
+    let known: Vec<StreamKey> = known.iter().copied().collect();
+    let anchors = anchors.map(|file| anchor_verify::group(&file.anchors, &known));
+    let anchored = anchors
+        .iter()
+        .flat_map(|a| a.streams.iter().filter_map(|s| s.stream));
+    let signed = checkpoints
+        .iter()
+        .flat_map(|history| history.streams.iter().map(|of| of.stream));
+    known.iter().copied().chain(anchored).chain(signed).collect()
 }
 
 /// A stream that only witnesses know.

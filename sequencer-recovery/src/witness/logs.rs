@@ -265,7 +265,7 @@ async fn differing(
     Ok(Spans::of_positions(differing.map(|(position, _)| position)).into())
 }
 
-async fn leaves(
+pub(super) async fn leaves(
     view: &mut View,
     stream: &StreamKey,
     window: RangeInclusive<u64>,
@@ -281,7 +281,7 @@ async fn leaves(
 }
 
 /// Files entries of another copy of the log: each is a candidate, and a claim of its position.
-async fn take_entries(
+pub(super) async fn take_entries(
     view: &mut View,
     asked: Asked<'_>,
     entries: Vec<LogEntry>,

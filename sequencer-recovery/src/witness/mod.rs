@@ -8,8 +8,10 @@ pub mod flaw;
 mod logs;
 mod memory;
 mod outboxes;
+mod pulled;
 mod receipts;
 pub mod rejection;
+mod services;
 mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,6 +29,7 @@ use crate::finding::{Code, Finding};
 use crate::witness::evidence::{HolderId, Holders, Refused, StreamEvidence};
 
 pub use dump::Dump;
+pub use services::Services;
 
 use damaged::DamagedRows;
 use dump::read_dump;
@@ -34,6 +37,7 @@ use logs::{read_export, read_log};
 use memory::read_memory;
 use outboxes::read_outbox;
 use receipts::read_receipts;
+use services::read_service;
 
 /// Where to look for witnesses.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +56,8 @@ pub struct Inputs {
     pub dumps: Vec<Dump>,
     /// What `watch` remembers.
     pub memories: Vec<PathBuf>,
+    /// Other sequencers' gRPC services.
+    pub services: Services,
     /// Receipts saved from pushes (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public keys; without them no receipt's signature is checked.
@@ -115,6 +121,8 @@ pub enum HeardKind {
     Export,
     /// What pg_dump wrote.
     Dump,
+    /// Another sequencer's gRPC service.
+    Service,
     /// Receipts that an agent saved.
     Receipts,
     /// What `watch` remembered of the log.
@@ -129,6 +137,7 @@ impl HeardKind {
             Self::Log => "log",
             Self::Export => "export",
             Self::Dump => "dump",
+            Self::Service => "service",
             Self::Receipts => "receipts",
             Self::Watch => "watch",
         }
@@ -167,12 +176,17 @@ const LISTED_REFUSALS: usize = 100;
 
 /// What is asked of every witness.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+pub struct Asked<'a> {
     /// The keys that the log knows.
-    keys: &'a KeyRegistry,
-    filter: &'a StreamFilter,
-    inputs: &'a Inputs,
-    cancel: &'a Cancel,
+    pub keys: &'a KeyRegistry,
+    /// Which streams.
+    pub filter: &'a StreamFilter,
+    /// The witnesses.
+    pub inputs: &'a Inputs,
+    /// Streams that the log, anchors or checkpoints name: who lists none is asked for these.
+    pub streams: &'a [StreamKey],
+    /// Whether to go on.
+    pub cancel: &'a Cancel,
 }
 
 /// Reads all inputs. One that cannot be read is a finding and does not stop the others.
@@ -181,18 +195,10 @@ struct Asked<'a> {
 /// What the log's database says; [`RecoveryError::Cancelled`].
 pub async fn collect(
     view: &mut View,
-    keys: &KeyRegistry,
-    filter: &StreamFilter,
-    inputs: &Inputs,
+    asked: Asked<'_>,
     progress: &dyn Progress,
-    cancel: &Cancel,
 ) -> Result<Collected, RecoveryError> {
-    let asked = Asked {
-        keys,
-        filter,
-        inputs,
-        cancel,
-    };
+    let Asked { inputs, cancel, .. } = asked;
     let mut collected = Collected::default();
     progress.start("reading outboxes", Some(inputs.outboxes.len() as u64));
     for path in &inputs.outboxes {
@@ -230,10 +236,16 @@ pub async fn collect(
         progress.finish();
     }
     for path in &inputs.memories {
-        read_memory(path, filter, &mut collected);
+        read_memory(path, asked.filter, &mut collected);
+    }
+    let asked_for = streams_to_ask(asked, &collected);
+    for address in &inputs.services.addresses {
+        progress.start("asking a service", None);
+        read_service(view, asked, address, &asked_for, &mut collected).await?;
+        progress.finish();
     }
     for path in &inputs.receipts {
-        read_receipts(path, filter, inputs, &mut collected);
+        read_receipts(path, asked.filter, inputs, &mut collected);
     }
     collected.tell_damaged();
     for (stream, evidence) in &mut collected.streams {
@@ -250,6 +262,20 @@ pub async fn collect(
         }
     }
     Ok(collected)
+}
+
+/// The streams to ask a service for: all that anybody named.
+fn streams_to_ask(asked: Asked<'_>, collected: &Collected) -> Vec<StreamKey> {
+    let StreamFilter { tenant, store } = *asked.filter;
+    let named = tenant
+        .zip(store)
+        .map(|(tenant, store)| StreamKey::new(tenant, store));
+    let all = asked.streams.iter().chain(collected.streams.keys()).copied();
+    let all: BTreeSet<StreamKey> = all
+        .chain(named)
+        .filter(|stream| asked.filter.admits(stream))
+        .collect();
+    all.into_iter().collect()
 }
 
 /// A witness that was not heard, or not to its end.

@@ -41,6 +41,7 @@ mod reissue;
 mod rotation;
 mod scenario;
 mod sequencer;
+mod services;
 mod session;
 mod tls;
 mod tombstone;

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use test_support::ScratchPostgres;
 
+pub mod service;
 pub mod writer;
 
 /// The streams of scenario 1, by store.

@@ -1,0 +1,94 @@
+//! How other sequencers' gRPC services are asked.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use cli_common::CliError;
+use cli_common::keys::ApiKey;
+use grpc_client::Address;
+use sequencer_recovery::witness::Services;
+
+/// How services given with `--witness` are asked.
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    /// A file with the API key that gRPC witnesses are shown; without it SEQUENCER_API_KEY
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+
+    /// Send the API key over plain grpc:// to another machine
+    #[arg(long)]
+    allow_http: bool,
+
+    /// Keep what gRPC witnesses give in this folder; another run goes on from there
+    #[arg(long, value_name = "FOLDER")]
+    pull_folder: Option<PathBuf>,
+
+    /// Requests in a second at most, to each gRPC witness
+    #[arg(long, value_name = "REQUESTS", default_value_t = 20.0, value_parser = rate)]
+    pull_rate: f64,
+
+    /// How long each gRPC witness is asked at most: 90 (seconds), 90s, 15m, 1h
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = cli_common::duration)]
+    pull_time: Duration,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate >= 0.01 && rate <= 1e6 => Ok(rate),
+        _ => Err("not a number from 0.01 to 1000000".into()),
+    }
+}
+
+/// The address of a service, if a witness's name is one.
+pub fn address(name: &OsStr) -> Result<Option<Address>, CliError> {
+    let read = name.to_str().and_then(Address::recognise).transpose();
+    read.map_err(|error| {
+        CliError::usage(format!("--witness: {error}")).with_hint(
+            "give grpc://host:port, or grpcs://host:port for TLS; the API key comes from SEQUENCER_API_KEY or --api-key-file",
+        )
+    })
+}
+
+impl ServiceArgs {
+    /// These services, asked as the arguments say.
+    pub fn services(&self, addresses: Vec<Address>) -> Result<Services, CliError> {
+        let key = match addresses.is_empty() {
+            true => None,
+            false => ApiKey::read(self.api_key_file.as_deref())?,
+        };
+        let open = addresses.iter().find(|address| address.is_open());
+        if let Some(open) = open.filter(|_| key.is_some() && !self.allow_http) {
+            return Err(CliError::usage(format!(
+                "the API key would go over the network in the open to {open}"
+            ))
+            .with_hint("use grpcs://, or --allow-http in a network that you trust"));
+        }
+        Ok(Services {
+            addresses,
+            key,
+            rate: self.pull_rate,
+            longest: self.pull_time,
+            folder: self.pull_folder.clone(),
+        })
+    }
+
+    /// As words of a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        let files = [
+            ("--api-key-file", &self.api_key_file),
+            ("--pull-folder", &self.pull_folder),
+        ];
+        for (option, file) in files {
+            if let Some(file) = file {
+                words.extend([option.into(), file.clone().into_os_string()]);
+            }
+        }
+        if self.allow_http {
+            words.push("--allow-http".into());
+        }
+        words
+    }
+}
