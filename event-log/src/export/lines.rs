@@ -64,6 +64,8 @@ pub(super) struct KeyLine<'a> {
     pub(super) valid_to: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
     pub(super) key_algorithm: i16,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) public_key_bundle: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -29,6 +29,7 @@ fn key_line(key: &SigningKey) -> KeyLine<'_> {
         valid_to: key.valid_to,
         revoked_at: key.revoked_at,
         key_algorithm: key.key_algorithm,
+        public_key_bundle: hex_bytes(key.public_key_bundle.as_ref()),
     }
 }
 
