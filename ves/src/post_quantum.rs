@@ -188,7 +188,9 @@ impl<'de> Deserialize<'de> for WrittenKeyBundle {
                 let key = key.ok_or_else(|| {
                     serde::de::Error::custom("ml_dsa_65_public_key is not the hex digits of 1952 bytes")
                 })?;
-                Ok(Self(PublicKeyBundle::new(ed25519_public_key.as_ref(), &key).to_json()))
+                Ok(Self(
+                    PublicKeyBundle::new(ed25519_public_key.as_ref(), &key).to_json(),
+                ))
             }
         }
     }

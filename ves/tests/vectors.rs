@@ -160,6 +160,7 @@ fn registry(keys: &serde_json::Value) -> KeyRegistry {
                 valid_to: None,
                 revoked_at: None,
                 key_algorithm: 1,
+                public_key_bundle: None,
             });
         }
     }

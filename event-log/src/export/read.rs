@@ -9,7 +9,7 @@ use ves::{AgentId, SigningKey, StreamKey, TenantId};
 
 use super::lines::{
     CommitmentLine, EndLine, EventLine, ExportCounts, ExportedEntry, HeaderLine, KeyLine, StreamLine,
-    UnreadableLine,
+    UnreadableLine, bytes_of,
 };
 use super::{EXPORT_SCHEMA, ExportError};
 use crate::entry::{Commitment, UnreadableKey};

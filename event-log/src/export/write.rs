@@ -10,6 +10,7 @@ use ves::{AgentId, SigningKey, TenantId};
 use super::EXPORT_SCHEMA;
 use super::lines::{
     CommitmentLine, EndLine, EventLine, ExportCounts, HeaderLine, KeyLine, StreamLine, UnreadableLine,
+    hex_bytes,
 };
 use super::read::MAX_LINE;
 use crate::entry::{Commitment, LogEntry};

@@ -82,8 +82,16 @@ fn an_agent_that_opens_writes_and_closes_without_a_rest_is_read() {
     }
     let said = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
     assert!(writes > 3, "{writes}");
-    assert!(said("stdout").contains("\"pending\": 100"), "{writes}: {}{}", said("stdout"), said("stderr"));
-    assert!(!dir.path().join("a.db-wal").exists(), "the next closing removes it");
+    assert!(
+        said("stdout").contains("\"pending\": 100"),
+        "{writes}: {}{}",
+        said("stdout"),
+        said("stderr")
+    );
+    assert!(
+        !dir.path().join("a.db-wal").exists(),
+        "the next closing removes it"
+    );
 }
 
 #[test]
