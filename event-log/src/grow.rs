@@ -134,7 +134,8 @@ impl Repair {
             key.revoked_at.into(),
             created_at.into(),
             key.key_algorithm.into(),
-            key.public_key_bundle.clone().into(),
+            // Never null: a parameter has one type.
+            Value::Bytes(key.public_key_bundle.clone().unwrap_or_default()),
         ];
         Ok(self.view.conn.execute(doing, sql, &parameters).await? == 1)
     }

@@ -4,6 +4,6 @@ INSERT INTO agent_signing_keys (
     public_key_bundle
 ) VALUES (
     $1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8::text::timestamptz, $9::text::timestamptz,
-    $10, $11
+    $10, NULLIF($11, ''::bytea)
 )
 ON CONFLICT DO NOTHING
