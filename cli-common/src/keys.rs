@@ -16,6 +16,9 @@ const ML_DSA_65_BYTES: usize = 1952;
 /// A key file is small; whatever else is named must not fill the memory. In bytes.
 const MAX_KEY_FILE: u64 = 1 << 16;
 
+/// A public key of the sequencer as it is written, with its version if it was given with one.
+pub type VersionedKey = (Option<i32>, Vec<u8>);
+
 /// `--sequencer-public-key`, the same in all tools.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SequencerPublicKeyArgs {
@@ -44,7 +47,7 @@ impl SequencerPublicKeyArgs {
     ///
     /// # Errors
     /// A file that cannot be read, what is not a key, two keys of one version and kind.
-    pub fn read(&self) -> Result<Vec<(Option<i32>, Vec<u8>)>, CliError> {
+    pub fn read(&self) -> Result<Vec<VersionedKey>, CliError> {
         let mut keys = Vec::new();
         for value in &self.values {
             read_versions(Self::NAME, value, &mut keys)?;
