@@ -6,6 +6,7 @@ use std::path::Path;
 
 use event_log::Outline;
 use serde::Deserialize;
+use ves::post_quantum::WrittenKeyBundle;
 use ves::{AgentId, Hash32, SigningKey, TenantId, Timestamp};
 
 use crate::anchor::ContractAddress;
@@ -104,6 +105,8 @@ struct Pinned {
     revoked_at: Option<Timestamp>,
     #[serde(default)]
     key_algorithm: Option<i16>,
+    #[serde(default)]
+    public_key_bundle: Option<WrittenKeyBundle>,
 }
 
 /// The type of a key's line in a log export, which may be taken as it is.
@@ -131,6 +134,7 @@ impl Pinned {
             valid_to: self.valid_to,
             revoked_at: self.revoked_at,
             key_algorithm: self.key_algorithm.unwrap_or(1),
+            public_key_bundle: self.public_key_bundle.clone().map(|bundle| bundle.0),
         }
     }
 
@@ -153,6 +157,10 @@ impl Pinned {
         {
             return Some("key_algorithm");
         }
+        // Of an Ed25519 key nobody reads a bundle; of the others it is the key.
+        if matches!(other.key_algorithm, 3 | 5) && !self.key().same_public_key(other) {
+            return Some("public_key_bundle");
+        }
         times
             .into_iter()
             .find(|(_, known, said)| known.is_some() && known != said)
@@ -162,7 +170,7 @@ impl Pinned {
 
 impl KeyPins {
     /// Reads keys: JSON objects with `tenant_id`, `agent_id`, `key_id`, `public_key` and, if known, `status`,
-    /// `valid_from`, `valid_to`, `revoked_at`, `key_algorithm`; as an array, or one a line (the `key` lines of a log
+    /// `valid_from`, `valid_to`, `revoked_at`, `key_algorithm`, `public_key_bundle`; as an array, or one a line (the `key` lines of a log
     /// export are such).
     ///
     /// # Errors

@@ -399,6 +399,11 @@ pub(crate) fn check_agent(
 ) -> Result<Option<String>, Failure> {
     match agent_key {
         Some(key) if key::verify(key, signing_hash, signature) => Ok(None),
+        Some(_) if *signature == SignatureBytes::ZERO => Ok(Some(
+            "agent signature: the leaf has zeros in its place, as of an event signed by ML-DSA-65 alone, and a proof \
+             carries no other"
+                .to_owned(),
+        )),
         Some(_) => Err(Failure::new(
             code::SIGNATURE,
             "the agent's signature does not hold by the given key",

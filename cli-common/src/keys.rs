@@ -11,14 +11,21 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use crate::error::{CliError, file_hint};
 use crate::files;
 
+/// The length of an ML-DSA-65 public key in bytes.
+const ML_DSA_65_BYTES: usize = 1952;
+
 /// A key file is small; whatever else is named must not fill the memory. In bytes.
 const MAX_KEY_FILE: u64 = 1 << 16;
+
+/// A public key of the sequencer as it is written, with its version if it was given with one.
+pub type VersionedKey = (Option<i32>, Vec<u8>);
 
 /// `--sequencer-public-key`, the same in all tools.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SequencerPublicKeyArgs {
     /// The sequencer's public key, as hex or as a file that holds it; without it no receipt's signature is checked. If
-    /// its keys rotated, give each with its version (0=HEX), or a file with a line VERSION=HEX for each
+    /// its keys rotated, give each with its version (0=HEX), or a file with a line VERSION=HEX for each. Of a sequencer
+    /// that signs by ML-DSA-65 too give both keys of a version; they are told apart by their length
     #[arg(long = "sequencer-public-key", value_name = "[VERSION=]HEX|FILE")]
     values: Vec<String>,
 }
@@ -37,17 +44,20 @@ impl SequencerPublicKeyArgs {
         self.values.is_empty()
     }
 
-    /// Reads the keys, each with its version if it has one.
+    /// Reads the keys, each with its version if it has one: 32 bytes of Ed25519, or 1952 of ML-DSA-65.
     ///
     /// # Errors
-    /// A file that cannot be read, what is not a key, two keys of one version.
-    pub fn read(&self) -> Result<Vec<(Option<i32>, VerifyingKey)>, CliError> {
+    /// A file that cannot be read, what is not a key, two keys of one version and kind.
+    pub fn read(&self) -> Result<Vec<VersionedKey>, CliError> {
         let mut keys = Vec::new();
         for value in &self.values {
             read_versions(Self::NAME, value, &mut keys)?;
         }
         let mut versions = BTreeSet::new();
-        match keys.iter().find(|(version, _)| !versions.insert(*version)) {
+        match keys
+            .iter()
+            .find(|(version, key)| !versions.insert((*version, key.len())))
+        {
             None => Ok(keys),
             Some((version, _)) => Err(twice(Self::NAME, *version, "VERSION=HEX or VERSION=FILE")),
         }
@@ -123,11 +133,7 @@ pub fn split_version(value: &str) -> (Option<i32>, &str) {
     }
 }
 
-fn read_versions(
-    option: &str,
-    value: &str,
-    keys: &mut Vec<(Option<i32>, VerifyingKey)>,
-) -> Result<(), CliError> {
+fn read_versions(option: &str, value: &str, keys: &mut Vec<(Option<i32>, Vec<u8>)>) -> Result<(), CliError> {
     let (version, rest) = split_version(value);
     let text = hex_or_file(option, rest)?;
     let lines: Vec<&str> = text
@@ -137,7 +143,7 @@ fn read_versions(
         .collect();
     let several = version.is_none() && lines.iter().any(|line| line.contains('='));
     if !several {
-        keys.push((version, public_key(option, &text)?));
+        keys.push((version, key_bytes(option, &text)?));
         return Ok(());
     }
     for line in lines {
@@ -146,7 +152,7 @@ fn read_versions(
                 "{option}: {rest}: each line of a file with several keys is VERSION=HEX"
             )));
         };
-        keys.push((Some(version), public_key(option, hex)?));
+        keys.push((Some(version), key_bytes(option, hex)?));
     }
     Ok(())
 }
@@ -160,13 +166,27 @@ pub fn read_public_key(option: &str, value: &str) -> Result<VerifyingKey, CliErr
 }
 
 fn hex_or_file(option: &str, value: &str) -> Result<String, CliError> {
-    if bytes(value).is_some() {
+    if bytes(value).is_some() || ml_dsa_65(value).is_some() {
         return Ok(value.to_owned());
     }
     files::read_text(Path::new(value), MAX_KEY_FILE).map_err(|e| {
         CliError::input(format!("{option}: {value}: {e}"))
             .with_hint("give 64 hex digits, or a file that holds them")
     })
+}
+
+/// An ML-DSA-65 public key in hex. Every text of that length is one.
+fn ml_dsa_65(text: &str) -> Option<Vec<u8>> {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    (text.len() == 2 * ML_DSA_65_BYTES).then(|| hex::decode(text).ok())?
+}
+
+/// A public key of either kind.
+fn key_bytes(option: &str, text: &str) -> Result<Vec<u8>, CliError> {
+    match ml_dsa_65(text.trim()) {
+        Some(key) => Ok(key),
+        None => public_key(option, text).map(|key| key.to_bytes().to_vec()),
+    }
 }
 
 /// What to do about a public key that is none.
@@ -197,6 +217,41 @@ pub fn read_signing_key(path: &Path) -> Result<SigningKey, CliError> {
     Ok(SigningKey::from_bytes(&seed))
 }
 
+/// A signing key of one algorithm or of both: the Ed25519 key, and the seed of the ML-DSA-65 key.
+pub type SigningParts = (Option<SigningKey>, Option<[u8; 32]>);
+
+/// Reads a signing key of one algorithm or of both: a file with a 32-byte Ed25519 seed in hex, or with lines
+/// `ed25519=HEX` and `ml-dsa-65=HEX`, each a seed of 32 bytes. The file's content is never shown.
+///
+/// # Errors
+/// A file that cannot be read, what is not a seed, two of one kind.
+pub fn read_signing_parts(path: &Path) -> Result<SigningParts, CliError> {
+    let failed = |what: &dyn std::fmt::Display| {
+        CliError::input(format!("{}: {what}", path.display())).with_hint(
+            "a key file holds the 32-byte Ed25519 seed in hex and nothing else, or lines ed25519=HEX and ml-dsa-65=HEX",
+        )
+    };
+    let text = files::read_text(path, MAX_KEY_FILE).map_err(|e| failed(&e))?;
+    if !text.contains('=') {
+        return Ok((Some(read_signing_key(path)?), None));
+    }
+    let (mut ed25519, mut ml_dsa_65) = (None, None);
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (kind, seed) = line.split_once('=').unwrap_or_default();
+        let seed =
+            bytes(seed.trim()).ok_or_else(|| failed(&"a line is not KIND=HEX with a seed of 32 bytes"))?;
+        let place = match kind.trim() {
+            "ed25519" => &mut ed25519,
+            "ml-dsa-65" => &mut ml_dsa_65,
+            _ => return Err(failed(&"a line is neither ed25519=HEX nor ml-dsa-65=HEX")),
+        };
+        if place.replace(seed).is_some() {
+            return Err(failed(&"two seeds of one kind"));
+        }
+    }
+    Ok((ed25519.map(|seed| SigningKey::from_bytes(&seed)), ml_dsa_65))
+}
+
 /// 32 bytes in hex, with `0x` before them or without.
 fn bytes(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
@@ -217,10 +272,7 @@ mod tests {
             values: values.iter().map(|&value| value.to_owned()).collect(),
         };
         let keys = args.read().map_err(|e| e.to_string())?;
-        Ok(keys
-            .into_iter()
-            .map(|(v, key)| (v, hex::encode(key.as_bytes())))
-            .collect())
+        Ok(keys.into_iter().map(|(v, key)| (v, hex::encode(key))).collect())
     }
 
     #[test]
@@ -252,6 +304,43 @@ mod tests {
         );
         for bad in ["nonsense", "1=nonsense", &hex_of(1)[1..]] {
             assert!(read(&[bad]).is_err(), "{bad}");
+        }
+        // The two keys of one version are told apart by their length.
+        let long = "ab".repeat(ML_DSA_65_BYTES);
+        let both = [format!("1={}", hex_of(1)), format!("1={long}")];
+        let both: Vec<&str> = both.iter().map(String::as_str).collect();
+        assert_eq!(
+            read(&both).unwrap(),
+            [(Some(1), hex_of(1)), (Some(1), long.clone())]
+        );
+        let twice = read(&[&long, &long]).unwrap_err();
+        assert!(twice.contains("two keys without a version"), "{twice}");
+        assert!(read(&[&long[2..]]).is_err());
+    }
+
+    #[test]
+    fn a_signing_key_has_one_part_or_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let (ed25519, ml_dsa_65) = read_signing_parts(&file).map_err(|e| e.to_string())?;
+            Ok::<_, String>((ed25519.map(|key| key.to_bytes()), ml_dsa_65))
+        };
+        let (one, two) = ("01".repeat(32), "02".repeat(32));
+        assert_eq!(read(&format!("{one}\n")), Ok((Some([1; 32]), None)));
+        assert_eq!(read(&format!("ml-dsa-65={two}")), Ok((None, Some([2; 32]))));
+        let both = format!("ml-dsa-65 = {two}\n\ned25519={one}\n");
+        assert_eq!(read(&both), Ok((Some([1; 32]), Some([2; 32]))));
+        for bad in [
+            format!("ed25519={one}\ned25519={two}"),
+            format!("ed25519={one}\n{two}"),
+            format!("rsa={one}"),
+            format!("ml-dsa-65={}", &one[2..]),
+            "=".into(),
+        ] {
+            let error = read(&bad).unwrap_err();
+            assert!(!error.contains(&one[2..]) && !error.contains(&two), "{error}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use ves::post_quantum::MAX_PUBLIC_KEY_BUNDLE;
 use ves::{
     AgentId, BatchId, CommandId, Event, EventId, Hash32, KeyRegistry, Payload, Receipt, SequencerId,
     SignatureBytes, SignatureScheme, SigningKey, StoreId, StreamKey, TenantId, Timestamp,
@@ -538,6 +539,12 @@ pub(crate) fn read_key(row: Row<'_>) -> Result<SigningKey, Box<UnreadableKey>> {
                 .map(Bound::time),
             revoked_at: c.optional_bound("revoked_at")?.map(Bound::time),
             key_algorithm: c.number("key_algorithm")?,
+            public_key_bundle: match c.optional_bytes("public_key_bundle")? {
+                Some(bytes) if bytes.len() > MAX_PUBLIC_KEY_BUNDLE => {
+                    return Err(format!("public_key_bundle has {} bytes", bytes.len()));
+                }
+                bytes => bytes.map(<[u8]>::to_vec),
+            },
         })
     };
     read().map_err(|what| {
@@ -675,7 +682,7 @@ pub(crate) fn key_row(key: &SigningKey, created_at: Timestamp) -> Vec<Value> {
         Value::Null,
         Value::Null,
         key.key_algorithm.into(),
-        Value::Null,
+        key.public_key_bundle.clone().into(),
         Value::Null,
         Value::Null,
     ]

@@ -109,10 +109,10 @@ impl Repair {
     /// new: a key that is registered under this number already stays as it is.
     ///
     /// # Errors
-    /// [`LogError::Refused`] if the key is of another tenant or algorithm.
+    /// [`LogError::Refused`] if the key is of another tenant, or nothing can be checked with it.
     pub async fn insert_key(&mut self, key: &SigningKey, created_at: Timestamp) -> Result<bool, LogError> {
         let doing = "registering a key";
-        if key.tenant_id != self.stream().tenant_id || key.key_algorithm != 1 {
+        if key.tenant_id != self.stream().tenant_id || key.flaw().is_some() {
             let what = format!(
                 "key {} of agent {} is of tenant {} and algorithm {}",
                 key.key_id, key.agent_id, key.tenant_id, key.key_algorithm
@@ -123,7 +123,7 @@ impl Repair {
             Conn::Postgres(_) => postgres!("insert_agent_key"),
             Conn::Snapshot { .. } => snapshot!("insert_agent_key"),
         };
-        let parameters: [Value; 10] = [
+        let parameters: [Value; 11] = [
             key.tenant_id.into(),
             key.agent_id.into(),
             key.key_id.into(),
@@ -134,6 +134,8 @@ impl Repair {
             key.revoked_at.into(),
             created_at.into(),
             key.key_algorithm.into(),
+            // Never null: a parameter has one type.
+            Value::Bytes(key.public_key_bundle.clone().unwrap_or_default()),
         ];
         Ok(self.view.conn.execute(doing, sql, &parameters).await? == 1)
     }

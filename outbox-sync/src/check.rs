@@ -22,7 +22,7 @@ pub enum Verdict {
     Holds,
     /// One of them does not.
     Fails,
-    /// The signature was not checked (no such key, a post-quantum scheme). Never a pass.
+    /// The signature was not checked (no such key, a scheme that is not known). Never a pass.
     NotChecked,
 }
 

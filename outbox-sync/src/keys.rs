@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use ves::post_quantum::WrittenKeyBundle;
 use ves::{AgentId, Event, Hash32, KeyRegistry, SigningKey, TenantId, Timestamp};
 
 use crate::error::{FileError, OutboxError};
@@ -60,6 +61,8 @@ struct KeyJson {
     revoked_at: Option<Timestamp>,
     #[serde(default, alias = "keyAlgorithm")]
     key_algorithm: Option<i16>,
+    #[serde(default, alias = "publicKeyBundle")]
+    public_key_bundle: Option<WrittenKeyBundle>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +83,7 @@ impl From<KeyJson> for SigningKey {
             valid_to: key.valid_to,
             revoked_at: key.revoked_at,
             key_algorithm: key.key_algorithm.unwrap_or(1),
+            public_key_bundle: key.public_key_bundle.map(|bundle| bundle.0),
         }
     }
 }
@@ -90,16 +94,16 @@ impl KeyBook {
         for key in keys {
             let id = (key.tenant_id, key.agent_id, key.key_id);
             let known = self.registry.get(id.0, id.1, id.2);
-            if let Some(known) = known.filter(|known| known.public_key != key.public_key) {
+            if let Some(known) = known.filter(|known| !known.same_public_key(&key)) {
                 let better = self.sources.get(&id).copied().unwrap_or(source);
                 if better != KeySource::Log || source != KeySource::Log {
                     self.flaws.push(format!(
                         "key {} of agent {} is {} in {} and {} in {}: the first counts",
                         key.key_id,
                         key.agent_id,
-                        known.public_key,
+                        known.public_name(),
                         better.min(source).name(),
-                        key.public_key,
+                        key.public_name(),
                         better.max(source).name(),
                     ));
                 }
@@ -192,6 +196,7 @@ mod tests {
             valid_to: None,
             revoked_at: None,
             key_algorithm: 1,
+            public_key_bundle: None,
         }
     }
 

@@ -12,11 +12,12 @@ use std::path::Path;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use ves::{EventId, Hash32, Receipt, SequencerId, SignatureBytes, Timestamp};
 
 use crate::lines::for_each_line;
 
-/// The longest line that is read. A receipt with an Ed25519 signature has about 500 bytes.
+/// The longest line that is read. A receipt with an Ed25519 signature has about 500 bytes, one with ML-DSA-65 some 13,000.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
 pub use crate::lines::LineError;
@@ -49,6 +50,9 @@ pub(crate) struct ReceiptJson {
     sequencer_key_version: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt_signature_scheme: Option<i16>,
+    /// Of schemes 2 and 3, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receipt_signature_bundle: Option<Box<RawValue>>,
 }
 
 /// What there is, if it is not empty.
@@ -86,7 +90,9 @@ impl ReceiptJson {
             sequencer_signature: self.sequencer_signature,
             sequencer_key_version: self.sequencer_key_version,
             receipt_signature_scheme,
-            receipt_signature_bundle: None,
+            receipt_signature_bundle: self
+                .receipt_signature_bundle
+                .map(|json| Box::<str>::from(json).into_string().into_bytes()),
         })
     }
 }

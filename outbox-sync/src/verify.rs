@@ -17,7 +17,7 @@ pub enum Outcome {
     Holds,
     /// One of them does not, or the key was not valid at the time.
     Fails,
-    /// The signature was not checked: no such key, a post-quantum scheme, or no rendering found. Never a pass.
+    /// The signature was not checked: no such key, a scheme that is not known, or no rendering found. Never a pass.
     NotChecked,
     /// Nobody signed it: a pointer at best.
     Unsigned,

@@ -1,7 +1,8 @@
 //! Agents' keys: which key may sign when, and whether a signature holds.
 //!
-//! A signature is accepted exactly where `ed25519-dalek`'s (non-strict) `verify` accepts it, because
-//! that is what the sequencer calls.
+//! A signature is accepted exactly where the sequencer accepts it: Ed25519 as `ed25519-dalek`'s (non-strict) `verify`,
+//! ML-DSA-65 as `ml-dsa`'s, and each by a key of the algorithm that goes with its scheme. The signatures of schemes 2 and
+//! 3 are those in the bundle; the column `agent_signature`, which the leaf commits to, is not compared with them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,8 @@ use crate::digest::{Hash32, SignatureBytes};
 use crate::ed25519::{self, Claim, PreparedKey};
 use crate::event::Event;
 use crate::id::{AgentId, TenantId};
-use crate::signature::SignatureCheck;
+use crate::post_quantum::{Keep, MlDsa65Key, PublicKeyBundle, SignatureBundle};
+use crate::signature::{SignatureCheck, SignatureScheme};
 use crate::time::Timestamp;
 
 /// A row of `agent_signing_keys`.
@@ -26,7 +28,8 @@ pub struct SigningKey {
     pub agent_id: AgentId,
     /// The number of the key, counted by agent.
     pub key_id: u32,
-    /// The Ed25519 public key; zero where there is only a post-quantum one.
+    /// The Ed25519 public key; zero where there is only an ML-DSA-65 one. Of a key with a bundle, the one in the bundle
+    /// counts.
     pub public_key: Hash32,
     /// `active`, `revoked` or `expired`.
     pub status: String,
@@ -38,9 +41,71 @@ pub struct SigningKey {
     pub revoked_at: Option<Timestamp>,
     /// 1 = Ed25519, 3 = ML-DSA-65, 5 = both.
     pub key_algorithm: i16,
+    /// The public keys of algorithms 3 and 5, as stored (JSON bytes).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key_bundle: Option<Vec<u8>>,
 }
 
 impl SigningKey {
+    /// What it is to check signatures with.
+    ///
+    /// # Errors
+    /// Why no signature can be checked with it.
+    fn material(&self) -> Result<Material, String> {
+        let bundle = || {
+            let Some(json) = &self.public_key_bundle else {
+                return Err(format!(
+                    "algorithm {} has its keys in public_key_bundle, and there is none",
+                    self.key_algorithm
+                ));
+            };
+            PublicKeyBundle::read(json).ok_or_else(|| "public_key_bundle cannot be read".to_owned())
+        };
+        let ml_dsa = |bundle: &PublicKeyBundle| {
+            let encoded = bundle.ml_dsa_65();
+            let encoded = encoded.ok_or("public_key_bundle has no ML-DSA-65 key of 1952 bytes")?;
+            Ok::<_, String>(MlDsa65Key::new(encoded))
+        };
+        match self.key_algorithm {
+            0 | 1 => Ok(Material::Ed25519(UsedKey::new(&self.public_key)?)),
+            3 => Ok(Material::MlDsa65(ml_dsa(&bundle()?)?)),
+            5 => {
+                let bundle = bundle()?;
+                let ed25519 = bundle.ed25519().ok_or("public_key_bundle has no Ed25519 key")?;
+                Ok(Material::Hybrid(UsedKey::new(&ed25519)?, ml_dsa(&bundle)?))
+            }
+            other => Err(format!("algorithm {other} signs nothing that is known")),
+        }
+    }
+
+    /// Why no signature can be checked with the key, whatever its times are; `None` if they can.
+    pub fn flaw(&self) -> Option<String> {
+        self.material().err()
+    }
+
+    /// Whether both stand for the same public key, by whatever column.
+    pub fn same_public_key(&self, other: &Self) -> bool {
+        match (self.material(), other.material()) {
+            (Ok(one), Ok(two)) => one.same(&two),
+            _ => {
+                (self.public_key, self.key_algorithm, &self.public_key_bundle)
+                    == (other.public_key, other.key_algorithm, &other.public_key_bundle)
+            }
+        }
+    }
+
+    /// The public key in a line of text: the Ed25519 key in hex, and the fingerprint (SHA-256) of an ML-DSA-65 key.
+    pub fn public_name(&self) -> String {
+        match self.material() {
+            Ok(Material::MlDsa65(key)) => format!("ML-DSA-65 {}", key.fingerprint()),
+            Ok(Material::Hybrid(ed25519, key)) => {
+                let ed25519 = Hash32(ed25519.key.to_bytes());
+                format!("{ed25519} with ML-DSA-65 {}", key.fingerprint())
+            }
+            _ => self.public_key.to_string(),
+        }
+    }
+
     /// Why the key may not sign at `at`; `None` if it may.
     ///
     /// The sequencer judges keys at the moment of acceptance; for a log that means the event's
@@ -73,6 +138,48 @@ struct UsedKey {
     prepared: OnceLock<Option<PreparedKey>>,
 }
 
+impl UsedKey {
+    fn new(public_key: &Hash32) -> Result<Self, String> {
+        let key = VerifyingKey::from_bytes(&public_key.0);
+        Ok(Self {
+            // Parsed once: decompressing the point costs about as much as a tenth of a verification.
+            key: key.map_err(|_| "the registered public key is not an Ed25519 point")?,
+            uses: AtomicUsize::new(0),
+            prepared: OnceLock::new(),
+        })
+    }
+}
+
+/// What signatures are checked with.
+#[derive(Debug)]
+enum Material {
+    Ed25519(UsedKey),
+    MlDsa65(MlDsa65Key),
+    Hybrid(UsedKey, MlDsa65Key),
+}
+
+impl Material {
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ed25519(one), Self::Ed25519(two)) => one.key == two.key,
+            (Self::MlDsa65(one), Self::MlDsa65(two)) => one == two,
+            (Self::Hybrid(one, first), Self::Hybrid(two, second)) => one.key == two.key && first == second,
+            _ => false,
+        }
+    }
+}
+
+/// An event's signature beside its key: all of these parts must hold.
+#[derive(Debug)]
+struct Parts<'a> {
+    key: &'a SigningKey,
+    ed25519: Option<(&'a UsedKey, SignatureBytes)>,
+    ml_dsa_65: Option<(&'a MlDsa65Key, SignatureBundle)>,
+}
+
+/// How many expanded ML-DSA-65 keys a registry keeps. The others are expanded for each check.
+const MAX_EXPANDED: usize = 1024;
+
 /// How many keys a registry prepares, at half a MiB each (see [`PreparedKey`]). The others are checked one by one,
 /// which takes many times as long.
 const MAX_PREPARED: usize = 128;
@@ -91,17 +198,29 @@ pub struct EventSignature<'a> {
 /// A key's name: tenant, agent and key number.
 type KeyName = (TenantId, AgentId, u32);
 
-/// A key, and its parsed form if it is a point.
-type Registered = (SigningKey, Option<Arc<UsedKey>>);
+/// A key, and what signatures are checked with; if with nothing, why.
+type Registered = (SigningKey, Result<Arc<Material>, String>);
 
 /// The keys of a log, found by tenant, agent and key number.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct KeyRegistry {
     /// Shared by copies, so that each thread or task may have one.
     keys: Arc<HashMap<KeyName, Registered>>,
     /// Keys that are registered, and of which no more is known.
     unreadable: Arc<HashSet<KeyName>>,
     prepared: Arc<AtomicUsize>,
+    expanded: Arc<Keep>,
+}
+
+impl Default for KeyRegistry {
+    fn default() -> Self {
+        Self {
+            keys: Arc::default(),
+            unreadable: Arc::default(),
+            prepared: Arc::default(),
+            expanded: Arc::new(Keep::new(MAX_EXPANDED)),
+        }
+    }
 }
 
 impl KeyRegistry {
@@ -116,14 +235,7 @@ impl KeyRegistry {
 
     /// Adds a key.
     pub fn insert(&mut self, key: SigningKey) {
-        // Parsed once: decompressing the point costs about as much as a tenth of a verification.
-        let used = VerifyingKey::from_bytes(&key.public_key.0).ok().map(|key| {
-            Arc::new(UsedKey {
-                key,
-                uses: AtomicUsize::new(0),
-                prepared: OnceLock::new(),
-            })
-        });
+        let used = key.material().map(Arc::new);
         Arc::make_mut(&mut self.keys).insert((key.tenant_id, key.agent_id, key.key_id), (key, used));
     }
 
@@ -157,26 +269,72 @@ impl KeyRegistry {
         self.keys.values().map(|(key, _)| key)
     }
 
-    /// The key that an event names; an error if its signature cannot be checked.
-    fn key_of(&self, event: &Event) -> Result<(&SigningKey, &UsedKey), SignatureCheck> {
-        if !event.agent_signature_scheme.is_ed25519() {
-            return Err(SignatureCheck::NotChecked(format!(
-                "signature scheme {} is post-quantum",
-                event.agent_signature_scheme.0
-            )));
+    /// An event's signature with its key; an error if that says enough: it cannot be checked, or need not be.
+    fn parts<'a>(&'a self, event: &Event) -> Result<Parts<'a>, SignatureCheck> {
+        let scheme = event.agent_signature_scheme;
+        if !scheme.is_known() {
+            let what = format!("signature scheme {} is not known", scheme.0);
+            return Err(SignatureCheck::NotChecked(what));
         }
         let id = (event.stream.tenant_id, event.source_agent_id, event.agent_key_id);
-        match self.keys.get(&id) {
-            Some((key, Some(used))) => Ok((key, used)),
-            Some((_, None)) => Err(SignatureCheck::NotChecked(
-                "the registered public key is not an Ed25519 point".into(),
-            )),
+        let (key, material) = match self.keys.get(&id) {
+            Some((key, Ok(material))) => (key, material.as_ref()),
+            Some((_, Err(flaw))) => return Err(SignatureCheck::NotChecked(flaw.clone())),
             None if self.unreadable.contains(&id) => {
                 let what = format!("the row of key {} of agent {} cannot be read", id.2, id.1);
-                Err(SignatureCheck::NotChecked(what))
+                return Err(SignatureCheck::NotChecked(what));
             }
-            None => Err(SignatureCheck::KeyUnknown),
+            None => return Err(SignatureCheck::KeyUnknown),
+        };
+        // Read where it is needed alone: what stands beside an Ed25519 signature is nobody's concern.
+        let bundle = || {
+            let json = event.agent_signature_bundle.as_deref();
+            json.and_then(SignatureBundle::read)
+                .ok_or(SignatureCheck::Invalid)
+        };
+        let whole = |bundle: &SignatureBundle| {
+            let there = bundle.ml_dsa_65().is_some();
+            if there {
+                Ok(())
+            } else {
+                Err(SignatureCheck::Invalid)
+            }
+        };
+        match (material, scheme) {
+            (Material::Ed25519(used), scheme) if scheme.is_ed25519() => Ok(Parts {
+                key,
+                ed25519: Some((used, event.agent_signature)),
+                ml_dsa_65: None,
+            }),
+            (Material::MlDsa65(used), SignatureScheme::ML_DSA_65) => {
+                let bundle = bundle()?;
+                whole(&bundle)?;
+                Ok(Parts {
+                    key,
+                    ed25519: None,
+                    ml_dsa_65: Some((used, bundle)),
+                })
+            }
+            (Material::Hybrid(ed25519, ml_dsa), SignatureScheme::HYBRID) => {
+                let bundle = bundle()?;
+                whole(&bundle)?;
+                let signature = bundle.ed25519().ok_or(SignatureCheck::Invalid)?;
+                Ok(Parts {
+                    key,
+                    ed25519: Some((ed25519, signature)),
+                    ml_dsa_65: Some((ml_dsa, bundle)),
+                })
+            }
+            // A hybrid's Ed25519 half alone must not pass, nor any scheme by another's key: so the sequencer refuses too.
+            _ => Err(SignatureCheck::Invalid),
         }
+    }
+
+    fn ml_dsa_holds(&self, parts: &Parts<'_>, signing_hash: &Hash32) -> bool {
+        parts.ml_dsa_65.as_ref().is_none_or(|(key, bundle)| {
+            let signature = bundle.ml_dsa_65();
+            signature.is_some_and(|s| key.verify_keeping(signing_hash, s, Some(&self.expanded)))
+        })
     }
 
     /// Checks an event's signature over `signing_hash`, with its key judged at `at`.
@@ -184,8 +342,12 @@ impl KeyRegistry {
     /// `signing_hash` is passed in since a log has both a stored and a recomputed one; an auditor
     /// passes the recomputed one.
     pub fn check(&self, event: &Event, signing_hash: &Hash32, at: Timestamp) -> SignatureCheck {
-        match self.key_of(event) {
-            Ok((key, used)) => judge(key, verify(&used.key, signing_hash, &event.agent_signature), at),
+        match self.parts(event) {
+            Ok(parts) => {
+                let ed25519 = parts.ed25519.as_ref();
+                let holds = ed25519.is_none_or(|(used, s)| verify(&used.key, signing_hash, s));
+                judge(parts.key, holds && self.ml_dsa_holds(&parts, signing_hash), at)
+            }
             Err(verdict) => verdict,
         }
     }
@@ -195,44 +357,42 @@ impl KeyRegistry {
     pub fn check_many(&self, signatures: &[EventSignature<'_>]) -> Vec<SignatureCheck> {
         let found: Vec<_> = signatures
             .iter()
-            .map(|signature| self.key_of(signature.event))
+            .map(|signature| self.parts(signature.event))
             .collect();
-        for (_, used) in found.iter().flatten() {
+        for (used, _) in found.iter().filter_map(ed25519_part) {
             used.uses.fetch_add(1, Ordering::Relaxed);
         }
         let prepared: Vec<Option<&PreparedKey>> = found
             .iter()
-            .map(|found| found.as_ref().ok().and_then(|(_, used)| self.prepared(used)))
+            .map(|found| ed25519_part(found).and_then(|(used, _)| self.prepared(used)))
             .collect();
-        let claims: Vec<Claim<'_>> = (signatures.iter().zip(&prepared))
-            .filter_map(|(signature, key)| {
-                let message = &signature.signing_hash.0;
+        let claims: Vec<Claim<'_>> = (signatures.iter().zip(&found).zip(&prepared))
+            .filter_map(|((signature, found), key)| {
+                let (_, bytes) = found.as_ref().ok()?.ed25519.as_ref()?;
                 key.map(|key| Claim {
                     key,
-                    message,
-                    signature: &signature.event.agent_signature,
+                    message: &signature.signing_hash.0,
+                    signature: bytes,
                 })
             })
             .collect();
         let mut verified = ed25519::verify_many(&claims).into_iter();
         let verdicts = signatures
             .iter()
-            .zip(found)
+            .zip(&found)
             .zip(prepared)
             .map(|((signature, found), prepared)| {
-                let (key, used) = match found {
-                    Ok(found) => found,
-                    Err(verdict) => return verdict,
+                let parts = match found {
+                    Ok(parts) => parts,
+                    Err(verdict) => return verdict.clone(),
                 };
-                let holds = match prepared {
-                    Some(_) => verified.next() == Some(true),
-                    None => verify(
-                        &used.key,
-                        &signature.signing_hash,
-                        &signature.event.agent_signature,
-                    ),
+                let hash = &signature.signing_hash;
+                let holds = match (&parts.ed25519, prepared) {
+                    (Some(_), Some(_)) => verified.next() == Some(true),
+                    (Some((used, bytes)), None) => verify(&used.key, hash, bytes),
+                    (None, _) => true,
                 };
-                judge(key, holds, signature.at)
+                judge(parts.key, holds && self.ml_dsa_holds(parts, hash), signature.at)
             });
         verdicts.collect()
     }
@@ -248,6 +408,10 @@ impl KeyRegistry {
         };
         used.prepared.get_or_init(prepare).as_ref()
     }
+}
+
+fn ed25519_part<'a>(found: &Result<Parts<'a>, SignatureCheck>) -> Option<(&'a UsedKey, SignatureBytes)> {
+    found.as_ref().ok()?.ed25519
 }
 
 fn judge(key: &SigningKey, holds: bool, at: Timestamp) -> SignatureCheck {
@@ -268,7 +432,6 @@ pub fn verify(key: &VerifyingKey, message: &Hash32, signature: &SignatureBytes) 
 mod tests {
     use super::*;
     use crate::id::{EventId, StreamKey};
-    use crate::signature::SignatureScheme;
     use crate::{Payload, payload};
     use ed25519_dalek::Signer;
     use uuid::Uuid;
@@ -309,6 +472,7 @@ mod tests {
             valid_to: Some(at(200)),
             revoked_at: None,
             key_algorithm: 1,
+            public_key_bundle: None,
         };
         (event, row)
     }
@@ -371,20 +535,204 @@ mod tests {
             registry.check(&unknown, &unknown.signing_hash(), at(150)),
             SignatureCheck::KeyUnknown
         );
-        let pq = Event {
-            agent_signature_scheme: SignatureScheme(3),
-            ..event.clone()
-        };
-        assert!(matches!(
-            registry.check(&pq, &pq.signing_hash(), at(150)),
-            SignatureCheck::NotChecked(_)
-        ));
+        for scheme in [4, 99, -1, i16::MAX] {
+            let later = Event {
+                agent_signature_scheme: SignatureScheme(scheme),
+                ..event.clone()
+            };
+            let verdict = registry.check(&later, &later.signing_hash(), at(150));
+            assert!(matches!(verdict, SignatureCheck::NotChecked(why) if why.contains("not known")));
+        }
         assert_eq!(event.check_payload(), crate::EventCheck::Matches);
         let other = Event {
             payload: Payload::Plain("{\"a\":2}".into()),
             ..event
         };
         assert!(!other.check_payload().is_match());
+    }
+
+    /// An event signed by each algorithm, with its key.
+    fn signed_by(signer: &crate::Signer, agent: u128) -> (Event, SigningKey) {
+        let (mut event, row) = signed_event(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
+        event.source_agent_id = AgentId(Uuid::from_u128(agent));
+        let signed = signer.sign(&event.signing_hash());
+        event.agent_signature = signed.ed25519.unwrap_or(SignatureBytes::ZERO);
+        event.agent_signature_scheme = signed.scheme;
+        event.agent_signature_bundle = signed.bundle;
+        let row = SigningKey {
+            agent_id: event.source_agent_id,
+            public_key: signer.public_key(),
+            key_algorithm: signer.algorithm(),
+            public_key_bundle: signer.public_key_bundle(),
+            ..row
+        };
+        (event, row)
+    }
+
+    fn signer(ed25519: Option<u8>, ml_dsa: Option<u8>) -> crate::Signer {
+        let ed25519 = ed25519.map(|n| ed25519_dalek::SigningKey::from_bytes(&[n; 32]));
+        crate::Signer::of(ed25519, ml_dsa.map(|n| [n; 32]).as_ref()).unwrap()
+    }
+
+    /// Checks an event alone and among others; both must say the same.
+    fn judged(registry: &KeyRegistry, event: &Event, at: Timestamp) -> SignatureCheck {
+        let signing_hash = event.signing_hash();
+        let alone = registry.check(event, &signing_hash, at);
+        let one = EventSignature {
+            event,
+            signing_hash,
+            at,
+        };
+        assert_eq!(registry.check_many(&[one, one]), [alone.clone(), alone.clone()]);
+        alone
+    }
+
+    #[test]
+    fn each_scheme_holds_by_the_key_of_its_algorithm_alone() {
+        let signers = [
+            signer(Some(1), None),
+            signer(None, Some(2)),
+            signer(Some(1), Some(2)),
+        ];
+        for (i, by) in signers.iter().enumerate() {
+            let (event, _) = signed_by(by, 9);
+            for (j, other) in signers.iter().enumerate() {
+                let registry = KeyRegistry::new([signed_by(other, 9).1]);
+                let expected = if i == j {
+                    SignatureCheck::Valid
+                } else {
+                    SignatureCheck::Invalid
+                };
+                assert_eq!(judged(&registry, &event, at(150)), expected, "{i} {j}");
+                // Whatever scheme the row is relabelled to, it does not pass by its own key: the scheme enters no hash.
+                for scheme in (0..=3).filter(|s| *s != event.agent_signature_scheme.0) {
+                    let relabelled = Event {
+                        agent_signature_scheme: SignatureScheme(scheme),
+                        ..event.clone()
+                    };
+                    // A hybrid's halves hold by keys of one algorithm with the same parts, as for the sequencer; never
+                    // by the hybrid's own key.
+                    let same = scheme < 2 && i != 1 && j == 0 || scheme == 2 && i == 2 && j == 1;
+                    assert_eq!(
+                        judged(&registry, &relabelled, at(150)).is_valid(),
+                        same,
+                        "{i} {j} {scheme}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_hybrid_needs_both_halves_and_a_bundle_that_the_sequencer_reads() {
+        let by = signer(Some(1), Some(2));
+        let (event, row) = signed_by(&by, 9);
+        let registry = KeyRegistry::new([row]);
+        assert_eq!(judged(&registry, &event, at(150)), SignatureCheck::Valid);
+        // The column is not what is checked.
+        let zeros = Event {
+            agent_signature: SignatureBytes::ZERO,
+            ..event.clone()
+        };
+        assert_eq!(judged(&registry, &zeros, at(150)), SignatureCheck::Valid);
+        let good: serde_json::Value =
+            serde_json::from_slice(event.agent_signature_bundle.as_deref().unwrap()).unwrap();
+        let altered = |half: &str, index: usize| {
+            let mut bundle = good.clone();
+            let byte = bundle[half][index].as_u64().unwrap();
+            bundle[half][index] = (byte ^ 1).into();
+            bundle.to_string()
+        };
+        let without = |half: &str, value: serde_json::Value| {
+            let mut bundle = good.clone();
+            bundle[half] = value;
+            bundle.to_string()
+        };
+        let foreign = signed_by(&signer(Some(3), Some(4)), 9).0;
+        let foreign: serde_json::Value =
+            serde_json::from_slice(foreign.agent_signature_bundle.as_deref().unwrap()).unwrap();
+        let bad = [
+            altered("ed25519_signature", 0),
+            altered("ml_dsa_65_signature", 0),
+            altered("ml_dsa_65_signature", 3308),
+            without("ed25519_signature", serde_json::Value::Null),
+            without("ml_dsa_65_signature", serde_json::Value::Null),
+            without("ed25519_signature", foreign["ed25519_signature"].clone()),
+            without("ml_dsa_65_signature", foreign["ml_dsa_65_signature"].clone()),
+            without("ed25519_signature", good["ml_dsa_65_signature"].clone()),
+            without("ml_dsa_65_signature", good["ed25519_signature"].clone()),
+            String::new(),
+            "null".into(),
+            "{}".into(),
+        ];
+        for bundle in &bad {
+            let event = Event {
+                agent_signature_bundle: Some(bundle.clone().into_bytes()),
+                ..event.clone()
+            };
+            let verdict = judged(&registry, &event, at(150));
+            assert_eq!(
+                verdict,
+                SignatureCheck::Invalid,
+                "{}",
+                &bundle[..bundle.len().min(60)]
+            );
+        }
+        let none = Event {
+            agent_signature_bundle: None,
+            ..event
+        };
+        assert_eq!(judged(&registry, &none, at(150)), SignatureCheck::Invalid);
+    }
+
+    #[test]
+    fn windows_bound_post_quantum_keys_too_and_keys_without_their_bundle_check_nothing() {
+        for by in [signer(None, Some(2)), signer(Some(1), Some(2))] {
+            let (event, row) = signed_by(&by, 9);
+            let registry = KeyRegistry::new([row.clone()]);
+            for outside in [99, 200] {
+                let verdict = judged(&registry, &event, at(outside));
+                assert!(matches!(verdict, SignatureCheck::KeyNotValid(_)), "{verdict:?}");
+            }
+            let revoked = SigningKey {
+                revoked_at: Some(at(150)),
+                ..row.clone()
+            };
+            let registry = KeyRegistry::new([revoked]);
+            assert_eq!(judged(&registry, &event, at(149)), SignatureCheck::Valid);
+            let verdict = judged(&registry, &event, at(150));
+            assert!(matches!(verdict, SignatureCheck::KeyNotValid(_)), "{verdict:?}");
+            let halves = signer(Some(1), None).public_key_bundle();
+            for bundle in [None, Some(b"{}".to_vec()), Some(b"{".to_vec()), halves] {
+                let row = SigningKey {
+                    public_key_bundle: bundle,
+                    ..row.clone()
+                };
+                assert!(row.flaw().is_some());
+                let verdict = judged(&KeyRegistry::new([row]), &event, at(150));
+                assert!(matches!(verdict, SignatureCheck::NotChecked(_)), "{verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_keys_than_are_kept_expanded_are_checked_all_the_same() {
+        let signers: Vec<_> = (1..=3)
+            .map(|n| signed_by(&signer(None, Some(n)), n.into()))
+            .collect();
+        let mut registry = KeyRegistry::new(signers.iter().map(|(_, key)| key.clone()));
+        registry.expanded = Arc::new(Keep::new(1));
+        for _ in 0..2 {
+            for (event, _) in &signers {
+                assert_eq!(judged(&registry, event, at(150)), SignatureCheck::Valid);
+            }
+        }
+        let (event, _) = &signers[2];
+        let moved = Event {
+            source_agent_id: signers[0].0.source_agent_id,
+            ..event.clone()
+        };
+        assert_eq!(judged(&registry, &moved, at(150)), SignatureCheck::Invalid);
     }
 
     #[test]
@@ -487,7 +835,10 @@ mod tests {
         let prepared = registry
             .keys
             .values()
-            .filter_map(|(_, used)| used.as_ref()?.prepared.get()?.as_ref());
+            .filter_map(|(_, used)| match used.as_deref() {
+                Ok(Material::Ed25519(used)) => used.prepared.get()?.as_ref(),
+                _ => None,
+            });
         assert_eq!(prepared.count(), MAX_PREPARED);
     }
 

@@ -16,6 +16,8 @@
 //! | [`event`] | the signed fields of an event and its signing hash |
 //! | [`signature`] | how an event was signed, and what came of checking it |
 //! | [`key`] | which key may sign when, and does the signature hold |
+//! | [`post_quantum`] | ML-DSA-65: keys, signatures and their bundles |
+//! | [`signer`] | signing by one scheme or both |
 //! | [`merkle`] | leaves, roots, inclusion proofs |
 //! | [`log_tree`] | a stream as an append-only log: roots, inclusion and consistency proofs |
 //! | [`range_proof`] | consecutive leaves of a tree, without the others |
@@ -46,10 +48,12 @@ pub mod key;
 pub mod log_tree;
 pub mod merkle;
 pub mod payload;
+pub mod post_quantum;
 pub mod range_proof;
 pub mod receipt;
 pub mod sequencer_keys;
 pub mod signature;
+pub mod signer;
 pub mod span;
 pub mod stream;
 pub mod time;
@@ -62,6 +66,7 @@ pub use key::{KeyRegistry, SigningKey};
 pub use receipt::Receipt;
 pub use sequencer_keys::{PreparedSequencerKeys, SequencerKeys};
 pub use signature::{SignatureCheck, SignatureScheme};
+pub use signer::Signer;
 pub use span::{Span, Spans};
 pub use time::Timestamp;
 pub use ves_kernels::{ed25519, kernel};

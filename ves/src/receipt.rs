@@ -9,6 +9,7 @@ use crate::digest::{Hash32, Preimage, SignatureBytes};
 use crate::ed25519::{Claim, verify_many};
 use crate::id::{EventId, SequencerId, StreamKey};
 use crate::kernel::Batch;
+use crate::post_quantum::{MlDsa65Key, SignatureBundle};
 use crate::sequencer_keys::{PreparedSequencerKeys, SequencerKeys};
 use crate::signature::SignatureCheck;
 use crate::time::Timestamp;
@@ -43,13 +44,14 @@ pub struct Receipt {
     pub sequenced_at: Timestamp,
     /// See [`receipt_hash`].
     pub receipt_hash: Hash32,
-    /// Ed25519 over the 32-byte receipt hash; sequencers without a signing key leave it out.
+    /// Ed25519 over the 32-byte receipt hash; sequencers without a signing key leave it out, and those that sign by
+    /// ML-DSA-65 alone. A hybrid's is the half in the bundle once more.
     pub sequencer_signature: Option<SignatureBytes>,
     /// Which of the sequencer's keys signed.
     pub sequencer_key_version: i32,
-    /// 0 or 1: Ed25519; 2 and 3 are post-quantum and not checked here.
+    /// 0 or 1: Ed25519; 2: ML-DSA-65; 3: both.
     pub receipt_signature_scheme: i16,
-    /// The post-quantum bundle as stored (JSON bytes), kept but not read.
+    /// The signatures of schemes 2 and 3, as stored (JSON bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt_signature_bundle: Option<Vec<u8>>,
 }
@@ -63,38 +65,92 @@ impl Receipt {
     /// Checks the sequencer's signature over the stored hash with the key of the version that the receipt names. A valid
     /// signature over a hash that does not match proves nothing about the event: check [`Receipt::hash_matches`] too.
     pub fn check_signature(&self, keys: &SequencerKeys) -> SignatureCheck {
-        match self.checkable_signature(keys) {
+        match self.signatures(keys) {
             Err(verdict) => verdict,
-            Ok((signature, key)) => {
-                let holds = key.verify(&self.receipt_hash.0, &Signature::from_bytes(&signature.0));
-                verdict(holds.is_ok())
+            Ok(signatures) => {
+                let ed25519 = signatures.ed25519.as_ref();
+                let holds = ed25519.is_none_or(|(signature, key)| {
+                    let signature = Signature::from_bytes(&signature.0);
+                    key.verify(&self.receipt_hash.0, &signature).is_ok()
+                });
+                verdict(holds && signatures.ml_dsa_holds(&self.receipt_hash))
             }
         }
     }
 
-    /// The signature and what to check it with; an error if it cannot be checked.
-    fn checkable_signature<'a>(
-        &'a self,
-        keys: &'a SequencerKeys,
-    ) -> Result<(&'a SignatureBytes, &'a VerifyingKey), SignatureCheck> {
-        let not_checked = |why: String| Err(SignatureCheck::NotChecked(why));
-        let Some(signature) = &self.sequencer_signature else {
-            return not_checked("the receipt is not signed".into());
+    /// Whether it carries a signature of any kind.
+    pub fn is_signed(&self) -> bool {
+        self.sequencer_signature.is_some() || self.receipt_signature_bundle.is_some()
+    }
+
+    /// The signatures and what to check them with; an error if that says enough: they cannot be checked, or need not be.
+    fn signatures<'a>(&self, keys: &'a SequencerKeys) -> Result<Signatures<'a>, SignatureCheck> {
+        let not_checked = |why: String| SignatureCheck::NotChecked(why);
+        let version = self.sequencer_key_version;
+        let not_given = |kind: &str| {
+            not_checked(if keys.is_empty() {
+                "the sequencer's public key was not given".into()
+            } else {
+                format!("version {version} of the sequencer's {kind} was not given")
+            })
         };
-        if self.receipt_signature_scheme > 1 {
-            return not_checked(format!(
-                "receipt signature scheme {} is post-quantum",
-                self.receipt_signature_scheme
-            ));
+        match self.receipt_signature_scheme {
+            0 | 1 => {
+                let signature = self.sequencer_signature;
+                let signature = signature.ok_or_else(|| not_checked("the receipt is not signed".into()))?;
+                let key = keys.of(version).ok_or_else(|| not_given("public key"))?;
+                Ok(Signatures {
+                    ed25519: Some((signature, key)),
+                    ml_dsa_65: None,
+                })
+            }
+            scheme @ (2 | 3) => {
+                if !self.is_signed() {
+                    return Err(not_checked("the receipt is not signed".into()));
+                }
+                let bundle = self.receipt_signature_bundle.as_deref();
+                let bundle = bundle
+                    .and_then(SignatureBundle::read)
+                    .ok_or(SignatureCheck::Invalid)?;
+                bundle.ml_dsa_65().ok_or(SignatureCheck::Invalid)?;
+                let ed25519 = match scheme {
+                    3 => {
+                        let half = bundle.ed25519().ok_or(SignatureCheck::Invalid)?;
+                        // The sequencer writes the half into the column too, for readers that know no bundles.
+                        if self.sequencer_signature.is_some_and(|column| column != half) {
+                            return Err(SignatureCheck::Invalid);
+                        }
+                        let key = keys.of(version).ok_or_else(|| not_given("Ed25519 public key"))?;
+                        Some((half, key))
+                    }
+                    _ => None,
+                };
+                let key = keys.ml_dsa_65_of(version);
+                let key = key.ok_or_else(|| not_given("ML-DSA-65 public key"))?;
+                Ok(Signatures {
+                    ed25519,
+                    ml_dsa_65: Some((bundle, key)),
+                })
+            }
+            other => Err(not_checked(format!(
+                "receipt signature scheme {other} is not known"
+            ))),
         }
-        match keys.of(self.sequencer_key_version) {
-            Some(key) => Ok((signature, key)),
-            None if keys.is_empty() => not_checked("the sequencer's public key was not given".into()),
-            None => not_checked(format!(
-                "version {} of the sequencer's public key was not given",
-                self.sequencer_key_version
-            )),
-        }
+    }
+}
+
+/// A receipt's signatures beside their keys: all of them must hold.
+struct Signatures<'a> {
+    ed25519: Option<(SignatureBytes, &'a VerifyingKey)>,
+    ml_dsa_65: Option<(SignatureBundle, &'a MlDsa65Key)>,
+}
+
+impl Signatures<'_> {
+    fn ml_dsa_holds(&self, receipt_hash: &Hash32) -> bool {
+        self.ml_dsa_65.as_ref().is_none_or(|(bundle, key)| {
+            let signature = bundle.ml_dsa_65();
+            signature.is_some_and(|signature| key.verify(receipt_hash, signature))
+        })
     }
 }
 
@@ -143,10 +199,15 @@ pub fn hashes_match(promises: &[Promise<'_>]) -> Vec<bool> {
 pub fn check_signatures(receipts: &[&Receipt], keys: &PreparedSequencerKeys) -> Vec<SignatureCheck> {
     let found: Vec<_> = receipts
         .iter()
-        .map(|receipt| receipt.checkable_signature(keys.keys()))
+        .map(|receipt| receipt.signatures(keys.keys()))
         .collect();
     let mut uses: BTreeMap<i32, usize> = BTreeMap::new();
-    for (receipt, _) in receipts.iter().zip(&found).filter(|(_, found)| found.is_ok()) {
+    let with_ed25519 = |found: &Result<Signatures<'_>, _>| found.as_ref().is_ok_and(|s| s.ed25519.is_some());
+    for (receipt, _) in receipts
+        .iter()
+        .zip(&found)
+        .filter(|(_, found)| with_ed25519(found))
+    {
         *uses.entry(receipt.sequencer_key_version).or_default() += 1;
     }
     let prepared: BTreeMap<i32, _> = uses
@@ -158,7 +219,7 @@ pub fn check_signatures(receipts: &[&Receipt], keys: &PreparedSequencerKeys) -> 
         .iter()
         .zip(&found)
         .filter_map(|(receipt, found)| {
-            let (signature, _) = found.as_ref().ok()?;
+            let (signature, _) = found.as_ref().ok()?.ed25519.as_ref()?;
             Some(Claim {
                 key: claim(receipt)?,
                 message: &receipt.receipt_hash.0,
@@ -171,7 +232,10 @@ pub fn check_signatures(receipts: &[&Receipt], keys: &PreparedSequencerKeys) -> 
         .iter()
         .zip(&found)
         .map(|(receipt, found)| match found {
-            Ok(_) if claim(receipt).is_some() => verdict(verified.next() == Some(true)),
+            Ok(signatures) if signatures.ed25519.is_some() && claim(receipt).is_some() => {
+                let holds = verified.next() == Some(true);
+                verdict(holds && signatures.ml_dsa_holds(&receipt.receipt_hash))
+            }
             Ok(_) => receipt.check_signature(keys.keys()),
             Err(verdict) => verdict.clone(),
         })

@@ -125,7 +125,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         kind: log.kind(),
         name: &name,
         anchors: evidence.anchors.as_ref().zip(evidence.standings.as_ref()),
-        sequencer_keys: args.sequencer.read()?.into_iter().collect(),
+        sequencer_keys: ves::SequencerKeys::read(args.sequencer.read()?).map_err(CliError::input)?,
         keys: keys.as_ref(),
         shard: args.shard,
     };

@@ -46,7 +46,7 @@ const EXPORT: (&str, &str) = ("the export", "whole, redacted");
 /// Those of keys, unless the auditor gave them.
 const KEYS: (&str, &str) = (
     "agents' keys",
-    "status, valid_from, valid_to, revoked_at, key_algorithm, and all of those that no event uses (--keys pins them)",
+    "status, valid_from, valid_to, revoked_at, key_algorithm, public_key_bundle, and all of those that no event uses (--keys pins them)",
 );
 
 /// Those of an anchors file.

@@ -554,6 +554,12 @@ fn digest(outline: &Outline, input: &VerifyInput<'_>, partial: &[PartialBatch]) 
     for (version, key) in input.sequencer_keys.versions() {
         preimage = preimage.u32(version.cast_unsigned()).bytes(key.as_bytes());
     }
+    if let Some(key) = input.sequencer_keys.plain_ml_dsa_65() {
+        preimage = preimage.bytes(key.encoded());
+    }
+    for (version, key) in input.sequencer_keys.ml_dsa_65_versions() {
+        preimage = preimage.u32(version.cast_unsigned()).bytes(key.encoded());
+    }
     for part in partial {
         preimage = preimage.len_bytes(&json(serde_json::to_vec(part)));
     }

@@ -628,6 +628,8 @@ fn real(name: &str, copy: &str, batches: u64, anchored: u64) {
         assert_eq!(from_db.problems, []);
         let failed: Vec<_> = from_db.failed().collect();
         assert!(failed.is_empty(), "{failed:?}");
+        let skipped = format!("{:?}", from_db.units);
+        assert!(!skipped.contains("agent signature"), "{skipped}");
         assert_eq!(counts(&from_db, verdict), anchored);
         assert_eq!(counts(&from_db, Verdict::MatchesDatabase), batches - anchored);
         assert_eq!(

@@ -64,6 +64,8 @@ pub(super) struct KeyLine<'a> {
     pub(super) valid_to: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
     pub(super) key_algorithm: i16,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) public_key_bundle: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -188,12 +190,12 @@ pub(super) struct EndLine<'a> {
     pub(super) counts: ExportCounts,
 }
 
-fn hex_bytes(bytes: Option<&Vec<u8>>) -> Option<Cow<'_, str>> {
+pub(super) fn hex_bytes(bytes: Option<&Vec<u8>>) -> Option<Cow<'_, str>> {
     bytes.map(|bytes| hex::encode(bytes).into())
 }
 
-fn bytes_of(hex: Option<&str>) -> Result<Option<Vec<u8>>, String> {
-    hex.map(|hex| hex::decode(hex).map_err(|e| format!("a signature bundle is not hex: {e}")))
+pub(super) fn bytes_of(hex: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+    hex.map(|hex| hex::decode(hex).map_err(|e| format!("a bundle is not hex: {e}")))
         .transpose()
 }
 

@@ -9,7 +9,7 @@ use ves::{AgentId, SigningKey, StreamKey, TenantId};
 
 use super::lines::{
     CommitmentLine, EndLine, EventLine, ExportCounts, ExportedEntry, HeaderLine, KeyLine, StreamLine,
-    UnreadableLine,
+    UnreadableLine, bytes_of,
 };
 use super::{EXPORT_SCHEMA, ExportError};
 use crate::entry::{Commitment, UnreadableKey};
@@ -302,6 +302,8 @@ impl<R: BufRead> ExportReader<R> {
                         valid_to: line.valid_to,
                         revoked_at: line.revoked_at,
                         key_algorithm: line.key_algorithm,
+                        public_key_bundle: bytes_of(line.public_key_bundle.as_deref())
+                            .map_err(|what| self.bad(what))?,
                     };
                     let id = |key: &SigningKey| (key.tenant_id, key.agent_id, key.key_id);
                     // In order, so that no key can be given twice: which one counts would be open.

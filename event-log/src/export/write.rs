@@ -10,6 +10,7 @@ use ves::{AgentId, SigningKey, TenantId};
 use super::EXPORT_SCHEMA;
 use super::lines::{
     CommitmentLine, EndLine, EventLine, ExportCounts, HeaderLine, KeyLine, StreamLine, UnreadableLine,
+    hex_bytes,
 };
 use super::read::MAX_LINE;
 use crate::entry::{Commitment, LogEntry};
@@ -29,6 +30,7 @@ fn key_line(key: &SigningKey) -> KeyLine<'_> {
         valid_to: key.valid_to,
         revoked_at: key.revoked_at,
         key_algorithm: key.key_algorithm,
+        public_key_bundle: hex_bytes(key.public_key_bundle.as_ref()),
     }
 }
 

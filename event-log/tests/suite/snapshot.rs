@@ -105,6 +105,7 @@ fn world() -> (TempDir, PathBuf) {
         valid_to: None,
         revoked_at: None,
         key_algorithm: 1,
+        public_key_bundle: None,
     };
     snapshot.insert_keys(&[key], AT).unwrap();
     snapshot.insert_events(&events).unwrap();

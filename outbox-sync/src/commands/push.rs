@@ -131,7 +131,8 @@ fn rate(text: &str) -> Result<f64, String> {
 pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let cancel = cancel_on_signals()?;
     let key = checked_key(args)?;
-    let sequencer_keys: SequencerKeys = args.sequencer.read()?.into_iter().collect();
+    let sequencer_keys: SequencerKeys =
+        SequencerKeys::read(args.sequencer.read()?).map_err(CliError::input)?;
     let mut not_read = Vec::new();
     let mut not_checked = Vec::new();
     let paths = expand(

@@ -325,7 +325,7 @@ fn receipts(
     status: &mut ExitStatus,
     global: &GlobalArgs,
 ) -> Result<HashMap<EventId, Receipt>, CliError> {
-    let keys: SequencerKeys = args.sequencer.read()?.into_iter().collect();
+    let keys: SequencerKeys = SequencerKeys::read(args.sequencer.read()?).map_err(CliError::input)?;
     let mut receipts = HashMap::new();
     let mut unchecked = 0;
     for path in &args.receipts {

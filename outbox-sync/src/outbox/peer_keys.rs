@@ -1,6 +1,37 @@
 //! The keys of other agents that an outbox fetched.
 
+use ves::post_quantum::{PublicKeyBundle, WrittenKeyBundle};
 use ves::{SigningKey, TenantId};
+
+/// The number of an algorithm, by its number or its name in whatever spelling.
+fn algorithm(written: &str) -> Option<i16> {
+    let plain: String = written
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    match (
+        plain.as_str(),
+        plain.contains("ed25519"),
+        plain.contains("mldsa65"),
+    ) {
+        ("1", ..) | (_, true, false) => Some(1),
+        ("3", ..) | (_, false, true) => Some(3),
+        ("5", ..) | (_, true, true) => Some(5),
+        _ => None,
+    }
+}
+
+/// A bundle as the sequencer stores it, or with its keys in hex.
+fn bundle(json: &str) -> Result<Vec<u8>, String> {
+    if PublicKeyBundle::read(json.as_bytes()).is_some_and(|bundle| bundle.ml_dsa_65().is_some()) {
+        return Ok(json.as_bytes().to_vec());
+    }
+    let written: Result<WrittenKeyBundle, _> = serde_json::from_str(json);
+    written
+        .map(|written| written.0)
+        .map_err(|_| "_ves_peer_keys: public_key_bundle holds no ML-DSA-65 key".to_owned())
+}
 
 /// A row of `_ves_peer_keys`. Columns are found by name.
 pub(super) fn peer_key(row: &rusqlite::Row<'_>, tenant_id: TenantId) -> Result<SigningKey, String> {
@@ -13,13 +44,15 @@ pub(super) fn peer_key(row: &rusqlite::Row<'_>, tenant_id: TenantId) -> Result<S
         let parse = |value: String| value.parse().map_err(|e| format!("_ves_peer_keys: {name}: {e}"));
         text(name)?.map(parse).transpose()
     };
-    let algorithm = required("algorithm")?;
-    if !algorithm.to_ascii_lowercase().contains("ed25519") && algorithm != "1" {
-        let algorithm: String = algorithm.chars().take(40).collect();
-        return Err(format!(
-            "_ves_peer_keys: a key of algorithm {algorithm:?}, which is not checked here"
-        ));
-    }
+    let written = required("algorithm")?;
+    let key_algorithm = algorithm(&written).ok_or_else(|| {
+        let written: String = written.chars().take(40).collect();
+        format!("_ves_peer_keys: a key of algorithm {written:?}, which is not known")
+    })?;
+    let public_key_bundle = match (key_algorithm, row.as_ref().column_index("public_key_bundle")) {
+        (3 | 5, Ok(_)) => text("public_key_bundle")?.map(|json| bundle(&json)).transpose()?,
+        _ => None,
+    };
     let key_id: i64 = row
         .get("key_id")
         .map_err(|error| format!("_ves_peer_keys: key_id: {error}"))?;
@@ -37,6 +70,7 @@ pub(super) fn peer_key(row: &rusqlite::Row<'_>, tenant_id: TenantId) -> Result<S
         valid_from: time("valid_from")?,
         valid_to: time("valid_to")?,
         revoked_at,
-        key_algorithm: 1,
+        key_algorithm,
+        public_key_bundle,
     })
 }

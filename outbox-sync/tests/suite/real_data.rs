@@ -43,6 +43,7 @@ fn registry(keys: &Value) -> KeyRegistry {
                 valid_to: None,
                 revoked_at: None,
                 key_algorithm: 1,
+                public_key_bundle: None,
             });
         }
     }

@@ -216,7 +216,7 @@ pub(super) async fn not_yet_applied(
     let registered = view.log_keys(Some(stream.tenant_id)).await?.registry();
     for PlannedKey { key, .. } in lines.keys()? {
         let there = registered.get(key.tenant_id, key.agent_id, key.key_id);
-        if there.is_none_or(|there| there.public_key != key.public_key) {
+        if there.is_none_or(|there| !there.same_public_key(&key)) {
             return Ok(Some(format!(
                 "key {} of agent {} is not registered",
                 key.key_id, key.agent_id

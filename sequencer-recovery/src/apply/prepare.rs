@@ -165,11 +165,14 @@ impl Job<'_> {
         for PlannedKey { key, .. } in planned {
             match registered.get(key.tenant_id, key.agent_id, key.key_id) {
                 None => registered.insert(key.clone()),
-                Some(there) if there.public_key == key.public_key => {}
+                Some(there) if there.same_public_key(key) => {}
                 Some(there) => {
                     let what = format!(
                         "key {} of agent {} is {} by now, and the plan has {}",
-                        key.key_id, key.agent_id, there.public_key, key.public_key
+                        key.key_id,
+                        key.agent_id,
+                        there.public_name(),
+                        key.public_name()
                     );
                     let stream = self.header.stream;
                     return Err(RecoveryError::Drift { stream, what });

@@ -68,17 +68,22 @@ impl Receipts {
                 "the log has no receipt to learn the sequencer's id from: give --sequencer-id".into(),
             );
         };
-        let (sequencer_key_version, sequencer_signature) = self.signers.sign(sequence_number, &receipt_hash);
+        let (sequencer_key_version, signed) = self.signers.sign(sequence_number, &receipt_hash);
+        let scheme = match &signed {
+            // 0 and 1 both stand for Ed25519: as the log has it.
+            Some(signed) if signed.bundle.is_some() || from.receipt_signature_scheme > 1 => signed.scheme.0,
+            _ => from.receipt_signature_scheme,
+        };
         Ok(Receipt {
             event_id,
             sequencer_id: from.sequencer_id,
             sequence_number,
             sequenced_at,
             receipt_hash,
-            sequencer_signature,
+            sequencer_signature: signed.as_ref().and_then(|signed| signed.ed25519),
             sequencer_key_version,
-            receipt_signature_scheme: from.receipt_signature_scheme,
-            receipt_signature_bundle: None,
+            receipt_signature_scheme: scheme,
+            receipt_signature_bundle: signed.and_then(|signed| signed.bundle),
         })
     }
 

@@ -276,13 +276,13 @@ impl Job<'_> {
             let registered = registered
                 .into_iter()
                 .find(|k| (k.agent_id, k.key_id) == (key.agent_id, key.key_id));
-            if registered.as_ref().is_none_or(|r| r.public_key != key.public_key) {
+            if registered.as_ref().is_none_or(|r| !r.same_public_key(key)) {
                 let what = format!(
                     "key {} of agent {} is {} by now, and the plan has {}",
                     key.key_id,
                     key.agent_id,
-                    registered.map_or("unreadable".to_owned(), |k| k.public_key.to_string()),
-                    key.public_key
+                    registered.map_or("unreadable".to_owned(), |k| k.public_name()),
+                    key.public_name()
                 );
                 return Err(RecoveryError::Drift { stream, what });
             }

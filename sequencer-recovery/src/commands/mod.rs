@@ -33,7 +33,7 @@ use checkpoints::CheckpointArgs;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use cli_common::files::{self, InputFile};
-use cli_common::keys::{read_signing_key, split_version, twice};
+use cli_common::keys::{read_signing_parts, split_version, twice};
 use cli_common::provenance::{Inputs as HashedInputs, Provenance};
 use cli_common::report::Lines;
 use cli_common::{
@@ -131,7 +131,7 @@ impl WitnessArgs {
                 target @ DbTarget::Postgres(_) => logs.push(target),
             }
         }
-        let sequencer_keys = self.sequencer.read()?.into_iter().collect();
+        let sequencer_keys = ves::SequencerKeys::read(self.sequencer.read()?).map_err(CliError::input)?;
         Ok(SurveyInput {
             witnesses: Inputs {
                 outboxes: found.files,
@@ -391,6 +391,13 @@ impl LockArgs {
     }
 }
 
+/// Reads a signing key of one algorithm or of both.
+fn read_signer(path: &Path) -> Result<ves::Signer, CliError> {
+    let (ed25519, ml_dsa_65) = read_signing_parts(path)?;
+    ves::Signer::of(ed25519, ml_dsa_65.as_ref())
+        .ok_or_else(|| CliError::input(format!("{}: holds no seed", path.display())))
+}
+
 /// Reads signing keys, each a file or a version with its file (`0=FILE`).
 fn read_signing_keys(values: &[OsString]) -> Result<SigningKeys, CliError> {
     let mut keys = SigningKeys::default();
@@ -399,7 +406,7 @@ fn read_signing_keys(values: &[OsString]) -> Result<SigningKeys, CliError> {
             Some((Some(version), rest)) => (Some(version), PathBuf::from(rest)),
             _ => (None, PathBuf::from(value)),
         };
-        if !keys.add(version, read_signing_key(&path)?) {
+        if !keys.add(version, read_signer(&path)?) {
             return Err(twice("--sequencer-key", version, "VERSION=FILE"));
         }
     }

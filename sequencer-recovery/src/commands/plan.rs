@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use cli_common::keys::read_signing_key;
 use cli_common::report::Lines;
 use cli_common::{
     Access, CliError, CommandLine, ExitStatus, Frame, GlobalArgs, Next, partial_file, stderr_progress,
@@ -128,7 +127,7 @@ impl FillArgs {
             return Ok(None);
         };
         Ok(Some(TombstoneOptions {
-            key: read_signing_key(path)?,
+            key: super::read_signer(path)?,
             key_name: path.display().to_string(),
             agent: self.recovery_agent,
             register: self.register_recovery_key,

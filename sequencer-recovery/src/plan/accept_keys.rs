@@ -73,7 +73,7 @@ impl Offers {
         match self
             .keys
             .iter_mut()
-            .find(|(known, _)| known.public_key == key.public_key)
+            .find(|(known, _)| known.same_public_key(&key))
         {
             Some((known, vouchers)) => {
                 // The same key, told with another window: the narrower is the safer.
@@ -140,7 +140,7 @@ impl Vouched {
         }
         let name = (key.tenant_id, key.agent_id, key.key_id);
         let known = log.get(name.0, name.1, name.2);
-        if known.is_none_or(|known| known.public_key != key.public_key) {
+        if known.is_none_or(|known| !known.same_public_key(&key)) {
             self.offers.entry(name).or_default().add(key, voucher);
         }
     }
@@ -261,7 +261,7 @@ impl Judged<'_> {
             let side = |(key, vouchers): &(SigningKey, Vec<Voucher>)| {
                 format!(
                     "{} ({})",
-                    key.public_key,
+                    key.public_name(),
                     names(vouchers, self.holders).join(", ")
                 )
             };
@@ -276,7 +276,7 @@ impl Judged<'_> {
         let Some(proven) = self.verifies(view, evidence, key).await? else {
             return Ok(Err(format!(
                 "no event verifies with {}, which {} has for it",
-                key.public_key,
+                key.public_name(),
                 sources.join(", ")
             )));
         };
@@ -421,14 +421,8 @@ fn basis(vouchers: &[Voucher], holders: &Holders, proven: bool) -> KeyBasis {
 
 /// Why a key cannot be registered, whoever vouches for it.
 fn unusable(key: &SigningKey) -> Option<String> {
-    if key.key_algorithm != 1 {
-        return Some(format!(
-            "algorithm {} has a post-quantum part, which its source does not carry",
-            key.key_algorithm
-        ));
-    }
-    if ed25519_dalek::VerifyingKey::from_bytes(&key.public_key.0).is_err() {
-        return Some(format!("{} is not an Ed25519 public key", key.public_key));
+    if let Some(flaw) = key.flaw() {
+        return Some(format!("{} cannot check a signature: {flaw}", key.public_name()));
     }
     if !["active", "revoked", "expired"].contains(&key.status.as_str()) {
         return Some(format!("its status is {:?}", key.status));

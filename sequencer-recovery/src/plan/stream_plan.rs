@@ -389,7 +389,7 @@ fn keys_missed(events: &[PlannedEvent], planned: &[PlannedKey], registry: &KeyRe
     {
         let (tenant_id, agent_id, key_id) =
             (event.stream.tenant_id, event.source_agent_id, event.agent_key_id);
-        if !event.agent_signature_scheme.is_ed25519() || registry.is_unreadable(tenant_id, agent_id, key_id) {
+        if !event.agent_signature_scheme.is_known() || registry.is_unreadable(tenant_id, agent_id, key_id) {
             continue;
         }
         let mut of_plan = planned.iter().map(|planned| &planned.key);

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use ed25519_dalek::Signer;
 use event_log::View;
 use serde::{Deserialize, Serialize};
 use ves::{
@@ -51,7 +50,7 @@ pub struct TombstonePayload {
 #[derive(Debug, Clone)]
 pub struct TombstoneOptions {
     /// The recovery agent's key.
-    pub key: ed25519_dalek::SigningKey,
+    pub key: ves::Signer,
     /// Where that key is from, for messages; never its content.
     pub key_name: String,
     /// The recovery agent, where its key does not tell, or is to be registered.
@@ -83,12 +82,23 @@ impl RecoveryAgents {
         if let Some(key) = self.new.get(&tenant) {
             return Ok((key.clone(), true));
         }
-        let public = Hash32(options.key.verifying_key().to_bytes());
+        let ours = SigningKey {
+            tenant_id: tenant,
+            agent_id: AgentId(uuid::Uuid::nil()),
+            key_id: 0,
+            public_key: options.key.public_key(),
+            status: "active".into(),
+            valid_from: None,
+            valid_to: None,
+            revoked_at: None,
+            key_algorithm: options.key.algorithm(),
+            public_key_bundle: options.key.public_key_bundle(),
+        };
         let wrong = |what: String| RecoveryError::RecoveryKey { stream, what };
         let is_asked_for = |key: &&SigningKey| options.agent.is_none_or(|agent| agent == key.agent_id);
         let mut registered: Vec<&SigningKey> = keys
             .iter()
-            .filter(|key| key.tenant_id == tenant && key.public_key == public && key.key_algorithm == 1)
+            .filter(|key| key.tenant_id == tenant && key.same_public_key(&ours))
             .filter(is_asked_for)
             .collect();
         registered.sort_by_key(|key| (key.agent_id, std::cmp::Reverse(key.key_id)));
@@ -116,15 +126,9 @@ impl RecoveryAgents {
             .map(|key| key.key_id)
             .max();
         let key = SigningKey {
-            tenant_id: tenant,
             agent_id,
             key_id: last.unwrap_or(0) + 1,
-            public_key: public,
-            status: "active".into(),
-            valid_from: None,
-            valid_to: None,
-            revoked_at: None,
-            key_algorithm: 1,
+            ..ours
         };
         self.new.insert(tenant, key.clone());
         Ok((key, true))
@@ -264,7 +268,7 @@ fn tombstone(
     at: Timestamp,
     open: &PlannedOpen,
     loss_hash: Hash32,
-    (key, secret): (&SigningKey, &ed25519_dalek::SigningKey),
+    (key, secret): (&SigningKey, &ves::Signer),
 ) -> Result<Event, ves::jcs::JcsError> {
     let payload = serde_json::to_string(&TombstonePayload {
         schema: SCHEMA.into(),
@@ -294,7 +298,12 @@ fn tombstone(
         command_id: None,
         base_version: None,
     };
-    event.agent_signature = SignatureBytes(secret.sign(&event.signing_hash().0).to_bytes());
+    let signed = secret.sign(&event.signing_hash());
+    event.agent_signature = signed.ed25519.unwrap_or(SignatureBytes::ZERO);
+    if signed.bundle.is_some() {
+        event.agent_signature_scheme = signed.scheme;
+        event.agent_signature_bundle = signed.bundle;
+    }
     Ok(event)
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use ed25519_dalek::SigningKey;
-use ves::{Hash32, Receipt, SignatureCheck};
+use ves::signer::Signed;
+use ves::{Hash32, Receipt, SequencerKeys, Signer};
 
 /// So many versions are kept apart; a log with more is hostile.
 const MAX_VERSIONS: usize = 1000;
@@ -12,14 +12,15 @@ const MAX_VERSIONS: usize = 1000;
 /// The keys that the operator gives.
 #[derive(Debug, Clone, Default)]
 pub struct SigningKeys {
-    by_version: BTreeMap<i32, SigningKey>,
+    by_version: BTreeMap<i32, Signer>,
     /// Given without its version: that of the receipts that it signed.
-    plain: Option<SigningKey>,
+    plain: Option<Signer>,
 }
 
 impl SigningKeys {
     /// Adds a key under its version, or as the one whose version is to be found out. Says whether there was none.
-    pub fn add(&mut self, version: Option<i32>, key: SigningKey) -> bool {
+    pub fn add(&mut self, version: Option<i32>, key: impl Into<Signer>) -> bool {
+        let key = key.into();
         match version {
             Some(version) => self.by_version.insert(version, key).is_none(),
             None => self.plain.replace(key).is_none(),
@@ -37,12 +38,12 @@ impl SigningKeys {
     }
 }
 
-impl From<SigningKey> for SigningKeys {
+impl<K: Into<Signer>> From<K> for SigningKeys {
     /// One key, whose version the log's receipts tell.
-    fn from(key: SigningKey) -> Self {
+    fn from(key: K) -> Self {
         Self {
             by_version: BTreeMap::new(),
-            plain: Some(key),
+            plain: Some(key.into()),
         }
     }
 }
@@ -72,7 +73,7 @@ impl KeyVersions {
         if self.runs.last().is_none_or(|(_, last)| *last != version) {
             self.runs.push((receipt.sequence_number, version));
         }
-        if receipt.sequencer_signature.is_some() && self.signed.len() < MAX_VERSIONS {
+        if receipt.is_signed() && self.signed.len() < MAX_VERSIONS {
             self.signed.entry(version).or_insert_with(|| receipt.clone());
         }
     }
@@ -85,10 +86,10 @@ impl KeyVersions {
 
     /// The keys to sign this stream's receipts with, once they have proved to be those of their versions.
     pub(crate) fn signers(self, keys: &SigningKeys, default: i32) -> Result<Signers, WrongKey> {
-        let signed_by = |key: &SigningKey, receipt: &Receipt| {
-            receipt.check_signature(&key.verifying_key().into()) != SignatureCheck::Invalid
-        };
-        let name = |key: &SigningKey| Hash32(key.verifying_key().to_bytes());
+        // All of a hybrid's signatures: with one half of its key no more is signed than before.
+        let signed_by =
+            |key: &Signer, receipt: &Receipt| receipt.check_signature(&SequencerKeys::from(key)).is_valid();
+        let name = |key: &Signer| key.name();
         for (version, key) in &keys.by_version {
             if let Some(receipt) = self.signed.get(version).filter(|r| !signed_by(key, r)) {
                 return Err(WrongKey {
@@ -142,7 +143,7 @@ impl KeyVersions {
 #[derive(Debug)]
 pub(crate) struct Signers {
     versions: KeyVersions,
-    by_version: BTreeMap<i32, SigningKey>,
+    by_version: BTreeMap<i32, Signer>,
     default: i32,
     /// Whether any key was given.
     asked: bool,
@@ -152,13 +153,13 @@ pub(crate) struct Signers {
 
 impl Signers {
     /// The version of the key for a position, and the signature of a receipt hash there if that key was given.
-    pub(crate) fn sign(&mut self, sequence: u64, hash: &Hash32) -> (i32, Option<ves::SignatureBytes>) {
+    pub(crate) fn sign(&mut self, sequence: u64, hash: &Hash32) -> (i32, Option<Signed>) {
         let version = self.versions.at(sequence).unwrap_or(self.default);
         let key = self.by_version.get(&version);
         if key.is_none() && self.asked {
             *self.unsigned.entry(version).or_default() += 1;
         }
-        (version, key.map(|key| ves::receipt::sign_receipt_hash(key, hash)))
+        (version, key.map(|key| key.sign(hash)))
     }
 
     /// What to tell of receipts whose key was not given.
@@ -174,9 +175,14 @@ impl Signers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use ves::receipt::sign_receipt_hash;
+    use ed25519_dalek::SigningKey;
     use ves::{EventId, SequencerId, Timestamp};
+
+    use super::*;
+
+    fn sign_receipt_hash(key: &SigningKey, hash: &Hash32) -> Signed {
+        Signer::from(key.clone()).sign(hash)
+    }
 
     fn key(n: u8) -> SigningKey {
         SigningKey::from_bytes(&[n; 32])
@@ -190,7 +196,7 @@ mod tests {
             sequence_number: sequence,
             sequenced_at: Timestamp(0),
             receipt_hash: hash,
-            sequencer_signature: signer.map(|key| sign_receipt_hash(key, &hash)),
+            sequencer_signature: signer.map(|key| ves::receipt::sign_receipt_hash(key, &hash)),
             sequencer_key_version: version,
             receipt_signature_scheme: 1,
             receipt_signature_bundle: None,
@@ -254,6 +260,24 @@ mod tests {
         let mut keys = SigningKeys::default();
         keys.add(Some(2), key(3));
         assert!(rotated().signers(&keys, 0).is_ok());
+    }
+
+    #[test]
+    fn a_hybrid_signs_with_both_halves_and_one_of_them_is_not_the_key() {
+        let hybrid = Signer::of(Some(key(1)), Some(&[2; 32])).unwrap();
+        let mut signed = receipt(1, 0, None);
+        let made = hybrid.sign(&signed.receipt_hash);
+        signed.sequencer_signature = made.ed25519;
+        signed.receipt_signature_scheme = made.scheme.0;
+        signed.receipt_signature_bundle = made.bundle;
+        let mut versions = KeyVersions::default();
+        versions.note(&signed);
+        assert!(versions.clone().signers(&key(1).into(), 0).is_err());
+        let other = Signer::of(Some(key(1)), Some(&[3; 32])).unwrap();
+        assert!(versions.clone().signers(&other.into(), 0).is_err());
+        let mut signers = versions.signers(&hybrid.clone().into(), 0).unwrap();
+        let hash = Hash32([9; 32]);
+        assert_eq!(signers.sign(5, &hash), (0, Some(hybrid.sign(&hash))));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(super) fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs,
         let why = if inputs.sequencer_keys.is_empty() {
             "give the sequencer's public key with --sequencer-public-key"
         } else {
-            "they are unsigned, of a post-quantum scheme, or by a version of the sequencer's key that was not given"
+            "they are unsigned, of a scheme that is not known, or by a key of the sequencer (its version, or one of a hybrid's two) that was not given"
         };
         collected.not_checked.push(format!(
             "{}: signatures of {unchecked} receipt(s): {why}",

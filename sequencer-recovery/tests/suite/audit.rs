@@ -42,6 +42,9 @@ fn a_whole_log_is_whole_on_both_sides() {
         assert_eq!(stream["head"], stream["counter"]);
         assert_eq!(stream["head"], stream["head_known"]["sequence"]);
         assert_eq!(stream["receipts_matching"], stream["events"]);
+        // Every signature, the 15 of ML-DSA-65 and of both too.
+        assert_eq!(stream["signatures_valid"], stream["events"]);
+        assert!(stream["signatures_not_checked"].is_null(), "{stream}");
     }
     // Not a bare OK: what was not looked at is said.
     let not_checked = report["not_checked"].to_string();

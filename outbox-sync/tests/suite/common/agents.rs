@@ -31,6 +31,7 @@ pub fn agent(n: u8) -> (AgentId, ed25519_dalek::SigningKey, SigningKey) {
         valid_to: None,
         revoked_at: None,
         key_algorithm: 1,
+        public_key_bundle: None,
     };
     (id, key, registered)
 }

@@ -173,8 +173,8 @@ async fn compare_key(
         .find(|k| (k.agent_id, k.key_id) == (key.agent_id, key.key_id));
     let text = |found: Option<&SigningKey>| match found {
         None => "missing".to_owned(),
-        Some(found) if found == key => key.public_key.to_string(),
-        Some(found) => format!("{} ({}), changed since", found.public_key, found.status),
+        Some(found) if found == key => key.public_name(),
+        Some(found) => format!("{} ({}), changed since", found.public_name(), found.status),
     };
     let what = format!("key {} of agent {}", key.key_id, key.agent_id);
     compared.is(&what, &text(found.as_ref()), &text(Some(key)), &text(None));
