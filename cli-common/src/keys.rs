@@ -226,7 +226,7 @@ pub type SigningParts = (Option<SigningKey>, Option<[u8; 32]>);
 /// # Errors
 /// A file that cannot be read, what is not a seed, two of one kind.
 pub fn read_signing_parts(path: &Path) -> Result<SigningParts, CliError> {
-    let failed = |what: &dyn std::fmt::Display| {
+    let failed = |what: &dyn fmt::Display| {
         CliError::input(format!("{}: {what}", path.display())).with_hint(
             "a key file holds the 32-byte Ed25519 seed in hex and nothing else, or lines ed25519=HEX and ml-dsa-65=HEX",
         )

@@ -13,7 +13,7 @@ use crate::error::RecoveryError;
 use crate::finding::{Code, Finding, Remedy};
 use crate::floor;
 use crate::grade::Grade;
-use crate::witness::{Inputs, collect};
+use crate::witness::{Asked, Inputs, collect};
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -54,7 +54,14 @@ async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, Recove
         sequencer_keys: input.sequencer_keys.clone(),
         ..Inputs::default()
     };
-    let collected = collect(&mut view, &keys, &input.filter, &inputs, &NoProgress, cancel).await?;
+    let asked = Asked {
+        keys: &keys,
+        filter: &input.filter,
+        inputs: &inputs,
+        streams: &[],
+        cancel,
+    };
+    let collected = collect(&mut view, asked, &NoProgress).await?;
     drop(view);
     // Agents push while their outboxes are read: what counts is what the log has after that.
     let heads = log.view().await?.heads(&input.filter).await?.rows;
