@@ -156,7 +156,7 @@ impl WatchArgs {
     fn options(&self) -> Result<Options, CliError> {
         Ok(Options {
             filter: self.filter(),
-            sequencer_keys: self.sequencer.read()?.into_iter().collect(),
+            sequencer_keys: ves::SequencerKeys::read(self.sequencer.read()?).map_err(CliError::input)?,
             holes_every: self.holes_every,
             scrub: (!self.once).then_some(self.scrub),
             scrub_rate: self.scrub_rate.map(f64::from),
