@@ -391,9 +391,6 @@ pub fn free_name(stem: &str, extension: &str) -> String {
         .unwrap_or_default()
 }
 
-/// A key file is small; whatever else is named must not fill the memory.
-pub const MAX_KEY_FILE: u64 = 4096;
-
 /// A number or a dash.
 pub fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
