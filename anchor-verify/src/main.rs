@@ -32,7 +32,8 @@ anchor-verify fetch [OPTIONS] --rpc <URL> --contract <ADDRESS>
     #[command(before_help = examples::IMPORT)]
     Import(commands::import::ImportArgs),
     #[command(before_help = examples::VERIFY)]
-    Verify(commands::verify::VerifyArgs),
+    // By far the largest.
+    Verify(Box<commands::verify::VerifyArgs>),
     #[command(before_help = examples::MERGE)]
     Merge(commands::merge::MergeArgs),
     #[command(before_help = examples::PROVE)]

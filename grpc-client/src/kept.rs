@@ -148,7 +148,7 @@ impl Kept {
                 self.at
             )
         };
-        if page_length > MAX_PAGE || page_length < 16 {
+        if !(16..=MAX_PAGE).contains(&page_length) {
             return Err(self.failed(changed()));
         }
         let mut page = vec![0; page_length];

@@ -298,7 +298,7 @@ impl Run<'_> {
         self.beside.looked_at = seconds();
         self.beside.took = look.took;
         self.place = look.place.or(self.place.take());
-        self.tell(look.changes);
+        self.tell(&look.changes);
         if let Err(error) = self.watch.save() {
             tracing::error!("what is remembered could not be written down, and is kept in memory: {error}");
         }
@@ -322,10 +322,10 @@ impl Run<'_> {
             tracing::error!("{}: {error}", outcome.source.as_str());
         }
         let changes = self.watch.take(outcome, &now());
-        self.tell(changes);
+        self.tell(&changes);
     }
 
-    fn tell(&mut self, changes: Changes) {
+    fn tell(&mut self, changes: &Changes) {
         self.raised += changes.raised.len() as u64;
         self.ended += changes.ended.len() as u64;
         for alarm in &changes.raised {

@@ -28,7 +28,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// It could not look.
-    pub fn failed(source: Source, error: impl ToString) -> Self {
+    pub fn failed(source: Source, error: &dyn std::fmt::Display) -> Self {
         Self {
             source,
             found: None,
@@ -50,14 +50,17 @@ impl Outcome {
     }
 }
 
+/// A turn of a job. Nothing comes of it if it was not due.
+pub type Turn = Box<dyn FnMut(&Cancel) -> Option<Outcome> + Send>;
+
 /// Work that is done again and again.
 pub struct Job {
     /// Which look it is.
     pub source: Source,
     /// How long after a turn the next one begins.
     pub every: Duration,
-    /// A turn. Nothing came of it if it was not due.
-    pub work: Box<dyn FnMut(&Cancel) -> Option<Outcome> + Send>,
+    /// What it does.
+    pub work: Turn,
 }
 
 /// Jobs at work.

@@ -110,6 +110,24 @@ pub struct Watch {
     adopt: bool,
 }
 
+/// A part of a stream that is read.
+#[derive(Clone, Copy)]
+struct Part {
+    span: Span,
+    /// Commitments that end behind this number are judged.
+    committed: u64,
+}
+
+impl Part {
+    /// With every commitment that ends in it.
+    fn whole(span: Span) -> Self {
+        Self {
+            span,
+            committed: span.start() - 1,
+        }
+    }
+}
+
 /// What one look needs throughout.
 struct At<'a> {
     now: Duration,
@@ -293,7 +311,7 @@ impl Watch {
         let mut is_rewound = back.is_some() || other.is_some();
         found.extend(back);
         if !is_rewound && was.as_ref().is_none_or(|was| last > was.checked) && last > 0 {
-            other = self.new_rows(view, stream, last, was.as_ref(), at, look).await?;
+            other = self.new_rows(view, stream, was.as_ref(), at, look).await?;
             is_rewound |= other.is_some();
         }
         found.extend(other);
@@ -322,11 +340,11 @@ impl Watch {
         &mut self,
         view: &mut View,
         stream: &StreamKey,
-        last: u64,
         was: Option<&Remembered>,
         at: &At<'_>,
         look: &mut Look,
     ) -> Result<Option<Finding>, RecoveryError> {
+        let last = self.heads.get(stream).and_then(|head| head.last).unwrap_or(0);
         let Some(was) = was else {
             // Seen for the first time: what is there already is for the pass over old rows.
             let leaf = leaf_at(view, stream, last).await?;
@@ -342,7 +360,18 @@ impl Watch {
         let Some(span) = Span::new(from, to) else {
             return Ok(None);
         };
-        let read = self.window(view, stream, span, was.committed, at, look).await?;
+        let read = self
+            .window(
+                view,
+                stream,
+                Part {
+                    span,
+                    committed: was.committed,
+                },
+                at,
+                look,
+            )
+            .await?;
         if was.checked > 0
             && let Some(other) = changed(stream, was, read.first_leaf)
         {
@@ -365,17 +394,16 @@ impl Watch {
         &mut self,
         view: &mut View,
         stream: &StreamKey,
-        span: Span,
-        committed: u64,
+        part: Part,
         at: &At<'_>,
         look: &mut Look,
     ) -> Result<Window, RecoveryError> {
-        let mut read = self.read(view, stream, span, committed, at).await?;
+        let mut read = self.read(view, stream, part, at).await?;
         look.rows += read.rows;
         let fresh = self.keys.as_ref().is_some_and(|(read_at, _)| *read_at == at.now);
         if read.doubts_keys && !fresh {
             self.keys = None;
-            read = self.read(view, stream, span, committed, at).await?;
+            read = self.read(view, stream, part, at).await?;
             look.rows += read.rows;
         }
         let scope = Scope {
@@ -391,8 +419,7 @@ impl Watch {
         &mut self,
         view: &mut View,
         stream: &StreamKey,
-        span: Span,
-        committed: u64,
+        part: Part,
         at: &At<'_>,
     ) -> Result<Window, RecoveryError> {
         let due = |read_at: &Duration| at.now >= *read_at + KEYS_EVERY;
@@ -407,7 +434,7 @@ impl Watch {
             anchored: self.anchored.of(stream),
             cancel: at.cancel,
         };
-        window(view, stream, span, committed, &input).await
+        window(view, stream, part.span, part.committed, &input).await
     }
 
     /// Streams that have not grown, a few at a time: commitments that came later, anchors, and what is open of them.
@@ -431,8 +458,7 @@ impl Watch {
                 self.new_commitments(view, &stream, at, look).await?;
             }
             for span in open.into_iter().chain(due) {
-                let before = span.start() - 1;
-                self.window(view, &stream, span, before, at, look).await?;
+                self.window(view, &stream, Part::whole(span), at, look).await?;
             }
             if let Some(due) = due {
                 let of = self.memory.stream(&stream);
@@ -482,7 +508,16 @@ impl Watch {
             return Ok(());
         };
         let read = self
-            .window(view, stream, Span::at(end), of.committed, at, look)
+            .window(
+                view,
+                stream,
+                Part {
+                    span: Span::at(end),
+                    committed: of.committed,
+                },
+                at,
+                look,
+            )
             .await?;
         let of = self.memory.stream(stream);
         of.committed = of.committed.max(read.committed.unwrap_or(end));
@@ -514,9 +549,7 @@ impl Watch {
         let mut rows = self.pace.rows(at.now, total);
         while let Some((stream, span)) = scrub::next(&self.memory, rows) {
             at.cancel.check()?;
-            let read = self
-                .window(view, &stream, span, span.start() - 1, at, look)
-                .await?;
+            let read = self.window(view, &stream, Part::whole(span), at, look).await?;
             if read.has_holes {
                 self.holes(view, &StreamFilter::from(&stream), at, look).await?;
             }

@@ -126,7 +126,7 @@ fn of_problems(page: &mut Metrics, watch: &Watch) {
         "Problems that are open, by the code of the finding.",
         labels.iter().map(|(labels, value)| (&labels[..], *value)),
     );
-    let rewound = open.get(&Code::HistoryRewound).is_some();
+    let rewound = open.contains_key(&Code::HistoryRewound);
     page.one(
         "sequencer_watch_history_rewound",
         Kind::Gauge,

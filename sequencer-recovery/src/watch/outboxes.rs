@@ -34,14 +34,14 @@ pub struct OutboxesInput {
 pub async fn look(input: &OutboxesInput, cancel: &Cancel) -> Outcome {
     match heard(input, cancel).await {
         Ok(outcome) => outcome,
-        Err(error) => Outcome::failed(Source::Outboxes, error),
+        Err(error) => Outcome::failed(Source::Outboxes, &error),
     }
 }
 
 async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, RecoveryError> {
     let found = match outbox_sync::expand_inputs(&input.outboxes, Purpose::Read) {
         Ok(found) => found,
-        Err(error) => return Ok(Outcome::failed(Source::Outboxes, error)),
+        Err(error) => return Ok(Outcome::failed(Source::Outboxes, &error)),
     };
     let log = Log::open_with(&input.db, &OpenOptions::stopped_by(cancel)).await?;
     let mut view = log.view().await?;

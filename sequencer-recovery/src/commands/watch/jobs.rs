@@ -53,7 +53,7 @@ pub(super) fn jobs(args: &WatchArgs, options: &Options) -> Result<Vec<Job>, CliE
             every: args.outboxes_every,
             work: Box::new(move |cancel| {
                 let looked = block_on(async { Ok(outboxes::look(&input, cancel).await) });
-                Some(looked.unwrap_or_else(|e| Outcome::failed(Source::Outboxes, e)))
+                Some(looked.unwrap_or_else(|e| Outcome::failed(Source::Outboxes, &e)))
             }),
         });
     }
@@ -87,7 +87,7 @@ fn anchors(args: &WatchArgs) -> Result<Job, CliError> {
                     seen = Some(stamps);
                     outcome
                 }
-                Err(error) => Outcome::failed(Source::Anchors, error),
+                Err(error) => Outcome::failed(Source::Anchors, &error),
             })
         }),
     })
@@ -160,7 +160,7 @@ fn node(args: &WatchArgs, url: &str) -> Result<Job, CliError> {
                 written.map_err(|e| CliError::io(format!("{}: {e}", file.display())))
             };
             // What is in the file then is read by who reads anchors files.
-            turn().err().map(|error| Outcome::failed(Source::Anchors, error))
+            turn().err().map(|error| Outcome::failed(Source::Anchors, &error))
         }),
     })
 }
@@ -206,7 +206,7 @@ fn checkpoints(args: &WatchArgs, state: PathBuf, filter: StreamFilter) -> Result
                     errors: error.iter().map(ToString::to_string).collect(),
                     ..Outcome::found(Source::Checkpoints, report.findings)
                 },
-                Err(error) => Outcome::failed(Source::Checkpoints, error),
+                Err(error) => Outcome::failed(Source::Checkpoints, &error),
             })
         }),
     })
@@ -244,7 +244,7 @@ pub(super) fn hook(command: &str, what: &str, alarm: &Alarm, cancel: &Cancel) ->
             Some(ended) if ended.success() => return Ok(()),
             Some(ended) => return Err(Error::other(format!("it ended with {ended}"))),
             None if Instant::now() < until && !cancel.is_cancelled() => {
-                std::thread::sleep(Duration::from_millis(20))
+                std::thread::sleep(Duration::from_millis(20));
             }
             None => {
                 child.kill()?;
