@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cli_common::{Cancel, DbTarget, NoProgress};
-use event_log::{Log, OpenOptions, StreamFilter};
+use event_log::{Log, OpenOptions, StreamFilter, StreamHead};
 use outbox_sync::Purpose;
 use ves::{SequencerKeys, StreamKey};
 
@@ -13,7 +13,7 @@ use crate::error::RecoveryError;
 use crate::finding::{Code, Finding, Remedy};
 use crate::floor;
 use crate::grade::Grade;
-use crate::witness::{Asked, Inputs, collect};
+use crate::witness::{Asked, Collected, Inputs, collect};
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -65,6 +65,20 @@ async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, Recove
     drop(view);
     // Agents push while their outboxes are read: what counts is what the log has after that.
     let heads = log.view().await?.heads(&input.filter).await?.rows;
+    let (mut findings, numbers) = beyond(&collected, &heads);
+    let unreadable = |f: &Finding| f.code == Code::WitnessUnreadable;
+    findings.extend(collected.findings.into_iter().filter(unreadable));
+    Ok(Outcome {
+        heard: numbers,
+        ..Outcome::found(Source::Outboxes, findings)
+    })
+}
+
+/// A number that somebody knows of, and who.
+type Number = (StreamKey, u64, String);
+
+/// What was given out and the log does not have, as more than one agent's claim says; and every number that was named.
+fn beyond(collected: &Collected, heads: &[StreamHead]) -> (Vec<Finding>, Vec<Number>) {
     let head = |stream: &StreamKey| {
         heads
             .iter()
@@ -102,14 +116,5 @@ async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, Recove
         let finding = Finding::new(Code::GapTail, message).stream(*stream);
         findings.push(finding.range(last + 1, witness.sequence).remedy(Remedy::Plan));
     }
-    findings.extend(
-        collected
-            .findings
-            .into_iter()
-            .filter(|f| f.code == Code::WitnessUnreadable),
-    );
-    Ok(Outcome {
-        heard: numbers,
-        ..Outcome::found(Source::Outboxes, findings)
-    })
+    (findings, numbers)
 }
