@@ -55,6 +55,8 @@ pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> 
     // SQLite puts -wal and -journal beside the file that a link points to.
     let source = path.canonicalize().map_err(OutboxErrorKind::Io)?;
     let copy = dir.join("copy.db");
+    // Held to the end: between two attempts the WAL would go, and be new at the next.
+    let mut kept = None;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             std::thread::sleep(PAUSE);
@@ -62,8 +64,11 @@ pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> 
         for suffix in ["", "-wal", "-shm", "-journal"] {
             remove(&beside(&copy, suffix))?;
         }
-        let copied = match kept_wal(&source, attempt)? {
-            Some(file) => copy_kept(&file, &source, &copy)?,
+        if attempt == 1 {
+            kept = kept_wal(&source)?;
+        }
+        let copied = match &kept {
+            Some(file) => copy_kept(file, &source, &copy)?,
             None => attempt_copy(&source, &copy)?,
         };
         if copied {
@@ -73,10 +78,10 @@ pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> 
     Err(OutboxErrorKind::Busy { attempts: ATTEMPTS })
 }
 
-/// The file with a shared lock on it, if it is in WAL mode and was already tried without. The lock ends with the handle.
+/// The file with a shared lock on it, if it is in WAL mode. The lock ends with the handle.
 /// POSIX locks end with **any** handle of the file that the process closes: nothing else may open it meanwhile.
-fn kept_wal(source: &Path, attempt: u32) -> Result<Option<File>, OutboxErrorKind> {
-    if attempt == 0 || !is_wal_mode(&read_header(source)?) {
+fn kept_wal(source: &Path) -> Result<Option<File>, OutboxErrorKind> {
+    if !is_wal_mode(&read_header(source)?) {
         return Ok(None);
     }
     let mut file = File::open(source).map_err(OutboxErrorKind::Io)?;

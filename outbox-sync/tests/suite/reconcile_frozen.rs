@@ -70,7 +70,7 @@ fn an_agent_that_opens_writes_and_closes_without_a_rest_is_read() {
         .unwrap();
     drop(connection);
     let mut child = command_bare(dir.path())
-        .args(["status", "a.db", "--output", "json"])
+        .args(["status", "a.db", "--format", "json"])
         .stdout(std::fs::File::create(dir.path().join("stdout")).unwrap())
         .stderr(std::fs::File::create(dir.path().join("stderr")).unwrap())
         .spawn()

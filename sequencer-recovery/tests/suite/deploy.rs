@@ -34,7 +34,7 @@ fn systemd_takes_the_units() {
             units.push(path);
         }
     }
-    assert_eq!(units.len(), 8);
+    assert_eq!(units.len(), 9);
     // A drop-in is looked at with the unit that it is dropped into.
     let guard = fs::read_to_string(folder.join("sequencer.service.d/guard.conf")).unwrap();
     let guard = guard.replace(
