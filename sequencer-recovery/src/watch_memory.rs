@@ -52,6 +52,10 @@ impl Remembered {
 
 /// Whether a file is the memory of a `watch`, by its first bytes.
 pub fn is_memory(path: &Path) -> bool {
+    // What comes through a pipe can be read once.
+    if !path.metadata().is_ok_and(|meta| meta.is_file()) {
+        return false;
+    }
     let mut start = [0; APPLICATION_ID_AT + 4];
     let read =
         std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
