@@ -101,7 +101,8 @@ pub async fn window(
     let mut judge = BatchJudge::new(*stream, &scan);
     judge.commitments(&commitments);
     judge.anchors(&anchored, &commitments);
-    judge.state_chain(before.last(), &commitments);
+    let before = previous(view, before, &commitments).await?;
+    judge.state_chain(before.as_ref(), &commitments);
     findings.append(&mut judge.findings);
     findings.extend(of_events(*stream, &scan.tally));
     let tally = &scan.tally;
@@ -127,4 +128,22 @@ fn lying_in(wide: Span, span: Span, committed: u64, anchored: &[AnchoredBatch]) 
     let lies =
         |a: &&AnchoredBatch| Span::new(a.sequence_start, a.sequence_end).is_some_and(|of| wide.covers(of));
     anchored.iter().filter(begins).filter(lies).cloned().collect()
+}
+
+/// The commitment before the first of these. A range that begins in the middle of a batch does not have it yet.
+async fn previous(
+    view: &mut View,
+    mut before: Vec<Commitment>,
+    commitments: &[Commitment],
+) -> Result<Option<Commitment>, RecoveryError> {
+    let (None, Some(first)) = (before.last(), commitments.first()) else {
+        return Ok(before.pop());
+    };
+    let known = view
+        .commitments_from(&first.stream, first.sequence_start, 1)
+        .await?;
+    Ok(known
+        .rows
+        .into_iter()
+        .find(|c| c.sequence_start < first.sequence_start))
 }
