@@ -64,7 +64,7 @@ pub(crate) fn make(path: &Path, dir: &Path) -> Result<PathBuf, OutboxErrorKind> 
         for suffix in ["", "-wal", "-shm", "-journal"] {
             remove(&beside(&copy, suffix))?;
         }
-        if attempt == 1 {
+        if attempt > 0 && kept.is_none() {
             kept = kept_wal(&source)?;
         }
         let copied = match &kept {
