@@ -96,14 +96,28 @@ fn kept_wal(source: &Path) -> Result<Option<File>, OutboxErrorKind> {
 
 /// One attempt at a file in WAL mode that is held by a shared lock; `false` if its WAL was started anew. Without a WAL
 /// before and after nobody wrote: a writer makes one first, and cannot remove it.
-fn copy_kept(mut file: &File, source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+fn copy_kept(file: &File, source: &Path, copy: &Path) -> Result<bool, OutboxErrorKind> {
+    // Another handle of the file that was closed meanwhile took the lock along.
+    if !lock_shared(file) {
+        return Ok(false);
+    }
     let wal = beside(source, "-wal");
     let before = read_start::<WAL_HEADER>(&wal)?;
-    file.rewind().map_err(OutboxErrorKind::Io)?;
+    let stamp = || {
+        let meta = file.metadata()?;
+        Ok((meta.len(), meta.modified()?))
+    };
+    let stamped = stamp().map_err(OutboxErrorKind::Io)?;
+    let mut from = file;
+    from.rewind().map_err(OutboxErrorKind::Io)?;
     let mut to = File::create(copy).map_err(OutboxErrorKind::Copy)?;
-    io::copy(&mut file, &mut to).map_err(OutboxErrorKind::Copy)?;
+    io::copy(&mut from, &mut to).map_err(OutboxErrorKind::Copy)?;
     copy_bytes(&wal, &beside(copy, "-wal"))?;
     let copied = read_start::<WAL_HEADER>(&beside(copy, "-wal"))?;
+    // Without a WAL nothing but the lock kept the file as it was, and that may have been lost on the way.
+    if before.is_none() && stamp().map_err(OutboxErrorKind::Io)? != stamped {
+        return Ok(false);
+    }
     Ok(copied == before && read_start::<WAL_HEADER>(&wal)? == before)
 }
 
