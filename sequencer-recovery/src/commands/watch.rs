@@ -277,7 +277,7 @@ impl Run<'_> {
                     tracing::error!("the log could not be looked at: {error}");
                 }
                 self.failures += 1;
-                self.watch.counted.failed += u64::from(self.watch.counted.failed == 0);
+                self.watch.counted.failed += 1;
                 self.beside.up = false;
                 self.last_error = Some(error);
                 false

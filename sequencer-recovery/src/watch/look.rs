@@ -105,6 +105,8 @@ pub struct Watch {
     keys: Option<(Duration, KeyRegistry)>,
     pace: Pace,
     holes_at: Option<Duration>,
+    /// What changed in a look that failed later.
+    untold: Changes,
     /// Where the round of revisits goes on.
     revisit: Option<StreamKey>,
     adopt: bool,
@@ -151,6 +153,7 @@ impl Watch {
             missing: BTreeMap::new(),
             keys: None,
             holes_at: None,
+            untold: Changes::default(),
             revisit: None,
         }
     }
@@ -158,7 +161,7 @@ impl Watch {
     /// Looks once. `now` is any clock that does not go backwards, `clock` the time of the host for people.
     ///
     /// # Errors
-    /// The log cannot be read: nothing that is remembered changed. That what is remembered cannot be written down is no error
+    /// The log cannot be read, or not to the end: what was judged until then stands, and is told by the next look. That what is remembered cannot be written down is no error
     /// of the look, see [`Watch::save`].
     pub async fn look(
         &mut self,
@@ -169,26 +172,26 @@ impl Watch {
     ) -> Result<Look, RecoveryError> {
         let begun = Instant::now();
         let at = At { now, clock, cancel };
-        let looked = self.look_at(log, &at).await;
-        match looked {
-            Ok(mut look) => {
-                look.took = begun.elapsed();
-                let counted = &mut self.counted;
-                counted.looks += 1;
-                counted.rows += look.rows;
-                counted.new_rows += look.new_rows;
-                counted.seconds += look.took.as_secs_f64();
-                Ok(look)
-            }
-            Err(error) => {
-                self.counted.failed += 1;
-                Err(error)
-            }
+        let mut look = Look {
+            changes: std::mem::take(&mut self.untold),
+            ..Look::default()
+        };
+        let looked = self.look_at(log, &at, &mut look).await;
+        if let Err(error) = looked {
+            // What was settled before the log went away is told by the next look.
+            self.untold = look.changes;
+            return Err(error);
         }
+        look.took = begun.elapsed();
+        let counted = &mut self.counted;
+        counted.looks += 1;
+        counted.rows += look.rows;
+        counted.new_rows += look.new_rows;
+        counted.seconds += look.took.as_secs_f64();
+        Ok(look)
     }
 
-    async fn look_at(&mut self, log: &Log, at: &At<'_>) -> Result<Look, RecoveryError> {
-        let mut look = Look::default();
+    async fn look_at(&mut self, log: &Log, at: &At<'_>, look: &mut Look) -> Result<(), RecoveryError> {
         let identity = LogIdentity::of(log)?;
         let moved = match &self.memory.log {
             Some(known) => known.kinship(&identity),
@@ -206,10 +209,11 @@ impl Watch {
                  now, start again with --adopt"
             );
             let finding = Finding::new(Code::HistoryRewound, message);
-            look.changes = self
+            let changes = self
                 .alarms
                 .settle(&Scope::all(Source::Log), vec![finding], at.clock);
-            return Ok(look);
+            look.changes.extend(changes);
+            return Ok(());
         }
         if moved == Kinship::OtherTimeline {
             tracing::warn!("the log is on another timeline than at the last look: {identity}");
@@ -233,23 +237,23 @@ impl Watch {
         let streams: Vec<StreamKey> = self.streams();
         for stream in &streams {
             at.cancel.check()?;
-            rewound_anywhere |= self.one(&mut view, stream, all, at, &mut look).await?;
+            rewound_anywhere |= self.one(&mut view, stream, all, at, look).await?;
         }
-        self.revisit(&mut view, at, &mut look).await?;
+        self.revisit(&mut view, at, look).await?;
         if self
             .holes_at
             .is_none_or(|last| at.now >= last + self.options.holes_every)
         {
-            self.holes(&mut view, &self.options.filter.clone(), at, &mut look)
+            self.holes(&mut view, &self.options.filter.clone(), at, look)
                 .await?;
             self.holes_at = Some(at.now);
         }
-        self.scrub(&mut view, at, &mut look).await?;
+        self.scrub(&mut view, at, look).await?;
         if !rewound_anywhere {
             self.memory.log = Some(identity);
         }
         self.adopt = false;
-        Ok(look)
+        Ok(())
     }
 
     /// Every stream that is remembered or there.
@@ -287,7 +291,9 @@ impl Watch {
         look: &mut Look,
     ) -> Result<bool, RecoveryError> {
         let head = self.heads.get(stream).copied();
-        let mut was = self.memory.streams.get(stream).cloned();
+        // Others may have spoken of a stream that no look has seen yet.
+        let seen = |was: &Remembered| !was.seen_at.is_empty();
+        let mut was = self.memory.streams.get(stream).cloned().filter(seen);
         let mut found: Vec<Finding> = Vec::new();
         if let Some(head) = &head {
             let ahead = head.counter > head.last;
