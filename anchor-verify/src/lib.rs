@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod anchor;
 pub mod anchors_file;
 pub mod attest;

@@ -7,15 +7,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use cli_common::{Cancel, Progress};
-use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ves::merkle::{self, InclusionProof, Tree};
 use ves::{
     AgentId, BatchId, Event, EventCheck, EventId, Hash32, Payload, SignatureBytes, SignatureScheme, StoreId,
-    StreamKey, TenantId, key,
+    StreamKey, TenantId,
 };
 
+use crate::agent::{AgentKey, AgentSignature, ProvenBundle};
 use crate::anchor::{Anchor, tenant_store_key};
 use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES, read_limited};
 use crate::batches::group;
@@ -192,6 +192,9 @@ pub struct ProofFile {
     pub event_signing_hash: Hash32,
     /// The agent's signature, as the leaf has it.
     pub agent_signature: SignatureBytes,
+    /// The signatures of an event of scheme 2 or 3, which no hash binds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_signature_bundle: Option<ProvenBundle>,
     /// The batch, with the path from the leaf to its root.
     pub batch: ProofBatch,
     /// The signed fields, if they were asked for. An empty payload text means that it was left out.
@@ -357,6 +360,7 @@ fn file_of(
     let entry =
         entry.ok_or_else(|| VerifyError::Refused(format!("event {sequence} of stream {stream} is gone")))?;
     let (signing_hash, signature) = (entry.event_signing_hash, entry.event.agent_signature);
+    let bundle = ProvenBundle::of_event(&entry.event);
     let event = SignedFields::of_event(entry.event, detail);
     // With all that could contest the batch: whoever checks must see it too.
     let key = tenant_store_key(&stream);
@@ -378,6 +382,7 @@ fn file_of(
         sequence_number: sequence,
         event_signing_hash: signing_hash,
         agent_signature: signature,
+        agent_signature_bundle: bundle,
         batch: ProofBatch {
             batch_id: anchor.batch_id,
             sequence_start: anchor.sequence_start,
@@ -389,29 +394,6 @@ fn file_of(
         event,
         anchors,
     })
-}
-
-/// Whether the agent's signature holds by the key that is expected; the text says that there is none.
-pub(crate) fn check_agent(
-    agent_key: Option<&VerifyingKey>,
-    signing_hash: &Hash32,
-    signature: &SignatureBytes,
-) -> Result<Option<String>, Failure> {
-    match agent_key {
-        Some(key) if key::verify(key, signing_hash, signature) => Ok(None),
-        Some(_) if *signature == SignatureBytes::ZERO => Ok(Some(
-            "agent signature: the leaf has zeros in its place, as of an event signed by ML-DSA-65 alone, and a proof \
-             carries no other"
-                .to_owned(),
-        )),
-        Some(_) => Err(Failure::new(
-            code::SIGNATURE,
-            "the agent's signature does not hold by the given key",
-        )),
-        None => Ok(Some(
-            "agent signature: the agent's public key was not given".to_owned(),
-        )),
-    }
 }
 
 /// What a leaf is made of, beside its number.
@@ -565,12 +547,7 @@ impl ProofFile {
 
     /// Checks the proof by itself. `chain` are the standings of [`ProofFile::anchors`], in their order; `agent_key` is
     /// the key that the event is expected to be signed with.
-    pub fn check(
-        &self,
-        anchors: &AnchorsFile,
-        chain: &ChainReport,
-        agent_key: Option<&VerifyingKey>,
-    ) -> ProofCheck {
+    pub fn check(&self, anchors: &AnchorsFile, chain: &ChainReport, agent_key: &AgentKey) -> ProofCheck {
         let mut check = ProofCheck {
             verdict: Verdict::Failed,
             stream: self.stream,
@@ -590,11 +567,14 @@ impl ProofFile {
         check.not_checked.extend(given.unbound());
         self.check_path(&mut check);
         self.check_event(&mut check);
-        match check_agent(agent_key, &self.event_signing_hash, &self.agent_signature) {
-            Ok(None) => {}
-            Ok(Some(unchecked)) => check.not_checked.push(unchecked),
-            Err(failure) => check.failures.push(failure),
-        }
+        let signature = AgentSignature {
+            signing_hash: &self.event_signing_hash,
+            in_leaf: &self.agent_signature,
+            bundle: self.agent_signature_bundle.as_ref(),
+        };
+        let agent = signature.check(agent_key);
+        check.failures.extend(agent.failures);
+        check.not_checked.extend(agent.not_checked);
         let verdict = self.check_anchors(&mut check, anchors, chain);
         if check.failures.is_empty() {
             check.verdict = verdict;

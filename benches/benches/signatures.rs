@@ -1,13 +1,16 @@
 //! Ed25519 signatures by few keys on one thread, beside `ed25519-dalek` with the keys parsed before: eight side by side
 //! where the machine has AVX-512 IFMA, and one after the other.
 
-use benches::{Clock, Options, Table, hashes, noise};
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier};
-use ves::SignatureBytes;
+use benches::{Clock, Options, Table, hashes, noise, signed};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier};
 use ves::ed25519::{Claim, PreparedKey, verify_many};
 use ves::kernel::Kernel;
+use ves::{KeyRegistry, SignatureBytes, Signer};
 
 const COUNT: usize = 512;
+
+/// Events that are checked together.
+const CHUNK: usize = 1024;
 
 fn main() {
     let options = Options::from_args();
@@ -22,13 +25,7 @@ fn main() {
         (1, 1, None, None),
     ] {
         let messages = hashes(batch);
-        let keys: Vec<SigningKey> = (0..count)
-            .map(|i| {
-                let mut seed = [0; 32];
-                noise(i, &mut seed);
-                SigningKey::from_bytes(&seed)
-            })
-            .collect();
+        let keys: Vec<SigningKey> = (0..count).map(signing_key).collect();
         let parsed: Vec<_> = keys.iter().map(SigningKey::verifying_key).collect();
         let signatures: Vec<SignatureBytes> = messages
             .iter()
@@ -75,4 +72,46 @@ fn main() {
             );
         }
     }
+    for (keys, times) in [(1000, 20), (10_000, 2), (10_000, 10), (40_000, 1)] {
+        many_keys(&mut table, keys, times);
+    }
+}
+
+/// A log by thousands of keys, as the registry checks it: from the first signature on, all preparations included.
+fn many_keys(table: &mut Table, keys: u64, times: usize) {
+    let name = format!("{keys} keys, {times} events each, by a fresh registry");
+    if !table.selects(&name) {
+        return;
+    }
+    let signers: Vec<Signer> = (0..keys).map(|i| Signer::Ed25519(signing_key(i))).collect();
+    let (registry, events) = signed::events(&signers, times);
+    let signatures = signed::signatures(&events);
+    let parsed = signed::parsed(&signers);
+    table.compare(
+        &name,
+        events.len(),
+        None,
+        || {
+            let checks = signatures.iter().zip(parsed.iter().cycle());
+            let holds = checks.map(|(signature, key)| {
+                let ed25519 = Signature::from_bytes(&signature.event.agent_signature.0);
+                key.verify(&signature.signing_hash.0, &ed25519).is_ok()
+            });
+            holds.collect::<Vec<bool>>()
+        },
+        || {
+            // Nothing that was prepared in the round before.
+            let registry = KeyRegistry::new(registry.iter().cloned());
+            let verdicts = signatures
+                .chunks(CHUNK)
+                .flat_map(|chunk| registry.check_many(chunk));
+            verdicts.map(|verdict| verdict.is_valid()).collect()
+        },
+    );
+}
+
+fn signing_key(i: u64) -> SigningKey {
+    let mut seed = [0; 32];
+    noise(i, &mut seed);
+    SigningKey::from_bytes(&seed)
 }

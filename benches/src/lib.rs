@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod scaling;
+pub mod signed;
 pub mod worlds;
 
 use std::fmt::Write as _;
@@ -126,6 +127,11 @@ impl Table {
             unit: unit.into(),
             rows: Vec::new(),
         }
+    }
+
+    /// Whether a comparison of that name runs: to be asked before what takes long to make.
+    pub fn selects(&self, name: &str) -> bool {
+        self.options.selects(name)
     }
 
     /// Measures `ours` beside `rival`; both do `units` units of work in one call.

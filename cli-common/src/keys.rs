@@ -157,6 +157,14 @@ fn read_versions(option: &str, value: &str, keys: &mut Vec<(Option<i32>, Vec<u8>
     Ok(())
 }
 
+/// Reads a public key as it is written, 32 bytes of Ed25519 or 1952 of ML-DSA-65: in hex, or in a file that holds it.
+///
+/// # Errors
+/// A file that cannot be read, or what is not a key.
+pub fn read_key_of_either_kind(option: &str, value: &str) -> Result<Vec<u8>, CliError> {
+    key_bytes(option, &hex_or_file(option, value)?)
+}
+
 /// Reads an Ed25519 public key: 64 hex digits, or a file that holds them.
 ///
 /// # Errors

@@ -72,7 +72,11 @@ pub struct Event {
     #[serde(default)]
     pub agent_signature_scheme: SignatureScheme,
     /// Signatures of post-quantum schemes, as stored (JSON bytes). Enters no hash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "crate::stored_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub agent_signature_bundle: Option<Vec<u8>>,
     /// The client's idempotency key. Not signed.
     pub command_id: Option<CommandId>,

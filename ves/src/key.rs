@@ -15,7 +15,8 @@ use crate::digest::{Hash32, SignatureBytes};
 use crate::ed25519::{self, Claim, PreparedKey};
 use crate::event::Event;
 use crate::id::{AgentId, TenantId};
-use crate::post_quantum::{Keep, MlDsa65Key, PublicKeyBundle, SignatureBundle};
+use crate::keep::Keep;
+use crate::post_quantum::{MlDsa65Key, PublicKeyBundle, SignatureBundle};
 use crate::signature::{SignatureCheck, SignatureScheme};
 use crate::time::Timestamp;
 
@@ -42,7 +43,11 @@ pub struct SigningKey {
     /// 1 = Ed25519, 3 = ML-DSA-65, 5 = both.
     pub key_algorithm: i16,
     /// The public keys of algorithms 3 and 5, as stored (JSON bytes).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "crate::stored_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub public_key_bundle: Option<Vec<u8>>,
 }
 
@@ -128,14 +133,16 @@ impl SigningKey {
     }
 }
 
-/// An Ed25519 key as it is used: parsed once, and prepared once it has proved to be used often.
+/// An Ed25519 key as it is used: parsed once, with a comb from the first time on where there is such a thing, and with a
+/// table once it has proved to be used often.
 #[derive(Debug)]
 struct UsedKey {
     key: VerifyingKey,
     /// How many signatures were checked together with others.
     uses: AtomicUsize,
+    comb: OnceLock<PreparedKey>,
     /// `None` inside if the registry had prepared enough keys before.
-    prepared: OnceLock<Option<PreparedKey>>,
+    table: OnceLock<Option<PreparedKey>>,
 }
 
 impl UsedKey {
@@ -145,7 +152,8 @@ impl UsedKey {
             // Parsed once: decompressing the point costs about as much as a tenth of a verification.
             key: key.map_err(|_| "the registered public key is not an Ed25519 point")?,
             uses: AtomicUsize::new(0),
-            prepared: OnceLock::new(),
+            comb: OnceLock::new(),
+            table: OnceLock::new(),
         })
     }
 }
@@ -180,9 +188,12 @@ struct Parts<'a> {
 /// How many expanded ML-DSA-65 keys a registry keeps. The others are expanded for each check.
 const MAX_EXPANDED: usize = 1024;
 
-/// How many keys a registry prepares, at half a MiB each (see [`PreparedKey`]). The others are checked one by one,
-/// which takes many times as long.
-const MAX_PREPARED: usize = 128;
+/// How many keys have tables in a registry, at half a MiB each (see [`PreparedKey`]).
+const MAX_TABLES: usize = 128;
+
+/// How many combs a registry keeps, at 4 KiB each. Those of other keys are made for each chunk of signatures anew,
+/// which takes a little longer; on machines without combs they are checked one by one, which takes many times as long.
+const MAX_COMBS: usize = 16_384;
 
 /// A signature of an event, to be checked together with others.
 #[derive(Debug, Clone, Copy)]
@@ -208,7 +219,8 @@ pub struct KeyRegistry {
     keys: Arc<HashMap<KeyName, Registered>>,
     /// Keys that are registered, and of which no more is known.
     unreadable: Arc<HashSet<KeyName>>,
-    prepared: Arc<AtomicUsize>,
+    tables: Arc<Keep>,
+    combs: Arc<Keep>,
     expanded: Arc<Keep>,
 }
 
@@ -217,7 +229,8 @@ impl Default for KeyRegistry {
         Self {
             keys: Arc::default(),
             unreadable: Arc::default(),
-            prepared: Arc::default(),
+            tables: Arc::new(Keep::new(MAX_TABLES)),
+            combs: Arc::new(Keep::new(MAX_COMBS)),
             expanded: Arc::new(Keep::new(MAX_EXPANDED)),
         }
     }
@@ -362,9 +375,14 @@ impl KeyRegistry {
         for (used, _) in found.iter().filter_map(ed25519_part) {
             used.uses.fetch_add(1, Ordering::Relaxed);
         }
+        let fleeting = self.make_combs(&found);
         let prepared: Vec<Option<&PreparedKey>> = found
             .iter()
-            .map(|found| ed25519_part(found).and_then(|(used, _)| self.prepared(used)))
+            .map(|found| {
+                let (used, _) = ed25519_part(found)?;
+                let kept = self.table(used).or_else(|| used.comb.get());
+                kept.or_else(|| fleeting.get(&std::ptr::from_ref(used)))
+            })
             .collect();
         let claims: Vec<Claim<'_>> = (signatures.iter().zip(&found).zip(&prepared))
             .filter_map(|((signature, found), key)| {
@@ -397,16 +415,49 @@ impl KeyRegistry {
         verdicts.collect()
     }
 
-    /// The prepared form of a key that is used often, as long as the registry prepares more.
-    fn prepared<'a>(&self, used: &'a UsedKey) -> Option<&'a PreparedKey> {
-        if used.uses.load(Ordering::Relaxed) < ed25519::worth_preparing_from() {
-            return None;
-        }
-        let prepare = || {
-            let before = self.prepared.fetch_add(1, Ordering::Relaxed);
-            (before < MAX_PREPARED).then(|| PreparedKey::new(&used.key))
+    /// The table of a key that is used often, as long as the registry makes more.
+    fn table<'a>(&self, used: &'a UsedKey) -> Option<&'a PreparedKey> {
+        let enough = match used.comb.get() {
+            Some(_) => ed25519::WORTH_MORE_THAN_A_COMB,
+            None => ed25519::worth_preparing_from(),
         };
-        used.prepared.get_or_init(prepare).as_ref()
+        if used.uses.load(Ordering::Relaxed) < enough {
+            return used.table.get()?.as_ref();
+        }
+        let make = || self.tables.take().then(|| PreparedKey::new(&used.key));
+        used.table.get_or_init(make).as_ref()
+    }
+
+    /// Makes combs, where there is such a thing, of the keys that have neither one nor a table. What the registry
+    /// does not keep is returned.
+    fn make_combs(
+        &self,
+        found: &[Result<Parts<'_>, SignatureCheck>],
+    ) -> HashMap<*const UsedKey, PreparedKey> {
+        let mut fleeting = HashMap::new();
+        if PreparedKey::combs(&[]).is_none() {
+            return fleeting;
+        }
+        let parts = found.iter().filter_map(ed25519_part).map(|(used, _)| used);
+        let bare =
+            parts.filter(|used| used.comb.get().is_none() && used.table.get().is_none_or(Option::is_none));
+        let bare: HashMap<*const UsedKey, &UsedKey> =
+            bare.map(|used| (std::ptr::from_ref(used), used)).collect();
+        let bare: Vec<_> = bare.into_iter().collect();
+        let keys: Vec<VerifyingKey> = bare.iter().map(|(_, used)| used.key).collect();
+        let combs = PreparedKey::combs(&keys).unwrap_or_default();
+        for ((name, used), comb) in bare.into_iter().zip(combs) {
+            // Another thread may have been faster: its comb is the same.
+            if used.comb.get().is_some() {
+                continue;
+            }
+            if self.combs.take() {
+                let _ = used.comb.set(comb);
+            } else {
+                fleeting.insert(name, comb);
+            }
+        }
+        fleeting
     }
 }
 
@@ -799,14 +850,81 @@ mod tests {
                 .collect();
             assert_eq!(registry.check_many(&signatures), one_by_one, "round {round}");
         }
-        assert_eq!(registry.prepared.load(Ordering::Relaxed), 3);
+        let prepared = used_keys(&registry)
+            .filter(|used| used.comb.get().is_some() || used.table.get().is_some_and(Option::is_some));
+        assert!(prepared.count() >= 3);
     }
 
     #[test]
-    fn so_many_keys_are_prepared_and_no_more() {
+    fn so_many_keys_have_tables_and_no_more() {
+        let (registry, events) = of_so_many_keys(MAX_TABLES + 3);
+        let uses = match PreparedKey::combs(&[]) {
+            Some(_) => ed25519::WORTH_MORE_THAN_A_COMB,
+            None => ed25519::worth_preparing_from(),
+        };
+        assert_all_hold(&registry, &events, uses);
+        let tables = used_keys(&registry).filter(|used| used.table.get().is_some_and(Option::is_some));
+        assert_eq!(tables.count(), MAX_TABLES);
+    }
+
+    #[test]
+    fn keys_whose_combs_are_not_kept_are_judged_alike() {
+        let (mut registry, mut events) = of_so_many_keys(21);
+        registry.combs = Arc::new(Keep::new(2));
+        assert_all_hold(&registry, &events, 3);
+        let kept = used_keys(&registry)
+            .filter(|used| used.comb.get().is_some())
+            .count();
+        assert_eq!(kept, 2 * usize::from(PreparedKey::combs(&[]).is_some()));
+        for event in events.iter_mut().step_by(4) {
+            event.agent_signature.0[5] ^= 1;
+        }
+        let verdicts = registry.check_many(&signatures(&events, 1));
+        for (at, verdict) in verdicts.iter().enumerate() {
+            let expected = if at % 4 == 0 {
+                SignatureCheck::Invalid
+            } else {
+                SignatureCheck::Valid
+            };
+            assert_eq!(*verdict, expected, "{at}");
+        }
+    }
+
+    fn used_keys(registry: &KeyRegistry) -> impl Iterator<Item = &UsedKey> {
+        registry
+            .keys
+            .values()
+            .filter_map(|(_, used)| match used.as_deref() {
+                Ok(Material::Ed25519(used)) => Some(used),
+                _ => None,
+            })
+    }
+
+    fn signatures(events: &[Event], times: usize) -> Vec<EventSignature<'_>> {
+        let events = events.iter().flat_map(|event| std::iter::repeat_n(event, times));
+        events
+            .map(|event| EventSignature {
+                event,
+                signing_hash: event.signing_hash(),
+                at: at(100),
+            })
+            .collect()
+    }
+
+    fn assert_all_hold(registry: &KeyRegistry, events: &[Event], times: usize) {
+        let verdicts = registry.check_many(&signatures(events, times));
+        assert_eq!(verdicts.len(), events.len() * times);
+        assert!(
+            verdicts.iter().all(|verdict| *verdict == SignatureCheck::Valid),
+            "{verdicts:?}"
+        );
+    }
+
+    /// An event by each of so many keys.
+    fn of_so_many_keys(count: usize) -> (KeyRegistry, Vec<Event>) {
         let mut registry = KeyRegistry::default();
         let mut events = Vec::new();
-        for n in 0..MAX_PREPARED + 3 {
+        for n in 0..count {
             let mut seed = [0; 32];
             seed[..8].copy_from_slice(&n.to_le_bytes());
             let key = ed25519_dalek::SigningKey::from_bytes(&seed);
@@ -817,29 +935,7 @@ mod tests {
             event.agent_signature = SignatureBytes(key.sign(&event.signing_hash().0).to_bytes());
             events.push(event);
         }
-        let uses = ed25519::worth_preparing_from();
-        let signatures: Vec<EventSignature<'_>> = (events.iter())
-            .flat_map(|event| std::iter::repeat_n(event, uses))
-            .map(|event| EventSignature {
-                event,
-                signing_hash: event.signing_hash(),
-                at: at(100),
-            })
-            .collect();
-        let verdicts = registry.check_many(&signatures);
-        assert_eq!(verdicts.len(), events.len() * uses);
-        assert!(
-            verdicts.iter().all(|verdict| *verdict == SignatureCheck::Valid),
-            "{verdicts:?}"
-        );
-        let prepared = registry
-            .keys
-            .values()
-            .filter_map(|(_, used)| match used.as_deref() {
-                Ok(Material::Ed25519(used)) => used.prepared.get()?.as_ref(),
-                _ => None,
-            });
-        assert_eq!(prepared.count(), MAX_PREPARED);
+        (registry, events)
     }
 
     fn registry_row(registry: &KeyRegistry, agent: AgentId) -> SigningKey {

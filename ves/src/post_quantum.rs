@@ -7,10 +7,11 @@
 //! twice, a number that is no byte and a missing or longer half make it worth nothing. However long a text is, no more
 //! than a signature's bytes are kept of it.
 
+mod plain;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ml_dsa::signature::{Keypair, Signer as _, Verifier as _};
 use ml_dsa::{KeyExport as _, MlDsa65};
@@ -18,6 +19,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use crate::digest::{Hash32, Preimage, SignatureBytes};
+use crate::keep::Keep;
 
 /// The length of an ML-DSA-65 public key in bytes.
 pub const PUBLIC_KEY_BYTES: usize = 1952;
@@ -84,7 +86,7 @@ pub struct SignatureBundle {
 impl SignatureBundle {
     /// Reads a bundle; `None` if it is none.
     pub fn read(json: &[u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
+        plain::signatures(json).or_else(|| serde_json::from_slice(json).ok())
     }
 
     /// A bundle of these halves.
@@ -204,28 +206,6 @@ pub struct MlDsa65Key {
     encoded: Box<[u8; PUBLIC_KEY_BYTES]>,
     /// `None` inside if its owner keeps enough others.
     expanded: OnceLock<Option<Box<Expanded>>>,
-}
-
-/// How many expanded keys their owner keeps, and of how many that is still true. One takes some 50 KiB.
-#[derive(Debug)]
-pub(crate) struct Keep {
-    left: AtomicUsize,
-}
-
-impl Keep {
-    /// Room for so many.
-    pub(crate) fn new(many: usize) -> Self {
-        Self {
-            left: AtomicUsize::new(many),
-        }
-    }
-
-    fn take(&self) -> bool {
-        let one_less = |left: usize| left.checked_sub(1);
-        self.left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
-            .is_ok()
-    }
 }
 
 impl MlDsa65Key {

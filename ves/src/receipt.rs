@@ -52,7 +52,11 @@ pub struct Receipt {
     /// 0 or 1: Ed25519; 2: ML-DSA-65; 3: both.
     pub receipt_signature_scheme: i16,
     /// The signatures of schemes 2 and 3, as stored (JSON bytes).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "crate::stored_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub receipt_signature_bundle: Option<Vec<u8>>,
 }
 

@@ -11,14 +11,14 @@ use checkpoints::proof::TlogProof;
 use checkpoints::{Checkpoint, History, Policy, Trust};
 use cli_common::finding::Code;
 use cli_common::{Cancel, Progress};
-use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 use ves::log_tree::{CompactRange, Tree};
 use ves::span::Span;
-use ves::{EventId, Hash32, Payload, SignatureBytes, StreamKey, merkle};
+use ves::{EventId, Hash32, Payload, SignatureBytes, SignatureScheme, StreamKey, merkle};
 
+use crate::agent::{AgentKey, AgentSignature, ProvenBundle};
 use crate::files::{Existing, write_whole};
-use crate::proof::{Detail, LeafParts, SignedFields, Wanted, check_agent, locate};
+use crate::proof::{Detail, LeafParts, SignedFields, Wanted, locate};
 use crate::verify::report::Failure;
 use crate::verify::{DbSource, VerifyError};
 
@@ -48,6 +48,9 @@ pub struct ProvenEvent {
     /// The agent's signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_signature: Option<SignatureBytes>,
+    /// The signatures of an event of scheme 2 or 3, which no hash binds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_signature_bundle: Option<ProvenBundle>,
     /// The signed fields, if they were asked for. An empty payload text means that it was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<SignedFields>,
@@ -70,6 +73,8 @@ impl ProvenEvent {
             payload_encrypted: Option<String>,
             event_signing_hash: Hash32,
             agent_signature: SignatureBytes,
+            agent_signature_scheme: Option<SignatureScheme>,
+            agent_signature_bundle: Option<String>,
         }
         let line: Line = serde_json::from_str(text)
             .map_err(|error| format!("is not an event of a log export: {error}"))?;
@@ -84,6 +89,11 @@ impl ProvenEvent {
         fields.insert("payload".to_owned(), payload);
         fields.insert("created_at".to_owned(), line.created_at_str.into());
         let event = serde_json::from_value(fields.into());
+        let bundled = line
+            .agent_signature_scheme
+            .is_some_and(|scheme| !scheme.is_ed25519());
+        let stored = line.agent_signature_bundle.filter(|_| bundled);
+        let stored = stored.and_then(|text| hex::decode(text).ok());
         Ok(Self {
             schema: EVENT_SCHEMA.to_owned(),
             stream: line.stream,
@@ -91,6 +101,7 @@ impl ProvenEvent {
             leaf: None,
             event_signing_hash: Some(line.event_signing_hash),
             agent_signature: Some(line.agent_signature),
+            agent_signature_bundle: stored.and_then(|json| ProvenBundle::from_stored(&json)),
             event: Some(event.map_err(|error| format!("is not an event of a log export: {error}"))?),
         })
     }
@@ -229,6 +240,7 @@ fn event_of(
         leaf: None,
         event_signing_hash: Some(entry.event_signing_hash),
         agent_signature: Some(entry.event.agent_signature),
+        agent_signature_bundle: ProvenBundle::of_event(&entry.event),
         event: SignedFields::of_event(entry.event, detail),
     })
 }
@@ -262,6 +274,7 @@ pub fn prove_in_files(stream: StreamKey, number: u64, history: &History) -> Prov
             leaf: Some(*leaf),
             event_signing_hash: None,
             agent_signature: None,
+            agent_signature_bundle: None,
             event: None,
         };
         let kept = usize::try_from(size - base.size()).unwrap_or(usize::MAX);
@@ -408,12 +421,7 @@ impl ReadProof {
 
     /// Checks the proof by itself: the event's leaf, the path from there to the root, and the signatures at the root.
     /// `event` is what is known of the event from elsewhere, instead of the proof's own word.
-    pub fn check(
-        &self,
-        event: Option<&ProvenEvent>,
-        policy: &Policy,
-        agent_key: Option<&VerifyingKey>,
-    ) -> TlogCheck {
+    pub fn check(&self, event: Option<&ProvenEvent>, policy: &Policy, agent_key: &AgentKey) -> TlogCheck {
         let checkpoint = &self.checkpoint;
         let mut check = TlogCheck {
             verdict: TlogVerdict::Failed,
@@ -481,7 +489,7 @@ impl TlogCheck {
     }
 
     /// Computes the leaf from what is known of the event.
-    fn event(&mut self, event: &ProvenEvent, agent_key: Option<&VerifyingKey>) {
+    fn event(&mut self, event: &ProvenEvent, agent_key: &AgentKey) {
         if (event.stream, event.sequence_number) != (self.stream, self.sequence_number) {
             let what = format!(
                 "the event is number {} of stream {}, the proof is of number {} of stream {}",
@@ -493,7 +501,7 @@ impl TlogCheck {
             self.leaf = event.leaf;
             self.not_checked
                 .push("the event: the proof knows its leaf alone; `--event FILE` tells what it is".into());
-            if agent_key.is_some() {
+            if !agent_key.is_empty() {
                 self.not_checked
                     .push("agent signature: the proof does not tell it".into());
             }
@@ -522,10 +530,13 @@ impl TlogCheck {
         self.event_id = found.event_id;
         self.failures.extend(found.failures);
         self.not_checked.extend(found.not_checked);
-        match check_agent(agent_key, &hash, &signature) {
-            Ok(None) => {}
-            Ok(Some(unchecked)) => self.not_checked.push(unchecked),
-            Err(failure) => self.failures.push(failure),
-        }
+        let signature = AgentSignature {
+            signing_hash: &hash,
+            in_leaf: &signature,
+            bundle: event.agent_signature_bundle.as_ref(),
+        };
+        let agent = signature.check(agent_key);
+        self.failures.extend(agent.failures);
+        self.not_checked.extend(agent.not_checked);
     }
 }

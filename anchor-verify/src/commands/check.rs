@@ -4,6 +4,7 @@ pub(super) mod under_checkpoint;
 
 use std::path::PathBuf;
 
+use anchor_verify::agent::AgentKey;
 use anchor_verify::chain::Completeness;
 use anchor_verify::chain::parts::Checkpoint;
 use anchor_verify::checkpointed::proof::BEGINS_WITH;
@@ -11,7 +12,7 @@ use anchor_verify::proof::{ProofCheck, ProofFile};
 use anchor_verify::{Anchor, Verdict};
 use checkpoints::CheckpointKeyArgs;
 use clap::Args;
-use cli_common::keys::read_public_key;
+use cli_common::keys::read_key_of_either_kind;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, files, print_report};
 use serde::Serialize;
@@ -40,9 +41,10 @@ pub struct CheckArgs {
     #[command(flatten)]
     l1: L1Args,
 
-    /// The public key that the agent is known to sign with, as hex or as a file that holds it
+    /// The public key that the agent is known to sign with, as hex or as a file that holds it: of Ed25519 or ML-DSA-65. Of
+    /// an agent that signs by both give both
     #[arg(long, value_name = "HEX|FILE")]
-    agent_public_key: Option<String>,
+    agent_public_key: Vec<String>,
 
     #[command(flatten)]
     keys: CheckpointKeyArgs,
@@ -73,13 +75,9 @@ pub(super) struct Document<'a> {
 
 /// Runs the command.
 pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let agent_key = args
-        .agent_public_key
-        .as_deref()
-        .map(|value| read_public_key("--agent-public-key", value))
-        .transpose()?;
+    let agent_key = args.agent_key()?;
     if files::begins_with(&args.proof, BEGINS_WITH) {
-        return under_checkpoint::run(args, agent_key.as_ref(), global);
+        return under_checkpoint::run(args, &agent_key, global);
     }
     let name = args.proof.display().to_string();
     let mut inputs = Inputs::default();
@@ -97,7 +95,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let concerns = |anchor: &Anchor| proof.concerns(anchor);
     let completeness = args.pins.complete(&mut anchors, trusted.hash, &concerns);
     let chain = args.pins.chain(&anchors, trusted.hash, told);
-    let mut check = proof.check(&anchors, &chain, agent_key.as_ref());
+    let mut check = proof.check(&anchors, &chain, &agent_key);
     check.not_checked.extend(completeness.not_checked());
     check.not_checked.extend(trusted.not_checked);
     let next = next(args, &check, anchors.chain.checkpoint);
@@ -155,13 +153,27 @@ pub(super) fn print_table(
     document.next.print(out)
 }
 
+impl CheckArgs {
+    fn agent_key(&self) -> Result<AgentKey, CliError> {
+        const OPTION: &str = "--agent-public-key";
+        let parts = self.agent_public_key.iter();
+        let parts: Vec<Vec<u8>> = parts
+            .map(|value| read_key_of_either_kind(OPTION, value))
+            .collect::<Result<_, _>>()?;
+        AgentKey::of(&parts).map_err(|what| {
+            CliError::usage(format!("{OPTION}: {what}"))
+                .with_hint("give 64 hex digits of Ed25519, 3904 of ML-DSA-65, or one of each")
+        })
+    }
+}
+
 /// What is left to do: to have the proof tied to a block, if it is not.
 fn next(args: &CheckArgs, check: &ProofCheck, checkpoint: Option<Checkpoint>) -> Next {
     let again = CommandLine::new("anchor-verify check").arg(args.proof.display());
     let again = args
         .pins
         .again(again)
-        .options("--agent-public-key", args.agent_public_key.as_ref());
+        .options("--agent-public-key", &args.agent_public_key);
     match (check.verdict, &args.trusted_block, checkpoint) {
         (Verdict::Proven, ..) => Next::nothing("the event is proven to be at its place"),
         (Verdict::MatchesAnchors, None, Some(at)) => if_confirmed(at, again),

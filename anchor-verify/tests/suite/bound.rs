@@ -9,6 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
+use anchor_verify::agent::AgentKey;
 use anchor_verify::bundle::{Bundle, Contents, MAX_UNPACKED, write_bundle};
 use anchor_verify::chain::examine;
 use anchor_verify::chain::parts::{RefusedAnchor, Scan};
@@ -449,7 +450,11 @@ fn proof_fields(site: &Site) {
         tried += walk(&document, group, |document| {
             let proof = ProofFile::from_json(document.to_string().as_bytes()).ok()?;
             let anchors = proof.anchors().ok()?;
-            let check = proof.check(&anchors, &examine(&anchors, Some(site.head)), None);
+            let check = proof.check(
+                &anchors,
+                &examine(&anchors, Some(site.head)),
+                &AgentKey::default(),
+            );
             Some(Outcome {
                 proven: check.verdict == Verdict::Proven,
                 told: check.not_checked,
@@ -479,7 +484,11 @@ fn proof_fields(site: &Site) {
             earlier["event"]["agent_signature_scheme"] = 0.into();
             let proof = ProofFile::from_json(earlier.to_string().as_bytes()).unwrap();
             let anchors = proof.anchors().unwrap();
-            let check = proof.check(&anchors, &examine(&anchors, Some(site.head)), None);
+            let check = proof.check(
+                &anchors,
+                &examine(&anchors, Some(site.head)),
+                &AgentKey::default(),
+            );
             assert_eq!(check.verdict, Verdict::Proven);
             assert!(
                 check

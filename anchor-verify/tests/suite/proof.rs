@@ -4,6 +4,7 @@ use crate::common;
 
 use std::path::Path;
 
+use anchor_verify::agent::AgentKey;
 use anchor_verify::proof::{Detail, ProofCheck, ProofFile, Proved, Wanted, prove};
 use anchor_verify::verify::{DbSource, code};
 use anchor_verify::{AnchorsFile, Standing, Verdict};
@@ -47,7 +48,7 @@ fn proof(source: &mut DbSource, wanted: Wanted, detail: Detail, anchors: &Anchor
 
 fn check(file: &ProofFile) -> ProofCheck {
     let anchors = file.anchors().unwrap();
-    file.check(&anchors, &untied(&anchors), None)
+    file.check(&anchors, &untied(&anchors), &AgentKey::default())
 }
 
 fn with_anchors(file: &ProofFile, change: impl FnOnce(&mut AnchorsFile)) -> ProofFile {
@@ -132,7 +133,10 @@ fn every_anchored_event_is_proved_and_every_other_is_not() {
             assert_eq!((found.stream, found.sequence_number), (*stream, *number));
             assert!(found.not_checked.iter().any(|w| w.contains("the event's fields")));
             let own = by_id.anchors().unwrap();
-            assert_eq!(by_id.check(&own, &trusted(&own), None).verdict, Verdict::Proven);
+            assert_eq!(
+                by_id.check(&own, &trusted(&own), &AgentKey::default()).verdict,
+                Verdict::Proven
+            );
             assert_eq!(own.anchors.len(), 2, "those of its batch and no others");
         }
     }
@@ -143,21 +147,139 @@ fn every_anchored_event_is_proved_and_every_other_is_not() {
     let key = keys
         .map(|row| &row.key)
         .find(|k| (k.agent_id, k.key_id) == (logged.event.source_agent_id, logged.event.agent_key_id));
-    let key = ed25519_dalek::VerifyingKey::from_bytes(&key.unwrap().public_key.0).unwrap();
+    let key = AgentKey::of(&[key.unwrap().public_key.0.to_vec()]).unwrap();
     for (detail, skipped) in [(Detail::Event, 2), (Detail::Payload, 1)] {
         let file = proof(&mut source, Wanted::Place(stream, 7), detail, &anchors);
         let own = file.anchors().unwrap();
-        let found = file.check(&own, &trusted(&own), Some(&key));
+        let found = file.check(&own, &trusted(&own), &key);
         assert_eq!(
             (found.verdict, found.event_id),
             (Verdict::Proven, Some(logged.event.event_id))
         );
         assert_eq!(found.not_checked.len(), skipped, "{:?}", found.not_checked);
-        let other = world.sequencer_public_key();
+        let other = AgentKey::of(&[world.sequencer_public_key().to_bytes().to_vec()]).unwrap();
         assert_eq!(
-            file.check(&own, &trusted(&own), Some(&other)).failures[0].code,
+            file.check(&own, &trusted(&own), &other).failures[0].code,
             code::SIGNATURE
         );
+    }
+}
+
+/// A real hybrid event and a real one of ML-DSA-65 alone, by the tool, with each part of their keys.
+#[test]
+fn a_proof_carries_the_post_quantum_signature() {
+    let Some(real) = Real::load("golden", "log.copy.sql") else {
+        return;
+    };
+    let folder = real.path();
+    let saved = test_support::shared_data().join("data/golden/anchors");
+    let mut importer = anchor_verify::Importer::new(None, Vec::new());
+    for file in std::fs::read_dir(&saved)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        if file.extension().is_some_and(|extension| extension == "json") {
+            importer.add_file(&file).unwrap();
+        }
+    }
+    let anchors = importer.finish(&[]).file;
+    let head = anchors.chain.checkpoint.unwrap().hash.to_string();
+    let anchors_file = folder.join("anchors.json");
+    let mut text = Vec::new();
+    anchors.write_json(&mut text).unwrap();
+    std::fs::write(&anchors_file, text).unwrap();
+    let tool = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_anchor-verify"))
+            .args(arguments)
+            .current_dir(folder)
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report = serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null);
+        (output.status.code(), report, told)
+    };
+    for (event, ed25519, told) in [
+        ("713a0c88-a599-50c7-992b-13e6c9c409b7", true, "ML-DSA-65 half"),
+        ("bf23b018-23ce-524f-a35a-1a40be9607ae", false, "ML-DSA-65 half"),
+    ] {
+        let out = format!("{event}.json");
+        let prove = [
+            "prove",
+            "--event",
+            event,
+            "--db",
+            &real.url,
+            "--anchors",
+            "anchors.json",
+            "--out",
+            &out,
+        ];
+        let (status, _, error) = tool(&prove);
+        assert_eq!(status, Some(0), "{error}");
+        let keys = query(
+            &real.url,
+            &format!(
+                "SELECT convert_from(k.public_key_bundle, 'UTF8') FROM ves_events e JOIN agent_signing_keys k \
+                 ON (k.tenant_id, k.agent_id, k.key_id) = (e.tenant_id, e.source_agent_id, e.agent_key_id) \
+                 WHERE e.event_id = '{event}'"
+            ),
+        );
+        let keys = ves::post_quantum::PublicKeyBundle::read(keys.trim().as_bytes()).unwrap();
+        let ml_dsa: String = keys
+            .ml_dsa_65()
+            .unwrap()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        std::fs::write(folder.join("ml-dsa.key"), format!("{ml_dsa}\n")).unwrap();
+        let mut whole = vec!["--agent-public-key", "ml-dsa.key"];
+        let ed25519_key = keys.ed25519().map(|key| key.to_string()).unwrap_or_default();
+        let short = ["--agent-public-key", &ed25519_key];
+        if ed25519 {
+            whole.extend(short);
+        }
+        let check = |file: &str, keys: &[&str]| {
+            let given = ["check", file, "--trusted-block", &head, "--format", "json"];
+            let (status, report, error) = tool(&[&given, keys].concat());
+            assert!(report.is_object(), "{error}");
+            let unchecked = report["not_checked"].to_string();
+            (status, report["verdict"].as_str().unwrap().to_owned(), unchecked)
+        };
+        // By its whole key nothing of its signature is left, by none all of it, and by one part the other.
+        let (status, verdict, unchecked) = check(&out, &whole);
+        assert_eq!((status, verdict.as_str()), (Some(0), "PROVEN"), "{unchecked}");
+        assert!(
+            !unchecked.contains("agent signature") && !unchecked.contains("binds: agent"),
+            "{unchecked}"
+        );
+        let (_, verdict, unchecked) = check(&out, &[]);
+        assert!(
+            verdict == "PROVEN" && unchecked.contains("was not given"),
+            "{unchecked}"
+        );
+        assert!(unchecked.contains("agent_signature_bundle"), "{unchecked}");
+        if ed25519 {
+            let (_, verdict, unchecked) = check(&out, &short);
+            assert!(verdict == "PROVEN" && unchecked.contains(told), "{unchecked}");
+        }
+        // One digit of it changed, and an earlier release's proof, which has none.
+        let mut altered: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folder.join(&out)).unwrap()).unwrap();
+        let signature = altered["agent_signature_bundle"]["ml_dsa_65_signature"]
+            .as_str()
+            .unwrap();
+        let digit = if &signature[77..78] == "0" { "1" } else { "0" };
+        let other = format!("{}{digit}{}", &signature[..77], &signature[78..]);
+        altered["agent_signature_bundle"]["ml_dsa_65_signature"] = other.into();
+        std::fs::write(folder.join("altered.json"), altered.to_string()).unwrap();
+        let (status, verdict, _) = check("altered.json", &whole);
+        assert_eq!((status, verdict.as_str()), (Some(4), "FAILED"));
+        altered.as_object_mut().unwrap().remove("agent_signature_bundle");
+        std::fs::write(folder.join("earlier.json"), altered.to_string()).unwrap();
+        let (status, _, unchecked) = check("earlier.json", &whole);
+        assert_eq!(status, Some(0));
+        assert!(unchecked.contains("carries none by ML-DSA-65"), "{unchecked}");
     }
 }
 
@@ -252,7 +374,7 @@ fn a_bent_proof_fails() {
         // Trust in the block does not help it.
         let own = bent.anchors().unwrap();
         assert_eq!(
-            bent.check(&own, &trusted(&own), None).verdict,
+            bent.check(&own, &trusted(&own), &AgentKey::default()).verdict,
             Verdict::Failed,
             "{what}"
         );
@@ -301,7 +423,7 @@ fn forged_anchors_do_not_help() {
     let failed = || Standing::Failed {
         why: "the receipt's root is another".into(),
     };
-    let found = forged.check(&own, &standing(&own, |_| failed()), None);
+    let found = forged.check(&own, &standing(&own, |_| failed()), &AgentKey::default());
     assert_eq!(
         (found.verdict, found.failures[0].code.as_str()),
         (Verdict::Failed, code::ANCHOR_PROOF)
@@ -323,13 +445,18 @@ fn forged_anchors_do_not_help() {
             trust()
         }
     });
-    assert_eq!(both.check(&own, &real_is_trusted, None).verdict, Verdict::Failed);
+    assert_eq!(
+        both.check(&own, &real_is_trusted, &AgentKey::default()).verdict,
+        Verdict::Failed
+    );
     let honest_beside_forged = ProofFile {
         anchors: both.anchors.clone(),
         ..honest.clone()
     };
     assert_eq!(
-        honest_beside_forged.check(&own, &real_is_trusted, None).verdict,
+        honest_beside_forged
+            .check(&own, &real_is_trusted, &AgentKey::default())
+            .verdict,
         Verdict::Proven
     );
     assert_eq!(check(&honest_beside_forged).verdict, Verdict::Failed);
@@ -362,7 +489,10 @@ fn forged_anchors_do_not_help() {
     let own = honest.anchors().unwrap();
     let mut short = trusted(&own);
     short.standings.pop();
-    assert_eq!(honest.check(&own, &short, None).verdict, Verdict::Failed);
+    assert_eq!(
+        honest.check(&own, &short, &AgentKey::default()).verdict,
+        Verdict::Failed
+    );
 }
 
 #[test]

@@ -91,6 +91,20 @@ macro_rules! add_halves {
 /// A product. The upper halves are added up first, then the lower ones to twice their sums.
 #[inline(always)]
 pub(super) fn mul<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
+    if L::APART {
+        mul_apart(l, a, b)
+    } else {
+        mul_inlined(l, a, b)
+    }
+}
+
+#[inline(never)]
+fn mul_apart<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
+    mul_inlined(l, a, b)
+}
+
+#[inline(always)]
+fn mul_inlined<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
     let (a, b) = (&a.0, &b.0);
     let mut x = [l.splat(0); 10];
     add_halves!(l, x, mul_add_high, a, b, 1; 0: 0 1 2 3 4, 1: 0 1 2 3 4, 2: 0 1 2 3 4, 3: 0 1 2 3 4, 4: 0 1 2 3 4);
@@ -102,6 +116,20 @@ pub(super) fn mul<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::
 /// A square: products of different limbs are made once and doubled. The bounds are those of [`mul`].
 #[inline(always)]
 pub(super) fn square<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
+    if L::APART {
+        square_apart(l, a)
+    } else {
+        square_inlined(l, a)
+    }
+}
+
+#[inline(never)]
+fn square_apart<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
+    square_inlined(l, a)
+}
+
+#[inline(always)]
+fn square_inlined<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
     let a = &a.0;
     let mut x = [l.splat(0); 10];
     add_halves!(l, x, mul_add_high, a, a, 1; 0: 1 2 3 4, 1: 2 3 4, 2: 3 4, 3: 4);
@@ -185,6 +213,20 @@ pub(super) fn select<L: Lanes>(l: L, mask: u8, a: &Factor<L::V>, b: &Factor<L::V
 /// goes to the next one, and 19-fold from the last to the first: limbs come out below 2^51 + 2^17.
 #[inline(always)]
 pub(super) fn carry<L: Lanes>(l: L, a: &Sum<L::V>) -> Factor<L::V> {
+    if L::APART {
+        carry_apart(l, a)
+    } else {
+        carry_inlined(l, a)
+    }
+}
+
+#[inline(never)]
+fn carry_apart<L: Lanes>(l: L, a: &Sum<L::V>) -> Factor<L::V> {
+    carry_inlined(l, a)
+}
+
+#[inline(always)]
+fn carry_inlined<L: Lanes>(l: L, a: &Sum<L::V>) -> Factor<L::V> {
     let a = &a.0;
     let mask = l.splat(MASK);
     let rest = |i: usize| l.and(a[i], mask);

@@ -6,18 +6,25 @@ use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use sha2::{Digest, Sha512};
 
 use super::field;
-use super::point::{self, Projective, Running, Table, WINDOWS};
+use super::point::{self, Comb, Projective, Running, TEETH, Table, WINDOWS};
 use super::scalar;
 use super::sha512;
 use super::{Claim, halves, words};
 use crate::kernel::{Ifma, Job, Lanes, Row, prefetch};
 
-/// A claim and the multiples of its key, negated.
-#[derive(Clone, Copy)]
-pub(super) struct Case<'a> {
+/// A claim and the multiples of its key, negated: a [`Table`] or a [`Comb`].
+pub(super) struct Case<'a, M> {
     pub(super) claim: Claim<'a>,
-    pub(super) negated: &'a Table,
+    pub(super) negated: &'a M,
 }
+
+impl<M> Clone for Case<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Case<'_, M> {}
 
 /// How many groups of eight share an inversion.
 const GROUPS: usize = 32;
@@ -29,25 +36,114 @@ const AHEAD: usize = 4;
 const ORDER: [u64; 4] = [0x5812_631a_5cf5_d3ed, 0x14de_f9de_a2f7_9cd6, 0, 1 << 60];
 
 /// The verification of many claims.
-pub(super) struct Verify<'a> {
+pub(super) struct Verify<'a, M> {
     /// The multiples of the basepoint.
     pub(super) base: &'a Table,
-    pub(super) cases: &'a [Case<'a>],
+    pub(super) cases: &'a [Case<'a, M>],
+}
+
+/// The most additions that a signature takes.
+const MOST: usize = 3 * WINDOWS;
+
+/// What is added up for eight signatures, in turn.
+pub(super) struct Chosen<'a> {
+    rows: [[&'a Row; 8]; MOST],
+    /// The lanes in which it is subtracted.
+    negative: [u8; MOST],
+}
+
+impl<'a> Chosen<'a> {
+    fn put(&mut self, at: usize, lane: usize, row: &'a Row, negative: bool) {
+        self.rows[at][lane] = row;
+        self.negative[at] |= u8::from(negative) << lane;
+    }
+
+    /// The multiples of a table, by windows, with those for something else in between or before.
+    fn put_windows(
+        &mut self,
+        lane: usize,
+        table: &'a Table,
+        scalar: [u64; 4],
+        place: impl Fn(usize) -> usize,
+    ) {
+        for (window, digit) in digits(scalar).into_iter().enumerate() {
+            let digit = i16::from(digit) - 128;
+            let row = &table.multiples(window)[usize::from(digit.unsigned_abs())];
+            self.put(place(window), lane, row, digit < 0);
+        }
+    }
+}
+
+/// Multiples of a key, by which s·B − k·A is added up.
+pub(super) trait Multiples: Sized {
+    /// How many additions that takes, at most [`MOST`].
+    const STEPS: usize;
+
+    /// Whether the sum is taken 16-fold before a step.
+    fn times_16_before(step: usize) -> bool;
+
+    /// Chooses what is added up in a lane.
+    fn choose<'a>(&'a self, lane: usize, base: &'a Table, s: [u64; 4], k: [u64; 4], chosen: &mut Chosen<'a>);
+}
+
+impl Multiples for Table {
+    const STEPS: usize = 2 * WINDOWS;
+
+    #[inline(always)]
+    fn times_16_before(_: usize) -> bool {
+        false
+    }
+
+    fn choose<'a>(&'a self, lane: usize, base: &'a Table, s: [u64; 4], k: [u64; 4], chosen: &mut Chosen<'a>) {
+        chosen.put_windows(lane, base, s, |window| 2 * window);
+        chosen.put_windows(lane, self, k, |window| 2 * window + 1);
+    }
+}
+
+/// The places of a word's digits of four bits.
+const PLACES: usize = 16;
+
+impl Multiples for Comb {
+    const STEPS: usize = TEETH * PLACES + WINDOWS;
+
+    #[inline(always)]
+    fn times_16_before(step: usize) -> bool {
+        step > 0 && step < TEETH * PLACES && step.is_multiple_of(TEETH)
+    }
+
+    fn choose<'a>(&'a self, lane: usize, base: &'a Table, s: [u64; 4], k: [u64; 4], chosen: &mut Chosen<'a>) {
+        for (tooth, word) in plus_everywhere(k, 0x8888_8888_8888_8888).into_iter().enumerate() {
+            for place in 0..PLACES {
+                let digit = ((word >> (4 * place)) & 15) as i8 - 8;
+                let row = self.multiple(tooth, usize::from(digit.unsigned_abs()));
+                chosen.put((PLACES - 1 - place) * TEETH + tooth, lane, row, digit < 0);
+            }
+        }
+        chosen.put_windows(lane, base, s, |window| TEETH * PLACES + window);
+    }
 }
 
 /// Digits of eight bits, −128 to 127, each with 128 added to it, lowest first: they are the bytes of the
 /// scalar and of 128 in every place together. For scalars below 2^254, as all below the order
-/// are; others get digits too, but not theirs.
+/// are; others get digits too, but not theirs. Digits of four bits, −8 to 7, are made alike.
 fn digits(scalar: [u64; 4]) -> [u8; 32] {
     let mut digits = [0; 32];
-    let mut carry = false;
-    for (word, to) in scalar.into_iter().zip(digits.as_chunks_mut::<8>().0) {
-        let (sum, over) = word.overflowing_add(0x8080_8080_8080_8080);
-        let (sum, over_again) = sum.overflowing_add(carry.into());
-        carry = over || over_again;
+    let sums = plus_everywhere(scalar, 0x8080_8080_8080_8080);
+    for (sum, to) in sums.into_iter().zip(digits.as_chunks_mut::<8>().0) {
         *to = sum.to_le_bytes();
     }
     digits
+}
+
+/// A scalar and the same word in every place of it, modulo 2^256.
+fn plus_everywhere(scalar: [u64; 4], more: u64) -> [u64; 4] {
+    let mut carry = false;
+    scalar.map(|word| {
+        let (sum, over) = word.overflowing_add(more);
+        let (sum, over_again) = sum.overflowing_add(carry.into());
+        carry = over || over_again;
+        sum
+    })
 }
 
 /// Whether a scalar is below the order of the basepoint.
@@ -60,7 +156,7 @@ const SHORT: usize = 128 - 32 - 32 - 17;
 
 /// SHA-512 of R, key and message, modulo the order.
 #[inline(always)]
-fn challenges<L: Lanes>(l: L, group: &[Case<'_>; 8]) -> [[u64; 4]; 8] {
+fn challenges<L: Lanes, M>(l: L, group: &[Case<'_, M>; 8]) -> [[u64; 4]; 8] {
     // The hashes' words, which are read from bytes with the lowest first: eight columns of lanes.
     let mut hashes = [[0; 8]; 8];
     if group.iter().all(|case| case.claim.message.len() <= SHORT) {
@@ -109,39 +205,37 @@ fn challenges<L: Lanes>(l: L, group: &[Case<'_>; 8]) -> [[u64; 4]; 8] {
 
 /// s·B − k·A of each case.
 #[inline(always)]
-fn expected_r<L: Lanes>(l: L, base: &Table, group: &[Case<'_>; 8]) -> Projective<L::V> {
+fn expected_r<L: Lanes, M: Multiples>(l: L, base: &Table, group: &[Case<'_, M>; 8]) -> Projective<L::V> {
     let k = challenges(l, group);
-    // Which multiple, and whether it is subtracted, by windows: those of s and of k in turn.
-    let mut chosen = [[&base.multiples(0)[0]; 8]; 2 * WINDOWS];
-    let mut negative = [0; 2 * WINDOWS];
+    let mut chosen = Chosen {
+        rows: [[&base.multiples(0)[0]; 8]; MOST],
+        negative: [0; MOST],
+    };
     for (lane, (Case { claim, negated }, k)) in group.iter().zip(k).enumerate() {
-        let s = digits(words(halves(claim.signature).1));
-        let k = digits(k);
-        for window in 0..WINDOWS {
-            for (i, (table, digits)) in [(base, &s), (*negated, &k)].into_iter().enumerate() {
-                let digit = i16::from(digits[window]) - 128;
-                chosen[2 * window + i][lane] = &table.multiples(window)[usize::from(digit.unsigned_abs())];
-                negative[2 * window + i] |= u8::from(digit < 0) << lane;
-            }
-        }
+        let s = words(halves(claim.signature).1);
+        negated.choose(lane, base, s, k, &mut chosen);
     }
-    for row in chosen[..AHEAD].as_flattened() {
+    let rows = &chosen.rows[..M::STEPS];
+    for row in rows[..AHEAD].as_flattened() {
         prefetch(*row);
     }
     let mut sum = Running::identity(l);
-    let last = chosen.len() - 1;
-    for (at, (rows, negative)) in chosen[..last].iter().zip(negative).enumerate() {
-        if let Some(later) = chosen.get(at + AHEAD) {
+    let last = M::STEPS - 1;
+    for (at, (eight, negative)) in rows[..last].iter().zip(chosen.negative).enumerate() {
+        if let Some(later) = rows.get(at + AHEAD) {
             for row in later {
                 prefetch(*row);
             }
         }
-        sum = sum.plus(l, &l.columns(*rows), negative);
+        if M::times_16_before(at) {
+            sum = sum.times_16(l);
+        }
+        sum = sum.plus(l, &l.columns(*eight), negative);
     }
-    sum.finally_plus(l, &l.columns(chosen[last]), negative[last])
+    sum.finally_plus(l, &l.columns(rows[last]), chosen.negative[last])
 }
 
-impl Job for Verify<'_> {
+impl<M: Multiples> Job for Verify<'_, M> {
     type Output = Vec<bool>;
 
     #[inline(always)]
@@ -186,7 +280,7 @@ impl Job for Verify<'_> {
 }
 
 /// Whether each of these signatures holds.
-pub(super) fn verify(ifma: Ifma, cases: &[Case<'_>]) -> Vec<bool> {
+pub(super) fn verify<M: Multiples>(ifma: Ifma, cases: &[Case<'_, M>]) -> Vec<bool> {
     static BASEPOINT: OnceLock<Table> = OnceLock::new();
     let base = BASEPOINT.get_or_init(|| ifma.run(Table::job(ED25519_BASEPOINT_POINT)));
     ifma.run(Verify { base, cases })

@@ -1,4 +1,4 @@
-//! Points of edwards25519, eight side by side, and the tables of their multiples.
+//! Points of edwards25519, eight side by side, and the tables and combs of their multiples.
 //!
 //! The curve is −x² + y² = 1 + d·x²·y². The formulas are those of Hisil, Wong, Carter and Dawson ("Twisted
 //! Edwards Curves Revisited", 2008) for a = −1 in extended coordinates; since −1 is a square modulo p and
@@ -38,10 +38,21 @@ pub(super) const MULTIPLES: usize = 129;
 type Niels = Row;
 
 /// The identity.
-const IDENTITY: Niels = Row([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+static IDENTITY: Niels = Row([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
-/// The multiples of a point, window by window.
+/// The multiples of a point, window by window: 516 KiB.
 pub(super) struct Table(Vec<[Niels; MULTIPLES]>);
+
+/// The teeth of a comb: the point times 2^(64 i).
+pub(super) const TEETH: usize = 4;
+/// Digits of a comb are −8 to 7, so each tooth has multiples up to 8; that of 0 is [`IDENTITY`].
+const COMB_MULTIPLES: usize = 8;
+
+/// Few multiples of a point, by teeth: 4 KiB.
+///
+/// A scalar is four words of 16 digits each. The digits at the same place of all words are added together, the
+/// highest first, and what is there is taken 16-fold before each next place.
+pub(super) struct Comb(Box<[[Niels; COMB_MULTIPLES]; TEETH]>);
 
 /// A point on the way: y + x, y − x and x·y, times z each, and z.
 #[derive(Debug, Clone, Copy)]
@@ -107,15 +118,27 @@ impl<V: Copy> Running<V> {
     /// The sum with affine points, or with their opposites in the lanes of the mask.
     #[inline(always)]
     pub(super) fn plus<L: Lanes<V = V>>(&self, l: L, other: &[V; 16], negative: u8) -> Self {
-        let Completed { e, f, g, h } = self.complete(l, other, negative);
-        let x = field::mul(l, &e, &f);
-        let y = field::mul(l, &g, &h);
-        Self {
-            plus: field::carry(l, &field::add(l, &y, &x)),
-            minus: field::carry(l, &field::sub(l, &y, &x)),
-            t: field::carry(l, &field::mul(l, &e, &h)),
-            z: field::mul(l, &f, &g),
+        self.complete(l, other, negative).running(l)
+    }
+
+    /// 16 times the point.
+    #[inline(always)]
+    pub(super) fn times_16<L: Lanes<V = V>>(&self, l: L) -> Self {
+        let mut point = Doubling {
+            plus: self.plus,
+            minus: self.minus,
+            z: self.z,
+        };
+        // x·y is needed at the end alone.
+        let mut xy = (self.t, self.t);
+        for _ in 0..4 {
+            let completed = point.complete(l);
+            point = completed.doubling(l);
+            xy = (completed.e, completed.h);
         }
+        let Doubling { plus, minus, z } = point;
+        let t = field::carry(l, &field::mul(l, &xy.0, &xy.1));
+        Self { plus, minus, t, z }
     }
 
     /// [`Running::plus`] for the last time: without x·y.
@@ -127,6 +150,61 @@ impl<V: Copy> Running<V> {
             x: product(&e, &f),
             y: product(&g, &h),
             z: product(&f, &g),
+        }
+    }
+}
+
+impl<V: Copy> Completed<V> {
+    #[inline(always)]
+    fn doubling<L: Lanes<V = V>>(&self, l: L) -> Doubling<V> {
+        let Self { e, f, g, h } = self;
+        let x = field::mul(l, e, f);
+        let y = field::mul(l, g, h);
+        Doubling {
+            plus: field::carry(l, &field::add(l, &y, &x)),
+            minus: field::carry(l, &field::sub(l, &y, &x)),
+            z: field::mul(l, f, g),
+        }
+    }
+
+    #[inline(always)]
+    fn running<L: Lanes<V = V>>(&self, l: L) -> Running<V> {
+        let Doubling { plus, minus, z } = self.doubling(l);
+        Running {
+            plus,
+            minus,
+            t: field::carry(l, &field::mul(l, &self.e, &self.h)),
+            z,
+        }
+    }
+}
+
+/// What a point is doubled from: [`Running`] without x·y.
+#[derive(Debug, Clone, Copy)]
+struct Doubling<V> {
+    plus: Factor<V>,
+    minus: Factor<V>,
+    z: Sum<V>,
+}
+
+impl<V: Copy> Doubling<V> {
+    /// With P = y + x and M = y − x, the formula's 2xy, y² − x² and x² + y² are, doubled, P² − M², 2PM and
+    /// P² + M². Two of its four signs are turned, which turns those of x, y, z and x·y together.
+    ///
+    /// Bounds, in powers of 2: squares are below 60.1, so that e is below 61.7 and h below 61.1; P·M is carried, so
+    /// that its double is below 53 and can be subtracted from 4z², which is below 62.1; with the bias f is below 62.6.
+    #[inline(always)]
+    fn complete<L: Lanes<V = V>>(&self, l: L) -> Completed<V> {
+        let (p2, m2) = (field::square(l, &self.plus), field::square(l, &self.minus));
+        let z2 = field::square(l, &field::carry(l, &self.z));
+        let pm = field::sum(&field::carry(l, &field::mul(l, &self.plus, &self.minus)));
+        let (twice_z2, twice_pm) = (field::add(l, &z2, &z2), field::add(l, &pm, &pm));
+        let four_z2 = field::add(l, &twice_z2, &twice_z2);
+        Completed {
+            e: field::carry(l, &field::sub(l, &p2, &m2)),
+            f: field::carry(l, &field::sub(l, &four_z2, &twice_pm)),
+            g: field::carry(l, &twice_pm),
+            h: field::carry(l, &field::add(l, &p2, &m2)),
         }
     }
 }
@@ -156,30 +234,20 @@ impl Table {
     }
 
     pub(super) fn job(point: EdwardsPoint) -> BuildTable {
-        // The point times 256^w. Of each, y is in the encoding; and so is x: the sum with the point
-        // (i, 0) of order four is (i·y, i·x).
-        let mut bases = Vec::with_capacity(2 * WINDOWS);
-        let mut base = point;
-        for _ in 0..WINDOWS {
-            bases.extend([base, base + EIGHT_TORSION[6]]);
+        // The point times 256^w.
+        let next = |base: &EdwardsPoint| {
             let times_64 = base.mul_by_cofactor().mul_by_cofactor();
             let times_128 = times_64 + times_64;
-            base = times_128 + times_128;
-        }
-        let encoded = EdwardsPoint::compress_batch_alloc(&bases);
-        let mut y = [[0; 4]; WINDOWS];
-        let mut ix = [[0; 4]; WINDOWS];
-        for (w, both) in encoded.as_chunks::<2>().0.iter().enumerate() {
-            y[w] = words(both[0].as_bytes());
-            ix[w] = words(both[1].as_bytes());
-        }
+            Some(times_128 + times_128)
+        };
+        let [y, ix] = coordinates(std::iter::successors(Some(point), next).take(WINDOWS));
         BuildTable { y, ix }
     }
 }
 
 /// The building of a table, eight windows side by side.
 pub(super) struct BuildTable {
-    /// y and i·x of each window's point: words of numbers below p, with the sign of x in bit 255.
+    /// Of each window's point: see [`coordinates`].
     y: [[u64; 4]; WINDOWS],
     ix: [[u64; 4]; WINDOWS],
 }
@@ -196,52 +264,171 @@ fn eight<L: Lanes>(l: L, words: &[[u64; 4]]) -> Factor<L::V> {
     field::from_words(l, &[word(0), word(1), word(2), word(3)])
 }
 
+/// y and i·x of points, as their encodings show them: words of numbers below p, with the sign of x in bit 255.
+/// The encoding has y, and the sum with the point (i, 0) of order four is (i·y, i·x).
+fn coordinates<const N: usize>(points: impl Iterator<Item = EdwardsPoint>) -> [[[u64; 4]; N]; 2] {
+    let both: Vec<EdwardsPoint> = points
+        .flat_map(|point| [point, point + EIGHT_TORSION[6]])
+        .collect();
+    let encoded = EdwardsPoint::compress_batch_alloc(&both);
+    let mut coordinates = [[[0; 4]; N]; 2];
+    for (at, both) in encoded.as_chunks::<2>().0.iter().enumerate() {
+        for (coordinate, encoded) in coordinates.iter_mut().zip(both) {
+            coordinate[at] = words(encoded.as_bytes());
+        }
+    }
+    coordinates
+}
+
+/// Affine points from their y and i·x.
+#[inline(always)]
+fn affine<L: Lanes>(l: L, y: &[[u64; 4]], ix: &[[u64; 4]]) -> [L::V; 16] {
+    let y = eight(l, y);
+    let minus_i = field::constant(l, &MINUS_I);
+    let x = field::carry(l, &field::mul(l, &eight(l, ix), &minus_i));
+    let twice_d = field::constant(l, &TWICE_D);
+    let t = field::carry(l, &field::mul(l, &x, &y));
+    let plus = field::carry(l, &field::add(l, &field::sum(&y), &field::sum(&x)));
+    let minus = field::carry(l, &field::sub(l, &field::sum(&y), &field::sum(&x)));
+    let twice_dt = field::carry(l, &field::mul(l, &t, &twice_d));
+    columns(l, [plus.limbs(), minus.limbs(), twice_dt.limbs()])
+}
+
+#[inline(always)]
+fn columns<L: Lanes>(l: L, thirds: [&[L::V; 5]; 3]) -> [L::V; 16] {
+    let mut columns = [l.splat(0); 16];
+    columns[..15].copy_from_slice(thirds.map(|limbs| *limbs).as_flattened());
+    columns
+}
+
+/// Points that wait for being divided by their z, all by one inversion.
+struct Undivided<V> {
+    /// y + x, y − x and x·y, times z each.
+    points: Vec<[Factor<V>; 3]>,
+    z: Vec<Factor<V>>,
+}
+
+impl<V: Copy> Undivided<V> {
+    fn with_capacity(many: usize) -> Self {
+        Self {
+            points: Vec::with_capacity(many),
+            z: Vec::with_capacity(many),
+        }
+    }
+
+    #[inline(always)]
+    fn push<L: Lanes<V = V>>(&mut self, l: L, point: &Running<V>) {
+        self.points.push([point.plus, point.minus, point.t]);
+        self.z.push(field::carry(l, &point.z));
+    }
+
+    /// The affine points 1 to `steps` times the base.
+    #[inline(always)]
+    fn push_multiples<L: Lanes<V = V>>(&mut self, l: L, base: &[V; 16], steps: usize) {
+        let mut multiple = Running::identity(l);
+        for _ in 0..steps {
+            multiple = multiple.plus(l, base, 0);
+            self.push(l, &multiple);
+        }
+    }
+
+    /// The affine points in their order, with reduced limbs.
+    #[inline(always)]
+    fn divide<L: Lanes<V = V>>(&self, l: L) -> Vec<[V; 16]> {
+        let twice_d = field::constant(l, &TWICE_D);
+        let mut divided = Vec::with_capacity(self.points.len());
+        for ([plus, minus, t], inverse) in self.points.iter().zip(invert_all(l, &self.z)) {
+            let times = |a, b| field::carry(l, &field::mul(l, a, b));
+            let plus = field::reduce(l, &times(plus, &inverse));
+            let minus = field::reduce(l, &times(minus, &inverse));
+            let twice_dt = field::reduce(l, &times(t, &times(&inverse, &twice_d)));
+            divided.push(columns(l, [&plus, &minus, &twice_dt]));
+        }
+        divided
+    }
+}
+
 impl Job for BuildTable {
     type Output = Table;
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> Table {
-        let twice_d = field::constant(l, &TWICE_D);
-        let minus_i = field::constant(l, &MINUS_I);
         let steps = MULTIPLES - 1;
-        let mut points = Vec::with_capacity(WINDOWS / 8 * steps);
-        let mut z = Vec::with_capacity(WINDOWS / 8 * steps);
+        let mut points = Undivided::with_capacity(WINDOWS / 8 * steps);
         for (y, ix) in self.y.as_chunks::<8>().0.iter().zip(self.ix.as_chunks::<8>().0) {
-            let y = eight(l, y);
-            let x = field::carry(l, &field::mul(l, &eight(l, ix), &minus_i));
-            let t = field::carry(l, &field::mul(l, &x, &y));
-            let plus = field::carry(l, &field::add(l, &field::sum(&y), &field::sum(&x)));
-            let minus = field::carry(l, &field::sub(l, &field::sum(&y), &field::sum(&x)));
-            let twice_dt = field::carry(l, &field::mul(l, &t, &twice_d));
-            let mut base = [l.splat(0); 16];
-            base[..5].copy_from_slice(plus.limbs());
-            base[5..10].copy_from_slice(minus.limbs());
-            base[10..15].copy_from_slice(twice_dt.limbs());
-            let mut multiple = Running::identity(l);
-            for _ in 0..steps {
-                multiple = multiple.plus(l, &base, 0);
-                points.push((multiple.plus, multiple.minus, multiple.t));
-                z.push(field::carry(l, &multiple.z));
-            }
+            points.push_multiples(l, &affine(l, y, ix), steps);
         }
-        let inverses = invert_all(l, &z);
         let mut table = Table(vec![[IDENTITY; MULTIPLES]; WINDOWS]);
-        for (at, ((plus, minus, t), inverse)) in points.iter().zip(&inverses).enumerate() {
+        for (at, columns) in points.divide(l).iter().enumerate() {
             let (first_window, multiple) = (at / steps * 8, at % steps + 1);
-            let times = |a, b| field::carry(l, &field::mul(l, a, b));
-            let plus = field::reduce(l, &times(plus, inverse));
-            let minus = field::reduce(l, &times(minus, inverse));
-            let twice_dt = field::reduce(l, &times(t, &times(inverse, &twice_d)));
-            for i in 0..5 {
-                let columns = [l.store(plus[i]), l.store(minus[i]), l.store(twice_dt[i])];
-                for (third, column) in columns.iter().enumerate() {
-                    for (lane, word) in column.iter().enumerate() {
-                        table.0[first_window + lane][multiple].0[5 * third + i] = *word;
-                    }
+            for (i, column) in columns.iter().enumerate() {
+                for (lane, word) in l.store(*column).into_iter().enumerate() {
+                    table.0[first_window + lane][multiple].0[i] = word;
                 }
             }
         }
         table
+    }
+}
+
+impl Comb {
+    /// The building of the combs of up to eight points.
+    pub(super) fn job(points: &[EdwardsPoint]) -> BuildCombs {
+        let [y, ix] = coordinates(points.iter().take(8).copied());
+        BuildCombs {
+            y,
+            ix,
+            count: points.len().min(8),
+        }
+    }
+
+    /// What a digit of a tooth stands for, but for its sign. At most 8.
+    pub(super) fn multiple(&self, tooth: usize, digit: usize) -> &Niels {
+        match digit.checked_sub(1) {
+            Some(at) => &self.0[tooth][at],
+            None => &IDENTITY,
+        }
+    }
+}
+
+/// The building of combs, eight points side by side.
+pub(super) struct BuildCombs {
+    y: [[u64; 4]; 8],
+    ix: [[u64; 4]; 8],
+    count: usize,
+}
+
+impl Job for BuildCombs {
+    type Output = Vec<Comb>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) -> Vec<Comb> {
+        let first = affine(l, &self.y, &self.ix);
+        let mut teeth = [first; TEETH];
+        let mut further = Undivided::with_capacity(TEETH - 1);
+        let mut point = Running::identity(l).plus(l, &first, 0);
+        for _ in 1..TEETH {
+            for _ in 0..64 / 4 {
+                point = point.times_16(l);
+            }
+            further.push(l, &point);
+        }
+        teeth[1..].copy_from_slice(&further.divide(l));
+        let mut points = Undivided::with_capacity(TEETH * COMB_MULTIPLES);
+        for tooth in &teeth {
+            points.push_multiples(l, tooth, COMB_MULTIPLES);
+        }
+        let empty = || Comb(Box::new([[IDENTITY; COMB_MULTIPLES]; TEETH]));
+        let mut combs: Vec<Comb> = (0..self.count).map(|_| empty()).collect();
+        for (at, columns) in points.divide(l).iter().enumerate() {
+            let (tooth, multiple) = (at / COMB_MULTIPLES, at % COMB_MULTIPLES);
+            for (i, column) in columns.iter().enumerate() {
+                for (comb, word) in combs.iter_mut().zip(l.store(*column)) {
+                    comb.0[tooth][multiple].0[i] = word;
+                }
+            }
+        }
+        combs
     }
 }
 

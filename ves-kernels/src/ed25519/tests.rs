@@ -12,19 +12,24 @@ use super::*;
 /// A key in all its forms.
 struct Key {
     parsed: VerifyingKey,
-    /// One for each way of checking.
-    prepared: [PreparedKey; 2],
+    /// One for each way of checking: with a table, in turn, and with a comb; that of machines without the
+    /// instructions is in turn again.
+    prepared: [PreparedKey; 3],
 }
 
 /// `None` if `ed25519-dalek` refuses the key itself.
 fn prepare(key: &[u8; 32]) -> Option<Rc<Key>> {
     let parsed = VerifyingKey::from_bytes(key).ok()?;
-    let prepared = [Kernel::Avx512, Kernel::Portable].map(|kernel| PreparedKey::for_kernel(&parsed, kernel));
-    assert!(!prepared[1].in_lockstep());
-    assert_eq!(
-        prepared[0].in_lockstep(),
-        Kernel::Avx512.is_available() && Ifma::detect().is_some()
-    );
+    let table = |kernel| PreparedKey::for_kernel(&parsed, kernel);
+    let combs = PreparedKey::combs_for_kernel(&[parsed], Kernel::Avx512);
+    let comb = combs.and_then(|mut combs| combs.pop());
+    let lockstep = Kernel::Avx512.is_available() && Ifma::detect().is_some();
+    assert_eq!(comb.is_some(), lockstep);
+    assert!(PreparedKey::combs_for_kernel(&[parsed], Kernel::Portable).is_none());
+    let comb = comb.unwrap_or_else(|| table(Kernel::Portable));
+    let prepared = [table(Kernel::Avx512), table(Kernel::Portable), comb];
+    let ways = prepared.each_ref().map(PreparedKey::in_lockstep);
+    assert_eq!(ways, [lockstep, false, lockstep]);
     Some(Rc::new(Key { parsed, prepared }))
 }
 
@@ -48,9 +53,9 @@ impl Cases {
         expected
     }
 
-    /// Checks that both ways say the same, wherever in a batch a signature is.
+    /// Checks that all ways say the same, wherever in a batch a signature is.
     fn check(&self) {
-        for way in 0..2 {
+        for way in 0..3 {
             let claims: Vec<Claim<'_>> = (self.0.iter())
                 .map(|(key, message, signature, _)| Claim {
                     key: &key.prepared[way],
@@ -267,8 +272,8 @@ fn batches_of_all_sizes_keep_their_order() {
             (message, SignatureBytes(signature))
         })
         .collect();
-    // Each way by itself, and both in one batch.
-    let ways: [fn(usize) -> usize; 3] = [|_| 0, |_| 1, |i| i / 5 % 2];
+    // Each way by itself, and all in one batch.
+    let ways: [fn(usize) -> usize; 4] = [|_| 0, |_| 1, |_| 2, |i| i / 5 % 3];
     for way in ways {
         let claims: Vec<Claim<'_>> = (signed.iter().enumerate())
             .map(|(i, (message, signature))| Claim {

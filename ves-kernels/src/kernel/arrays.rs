@@ -23,6 +23,8 @@ fn product(a: u64, b: u64) -> u128 {
 impl Lanes for Arrays {
     type V = [u64; 8];
 
+    const APART: bool = true;
+
     fn splat(self, x: u64) -> [u64; 8] {
         [x; 8]
     }

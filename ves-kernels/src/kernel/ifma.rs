@@ -14,6 +14,10 @@ pub(crate) trait Lanes: Copy + fmt::Debug {
     /// Eight lanes.
     type V: Copy + fmt::Debug;
 
+    /// Whether larger pieces of arithmetic are functions of their own. Instructions must be inlined into the function that
+    /// is compiled for them; what has none takes minutes to be compiled in one piece.
+    const APART: bool = false;
+
     /// The same value in every lane.
     fn splat(self, x: u64) -> Self::V;
     /// A value for each lane.

@@ -1,10 +1,10 @@
 //! `anchor-verify check` of a proof under a checkpoint.
 
 use anchor_verify::Verdict;
+use anchor_verify::agent::AgentKey;
 use anchor_verify::checkpointed::proof::{MAX_PROOF, ProvenEvent, ReadProof, TlogCheck, TlogVerdict};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{CliError, ExitStatus, GlobalArgs, Next, Output, Tone, file_hint, files, print_report};
-use ed25519_dalek::VerifyingKey;
 use serde::Serialize;
 
 use super::super::checkpoints::no_key;
@@ -26,7 +26,7 @@ pub(in crate::commands) struct Document<'a> {
 /// Runs the command.
 pub(super) fn run(
     args: &CheckArgs,
-    agent_key: Option<&VerifyingKey>,
+    agent_key: &AgentKey,
     global: &GlobalArgs,
 ) -> Result<ExitStatus, CliError> {
     if args.keys.is_empty() {

@@ -1,5 +1,6 @@
-use curve25519_dalek::Scalar;
-use ed25519_dalek::{Signer, SigningKey};
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::{EdwardsPoint, Scalar};
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use proptest::prelude::*;
 
 use super::*;
@@ -68,10 +69,13 @@ fn plain_lanes_judge_alike() {
         .iter()
         .map(|key| PreparedKey::for_kernel(&key.verifying_key(), Kernel::Portable))
         .collect();
-    let tables: Vec<Table> = keys
-        .iter()
-        .map(|key| Table::job(-key.verifying_key().to_edwards()).run(Arrays))
+    let points: Vec<EdwardsPoint> = (keys.iter())
+        .map(|key| -key.verifying_key().to_edwards())
         .collect();
+    let tables: Vec<Table> = (points.iter())
+        .map(|point| Table::job(*point).run(Arrays))
+        .collect();
+    let combs = Comb::job(&points).run(Arrays);
     let signed: Vec<(Vec<u8>, SignatureBytes)> = (0..21)
         .map(|i| {
             let message = vec![i as u8; 40 + i];
@@ -80,22 +84,68 @@ fn plain_lanes_judge_alike() {
             (message, SignatureBytes(signature))
         })
         .collect();
-    let cases: Vec<Case<'_>> = (signed.iter().enumerate())
+    let expected: Vec<bool> = (0..21).map(|i| i % 4 != 3).collect();
+    assert_eq!(judged(&base, &signed, &prepared, &tables), expected);
+    assert_eq!(judged(&base, &signed, &prepared, &combs), expected);
+}
+
+/// Verdicts in plain lanes, the keys in turn.
+fn judged<M: Multiples>(
+    base: &Table,
+    signed: &[(Vec<u8>, SignatureBytes)],
+    keys: &[PreparedKey],
+    multiples: &[M],
+) -> Vec<bool> {
+    let cases: Vec<Case<'_, M>> = (signed.iter().enumerate())
         .map(|(i, (message, signature))| Case {
             claim: Claim {
-                key: &prepared[i % 3],
+                key: &keys[i % keys.len()],
                 message,
                 signature,
             },
-            negated: &tables[i % 3],
+            negated: &multiples[i % multiples.len()],
         })
         .collect();
-    let expected: Vec<bool> = (0..21).map(|i| i % 4 != 3).collect();
-    let verify = Verify {
-        base: &base,
-        cases: &cases,
-    };
-    assert_eq!(verify.run(Arrays), expected);
+    Verify { base, cases: &cases }.run(Arrays)
+}
+
+/// A = aB + T and R = rB + T′ with T and T′ of small order, and points of small order alone: k is multiplied as it is.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there, and has no unsafe code")]
+fn combs_in_plain_lanes_judge_mixed_and_small_order_as_dalek_does() {
+    let base = Table::job(ED25519_BASEPOINT_POINT).run(Arrays);
+    let a = Scalar::from(0x0123_4567_89ab_cdef_u64).invert();
+    let r = Scalar::from(77_u64).invert();
+    let (mut accepted, mut refused) = (0, 0);
+    for (i, t) in EIGHT_TORSION.iter().enumerate() {
+        for (a, r) in [(a, r), (Scalar::ZERO, Scalar::ZERO)] {
+            let Ok(key) = VerifyingKey::from_bytes(&(EdwardsPoint::mul_base(&a) + t).compress().0) else {
+                continue;
+            };
+            let combs = Comb::job(&[-key.to_edwards()]).run(Arrays);
+            let prepared = [PreparedKey::for_kernel(&key, Kernel::Portable)];
+            let mut signed = Vec::new();
+            for (j, t2) in EIGHT_TORSION.iter().enumerate() {
+                let mut bytes = [0; 64];
+                let r_bytes = (EdwardsPoint::mul_base(&r) + t2).compress().0;
+                let message = vec![i as u8, j as u8];
+                let hash = Sha512::new_with_prefix(r_bytes)
+                    .chain_update(key.as_bytes())
+                    .chain_update(&message);
+                let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
+                bytes[..32].copy_from_slice(&r_bytes);
+                bytes[32..].copy_from_slice((r + k * a).as_bytes());
+                signed.push((message, SignatureBytes(bytes)));
+            }
+            let expected: Vec<bool> = (signed.iter())
+                .map(|(message, signature)| key.verify(message, &Signature::from_bytes(&signature.0)).is_ok())
+                .collect();
+            accepted += expected.iter().filter(|holds| **holds).count();
+            refused += expected.iter().filter(|holds| !**holds).count();
+            assert_eq!(judged(&base, &signed, &prepared, &combs), expected, "{i}");
+        }
+    }
+    assert!(accepted > 10 && refused > 50, "{accepted} {refused}");
 }
 
 proptest! {
@@ -111,4 +161,43 @@ proptest! {
         prop_assert_eq!(value(&digits(words(scalar.as_bytes()))), scalar);
         prop_assert_eq!(is_canonical(words(&bytes)), bool::from(Scalar::from_canonical_bytes(bytes).is_some()));
     }
+    /// By every multiple of s and k there is, beside `curve25519-dalek`.
+    #[test]
+    fn combs_add_up_any_scalars(s in any::<[u8; 32]>(), k in any::<[u8; 32]>(), a in any::<[u8; 32]>()) {
+        let [s, k, a] = [s, k, a].map(Scalar::from_bytes_mod_order);
+        let point = EdwardsPoint::mul_base(&a) + EIGHT_TORSION[usize::from(a.as_bytes()[0] % 8)];
+        static BASE: OnceLock<Table> = OnceLock::new();
+        let base = BASE.get_or_init(|| Table::job(ED25519_BASEPOINT_POINT).run(Arrays));
+        let comb = Comb::job(&[point]).run(Arrays).remove(0);
+        let sum = added(base, &comb, s, k);
+        prop_assert_eq!(sum, (EdwardsPoint::mul_base(&s) + k * point).compress().0);
+    }
+}
+
+/// s·B + k·A, encoded, as the rows that are chosen say.
+fn added(base: &Table, comb: &Comb, s: Scalar, k: Scalar) -> [u8; 32] {
+    let mut chosen = Chosen {
+        rows: [[&base.multiples(0)[0]; 8]; MOST],
+        negative: [0; MOST],
+    };
+    comb.choose(0, base, words(s.as_bytes()), words(k.as_bytes()), &mut chosen);
+    let l = Arrays;
+    let mut sum = Running::identity(l);
+    let last = Comb::STEPS - 1;
+    for at in 0..last {
+        if Comb::times_16_before(at) {
+            sum = sum.times_16(l);
+        }
+        sum = sum.plus(l, &l.columns(chosen.rows[at]), chosen.negative[at]);
+    }
+    let end = sum.finally_plus(l, &l.columns(chosen.rows[last]), chosen.negative[last]);
+    let inverse = point::invert_all(l, &[end.z])[0];
+    let affine = |a| field::reduce(l, &field::carry(l, &field::mul(l, a, &inverse)));
+    let (x, y) = (affine(&end.x), field::to_words(l, &affine(&end.y)));
+    let mut bytes = [0; 32];
+    for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(y) {
+        *to = l.store(word)[0].to_le_bytes();
+    }
+    bytes[31] |= (l.store(x[0])[0] as u8) << 7;
+    bytes
 }

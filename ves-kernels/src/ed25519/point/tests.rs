@@ -65,3 +65,65 @@ fn tables_hold_the_multiples() {
         }
     }
 }
+
+#[test]
+fn combs_hold_the_multiples_of_each_tooth() {
+    let points = points();
+    for count in [1, 2, 7, 8] {
+        let some = &points[points.len() - count..];
+        let combs = Comb::job(some).run(Arrays);
+        assert_eq!(combs.len(), count);
+        for (point, comb) in some.iter().zip(&combs) {
+            let mut base = *point;
+            for tooth in 0..TEETH {
+                let mut multiple = EdwardsPoint::identity();
+                for digit in 0..=COMB_MULTIPLES {
+                    let entry = comb.multiple(tooth, digit);
+                    assert_eq!(encoding(entry), multiple.compress().0, "{digit} of tooth {tooth}");
+                    multiple += base;
+                }
+                for _ in 0..64 {
+                    base += base;
+                }
+            }
+        }
+        if let Some(ifma) = Ifma::detect() {
+            let same = ifma.run(Comb::job(some));
+            assert!(same.iter().zip(&combs).all(|(one, other)| one.0 == other.0));
+        }
+    }
+    assert!(Comb::job(&[]).run(Arrays).is_empty());
+}
+
+/// A point that was doubled is the same as one that was added to itself, for points of small and mixed order too.
+#[test]
+fn sixteen_fold() {
+    struct Sixteenfold<'a>(&'a [EdwardsPoint; 8]);
+    impl Job for Sixteenfold<'_> {
+        type Output = Vec<[u64; 16]>;
+        fn run<L: Lanes>(self, l: L) -> Self::Output {
+            let [y, ix] = coordinates::<8>(self.0.iter().copied());
+            let point = Running::identity(l).plus(l, &affine(l, &y, &ix), 0);
+            let mut points = Undivided::with_capacity(1);
+            // 16 and 256 times.
+            points.push(l, &point.times_16(l));
+            points.push(l, &point.times_16(l).times_16(l));
+            let divided = points.divide(l);
+            let rows = divided.iter().flat_map(|columns| {
+                let stored = columns.map(|column| l.store(column));
+                (0..8).map(move |lane| stored.map(|column| column[lane]))
+            });
+            rows.collect()
+        }
+    }
+    for eight in points().as_chunks::<8>().0 {
+        let rows = Sixteenfold(eight).run(Arrays);
+        let expected = [16_u64, 256].map(|times| eight.map(|point| point * Scalar::from(times)));
+        for (row, point) in rows.iter().zip(expected.as_flattened()) {
+            assert_eq!(encoding(&Row(*row)), point.compress().0);
+        }
+        if let Some(ifma) = Ifma::detect() {
+            assert_eq!(ifma.run(Sixteenfold(eight)), rows);
+        }
+    }
+}
