@@ -4,6 +4,7 @@ mod jobs;
 mod print;
 mod sign;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ use super::{cancel_on_signals, log_inputs, made, runtime};
 /// old events are read again little by little. What it remembers (--state) is a witness after a recovery: `--witness FILE`.
 ///
 /// Runs until it is stopped (SIGTERM, Ctrl-C), or looks once with --once. Ends with 0 if no problem is open, 4 if one is, 8 if
-/// the last look failed, or what is remembered could not be written down.
+/// the last look failed (that at outboxes, anchors or checkpoints, too), or what is remembered could not be written down.
 #[derive(Debug, Args)]
 #[command(after_long_help = print::COLUMNS, override_usage = "\
 sequencer-recovery watch --state <FILE> [OPTIONS]")]
@@ -190,6 +191,7 @@ pub fn run(args: &WatchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         failures: 0,
         last_error: None,
         unsaved: None,
+        undone: BTreeMap::new(),
     };
     if args.once {
         // Anchors first: the look compares with them.
@@ -225,6 +227,8 @@ struct Run<'a> {
     last_error: Option<CliError>,
     /// Why what is remembered is not written down.
     unsaved: Option<CliError>,
+    /// What is looked at on other threads and could not be the last time, and why.
+    undone: BTreeMap<Source, String>,
 }
 
 impl Run<'_> {
@@ -319,8 +323,12 @@ impl Run<'_> {
         if outcome.found.is_some() {
             *at = Some(seconds());
         }
-        if !outcome.errors.is_empty() {
-            self.beside.failed_jobs += 1;
+        match outcome.errors.first() {
+            Some(error) => {
+                self.beside.failed_jobs += 1;
+                self.undone.insert(outcome.source, error.clone());
+            }
+            None => drop(self.undone.remove(&outcome.source)),
         }
         for error in &outcome.errors {
             tracing::error!("{}: {error}", outcome.source.as_str());
@@ -385,10 +393,16 @@ impl Run<'_> {
         let db = self.args.db.target()?.to_string();
         let mut report = WatchReport::of(&self.watch, db, self.place, not_checked(self.args));
         (report.raised, report.ended) = (self.raised, self.ended);
+        let undone = self.undone.iter();
+        let undone = undone.map(|(source, error)| format!("{}, the last time: {error}", source.as_str()));
+        report.not_checked.extend(undone);
         print::print(&report, &made(hashed), self.args, global)?;
         let mut status = ExitStatus::OK;
         if !report.problems.is_empty() {
             status |= ExitStatus::PROBLEMS;
+        }
+        if !self.undone.is_empty() {
+            status |= ExitStatus::FAILED;
         }
         for error in self.last_error.into_iter().chain(self.unsaved) {
             status |= error.exit_status();
