@@ -266,7 +266,11 @@ async fn row(connection: &mut PgConnection, event: &Event, number: i64, at: &str
         .bind(Uuid::from_u128(7))
         .bind(number)
         .bind(at)
-        .bind(receipt_hash(&event.stream, &event.event_id, number as u64, &hash).0.to_vec())
+        .bind(
+            receipt_hash(&event.stream, &event.event_id, number as u64, &hash)
+                .0
+                .to_vec(),
+        )
         .bind(None::<Vec<u8>>)
         .bind(1_i32)
         .bind(1_i16)
@@ -441,7 +445,13 @@ fn main() -> Result<()> {
         "| ingest | events a second, alone and with the watch | median ratio | quartiles | request, ms: half and all but 1 % | new events a look | rows read an event | blocks a look | longest transaction |\n\
          |---|---|---|---|---|---|---|---|---|"
     );
-    measure(&options, &mut of, &db, f64::INFINITY, "as fast as one connection can")?;
+    measure(
+        &options,
+        &mut of,
+        &db,
+        f64::INFINITY,
+        "as fast as one connection can",
+    )?;
     let paced = format!("{:.0} events a second", options.rate);
     measure(&options, &mut of, &db, options.rate, &paced)?;
     Ok(())

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn how_it_failed_is_told() {
-        let failed = |of: ShellCommand<'_>, cancel: &Cancel| of.run(Stdio::null(), cancel).unwrap_err().to_string();
+        let failed =
+            |of: ShellCommand<'_>, cancel: &Cancel| of.run(Stdio::null(), cancel).unwrap_err().to_string();
         let cancel = Cancel::new();
         assert!(failed(command("exit 3"), &cancel).contains("exit status: 3"));
         let hasty = ShellCommand {

@@ -306,7 +306,9 @@ impl Run<'_> {
             (Ok(()), false) => {}
             (Err(error), told) => {
                 if !told {
-                    tracing::error!("what is remembered could not be written down, and is kept in memory: {error}");
+                    tracing::error!(
+                        "what is remembered could not be written down, and is kept in memory: {error}"
+                    );
                 }
                 self.unsaved = Some(error.into());
             }

@@ -87,11 +87,13 @@ pub async fn window(
     let mut ranges = ranges(&commitments, &anchored);
     // The root over one leaf is that leaf; and the leaves of a range that has not the root that it should are kept.
     let (first, last) = (span.start(), span.end());
-    ranges.extend([(first, first), (last, last), (first, last)].map(|(start, end)| BatchRange {
-        start,
-        end,
-        root: Hash32::ZERO,
-    }));
+    ranges.extend(
+        [(first, first), (last, last), (first, last)].map(|(start, end)| BatchRange {
+            start,
+            end,
+            root: Hash32::ZERO,
+        }),
+    );
     let scan_input = ScanInput {
         keys: input.keys,
         sequencer_keys: input.sequencer_keys,

@@ -273,8 +273,7 @@ impl Watch {
             .holes_at
             .is_none_or(|last| at.now >= last + self.options.holes_every)
         {
-            self.holes(view, &self.options.filter.clone(), at, look)
-                .await?;
+            self.holes(view, &self.options.filter.clone(), at, look).await?;
             self.holes_at = Some(at.now);
         }
         self.scrub(view, at, look).await?;

@@ -64,7 +64,9 @@ fn watched<'a>(memory: &'a Memory, filter: &'a StreamFilter) -> impl Iterator<It
 fn behind(memory: &Memory, filter: &StreamFilter) -> Option<(StreamKey, u64)> {
     let at = &memory.scrub;
     // A run that looked at other streams may have left it where this one does not look.
-    at.stream.filter(|stream| filter.admits(stream)).map(|stream| (stream, at.to))
+    at.stream
+        .filter(|stream| filter.admits(stream))
+        .map(|stream| (stream, at.to))
 }
 
 /// What is to be read next, if `rows` may be; nothing while too few may be, or while there is nothing. Streams that the filter

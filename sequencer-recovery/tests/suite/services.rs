@@ -5,8 +5,8 @@ use crate::common;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::{Data, Server, binary, text};
 use common::service::{Double, Fault};
+use common::{Data, Server, binary, text};
 use fixtures::{World, WorldSpec};
 use serde_json::Value;
 use test_support::{TestAuthority, TlsFront};
@@ -139,12 +139,28 @@ fn encrypted_and_post_quantum_events_come_back_as_they_were() {
     ));
     let before = rows(&data.path("whole.db"));
     let missing = before.len() - rows(&data.path("log.db")).len();
-    assert!(before.iter().filter(|row| row.1 == 3).count() >= 14 && missing > 570, "{missing}");
+    assert!(
+        before.iter().filter(|row| row.1 == 3).count() >= 14 && missing > 570,
+        "{missing}"
+    );
     let double = Double::of_snapshot(&data.path("whole.db"));
     let (db, plan, url) = (lossy.arg(), text(&data.path("plan")), double.url());
     let anchors = text(&data.anchors);
-    let witness = ["--anchors", &anchors, "--witness", &url, "--pull-rate", "10000", "--accept", "claimed"];
-    let planned = common::run(["plan", "--db", &db, "--out", &plan, "--format", "json"].into_iter().chain(witness));
+    let witness = [
+        "--anchors",
+        &anchors,
+        "--witness",
+        &url,
+        "--pull-rate",
+        "10000",
+        "--accept",
+        "claimed",
+    ];
+    let planned = common::run(
+        ["plan", "--db", &db, "--out", &plan, "--format", "json"]
+            .into_iter()
+            .chain(witness),
+    );
     let summary: Value = serde_json::from_str(&planned.stdout).unwrap();
     assert_eq!(summary["totals"]["events"], missing, "{}", planned.stderr);
     let applied = common::run(["apply", &plan, "--db", &db]);
@@ -162,13 +178,19 @@ fn a_service_whose_counter_and_rows_disagree_is_heard_and_told() {
     assert_eq!(code & 8, 0, "{err}");
     assert_eq!(heard(&report)["rows"], 4 * log.streams.len() as u64, "{report}");
     let not_checked = report["not_checked"].to_string();
-    assert!(not_checked.contains("up to its head that it does not give: 5-"), "{not_checked}");
+    assert!(
+        not_checked.contains("up to its head that it does not give: 5-"),
+        "{not_checked}"
+    );
     // The numbers are the service's word all the same: no counter goes below them by itself.
     let double = Double::start(log, Fault::Behind(3), None);
     let (code, report, err) = case.run("audit", &double.url(), &[], &[]);
     assert_eq!(code & 8, 0, "{err}");
     assert_eq!(heard(&report)["rows"], log.event_count() as u64, "{err}");
-    assert!(report["not_checked"].to_string().contains("its counter:"), "{report}");
+    assert!(
+        report["not_checked"].to_string().contains("its counter:"),
+        "{report}"
+    );
 }
 
 /// Whoever follows the next command asks the same service in the same way.
@@ -177,10 +199,24 @@ fn the_next_command_asks_as_this_one_did() {
     let case = Case::new(18);
     let double = Double::start(case.world.log(), Fault::None, Some("s3cret"));
     std::fs::write(case.path("key"), "s3cret\n").unwrap();
-    let more = ["--api-key-file", "key", "--allow-http", "--pull-folder", "pulled", "--pull-time", "90m"];
+    let more = [
+        "--api-key-file",
+        "key",
+        "--allow-http",
+        "--pull-folder",
+        "pulled",
+        "--pull-time",
+        "90m",
+    ];
     let (_, report, err) = case.run("audit", &double.url(), &more, &[]);
     let next = report["next"].to_string();
-    for words in ["--api-key-file key", "--allow-http", "--pull-folder pulled", "--pull-rate 10000", "--pull-time 5400s"] {
+    for words in [
+        "--api-key-file key",
+        "--allow-http",
+        "--pull-folder pulled",
+        "--pull-rate 10000",
+        "--pull-time 5400s",
+    ] {
         assert!(next.contains(words), "{words}: {next} {err}");
     }
     assert!(!next.contains("s3cret"));

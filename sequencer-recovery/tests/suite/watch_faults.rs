@@ -54,7 +54,9 @@ impl Living {
 
     fn told(&self) -> Vec<Value> {
         let told = fs::read_to_string(self.world.path("alarms.ndjson")).unwrap_or_default();
-        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        told.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -135,7 +137,10 @@ fn on_a_full_disk_it_looks_on_says_so_and_catches_up() {
     assert_eq!(watch.metric("sequencer_watch_up"), Some(1.0));
     assert_eq!(watch.metric("sequencer_watch_memory_written"), Some(0.0));
     let health = watch.get("/health");
-    assert!(health.starts_with("HTTP/1.1 200") && health.contains("not written down"), "{health}");
+    assert!(
+        health.starts_with("HTTP/1.1 200") && health.contains("not written down"),
+        "{health}"
+    );
     let written = checked(&state, &stream);
     limit_files(&watch, "unlimited");
     watch.wait_for("sequencer_watch_memory_written", 1.0);
@@ -162,7 +167,12 @@ fn checked(state: &str, stream: &StreamKey) -> u64 {
 #[test]
 fn a_clock_that_jumps_changes_nothing_of_what_is_seen() {
     let mut at = Simulated::new();
-    let clocks = ["2026-06-01T00:00:00Z", "2019-01-01T00:00:00Z", "2041-01-01T00:00:00Z", "1970-01-01T00:00:00Z"];
+    let clocks = [
+        "2026-06-01T00:00:00Z",
+        "2019-01-01T00:00:00Z",
+        "2041-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+    ];
     let mut told = Vec::new();
     let mut completed = std::collections::BTreeSet::new();
     for look in 0..600_u64 {
@@ -176,8 +186,12 @@ fn a_clock_that_jumps_changes_nothing_of_what_is_seen() {
         let changes = at.look_at(clocks[(look % 4) as usize]);
         at.watch.save().unwrap();
         completed.extend(at.watch.memory.scrub.completed_at.clone());
-        let raised = codes(&changes.raised).into_iter().map(|code| (look, "raised", code));
-        let ended = codes(&changes.ended).into_iter().map(|code| (look, "ended", code));
+        let raised = codes(&changes.raised)
+            .into_iter()
+            .map(|code| (look, "raised", code));
+        let ended = codes(&changes.ended)
+            .into_iter()
+            .map(|code| (look, "ended", code));
         told.extend(raised.chain(ended));
     }
     assert_eq!(at.codes(), Vec::<&str>::new());
@@ -205,7 +219,9 @@ fn a_filter_holds_back_the_pass_over_other_streams_in_the_same_memory() {
     let state = world.arg("watch.db");
     let db = text(&world.path("log.db"));
     let once = |more: &[&str]| {
-        let given = ["watch", "--db", &db, "--state", &state, "--once", "--format", "json"];
+        let given = [
+            "watch", "--db", &db, "--state", &state, "--once", "--format", "json",
+        ];
         run(given.iter().chain(more))
     };
     let all = once(&[]).expect(0).json();
@@ -275,7 +291,12 @@ fn a_commitment_is_judged_by_what_was_read_before_and_a_wrong_one_is_told() {
     let last = writer.append(&stream).unwrap();
     writer.commit_batch(&stream, last);
     look(&mut watch, &mut log, &runtime, 1);
-    let mut append = |count: usize| (0..count).map(|_| writer.append(&stream).unwrap()).last().unwrap();
+    let mut append = |count: usize| {
+        (0..count)
+            .map(|_| writer.append(&stream).unwrap())
+            .last()
+            .unwrap()
+    };
     let (one, two) = (append(60), append(60));
     let read = look(&mut watch, &mut log, &runtime, 2);
     assert_eq!(read.new_rows, 120);
@@ -312,15 +333,45 @@ fn checkpoints_go_where_the_command_takes_them() {
     let (memory, out) = (world.arg("watch.db"), world.arg("out/"));
     let once = |publish: &str| {
         run([
-            "watch", "--db", &db, "--state", &memory, "--once", "--format", "json",
-            "--checkpoint-state", &state, "--checkpoint-key", &key, "--checkpoint-name", "orders.example.com",
-            "--checkpoint-out", &out, "--checkpoint-publish-command", publish,
+            "watch",
+            "--db",
+            &db,
+            "--state",
+            &memory,
+            "--once",
+            "--format",
+            "json",
+            "--checkpoint-state",
+            &state,
+            "--checkpoint-key",
+            &key,
+            "--checkpoint-name",
+            "orders.example.com",
+            "--checkpoint-out",
+            &out,
+            "--checkpoint-publish-command",
+            publish,
         ])
     };
-    once("exit 7").expect(8).says(&["checkpoints were not published", "exit status: 7"]);
+    once("exit 7")
+        .expect(8)
+        .says(&["checkpoints were not published", "exit status: 7"]);
     once(&publish).expect(0);
     let published = fs::read_to_string(&taken).unwrap();
-    assert_eq!(published.matches("orders.example.com/").count() > 0, true, "{published}");
-    run(["watch", "--db", &db, "--state", &memory, "--once", "--checkpoint-witness-url", "https://w.example/"])
-        .expect(16);
+    assert_eq!(
+        published.matches("orders.example.com/").count() > 0,
+        true,
+        "{published}"
+    );
+    run([
+        "watch",
+        "--db",
+        &db,
+        "--state",
+        &memory,
+        "--once",
+        "--checkpoint-witness-url",
+        "https://w.example/",
+    ])
+    .expect(16);
 }

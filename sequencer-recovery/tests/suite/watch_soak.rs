@@ -46,7 +46,14 @@ impl Soak {
         let url = live.arg();
         let writer = Writer::connect(&url, 9);
         let hook = format!("cat >> {}", world.arg("alarms.ndjson"));
-        let more = ["--alarm-command", &hook, "--holes-every", "300ms", "--scrub", "20s"];
+        let more = [
+            "--alarm-command",
+            &hook,
+            "--holes-every",
+            "300ms",
+            "--scrub",
+            "20s",
+        ];
         let watch = Process::start(&url, &world.arg("watch.db"), &more);
         watch.wait_for("sequencer_watch_up", 1.0);
         Some(Self {
@@ -95,7 +102,11 @@ impl Soak {
         let begun = Instant::now();
         let is = |told: &(String, String)| told.0 == what && told.1 == code;
         while self.told().iter().filter(|told| is(told)).count() < times {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{what} {code}: {:?}", self.told());
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{what} {code}: {:?}",
+                self.told()
+            );
             sleep(Duration::from_millis(20));
         }
     }
@@ -137,7 +148,10 @@ impl Soak {
     fn measure(&mut self) {
         let process = format!("/proc/{}", self.watch.id());
         let status = fs::read_to_string(format!("{process}/status")).unwrap();
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let rss = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         let rss = rss.trim().trim_end_matches(" kB").parse().unwrap();
         let open = fs::read_dir(format!("{process}/fd")).unwrap().count();
         eprintln!("{} events, VmRSS {rss} KiB, {open} open files", self.appended);
@@ -169,8 +183,12 @@ fn soak(long: Duration, rest: Duration) {
     }
     let gap = |what: &str| ((what.to_owned(), "gap.interior".to_owned()), rounds);
     assert_eq!(counted, BTreeMap::from([gap("raised"), gap("ended")]));
-    at.watch.wait_for("sequencer_watch_new_events_total", at.appended as f64);
-    let (first, last) = (at.measured[1.min(at.measured.len() - 1)], *at.measured.last().unwrap());
+    at.watch
+        .wait_for("sequencer_watch_new_events_total", at.appended as f64);
+    let (first, last) = (
+        at.measured[1.min(at.measured.len() - 1)],
+        *at.measured.last().unwrap(),
+    );
     assert!(last.0 <= first.0 + SLACK_KIB, "{:?}", at.measured);
     assert!(last.1 <= first.1, "{:?}", at.measured);
     // Back to what it was before the writer came.

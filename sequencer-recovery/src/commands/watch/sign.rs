@@ -30,7 +30,12 @@ pub struct SignArgs {
     pub(super) state: Option<PathBuf>,
 
     /// Its --key
-    #[arg(id = "checkpoint_key", long = "checkpoint-key", value_name = "FILE", requires = "checkpoint_state")]
+    #[arg(
+        id = "checkpoint_key",
+        long = "checkpoint-key",
+        value_name = "FILE",
+        requires = "checkpoint_state"
+    )]
     key: Option<PathBuf>,
 
     /// Its --name
@@ -44,7 +49,12 @@ pub struct SignArgs {
     name: Option<String>,
 
     /// Its --out
-    #[arg(id = "checkpoint_out", long = "checkpoint-out", value_name = "PATH", requires = "checkpoint_state")]
+    #[arg(
+        id = "checkpoint_out",
+        long = "checkpoint-out",
+        value_name = "PATH",
+        requires = "checkpoint_state"
+    )]
     out: Option<PathBuf>,
 
     /// Its --publish-command
@@ -113,8 +123,7 @@ impl SignArgs {
         db: &cli_common::DbTarget,
         filter: StreamFilter,
     ) -> Result<Option<Job>, CliError> {
-        let (Some(state), Some(key), Some(name), Some(out)) =
-            (&self.state, &self.key, &self.name, &self.out)
+        let (Some(state), Some(key), Some(name), Some(out)) = (&self.state, &self.key, &self.name, &self.out)
         else {
             return Ok(None);
         };

@@ -79,8 +79,12 @@ impl Double {
         let mut streams = Streams::new();
         for (stream, of) in &log.streams {
             let events = of.events.iter();
-            let events = events.map(|(number, logged)| (*number, sent(&logged.event, *number, logged.sequenced_at)));
-            streams.insert(*stream, (events.collect(), of.counter.map_or(0, |(counter, _)| counter)));
+            let events =
+                events.map(|(number, logged)| (*number, sent(&logged.event, *number, logged.sequenced_at)));
+            streams.insert(
+                *stream,
+                (events.collect(), of.counter.map_or(0, |(counter, _)| counter)),
+            );
         }
         Self::serve(streams, fault, key)
     }
@@ -93,12 +97,20 @@ impl Double {
         runtime.block_on(async {
             let log = event_log::Log::open(&target).await.unwrap();
             let mut view = log.view().await.unwrap();
-            for head in view.heads(&event_log::StreamFilter::default()).await.unwrap().rows {
+            for head in view
+                .heads(&event_log::StreamFilter::default())
+                .await
+                .unwrap()
+                .rows
+            {
                 let range = 1..=head.last.unwrap_or(0);
                 let entries = view.entries(&head.stream, range).await.unwrap().rows;
-                let events = entries
-                    .iter()
-                    .map(|of| (of.sequence_number, sent(&of.event, of.sequence_number, of.sequenced_at)));
+                let events = entries.iter().map(|of| {
+                    (
+                        of.sequence_number,
+                        sent(&of.event, of.sequence_number, of.sequenced_at),
+                    )
+                });
                 streams.insert(head.stream, (events.collect(), head.counter.unwrap_or(0)));
             }
         });
@@ -371,9 +383,14 @@ fn sent(event: &Event, number: u64, sequenced_at: ves::Timestamp) -> SequencedEv
         }),
         sequence_number: number,
         sequenced_at: Some(instant(&sequenced_at.to_string())),
-        receipt_hash: ves::receipt::receipt_hash(&event.stream, &event.event_id, number, &event.signing_hash())
-            .0
-            .to_vec(),
+        receipt_hash: ves::receipt::receipt_hash(
+            &event.stream,
+            &event.event_id,
+            number,
+            &event.signing_hash(),
+        )
+        .0
+        .to_vec(),
         receipt_signature_scheme: 0,
         receipt_signature_bundle: None,
     }
