@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -134,9 +135,14 @@ impl Soak {
         self.wait_told("ended", "gap.interior", times);
     }
 
-    fn restart(&mut self) {
+    /// The server crashes, sends everybody away, and recovers.
+    fn crash(&mut self) {
         self.writer = None;
-        self.server.0.restart();
+        let backend = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'ves-toolkit%' LIMIT 1";
+        let backend = test_support::query(&self.server.0.url(), backend);
+        let killed = Command::new("kill").args(["-9", backend.trim()]).status();
+        assert!(killed.unwrap().success());
+        self.watch.wait_for("sequencer_watch_up", 1.0);
         let looks = self.watch.metric("sequencer_watch_looks_total").unwrap();
         let begun = Instant::now();
         while self.watch.metric("sequencer_watch_looks_total").unwrap() <= looks {
@@ -171,7 +177,7 @@ fn soak(long: Duration, rest: Duration) {
         at.live(rest, &busy);
         at.hole(&quiet, 5, rounds);
         if rounds % 2 == 0 {
-            at.restart();
+            at.crash();
         }
         at.measure();
     }

@@ -39,6 +39,8 @@ pub enum Fault {
     Silent,
     /// Breaks off each connection after one answer, and refuses every third question.
     Unsteady,
+    /// Takes so many questions in a time, and is asked too fast.
+    Limited,
     /// Lets nobody in.
     Closed,
     /// Is another service.
@@ -321,6 +323,7 @@ impl Served {
             }
             Fault::Garbage => return Ok(vec![0xff; 100]),
             Fault::Unsteady if times % 3 == 0 => return Err((14, "try again")),
+            Fault::Limited if (3..7).contains(&times) => return Err((8, "rate limit exceeded")),
             Fault::Unwell(number) if given.iter().any(|event| event.sequence_number == number) => {
                 return Err((13, "internal error"));
             }
