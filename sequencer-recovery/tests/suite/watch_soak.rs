@@ -27,8 +27,7 @@ struct Soak {
     world: Signed,
     url: String,
     watch: Process,
-    writer: Option<Writer>,
-    writers: u8,
+    writer: Writer,
     appended: u64,
     /// VmRSS in KiB and open files, as they were measured.
     measured: Vec<(u64, usize)>,
@@ -64,8 +63,7 @@ impl Soak {
             world,
             url,
             watch,
-            writer: Some(writer),
-            writers: 9,
+            writer,
             appended: 0,
             measured: Vec::new(),
         })
@@ -74,18 +72,11 @@ impl Soak {
     /// Writes as the sequencer does for so long; every fiftieth event is followed by a commitment.
     fn live(&mut self, long: Duration, stream: &StreamKey) {
         let until = Instant::now() + long;
-        let url = &self.url;
-        // Each writer makes events of its own.
-        let writers = &mut self.writers;
-        let writer = self.writer.get_or_insert_with(|| {
-            *writers += 1;
-            Writer::connect(url, *writers)
-        });
         while Instant::now() < until {
-            let number = writer.append(stream).unwrap();
+            let number = self.writer.append(stream).unwrap();
             self.appended += 1;
             if self.appended.is_multiple_of(50) {
-                writer.commit_batch(stream, number);
+                self.writer.commit_batch(stream, number);
             }
             sleep(Duration::from_millis(5));
         }
@@ -148,7 +139,6 @@ impl Soak {
 
     /// The server crashes, sends everybody away, and recovers.
     fn crash(&mut self) {
-        self.writer = None;
         let backend = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'ves-toolkit%' LIMIT 1";
         let backend = test_support::query(&self.server.0.url(), backend);
         let killed = Command::new("kill").args(["-9", backend.trim()]).status();
@@ -160,6 +150,7 @@ impl Soak {
             assert!(begun.elapsed() < Duration::from_secs(60));
             sleep(EVERY);
         }
+        self.writer.reconnect(&self.url);
     }
 
     /// Neither memory nor open files grow. A request for the metrics, or a hook, may be open in any one moment.
@@ -221,7 +212,6 @@ fn soak(long: Duration, rest: Duration) {
         .wait_for("sequencer_watch_new_events_total", at.appended as f64);
     at.assert_flat();
     // Back to what it was before the writer came.
-    at.writer = None;
     at.server.rename("soaked", "soaked_after");
     at.server.rename("soaked_before", "soaked");
     at.wait_told("raised", "history.rewound", 1);
