@@ -337,6 +337,22 @@ struct Beside {
     longest: JoinHandle<f64>,
 }
 
+/// Looks ten times a second, by one connection, how long a transaction of the watch is open.
+fn longest_transaction(db: &str, stop: &AtomicBool) -> Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut connection = runtime.block_on(PgConnection::connect(db))?;
+    let mut longest = 0.0_f64;
+    while !stop.load(Ordering::Relaxed) {
+        let row = sqlx::query(sql!("benches/longest_watch")).fetch_one(&mut connection);
+        let seconds: f64 = runtime.block_on(row)?.try_get(0)?;
+        longest = longest.max(seconds);
+        sleep(Duration::from_millis(100));
+    }
+    Ok(longest)
+}
+
 impl Beside {
     fn start(options: &Options, db: &str, folder: &std::path::Path) -> Result<Self> {
         let child = Command::new(&options.watch)
@@ -347,15 +363,7 @@ impl Beside {
             .spawn()?;
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, db) = (Arc::clone(&stop), db.to_owned());
-        let longest = spawn(move || {
-            let sql = sql!("benches/longest_watch");
-            let mut longest = 0.0_f64;
-            while !stopped.load(Ordering::Relaxed) {
-                longest = longest.max(test_support::query(&db, sql).trim().parse().unwrap_or(0.0));
-                sleep(Duration::from_millis(200));
-            }
-            longest
-        });
+        let longest = spawn(move || longest_transaction(&db, &stopped).unwrap_or(f64::NAN));
         // Learns the log.
         sleep(Duration::from_secs(2));
         Ok(Self { child, stop, longest })
