@@ -42,12 +42,14 @@ struct LogLine;
 impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = escape_controls_in_lines(&redact_text(&String::from_utf8_lossy(line)));
-        with_bars_hidden(|| io::stderr().write_all(text.as_bytes()))?;
+        // Where stderr is a file on a full disk, nobody can be told. The subscriber would say so on stderr, and panic.
+        let _ = with_bars_hidden(|| io::stderr().write_all(text.as_bytes()));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 

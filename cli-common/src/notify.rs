@@ -1,11 +1,10 @@
 //! `--notify-command`: tells somebody how a command ended, by a command of the user's own.
 
-use std::io::{self, Seek as _, stderr};
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::io::{self, Seek as _};
+use std::process::Stdio;
+use std::time::Duration;
 
-use crate::{CliError, ExitStatus, GlobalArgs};
+use crate::{Cancel, CliError, ExitStatus, GlobalArgs, ShellCommand};
 
 /// A hook that runs longer is ended: a mail server that does not answer holds up no recovery.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,36 +42,20 @@ pub(crate) fn notify(
             }
             None => Stdio::null(),
         };
-        let mut child = Command::new("sh")
-            .args(["-c", hook])
-            .env("SEQUENCER_TOOL", tool)
-            .env("SEQUENCER_COMMAND", command)
-            .env("SEQUENCER_STATUS", status.code().to_string())
-            // Text of others may be in it: no control characters, and no NUL, which no variable can hold.
-            .env("SEQUENCER_ERROR", crate::escape_controls(&error).as_ref())
-            .stdin(stdin)
-            // stdout is for the report.
-            .stdout(Stdio::from(stderr()))
-            .spawn()?;
-        let until = Instant::now() + PATIENCE;
-        let ended = loop {
-            match child.try_wait()? {
-                Some(ended) => break ended,
-                None if Instant::now() < until => sleep(Duration::from_millis(20)),
-                None => {
-                    child.kill()?;
-                    child.wait()?;
-                    return Err(io::Error::other(format!(
-                        "it did not end within {} s",
-                        PATIENCE.as_secs()
-                    )));
-                }
-            }
+        let status = status.code().to_string();
+        let hook = ShellCommand {
+            text: hook,
+            environment: &[
+                ("SEQUENCER_TOOL", tool),
+                ("SEQUENCER_COMMAND", command),
+                ("SEQUENCER_STATUS", &status),
+                // Text of others may be in it: no control characters, and no NUL, which no variable can hold.
+                ("SEQUENCER_ERROR", &crate::escape_controls(&error)),
+            ],
+            patience: PATIENCE,
         };
-        match ended.success() {
-            true => Ok(()),
-            false => Err(io::Error::other(ended.to_string())),
-        }
+        // The work is over, stopped or not: this is who hears of it.
+        hook.run(stdin, &Cancel::new())
     };
     run().map_err(|error| {
         CliError::io("the command of --notify-command failed: nobody may have been told")

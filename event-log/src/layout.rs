@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
@@ -24,6 +25,10 @@ pub(crate) struct Layout {
     pub(crate) shadows: BTreeMap<&'static str, String>,
     /// The tables that can be read.
     pub(crate) readable: BTreeSet<&'static str>,
+    /// What the catalogue said of them, in short; see [`crate::resting`].
+    pub(crate) tables: String,
+    /// When it was asked.
+    pub(crate) found_at: Option<Instant>,
 }
 
 impl Layout {

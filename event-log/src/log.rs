@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cli_common::{Cancel, DbTarget};
 use ves::{StreamKey, Timestamp};
@@ -20,6 +20,7 @@ use crate::level::Level;
 use crate::options::OpenOptions;
 use crate::place::{Place, SnapshotPlace, server_place};
 use crate::repair::Repair;
+use crate::resting::tables_now;
 use crate::schema::{Need, TABLES, Table};
 use crate::server::Server;
 use crate::sql::{both, snapshot};
@@ -73,7 +74,9 @@ impl Log {
                 // In one transaction: behind a pooler there is nothing between them that one could count on.
                 conn.begin_reading("beginning to read").await?;
                 let mut place = server_place(&mut conn).await?;
-                let layout = find_log(&mut conn, &target.to_string(), url.schema()).await?;
+                let mut layout = find_log(&mut conn, &target.to_string(), url.schema()).await?;
+                layout.tables = tables_now(&mut conn, &layout.schema).await?;
+                layout.found_at = Some(Instant::now());
                 conn.run("looking at the schema", both!("rollback")).await?;
                 place.schema = Some(layout.schema.clone());
                 place.level = layout.level;

@@ -14,6 +14,8 @@ use crate::service::{Failure, Fault, Service};
 const WINDOW: u64 = 1000;
 /// How often a question is asked that is not answered.
 const ATTEMPTS: u32 = 4;
+/// A service that counts requests by the minute is busy for as long: with the pauses between, so many tries are some minutes.
+const BUSY_ATTEMPTS: u32 = 20;
 const PAUSES: Pauses = Pauses {
     first: Duration::from_millis(250),
     longest: Duration::from_secs(15),
@@ -231,7 +233,8 @@ impl<'a> Pull<'a> {
     /// What to do about a range that was not answered for.
     async fn failed_at(&mut self, range: Span, failure: Failure) -> Result<(), PullError> {
         let single = range.count() == 1;
-        if !single && matches!(failure.fault, Fault::Question | Fault::Unwell | Fault::Busy) {
+        // Smaller ranges would be more questions, which is what a busy service has too many of.
+        if !single && matches!(failure.fault, Fault::Question | Fault::Unwell) {
             self.window = range.count().div_ceil(2);
         }
         match failure.fault {
@@ -267,8 +270,12 @@ impl<'a> Pull<'a> {
     /// Waits before a question is asked again, or gives it up.
     async fn try_again(&mut self, failure: Failure) -> Result<(), PullError> {
         self.attempts += 1;
-        let hopeless = matches!(failure.fault, Fault::Forbidden | Fault::Final);
-        if hopeless || self.attempts >= ATTEMPTS {
+        let attempts = match failure.fault {
+            Fault::Forbidden | Fault::Final => 1,
+            Fault::Busy => BUSY_ATTEMPTS,
+            _ => ATTEMPTS,
+        };
+        if self.attempts >= attempts {
             return Err(failure.into());
         }
         let pause = self.backoff.next_pause(None);

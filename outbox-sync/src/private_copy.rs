@@ -407,3 +407,38 @@ fn remove(path: &Path) -> Result<(), OutboxErrorKind> {
         _ => Ok(()),
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// A lock that another handle of this process took along keeps nobody from writing: what was copied meanwhile is no copy.
+    #[test]
+    fn what_changed_while_it_was_copied_is_no_copy_although_its_lock_was_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, copy) = (folder.path().join("outbox.db"), folder.path().join("copy.db"));
+        // More than a pipe takes at once.
+        std::fs::write(&source, vec![7; 1 << 20]).unwrap();
+        let kept = File::open(&source).unwrap();
+        assert!(copy_kept(&kept, &source, &copy).unwrap());
+        assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&source).unwrap());
+        std::fs::remove_file(&copy).unwrap();
+        // The copy is a pipe: it is known how far it is, and it waits.
+        let made = std::process::Command::new("mkfifo").arg(&copy).status().unwrap();
+        assert!(made.success());
+        let agent = {
+            let (source, copy) = (source.clone(), copy.clone());
+            std::thread::spawn(move || {
+                let mut reader = File::open(copy).unwrap();
+                reader.read_exact(&mut [0; 1]).unwrap();
+                // Closing this handle takes the lock along, and the agent writes without a WAL.
+                let mut writer = File::options().append(true).open(source).unwrap();
+                writer.write_all(&[8; 4096]).unwrap();
+                drop(writer);
+                io::copy(&mut reader, &mut io::sink()).unwrap()
+            })
+        };
+        assert!(!copy_kept(&kept, &source, &copy).unwrap());
+        assert!(agent.join().unwrap() > 1 << 19);
+    }
+}

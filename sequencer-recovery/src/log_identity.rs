@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use cli_common::DbTarget;
 use event_log::{Log, Place};
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +40,16 @@ impl LogIdentity {
     /// # Errors
     /// [`RecoveryError::NoIdentity`] if the role may not ask the server for it, or a file is not there.
     pub fn of(log: &Log) -> Result<Self, RecoveryError> {
+        Self::at(log.place(), log.target())
+    }
+
+    /// That of a log at this place.
+    ///
+    /// # Errors
+    /// As [`LogIdentity::of`].
+    pub fn at(place: &Place, target: &DbTarget) -> Result<Self, RecoveryError> {
         let unknown = |what: String| RecoveryError::NoIdentity { what };
-        if let Some(server) = log.place().database() {
+        if let Some(server) = place.database() {
             let (Some(system), Some(timeline)) = (&server.system_identifier, server.timeline) else {
                 return Err(unknown(format!(
                     "role {} may not ask the server which cluster and timeline it is",
@@ -54,7 +63,7 @@ impl LogIdentity {
                 timeline: Some(timeline),
             });
         }
-        let (Place::Snapshot(_), cli_common::DbTarget::Snapshot(path)) = (log.place(), log.target()) else {
+        let (Place::Snapshot(_), DbTarget::Snapshot(path)) = (place, target) else {
             return Err(unknown("the log does not say where it is".into()));
         };
         let path = path

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use cli_common::keys::{read_public_key, read_signing_key};
 use cli_common::{
-    CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone, stderr_progress,
+    CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Tone, stderr_progress,
 };
 use event_log::StreamFilter;
 use sequencer_recovery::checklist::check_url;
@@ -19,7 +19,7 @@ use sequencer_recovery::sanction::Sanction;
 use serde::Serialize;
 use ves::{StoreId, TenantId};
 
-use super::report::{print_findings, print_not_checked, print_place};
+use super::report::{print_findings, print_not_checked, print_place, print_streams};
 use super::{block_on, cancel_on_signals, log_inputs, made, open, write_place};
 
 /// Sign how far every stream has come, for the day on which the log is lost
@@ -232,6 +232,8 @@ Columns (streams that were signed; --all: all):
   CHECKPOINTS  how many this run signed
   ROOT         the root over them";
 
+const STREAMS: [&str; 6] = ["STREAM", "TREE", "BEFORE", "NOW", "CHECKPOINTS", "ROOT"];
+
 pub(super) fn print_table<W: std::io::Write>(
     out: &mut Output<W>,
     report: &CheckpointReport,
@@ -269,7 +271,17 @@ pub(super) fn print_table<W: std::io::Write>(
         .iter()
         .filter(|s| all || s.checkpoints > 0)
         .collect();
-    print_streams(out, &told, &labels)?;
+    print_streams(out, &STREAMS, &told, |table, s| {
+        let tree = s.origin.rsplit('/').next().unwrap_or_default();
+        table.row([
+            labels.of(&s.stream),
+            tree.to_owned(),
+            s.before.to_string(),
+            s.size.to_string(),
+            s.checkpoints.to_string(),
+            s.root.to_string(),
+        ]);
+    })?;
     if vkeys {
         out.line("")?;
         out.line("Verifier keys of the streams, for witnesses:")?;
@@ -280,30 +292,4 @@ pub(super) fn print_table<W: std::io::Write>(
     let findings: Vec<&Finding> = report.findings.iter().collect();
     print_findings(out, &labels, "FINDINGS", &findings)?;
     print_not_checked(out, &report.not_checked)
-}
-
-fn print_streams<W: std::io::Write>(
-    out: &mut Output<W>,
-    told: &[&StreamSigned],
-    labels: &cli_common::Labels,
-) -> Result<(), CliError> {
-    if told.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new(&["STREAM", "TREE", "BEFORE", "NOW", "CHECKPOINTS", "ROOT"]);
-    let shown = out.shown(told.len());
-    for s in &told[..shown] {
-        let tree = s.origin.rsplit('/').next().unwrap_or_default();
-        table.row([
-            labels.of(&s.stream),
-            tree.to_owned(),
-            s.before.to_string(),
-            s.size.to_string(),
-            s.checkpoints.to_string(),
-            s.root.to_string(),
-        ]);
-    }
-    out.line("")?;
-    out.table(&table)?;
-    out.more(0, told.len() - shown, "stream(s)")
 }

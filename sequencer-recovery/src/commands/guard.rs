@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use checkpoints::CheckpointArgs;
 use clap::Args;
 use cli_common::{
-    CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone, stderr_progress,
+    CliError, CommandLine, DbArg, ExitStatus, Frame, GlobalArgs, Next, Output, Tone, stderr_progress,
 };
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::finding::{Code, Finding};
@@ -15,7 +15,7 @@ use sequencer_recovery::locked_file::LockedFile;
 use serde::Serialize;
 
 use super::checkpoint::sanction;
-use super::report::{print_findings, print_not_checked, print_place};
+use super::report::{print_findings, print_not_checked, print_place, print_streams};
 use super::{block_on, cancel_on_signals, log_inputs, made, open, or_dash, write_place};
 
 /// Say whether the sequencer may start, or would give promised numbers out again
@@ -209,21 +209,18 @@ pub(super) fn print_table<W: std::io::Write>(
         .filter(|s| all || !s.passes || s.explained.is_some());
     let mut told: Vec<&StreamGuarded> = told.collect();
     told.sort_by_key(|s| (s.passes, s.stream));
-    print_streams(out, &told, &labels)?;
+    print_guarded(out, &told, &labels)?;
     let findings: Vec<&Finding> = report.findings.iter().collect();
     print_findings(out, &labels, "FINDINGS", &findings)?;
     print_not_checked(out, &report.not_checked)
 }
 
-fn print_streams<W: std::io::Write>(
+fn print_guarded<W: std::io::Write>(
     out: &mut Output<W>,
     told: &[&StreamGuarded],
     labels: &cli_common::Labels,
 ) -> Result<(), CliError> {
-    if told.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new(&[
+    const STREAMS: [&str; 7] = [
         "STREAM",
         "HEAD",
         "COUNTER",
@@ -231,9 +228,8 @@ fn print_streams<W: std::io::Write>(
         "ANCHORED",
         "NOTED",
         "PASSES",
-    ]);
-    let shown = out.shown(told.len());
-    for s in &told[..shown] {
+    ];
+    print_streams(out, &STREAMS, told, |table, s| {
         let numbers = [s.head, s.counter, s.checkpoint, s.anchored, s.noted].map(or_dash);
         let passes = if s.passes { "yes" } else { "NO" };
         table.row(
@@ -243,14 +239,11 @@ fn print_streams<W: std::io::Write>(
                 .chain([passes.to_owned()]),
         );
         table.verdict(6, if s.passes { Tone::Good } else { Tone::Bad });
-    }
-    out.line("")?;
-    out.table(&table)?;
-    out.more(0, told.len() - shown, "stream(s)")?;
+    })?;
     for s in told
         .iter()
         .filter_map(|s| Some((s.stream, s.explained.as_ref()?)))
-        .take(shown)
+        .take(out.shown(told.len()))
     {
         out.line(&format!("{}: {}", labels.of(&s.0), s.1))?;
     }

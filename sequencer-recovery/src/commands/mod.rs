@@ -428,11 +428,15 @@ fn new_file(path: &Path, room: u64) -> Result<NewFile, CliError> {
 
 /// Runs the work on a runtime of this thread.
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(work)
+}
+
+/// A runtime of this thread.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| CliError::io("the runtime cannot be started").with_source(e))?;
-    runtime.block_on(work)
+        .map_err(|e| CliError::io("the runtime cannot be started").with_source(e))
 }
 
 /// As [`block_on`], for work that only reads: it is begun again a few times where a server in recovery had to replay

@@ -19,6 +19,24 @@ pub fn detailed<W: Write>(out: &Output<W>, of: usize) -> usize {
     if out.all() || of <= 4 { of } else { 2 }
 }
 
+/// A table with a row for each of these streams, as many as are shown; nothing if there are none.
+pub fn print_streams<W: Write, T>(
+    out: &mut Output<W>,
+    columns: &[&str],
+    told: &[&T],
+    row: impl Fn(&mut Table, &T),
+) -> Result<(), CliError> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    let shown = out.shown(told.len());
+    let mut table = Table::new(columns);
+    told[..shown].iter().for_each(|of| row(&mut table, of));
+    out.line("")?;
+    out.table(&table)?;
+    out.more(0, told.len() - shown, "stream(s)")
+}
+
 /// What of that which was not checked may turn what the report says: it comes first.
 const MATTERS: [&str; 9] = [
     "whether what is missing still comes",

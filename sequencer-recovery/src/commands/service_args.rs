@@ -25,13 +25,13 @@ pub struct ServiceArgs {
     #[arg(long, value_name = "FOLDER")]
     pull_folder: Option<PathBuf>,
 
-    /// Requests in a second at most, to each gRPC witness
-    #[arg(long, value_name = "REQUESTS", default_value_t = 20.0, value_parser = rate)]
-    pull_rate: f64,
+    /// Requests in a second at most, to each gRPC witness [default: 20]
+    #[arg(long, value_name = "REQUESTS", value_parser = rate)]
+    pull_rate: Option<f64>,
 
-    /// How long each gRPC witness is asked at most: 90 (seconds), 90s, 15m, 1h
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = cli_common::duration)]
-    pull_time: Duration,
+    /// How long each gRPC witness is asked at most: 90 (seconds), 90s, 15m, 1h [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = cli_common::duration)]
+    pull_time: Option<Duration>,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -65,11 +65,12 @@ impl ServiceArgs {
             ))
             .with_hint("use grpcs://, or --allow-http in a network that you trust"));
         }
+        let default = Services::default();
         Ok(Services {
             addresses,
             key,
-            rate: self.pull_rate,
-            longest: self.pull_time,
+            rate: self.pull_rate.unwrap_or(default.rate),
+            longest: self.pull_time.unwrap_or(default.longest),
             folder: self.pull_folder.clone(),
         })
     }
@@ -88,6 +89,12 @@ impl ServiceArgs {
         }
         if self.allow_http {
             words.push("--allow-http".into());
+        }
+        if let Some(rate) = self.pull_rate {
+            words.extend(["--pull-rate".into(), rate.to_string().into()]);
+        }
+        if let Some(time) = self.pull_time {
+            words.extend(["--pull-time".into(), format!("{}s", time.as_secs_f64()).into()]);
         }
         words
     }

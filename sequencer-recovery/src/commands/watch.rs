@@ -2,7 +2,9 @@
 
 mod jobs;
 mod print;
+mod sign;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,14 +17,18 @@ use event_log::{Place, StreamFilter};
 use sequencer_recovery::watch::alarms::{Alarm, Changes, Source};
 use sequencer_recovery::watch::anchored::Anchored;
 use sequencer_recovery::watch::jobs::{Jobs, Outcome, once};
+use sequencer_recovery::watch::kept_log::KeptLog;
 use sequencer_recovery::watch::memory::Memory;
 use sequencer_recovery::watch::metrics::{Beside, metrics};
 use sequencer_recovery::watch::report::WatchReport;
 use sequencer_recovery::watch::serve::{Page, serve};
 use sequencer_recovery::watch::{Look, Options, Watch};
+use tokio::runtime::Runtime;
 use ves::{StoreId, TenantId};
 
-use super::{block_on, cancel_on_signals, log_inputs, made, open};
+use sign::SignArgs;
+
+use super::{cancel_on_signals, log_inputs, made, runtime};
 
 /// Watch a living log: say at once that it lacks something, or was rewound
 ///
@@ -30,7 +36,7 @@ use super::{block_on, cancel_on_signals, log_inputs, made, open};
 /// old events are read again little by little. What it remembers (--state) is a witness after a recovery: `--witness FILE`.
 ///
 /// Runs until it is stopped (SIGTERM, Ctrl-C), or looks once with --once. Ends with 0 if no problem is open, 4 if one is, 8 if
-/// the last look failed.
+/// the last look failed (that at outboxes, anchors or checkpoints, too), or what is remembered could not be written down.
 #[derive(Debug, Args)]
 #[command(after_long_help = print::COLUMNS, override_usage = "\
 sequencer-recovery watch --state <FILE> [OPTIONS]")]
@@ -97,25 +103,8 @@ pub struct WatchArgs {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = cli_common::duration)]
     pub(super) anchors_every: Duration,
 
-    /// Sign checkpoints, too, as `checkpoint` does: its --state
-    #[arg(long, value_name = "FILE", requires_all = ["checkpoint_key", "checkpoint_name", "checkpoint_out"])]
-    pub(super) checkpoint_state: Option<PathBuf>,
-
-    /// Its --key
-    #[arg(long, value_name = "FILE", requires = "checkpoint_state")]
-    pub(super) checkpoint_key: Option<PathBuf>,
-
-    /// Its --name
-    #[arg(long, value_name = "DEPLOYMENT", requires = "checkpoint_state", value_parser = super::checkpoint::deployment)]
-    pub(super) checkpoint_name: Option<String>,
-
-    /// Its --out
-    #[arg(long, value_name = "PATH", requires = "checkpoint_state")]
-    pub(super) checkpoint_out: Option<PathBuf>,
-
-    /// How often to sign
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = cli_common::duration)]
-    pub(super) checkpoint_every: Duration,
+    #[command(flatten)]
+    pub(super) checkpoints: SignArgs,
 
     #[command(flatten)]
     sequencer: SequencerPublicKeyArgs,
@@ -190,6 +179,8 @@ pub fn run(args: &WatchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let mut run = Run {
         args,
         watch,
+        log: KeptLog::new(args.db.target()?, &cancel),
+        runtime: runtime()?,
         page,
         beside: Beside::default(),
         cancel,
@@ -199,6 +190,8 @@ pub fn run(args: &WatchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         ended: 0,
         failures: 0,
         last_error: None,
+        unsaved: None,
+        undone: BTreeMap::new(),
     };
     if args.once {
         // Anchors first: the look compares with them.
@@ -219,6 +212,9 @@ pub fn run(args: &WatchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
 struct Run<'a> {
     args: &'a WatchArgs,
     watch: Watch,
+    log: KeptLog,
+    /// Of the session that the log is looked at by.
+    runtime: Runtime,
     page: Page,
     beside: Beside,
     cancel: Cancel,
@@ -229,6 +225,10 @@ struct Run<'a> {
     /// Looks that failed since the last one that did not.
     failures: u32,
     last_error: Option<CliError>,
+    /// Why what is remembered is not written down.
+    unsaved: Option<CliError>,
+    /// What is looked at on other threads and could not be the last time, and why.
+    undone: BTreeMap<Source, String>,
 }
 
 impl Run<'_> {
@@ -258,15 +258,8 @@ impl Run<'_> {
     fn turn(&mut self) -> bool {
         let clock = now();
         let since = self.begun.elapsed();
-        let (watch, db, cancel) = (&mut self.watch, &self.args.db, &self.cancel);
-        let looked = block_on(async {
-            // Opened anew each time: a server that was restored, promoted or migrated is another one.
-            let (log, _) = open(db, cancel).await?;
-            watch
-                .look(&log, since, &clock, cancel)
-                .await
-                .map_err(CliError::from)
-        });
+        let work = self.watch.look(&mut self.log, since, &clock, &self.cancel);
+        let looked = self.runtime.block_on(work).map_err(CliError::from);
         match looked {
             Ok(look) => self.looked(look),
             Err(_) if self.cancel.is_cancelled() => false,
@@ -299,10 +292,27 @@ impl Run<'_> {
         self.beside.took = look.took;
         self.place = look.place.or(self.place.take());
         self.tell(&look.changes);
-        if let Err(error) = self.watch.save() {
-            tracing::error!("what is remembered could not be written down, and is kept in memory: {error}");
-        }
+        self.remember();
         look.more
+    }
+
+    /// Writes down what is remembered. That it cannot is told when it begins, and when it ends.
+    fn remember(&mut self) {
+        match (self.watch.save(), self.unsaved.is_some()) {
+            (Ok(()), true) => {
+                tracing::warn!("what is remembered is written down again");
+                self.unsaved = None;
+            }
+            (Ok(()), false) => {}
+            (Err(error), told) => {
+                if !told {
+                    tracing::error!(
+                        "what is remembered could not be written down, and is kept in memory: {error}"
+                    );
+                }
+                self.unsaved = Some(error.into());
+            }
+        }
     }
 
     /// Takes what another thread found.
@@ -315,8 +325,12 @@ impl Run<'_> {
         if outcome.found.is_some() {
             *at = Some(seconds());
         }
-        if !outcome.errors.is_empty() {
-            self.beside.failed_jobs += 1;
+        match outcome.errors.first() {
+            Some(error) => {
+                self.beside.failed_jobs += 1;
+                self.undone.insert(outcome.source, error.clone());
+            }
+            None => drop(self.undone.remove(&outcome.source)),
         }
         for error in &outcome.errors {
             tracing::error!("{}: {error}", outcome.source.as_str());
@@ -365,9 +379,10 @@ impl Run<'_> {
             tracing::error!("--metrics {}: {error}", path.display());
         }
         let healthy = self.failures < UNHEALTHY_AFTER && (self.beside.up || self.failures > 0);
-        let words = match &self.last_error {
-            None => "looking".to_owned(),
-            Some(_) => format!("{} looks failed; the log says why on stderr", self.failures),
+        let words = match (&self.last_error, &self.unsaved) {
+            (Some(_), _) => format!("{} looks failed; the log says why on stderr", self.failures),
+            (None, Some(_)) => "looking; what is remembered is not written down".to_owned(),
+            (None, None) => "looking".to_owned(),
         };
         self.page.set(told.into_text(), healthy, words);
     }
@@ -380,12 +395,18 @@ impl Run<'_> {
         let db = self.args.db.target()?.to_string();
         let mut report = WatchReport::of(&self.watch, db, self.place, not_checked(self.args));
         (report.raised, report.ended) = (self.raised, self.ended);
+        let undone = self.undone.iter();
+        let undone = undone.map(|(source, error)| format!("{}, the last time: {error}", source.as_str()));
+        report.not_checked.extend(undone);
         print::print(&report, &made(hashed), self.args, global)?;
         let mut status = ExitStatus::OK;
         if !report.problems.is_empty() {
             status |= ExitStatus::PROBLEMS;
         }
-        if let Some(error) = self.last_error {
+        if !self.undone.is_empty() {
+            status |= ExitStatus::FAILED;
+        }
+        for error in self.last_error.into_iter().chain(self.unsaved) {
             status |= error.exit_status();
             error.report(global);
         }
@@ -405,7 +426,7 @@ fn not_checked(args: &WatchArgs) -> Vec<String> {
     if args.outboxes.is_empty() {
         all.push("agents' outboxes: none was given (--outbox)".to_owned());
     }
-    if args.checkpoint_state.is_none() {
+    if args.checkpoints.state.is_none() {
         all.push("checkpoints: none are signed (--checkpoint-state)".to_owned());
     }
     all

@@ -295,37 +295,7 @@ impl<'a> BatchJudge<'a> {
         commitments: &'c [Commitment],
     ) {
         for c in commitments {
-            let mut wrong = Vec::new();
-            if let Some(p) = previous.filter(|p| p.sequence_end.checked_add(1) != Some(c.sequence_start)) {
-                let message = format!(
-                    "commitment {} starts at {}, the one before ended at {}",
-                    c.batch_id, c.sequence_start, p.sequence_end
-                );
-                wrong.push((Code::CommitmentGap, message));
-            }
-            if c.prev_state_root != previous.map_or(stream::GENESIS_STATE_ROOT, |p| p.new_state_root) {
-                let message = format!(
-                    "commitment {} does not continue the state root of the one before",
-                    c.batch_id
-                );
-                wrong.push((Code::CommitmentStateRoot, message));
-            }
-            let state = stream::state_root(
-                &c.stream,
-                &c.prev_state_root,
-                &c.merkle_root,
-                c.sequence_start,
-                c.sequence_end,
-                c.leaf_count,
-            );
-            if state != c.new_state_root {
-                let message = format!(
-                    "commitment {} has the state root {}, its fields give {state}",
-                    c.batch_id, c.new_state_root
-                );
-                wrong.push((Code::CommitmentStateRoot, message));
-            }
-            for (code, message) in wrong {
+            for (code, message) in out_of_chain(previous, c) {
                 let finding = self.find(code, message, (c.sequence_start, c.sequence_end));
                 *finding = finding.clone().count(1);
             }
@@ -350,6 +320,41 @@ impl<'a> BatchJudge<'a> {
         };
         self.targets.insert((of.start, of.end, of.root), target);
     }
+}
+
+/// What is wrong with a commitment beside the one before it.
+pub(super) fn out_of_chain(previous: Option<&Commitment>, c: &Commitment) -> Vec<(Code, String)> {
+    let mut wrong = Vec::new();
+    if let Some(p) = previous.filter(|p| p.sequence_end.checked_add(1) != Some(c.sequence_start)) {
+        let message = format!(
+            "commitment {} starts at {}, the one before ended at {}",
+            c.batch_id, c.sequence_start, p.sequence_end
+        );
+        wrong.push((Code::CommitmentGap, message));
+    }
+    if c.prev_state_root != previous.map_or(stream::GENESIS_STATE_ROOT, |p| p.new_state_root) {
+        let message = format!(
+            "commitment {} does not continue the state root of the one before",
+            c.batch_id
+        );
+        wrong.push((Code::CommitmentStateRoot, message));
+    }
+    let state = stream::state_root(
+        &c.stream,
+        &c.prev_state_root,
+        &c.merkle_root,
+        c.sequence_start,
+        c.sequence_end,
+        c.leaf_count,
+    );
+    if state != c.new_state_root {
+        let message = format!(
+            "commitment {} has the state root {}, its fields give {state}",
+            c.batch_id, c.new_state_root
+        );
+        wrong.push((Code::CommitmentStateRoot, message));
+    }
+    wrong
 }
 
 /// How many positions a range has; 0 if it ends before it starts.

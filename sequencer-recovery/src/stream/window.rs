@@ -1,5 +1,7 @@
 //! A part of a stream, judged as an audit judges the whole of it: the rows of a range, and the batches that lie in it.
 
+use std::collections::BTreeMap;
+
 use anchor_verify::AnchoredBatch;
 use cli_common::{Cancel, NoProgress};
 use event_log::{Commitment, StreamState, View};
@@ -8,7 +10,7 @@ use ves::{Hash32, KeyRegistry, SequencerKeys, StreamKey};
 
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
-use crate::stream::batches::BatchJudge;
+use crate::stream::batches::{BatchJudge, out_of_chain};
 use crate::stream::checkpointed::Checkpointed;
 use crate::stream::examine::{of_events, ranges};
 use crate::stream::facts::History;
@@ -41,6 +43,8 @@ pub struct Window {
     pub first_leaf: Option<Hash32>,
     /// The leaf at its last number.
     pub last_leaf: Option<Hash32>,
+    /// The leaves of its rows, by number.
+    pub leaves: BTreeMap<u64, Hash32>,
     /// The end of the last commitment that lies in it.
     pub committed: Option<u64>,
     /// What is wrong.
@@ -81,12 +85,15 @@ pub async fn window(
     let wide = Span::new(start.unwrap_or(span.start()).min(span.start()), span.end()).unwrap_or(span);
     let anchored = lying_in(wide, span, committed, input.anchored);
     let mut ranges = ranges(&commitments, &anchored);
-    // The root over one leaf is that leaf.
-    ranges.extend([span.start(), span.end()].map(|at| BatchRange {
-        start: at,
-        end: at,
-        root: Hash32::ZERO,
-    }));
+    // The root over one leaf is that leaf; and the leaves of a range that has not the root that it should are kept.
+    let (first, last) = (span.start(), span.end());
+    ranges.extend(
+        [(first, first), (last, last), (first, last)].map(|(start, end)| BatchRange {
+            start,
+            end,
+            root: Hash32::ZERO,
+        }),
+    );
     let scan_input = ScanInput {
         keys: input.keys,
         sequencer_keys: input.sequencer_keys,
@@ -97,7 +104,8 @@ pub async fn window(
     };
     let mut state = StreamState::new(*stream);
     (state.first, state.last) = (Some(wide.start()), Some(wide.end()));
-    let scan = scan(view, &state, &scan_input, &NoProgress, input.cancel).await?;
+    let mut scan = scan(view, &state, &scan_input, &NoProgress, input.cancel).await?;
+    let leaves = scan.batches.pop().map(|batch| batch.leaves).unwrap_or_default();
     let mut judge = BatchJudge::new(*stream, &scan);
     judge.commitments(&commitments);
     judge.anchors(&anchored, &commitments);
@@ -115,9 +123,63 @@ pub async fn window(
         doubts_keys: tally.signature.count + tally.key.count + tally.receipt_signature.count > 0,
         first_leaf: first,
         last_leaf: last,
+        leaves,
         committed: commitments.iter().map(|c| c.sequence_end).max(),
         findings,
     })
+}
+
+/// Commitments that were judged by leaves alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByLeaves {
+    /// Up to this number they are right.
+    pub committed: u64,
+    /// The end of the first one behind them that has to be judged by a window.
+    pub to_be_read: Option<u64>,
+    /// There are more of them than are looked at in one go.
+    pub more: bool,
+}
+
+/// Judges the commitments behind `committed` that end at `checked` or before by the leaves that their events had when they were
+/// judged: `root` knows the root over a range. What is not right by them is judged by a window, which says what is wrong.
+///
+/// # Errors
+/// What the database says.
+pub async fn by_leaves(
+    view: &mut View,
+    stream: &StreamKey,
+    committed: u64,
+    checked: u64,
+    root: impl Fn(Span) -> Option<Hash32>,
+) -> Result<ByLeaves, RecoveryError> {
+    let from = committed.saturating_add(1);
+    let known = view.commitments_from(stream, from, MOST_COMMITMENTS).await?;
+    let mut found = ByLeaves {
+        committed,
+        to_be_read: None,
+        more: known.rows.len() >= MOST_COMMITMENTS as usize,
+    };
+    let mut previous: Option<&Commitment> = None;
+    for c in &known.rows {
+        if c.sequence_end > committed {
+            if c.sequence_end > checked {
+                found.more = false;
+                break;
+            }
+            let range = Span::new(c.sequence_start, c.sequence_end);
+            let right = range.is_some_and(|range| {
+                u64::from(c.leaf_count) == range.count() && root(range) == Some(c.merkle_root)
+            });
+            if !right || !known.unreadable.is_empty() || !out_of_chain(previous, c).is_empty() {
+                found.to_be_read = Some(c.sequence_end);
+                found.more = false;
+                break;
+            }
+            found.committed = c.sequence_end;
+        }
+        previous = Some(c);
+    }
+    Ok(found)
 }
 
 /// The anchored batches that lie in what is read, and whose commitments are among those that are looked at.

@@ -3,24 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cli_common::Cancel;
-use event_log::{Log, Place, StreamFilter, StreamHead, View};
+use cli_common::{Cancel, DbTarget};
+use event_log::{Place, StreamFilter, StreamHead, View};
 use ves::span::Span;
 use ves::{KeyRegistry, SequencerKeys, StreamKey};
 
 use super::alarms::{Alarm, Alarms, Changes, Scope, Source};
 use super::anchored::Anchored;
 use super::jobs::Outcome;
+use super::kept_log::KeptLog;
 use super::memory::Memory;
 use super::rewound::{changed, counter, rewound};
 use super::scrub::{self, Pace};
+use super::uncommitted::Uncommitted;
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding, Remedy};
 use crate::gap::{self, Gap, GapKind};
 use crate::log_identity::{Kinship, LogIdentity};
 use crate::roots::leaf_at;
 use crate::stream::raised::Raised;
-use crate::stream::window::{Window, WindowInput, window};
+use crate::stream::window::{Window, WindowInput, by_leaves, window};
 use crate::watch_memory::Remembered;
 
 /// So many new rows of a stream are judged in one look; the rest in the next one.
@@ -102,6 +104,8 @@ pub struct Watch {
     pub heads: BTreeMap<StreamKey, StreamHead>,
     /// Missing numbers, by stream.
     pub missing: BTreeMap<StreamKey, u64>,
+    /// Whether what is remembered is written down.
+    pub written: bool,
     keys: Option<(Duration, KeyRegistry)>,
     pace: Pace,
     holes_at: Option<Duration>,
@@ -109,6 +113,7 @@ pub struct Watch {
     untold: Changes,
     /// Where the round of revisits goes on.
     revisit: Option<StreamKey>,
+    uncommitted: Uncommitted,
     adopt: bool,
 }
 
@@ -121,6 +126,14 @@ struct Part {
 }
 
 impl Part {
+    /// Without any commitment: those are looked at when the rows are known.
+    fn rows(span: Span) -> Self {
+        Self {
+            span,
+            committed: u64::MAX,
+        }
+    }
+
     /// With every commitment that ends in it.
     fn whole(span: Span) -> Self {
         Self {
@@ -151,10 +164,12 @@ impl Watch {
             counted: Counted::default(),
             heads: BTreeMap::new(),
             missing: BTreeMap::new(),
+            written: true,
             keys: None,
             holes_at: None,
             untold: Changes::default(),
             revisit: None,
+            uncommitted: Uncommitted::default(),
         }
     }
 
@@ -165,7 +180,7 @@ impl Watch {
     /// of the look, see [`Watch::save`].
     pub async fn look(
         &mut self,
-        log: &Log,
+        log: &mut KeptLog,
         now: Duration,
         clock: &str,
         cancel: &Cancel,
@@ -176,7 +191,16 @@ impl Watch {
             changes: std::mem::take(&mut self.untold),
             ..Look::default()
         };
-        let looked = self.look_at(log, &at, &mut look).await;
+        let looked = match log.view().await {
+            Ok(mut view) => match self.look_at(&mut view, log.target(), &at, &mut look).await {
+                Ok(()) => {
+                    log.rest(view).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
         if let Err(error) = looked {
             // What was settled before the log went away is told by the next look.
             self.untold = look.changes;
@@ -191,8 +215,14 @@ impl Watch {
         Ok(look)
     }
 
-    async fn look_at(&mut self, log: &Log, at: &At<'_>, look: &mut Look) -> Result<(), RecoveryError> {
-        let identity = LogIdentity::of(log)?;
+    async fn look_at(
+        &mut self,
+        view: &mut View,
+        target: &DbTarget,
+        at: &At<'_>,
+        look: &mut Look,
+    ) -> Result<(), RecoveryError> {
+        let identity = LogIdentity::at(view.place(), target)?;
         let moved = match &self.memory.log {
             Some(known) => known.kinship(&identity),
             None => Kinship::Same,
@@ -218,7 +248,6 @@ impl Watch {
         if moved == Kinship::OtherTimeline {
             tracing::warn!("the log is on another timeline than at the last look: {identity}");
         }
-        let mut view = log.view().await?;
         let heads = view.heads(&self.options.filter).await?;
         let unreadable = heads.unreadable.iter();
         let unreadable = unreadable.map(|e| Finding::new(Code::EventUnreadable, e.to_string()));
@@ -237,18 +266,17 @@ impl Watch {
         let streams: Vec<StreamKey> = self.streams();
         for stream in &streams {
             at.cancel.check()?;
-            rewound_anywhere |= self.one(&mut view, stream, all, at, look).await?;
+            rewound_anywhere |= self.one(view, stream, all, at, look).await?;
         }
-        self.revisit(&mut view, at, look).await?;
+        self.revisit(view, at, look).await?;
         if self
             .holes_at
             .is_none_or(|last| at.now >= last + self.options.holes_every)
         {
-            self.holes(&mut view, &self.options.filter.clone(), at, look)
-                .await?;
+            self.holes(view, &self.options.filter.clone(), at, look).await?;
             self.holes_at = Some(at.now);
         }
-        self.scrub(&mut view, at, look).await?;
+        self.scrub(view, at, look).await?;
         if !rewound_anywhere {
             self.memory.log = Some(identity);
         }
@@ -321,6 +349,9 @@ impl Watch {
             is_rewound |= other.is_some();
         }
         found.extend(other);
+        if is_rewound {
+            self.uncommitted.forget(stream);
+        }
         if !is_rewound && let Some(head) = &head {
             let clock = at.clock.to_owned();
             let of = self.memory.stream(stream);
@@ -366,18 +397,7 @@ impl Watch {
         let Some(span) = Span::new(from, to) else {
             return Ok(None);
         };
-        let read = self
-            .window(
-                view,
-                stream,
-                Part {
-                    span,
-                    committed: was.committed,
-                },
-                at,
-                look,
-            )
-            .await?;
+        let read = self.window(view, stream, Part::rows(span), at, look).await?;
         if was.checked > 0
             && let Some(other) = changed(stream, was, read.first_leaf)
         {
@@ -391,7 +411,10 @@ impl Watch {
         let of = self.memory.stream(stream);
         of.checked = read.span.end();
         of.leaf = read.last_leaf;
-        of.committed = of.committed.max(read.committed.unwrap_or(0));
+        let mut leaves = read.leaves;
+        let leaves = leaves.split_off(&of.committed.saturating_add(1));
+        self.uncommitted.keep(stream, leaves);
+        self.new_commitments(view, stream, at, look).await?;
         Ok(None)
     }
 
@@ -446,7 +469,8 @@ impl Watch {
     /// Streams that have not grown, a few at a time: commitments that came later, anchors, and what is open of them.
     async fn revisit(&mut self, view: &mut View, at: &At<'_>, look: &mut Look) -> Result<(), RecoveryError> {
         let after = self.revisit.take();
-        let mut round: Vec<StreamKey> = self.memory.streams.keys().copied().collect();
+        let known = self.memory.streams.keys().copied();
+        let mut round: Vec<StreamKey> = known.filter(|s| self.options.filter.admits(s)).collect();
         let begin = after.map_or(0, |after| round.partition_point(|stream| *stream <= after));
         round.rotate_left(begin);
         let mut visited = 0;
@@ -495,7 +519,7 @@ impl Watch {
         spans
     }
 
-    /// Commitments that were made of rows that were judged before.
+    /// Commitments of rows that were judged. Where a batch is not right by the leaves that its rows had then, they are read again.
     async fn new_commitments(
         &mut self,
         view: &mut View,
@@ -503,30 +527,27 @@ impl Watch {
         at: &At<'_>,
         look: &mut Look,
     ) -> Result<(), RecoveryError> {
-        let of = self.memory.streams[stream].clone();
-        let newer = view.commitments_from(stream, of.committed + 1, 2).await?.rows;
-        let newer = newer.iter().filter(|c| c.sequence_end > of.committed);
-        let Some(end) = newer
-            .map(|c| c.sequence_end)
-            .min()
-            .filter(|end| *end <= of.checked)
-        else {
-            return Ok(());
+        let (committed, checked) = {
+            let of = &self.memory.streams[stream];
+            (of.committed, of.checked)
         };
-        let read = self
-            .window(
-                view,
-                stream,
-                Part {
-                    span: Span::at(end),
-                    committed: of.committed,
-                },
-                at,
-                look,
-            )
-            .await?;
-        let of = self.memory.stream(stream);
-        of.committed = of.committed.max(read.committed.unwrap_or(end));
+        let uncommitted = &self.uncommitted;
+        let root = |range| uncommitted.root(stream, range);
+        let found = by_leaves(view, stream, committed, checked, root).await?;
+        look.more |= found.more;
+        let mut to = found.committed;
+        if let Some(end) = found.to_be_read {
+            let part = Part {
+                span: Span::at(end),
+                committed: to,
+            };
+            let read = self.window(view, stream, part, at, look).await?;
+            to = to.max(read.committed.unwrap_or(end));
+        }
+        if to > committed {
+            self.memory.stream(stream).committed = to;
+            self.uncommitted.committed(stream, to);
+        }
         Ok(())
     }
 
@@ -551,9 +572,10 @@ impl Watch {
     }
 
     async fn scrub(&mut self, view: &mut View, at: &At<'_>, look: &mut Look) -> Result<(), RecoveryError> {
-        let (_, total) = scrub::progress(&self.memory);
+        let filter = self.options.filter;
+        let (_, total) = self.scrubbed();
         let mut rows = self.pace.rows(at.now, total);
-        while let Some((stream, span)) = scrub::next(&self.memory, rows) {
+        while let Some((stream, span)) = scrub::next(&self.memory, &filter, rows) {
             at.cancel.check()?;
             let read = self.window(view, &stream, Part::whole(span), at, look).await?;
             if read.has_holes {
@@ -562,7 +584,7 @@ impl Watch {
             let spent = read.span.count();
             self.pace.spend(spent);
             self.counted.scrubbed += read.rows;
-            scrub::done(&mut self.memory, stream, read.span.end(), at.clock);
+            scrub::done(&mut self.memory, &filter, (stream, read.span), at.clock);
             rows = rows.saturating_sub(spent);
             if self.memory.scrub.stream.is_none() {
                 break;
@@ -585,12 +607,18 @@ impl Watch {
         self.alarms.settle(&Scope::all(outcome.source), found, clock)
     }
 
+    /// How much of the pass over old rows is done: events behind it, of all that are watched.
+    pub fn scrubbed(&self) -> (u64, u64) {
+        scrub::progress(&self.memory, &self.options.filter)
+    }
+
     /// Writes down what is remembered.
     ///
     /// # Errors
     /// The disk fails, or is full: it is still in memory, and written by the next save that works.
     pub fn save(&mut self) -> Result<(), RecoveryError> {
         let saved = self.memory.save(self.alarms.open());
+        self.written = saved.is_ok();
         if saved.is_err() {
             self.counted.unsaved += 1;
         }

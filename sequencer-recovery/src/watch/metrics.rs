@@ -7,7 +7,6 @@ use cli_common::metrics::{Kind, Metrics};
 use ves::StreamKey;
 
 use super::look::Watch;
-use super::scrub;
 use crate::finding::Code;
 
 /// Values for each stream are told of so many streams, those with open problems first: more would cost the server that keeps
@@ -66,6 +65,12 @@ fn of_looks(page: &mut Metrics, watch: &Watch, beside: &Beside) {
         Kind::Gauge,
         "How long it took.",
         beside.took.as_secs_f64(),
+    );
+    page.one(
+        "sequencer_watch_memory_written",
+        Kind::Gauge,
+        "Whether what is remembered is written down.",
+        f64::from(u8::from(watch.written)),
     );
     let counters = [
         (
@@ -143,7 +148,7 @@ fn of_problems(page: &mut Metrics, watch: &Watch) {
 }
 
 fn of_scrub(page: &mut Metrics, watch: &Watch, beside: &Beside) {
-    let (before, total) = scrub::progress(&watch.memory);
+    let (before, total) = watch.scrubbed();
     let ratio = if total == 0 {
         0.0
     } else {

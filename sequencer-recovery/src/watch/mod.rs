@@ -9,7 +9,9 @@
 //! | [`memory`] | what is remembered from look to look, and from run to run |
 //! | [`rewound`] | whether a stream is less than it was |
 //! | [`alarms`] | which problems are open |
+//! | [`kept_log`] | by which session the log is looked at |
 //! | [`look`] | one look at the log |
+//! | [`uncommitted`] | whether a new commitment is right, without reading its rows a second time |
 //! | [`scrub`] | how fast old rows are read again, and which are next |
 //! | [`anchored`] | what anchors say of the log |
 //! | [`outboxes`] | what agents have that the log lacks |
@@ -21,6 +23,7 @@
 pub mod alarms;
 pub mod anchored;
 pub mod jobs;
+pub mod kept_log;
 pub mod look;
 pub mod memory;
 pub mod metrics;
@@ -29,5 +32,6 @@ pub mod report;
 pub mod rewound;
 pub mod scrub;
 pub mod serve;
+pub mod uncommitted;
 
 pub use look::{Look, Options, Watch};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use event_log::StreamFilter;
 use ves::StreamKey;
 use ves::span::Span;
 
@@ -53,18 +54,32 @@ impl Pace {
     }
 }
 
-/// What is to be read next, if `rows` may be; nothing while too few may be, or while there is nothing.
-pub fn next(memory: &Memory, rows: u64) -> Option<(StreamKey, Span)> {
+/// The streams that are looked at, with the number up to which their rows were judged.
+fn watched<'a>(memory: &'a Memory, filter: &'a StreamFilter) -> impl Iterator<Item = (StreamKey, u64)> + 'a {
+    let all = memory.streams.iter().map(|(stream, of)| (*stream, of.checked));
+    all.filter(|(stream, _)| filter.admits(stream))
+}
+
+/// What is behind the pass: up to this number of this stream.
+fn behind(memory: &Memory, filter: &StreamFilter) -> Option<(StreamKey, u64)> {
     let at = &memory.scrub;
-    let here = at.stream.filter(|stream| memory.streams.contains_key(stream));
-    let to = if here.is_some() { at.to } else { 0 };
-    let streams = here.map_or_else(
-        || memory.streams.range(..),
-        |stream| memory.streams.range(stream..),
-    );
-    let left = streams.filter_map(|(stream, of)| {
-        let from = if Some(*stream) == here { to } else { 0 };
-        Some((*stream, Span::new(from + 1, of.checked)?))
+    // A run that looked at other streams may have left it where this one does not look.
+    at.stream
+        .filter(|stream| filter.admits(stream))
+        .map(|stream| (stream, at.to))
+}
+
+/// What is to be read next, if `rows` may be; nothing while too few may be, or while there is nothing. Streams that the filter
+/// does not let through may be in the same memory: nothing is known of them here.
+pub fn next(memory: &Memory, filter: &StreamFilter, rows: u64) -> Option<(StreamKey, Span)> {
+    let behind = behind(memory, filter);
+    let left = watched(memory, filter).filter_map(|(stream, checked)| {
+        let to = match behind {
+            Some((at, _)) if stream < at => return None,
+            Some((at, to)) if stream == at => to,
+            _ => 0,
+        };
+        Some((stream, Span::new(to + 1, checked)?))
     });
     let (stream, left) = left.into_iter().next()?;
     if rows < LEAST_ROWS.min(left.count()) {
@@ -74,13 +89,12 @@ pub fn next(memory: &Memory, rows: u64) -> Option<(StreamKey, Span)> {
 }
 
 /// Notes that a part was read; `at` is the time of the host. The pass begins again behind the last stream.
-pub fn done(memory: &mut Memory, stream: StreamKey, to: u64, at: &str) {
+pub fn done(memory: &mut Memory, filter: &StreamFilter, part: (StreamKey, Span), at: &str) {
+    let (stream, to) = (part.0, part.1.end());
     memory.scrub.stream = Some(stream);
     memory.scrub.to = to;
-    let more = memory
-        .streams
-        .range(stream..)
-        .any(|(key, of)| of.checked > if *key == stream { to } else { 0 });
+    let more = watched(memory, filter)
+        .any(|(key, checked)| key >= stream && checked > if key == stream { to } else { 0 });
     if !more {
         memory.scrub = ScrubNotes {
             stream: None,
@@ -91,11 +105,11 @@ pub fn done(memory: &mut Memory, stream: StreamKey, to: u64, at: &str) {
 }
 
 /// How much of the pass is done: events behind it, of all.
-pub fn progress(memory: &Memory) -> (u64, u64) {
-    let total = memory.streams.values().map(|of| of.checked).sum();
-    let before = memory.scrub.stream.map_or(0, |stream| {
-        let whole: u64 = memory.streams.range(..stream).map(|(_, of)| of.checked).sum();
-        whole + memory.scrub.to
+pub fn progress(memory: &Memory, filter: &StreamFilter) -> (u64, u64) {
+    let total = watched(memory, filter).map(|(_, checked)| checked).sum();
+    let before = behind(memory, filter).map_or(0, |(at, to)| {
+        let whole = watched(memory, filter).filter(|(stream, _)| *stream < at);
+        whole.map(|(_, checked)| checked).sum::<u64>() + to
     });
     (before, total)
 }

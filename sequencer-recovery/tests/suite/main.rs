@@ -48,5 +48,7 @@ mod tombstone;
 mod truth;
 mod undo;
 mod watch;
+mod watch_faults;
+mod watch_soak;
 mod witness;
 mod worlds;

@@ -5,8 +5,8 @@ use crate::common;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::binary;
 use common::service::{Double, Fault};
+use common::{Data, Server, binary, text};
 use fixtures::{World, WorldSpec};
 use serde_json::Value;
 use test_support::{TestAuthority, TlsFront};
@@ -108,6 +108,120 @@ fn a_service_brings_everything_back() {
     assert_eq!(events("log.db"), events("whole.db"));
 }
 
+/// The events of a snapshot, as far as a service can tell them: `base_version` 0 and none are the same to it.
+fn rows(path: &Path) -> Vec<(String, i64, Option<Value>, i64)> {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let sql = "select hex(event_id) || created_at_str || hex(event_signing_hash) || hex(agent_signature) \
+                   || ifnull(hex(agent_signature_bundle), '-') || ifnull(hex(command_id), '-'), \
+                   agent_signature_scheme, ifnull(payload_encrypted, payload), sequence_number \
+               from ves_events order by tenant_id, store_id, sequence_number";
+    let mut statement = db.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| {
+        let payload: Option<String> = row.get(2)?;
+        let payload = payload.map(|text| serde_json::from_str(&text).unwrap());
+        Ok((row.get(0)?, row.get(1)?, payload, row.get(3)?))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// The log of a real sequencer, with every kind of event that it takes.
+#[test]
+fn encrypted_and_post_quantum_events_come_back_as_they_were() {
+    let Some(server) = Server::start() else { return };
+    let data = Data::golden();
+    let golden = server.load("golden", &data.dir.join("log.copy.sql"));
+    let whole = golden.snapshot(data.path("whole.db"));
+    let lossy = whole.file_copy(data.path("log.db"));
+    let lost = "agent_signature_scheme > 1 OR payload_kind = 1";
+    lossy.execute(&format!(
+        "DELETE FROM ves_sequencer_receipts WHERE event_id IN (SELECT event_id FROM ves_events WHERE {lost});
+         DELETE FROM ves_events WHERE {lost}"
+    ));
+    let before = rows(&data.path("whole.db"));
+    let missing = before.len() - rows(&data.path("log.db")).len();
+    assert!(
+        before.iter().filter(|row| row.1 == 3).count() >= 14 && missing > 570,
+        "{missing}"
+    );
+    let double = Double::of_snapshot(&data.path("whole.db"));
+    let (db, plan, url) = (lossy.arg(), text(&data.path("plan")), double.url());
+    let anchors = text(&data.anchors);
+    let witness = [
+        "--anchors",
+        &anchors,
+        "--witness",
+        &url,
+        "--pull-rate",
+        "10000",
+        "--accept",
+        "claimed",
+    ];
+    let planned = common::run(
+        ["plan", "--db", &db, "--out", &plan, "--format", "json"]
+            .into_iter()
+            .chain(witness),
+    );
+    let summary: Value = serde_json::from_str(&planned.stdout).unwrap();
+    assert_eq!(summary["totals"]["events"], missing, "{}", planned.stderr);
+    let applied = common::run(["apply", &plan, "--db", &db]);
+    assert!(matches!(applied.code, 0 | 1 | 5), "{}", applied.stderr);
+    assert_eq!(rows(&data.path("log.db")), before);
+}
+
+/// Its counter and its rows need not agree: what the counter says is its head, what is given are its rows.
+#[test]
+fn a_service_whose_counter_and_rows_disagree_is_heard_and_told() {
+    let case = Case::new(17);
+    let log = case.world.log();
+    let double = Double::start(log, Fault::LostTail(5), None);
+    let (code, report, err) = case.run("audit", &double.url(), &[], &[]);
+    assert_eq!(code & 8, 0, "{err}");
+    assert_eq!(heard(&report)["rows"], 4 * log.streams.len() as u64, "{report}");
+    let not_checked = report["not_checked"].to_string();
+    assert!(
+        not_checked.contains("up to its head that it does not give: 5-"),
+        "{not_checked}"
+    );
+    // The numbers are the service's word all the same: no counter goes below them by itself.
+    let double = Double::start(log, Fault::Behind(3), None);
+    let (code, report, err) = case.run("audit", &double.url(), &[], &[]);
+    assert_eq!(code & 8, 0, "{err}");
+    assert_eq!(heard(&report)["rows"], log.event_count() as u64, "{err}");
+    assert!(
+        report["not_checked"].to_string().contains("its counter:"),
+        "{report}"
+    );
+}
+
+/// Whoever follows the next command asks the same service in the same way.
+#[test]
+fn the_next_command_asks_as_this_one_did() {
+    let case = Case::new(18);
+    let double = Double::start(case.world.log(), Fault::None, Some("s3cret"));
+    std::fs::write(case.path("key"), "s3cret\n").unwrap();
+    let more = [
+        "--api-key-file",
+        "key",
+        "--allow-http",
+        "--pull-folder",
+        "pulled",
+        "--pull-time",
+        "90m",
+    ];
+    let (_, report, err) = case.run("audit", &double.url(), &more, &[]);
+    let next = report["next"].to_string();
+    for words in [
+        "--api-key-file key",
+        "--allow-http",
+        "--pull-folder pulled",
+        "--pull-rate 10000",
+        "--pull-time 5400s",
+    ] {
+        assert!(next.contains(words), "{words}: {next} {err}");
+    }
+    assert!(!next.contains("s3cret"));
+}
+
 #[test]
 fn what_was_pulled_is_not_asked_for_again() {
     let case = Case::new(12);
@@ -132,10 +246,13 @@ fn what_was_pulled_is_not_asked_for_again() {
 #[test]
 fn a_service_that_is_unsteady_is_heard_to_its_end() {
     let case = Case::new(13);
-    let double = Double::start(case.world.log(), Fault::Unsteady, None);
-    let (code, report, err) = case.run("audit", &double.url(), &[], &[]);
-    assert_eq!(code & 8, 0, "{err}");
-    assert_eq!(heard(&report)["missing_held"], case.lost());
+    // The real one counts requests by the minute: it is busy for longer than who does not answer is tried again.
+    for fault in [Fault::Unsteady, Fault::Limited] {
+        let double = Double::start(case.world.log(), fault, None);
+        let (code, report, err) = case.run("audit", &double.url(), &[], &[]);
+        assert_eq!(code & 8, 0, "{fault:?}: {err}");
+        assert_eq!(heard(&report)["missing_held"], case.lost(), "{fault:?}");
+    }
 }
 
 #[test]

@@ -8,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cli_common::{Cancel, DbTarget};
-use event_log::{Log, StreamFilter};
+use event_log::StreamFilter;
 use fixtures::WorldSpec;
 use sequencer_recovery::watch::alarms::{Alarm, Changes};
 use sequencer_recovery::watch::anchored::Anchored;
+use sequencer_recovery::watch::kept_log::KeptLog;
 use sequencer_recovery::watch::memory::Memory;
 use sequencer_recovery::watch::{Options, Watch};
 use serde_json::Value;
@@ -24,14 +25,14 @@ use crate::common::{Db, Server, binary, run, text};
 const DAY: u64 = 86_400;
 
 /// A watch with a clock of its own.
-struct Simulated {
-    world: Signed,
-    watch: Watch,
-    now: Duration,
+pub struct Simulated {
+    pub world: Signed,
+    pub watch: Watch,
+    pub now: Duration,
 }
 
 impl Simulated {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let world = Signed::new(&WorldSpec {
             seed: 11,
             ..WorldSpec::default()
@@ -44,26 +45,23 @@ impl Simulated {
         }
     }
 
-    fn look(&mut self) -> Changes {
+    pub fn look(&mut self) -> Changes {
         self.now += Duration::from_secs(600);
-        let db = DbTarget::Snapshot(self.world.path("log.db"));
         let clock = format!("2026-01-01T00:00:00.{:06}Z", self.now.as_secs() / 600);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let looked = runtime.block_on(async {
-            let log = Log::open(&db).await.unwrap();
-            self.watch
-                .look(&log, self.now, &clock, &Cancel::new())
-                .await
-                .unwrap()
-        });
+        let changes = self.look_at(&clock);
         self.watch.save().unwrap();
-        looked.changes
+        changes
     }
 
-    fn codes(&self) -> Vec<&'static str> {
+    /// A look while the host's clock says this.
+    pub fn look_at(&mut self, clock: &str) -> Changes {
+        let db = DbTarget::Snapshot(self.world.path("log.db"));
+        let mut log = KeptLog::new(db, &Cancel::new());
+        let looked = runtime().block_on(self.watch.look(&mut log, self.now, clock, &Cancel::new()));
+        looked.unwrap().changes
+    }
+
+    pub fn codes(&self) -> Vec<&'static str> {
         let mut codes: Vec<_> = self
             .watch
             .alarms
@@ -76,7 +74,14 @@ impl Simulated {
     }
 }
 
-fn open(path: &Path, adopt: bool) -> Watch {
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+pub fn open(path: &Path, adopt: bool) -> Watch {
     let (memory, alarms) = Memory::open(path).unwrap();
     let options = Options {
         filter: StreamFilter::default(),
@@ -94,7 +99,7 @@ fn highest(world: &Signed) -> u64 {
     heads.map(|log| *log.events.keys().last().unwrap()).max().unwrap()
 }
 
-fn codes(alarms: &[Alarm]) -> Vec<&'static str> {
+pub fn codes(alarms: &[Alarm]) -> Vec<&'static str> {
     let mut codes: Vec<_> = alarms.iter().map(|alarm| alarm.finding.code.as_str()).collect();
     codes.sort_unstable();
     codes
@@ -228,13 +233,21 @@ fn what_is_new_is_judged_as_it_comes() {
 }
 
 /// A watch as a process.
-struct Process {
+pub struct Process {
     child: Child,
     address: String,
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Process {
-    fn start(db: &str, state: &str, more: &[&str]) -> Self {
+    pub fn start(db: &str, state: &str, more: &[&str]) -> Self {
         let args = [
             "watch",
             "--db",
@@ -279,7 +292,11 @@ impl Process {
         Self { child, address }
     }
 
-    fn get(&self, path: &str) -> String {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -287,7 +304,7 @@ impl Process {
         answer
     }
 
-    fn metric(&self, name: &str) -> Option<f64> {
+    pub fn metric(&self, name: &str) -> Option<f64> {
         let page = self.get("/metrics");
         let line = page
             .lines()
@@ -296,7 +313,7 @@ impl Process {
     }
 
     #[track_caller]
-    fn wait_for(&self, name: &str, value: f64) {
+    pub fn wait_for(&self, name: &str, value: f64) {
         let begun = Instant::now();
         while self.metric(name) != Some(value) {
             assert!(
@@ -309,7 +326,7 @@ impl Process {
     }
 
     /// Stops it as systemd does; gives its status and report.
-    fn stop(mut self) -> (i32, Value) {
+    pub fn stop(mut self) -> (i32, Value) {
         let id = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -439,19 +456,8 @@ fn what_cannot_be_written_down_is_still_seen() {
     connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
     at.world.grow_to(20);
     at.now += Duration::from_secs(600);
-    let db = DbTarget::Snapshot(at.world.path("log.db"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let looked = runtime.block_on(async {
-        let log = Log::open(&db).await.unwrap();
-        at.watch
-            .look(&log, at.now, "later", &Cancel::new())
-            .await
-            .unwrap()
-    });
-    assert!(codes(&looked.changes.raised).contains(&"history.rewound"));
+    let changes = at.look_at("later");
+    assert!(codes(&changes.raised).contains(&"history.rewound"));
     assert!(at.watch.save().is_err());
     assert_eq!(at.watch.counted.unsaved, 1);
     connection.execute_batch("ROLLBACK").unwrap();

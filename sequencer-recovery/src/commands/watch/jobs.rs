@@ -1,20 +1,15 @@
 //! What is looked at on threads of its own, and who is told of a problem.
 
-use std::io::{Error, Seek as _, Write as _};
+use std::io::Error;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anchor_verify::fetch::rpc::Rpc;
 use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
 use anchor_verify::{AnchorsFile, Existing};
-use cli_common::keys::read_signing_key;
-use cli_common::{Cancel, CliError, DbTarget, NoProgress};
-use ed25519_dalek::SigningKey;
+use cli_common::{Cancel, CliError, DbTarget, NoProgress, ShellCommand};
 use event_log::{Log, OpenOptions, StreamFilter};
-use sequencer_recovery::checkpoint;
 use sequencer_recovery::error::RecoveryError;
-use sequencer_recovery::locked_file::LockedFile;
 use sequencer_recovery::watch::Options;
 use sequencer_recovery::watch::alarms::{Alarm, Source};
 use sequencer_recovery::watch::anchored::Anchored;
@@ -57,9 +52,7 @@ pub(super) fn jobs(args: &WatchArgs, options: &Options) -> Result<Vec<Job>, CliE
             }),
         });
     }
-    if let Some(state) = &args.checkpoint_state {
-        jobs.push(checkpoints(args, state.clone(), options.filter)?);
-    }
+    jobs.extend(args.checkpoints.job(&args.db.target()?, options.filter)?);
     Ok(jobs)
 }
 
@@ -165,53 +158,6 @@ fn node(args: &WatchArgs, url: &str) -> Result<Job, CliError> {
     })
 }
 
-/// Signs checkpoints, as the command of that name does.
-fn checkpoints(args: &WatchArgs, state: PathBuf, filter: StreamFilter) -> Result<Job, CliError> {
-    let (Some(key), Some(name), Some(out)) =
-        (&args.checkpoint_key, &args.checkpoint_name, &args.checkpoint_out)
-    else {
-        return Err(CliError::usage(
-            "--checkpoint-state needs --checkpoint-key, --checkpoint-name and --checkpoint-out",
-        ));
-    };
-    let key: SigningKey = read_signing_key(key)?;
-    let (name, out, db) = (name.clone(), out.clone(), args.db.target()?);
-    Ok(Job {
-        source: Source::Checkpoints,
-        every: args.checkpoint_every,
-        work: Box::new(move |cancel| {
-            let options = checkpoint::Options {
-                deployment: &name,
-                key: &key,
-                out: &out,
-                filter,
-                leaves: true,
-                full: false,
-                adopt: false,
-                sanction: None,
-                publish: None,
-                witnesses: None,
-            };
-            let signed = block_on(async {
-                let work = async {
-                    // For the time of one turn, so that the command can be run beside it.
-                    let notes = LockedFile::open(&state)?;
-                    let log = Log::open_with(&db, &OpenOptions::stopped_by(cancel)).await?;
-                    checkpoint::checkpoint(&log, db.to_string(), &notes, &options, &NoProgress, cancel).await
-                };
-                Ok(work.await?)
-            });
-            Some(match signed {
-                Ok((report, error)) => Outcome {
-                    errors: error.iter().map(ToString::to_string).collect(),
-                    ..Outcome::found(Source::Checkpoints, report.findings)
-                },
-                Err(error) => Outcome::failed(Source::Checkpoints, &error),
-            })
-        }),
-    })
-}
-
 /// Runs the user's command for a problem that began or ended.
 pub(super) fn hook(command: &str, what: &str, alarm: &Alarm, cancel: &Cancel) -> Result<(), Error> {
     #[derive(Serialize)]
@@ -221,39 +167,17 @@ pub(super) fn hook(command: &str, what: &str, alarm: &Alarm, cancel: &Cancel) ->
         #[serde(flatten)]
         alarm: &'a Alarm,
     }
-    let mut file = tempfile::tempfile()?;
-    serde_json::to_writer(
-        &mut file,
-        &Told {
-            schema: "watch-alarm/1",
-            what,
-            alarm,
-        },
-    )?;
-    file.write_all(b"\n")?;
-    file.rewind()?;
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::from(file))
-        // stdout is for the report.
-        .stdout(Stdio::from(std::io::stderr()))
-        .spawn()?;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match child.try_wait()? {
-            Some(ended) if ended.success() => return Ok(()),
-            Some(ended) => return Err(Error::other(format!("it ended with {ended}"))),
-            None if Instant::now() < until && !cancel.is_cancelled() => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            None => {
-                child.kill()?;
-                child.wait()?;
-                return Err(Error::other(format!(
-                    "it did not end within {} s",
-                    PATIENCE.as_secs()
-                )));
-            }
-        }
-    }
+    let told = Told {
+        schema: "watch-alarm/1",
+        what,
+        alarm,
+    };
+    let mut line = serde_json::to_vec(&told)?;
+    line.push(b'\n');
+    let command = ShellCommand {
+        text: command,
+        environment: &[],
+        patience: PATIENCE,
+    };
+    command.run_with(&line, cancel)
 }

@@ -1,12 +1,12 @@
 //! What a watch says at its end.
 
 use cli_common::provenance::Provenance;
-use cli_common::{CliError, CommandLine, Frame, GlobalArgs, Labels, Next, Output, Table, Tone};
+use cli_common::{CliError, CommandLine, Frame, GlobalArgs, Next, Output, Tone};
 use sequencer_recovery::finding::{Code, Finding};
 use sequencer_recovery::watch::report::{SCHEMA, StreamWatched, WatchReport};
 use serde::Serialize;
 
-use super::super::report::{print_findings, print_not_checked, print_place};
+use super::super::report::{print_findings, print_not_checked, print_place, print_streams};
 use super::super::{or_dash, write_place};
 use super::WatchArgs;
 
@@ -18,6 +18,17 @@ Columns (streams with problems; --all: all):
   ANCHORED       the highest number that is anchored
   HIGHEST        the highest number that anybody knew of
   PROBLEMS       how many are open";
+
+const STREAMS: [&str; 8] = [
+    "STREAM",
+    "HEAD",
+    "COUNTER",
+    "MISSING",
+    "COMMITTED",
+    "ANCHORED",
+    "HIGHEST",
+    "PROBLEMS",
+];
 
 pub(super) fn print(
     report: &WatchReport,
@@ -123,32 +134,7 @@ pub(super) fn print_table<W: std::io::Write>(
     out.line(&format!("Remembered in {}.", report.memory))?;
     let all = out.all();
     let told: Vec<&StreamWatched> = report.streams.iter().filter(|s| all || s.problems > 0).collect();
-    print_streams(out, &told, &labels)?;
-    let findings: Vec<&Finding> = report.problems.iter().map(|alarm| &alarm.finding).collect();
-    print_findings(out, &labels, "PROBLEMS", &findings)?;
-    print_not_checked(out, &report.not_checked)
-}
-
-fn print_streams<W: std::io::Write>(
-    out: &mut Output<W>,
-    told: &[&StreamWatched],
-    labels: &Labels,
-) -> Result<(), CliError> {
-    if told.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new(&[
-        "STREAM",
-        "HEAD",
-        "COUNTER",
-        "MISSING",
-        "COMMITTED",
-        "ANCHORED",
-        "HIGHEST",
-        "PROBLEMS",
-    ]);
-    let shown = out.shown(told.len());
-    for s in &told[..shown] {
+    print_streams(out, &STREAMS, &told, |table, s| {
         table.row([
             labels.of(&s.stream),
             or_dash(s.head),
@@ -159,8 +145,8 @@ fn print_streams<W: std::io::Write>(
             s.highest.to_string(),
             s.problems.to_string(),
         ]);
-    }
-    out.line("")?;
-    out.table(&table)?;
-    out.more(0, told.len() - shown, "stream(s)")
+    })?;
+    let findings: Vec<&Finding> = report.problems.iter().map(|alarm| &alarm.finding).collect();
+    print_findings(out, &labels, "PROBLEMS", &findings)?;
+    print_not_checked(out, &report.not_checked)
 }

@@ -1,20 +1,21 @@
 //! A double of the sequencer's gRPC service, on HTTP/2 itself, so that it can also misbehave.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use fixtures::{Log, LoggedEvent};
+use fixtures::Log;
 use grpc_client::messages::{
     EncryptedPayload, EventEnvelope, GetSyncStateRequest, HpkeParams, PullEventsRequest, PullEventsResponse,
-    RecipientKey, SequencedEvent, SyncState, Timestamp,
+    RecipientKey, SequencedEvent, SignatureBundle, SyncState, Timestamp,
 };
 use h2::server::SendResponse;
 use prost::Message as _;
 use serde_json::Value;
-use ves::{Payload, StreamKey};
+use ves::{Event, Payload, StreamKey};
 
 /// How it misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub enum Fault {
     Silent,
     /// Breaks off each connection after one answer, and refuses every third question.
     Unsteady,
+    /// Takes so many questions in a time, and is asked too fast.
+    Limited,
     /// Lets nobody in.
     Closed,
     /// Is another service.
@@ -46,6 +49,10 @@ pub enum Fault {
     Unwell(u64),
     /// Lacks one number.
     Hole(u64),
+    /// Lacks what its counter says that it gave out, from this number on.
+    LostTail(u64),
+    /// Its counter says less than its rows.
+    Behind(u64),
 }
 
 /// A service with the events of a log.
@@ -55,8 +62,11 @@ pub struct Double {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
+/// The events of each stream, and what its counter says.
+type Streams = BTreeMap<StreamKey, (BTreeMap<u64, SequencedEvent>, u64)>;
+
 struct Served {
-    streams: BTreeMap<StreamKey, BTreeMap<u64, SequencedEvent>>,
+    streams: Streams,
     fault: Fault,
     key: Option<String>,
     asked: Arc<Mutex<Vec<(String, u64)>>>,
@@ -68,13 +78,55 @@ type Answer = Result<Vec<u8>, (u8, &'static str)>;
 impl Double {
     /// Serves a log to whoever shows this key, if one is asked for.
     pub fn start(log: &Log, fault: Fault, key: Option<&str>) -> Self {
-        let mut streams: BTreeMap<StreamKey, BTreeMap<u64, SequencedEvent>> = BTreeMap::new();
-        for logged in log.events() {
-            let of = streams.entry(logged.event.stream).or_default();
-            of.insert(logged.number, sent(logged));
+        let mut streams = Streams::new();
+        for (stream, of) in &log.streams {
+            let events = of.events.iter();
+            let events =
+                events.map(|(number, logged)| (*number, sent(&logged.event, *number, logged.sequenced_at)));
+            streams.insert(
+                *stream,
+                (events.collect(), of.counter.map_or(0, |(counter, _)| counter)),
+            );
         }
-        if let Fault::Hole(number) = fault {
-            streams.values_mut().for_each(|of| drop(of.remove(&number)));
+        Self::serve(streams, fault, key)
+    }
+
+    /// Serves what a snapshot holds.
+    pub fn of_snapshot(path: &Path) -> Self {
+        let mut streams = Streams::new();
+        let target = cli_common::DbTarget::Snapshot(path.to_owned());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let log = event_log::Log::open(&target).await.unwrap();
+            let mut view = log.view().await.unwrap();
+            for head in view
+                .heads(&event_log::StreamFilter::default())
+                .await
+                .unwrap()
+                .rows
+            {
+                let range = 1..=head.last.unwrap_or(0);
+                let entries = view.entries(&head.stream, range).await.unwrap().rows;
+                let events = entries.iter().map(|of| {
+                    (
+                        of.sequence_number,
+                        sent(&of.event, of.sequence_number, of.sequenced_at),
+                    )
+                });
+                streams.insert(head.stream, (events.collect(), head.counter.unwrap_or(0)));
+            }
+        });
+        Self::serve(streams, Fault::None, None)
+    }
+
+    fn serve(mut streams: Streams, fault: Fault, key: Option<&str>) -> Self {
+        for (events, counter) in streams.values_mut() {
+            match fault {
+                Fault::Hole(number) => drop(events.remove(&number)),
+                Fault::LostTail(from) => drop(events.split_off(&from)),
+                Fault::Behind(number) => *counter = number,
+                _ => {}
+            }
         }
         let asked = Arc::new(Mutex::new(Vec::new()));
         let served = Arc::new(Served {
@@ -165,6 +217,7 @@ async fn question(
         }
         Fault::Closed => Err((7, "not \u{1b}[31myours")),
         Fault::Unimplemented => Err((12, "")),
+        _ if served.key.is_some() && shown.is_none() => Err((16, "authentication required")),
         _ if served.key.is_some() && served.key.as_deref() != shown => Err((16, "invalid api key")),
         _ if path == "/stateset.sequencer.v2.Sequencer/GetSyncState" => served.head(&bytes[5..]),
         _ if path == "/stateset.sequencer.v2.Sequencer/PullEvents" => served.events(&bytes[5..]),
@@ -207,20 +260,20 @@ async fn question(
 }
 
 impl Served {
-    fn stream(&self, tenant: &str, store: &str) -> Option<(StreamKey, &BTreeMap<u64, SequencedEvent>)> {
+    fn stream(&self, tenant: &str, store: &str) -> Option<&(BTreeMap<u64, SequencedEvent>, u64)> {
         let key = StreamKey::new(tenant.parse().ok()?, store.parse().ok()?);
-        Some((key, self.streams.get(&key)?))
+        self.streams.get(&key)
     }
 
+    /// The counter, whatever rows there are.
     fn head(&self, message: &[u8]) -> Answer {
         let asked = GetSyncStateRequest::decode(message).map_err(|_| (3, "no request"))?;
-        let events = self.stream(&asked.tenant_id, &asked.store_id);
-        let last = events.and_then(|(_, events)| Some(*events.last_key_value()?.0));
+        let stream = self.stream(&asked.tenant_id, &asked.store_id);
         let state = SyncState {
             head_sequence: if self.fault == Fault::Endless {
                 i64::MAX as u64
             } else {
-                last.unwrap_or(0)
+                stream.map_or(0, |(_, counter)| *counter)
             },
             tenant_id: asked.tenant_id,
             store_id: asked.store_id,
@@ -228,7 +281,8 @@ impl Served {
         Ok(state.encode_to_vec())
     }
 
-    /// As the real service: a range with a hole is refused as a whole, and 1000 numbers are the most.
+    /// As the real service: a range with a hole is refused as a whole, a range that its rows do not reach to the end of is not,
+    /// whatever the counter says, and 1000 numbers are the most. The head in the answer is the counter.
     fn events(&self, message: &[u8]) -> Answer {
         let asked = PullEventsRequest::decode(message).map_err(|_| (3, "no request"))?;
         let (from, limit) = (asked.from_sequence.max(1), u64::from(asked.limit.min(1000)));
@@ -237,22 +291,22 @@ impl Served {
             all.push((asked.store_id.clone(), from));
             all.len()
         };
-        let none = BTreeMap::new();
-        let events = self
-            .stream(&asked.tenant_id, &asked.store_id)
-            .map_or(&none, |(_, events)| events);
-        let head = events.last_key_value().map_or(0, |(last, _)| *last);
-        let end = from + limit - 1;
+        let none = (BTreeMap::new(), 0);
+        let stream = self.stream(&asked.tenant_id, &asked.store_id);
+        let (events, head) = stream.unwrap_or(&none);
+        let end = from.saturating_add(limit - 1);
         let mut given: Vec<SequencedEvent> =
             events.range(from..=end).map(|(_, event)| event.clone()).collect();
         let contiguous = given
             .iter()
             .map(|event| event.sequence_number)
             .eq(from..from + given.len() as u64);
+        let highest = events.last_key_value().map_or(0, |(last, _)| *last);
         let last = given.last().map_or(from - 1, |event| event.sequence_number);
-        if !contiguous || (last < end && head > last) {
-            return Err((11, "sequence gap"));
+        if !contiguous || (last < end && highest > last) {
+            return Err((11, "sequence gap in range"));
         }
+        let head = *head;
         let mut head_sequence = head;
         match self.fault {
             Fault::OutOfOrder => given.reverse(),
@@ -269,6 +323,7 @@ impl Served {
             }
             Fault::Garbage => return Ok(vec![0xff; 100]),
             Fault::Unsteady if times % 3 == 0 => return Err((14, "try again")),
+            Fault::Limited if (3..7).contains(&times) => return Err((8, "rate limit exceeded")),
             Fault::Unwell(number) if given.iter().any(|event| event.sequence_number == number) => {
                 return Err((13, "internal error"));
             }
@@ -288,9 +343,8 @@ impl Served {
     }
 }
 
-/// An event as the service sends it: its time as an instant, what is not there as nothing.
-fn sent(logged: &LoggedEvent) -> SequencedEvent {
-    let event = &logged.event;
+/// An event as the service sends it: its time as an instant, what is not there as nothing, its receipt's hash made anew.
+fn sent(event: &Event, number: u64, sequenced_at: ves::Timestamp) -> SequencedEvent {
     let instant = |text: &str| {
         let time: ves::Timestamp = text.parse().unwrap();
         let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
@@ -328,13 +382,33 @@ fn sent(logged: &LoggedEvent) -> SequencedEvent {
             base_version: event.base_version.unwrap_or(0).try_into().unwrap(),
             created_at: Some(instant(&event.created_at)),
             agent_signature_scheme: event.agent_signature_scheme.0.into(),
-            agent_signature_bundle: None,
+            agent_signature_bundle: event.agent_signature_bundle.as_deref().map(signatures),
         }),
-        sequence_number: logged.number,
-        sequenced_at: Some(instant(&logged.sequenced_at.to_string())),
-        receipt_hash: logged.receipt.receipt_hash.0.to_vec(),
+        sequence_number: number,
+        sequenced_at: Some(instant(&sequenced_at.to_string())),
+        receipt_hash: ves::receipt::receipt_hash(
+            &event.stream,
+            &event.event_id,
+            number,
+            &event.signing_hash(),
+        )
+        .0
+        .to_vec(),
         receipt_signature_scheme: 0,
         receipt_signature_bundle: None,
+    }
+}
+
+/// The bundle of a row, whose JSON has lists of numbers.
+fn signatures(json: &[u8]) -> SignatureBundle {
+    let value: Value = serde_json::from_slice(json).unwrap();
+    let bytes = |name: &str| {
+        let list = value[name].as_array().cloned().unwrap_or_default();
+        list.iter().map(|byte| byte.as_u64().unwrap() as u8).collect()
+    };
+    SignatureBundle {
+        ed25519_signature: bytes("ed25519_signature"),
+        ml_dsa_65_signature: bytes("ml_dsa_65_signature"),
     }
 }
 

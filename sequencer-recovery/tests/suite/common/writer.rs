@@ -49,6 +49,19 @@ impl Writer {
         writer
     }
 
+    /// Connects again, as the same writer.
+    pub fn reconnect(&mut self, url: &str) {
+        for _ in 0..300 {
+            // A server that recovers lets nobody in.
+            if let Ok(connection) = self.runtime.block_on(PgConnection::connect(url)) {
+                self.connection = connection;
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("nobody is let in");
+    }
+
     /// Runs a statement and keeps the session open: to hold locks.
     pub fn execute(&mut self, sql: &'static str) {
         self.runtime.block_on(self.connection.execute(sql)).unwrap();
