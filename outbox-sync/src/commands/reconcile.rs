@@ -79,7 +79,7 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     let cancel = cancel_on_signals()?;
     let mut document = Document::default();
     let paths = expand(
-        &args.outboxes,
+        (&args.outboxes, None),
         Purpose::Change,
         &mut document.not_read,
         &mut document.not_checked,

@@ -113,7 +113,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let mut document = Document::default();
     let mut status = ExitStatus::OK;
     let paths = expand(
-        &args.inputs,
+        (&args.inputs, None),
         Purpose::Read,
         &mut document.not_read,
         &mut document.not_checked,

@@ -9,7 +9,11 @@ use serde::Serialize;
 use ves::{AgentId, CommandId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
 
 use crate::floor::Witness;
+use crate::grade::Grade;
 use crate::witness::rejection::Rejection;
+
+/// So many holders are named in a sentence.
+const NAMED: usize = 7;
 
 /// A witness's database or file, as an index into [`Holders`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +39,19 @@ impl Holders {
     /// The display name.
     pub fn name(&self, holder: HolderId) -> &str {
         &self.names[holder.0]
+    }
+
+    /// The display names of several: of many the first ones, and how many more they are.
+    pub fn names(&self, holders: &BTreeSet<HolderId>) -> String {
+        let few = holders.len() <= NAMED + 1;
+        let named = if few { holders.len() } else { NAMED };
+        let names: Vec<&str> = holders.iter().take(named).map(|h| self.name(*h)).collect();
+        let names = names.join(", ");
+        if few {
+            names
+        } else {
+            format!("{names} and {} more", holders.len() - NAMED)
+        }
     }
 
     /// How many of these holders are independent of each other.
@@ -96,7 +113,7 @@ pub struct Candidate {
     pub signing_hash: Hash32,
     /// Its signature, checked with the log's keys. Never [`SignatureCheck::Invalid`].
     pub signature: SignatureCheck,
-    /// Who holds it.
+    /// Who holds it, in order, each once.
     pub holders: Vec<HolderId>,
     /// The state that the agent's outbox gives it (`pending`, `synced`, …), if an outbox holds it.
     pub status: Option<OutboxStatus>,
@@ -191,6 +208,8 @@ pub struct StreamEvidence {
     pub damaged: BTreeMap<u64, DamagedRow>,
     /// Who knows which highest number.
     pub witnesses: Vec<Witness>,
+    /// Where each of them is, without its number.
+    by_word: HashMap<(Grade, String, String), usize>,
     /// How many rows are not used.
     pub refused: u64,
     /// Claims of events that the log has, at the log's own position.
@@ -224,8 +243,9 @@ impl StreamEvidence {
                     known.local_seq = candidate.local_seq;
                 }
                 for holder in candidate.holders {
-                    if !known.holders.contains(&holder) {
-                        known.holders.push(holder);
+                    // They are in order, and mostly come so.
+                    if let Err(at) = known.holders.binary_search(&holder) {
+                        known.holders.insert(at, holder);
                     }
                 }
                 return;
@@ -250,7 +270,17 @@ impl StreamEvidence {
     /// Adds a claim.
     pub fn add_claim(&mut self, position: u64, claim: Claim) {
         let claims = self.claims.entry(position).or_default();
-        if !claims.contains(&claim) {
+        // Each holder is read to its end before the next one, so what it said before stands last. With ten thousand
+        // holders of one event nobody may look through all of them for each.
+        let in_order = claims.last().is_none_or(|last| last.holder <= claim.holder);
+        let mut before = claims.iter().rev();
+        let known = if in_order {
+            let mut own = before.take_while(|other| other.holder == claim.holder);
+            own.any(|other| *other == claim)
+        } else {
+            before.any(|other| *other == claim)
+        };
+        if !known {
             claims.push(claim);
         }
     }
@@ -262,13 +292,19 @@ impl StreamEvidence {
 
     /// Remembers the highest number that one witness knows.
     pub fn add_witness(&mut self, witness: Witness) {
-        let same = |w: &&mut Witness| {
-            w.grade == witness.grade && w.who == witness.who && w.identity == witness.identity
-        };
-        match self.witnesses.iter_mut().find(same) {
-            Some(known) => known.sequence = known.sequence.max(witness.sequence),
-            None if witness.sequence > 0 => self.witnesses.push(witness),
-            None => {}
+        if witness.sequence == 0 {
+            return;
+        }
+        let word = (witness.grade, witness.who.clone(), witness.identity.clone());
+        match self.by_word.get(&word) {
+            Some(&at) => {
+                let known = &mut self.witnesses[at];
+                known.sequence = known.sequence.max(witness.sequence);
+            }
+            None => {
+                self.by_word.insert(word, self.witnesses.len());
+                self.witnesses.push(witness);
+            }
         }
     }
 }
