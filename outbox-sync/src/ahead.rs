@@ -62,7 +62,8 @@ impl<T: Send + 'static> Ahead<T> {
             // A worker ends only with this sender.
             let _ = jobs.send((path.clone(), send));
             self.bytes = self.bytes.saturating_add(bytes);
-            self.opening.extend(self.left.pop().map(|path| (path, bytes, receive)));
+            self.opening
+                .extend(self.left.pop().map(|path| (path, bytes, receive)));
         }
     }
 }
@@ -158,7 +159,10 @@ mod tests {
         let paths: Vec<PathBuf> = (0..4).map(|n| dir.path().join(n.to_string())).collect();
         for path in &paths {
             // Without blocks on the disk.
-            std::fs::File::create(path).unwrap().set_len(BYTES / 2 + 1).unwrap();
+            std::fs::File::create(path)
+                .unwrap()
+                .set_len(BYTES / 2 + 1)
+                .unwrap();
         }
         let mut ahead = Ahead::new(&paths, |_| ());
         for left in (0..4).rev() {
@@ -179,7 +183,10 @@ mod tests {
         drop(ahead);
         assert_eq!(Arc::strong_count(&counted), 1);
         let caught = std::panic::catch_unwind(|| {
-            Ahead::new(&paths[..3], |path| assert!(path.to_str() != Some("1"), "it broke")).count()
+            Ahead::new(&paths[..3], |path| {
+                assert!(path.to_str() != Some("1"), "it broke")
+            })
+            .count()
         });
         let message = caught.unwrap_err();
         assert!(format!("{:?}", message.downcast_ref::<&str>()).contains("it broke"));

@@ -297,8 +297,10 @@ impl Search {
         }
         // All are looked at on all threads; what comes of it is taken in order.
         let by_file: Vec<(PathBuf, Vec<Listed>)> = by_file.into_iter().collect();
-        let looked: Vec<Result<Metadata, (u64, String)>> =
-            by_file.par_iter().map(|(_, lines)| look_at_listed(lines)).collect();
+        let looked: Vec<Result<Metadata, (u64, String)>> = by_file
+            .par_iter()
+            .map(|(_, lines)| look_at_listed(lines))
+            .collect();
         let (mut again, mut taken) = (0, 0);
         let mut beside: Vec<&PathBuf> = Vec::new();
         for ((real, lines), looked) in by_file.iter().zip(looked) {
@@ -312,9 +314,10 @@ impl Search {
                     if lines.iter().any(|listed| listed.sha256.is_some()) && wal_length(real).is_some() {
                         beside.push(&lines[0].path);
                     }
-                    if let (Some(file), Some(name)) =
-                        (self.found.get_mut(real), lines.iter().find_map(|listed| listed.name.clone()))
-                    {
+                    if let (Some(file), Some(name)) = (
+                        self.found.get_mut(real),
+                        lines.iter().find_map(|listed| listed.name.clone()),
+                    ) {
                         file.name.get_or_insert(name);
                     }
                 }
@@ -643,7 +646,9 @@ fn look_at_listed(lines: &[Listed]) -> Result<Metadata, (u64, String)> {
         return Ok(meta);
     }
     let found = hash_of(path).map_err(|error| (line, format!("cannot be read: {error}")))?;
-    let wrong = lines.iter().find(|listed| listed.sha256.is_some_and(|hash| hash[..] != found[..]));
+    let wrong = lines
+        .iter()
+        .find(|listed| listed.sha256.is_some_and(|hash| hash[..] != found[..]));
     match wrong {
         None => Ok(meta),
         Some(listed) => Err((
@@ -678,7 +683,9 @@ fn of_manifest(path: &Path, again: usize, beside: &[&PathBuf]) -> Vec<String> {
     let manifest = path.display();
     let mut all = Vec::new();
     if again > 0 {
-        all.push(format!("{manifest}: {again} line(s) list a file that another lists too; each is read once"));
+        all.push(format!(
+            "{manifest}: {again} line(s) list a file that another lists too; each is read once"
+        ));
     }
     if let Some(first) = beside.first() {
         all.push(format!(

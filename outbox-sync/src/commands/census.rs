@@ -18,9 +18,9 @@ use serde::Serialize;
 use super::errors::{holdings_error, log_error};
 use super::provenance::{InputFiles, KEYS, MANIFEST, print_head, write_head};
 use super::{
-    KeyArgs, ManifestArg, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name, not_checked_of,
-    open_target, or_dash, print_end, print_some, report_empty_log, report_heard, reservations, write_end,
-    write_lines,
+    KeyArgs, ManifestArg, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name,
+    not_checked_of, open_target, or_dash, print_end, print_some, report_empty_log, report_heard,
+    reservations, write_end, write_lines,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
@@ -324,14 +324,21 @@ fn print_holders(out: &mut Output<impl std::io::Write>, document: &Document) -> 
         all.len(),
         document.heard.len()
     ))?;
-    let shown = if out.all() { all.len() } else { all.len().min(HOLDERS) };
+    let shown = if out.all() {
+        all.len()
+    } else {
+        all.len().min(HOLDERS)
+    };
     let short = out.shorten_paths("They are", all[..shown].iter().map(|holder| holder.path.as_str()))?;
     let agents = out.labels_of(all[..shown].iter().filter_map(|holder| holder.agent_id));
     let mut table = Table::new(&["HOLDER", "AGENT", "HELD ALONE", "HELD"]);
     for holder in &all[..shown] {
         table.row([
             short.of(&holder.path).to_owned(),
-            holder.agent_id.as_ref().map_or_else(|| "-".into(), |id| agents.of(id)),
+            holder
+                .agent_id
+                .as_ref()
+                .map_or_else(|| "-".into(), |id| agents.of(id)),
             holder.held_alone.to_string(),
             holder.held.to_string(),
         ]);

@@ -43,7 +43,13 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
     let mut not_used = Vec::new();
-    let paths = expand((&args.inputs, None), Purpose::Read, &mut not_read, &mut not_used, global);
+    let paths = expand(
+        (&args.inputs, None),
+        Purpose::Read,
+        &mut not_read,
+        &mut not_used,
+        global,
+    );
     let already = not_read.len();
     if paths.is_empty() {
         return Err(

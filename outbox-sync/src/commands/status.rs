@@ -21,8 +21,8 @@ use ves::{StreamKey, Timestamp};
 use super::errors::{log_error, outbox_error};
 use super::provenance::{InputFiles, KEYS, MANIFEST, print_head, write_head};
 use super::{
-    KeyArgs, ManifestArg, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
-    report_empty_log, reservations, write_end, write_lines,
+    KeyArgs, ManifestArg, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end,
+    print_some, report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Say what is in outboxes

@@ -153,7 +153,9 @@ fn take(line: &[u8], number: u64, folder: &Path) -> Result<Option<Listed>, Strin
     }
     if let Some((scheme, _)) = path.split_once("://")
         && !scheme.is_empty()
-        && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+        && scheme
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
     {
         return Err(of_url(scheme));
     }
@@ -179,9 +181,14 @@ fn checked_name(name: &str) -> Result<String, String> {
 /// The hash that stands before a path: 64 hex digits, a space, and another one or a star, as `sha256sum` writes it.
 fn split_hash(text: &str) -> Result<(Option<[u8; 32]>, &str), String> {
     if text.starts_with('\\') && text.len() > 65 && text.as_bytes()[1..65].iter().all(u8::is_ascii_hexdigit) {
-        return Err("has a name that sha256sum escaped (a backslash or a line break is in it): rename the file".into());
+        return Err(
+            "has a name that sha256sum escaped (a backslash or a line break is in it): rename the file"
+                .into(),
+        );
     }
-    let hashed = text.get(..64).filter(|hash| hash.bytes().all(|c| c.is_ascii_hexdigit()));
+    let hashed = text
+        .get(..64)
+        .filter(|hash| hash.bytes().all(|c| c.is_ascii_hexdigit()));
     let Some((hash, rest)) = hashed.zip(text.get(64..)) else {
         return Ok((None, text));
     };

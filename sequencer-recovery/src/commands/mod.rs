@@ -110,8 +110,9 @@ impl WitnessArgs {
     pub fn input(&self) -> Result<SurveyInput, CliError> {
         let found = outbox_sync::expand_inputs(&self.outboxes, &self.manifests, Purpose::Read);
         let found = found.map_err(|e| {
-            CliError::input(e.to_string())
-                .with_hint("give a file, a folder or a pattern that matches, or a manifest of files that are there")
+            CliError::input(e.to_string()).with_hint(
+                "give a file, a folder or a pattern that matches, or a manifest of files that are there",
+            )
         })?;
         let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
         let mut memories = Vec::new();

@@ -345,3 +345,56 @@ impl Progress {
         (!self.counts_on || self.highest_noted > Some(told)).then_some(told)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is kept does not depend on the short ways that are taken where holders come one after the other.
+        #[test]
+        fn words_are_kept_once_in_whatever_order_they_come(words in proptest::collection::vec((0_usize..4, 0_u128..2, 0_u64..3), 0..40)) {
+            let mut evidence = StreamEvidence::default();
+            let mut claims: Vec<Claim> = Vec::new();
+            let mut highest: Vec<(String, u64)> = Vec::new();
+            for (holder, event, number) in words {
+                let claim = Claim {
+                    event_id: EventId(uuid::Uuid::from_u128(event)),
+                    holder: HolderId(holder),
+                    saying: Saying::Outbox,
+                    sequenced_at: None,
+                };
+                if !claims.contains(&claim) {
+                    claims.push(claim.clone());
+                }
+                evidence.add_claim(1, claim);
+                let who = holder.to_string();
+                match highest.iter_mut().find(|(known, _)| *known == who) {
+                    Some((_, known)) => *known = number.max(*known),
+                    None if number > 0 => highest.push((who.clone(), number)),
+                    None => {}
+                }
+                evidence.add_witness(Witness { sequence: number, grade: Grade::Claimed, who, identity: String::new() });
+            }
+            prop_assert_eq!(evidence.claims.remove(&1).unwrap_or_default(), claims);
+            let witnesses: Vec<(String, u64)> = evidence.witnesses.into_iter().map(|w| (w.who, w.sequence)).collect();
+            prop_assert_eq!(witnesses, highest);
+        }
+    }
+
+    #[test]
+    fn many_holders_are_named_in_few_words() {
+        let mut holders = Holders::default();
+        let all: BTreeSet<HolderId> = (0..9_000)
+            .map(|n| holders.add(format!("{n}.db"), n.to_string()))
+            .collect();
+        assert_eq!(
+            holders.names(&all),
+            "0.db, 1.db, 2.db, 3.db, 4.db, 5.db, 6.db and 8993 more"
+        );
+        let few: BTreeSet<HolderId> = all.into_iter().take(8).collect();
+        assert!(holders.names(&few).ends_with("6.db, 7.db"));
+    }
+}

@@ -12,7 +12,10 @@ pub(super) fn holder_names(files: &[PathBuf], given: &BTreeMap<PathBuf, String>)
         *taken.entry(name).or_default() += 1;
     }
     for (file, name) in files.iter().zip(&mut names) {
-        *name = given.get(file).filter(|given| taken[given.as_str()] == 1).cloned();
+        *name = given
+            .get(file)
+            .filter(|given| taken[given.as_str()] == 1)
+            .cloned();
     }
     let mut open: Vec<usize> = (0..files.len()).filter(|&at| names[at].is_none()).collect();
     let mut parts = 1;
@@ -49,20 +52,33 @@ mod tests {
 
     #[test]
     fn names_are_as_short_as_they_can_be_and_each_is_of_one_file() {
-        let files = ["/f/1/outbox.db", "/f/2/outbox.db", "/g/2/outbox.db", "/f/a.db", "b.db", "/till-7/c.db"];
+        let files = [
+            "/f/1/outbox.db",
+            "/f/2/outbox.db",
+            "/g/2/outbox.db",
+            "/f/a.db",
+            "b.db",
+            "/till-7/c.db",
+        ];
         let files = files.map(PathBuf::from);
         let given = [(&files[3], "till-7"), (&files[4], "b"), (&files[5], "b")];
         let given = given.map(|(file, name)| (file.clone(), name.to_owned())).into();
         assert_eq!(
             holder_names(&files, &given),
-            ["1/outbox.db", "f/2/outbox.db", "g/2/outbox.db", "till-7", "b.db", "c.db"]
+            [
+                "1/outbox.db",
+                "f/2/outbox.db",
+                "g/2/outbox.db",
+                "till-7",
+                "b.db",
+                "c.db"
+            ]
         );
         let none = BTreeMap::new();
         assert_eq!(holder_names(&files[3..4], &none), ["a.db"]);
         assert_eq!(holder_names(&[], &none), [""; 0]);
-        // The same file twice, and a file that is called as a manifest calls another.
-        let twice = ["x.db", "x.db", "y"].map(PathBuf::from);
-        let given = [(twice[1].clone(), "y".to_owned())].into();
-        assert_eq!(holder_names(&twice, &given), ["y", "y", "y"]);
+        // The whole path, where nothing less tells two apart.
+        let files = ["x.db", "f/x.db"].map(PathBuf::from);
+        assert_eq!(holder_names(&files, &none), ["x.db", "f/x.db"]);
     }
 }

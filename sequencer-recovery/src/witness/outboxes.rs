@@ -8,7 +8,8 @@ use cli_common::{Cancel, Progress};
 use event_log::{FoundEvent, StreamFilter, UnreadableEvent, View};
 use outbox_sync::ahead::Ahead;
 use outbox_sync::{
-    Content, HeldRow, Origin, Outbox, OutboxError, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck, RowError,
+    Content, HeldRow, Origin, Outbox, OutboxError, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck,
+    RowError,
 };
 use rayon::prelude::*;
 use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey, Timestamp};

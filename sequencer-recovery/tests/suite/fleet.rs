@@ -53,7 +53,10 @@ impl Fleet {
             .iter()
             .map(|path| {
                 let bytes = fs::read(path).unwrap();
-                let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
+                let at = bytes
+                    .windows(mark.len())
+                    .position(|window| window == mark)
+                    .unwrap();
                 (bytes, at + "last_sync_at".len())
             })
             .collect();
@@ -145,16 +148,26 @@ fn two_thousand_outboxes_are_told_alike_however_they_are_named_and_read() {
     let held = |h: &&Value| h["missing_held"].as_u64() > Some(0);
     assert!(heard.iter().filter(held).count() > 1500);
     let streams = report["streams"].as_array().unwrap();
-    assert!(streams.iter().all(|s| s["held_by"].as_array().is_some_and(|held| held.len() > 100)));
+    assert!(
+        streams
+            .iter()
+            .all(|s| s["held_by"].as_array().is_some_and(|held| held.len() > 100))
+    );
 
-    assert_eq!(told(&fleet.audit(128, 8, &["--outbox", &folder]).expect(12)), report);
+    assert_eq!(
+        told(&fleet.audit(128, 8, &["--outbox", &folder]).expect(12)),
+        report
+    );
     // In any order, some by their folders, and one line twice.
     let mut lines: Vec<String> = files.iter().rev().map(|file| text(file)).collect();
     for line in lines.iter_mut().step_by(2) {
         *line = line.strip_prefix(&text(fleet.dir.path())).unwrap()[1..].to_owned();
     }
     let manifest = fleet.manifest("fleet.txt", &lines);
-    assert_eq!(told(&fleet.audit(128, 3, &["--outbox-manifest", &manifest]).expect(12)), report);
+    assert_eq!(
+        told(&fleet.audit(128, 3, &["--outbox-manifest", &manifest]).expect(12)),
+        report
+    );
 }
 
 #[test]
@@ -197,19 +210,39 @@ fn a_manifest_is_heard_line_by_line_and_what_cannot_be_used_is_told_with_its_lin
         (10, "NUL"),
         (11, "a pipe, socket or device: not opened"),
     ] {
-        let of_line = |message: &&str| message.contains(&format!("line {line} of {manifest}")) && message.contains(what);
-        assert!(told.lines().any(|message| of_line(&message)), "line {line}, {what}: {told}");
+        let of_line = |message: &&str| {
+            message.contains(&format!("line {line} of {manifest}")) && message.contains(what)
+        };
+        assert!(
+            told.lines().any(|message| of_line(&message)),
+            "line {line}, {what}: {told}"
+        );
     }
     // The manifest itself is there, and no outbox.
-    assert!(told.contains("fleet.txt") && told.contains("not an SQLite database"), "{told}");
+    assert!(
+        told.contains("fleet.txt") && told.contains("not an SQLite database"),
+        "{told}"
+    );
     assert_eq!(unreadable(&report).len(), 7, "{told}");
     let not_checked = report["not_checked"].to_string();
-    assert!(not_checked.contains("1 line(s) list a file that another lists too"), "{not_checked}");
+    assert!(
+        not_checked.contains("1 line(s) list a file that another lists too"),
+        "{not_checked}"
+    );
     let inputs = report["provenance"]["inputs"].as_array().unwrap().iter();
-    assert!(inputs.clone().any(|input| input["role"] == "outbox-manifest" && input["sha256"].is_string()));
+    assert!(
+        inputs
+            .clone()
+            .any(|input| input["role"] == "outbox-manifest" && input["sha256"].is_string())
+    );
     // People see the name, and the next command hears the same witnesses.
-    let table = run(["audit"].map(str::to_owned).into_iter().chain(fleet.witness(&["--outbox-manifest", &manifest])));
-    table.expect(12).shows(&["till 7", &format!("--outbox-manifest {manifest}")]);
+    let table = run(["audit"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(fleet.witness(&["--outbox-manifest", &manifest])));
+    table
+        .expect(12)
+        .shows(&["till 7", &format!("--outbox-manifest {manifest}")]);
 }
 
 #[test]
@@ -218,7 +251,10 @@ fn a_manifest_that_lists_nothing_is_an_error_and_so_is_one_of_which_nothing_is_t
     for (lines, what) in [
         (vec![], "lists no outbox"),
         (vec!["# soon".to_owned(), "  ".into()], "lists no outbox"),
-        (vec!["gone.db".to_owned(), "gone-too.db".into()], "none of its lines names an outbox"),
+        (
+            vec!["gone.db".to_owned(), "gone-too.db".into()],
+            "none of its lines names an outbox",
+        ),
         (vec!["s3://fleet/a.db".to_owned()], "aws s3 sync"),
     ] {
         let manifest = fleet.manifest("empty.txt", &lines);
@@ -231,7 +267,9 @@ fn a_manifest_that_lists_nothing_is_an_error_and_so_is_one_of_which_nothing_is_t
         }
     }
     let missing = text(&fleet.path("missing.txt"));
-    let ran = run(["audit".to_owned()].into_iter().chain(fleet.witness(&["--outbox-manifest", &missing])));
+    let ran = run(["audit".to_owned()]
+        .into_iter()
+        .chain(fleet.witness(&["--outbox-manifest", &missing])));
     ran.expect(8).says(&[&missing]);
 }
 
@@ -252,5 +290,8 @@ fn a_plan_of_a_manifest_is_that_of_the_folder_and_brings_back_the_same() {
     };
     let of_folder = plan("folder.ndjson", &["--outbox", &folder]);
     assert!(of_folder.len() > 20, "{}", of_folder.len());
-    assert_eq!(plan("manifest.ndjson", &["--outbox-manifest", &manifest]), of_folder);
+    assert_eq!(
+        plan("manifest.ndjson", &["--outbox-manifest", &manifest]),
+        of_folder
+    );
 }
