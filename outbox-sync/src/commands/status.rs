@@ -201,6 +201,7 @@ fn next(document: &Document, args: &StatusArgs) -> Next {
     let command = |name: &str| {
         CommandLine::of_this_tool(name)
             .with(&args.outboxes)
+            .with(args.manifests.words())
             .with(args.db.words())
             .with(args.keys.words())
     };
