@@ -114,6 +114,13 @@ fn told(ran: &Ran) -> Value {
     Value::Object(report.clone())
 }
 
+/// What is said of the streams, and of the outboxes that were read whole.
+fn of_read(report: &Value) -> (Value, Vec<Value>) {
+    let heard = report["heard"].as_array().unwrap().iter();
+    let read = heard.filter(|heard| heard["error"].is_null());
+    (report["streams"].clone(), read.cloned().collect())
+}
+
 fn hash(path: &Path) -> String {
     ves::Hash32(Sha256::digest(fs::read(path).unwrap()).into()).to_string()
 }
@@ -131,7 +138,7 @@ fn two_thousand_outboxes_are_told_alike_however_they_are_named_and_read() {
     let fleet = Fleet::new();
     let files = fleet.spread("fleet", 2000);
     // Of two thousand three are no outboxes any more.
-    fs::write(&files[700], &fs::read(&files[700]).unwrap()[..9000]).unwrap();
+    fs::write(&files[700], &fs::read(&files[700]).unwrap()[..60]).unwrap();
     fs::write(&files[1300], "").unwrap();
     let mut torn = fs::read(&files[1900]).unwrap();
     let page = torn.len() - 4096;
@@ -144,9 +151,15 @@ fn two_thousand_outboxes_are_told_alike_however_they_are_named_and_read() {
     let heard = report["heard"].as_array().unwrap();
     let read = heard.iter().filter(|h| h["error"].is_null()).count();
     assert_eq!((heard.len(), read), (2000, 1997));
-    assert_eq!(unreadable(&report).len(), 3, "{:?}", unreadable(&report));
+    let told_of = unreadable(&report);
+    for file in [700, 1300, 1900].map(|n| text(&files[n])) {
+        assert!(
+            told_of.iter().any(|message| message.contains(&file)),
+            "{file}: {told_of:?}"
+        );
+    }
     let held = |h: &&Value| h["missing_held"].as_u64() > Some(0);
-    assert!(heard.iter().filter(held).count() > 1500);
+    assert!(heard.iter().filter(held).count() > 1000);
     let streams = report["streams"].as_array().unwrap();
     assert!(
         streams
@@ -164,10 +177,17 @@ fn two_thousand_outboxes_are_told_alike_however_they_are_named_and_read() {
         *line = line.strip_prefix(&text(fleet.dir.path())).unwrap()[1..].to_owned();
     }
     let manifest = fleet.manifest("fleet.txt", &lines);
-    assert_eq!(
-        told(&fleet.audit(128, 3, &["--outbox-manifest", &manifest]).expect(12)),
-        report
-    );
+    let listed = fleet.audit(128, 3, &["--outbox-manifest", &manifest]).expect(12);
+    let listed = told(&listed);
+    // What is no outbox at first sight is left out of a folder, and opened where a line names it.
+    assert_eq!(of_read(&listed), of_read(&report));
+    let told_of = unreadable(&listed);
+    for file in [700, 1300, 1900].map(|n| text(&files[n])) {
+        assert!(
+            told_of.iter().any(|message| message.contains(&file)),
+            "{file}: {told_of:?}"
+        );
+    }
 }
 
 #[test]
@@ -236,7 +256,7 @@ fn a_manifest_is_heard_line_by_line_and_what_cannot_be_used_is_told_with_its_lin
             .any(|input| input["role"] == "outbox-manifest" && input["sha256"].is_string())
     );
     // People see the name, and the next command hears the same witnesses.
-    let table = run(["audit"]
+    let table = run(["audit", "--all"]
         .map(str::to_owned)
         .into_iter()
         .chain(fleet.witness(&["--outbox-manifest", &manifest])));
