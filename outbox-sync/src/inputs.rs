@@ -787,24 +787,25 @@ pub fn same_content(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
 /// Groups of files of one length whose content is the same: the first, and its copies.
 fn alike(mut files: Vec<PathBuf>) -> Vec<(PathBuf, Vec<PathBuf>)> {
     files.sort();
-    let mut by_start: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
-    for file in files {
-        // What cannot be read is no copy of anything; reading it says why.
-        if let Ok(start) = digest(&file, SAMPLE) {
-            by_start.entry(start).or_default().push(file);
-        }
-    }
-    let mut groups: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
-    for file in by_start.into_values().filter(|files| files.len() > 1).flatten() {
-        if let Ok(whole) = digest(&file, u64::MAX) {
-            groups.entry(whole).or_default().push(file);
-        }
-    }
-    groups
+    let by_start = by_digest(files, SAMPLE);
+    let same_start = by_start.into_values().filter(|files| files.len() > 1).flatten();
+    by_digest(same_start.collect(), u64::MAX)
         .into_values()
         .filter(|files| files.len() > 1)
         .map(|mut files| (files.remove(0), files))
         .collect()
+}
+
+/// Files by the hash of their first bytes. What cannot be read is no copy of anything; reading it says why.
+fn by_digest(files: Vec<PathBuf>, length: u64) -> BTreeMap<Vec<u8>, Vec<PathBuf>> {
+    let digests: Vec<io::Result<Vec<u8>>> = files.par_iter().map(|file| digest(file, length)).collect();
+    let mut groups: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
+    for (file, digest) in files.into_iter().zip(digests) {
+        if let Ok(digest) = digest {
+            groups.entry(digest).or_default().push(file);
+        }
+    }
+    groups
 }
 
 /// SHA-256 of the first bytes of a database and of its WAL and journal.

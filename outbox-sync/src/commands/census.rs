@@ -309,7 +309,7 @@ fn holders(range: &MissingRange, every: bool, short: &ShortPaths) -> String {
 }
 
 /// So many holders are shown.
-const HOLDERS: usize = 8;
+const HOLDERS: usize = 5;
 
 fn print_holders(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     let all = &document.census.holders;
@@ -319,10 +319,8 @@ fn print_holders(out: &mut Output<impl std::io::Write>, document: &Document) -> 
     let alone = all.iter().filter(|holder| holder.held_alone > 0).count();
     out.line("")?;
     out.line(&format!(
-        "{} of {} file(s) hold events that the log lacks, {alone} of them some that nobody else holds (these first): keep them \
-         safe before all others.",
-        all.len(),
-        document.heard.len()
+        "{} file(s) hold what the log lacks, {alone} of them what nobody else holds:",
+        all.len()
     ))?;
     let shown = if out.all() {
         all.len()
@@ -349,6 +347,8 @@ fn print_holders(out: &mut Output<impl std::io::Write>, document: &Document) -> 
 
 /// The ranges of so many streams are shown, and so many of each.
 const STREAMS: usize = 2;
+/// Of more streams than this those of one alone: who holds what follows, and a screen is short.
+const MANY: usize = 4;
 const RANGES: usize = 6;
 
 fn print_ranges(
@@ -361,7 +361,9 @@ fn print_ranges(
     let many = if all {
         with_ranges.len()
     } else {
-        with_ranges.len().min(STREAMS)
+        with_ranges
+            .len()
+            .min(if with_ranges.len() > MANY { 1 } else { STREAMS })
     };
     if many > 0 {
         out.line("")?;
