@@ -1,5 +1,6 @@
 //! A census over a fleet: of each number that a log lacks, who holds its event and how sure that is.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -35,9 +36,20 @@ pub struct MissingRange {
     pub grade: CensusGrade,
     /// Whether somebody holds the events whole.
     pub held: bool,
-    /// The files that name or hold them.
+    /// The files that name or hold them: of many the first hundred.
     pub holders: Vec<String>,
+    /// How many more files do.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_holders: u64,
 }
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// So many holders of a range are named.
+const NAMED_HOLDERS: usize = 100;
 
 /// A stream of the census.
 #[derive(Debug, Clone, Serialize)]
@@ -75,11 +87,26 @@ pub struct Unheard {
     pub held_by_others: u64,
 }
 
+/// A file that holds events which the log lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// The file.
+    pub path: String,
+    /// The agent whose outbox it is.
+    pub agent_id: Option<AgentId>,
+    /// How many of them; those that were never numbered too.
+    pub held: u64,
+    /// How many of these nobody else holds: they go with this file.
+    pub held_alone: u64,
+}
+
 /// The whole census.
 #[derive(Debug, Clone, Serialize)]
 pub struct Census {
     /// By stream.
     pub streams: Vec<StreamCensus>,
+    /// The files that hold what the log lacks: first who holds most that nobody else does, then who holds most.
+    pub holders: Vec<Holder>,
     /// Agents with a key in the log whose outbox was not among those read.
     pub unheard: Vec<Unheard>,
 }
@@ -97,31 +124,63 @@ pub fn take(
 ) -> Census {
     let mut states: BTreeMap<StreamKey, Option<&StreamState>> =
         streams.iter().map(|state| (state.stream, Some(state))).collect();
-    for event in holdings.events.values() {
+    let mut of_agents: BTreeMap<AgentId, u64> = BTreeMap::new();
+    let mut held: BTreeMap<StreamKey, Vec<EventId>> = BTreeMap::new();
+    for (id, event) in &holdings.events {
         states.entry(event.stream).or_default();
+        if let Some(agent) = event.agent {
+            *of_agents.entry(agent).or_default() += 1;
+        }
+        if event.best.is_some() {
+            held.entry(event.stream).or_default().push(*id);
+        }
     }
     let unheard = agents.difference(&holdings.agents).map(|agent| Unheard {
         agent_id: *agent,
-        held_by_others: holdings
-            .events
-            .values()
-            .filter(|e| e.agent == Some(*agent))
-            .count() as u64,
+        held_by_others: of_agents.get(agent).copied().unwrap_or(0),
     });
+    let of = |(stream, state): (&StreamKey, &Option<&StreamState>)| {
+        let held = held.get(stream).map_or(&[][..], Vec::as_slice);
+        of_stream(holdings, *stream, *state, (receipts.get(stream).copied(), held))
+    };
     Census {
-        streams: states
-            .iter()
-            .map(|(stream, state)| of_stream(holdings, *stream, *state, receipts.get(stream).copied()))
-            .collect(),
+        streams: states.iter().map(of).collect(),
         unheard: unheard.collect(),
+        holders: holders(holdings),
     }
+}
+
+/// Who holds what, the most needed first.
+fn holders(holdings: &Holdings) -> Vec<Holder> {
+    let mut all: Vec<Holder> = holdings
+        .heard
+        .iter()
+        .map(|heard| Holder {
+            path: heard.path.clone(),
+            agent_id: heard.agent_id,
+            held: 0,
+            held_alone: 0,
+        })
+        .collect();
+    for event in holdings.events.values() {
+        for file in &event.holders {
+            all[*file].held += 1;
+            all[*file].held_alone += u64::from(event.holders.len() == 1);
+        }
+    }
+    all.retain(|holder| holder.held > 0);
+    all.sort_by(|a, b| {
+        let rank = |holder: &Holder| Reverse((holder.held_alone, holder.held));
+        (rank(a), &a.path).cmp(&(rank(b), &b.path))
+    });
+    all
 }
 
 fn of_stream(
     holdings: &Holdings,
     stream: StreamKey,
     state: Option<&StreamState>,
-    last_receipt: Option<u64>,
+    (last_receipt, held): (Option<u64>, &[EventId]),
 ) -> StreamCensus {
     let none = Vec::new();
     let present = holdings.present.get(&stream).unwrap_or(&none);
@@ -146,8 +205,9 @@ fn of_stream(
     };
     let mut placed = BTreeSet::new();
     let by_number: BTreeMap<u64, &Vec<Claim>> = claims.into_iter().collect();
+    let mut last_who = BTreeSet::new();
     for number in holes(present, known_to).into_iter().flatten() {
-        let range = judge(
+        let (mut range, who) = judge(
             number,
             by_number.get(&number).map_or(&[], |c| c.as_slice()),
             holdings,
@@ -159,19 +219,20 @@ fn of_stream(
         match census.ranges.last_mut() {
             Some(last)
                 if last.last + 1 == number
-                    && (last.grade, last.held, &last.holders)
-                        == (range.grade, range.held, &range.holders) =>
+                    && (last.grade, last.held, &last_who) == (range.grade, range.held, &who) =>
             {
                 last.last = number;
             }
-            _ => census.ranges.push(range),
+            _ => {
+                let named = who.iter().take(NAMED_HOLDERS);
+                range.holders = named.map(|file| holdings.heard[*file].path.clone()).collect();
+                range.more_holders = (who.len() - range.holders.len()) as u64;
+                census.ranges.push(range);
+                last_who = who;
+            }
         }
     }
-    for (id, _) in holdings
-        .events
-        .iter()
-        .filter(|(_, e)| e.stream == stream && e.best.is_some())
-    {
+    for id in held {
         match holdings.class(id) {
             Some(Class::Missing | Class::Doubtful) if !placed.contains(id) => census.unplaced += 1,
             Some(Class::NeverSequenced) => census.never_sequenced += 1,
@@ -198,8 +259,13 @@ fn holes(present: &[RangeInclusive<u64>], known_to: u64) -> Vec<RangeInclusive<u
 }
 
 /// What is to be said of one number. A pulled row weighs more than an agent's word on its own event: the sequencer
-/// itself told the number.
-fn judge(number: u64, claims: &[Claim], holdings: &Holdings, placed: &mut BTreeSet<EventId>) -> MissingRange {
+/// itself told the number. With it come the files that name or hold its events.
+fn judge(
+    number: u64,
+    claims: &[Claim],
+    holdings: &Holdings,
+    placed: &mut BTreeSet<EventId>,
+) -> (MissingRange, BTreeSet<usize>) {
     let pulled: Vec<&Claim> = claims.iter().filter(|c| c.saying != Saying::Own).collect();
     let counted: Vec<&Claim> = if pulled.is_empty() {
         claims.iter().collect()
@@ -231,16 +297,15 @@ fn judge(number: u64, claims: &[Claim], holdings: &Holdings, placed: &mut BTreeS
         grade = CensusGrade::Corroborated;
     }
     holders.extend(naming);
-    MissingRange {
+    let range = MissingRange {
         first: number,
         last: number,
         grade,
         held,
-        holders: holders
-            .into_iter()
-            .map(|file| holdings.heard[file].path.clone())
-            .collect(),
-    }
+        holders: Vec::new(),
+        more_holders: 0,
+    };
+    (range, holders)
 }
 
 /// The highest number that anybody says was given out. An agent's own word may be wrong; who said it is named.

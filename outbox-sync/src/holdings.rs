@@ -9,13 +9,14 @@ use serde::Serialize;
 use ves::span::{Span, Spans};
 use ves::{AgentId, EventId, Hash32, StreamKey};
 
+use crate::ahead::Ahead;
 use crate::export::Class;
 use crate::keys::KeyBook;
 use crate::known::{Found, KnownLog, KnownLogError, contains};
 use crate::outbox::Outbox;
 use crate::rendering::RenderingSearch;
 use crate::row::{Content, Item, Origin, OutboxStatus, Table};
-use crate::source::Source;
+use crate::source::{Source, SourceError};
 use crate::verify::{Outcome, RowVerdict, check_rows};
 
 /// Rows are looked up in the log in groups of this many.
@@ -164,6 +165,9 @@ pub struct HeldEvent {
     pub two_contents: bool,
 }
 
+/// The rows of a file that are the best copies of their events.
+pub type Chosen = HashMap<(Table, i64), EventId>;
+
 /// What a fleet holds of what a log lacks.
 #[derive(Debug, Default)]
 pub struct Holdings {
@@ -215,8 +219,8 @@ impl Holdings {
     ) -> Result<Self, HoldingsError> {
         let mut holdings = Self::default();
         progress.start("reading outboxes", Some(paths.len() as u64));
-        for path in paths {
-            holdings.hear(path, log, &mut keys, cancel)?;
+        for (path, opened) in Ahead::new(paths, Source::open) {
+            holdings.hear(&path, opened, (&mut *log, &mut keys), cancel)?;
             progress.advance(1);
         }
         progress.finish();
@@ -227,15 +231,15 @@ impl Holdings {
     fn hear(
         &mut self,
         path: &Path,
-        log: &mut KnownLog,
-        keys: &mut KeyBook,
+        opened: Result<Source, SourceError>,
+        (log, keys): (&mut KnownLog, &mut KeyBook),
         cancel: &Cancel,
     ) -> Result<(), HoldingsError> {
         let not_read = |why: String| NotRead {
             path: path.display().to_string(),
             why,
         };
-        let source = match Source::open(path) {
+        let source = match opened {
             Ok(source) => source,
             Err(error) => {
                 self.not_read.push(not_read(why(&error.to_string(), path)));
@@ -452,15 +456,16 @@ impl Holdings {
         }
     }
 
-    /// Which copy of an event is the best, by the file and its place there.
-    pub fn chosen(&self, file: usize) -> HashMap<(Table, i64), EventId> {
-        self.events
-            .iter()
-            .filter_map(|(id, event)| {
-                let best = event.best.filter(|best| best.file == file)?;
-                Some(((best.table, best.row), *id))
-            })
-            .collect()
+    /// Which copies of events are the best ones: by the file, and by their places there.
+    pub fn chosen(&self) -> HashMap<usize, Chosen> {
+        let mut chosen: HashMap<usize, Chosen> = HashMap::new();
+        for (id, event) in &self.events {
+            if let Some(best) = event.best {
+                let of_file = chosen.entry(best.file).or_default();
+                of_file.insert((best.table, best.row), *id);
+            }
+        }
+        chosen
     }
 }
 

@@ -3,14 +3,18 @@
 //! A witness that is passed over without a word lowers counters. So a folder is looked through whole, every file in it
 //! by its content, and what is not used is handed back with the reason.
 
+mod manifest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use self::manifest::{Listed, Manifest};
 use crate::lost_wal::{self, LostWal};
 use crate::private_copy;
 use crate::sniff::{self, Kind};
@@ -66,9 +70,11 @@ pub struct Inputs {
     pub not_used: Vec<NotUsed>,
     /// What the files may lack.
     pub not_checked: Vec<String>,
+    /// What manifests call files, by the names of `files`.
+    pub names: BTreeMap<PathBuf, String>,
 }
 
-/// The files that the inputs name.
+/// The files that the inputs and manifests name.
 ///
 /// An input is a file, a folder or a pattern with `*`, `?`, `[…]` or `**`. A path that exists is taken as it is,
 /// whatever its characters. A file that is named itself is read whatever it seems to be; of a folder, and of all folders
@@ -76,10 +82,18 @@ pub struct Inputs {
 /// lead out of the folder are not followed. A file is taken once: not again by another link to it, nor as a copy with
 /// the same content. `-wal`, `-shm` and `-journal` files belong to their databases, so a shell may expand `outboxes/*`.
 ///
+/// A manifest is a text file that lists outboxes, one a line (docs/outboxes.md). A file that it lists and that is not there,
+/// or is not what its hash says, is a witness that is missing: it is handed back with the line and the reason.
+///
 /// # Errors
-/// The first input that names nothing: a missing file, a folder without an outbox, a pattern without a match.
-pub fn expand_inputs<S: AsRef<str>>(inputs: &[S], purpose: Purpose) -> Result<Inputs, InputError> {
-    let (found, mut errors) = expand_each(inputs, purpose);
+/// The first input that names nothing: a missing file, a folder without an outbox, a pattern without a match, a manifest
+/// that lists nothing that is there.
+pub fn expand_inputs<S: AsRef<str>>(
+    inputs: &[S],
+    manifests: &[PathBuf],
+    purpose: Purpose,
+) -> Result<Inputs, InputError> {
+    let (found, mut errors) = expand_each(inputs, manifests, purpose);
     if errors.is_empty() {
         Ok(found)
     } else {
@@ -88,7 +102,11 @@ pub fn expand_inputs<S: AsRef<str>>(inputs: &[S], purpose: Purpose) -> Result<In
 }
 
 /// As [`expand_inputs`], but an input that names nothing does not hide the others.
-pub fn expand_each<S: AsRef<str>>(inputs: &[S], purpose: Purpose) -> (Inputs, Vec<InputError>) {
+pub fn expand_each<S: AsRef<str>>(
+    inputs: &[S],
+    manifests: &[PathBuf],
+    purpose: Purpose,
+) -> (Inputs, Vec<InputError>) {
     let mut search = Search {
         purpose,
         ..Search::default()
@@ -102,8 +120,14 @@ pub fn expand_each<S: AsRef<str>>(inputs: &[S], purpose: Purpose) -> (Inputs, Ve
             });
         }
     }
+    for path in manifests {
+        if let Err(what) = search.manifest(path) {
+            let input = path.display().to_string();
+            errors.push(InputError { input, what });
+        }
+    }
     let found = search.finish();
-    if found.files.is_empty() && !inputs.is_empty() && errors.is_empty() {
+    if found.files.is_empty() && !inputs.is_empty() && manifests.is_empty() && errors.is_empty() {
         errors.push(InputError {
             input: inputs.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" "),
             what: match found.not_used.iter().max_by_key(|file| file.may_be_outbox) {
@@ -150,6 +174,8 @@ struct Candidate {
     meta: Metadata,
     /// Named itself, not found in a folder.
     named: bool,
+    /// What a manifest calls it.
+    name: Option<String>,
 }
 
 #[derive(Debug)]
@@ -160,6 +186,7 @@ struct Search {
     not_used: BTreeMap<PathBuf, NotUsed>,
     /// Folders that were looked through.
     seen: BTreeSet<PathBuf>,
+    not_checked: Vec<String>,
 }
 
 impl Default for Search {
@@ -169,6 +196,7 @@ impl Default for Search {
             found: BTreeMap::new(),
             not_used: BTreeMap::new(),
             seen: BTreeSet::new(),
+            not_checked: Vec::new(),
         }
     }
 }
@@ -242,6 +270,77 @@ impl Search {
                 )
             }
             None => format!("no outbox in this folder or below it ({looked_at} file(s) were looked at)"),
+        })
+    }
+
+    /// What a manifest lists.
+    fn manifest(&mut self, path: &Path) -> Result<(), String> {
+        let manifest = Manifest::read(path).map_err(|error| error.to_string())?;
+        let of_line = |line: u64| format!("line {line} of {}", path.display());
+        if manifest.listed.is_empty() && manifest.bad.is_empty() && manifest.cut.is_none() {
+            return Err("lists no outbox: it is empty, or holds nothing but comments".into());
+        }
+        for (line, what) in manifest.bad {
+            self.leave(Path::new(&of_line(line)), what, true);
+        }
+        if manifest.more_bad > 0 {
+            let what = format!("has {} more lines that cannot be used", manifest.more_bad);
+            self.leave(path, what, true);
+        }
+        if let Some(what) = manifest.cut {
+            self.leave(&path.join("(the rest)"), what, true);
+        }
+        let mut by_file: BTreeMap<PathBuf, Vec<Listed>> = BTreeMap::new();
+        for listed in manifest.listed {
+            let real = listed.path.canonicalize().unwrap_or_else(|_| listed.path.clone());
+            by_file.entry(real).or_default().push(listed);
+        }
+        // All are looked at on all threads; what comes of it is taken in order.
+        let by_file: Vec<(PathBuf, Vec<Listed>)> = by_file.into_iter().collect();
+        let looked: Vec<Result<Metadata, (u64, String)>> = by_file
+            .par_iter()
+            .map(|(_, lines)| look_at_listed(lines))
+            .collect();
+        let (mut again, mut taken) = (0, 0);
+        let mut beside: Vec<&PathBuf> = Vec::new();
+        for ((real, lines), looked) in by_file.iter().zip(looked) {
+            again += lines.len() - 1;
+            match looked {
+                Err((line, what)) => self.leave(&lines[0].path, format!("{}: {what}", of_line(line)), true),
+                Ok(_) if is_companion_of_present(&lines[0].path) => {}
+                Ok(meta) => {
+                    taken += 1;
+                    self.add(lines[0].path.clone(), meta, true);
+                    if lines.iter().any(|listed| listed.sha256.is_some()) && wal_length(real).is_some() {
+                        beside.push(&lines[0].path);
+                    }
+                    if let (Some(file), Some(name)) = (
+                        self.found.get_mut(real),
+                        lines.iter().find_map(|listed| listed.name.clone()),
+                    ) {
+                        file.name.get_or_insert(name);
+                    }
+                }
+            }
+        }
+        self.not_checked.extend(of_manifest(path, again, &beside));
+        self.nothing_listed(path, taken)
+    }
+
+    /// A manifest of which nothing is there is hardly the right one, or lies in the wrong folder.
+    fn nothing_listed(&self, path: &Path, taken: usize) -> Result<(), String> {
+        if taken > 0 {
+            return Ok(());
+        }
+        let first = self.not_used.values().find(|file| file.may_be_outbox);
+        Err(match first {
+            Some(first) => format!(
+                "none of its lines names an outbox that is there (paths begin in the folder of {}); {}: {}",
+                path.display(),
+                first.path,
+                first.why
+            ),
+            None => "lists no outbox: only -wal, -shm and -journal files".into(),
         })
     }
 
@@ -355,7 +454,12 @@ impl Search {
         let real = path.canonicalize().unwrap_or_else(|_| path.clone());
         // It may have been left out by another input.
         self.not_used.remove(&path);
-        let candidate = self.found.entry(real).or_insert(Candidate { path, meta, named });
+        let candidate = self.found.entry(real).or_insert(Candidate {
+            path,
+            meta,
+            named,
+            name: None,
+        });
         candidate.named |= named;
     }
 
@@ -386,13 +490,22 @@ impl Search {
     fn finish(mut self) -> Inputs {
         self.join_hard_links();
         self.join_copies();
-        let not_checked = self.note_lost_wals();
-        let mut files: Vec<PathBuf> = self.found.into_values().map(|file| file.path).collect();
+        let mut not_checked = self.note_lost_wals();
+        not_checked.append(&mut self.not_checked);
+        let mut files = Vec::with_capacity(self.found.len());
+        let mut names = BTreeMap::new();
+        for file in self.found.into_values() {
+            if let Some(name) = file.name {
+                names.insert(file.path.clone(), name);
+            }
+            files.push(file.path);
+        }
         files.sort();
         Inputs {
             files,
             not_used: self.not_used.into_values().collect(),
             not_checked,
+            names,
         }
     }
 
@@ -511,6 +624,80 @@ impl Search {
     }
 }
 
+/// Looks at the file that these lines of a manifest list. An error is of a line.
+fn look_at_listed(lines: &[Listed]) -> Result<Metadata, (u64, String)> {
+    let (line, path) = (lines[0].line, &lines[0].path);
+    let meta = match path.metadata() {
+        Ok(meta) => meta,
+        Err(_) if path.is_symlink() => return Err((line, "a link that leads nowhere".into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err((line, "no such file".into())),
+        Err(error) => return Err((line, format!("cannot be read: {error}"))),
+    };
+    if meta.is_dir() {
+        return Err((line, "a folder: give it by itself, a manifest lists files".into()));
+    }
+    if !meta.is_file() {
+        return Err((line, "a pipe, socket or device: not opened".into()));
+    }
+    if let Some((what, true)) = lone_companion(path, meta.len()) {
+        return Err((line, what));
+    }
+    if lines.iter().all(|listed| listed.sha256.is_none()) {
+        return Ok(meta);
+    }
+    let found = hash_of(path).map_err(|error| (line, format!("cannot be read: {error}")))?;
+    let wrong = lines
+        .iter()
+        .find(|listed| listed.sha256.is_some_and(|hash| hash[..] != found[..]));
+    match wrong {
+        None => Ok(meta),
+        Some(listed) => Err((
+            listed.line,
+            format!(
+                "its SHA-256 is {}, not what the line says: it was changed since it was listed, or is another file. It is not \
+                 used; list it anew if it is the right one",
+                hex::encode(found)
+            ),
+        )),
+    }
+}
+
+fn hash_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut hash = Sha256::new();
+    add_to(&mut hash, &mut File::open(path)?)?;
+    Ok(hash.finalize().to_vec())
+}
+
+fn add_to(hash: &mut Sha256, from: &mut dyn io::Read) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+/// What a manifest leaves open: files that it lists more than once, and what its hashes do not cover.
+fn of_manifest(path: &Path, again: usize, beside: &[&PathBuf]) -> Vec<String> {
+    let manifest = path.display();
+    let mut all = Vec::new();
+    if again > 0 {
+        all.push(format!(
+            "{manifest}: {again} line(s) list a file that another lists too; each is read once"
+        ));
+    }
+    if let Some(first) = beside.first() {
+        all.push(format!(
+            "{manifest}: whether the WAL of {} outbox(es) is as it was when they were listed ({}): a hash covers the database \
+             alone",
+            beside.len(),
+            first.display()
+        ));
+    }
+    all
+}
+
 /// The first entries of a folder, and why there are no more.
 fn list(folder: &Path, limit: usize) -> (Vec<PathBuf>, Option<io::Error>) {
     let mut paths = Vec::new();
@@ -600,41 +787,33 @@ pub fn same_content(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
 /// Groups of files of one length whose content is the same: the first, and its copies.
 fn alike(mut files: Vec<PathBuf>) -> Vec<(PathBuf, Vec<PathBuf>)> {
     files.sort();
-    let mut by_start: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
-    for file in files {
-        // What cannot be read is no copy of anything; reading it says why.
-        if let Ok(start) = digest(&file, SAMPLE) {
-            by_start.entry(start).or_default().push(file);
-        }
-    }
-    let mut groups: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
-    for file in by_start.into_values().filter(|files| files.len() > 1).flatten() {
-        if let Ok(whole) = digest(&file, u64::MAX) {
-            groups.entry(whole).or_default().push(file);
-        }
-    }
-    groups
+    let by_start = by_digest(files, SAMPLE);
+    let same_start = by_start.into_values().filter(|files| files.len() > 1).flatten();
+    by_digest(same_start.collect(), u64::MAX)
         .into_values()
         .filter(|files| files.len() > 1)
         .map(|mut files| (files.remove(0), files))
         .collect()
 }
 
+/// Files by the hash of their first bytes. What cannot be read is no copy of anything; reading it says why.
+fn by_digest(files: Vec<PathBuf>, length: u64) -> BTreeMap<Vec<u8>, Vec<PathBuf>> {
+    let digests: Vec<io::Result<Vec<u8>>> = files.par_iter().map(|file| digest(file, length)).collect();
+    let mut groups: BTreeMap<Vec<u8>, Vec<PathBuf>> = BTreeMap::new();
+    for (file, digest) in files.into_iter().zip(digests) {
+        if let Ok(digest) = digest {
+            groups.entry(digest).or_default().push(file);
+        }
+    }
+    groups
+}
+
 /// SHA-256 of the first bytes of a database and of its WAL and journal.
 fn digest(path: &Path, length: u64) -> io::Result<Vec<u8>> {
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
     for file in ["", "-wal", "-journal"].map(|suffix| private_copy::beside(path, suffix)) {
         match File::open(&file) {
-            Ok(file) => {
-                let mut file = file.take(length);
-                loop {
-                    match file.read(&mut buffer)? {
-                        0 => break,
-                        read => hash.update(&buffer[..read]),
-                    }
-                }
-            }
+            Ok(file) => add_to(&mut hash, &mut file.take(length))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

@@ -45,6 +45,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod backup;
 pub mod census;
 pub mod check;

@@ -34,30 +34,35 @@ enum Written {
 #[derive(Debug)]
 pub struct RenderingSearch<'k> {
     keys: &'k KeyRegistry,
-    by_agent: HashMap<(TenantId, AgentId), Vec<u32>>,
+    /// Each agent's keys, once an event was asked for: an outbox of today's shape asks for none, and a fleet has as many
+    /// keys as outboxes.
+    by_agent: Option<HashMap<(TenantId, AgentId), Vec<u32>>>,
     learned: Vec<Written>,
     budget: u64,
     found: u64,
     not_found: u64,
 }
 
+/// The keys of each agent.
+fn by_agent(keys: &KeyRegistry) -> HashMap<(TenantId, AgentId), Vec<u32>> {
+    let mut by_agent: HashMap<_, Vec<u32>> = HashMap::new();
+    for key in keys.iter() {
+        let ids = by_agent.entry((key.tenant_id, key.agent_id)).or_default();
+        ids.push(key.key_id);
+    }
+    for ids in by_agent.values_mut() {
+        ids.sort_unstable();
+        ids.truncate(MAX_KEYS);
+    }
+    by_agent
+}
+
 impl<'k> RenderingSearch<'k> {
     /// A search with these keys.
     pub fn new(keys: &'k KeyRegistry) -> Self {
-        let mut by_agent: HashMap<_, Vec<u32>> = HashMap::new();
-        for key in keys.iter() {
-            by_agent
-                .entry((key.tenant_id, key.agent_id))
-                .or_default()
-                .push(key.key_id);
-        }
-        for ids in by_agent.values_mut() {
-            ids.sort_unstable();
-            ids.truncate(MAX_KEYS);
-        }
         Self {
             keys,
-            by_agent,
+            by_agent: None,
             learned: vec![Written::Z, Written::Seconds(0)],
             budget: BUDGET,
             found: 0,
@@ -92,8 +97,10 @@ impl<'k> RenderingSearch<'k> {
 
     /// The event as it was signed. `created_at` may be any rendering of the instant; `agent_key_id` is not read.
     pub fn find(&mut self, event: &Event) -> Option<Event> {
+        let keys = self.keys;
         let ids = self
             .by_agent
+            .get_or_insert_with(|| by_agent(keys))
             .get(&(event.stream.tenant_id, event.source_agent_id))
             .cloned();
         let found = ids.and_then(|ids| self.search(event, &ids));

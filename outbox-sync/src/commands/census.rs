@@ -10,17 +10,17 @@ use cli_common::{
     Table, Tone, again, print_report, stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::census::{Census, CensusGrade, StreamCensus, take};
+use outbox_sync::census::{Census, CensusGrade, MissingRange, StreamCensus, take};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use serde::Serialize;
 
 use super::errors::{holdings_error, log_error};
-use super::provenance::{InputFiles, KEYS, print_head, write_head};
+use super::provenance::{InputFiles, KEYS, MANIFEST, print_head, write_head};
 use super::{
-    KeyArgs, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name, not_checked_of,
-    open_target, or_dash, print_end, print_some, report_empty_log, report_heard, reservations, write_end,
-    write_lines,
+    KeyArgs, ManifestArg, again_with_whole_files, cancel_on_signals, count_not_whole, expand, free_name,
+    not_checked_of, open_target, or_dash, print_end, print_some, report_empty_log, report_heard,
+    reservations, write_end, write_lines,
 };
 
 /// Say of each number that a log lacks who holds its event, how sure that is, and whose outbox is not heard yet
@@ -30,8 +30,11 @@ use super::{
 #[command(after_long_help = COLUMNS)]
 pub struct CensusArgs {
     /// Outboxes: files, folders (all outboxes below them) or patterns; exports are read too
-    #[arg(required = true, value_name = "OUTBOX")]
+    #[arg(required_unless_present = "outbox_manifest", value_name = "OUTBOX")]
     inputs: Vec<String>,
+
+    #[command(flatten)]
+    manifests: ManifestArg,
 
     #[command(flatten)]
     db: DbArg,
@@ -74,9 +77,11 @@ fn attempt(
 ) -> Result<ExitStatus, CliError> {
     let mut not_read = Vec::new();
     let mut left_out = Vec::new();
-    let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut left_out, global);
+    let named = (&args.inputs[..], Some(&args.manifests));
+    let paths = expand(named, Purpose::Read, &mut not_read, &mut left_out, global);
     let already = not_read.len();
     let mut inputs = InputFiles::of_outboxes(&paths, global, cancel)?;
+    inputs.add(MANIFEST, args.manifests.files());
     inputs.add(KEYS, args.keys.files());
     inputs.add_log(Some(target));
     let mut log = open_target(target, cancel)?;
@@ -173,6 +178,7 @@ fn next(census: &Census, not_whole: usize, of_export: bool, args: &CensusArgs) -
     for input in &args.inputs {
         plan = plan.with(["--outbox", input.as_str()]);
     }
+    plan = plan.with(args.manifests.words());
     Next::run_for(why, &plan.with(["--out", free_name("plan", "ndjson").as_str()]))
 }
 
@@ -197,6 +203,7 @@ fn print(document: &Document, global: &GlobalArgs) -> Result<(), CliError> {
 fn print_ndjson(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     write_head(out, SCHEMA, document.provenance.as_ref(), document.place.as_ref())?;
     write_lines(out, SCHEMA, "stream", &document.census.streams)?;
+    write_lines(out, SCHEMA, "holder", &document.census.holders)?;
     write_lines(out, SCHEMA, "unheard", &document.census.unheard)?;
     write_lines(out, SCHEMA, "heard", &document.heard)?;
     write_lines(out, SCHEMA, "not_read", &document.not_read)?;
@@ -211,7 +218,8 @@ Columns (streams that lack events, those that lack most that nobody holds first)
   UNPLACED         events held that nobody gives a place among them
   NEVER SEQUENCED  events held that never had a number
 Then of the first streams which numbers are missing, how sure it is which events
-they had (GRADE), whether somebody holds those (HELD), and who.";
+they had (GRADE), whether somebody holds those (HELD), and who; and of the files
+that hold what the log lacks, how many events nobody else holds (HELD ALONE).";
 
 fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
     let census = &document.census;
@@ -228,6 +236,7 @@ fn print_table(out: &mut Output<impl std::io::Write>, document: &Document) -> Re
     told.sort_by_key(|s| (Reverse((s.nowhere, s.missing, s.unplaced)), s.stream));
     print_streams(out, &told, &labels)?;
     print_ranges(out, &told, &labels)?;
+    print_holders(out, document)?;
     let refusals = document.heard.iter().flat_map(|heard| &heard.refusals);
     print_some(out, "not used", refusals.map(ToString::to_string))?;
     print_end(out, &document.not_checked, &document.next)
@@ -290,16 +299,56 @@ fn print_streams(
 }
 
 /// The files that hold a range: all, or the first of many.
-fn holders(all: &[String], every: bool, short: &ShortPaths) -> String {
-    let names: Vec<&str> = all.iter().map(|path| short.of(path)).collect();
-    match names.len() {
-        many @ 4.. if !every => format!("{}, {} and {} more", names[0], names[1], many - 2),
-        _ => names.join(", "),
+fn holders(range: &MissingRange, every: bool, short: &ShortPaths) -> String {
+    let names: Vec<&str> = range.holders.iter().map(|path| short.of(path)).collect();
+    let named = if every || names.len() < 4 { names.len() } else { 2 };
+    match (names.len() - named) as u64 + range.more_holders {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..named].join(", ")),
     }
+}
+
+/// So many holders are shown.
+const HOLDERS: usize = 5;
+
+fn print_holders(out: &mut Output<impl std::io::Write>, document: &Document) -> Result<(), CliError> {
+    let all = &document.census.holders;
+    if all.is_empty() {
+        return Ok(());
+    }
+    let alone = all.iter().filter(|holder| holder.held_alone > 0).count();
+    out.line("")?;
+    out.line(&format!(
+        "{} file(s) hold what the log lacks, {alone} of them what nobody else holds:",
+        all.len()
+    ))?;
+    let shown = if out.all() {
+        all.len()
+    } else {
+        all.len().min(HOLDERS)
+    };
+    let short = out.shorten_paths("They are", all[..shown].iter().map(|holder| holder.path.as_str()))?;
+    let agents = out.labels_of(all[..shown].iter().filter_map(|holder| holder.agent_id));
+    let mut table = Table::new(&["HOLDER", "AGENT", "HELD ALONE", "HELD"]);
+    for holder in &all[..shown] {
+        table.row([
+            short.of(&holder.path).to_owned(),
+            holder
+                .agent_id
+                .as_ref()
+                .map_or_else(|| "-".into(), |id| agents.of(id)),
+            holder.held_alone.to_string(),
+            holder.held.to_string(),
+        ]);
+    }
+    out.table(&table)?;
+    out.more(0, all.len() - shown, "holder(s)")
 }
 
 /// The ranges of so many streams are shown, and so many of each.
 const STREAMS: usize = 2;
+/// Of more streams than this those of one alone: who holds what follows, and a screen is short.
+const MANY: usize = 4;
 const RANGES: usize = 6;
 
 fn print_ranges(
@@ -312,7 +361,9 @@ fn print_ranges(
     let many = if all {
         with_ranges.len()
     } else {
-        with_ranges.len().min(STREAMS)
+        with_ranges
+            .len()
+            .min(if with_ranges.len() > MANY { 1 } else { STREAMS })
     };
     if many > 0 {
         out.line("")?;
@@ -345,7 +396,7 @@ fn print_ranges(
                 numbers,
                 grade_name(range.grade).into(),
                 held.into(),
-                holders(&range.holders, all, &short),
+                holders(range, all, &short),
             ]);
         }
         out.table(&table)?;

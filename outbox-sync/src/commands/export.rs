@@ -17,7 +17,7 @@ use outbox_sync::export::{
     Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark, manifest_path,
 };
 use outbox_sync::fast_export::{BulkOutbox, Outcome as Read, Part};
-use outbox_sync::holdings::{Heard, Holdings, NotRead};
+use outbox_sync::holdings::{Chosen, Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use outbox_sync::source::{Source, looks_like_export};
 use outbox_sync::verify::Outcome;
@@ -43,7 +43,13 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let cancel = cancel_on_signals()?;
     let mut not_read = Vec::new();
     let mut not_used = Vec::new();
-    let paths = expand(&args.inputs, Purpose::Read, &mut not_read, &mut not_used, global);
+    let paths = expand(
+        (&args.inputs, None),
+        Purpose::Read,
+        &mut not_read,
+        &mut not_used,
+        global,
+    );
     let already = not_read.len();
     if paths.is_empty() {
         return Err(
@@ -446,8 +452,11 @@ impl Work<'_> {
         self.heard = holdings.heard.clone();
         let mut written = HashSet::new();
         progress.start("writing", Some(holdings.heard.len() as u64));
+        let chosen = holdings.chosen();
         for file in 0..holdings.heard.len() {
-            self.write_chosen(&holdings, file, &mut keys, &mut written, writer)?;
+            if let Some(chosen) = chosen.get(&file) {
+                self.write_chosen(&holdings, (file, chosen), &mut keys, &mut written, writer)?;
+            }
             progress.advance(1);
         }
         progress.finish();
@@ -458,15 +467,11 @@ impl Work<'_> {
     fn write_chosen(
         &mut self,
         holdings: &Holdings,
-        file: usize,
+        (file, chosen): (usize, &Chosen),
         keys: &mut KeyBook,
         written: &mut HashSet<EventId>,
         writer: &mut ExportWriter,
     ) -> Result<(), CliError> {
-        let chosen = holdings.chosen(file);
-        if chosen.is_empty() {
-            return Ok(());
-        }
         let path = holdings.heard[file].path.as_ref();
         let source = Source::open(path).map_err(|e| source_error(&e))?;
         let keys = peers(keys, source.outbox())?;

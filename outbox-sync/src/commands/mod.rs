@@ -65,6 +65,29 @@ impl KeyArgs {
     }
 }
 
+/// Files that list outboxes.
+#[derive(Debug, Args)]
+pub struct ManifestArg {
+    /// A text file that lists outboxes, one a line (docs/outboxes.md); may be given more than once
+    #[arg(long = "outbox-manifest", id = "outbox_manifest", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl ManifestArg {
+    /// The files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(PathBuf::as_path)
+    }
+
+    /// The files as words of a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        let words = self.files.iter();
+        words
+            .flat_map(|path| ["--outbox-manifest".into(), path.into()])
+            .collect()
+    }
+}
+
 /// `--db` without an error where it is missing.
 #[derive(Debug, Args)]
 pub struct OptionalDb {
@@ -185,13 +208,14 @@ const MAX_TOLD: usize = 12;
 /// The files that inputs name. An input that names nothing does not hide the others: it is reported and listed, and so
 /// is what may be an outbox and cannot be read. What else is not used goes to what was not checked.
 pub fn expand(
-    inputs: &[String],
+    (inputs, manifests): (&[String], Option<&ManifestArg>),
     purpose: Purpose,
     not_read: &mut Vec<NotRead>,
     not_checked: &mut Vec<String>,
     global: &GlobalArgs,
 ) -> Vec<PathBuf> {
-    let (found, errors) = expand_each(inputs, purpose);
+    let manifests = manifests.map_or(&[][..], |manifests| &manifests.files);
+    let (found, errors) = expand_each(inputs, manifests, purpose);
     let (missing, others): (Vec<_>, Vec<_>) = found.not_used.into_iter().partition(|file| file.may_be_outbox);
     let errors = errors.into_iter().map(|error| NotRead {
         path: error.input,

@@ -15,6 +15,7 @@ use super::{CliError, write_lines};
 
 /// What a file is read as.
 pub const KEYS: &str = "keys";
+pub const MANIFEST: &str = "outbox-manifest";
 pub const DB: &str = "db";
 pub const RECEIPTS: &str = "receipts";
 pub const EPOCH: &str = "epoch";

@@ -136,7 +136,7 @@ pub fn run(args: &PushArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     let mut not_read = Vec::new();
     let mut not_checked = Vec::new();
     let paths = expand(
-        &args.inputs,
+        (&args.inputs, None),
         Purpose::Change,
         &mut not_read,
         &mut not_checked,

@@ -20,8 +20,10 @@ use outbox_sync::reconcile::{Facts, ReconcileError, Reconciliation, apply, plan}
 use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
 use super::errors::{file_error, log_error, reconcile_error};
-use super::provenance::{EPOCH, InputFiles, KEYS, RECEIPTS};
-use super::{KeyArgs, OptionalDb, cancel_on_signals, expand, report_empty_log, reservations, shown};
+use super::provenance::{EPOCH, InputFiles, KEYS, MANIFEST, RECEIPTS};
+use super::{
+    KeyArgs, ManifestArg, OptionalDb, cancel_on_signals, expand, report_empty_log, reservations, shown,
+};
 use report::{Document, Done, next, print, wait_for_operator};
 
 /// Set outboxes right after a recovery: states, numbers, cursors, stale pulled rows
@@ -35,8 +37,11 @@ use report::{Document, Done, next, print, wait_for_operator};
 #[command(after_long_help = COLUMNS)]
 pub struct ReconcileArgs {
     /// Outboxes: files, folders (all below them that are named as databases; copies are left alone) or patterns
-    #[arg(required = true, value_name = "OUTBOX")]
+    #[arg(required_unless_present = "outbox_manifest", value_name = "OUTBOX")]
     outboxes: Vec<String>,
+
+    #[command(flatten)]
+    manifests: ManifestArg,
 
     #[command(flatten)]
     db: OptionalDb,
@@ -79,13 +84,14 @@ pub fn run(args: &ReconcileArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     let cancel = cancel_on_signals()?;
     let mut document = Document::default();
     let paths = expand(
-        &args.outboxes,
+        (&args.outboxes, Some(&args.manifests)),
         Purpose::Change,
         &mut document.not_read,
         &mut document.not_checked,
         global,
     );
     let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(MANIFEST, args.manifests.files());
     inputs.add(KEYS, args.keys.files());
     inputs.add_log(args.db.target()?.as_ref());
     inputs.add(EPOCH, args.epoch.as_deref());

@@ -19,10 +19,10 @@ use serde::Serialize;
 use ves::{StreamKey, Timestamp};
 
 use super::errors::{log_error, outbox_error};
-use super::provenance::{InputFiles, KEYS, print_head, write_head};
+use super::provenance::{InputFiles, KEYS, MANIFEST, print_head, write_head};
 use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end, print_some,
-    report_empty_log, reservations, write_end, write_lines,
+    KeyArgs, ManifestArg, OptionalDb, again_with_whole_files, cancel_on_signals, expand, or_dash, print_end,
+    print_some, report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Say what is in outboxes
@@ -36,8 +36,11 @@ use super::{
 #[command(after_long_help = COLUMNS)]
 pub struct StatusArgs {
     /// Outboxes: files, folders (all outboxes below them) or patterns
-    #[arg(required = true, value_name = "OUTBOX")]
+    #[arg(required_unless_present = "outbox_manifest", value_name = "OUTBOX")]
     outboxes: Vec<String>,
+
+    #[command(flatten)]
+    manifests: ManifestArg,
 
     #[command(flatten)]
     db: OptionalDb,
@@ -97,13 +100,14 @@ pub fn run(args: &StatusArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let cancel = cancel_on_signals()?;
     let mut document = Document::default();
     let paths = expand(
-        &args.outboxes,
+        (&args.outboxes, Some(&args.manifests)),
         Purpose::Read,
         &mut document.not_read,
         &mut document.not_checked,
         global,
     );
     let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(MANIFEST, args.manifests.files());
     inputs.add(KEYS, args.keys.files());
     inputs.add_log(args.db.target()?.as_ref());
     let asked = again(&cancel, || ask_log(args, &cancel, global))?;
@@ -197,6 +201,7 @@ fn next(document: &Document, args: &StatusArgs) -> Next {
     let command = |name: &str| {
         CommandLine::of_this_tool(name)
             .with(&args.outboxes)
+            .with(args.manifests.words())
             .with(args.db.words())
             .with(args.keys.words())
     };

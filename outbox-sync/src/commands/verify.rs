@@ -23,10 +23,10 @@ use outbox_sync::{KeyBook, KeySource, RenderingSearch};
 use serde::Serialize;
 
 use super::errors::{outbox_error, source_error};
-use super::provenance::{InputFiles, KEYS, print_head, write_head};
+use super::provenance::{InputFiles, KEYS, MANIFEST, print_head, write_head};
 use super::{
-    KeyArgs, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end, print_some,
-    report_empty_export, report_empty_log, reservations, write_end, write_lines,
+    KeyArgs, ManifestArg, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end,
+    print_some, report_empty_export, report_empty_log, reservations, write_end, write_lines,
 };
 
 /// Verify every row of outboxes and exports: payload hash, cipher hash, signing hash, signature
@@ -39,8 +39,11 @@ use super::{
 #[command(after_long_help = COLUMNS)]
 pub struct VerifyArgs {
     /// Outboxes and exports: files, folders (all outboxes below them) or patterns
-    #[arg(required = true, value_name = "OUTBOX|EXPORT")]
+    #[arg(required_unless_present = "outbox_manifest", value_name = "OUTBOX|EXPORT")]
     inputs: Vec<String>,
+
+    #[command(flatten)]
+    manifests: ManifestArg,
 
     #[command(flatten)]
     db: OptionalDb,
@@ -113,13 +116,14 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let mut document = Document::default();
     let mut status = ExitStatus::OK;
     let paths = expand(
-        &args.inputs,
+        (&args.inputs, Some(&args.manifests)),
         Purpose::Read,
         &mut document.not_read,
         &mut document.not_checked,
         global,
     );
     let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
+    inputs.add(MANIFEST, args.manifests.files());
     inputs.add(KEYS, args.keys.files());
     inputs.add_log(args.db.target()?.as_ref());
     let mut keys = again(&cancel, || {
@@ -341,6 +345,7 @@ fn next(document: &Document, args: &VerifyArgs) -> Next {
         }
         let census = CommandLine::of_this_tool("census")
             .with(&args.inputs)
+            .with(args.manifests.words())
             .with(args.db.words())
             .with(args.keys.words());
         let why = format!(

@@ -41,7 +41,7 @@ impl Folder {
 }
 
 fn read<S: AsRef<str>>(inputs: &[S]) -> Inputs {
-    expand_inputs(inputs, Purpose::Read).unwrap()
+    expand_inputs(inputs, &[], Purpose::Read).unwrap()
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn files_folders_and_patterns() {
     let found = read(&[dir.text("")]);
     assert_eq!(dir.not_used(&found), [("c.txt".into(), false)]);
     for bad in ["none.db", "x*.db", "empty", "b.db-wal", "***"] {
-        let error = expand_inputs(&[dir.text(bad)], Purpose::Read).unwrap_err();
+        let error = expand_inputs(&[dir.text(bad)], &[], Purpose::Read).unwrap_err();
         assert!(error.to_string().starts_with(&dir.text(bad)), "{error}");
     }
 }
@@ -112,7 +112,7 @@ fn what_may_be_an_outbox_is_told_from_what_is_none() {
         "{lines:?}"
     );
 
-    let change = expand_inputs(&[dir.text("")], Purpose::Change).unwrap();
+    let change = expand_inputs(&[dir.text("")], &[], Purpose::Change).unwrap();
     // By their names two of them are copies.
     assert_eq!(dir.names(&change), ["sub/outbox.db", "x.DB", "x.db3"]);
 }

@@ -96,7 +96,7 @@ fn every_row_is_what_the_truth_says() {
     let at: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
 
     let folder = dir.path().to_str().unwrap();
-    let paths = expand_inputs(&[folder], Purpose::Read).unwrap().files;
+    let paths = expand_inputs(&[folder], &[], Purpose::Read).unwrap().files;
     assert_eq!(paths.len(), 7);
     let mut shapes = BTreeMap::new();
     let mut encrypted = 0;

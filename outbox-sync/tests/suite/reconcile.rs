@@ -41,7 +41,7 @@ fn pulled_rows(path: &Path) -> BTreeMap<u64, String> {
 
 fn outboxes(scenario: &Scenario) -> Vec<std::path::PathBuf> {
     let folder = scenario.path().join("outboxes");
-    let found = outbox_sync::expand_inputs(&[folder.to_str().unwrap()], outbox_sync::Purpose::Change);
+    let found = outbox_sync::expand_inputs(&[folder.to_str().unwrap()], &[], outbox_sync::Purpose::Change);
     found.unwrap().files
 }
 

@@ -393,3 +393,73 @@ fn the_census_knows_who_holds_what() {
     let (code, out, _) = common::run(scenario.path(), &["census", "outboxes", "--db", "recovered.log"]);
     assert!(code == 4 && out.contains("not heard: 04ef0685"), "{out}");
 }
+
+#[test]
+fn a_census_of_a_manifest_is_that_of_the_folder_and_the_most_needed_come_first() {
+    let Some(scenario) = Scenario::load() else { return };
+    let folder = std::fs::read_dir(scenario.path().join("outboxes")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut lines: Vec<String> = names.map(|name| format!("outboxes/{name}")).collect();
+    lines.sort_by(|a, b| b.cmp(a));
+    let write =
+        |lines: &[String]| std::fs::write(scenario.path().join("fleet.txt"), lines.join("\n")).unwrap();
+    write(&lines);
+    let told = |arguments: &[&str], expected: i32| {
+        let (code, mut document, err) = scenario.json(&[arguments, &["--db", "recovered.log"]].concat());
+        assert_eq!(code, expected, "{err}");
+        let document_of = document.as_object_mut().unwrap();
+        document_of.remove("provenance");
+        document_of.remove("next");
+        (document, err)
+    };
+    let (census, _) = told(&["census", "outboxes"], 4);
+    assert_eq!(told(&["census", "--outbox-manifest", "fleet.txt"], 4).0, census);
+
+    let holders = census["holders"].as_array().unwrap();
+    let rank = |holder: &Value| {
+        (
+            holder["held_alone"].as_u64().unwrap(),
+            holder["held"].as_u64().unwrap(),
+        )
+    };
+    assert!(holders.len() > 3 && rank(&holders[0]).0 > 0, "{holders:?}");
+    assert!(
+        holders.iter().map(rank).is_sorted_by(|a, b| a >= b),
+        "{holders:?}"
+    );
+    assert!(holders.iter().all(|holder| rank(holder).0 <= rank(holder).1));
+    // Without the most needed one just so many numbers or events are gone as it holds alone.
+    let first = holders[0]["path"].as_str().unwrap();
+    lines.retain(|line| !line.starts_with(first));
+    write(&lines);
+    let (without, _) = told(&["census", "--outbox-manifest", "fleet.txt"], 4);
+    let held = |census: &Value| {
+        let streams = census["streams"].as_array().unwrap().iter();
+        let held = |s: &Value| {
+            let ranges = s["ranges"].as_array().unwrap().iter();
+            let numbers = ranges.filter(|range| range["held"] == true);
+            numbers
+                .map(|r| r["last"].as_u64().unwrap() - r["first"].as_u64().unwrap() + 1)
+                .sum::<u64>()
+                + s["unplaced"].as_u64().unwrap()
+                + s["never_sequenced"].as_u64().unwrap()
+        };
+        streams.map(held).sum::<u64>()
+    };
+    assert!(held(&without) < held(&census));
+
+    lines.push("outboxes/gone.db".into());
+    write(&lines);
+    let (gone, err) = told(&["census", "--outbox-manifest", "fleet.txt"], 12);
+    let line = format!("line {} of fleet.txt: no such file", lines.len());
+    assert!(
+        err.contains(&line) && gone["not_read"].to_string().contains(&line),
+        "{err}"
+    );
+    assert_eq!(gone["streams"], without["streams"]);
+    let (status, _) = told(&["status", "--outbox-manifest", "fleet.txt"], 12);
+    assert_eq!(
+        status["outboxes"].as_array().unwrap().len(),
+        gone["heard"].as_array().unwrap().len()
+    );
+}

@@ -187,6 +187,7 @@ Columns of the streams (those that are not whole, the worst first):
 
 Columns of the witnesses:
   ROWS, LACKING HERE  rows read; events among them that the log lacks
+  ALONE               of these, those that nobody else who was heard holds
   UNSIGNED, REFUSED   rows that nobody signed; rows that do not verify
   READ                whether it could be read to its end";
 
@@ -352,12 +353,17 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
     if heard.is_empty() {
         return Ok(());
     }
-    // What could not be read, then who holds most of what is missing.
+    // What could not be read, then who holds what nobody else does, then who holds most of what is missing.
     let mut in_order: Vec<&Heard> = heard.iter().collect();
     in_order.sort_by_key(|h| {
         let flawed = h.refused > 0 || h.unsigned > 0;
-        (h.error.is_none(), std::cmp::Reverse(h.missing_held), !flawed)
+        let held = std::cmp::Reverse((h.held_alone, h.missing_held));
+        (h.error.is_none(), held, !flawed)
     });
+    out.line("")?;
+    if heard.len() > WITNESSES {
+        out.line(&sum_up(heard))?;
+    }
     let shown = if out.all() {
         heard.len()
     } else {
@@ -370,13 +376,14 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
         "SHAPE",
         "ROWS",
         "LACKING HERE",
+        "ALONE",
         "UNSIGNED",
         "REFUSED",
         "READ",
     ]);
     for heard in &in_order[..shown] {
         table.row([
-            heard.path.clone(),
+            heard.name.clone().unwrap_or_else(|| heard.path.clone()),
             heard
                 .agent_id
                 .as_ref()
@@ -384,6 +391,7 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
             heard.shape.clone().unwrap_or_else(|| heard.kind.as_str().into()),
             heard.rows.to_string(),
             heard.missing_held.to_string(),
+            heard.held_alone.to_string(),
             heard.unsigned.to_string(),
             heard.refused.to_string(),
             if heard.error.is_some() {
@@ -393,10 +401,9 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
             },
         ]);
         if heard.error.is_some() {
-            table.verdict(7, Tone::Bad);
+            table.verdict(8, Tone::Bad);
         }
     }
-    out.line("")?;
     out.table(&table)?;
     out.more(0, heard.len() - shown, "witness(es)")?;
     for heard in &in_order[..shown] {
@@ -408,6 +415,28 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
         }
     }
     Ok(())
+}
+
+/// How many witnesses there are of what kind.
+fn sum_up(heard: &[Heard]) -> String {
+    let count = |of: fn(&Heard) -> bool| heard.iter().filter(|h| of(h)).count();
+    let mut text = format!(
+        "{} witness(es): {} hold what is missing, {} of them some that nobody else holds",
+        heard.len(),
+        count(|h| h.missing_held > 0),
+        count(|h| h.held_alone > 0)
+    );
+    for (count, what) in [
+        (count(|h| h.error.is_some()), "not read, or not to the end"),
+        (count(|h| h.refused > 0), "with rows that are refused"),
+        (count(|h| h.unsigned > 0), "with rows that nobody signed"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!("; {count} {what}"));
+        }
+    }
+    text.push('.');
+    text
 }
 
 fn print_family<W: std::io::Write>(

@@ -69,6 +69,10 @@ pub struct WitnessArgs {
     #[arg(long = "outbox", value_name = "PATH")]
     outboxes: Vec<String>,
 
+    /// A text file that lists agents' outboxes, one a line (docs/outboxes.md); may be given more than once
+    #[arg(long = "outbox-manifest", value_name = "FILE")]
+    manifests: Vec<PathBuf>,
+
     /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, dumps by pg_dump in any of its formats (a
     /// replica, the old primary, last night's dump), other sequencers' gRPC services (grpc://HOST:PORT, or grpcs:// for TLS),
     /// and what `watch` remembers (its --state)
@@ -104,8 +108,11 @@ pub struct WitnessArgs {
 impl WitnessArgs {
     /// What the arguments ask to look at.
     pub fn input(&self) -> Result<SurveyInput, CliError> {
-        let found = outbox_sync::expand_inputs(&self.outboxes, Purpose::Read).map_err(|e| {
-            CliError::input(e.to_string()).with_hint("give a file, a folder or a pattern that matches")
+        let found = outbox_sync::expand_inputs(&self.outboxes, &self.manifests, Purpose::Read);
+        let found = found.map_err(|e| {
+            CliError::input(e.to_string()).with_hint(
+                "give a file, a folder or a pattern that matches, or a manifest of files that are there",
+            )
         })?;
         let (mut logs, mut exports, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
         let mut memories = Vec::new();
@@ -137,6 +144,7 @@ impl WitnessArgs {
                 outboxes: found.files,
                 not_used: found.not_used,
                 not_checked,
+                names: found.names,
                 logs,
                 exports,
                 dumps,
@@ -180,13 +188,13 @@ impl WitnessArgs {
             DbTarget::Snapshot(path) => Some(path.clone()),
             DbTarget::Postgres(_) => None,
         };
-        for outbox in &witnesses.outboxes {
+        let with_wals = witnesses.outboxes.iter().flat_map(|outbox| {
             let mut wal = outbox.clone().into_os_string();
             wal.push("-wal");
-            let files = [outbox.clone(), wal.into()];
-            let there = files.into_iter().filter(|file| file == outbox || file.exists());
-            hashed.add_at_once("outbox", &there.collect::<Vec<_>>());
-        }
+            let wal = PathBuf::from(wal);
+            [Some(outbox.clone()), wal.exists().then_some(wal)]
+        });
+        hashed.add_at_once("outbox", &with_wals.flatten().collect::<Vec<_>>());
         let logs: Vec<PathBuf> = witnesses.logs.iter().filter_map(snapshot).collect();
         hashed.add_at_once("witness", &logs);
         hashed.add_at_once("witness", &witnesses.memories);
@@ -197,6 +205,7 @@ impl WitnessArgs {
         let none = Vec::new();
         let checkpoints = input.checkpoints.as_ref().map_or(&none, |given| &given.files);
         let given = [
+            ("outbox-manifest", &self.manifests),
             ("anchors", &self.anchors),
             ("checkpoints", checkpoints),
             ("receipts", &self.receipts),
@@ -214,6 +223,7 @@ impl WitnessArgs {
                 "--outbox",
                 self.outboxes.iter().map(OsString::from).collect::<Vec<_>>(),
             ),
+            ("--outbox-manifest", self.manifests.iter().map(path).collect()),
             (
                 "--witness",
                 self.witnesses.iter().map(|witness| witness.0.clone()).collect(),

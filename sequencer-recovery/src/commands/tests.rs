@@ -253,13 +253,16 @@ fn tail(missing: u64) -> Gap {
 fn heard(n: usize) -> Heard {
     Heard {
         path: format!("/srv/agents/outboxes/region-{}/agent-{n}.db", n % 5),
+        name: (n == 4).then(|| "till 7".into()),
         kind: HeardKind::Outbox,
+        holder: None,
         made: None,
         place: None,
         agent_id: Some(id(3, n).to_string()),
         shape: Some("ves".into()),
         rows: 400,
         missing_held: if is_bad(n) { 37 } else { 0 },
+        held_alone: if n % 12 == 0 { 5 } else { 0 },
         unsigned: 0,
         renderings_found: 0,
         refused: 0,

@@ -72,6 +72,10 @@ pub struct WatchArgs {
     #[arg(long = "outbox", value_name = "PATH")]
     pub(super) outboxes: Vec<String>,
 
+    /// A text file that lists agents' outboxes, one a line, read anew each time (docs/outboxes.md); may be given more than once
+    #[arg(long = "outbox-manifest", value_name = "FILE")]
+    pub(super) manifests: Vec<PathBuf>,
+
     /// How often
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = cli_common::duration)]
     pub(super) outboxes_every: Duration,
@@ -423,7 +427,7 @@ fn not_checked(args: &WatchArgs) -> Vec<String> {
     if args.anchors.is_empty() {
         all.push("the chain: no anchors file was given (--anchors)".to_owned());
     }
-    if args.outboxes.is_empty() {
+    if args.outboxes.is_empty() && args.manifests.is_empty() {
         all.push("agents' outboxes: none was given (--outbox)".to_owned());
     }
     if args.checkpoints.state.is_none() {

@@ -753,13 +753,8 @@ impl<'a> Judge<'a> {
             } else {
                 Grade::Claimed
             };
-            let names: Vec<&str> = who.iter().map(|h| self.holders.name(*h)).collect();
-            found.push((
-                position,
-                candidate,
-                grade,
-                format!("claimed by {}", names.join(", ")),
-            ));
+            let basis = format!("claimed by {}", self.holders.names(&who));
+            found.push((position, candidate, grade, basis));
         }
         for (position, candidate, grade, basis) in found {
             self.put(position, candidate, grade, basis);

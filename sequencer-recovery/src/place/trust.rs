@@ -106,14 +106,17 @@ impl Trust {
                 doubts.insert((holder, row.claim, row.event_id), doubt);
             }
         }
-        for candidate in evidence.standing.values() {
-            let event_id = evidence.candidates[*candidate].event.event_id;
+        let standing = evidence.standing.values();
+        let standing: HashSet<EventId> = standing
+            .map(|candidate| evidence.candidates[*candidate].event.event_id)
+            .collect();
+        if !standing.is_empty() {
             for (position, claims) in &evidence.claims {
                 for claim in claims
                     .iter()
-                    .filter(|c| c.event_id == event_id && c.saying == Saying::Outbox)
+                    .filter(|c| c.saying == Saying::Outbox && standing.contains(&c.event_id))
                 {
-                    doubts.insert((claim.holder, *position, event_id), Doubt::NumberedAgain);
+                    doubts.insert((claim.holder, *position, claim.event_id), Doubt::NumberedAgain);
                 }
             }
         }

@@ -22,6 +22,8 @@ pub struct OutboxesInput {
     pub db: DbTarget,
     /// Files, folders or patterns, looked through anew each time.
     pub outboxes: Vec<String>,
+    /// Files that list more of them, read anew each time.
+    pub manifests: Vec<PathBuf>,
     /// Receipts that agents saved (NDJSON).
     pub receipts: Vec<PathBuf>,
     /// The sequencer's public keys.
@@ -39,7 +41,7 @@ pub async fn look(input: &OutboxesInput, cancel: &Cancel) -> Outcome {
 }
 
 async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, RecoveryError> {
-    let found = match outbox_sync::expand_inputs(&input.outboxes, Purpose::Read) {
+    let found = match outbox_sync::expand_inputs(&input.outboxes, &input.manifests, Purpose::Read) {
         Ok(found) => found,
         Err(error) => return Ok(Outcome::failed(Source::Outboxes, &error)),
     };
@@ -50,6 +52,7 @@ async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, Recove
         outboxes: found.files,
         not_used: found.not_used,
         not_checked: found.not_checked,
+        names: found.names,
         receipts: input.receipts.clone(),
         sequencer_keys: input.sequencer_keys.clone(),
         ..Inputs::default()

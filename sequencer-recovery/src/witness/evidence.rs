@@ -9,7 +9,11 @@ use serde::Serialize;
 use ves::{AgentId, CommandId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
 
 use crate::floor::Witness;
+use crate::grade::Grade;
 use crate::witness::rejection::Rejection;
+
+/// So many holders are named in a sentence.
+const NAMED: usize = 7;
 
 /// A witness's database or file, as an index into [`Holders`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +39,19 @@ impl Holders {
     /// The display name.
     pub fn name(&self, holder: HolderId) -> &str {
         &self.names[holder.0]
+    }
+
+    /// The display names of several: of many the first ones, and how many more they are.
+    pub fn names(&self, holders: &BTreeSet<HolderId>) -> String {
+        let few = holders.len() <= NAMED + 1;
+        let named = if few { holders.len() } else { NAMED };
+        let names: Vec<&str> = holders.iter().take(named).map(|h| self.name(*h)).collect();
+        let names = names.join(", ");
+        if few {
+            names
+        } else {
+            format!("{names} and {} more", holders.len() - NAMED)
+        }
     }
 
     /// How many of these holders are independent of each other.
@@ -96,7 +113,7 @@ pub struct Candidate {
     pub signing_hash: Hash32,
     /// Its signature, checked with the log's keys. Never [`SignatureCheck::Invalid`].
     pub signature: SignatureCheck,
-    /// Who holds it.
+    /// Who holds it, in order, each once.
     pub holders: Vec<HolderId>,
     /// The state that the agent's outbox gives it (`pending`, `synced`, …), if an outbox holds it.
     pub status: Option<OutboxStatus>,
@@ -191,6 +208,8 @@ pub struct StreamEvidence {
     pub damaged: BTreeMap<u64, DamagedRow>,
     /// Who knows which highest number.
     pub witnesses: Vec<Witness>,
+    /// Where each of them is, without its number.
+    by_word: HashMap<(Grade, String, String), usize>,
     /// How many rows are not used.
     pub refused: u64,
     /// Claims of events that the log has, at the log's own position.
@@ -224,8 +243,9 @@ impl StreamEvidence {
                     known.local_seq = candidate.local_seq;
                 }
                 for holder in candidate.holders {
-                    if !known.holders.contains(&holder) {
-                        known.holders.push(holder);
+                    // They are in order, and mostly come so.
+                    if let Err(at) = known.holders.binary_search(&holder) {
+                        known.holders.insert(at, holder);
                     }
                 }
                 return;
@@ -250,8 +270,13 @@ impl StreamEvidence {
     /// Adds a claim.
     pub fn add_claim(&mut self, position: u64, claim: Claim) {
         let claims = self.claims.entry(position).or_default();
-        if !claims.contains(&claim) {
-            claims.push(claim);
+        // In the holders' order, in which they are read: with ten thousand holders of one event nobody may look through
+        // all of their claims for each.
+        let end = claims.partition_point(|other| other.holder <= claim.holder);
+        let before = claims[..end].iter().rev();
+        let mut own = before.take_while(|other| other.holder == claim.holder);
+        if !own.any(|other| *other == claim) {
+            claims.insert(end, claim);
         }
     }
 
@@ -262,13 +287,19 @@ impl StreamEvidence {
 
     /// Remembers the highest number that one witness knows.
     pub fn add_witness(&mut self, witness: Witness) {
-        let same = |w: &&mut Witness| {
-            w.grade == witness.grade && w.who == witness.who && w.identity == witness.identity
-        };
-        match self.witnesses.iter_mut().find(same) {
-            Some(known) => known.sequence = known.sequence.max(witness.sequence),
-            None if witness.sequence > 0 => self.witnesses.push(witness),
-            None => {}
+        if witness.sequence == 0 {
+            return;
+        }
+        let word = (witness.grade, witness.who.clone(), witness.identity.clone());
+        match self.by_word.get(&word) {
+            Some(&at) => {
+                let known = &mut self.witnesses[at];
+                known.sequence = known.sequence.max(witness.sequence);
+            }
+            None => {
+                self.by_word.insert(word, self.witnesses.len());
+                self.witnesses.push(witness);
+            }
         }
     }
 }
@@ -307,5 +338,59 @@ impl Progress {
     pub(crate) fn told(&self) -> Option<u64> {
         let told = self.last_pushed?;
         (!self.counts_on || self.highest_noted > Some(told)).then_some(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is kept does not depend on the short ways that are taken where holders come one after the other.
+        #[test]
+        fn words_are_kept_once_in_whatever_order_they_come(words in proptest::collection::vec((0_usize..4, 0_u128..2, 0_u64..3), 0..40)) {
+            let mut evidence = StreamEvidence::default();
+            let mut claims: Vec<Claim> = Vec::new();
+            let mut highest: Vec<(String, u64)> = Vec::new();
+            for (holder, event, number) in words {
+                let claim = Claim {
+                    event_id: EventId(uuid::Uuid::from_u128(event)),
+                    holder: HolderId(holder),
+                    saying: Saying::Outbox,
+                    sequenced_at: None,
+                };
+                if !claims.contains(&claim) {
+                    claims.push(claim.clone());
+                }
+                evidence.add_claim(1, claim);
+                let who = holder.to_string();
+                match highest.iter_mut().find(|(known, _)| *known == who) {
+                    Some((_, known)) => *known = number.max(*known),
+                    None if number > 0 => highest.push((who.clone(), number)),
+                    None => {}
+                }
+                evidence.add_witness(Witness { sequence: number, grade: Grade::Claimed, who, identity: String::new() });
+            }
+            claims.sort_by_key(|claim| claim.holder);
+            prop_assert_eq!(evidence.claims.remove(&1).unwrap_or_default(), claims);
+            let witnesses: Vec<(String, u64)> = evidence.witnesses.into_iter().map(|w| (w.who, w.sequence)).collect();
+            prop_assert_eq!(witnesses, highest);
+        }
+    }
+
+    #[test]
+    fn many_holders_are_named_in_few_words() {
+        let mut holders = Holders::default();
+        let all: BTreeSet<HolderId> = (0..9_000)
+            .map(|n| holders.add(format!("{n}.db"), n.to_string()))
+            .collect();
+        assert_eq!(
+            holders.names(&all),
+            "0.db, 1.db, 2.db, 3.db, 4.db, 5.db, 6.db and 8993 more"
+        );
+        let few: BTreeSet<HolderId> = all.into_iter().take(8).collect();
+        assert!(holders.names(&few).ends_with("6.db, 7.db"));
     }
 }

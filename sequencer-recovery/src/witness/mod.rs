@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod flaw;
 mod logs;
 mod memory;
+mod names;
 mod outboxes;
 mod pulled;
 mod receipts;
@@ -35,7 +36,7 @@ use damaged::DamagedRows;
 use dump::read_dump;
 use logs::{read_export, read_log};
 use memory::read_memory;
-use outboxes::read_outbox;
+use outboxes::read_outboxes;
 use receipts::read_receipts;
 use services::read_service;
 
@@ -48,6 +49,8 @@ pub struct Inputs {
     pub not_used: Vec<NotUsed>,
     /// What the agents' databases may lack.
     pub not_checked: Vec<String>,
+    /// What manifests call agents' databases.
+    pub names: BTreeMap<PathBuf, String>,
     /// Other copies of the log: a replica, the old primary's volume, a dump restored beside, a snapshot.
     pub logs: Vec<DbTarget>,
     /// Log exports (`docs/log-export.md`).
@@ -71,8 +74,14 @@ pub struct Inputs {
 pub struct Heard {
     /// The file.
     pub path: String,
+    /// What a manifest calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What it is.
     pub kind: HeardKind,
+    /// As which holder it stands in the evidence.
+    #[serde(skip)]
+    pub holder: Option<HolderId>,
     /// What a dump says of itself: its format, the server's version, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<String>,
@@ -89,6 +98,9 @@ pub struct Heard {
     pub rows: u64,
     /// Events among them that the log lacks and that verify (or whose key is not known).
     pub missing_held: u64,
+    /// Events that the log lacks and nobody else who was heard holds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held_alone: u64,
     /// Rows without a usable signature: pointers only.
     pub unsigned: u64,
     /// Events of the older outbox shape whose signed rendering was found again.
@@ -200,13 +212,7 @@ pub async fn collect(
 ) -> Result<Collected, RecoveryError> {
     let Asked { inputs, cancel, .. } = asked;
     let mut collected = Collected::default();
-    progress.start("reading outboxes", Some(inputs.outboxes.len() as u64));
-    for path in &inputs.outboxes {
-        cancel.check()?;
-        read_outbox(view, asked, path, &mut collected).await?;
-        progress.advance(1);
-    }
-    progress.finish();
+    read_outboxes(view, asked, progress, &mut collected).await?;
     for file in inputs.not_used.iter().filter(|file| file.may_be_outbox) {
         let heard = Heard::new(Path::new(&file.path), HeardKind::Outbox);
         collected.unreadable(heard, format!("{}: {}", file.path, file.why));
@@ -248,6 +254,7 @@ pub async fn collect(
         read_receipts(path, asked.filter, inputs, &mut collected);
     }
     collected.tell_damaged();
+    collected.note_alone();
     for (stream, evidence) in &mut collected.streams {
         let commands: BTreeSet<CommandId> = evidence
             .candidates
@@ -302,13 +309,16 @@ impl Heard {
     fn new(path: &Path, kind: HeardKind) -> Self {
         Self {
             path: path.display().to_string(),
+            name: None,
             kind,
+            holder: None,
             made: None,
             place: None,
             agent_id: None,
             shape: None,
             rows: 0,
             missing_held: 0,
+            held_alone: 0,
             unsigned: 0,
             renderings_found: 0,
             refused: 0,
@@ -348,6 +358,20 @@ impl Collected {
                 .push(Finding::new(Code::WitnessRefused, message).count(heard.refused));
         }
         self.heard.push(heard);
+    }
+
+    /// Notes what each outbox holds that nobody else does.
+    fn note_alone(&mut self) {
+        let mut alone: HashMap<HolderId, u64> = HashMap::new();
+        for candidate in self.streams.values().flat_map(|evidence| &evidence.candidates) {
+            if let [holder] = candidate.holders[..] {
+                *alone.entry(holder).or_default() += 1;
+            }
+        }
+        for heard in &mut self.heard {
+            let held = heard.holder.and_then(|holder| alone.get(&holder));
+            heard.held_alone = held.copied().unwrap_or(0);
+        }
     }
 
     /// Says that a witness has nothing of what was asked for.

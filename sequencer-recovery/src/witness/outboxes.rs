@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use cli_common::Cancel;
+use cli_common::{Cancel, Progress};
 use event_log::{FoundEvent, StreamFilter, UnreadableEvent, View};
+use outbox_sync::ahead::Ahead;
 use outbox_sync::{
-    Content, HeldRow, Origin, Outbox, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck, RowError,
+    Content, HeldRow, Origin, Outbox, OutboxError, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck,
+    RowError,
 };
 use rayon::prelude::*;
 use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
@@ -23,18 +25,55 @@ use crate::witness::flaw::flaw_of_checked;
 use crate::witness::rejection::{Rejection, has_escaped_nul};
 
 use super::damaged::refusal;
-use super::{Asked, Collected, GROUP, Heard, HeardKind, InLog};
+use super::names::holder_names;
+use super::{Asked, Collected, GROUP, Heard, HeardKind, InLog, Inputs};
 
-pub(super) async fn read_outbox(
+/// A group of rows has no more payload than about this.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// Reads all outboxes, in their order. They are opened ahead, on all threads.
+pub(super) async fn read_outboxes(
     view: &mut View,
     asked: Asked<'_>,
-    path: &Path,
+    progress: &dyn Progress,
     collected: &mut Collected,
 ) -> Result<(), RecoveryError> {
+    let Inputs { outboxes, names, .. } = asked.inputs;
+    progress.start("reading outboxes", Some(outboxes.len() as u64));
+    let called = holder_names(outboxes, names);
+    for ((path, opened), name) in Ahead::new(outboxes, open).zip(called) {
+        asked.cancel.check()?;
+        let opened = Opened { path, name, opened };
+        read_outbox(view, asked, opened, collected).await?;
+        progress.advance(1);
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// What is damaged is read as far as it can be; the first error says best what is wrong with a file that cannot.
+fn open(path: &Path) -> Result<Outbox, OutboxError> {
+    Outbox::open(path).or_else(|error| Outbox::salvage(path).map_err(|_| error))
+}
+
+/// An outbox before it is read.
+struct Opened {
+    path: PathBuf,
+    /// What reports call it.
+    name: String,
+    opened: Result<Outbox, OutboxError>,
+}
+
+async fn read_outbox(
+    view: &mut View,
+    asked: Asked<'_>,
+    Opened { path, name, opened }: Opened,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let path = &path;
     let mut heard = Heard::new(path, HeardKind::Outbox);
-    let opened = Outbox::open(path);
-    // What is damaged is read as far as it can be; the first error says best what is wrong with a file that cannot.
-    let outbox = match opened.or_else(|error| Outbox::salvage(path).map_err(|_| error)) {
+    heard.name = asked.inputs.names.get(path).cloned();
+    let outbox = match opened {
         Ok(outbox) => outbox,
         Err(error) => {
             collected.unreadable(heard, error.to_string());
@@ -48,13 +87,12 @@ pub(super) async fn read_outbox(
         collected.not_checked.push(format!("{}: {what}", path.display()));
     }
     note_damage(path, meta.damage.as_deref(), &mut heard, collected);
-    let file = path
-        .file_name()
-        .map_or_else(|| heard.path.clone(), |n| n.to_string_lossy().into_owned());
     let identity = meta.voice();
+    let holder = collected.holders.add(name.clone(), identity.clone());
+    heard.holder = Some(holder);
     let mut source = Source {
-        holder: collected.holders.add(file.clone(), identity.clone()),
-        file,
+        holder,
+        file: name,
         identity,
         keys: asked.keys,
         filter: asked.filter,
@@ -159,14 +197,18 @@ impl Source<'_> {
         cancel: &Cancel,
     ) -> Result<Result<(), String>, RecoveryError> {
         // SQLite is read on a thread of its own, so that groups can be looked up in the log meanwhile.
-        let (send, mut receive) = tokio::sync::mpsc::channel(4);
+        let (send, mut receive) = tokio::sync::mpsc::channel(2);
         let reader = tokio::task::spawn_blocking(move || {
-            let mut group = Vec::with_capacity(GROUP);
+            let (mut group, mut bytes) = (Vec::new(), 0);
             let result = outbox.for_each_row(&mut |row| {
+                let event = row.as_ref().ok().and_then(|row| row.content.event());
+                bytes += event.map_or(0, |event| event.payload.json().len());
                 group.push(row);
-                if group.len() == GROUP && send.blocking_send(std::mem::take(&mut group)).is_err() {
+                let full = group.len() == GROUP || bytes >= GROUP_BYTES;
+                if full && send.blocking_send(std::mem::take(&mut group)).is_err() {
                     return ControlFlow::Break(());
                 }
+                bytes = if full { 0 } else { bytes };
                 ControlFlow::Continue(())
             });
             if !group.is_empty() {

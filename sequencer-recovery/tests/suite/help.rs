@@ -38,7 +38,7 @@ fn bash_takes_the_completions() {
     assert_eq!(status, 0);
     assert_eq!(
         completed(&script, "sequencer-recovery audit --outb"),
-        "--outbox\n"
+        "--outbox\n--outbox-manifest\n"
     );
     assert_eq!(said(&["completions", "tcsh"]).0, 16);
 }

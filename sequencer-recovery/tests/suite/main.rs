@@ -23,6 +23,7 @@ mod epoch;
 mod escapes;
 mod family;
 mod first_recovery;
+mod fleet;
 mod gaps;
 mod guard;
 mod help;

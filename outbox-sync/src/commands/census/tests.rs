@@ -3,7 +3,7 @@
     reason = "a function alone is not general enough over the lifetime of what it writes to"
 )]
 
-use outbox_sync::census::{MissingRange, Unheard};
+use outbox_sync::census::{Holder, MissingRange, Unheard};
 
 use super::super::tests::{COUNTS, agent, is_bad, path, place, provenance, stream, text, texts};
 use super::*;
@@ -15,6 +15,7 @@ fn of_stream(n: usize) -> StreamCensus {
         grade,
         held,
         holders: vec![path(n), path(n + 1)],
+        more_holders: if n == 3 { 9_900 } else { 0 },
     };
     let missing = if is_bad(n) { 37 } else { 0 };
     StreamCensus {
@@ -52,6 +53,14 @@ fn document(count: usize) -> Document {
         census: Census {
             streams: (0..count).map(of_stream).collect(),
             unheard: unheard.collect(),
+            holders: (0..count)
+                .map(|n| Holder {
+                    path: path(n),
+                    agent_id: Some(agent(n)),
+                    held: 40,
+                    held_alone: if n < 5 { 30 - 2 * n as u64 } else { 0 },
+                })
+                .collect(),
         },
         contradicted_claims: 0,
         heard: Vec::new(),

@@ -35,10 +35,11 @@ pub(super) fn jobs(args: &WatchArgs, options: &Options) -> Result<Vec<Job>, CliE
     if !args.anchors.is_empty() {
         jobs.push(anchors(args)?);
     }
-    if !args.outboxes.is_empty() {
+    if !args.outboxes.is_empty() || !args.manifests.is_empty() {
         let input = OutboxesInput {
             db: args.db.target()?,
             outboxes: args.outboxes.clone(),
+            manifests: args.manifests.clone(),
             receipts: args.receipts.clone(),
             sequencer_keys: options.sequencer_keys.clone(),
             filter: options.filter,

@@ -89,6 +89,10 @@ fn next(report: &WatchReport, args: &WatchArgs) -> Next {
         .with(args.db.words())
         .option("--witness", args.state.display())
         .options("--outbox", args.outboxes.iter())
+        .options(
+            "--outbox-manifest",
+            args.manifests.iter().map(|path| path.display()),
+        )
         .options("--anchors", args.anchors.iter().map(|path| path.display()));
     let rewound = report
         .problems
