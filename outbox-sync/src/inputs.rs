@@ -303,10 +303,17 @@ impl Search {
             .collect();
         let (mut again, mut taken) = (0, 0);
         let mut beside: Vec<&PathBuf> = Vec::new();
+        let mut spoiled = Vec::new();
         for ((real, lines), looked) in by_file.iter().zip(looked) {
             again += lines.len() - 1;
             match looked {
-                Err((line, what)) => self.leave(&lines[0].path, format!("{}: {what}", of_line(line)), true),
+                Err((line, what)) => {
+                    let why = format!("{}: {what}", of_line(line));
+                    if let Some(database) = companion_of_present(&lines[0].path) {
+                        spoiled.push((database, why.clone()));
+                    }
+                    self.leave(&lines[0].path, why, true);
+                }
                 Ok(_) if is_companion_of_present(&lines[0].path) => {}
                 Ok(meta) => {
                     taken += 1;
@@ -322,6 +329,15 @@ impl Search {
                     }
                 }
             }
+        }
+        // SQLite would read a WAL that is not the one that was listed.
+        for (database, why) in spoiled {
+            let real = database.canonicalize().unwrap_or(database);
+            self.drop_found(
+                &real,
+                format!("what lies beside it is not as it was listed: {why}"),
+                true,
+            );
         }
         self.not_checked.extend(of_manifest(path, again, &beside));
         self.nothing_listed(path, taken)
@@ -639,7 +655,9 @@ fn look_at_listed(lines: &[Listed]) -> Result<Metadata, (u64, String)> {
     if !meta.is_file() {
         return Err((line, "a pipe, socket or device: not opened".into()));
     }
-    if let Some((what, true)) = lone_companion(path, meta.len()) {
+    if !is_companion_of_present(path)
+        && let Some((what, true)) = lone_companion(path, meta.len())
+    {
         return Err((line, what));
     }
     if lines.iter().all(|listed| listed.sha256.is_none()) {
@@ -724,11 +742,16 @@ fn database_of(path: &Path) -> Option<(PathBuf, &'static str)> {
 
 /// Whether SQLite reads this file with the database beside it. Beside a link it does not.
 fn is_companion_of_present(path: &Path) -> bool {
-    database_of(path).is_some_and(|(database, suffix)| {
-        database.symlink_metadata().is_ok_and(|meta| {
-            meta.is_file() || suffix == "-shm" || path.metadata().is_ok_and(|companion| companion.len() == 0)
-        })
-    })
+    companion_of_present(path).is_some()
+}
+
+/// The database that SQLite reads this file with.
+fn companion_of_present(path: &Path) -> Option<PathBuf> {
+    let (database, suffix) = database_of(path)?;
+    let meta = database.symlink_metadata().ok()?;
+    let is_read =
+        meta.is_file() || suffix == "-shm" || path.metadata().is_ok_and(|companion| companion.len() == 0);
+    is_read.then_some(database)
 }
 
 /// What is to be said of a `-wal`, `-shm` or `-journal` without its database.

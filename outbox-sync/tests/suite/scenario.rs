@@ -397,12 +397,11 @@ fn the_census_knows_who_holds_what() {
 #[test]
 fn a_census_of_a_manifest_is_that_of_the_folder_and_the_most_needed_come_first() {
     let Some(scenario) = Scenario::load() else { return };
-    let folder = std::fs::read_dir(scenario.path().join("outboxes")).unwrap();
+    let folder = fs::read_dir(scenario.path().join("outboxes")).unwrap();
     let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut lines: Vec<String> = names.map(|name| format!("outboxes/{name}")).collect();
     lines.sort_by(|a, b| b.cmp(a));
-    let write =
-        |lines: &[String]| std::fs::write(scenario.path().join("fleet.txt"), lines.join("\n")).unwrap();
+    let write = |lines: &[String]| fs::write(scenario.path().join("fleet.txt"), lines.join("\n")).unwrap();
     write(&lines);
     let told = |arguments: &[&str], expected: i32| {
         let (code, mut document, err) = scenario.json(&[arguments, &["--db", "recovered.log"]].concat());
@@ -447,6 +446,20 @@ fn a_census_of_a_manifest_is_that_of_the_folder_and_the_most_needed_come_first()
         streams.map(held).sum::<u64>()
     };
     assert!(held(&without) < held(&census));
+
+    // A WAL that is not as it was listed spoils its database: SQLite would read it.
+    let listed = [
+        format!("{}  outboxes/delta.db-wal", "0".repeat(64)),
+        "outboxes/delta.db".into(),
+        "outboxes/alpha.db".into(),
+    ];
+    write(&listed);
+    let (_, err) = told(&["census", "--outbox-manifest", "fleet.txt"], 12);
+    assert!(
+        err.contains("outboxes/delta.db: what lies beside it is not as it was listed"),
+        "{err}"
+    );
+    write(&lines);
 
     lines.push("outboxes/gone.db".into());
     write(&lines);
