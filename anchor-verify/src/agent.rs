@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(check(2, &key(false, true), |_, bundle| alter(bundle)), (1, 0));
         assert_eq!(check(3, &both, |_, bundle| alter(bundle)), (1, 0));
         let other = |bundle: &mut Option<ProvenBundle>| {
-            bundle.as_mut().unwrap().ed25519_signature = Some(SignatureBytes([1; 64]))
+            bundle.as_mut().unwrap().ed25519_signature = Some(SignatureBytes([1; 64]));
         };
         assert_eq!(check(3, &both, |_, bundle| other(bundle)), (1, 0));
         assert_eq!(

@@ -41,7 +41,7 @@ pub fn events(signers: &[Signer], times: usize) -> (KeyRegistry, Vec<Event>) {
             event_type: "order.created".into(),
             created_at: "2026-01-01T00:00:00Z".into(),
             payload_plain_hash: payload::plain_hash(&payload).expect("an order is JSON"),
-            payload: Payload::Plain(payload.into()),
+            payload: Payload::Plain(payload),
             payload_cipher_hash: payload::NO_CIPHER_HASH,
             agent_signature: SignatureBytes::ZERO,
             agent_signature_scheme: SignatureScheme::ED25519,

@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&counted), 1);
         let caught = std::panic::catch_unwind(|| {
             Ahead::new(&paths[..3], |path| {
-                assert!(path.to_str() != Some("1"), "it broke")
+                assert!(path.to_str() != Some("1"), "it broke");
             })
             .count()
         });

@@ -262,7 +262,7 @@ fn heard(n: usize) -> Heard {
         shape: Some("ves".into()),
         rows: 400,
         missing_held: if is_bad(n) { 37 } else { 0 },
-        held_alone: if n % 12 == 0 { 5 } else { 0 },
+        held_alone: if n.is_multiple_of(12) { 5 } else { 0 },
         unsigned: 0,
         renderings_found: 0,
         refused: 0,
