@@ -19,6 +19,7 @@ use crate::entry_rows::{ChunkSize, entry_rows};
 use crate::error::{LogError, NotInserted};
 use crate::jsonb;
 use crate::layout::Layout;
+use crate::options::OpenOptions;
 use crate::raw::RawRows;
 use crate::schema::Table;
 use crate::server::Server;
@@ -42,6 +43,8 @@ const INSERT_BYTES: usize = 8 << 20;
 
 /// The columns of `entries.sql` that may be long: payloads and bundles of signatures.
 const LONG_COLUMNS: [usize; 4] = [12, 13, 21, 30];
+
+const OPENING: &str = "opening the snapshot";
 
 /// What is being done when a transaction ends.
 pub(crate) const COMMITTING: &str = "committing";
@@ -68,23 +71,30 @@ pub(crate) struct Session {
 ///
 /// A file whose last writer was killed in the middle has a journal beside it, and the next one to open it for writing
 /// undoes what was half done. Who only reads must not: it reads a copy of both, in which that is undone.
-pub(crate) fn open_snapshot(path: &Path, writable: bool, cancel: &Cancel) -> Result<Conn, LogError> {
+pub(crate) fn open_snapshot(path: &Path, writable: bool, options: &OpenOptions) -> Result<Conn, LogError> {
+    let cancel = &options.cancel;
     let conn = |connection| Conn::Snapshot {
         connection,
         _copy: None,
         cancel: cancel.clone(),
     };
-    if writable {
-        return open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE, cancel).map(conn);
+    let opened = if writable {
+        open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE, cancel).map(conn)
+    } else {
+        match open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY, cancel) {
+            Err(LogError::Sqlite { source, .. }) if needs_rollback(&source) => open_copy(path, cancel),
+            opened => opened.map(conn),
+        }
+    };
+    if let (Some(watch), Ok(Conn::Snapshot { connection, .. })) = (&options.on_snapshot, &opened) {
+        let seen = watch.see(connection, writable);
+        seen.map_err(|e| LogError::sqlite(OPENING, e))?;
     }
-    match open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY, cancel) {
-        Err(LogError::Sqlite { source, .. }) if needs_rollback(&source) => open_copy(path, cancel),
-        opened => opened.map(conn),
-    }
+    opened
 }
 
 fn open_file(path: &Path, mode: OpenFlags, cancel: &Cancel) -> Result<Connection, LogError> {
-    let doing = "opening the snapshot";
+    let doing = OPENING;
     let open = || {
         // Without SQLITE_OPEN_URI: a path is a path, whatever characters it has.
         let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -172,7 +182,7 @@ fn open_copy(path: &Path, cancel: &Cancel) -> Result<Conn, LogError> {
     fs::copy(&journal, journal_of(&copy)).map_err(copying)?;
     if state().map_err(io)? != before {
         return Err(LogError::Locked {
-            doing: "opening the snapshot",
+            doing: OPENING,
             what: "it is being repaired from an interrupted write".into(),
         });
     }

@@ -105,7 +105,7 @@ pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use left_out::{AllLeftOut, LeftOut};
 pub use level::{Level, LevelSource};
 pub use log::{Log, SnapshotInfo};
-pub use options::OpenOptions;
+pub use options::{OnSnapshot, OpenOptions};
 pub use outline::{Outline, Scope, StreamOutline};
 pub use pipeline::Pipeline;
 pub use place::{Place, Replay, ServerMode, ServerPlace, SnapshotPlace};

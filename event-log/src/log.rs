@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cli_common::{Cancel, DbTarget};
+use cli_common::DbTarget;
 use ves::{StreamKey, Timestamp};
 
 use crate::catalogue::find_log;
@@ -85,7 +85,7 @@ impl Log {
             }
             DbTarget::Snapshot(path) => {
                 check_header(path)?;
-                let conn = read_only(path, &options.cancel)?;
+                let conn = read_only(path, options)?;
                 let (info, there) = check_snapshot(conn, target).await.map_err(|e| of_file(path, e))?;
                 let place = Place::Snapshot(SnapshotPlace {
                     taken_at: info.taken_at,
@@ -150,7 +150,7 @@ impl Log {
     pub async fn view(&self) -> Result<View, LogError> {
         let mut conn = match &self.backend {
             Backend::Postgres(server, layout) => self.connect(server, layout).await?,
-            Backend::Snapshot(path, _) => read_only(path, &self.options.cancel)?,
+            Backend::Snapshot(path, _) => read_only(path, &self.options)?,
         };
         let begun = conn.begin_reading("beginning to read").await;
         begun.map_err(|e| self.placed(e))?;
@@ -228,7 +228,7 @@ impl Log {
             }
             Backend::Snapshot(path, _) => {
                 check_header(path)?;
-                open_snapshot(path, true, &self.options.cancel).map_err(|e| of_file(path, e))
+                open_snapshot(path, true, &self.options).map_err(|e| of_file(path, e))
             }
         }
     }
@@ -257,8 +257,8 @@ fn of_file(path: &Path, error: LogError) -> LogError {
     }
 }
 
-fn read_only(path: &Path, cancel: &Cancel) -> Result<Conn, LogError> {
-    open_snapshot(path, false, cancel).map_err(|e| of_file(path, e))
+fn read_only(path: &Path, options: &OpenOptions) -> Result<Conn, LogError> {
+    open_snapshot(path, false, options).map_err(|e| of_file(path, e))
 }
 
 /// `application_id` of snapshots: 'VESL'.

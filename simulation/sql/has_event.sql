@@ -1,0 +1,1 @@
+SELECT sequence_number FROM ves_events WHERE event_id = ?1;

@@ -1,0 +1,1 @@
+DELETE FROM ves_sequence_counters WHERE ?1 > 0;

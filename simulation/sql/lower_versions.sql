@@ -1,0 +1,1 @@
+UPDATE entity_versions SET version = max(version - ?1, 0);
