@@ -35,8 +35,6 @@ pub struct Stage {
     pub recovered: PathBuf,
     /// Who is asked.
     pub input: SurveyInput,
-    /// Every outbox that is left, asked or not.
-    pub outboxes: Vec<PathBuf>,
 }
 
 impl Stage {
@@ -68,7 +66,7 @@ impl Stage {
             ..SurveyInput::default()
         };
         if scene.has("outboxes-heard") {
-            input.witnesses.outboxes.clone_from(&outboxes);
+            input.witnesses.outboxes = outboxes;
         }
         if scene.has("anchors-heard") {
             world.write_anchors(&at("anchors.json")).map_err(said)?;
@@ -88,7 +86,6 @@ impl Stage {
         Ok(Self {
             recovered,
             input,
-            outboxes,
             folder,
         })
     }

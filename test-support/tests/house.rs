@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, usize)] = &[
     ("outbox-sync", 2),
     ("scratch-postgres", 2),
     ("sequencer-recovery", 2),
+    ("simulation", 2),
     ("test-support", 2),
     ("ves", 2),
     ("ves-kernels", 2),

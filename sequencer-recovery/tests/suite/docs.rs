@@ -16,8 +16,8 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     (
         "README.md",
         &[
-            "cargo run --release -p sequencer-recovery -- drill",
-            "cargo run --release -p sequencer-recovery -- drill --pitr",
+            "cargo run --profile drill -p sequencer-recovery -- drill",
+            "cargo run --profile drill -p sequencer-recovery -- drill --pitr",
             "scripts/test",
             "cargo install --locked --path sequencer-recovery",
             "cargo install --locked --path outbox-sync",
