@@ -69,13 +69,16 @@ impl Tables {
     /// after `last`: a repair that is made twice writes the same at two times.
     pub fn without_times(self, last: Timestamp) -> Self {
         let mut tables = self.without_journal();
-        for row in tables.0.values_mut().flatten() {
-            row.retain(|column, _| !TIMES.contains(&column.as_str()));
-            for value in row.values_mut() {
-                if value.parse().is_ok_and(|time: Timestamp| time > last) {
-                    "later".clone_into(value);
+        for rows in tables.0.values_mut() {
+            for row in &mut *rows {
+                row.retain(|column, _| !TIMES.contains(&column.as_str()));
+                for value in row.values_mut() {
+                    if value.parse().is_ok_and(|time: Timestamp| time > last) {
+                        "later".clone_into(value);
+                    }
                 }
             }
+            rows.sort();
         }
         tables
     }

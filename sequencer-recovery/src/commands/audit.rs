@@ -189,7 +189,7 @@ Columns of the witnesses:
   ROWS, LACKING HERE  rows read; events among them that the log lacks
   ALONE               of these, those that nobody else who was heard holds
   UNSIGNED, REFUSED   rows that nobody signed; rows that do not verify
-  READ                whether it could be read to its end";
+  READ                whether it could be read to its end; shown if one could not";
 
 /// The report for people.
 pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport) -> Result<(), CliError> {
@@ -370,7 +370,10 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
         heard.len().min(WITNESSES)
     };
     let agents = out.labels_of(in_order[..shown].iter().filter_map(|h| h.agent_id.as_deref()));
-    let mut table = Table::new(&[
+    let name = |heard: &'_ Heard| heard.name.clone().unwrap_or_else(|| heard.path.clone());
+    let names: Vec<String> = in_order[..shown].iter().copied().map(name).collect();
+    let short = out.shorten_paths("The witnesses are", names.iter().map(String::as_str))?;
+    let mut columns = vec![
         "WITNESS",
         "AGENT",
         "SHAPE",
@@ -379,29 +382,31 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
         "ALONE",
         "UNSIGNED",
         "REFUSED",
-        "READ",
-    ]);
-    for heard in &in_order[..shown] {
-        table.row([
-            heard.name.clone().unwrap_or_else(|| heard.path.clone()),
-            heard
-                .agent_id
-                .as_ref()
-                .map_or_else(|| "-".into(), |id| agents.of(id)),
+    ];
+    // Of witnesses that were all read to their end, nobody asks.
+    let unread = heard.iter().any(|h| h.error.is_some());
+    if unread {
+        columns.insert(1, "READ");
+    }
+    let mut table = Table::new(&columns);
+    for (heard, name) in in_order[..shown].iter().zip(&names) {
+        let agent = heard.agent_id.as_ref();
+        let mut row = vec![
+            short.of(name).to_owned(),
+            agent.map_or_else(|| "-".into(), |id| agents.of(id)),
             heard.shape.clone().unwrap_or_else(|| heard.kind.as_str().into()),
             heard.rows.to_string(),
             heard.missing_held.to_string(),
             heard.held_alone.to_string(),
             heard.unsigned.to_string(),
             heard.refused.to_string(),
-            if heard.error.is_some() {
-                "NO".into()
-            } else {
-                "yes".to_string()
-            },
-        ]);
+        ];
+        if unread {
+            row.insert(1, if heard.error.is_some() { "NO" } else { "yes" }.to_owned());
+        }
+        table.row(row);
         if heard.error.is_some() {
-            table.verdict(8, Tone::Bad);
+            table.verdict(1, Tone::Bad);
         }
     }
     out.table(&table)?;
