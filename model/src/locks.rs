@@ -25,12 +25,12 @@ impl Locks {
 
     /// An event: its row is being inserted or deleted.
     pub fn event(event: Event) -> Self {
-        Self(1 << (8 + event))
+        Self(1 << (6 + event))
     }
 
     /// A number: a row that has it is being inserted or deleted.
     pub fn number(number: Number) -> Self {
-        Self(1 << (15 + number))
+        Self(1 << (12 + number))
     }
 
     /// Those of both.
@@ -52,9 +52,9 @@ impl std::fmt::Debug for Locks {
             29 => "advisory".to_owned(),
             30 => "older counter".to_owned(),
             31 => "version".to_owned(),
-            0..8 => format!("command {bit}"),
-            8..16 => format!("event {}", bit - 8),
-            number => format!("number {}", number - 15),
+            0..6 => format!("command {bit}"),
+            6..12 => format!("event {}", bit - 6),
+            number => format!("number {}", number - 12),
         };
         f.debug_set()
             .entries((0..32).filter(|bit| self.0 & (1 << bit) != 0).map(one))

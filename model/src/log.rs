@@ -10,17 +10,19 @@ pub type Number = u8;
 pub const EVENTS: usize = 6;
 
 /// The highest number that the model has room for.
-pub const NUMBERS: usize = 9;
+pub const NUMBERS: Number = 15;
 
-/// Which event stands at which number.
+/// Which event stands at which number: four bits for each number, 0 for an empty one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Rows([u8; NUMBERS]);
+pub struct Rows(u64);
 
 impl Rows {
     /// The event at a number.
     pub fn at(&self, number: Number) -> Option<Event> {
-        let place = usize::from(number).checked_sub(1)?;
-        self.0.get(place)?.checked_sub(1)
+        if number > NUMBERS {
+            return None;
+        }
+        ((self.0 >> (4 * number)) as u8 & 0xf).checked_sub(1)
     }
 
     /// Puts an event at a number.
@@ -28,12 +30,14 @@ impl Rows {
     /// # Panics
     /// If the model has no room for the number: then its size was chosen wrongly.
     pub fn put(&mut self, number: Number, event: Event) {
-        self.0[usize::from(number) - 1] = event + 1;
+        assert!((1..=NUMBERS).contains(&number), "no room for number {number}");
+        self.take(number);
+        self.0 |= u64::from(event + 1) << (4 * number);
     }
 
     /// Takes out what stands at a number.
     pub fn take(&mut self, number: Number) {
-        self.0[usize::from(number) - 1] = 0;
+        self.0 &= !(0xf << (4 * number));
     }
 
     /// The number of an event.
@@ -45,9 +49,7 @@ impl Rows {
 
     /// All that is there, by number.
     pub fn iter(&self) -> impl Iterator<Item = (Number, Event)> + '_ {
-        (1..)
-            .zip(self.0)
-            .filter_map(|(number, event)| Some((number, event.checked_sub(1)?)))
+        (1..=NUMBERS).filter_map(|number| Some((number, self.at(number)?)))
     }
 
     /// How many events there are from a number on.

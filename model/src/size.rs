@@ -65,7 +65,7 @@ impl Default for Size {
     fn default() -> Self {
         Self {
             agents: 2,
-            pushes: 2,
+            pushes: 1,
             requests: 2,
             tools: 1,
             runs: 2,

@@ -1,7 +1,10 @@
 //! The model, looked through to its end at sizes that fit into a test; its faults, each of which it finds; and the code that
 //! it is of.
 
+#![allow(clippy::unwrap_used)]
+
 mod code;
+mod docs;
 mod faults;
 mod worlds;
 

@@ -25,7 +25,6 @@ fn holds(name: &str, size: Size, never: &[&str]) {
 /// Two agents, two requests at once, one tool.
 pub(crate) fn under_traffic() -> Size {
     Size {
-        pushes: 1,
         append: false,
         ..Size::default()
     }
