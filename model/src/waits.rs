@@ -117,6 +117,9 @@ impl Waits {
                 *reached = self.blockers(place) & lasting;
             }
         }
+        if reach.iter().filter(|blockers| **blockers != 0).count() < 2 {
+            return 0;
+        }
         for _ in 0..WORKERS {
             for place in 0..WORKERS {
                 let further = (0..WORKERS).filter(|other| reach[place] & 1 << other != 0);
