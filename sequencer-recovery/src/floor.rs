@@ -545,6 +545,13 @@ mod tests {
             let both = corroborated(&[&bravos[..], std::slice::from_ref(&alpha)].concat()).unwrap();
             assert_eq!((both.sequence, both.who.as_str()), (227, "alpha and bravo"));
         }
+        // Of two words of one holder that say the same, the first is named.
+        let again = Witness {
+            who: "alpha's copy".into(),
+            ..alpha.clone()
+        };
+        let both = corroborated(&[alpha, again, bravo.clone()]).unwrap();
+        assert_eq!(both.who, "alpha and bravo");
         let equal = [
             bravo,
             witness(227, Grade::Claimed, "anna"),
