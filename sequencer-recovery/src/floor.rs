@@ -419,4 +419,144 @@ mod tests {
         assert_eq!(floor(&claimed_only, "proven".parse().unwrap()), Ok(None));
         assert!("best".parse::<FloorChoice>().is_err());
     }
+
+    #[test]
+    fn without_a_witness_the_operator_alone_says_the_number() {
+        let floor = floor(&[], FloorChoice::At(7)).unwrap().unwrap();
+        let by = (floor.counter, floor.grade, floor.witness.who.as_str());
+        assert_eq!(by, (7, Grade::Claimed, "the operator"));
+        assert_eq!(floor.options, []);
+        // 0 is no number: there is nothing to set.
+        assert_eq!(super::floor(&[], FloorChoice::At(0)), Ok(None));
+        assert_eq!(super::floor(&[], FloorChoice::At(1)).unwrap().unwrap().counter, 1);
+    }
+
+    #[test]
+    fn a_choice_reads_as_it_is_written() {
+        for word in [
+            "proven",
+            "checkpointed",
+            "receipted",
+            "committed",
+            "corroborated",
+            "claimed",
+            "0",
+            "41",
+        ] {
+            assert_eq!(word.parse::<FloorChoice>().unwrap().to_string(), word);
+        }
+        assert_eq!("41".parse(), Ok(FloorChoice::At(41)));
+        assert_eq!("claimed".parse(), Ok(FloorChoice::default()));
+        for word in ["contested", "lost", "-1", ""] {
+            assert!(word.parse::<FloorChoice>().is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn of_equal_numbers_the_strongest_witness_is_named_and_of_equal_witnesses_the_first() {
+        let witnesses = [
+            witness(9, Grade::Claimed, "alpha"),
+            witness(9, Grade::Committed, "zulu"),
+            witness(9, Grade::Committed, "yankee"),
+            witness(8, Grade::Proven, "anchor"),
+        ];
+        for choice in ["claimed", "proven"] {
+            let floor = floor(&witnesses, choice.parse().unwrap()).unwrap().unwrap();
+            assert_eq!(
+                (floor.counter, floor.witness.who.as_str()),
+                (9, "yankee"),
+                "{choice}"
+            );
+            // All choices come to the same counter, so there is one.
+            assert_eq!(floor.options.len(), 1, "{choice}");
+        }
+    }
+
+    #[test]
+    fn each_choice_says_what_it_costs_to_the_number() {
+        let witnesses = [
+            witness(20, Grade::Committed, "log"),
+            witness(25, Grade::Corroborated, "alpha and bravo"),
+            witness(28, Grade::Claimed, "alpha"),
+        ];
+        let floor = floor(&witnesses, FloorChoice::default()).unwrap().unwrap();
+        let costs: Vec<(u64, &str)> = floor
+            .options
+            .iter()
+            .map(|o| (o.counter, o.cost.as_str()))
+            .collect();
+        let again = |n| {
+            format!(
+                "{n} number(s) up to 28 that alpha claims would be given out again: if the claim is true, that forks \
+                 history for good"
+            )
+        };
+        let empty = "if the claim is false, 8 number(s) after 20 stay empty until they are filled; nothing is given out \
+                     twice";
+        assert_eq!(
+            costs,
+            [(20, again(8).as_str()), (25, again(3).as_str()), (28, empty)]
+        );
+        let certain = super::floor(&witnesses[..1], FloorChoice::default())
+            .unwrap()
+            .unwrap();
+        let nothing = "nothing is given out twice, and nothing that is not proven is counted";
+        assert_eq!(certain.options[0].cost, nothing);
+    }
+
+    #[test]
+    fn a_claim_is_believed_ten_million_beyond_what_is_certain_and_no_further() {
+        let claimed = |sequence| {
+            choose(
+                &[
+                    witness(5, Grade::Committed, "log"),
+                    // What holders agree on is no proof.
+                    witness(1_000, Grade::Corroborated, "alpha and bravo"),
+                    witness(sequence, Grade::Claimed, "alpha"),
+                ],
+                None,
+            )
+        };
+        let last = 5 + PLAUSIBLE_TAIL;
+        assert_eq!(claimed(last).unwrap().unwrap().counter, last);
+        assert!(matches!(claimed(last + 1), Err(FloorError::Implausible(i)) if i.binding == 5));
+        // Where nothing is certain, the same holds from 0 on.
+        let alone = |sequence| choose(&[witness(sequence, Grade::Claimed, "alpha")], None);
+        assert!(alone(PLAUSIBLE_TAIL).is_ok());
+        assert!(alone(PLAUSIBLE_TAIL + 1).is_err());
+    }
+
+    #[test]
+    fn only_claims_of_holders_corroborate_each_other() {
+        let alpha = witness(228, Grade::Claimed, "alpha");
+        let log = witness(227, Grade::Committed, "log");
+        let nobody = Witness {
+            identity: String::new(),
+            ..witness(226, Grade::Claimed, "a file")
+        };
+        assert_eq!(corroborated(&[alpha.clone(), log]), None);
+        assert_eq!(corroborated(&[alpha.clone(), nobody]), None);
+        // Of each holder the best, whichever comes first; of equal ones the first by name.
+        let (lower, bravo) = (
+            witness(3, Grade::Claimed, "bravo"),
+            witness(227, Grade::Claimed, "bravo"),
+        );
+        for bravos in [[lower.clone(), bravo.clone()], [bravo.clone(), lower]] {
+            let both = corroborated(&[&bravos[..], std::slice::from_ref(&alpha)].concat()).unwrap();
+            assert_eq!((both.sequence, both.who.as_str()), (227, "alpha and bravo"));
+        }
+        // Of two words of one holder that say the same, the first is named.
+        let again = Witness {
+            who: "alpha's copy".into(),
+            ..alpha.clone()
+        };
+        let both = corroborated(&[alpha, again, bravo.clone()]).unwrap();
+        assert_eq!(both.who, "alpha and bravo");
+        let equal = [
+            bravo,
+            witness(227, Grade::Claimed, "anna"),
+            witness(9, Grade::Claimed, "zoe"),
+        ];
+        assert_eq!(corroborated(&equal).unwrap().who, "anna and bravo");
+    }
 }

@@ -118,4 +118,30 @@ mod tests {
         assert!(claimed.admits(Grade::Corroborated) && !claimed.admits(Grade::Contested));
         assert!("contested".parse::<Accept>().is_err() && "".parse::<Accept>().is_err());
     }
+
+    #[test]
+    fn a_choice_reads_as_it_is_written_and_admits_what_is_as_strong() {
+        let grades = [
+            Grade::Claimed,
+            Grade::Corroborated,
+            Grade::Committed,
+            Grade::Receipted,
+            Grade::Checkpointed,
+            Grade::Proven,
+        ];
+        for (place, grade) in grades.into_iter().enumerate() {
+            let accept: Accept = grade.as_str().parse().unwrap();
+            assert_eq!((accept.grade(), accept.to_string()), (grade, grade.to_string()));
+            for (other, than) in grades.into_iter().enumerate() {
+                assert_eq!(accept.admits(than), other >= place, "{accept} and {than}");
+            }
+        }
+        assert_eq!(Accept::default().grade(), Grade::Receipted);
+        assert_eq!(
+            (Grade::Lost.as_str(), Grade::Contested.as_str()),
+            ("lost", "contested")
+        );
+        // In a column of a table.
+        assert_eq!(format!("{:<8}|", Grade::Proven), "proven  |");
+    }
 }

@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, usize)] = &[
     ("grpc-client", 2),
     ("html-report", 2),
     ("http-client", 2),
+    ("model", 2),
     ("outbox-sync", 2),
     ("scratch-postgres", 2),
     ("sequencer-recovery", 2),

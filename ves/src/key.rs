@@ -565,6 +565,134 @@ mod tests {
         );
     }
 
+    /// Valid from a time on, and up to before another; revoked from a time on, or always where nobody knows since when.
+    #[test]
+    fn a_key_is_refused_outside_of_its_window_and_the_reason_says_which_side() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let row = signed_event(&key).1;
+        let why = |row: &SigningKey, seconds| row.refusal_at(at(seconds));
+        let (from, to) = (at(100), at(200));
+        assert_eq!(
+            why(&row, 99).unwrap(),
+            format!("the key is valid from {from}, the event is of {}", at(99))
+        );
+        assert_eq!(
+            (why(&row, 100), why(&row, 101), why(&row, 199)),
+            (None, None, None)
+        );
+        for outside in [200, 201] {
+            assert_eq!(
+                why(&row, outside).unwrap(),
+                format!("the key was valid until {to}, the event is of {}", at(outside))
+            );
+        }
+        let always = SigningKey {
+            valid_from: None,
+            valid_to: None,
+            ..row.clone()
+        };
+        assert_eq!((why(&always, -9), why(&always, 9_999)), (None, None));
+        // The time decides, whatever the status says.
+        for status in ["revoked", "active"] {
+            let revoked = SigningKey {
+                status: status.into(),
+                revoked_at: Some(at(150)),
+                ..always.clone()
+            };
+            assert_eq!(why(&revoked, 149), None);
+            for since in [150, 151] {
+                assert_eq!(
+                    why(&revoked, since).unwrap(),
+                    format!(
+                        "the key was revoked at {}, the event is of {}",
+                        at(150),
+                        at(since)
+                    )
+                );
+            }
+        }
+        let once = SigningKey {
+            status: "revoked".into(),
+            ..always
+        };
+        assert_eq!(why(&once, 1).unwrap(), "the key is revoked, without a time");
+    }
+
+    #[test]
+    fn two_rows_are_of_one_public_key_only_if_all_of_its_parts_are_equal() {
+        let row = |ed25519, ml_dsa| signed_by(&signer(ed25519, ml_dsa), 9).1;
+        let rows = [
+            row(Some(1), None),
+            row(Some(2), None),
+            row(None, Some(1)),
+            row(None, Some(2)),
+            row(Some(1), Some(1)),
+            row(Some(1), Some(2)),
+            row(Some(2), Some(1)),
+        ];
+        for (i, one) in rows.iter().enumerate() {
+            for (j, two) in rows.iter().enumerate() {
+                assert_eq!(one.same_public_key(two), i == j, "{i} {j}");
+            }
+        }
+        // What else is in the row says nothing of the key; of one with a bundle neither does the column beside it.
+        let moved = SigningKey {
+            key_id: 2,
+            status: "revoked".into(),
+            public_key: Hash32([9; 32]),
+            ..rows[4].clone()
+        };
+        assert!(moved.same_public_key(&rows[4]));
+        // Of rows that cannot be used the columns are compared.
+        let unknown = SigningKey {
+            key_algorithm: 9,
+            ..rows[0].clone()
+        };
+        let other = SigningKey {
+            public_key: Hash32([9; 32]),
+            ..unknown.clone()
+        };
+        assert!(unknown.same_public_key(&unknown) && !unknown.same_public_key(&other));
+        assert!(!unknown.same_public_key(&rows[0]) && !rows[0].same_public_key(&unknown));
+        assert_eq!(unknown.flaw().unwrap(), "algorithm 9 signs nothing that is known");
+        assert_eq!(rows.iter().find_map(SigningKey::flaw), None);
+    }
+
+    #[test]
+    fn a_public_key_is_named_by_all_of_its_parts() {
+        let name = |ed25519, ml_dsa| signed_by(&signer(ed25519, ml_dsa), 9).1.public_name();
+        let (ed25519, ml_dsa) = (name(Some(1), None), name(None, Some(2)));
+        let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key();
+        assert_eq!(ed25519, hex::encode(key.to_bytes()));
+        let fingerprint = ml_dsa.strip_prefix("ML-DSA-65 ").unwrap();
+        assert_eq!(fingerprint.len(), 64);
+        assert_eq!(name(Some(1), Some(2)), format!("{ed25519} with {ml_dsa}"));
+    }
+
+    #[test]
+    fn a_registry_tells_keys_that_cannot_be_read_from_those_that_are_not_there() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let (event, row) = signed_event(&key);
+        let name = (row.tenant_id, row.agent_id, row.key_id);
+        let mut registry = KeyRegistry::default();
+        assert_eq!((registry.len(), registry.is_empty()), (0, true));
+        assert_eq!(judged(&registry, &event, at(150)), SignatureCheck::KeyUnknown);
+        registry.insert_unreadable((name.0, name.1, 2));
+        assert_eq!(judged(&registry, &event, at(150)), SignatureCheck::KeyUnknown);
+        assert!(!registry.is_unreadable(name.0, name.1, name.2));
+        registry.insert_unreadable(name);
+        assert!(registry.is_unreadable(name.0, name.1, name.2));
+        assert!(matches!(
+            judged(&registry, &event, at(150)),
+            SignatureCheck::NotChecked(_)
+        ));
+        // One that can be read counts, too.
+        registry.insert(row.clone());
+        registry.insert(SigningKey { key_id: 2, ..row });
+        assert_eq!((registry.len(), registry.is_empty()), (2, false));
+        assert_eq!(judged(&registry, &event, at(150)), SignatureCheck::Valid);
+    }
+
     #[test]
     fn altered_events_unknown_keys_and_other_schemes_are_told_apart() {
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);

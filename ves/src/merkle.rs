@@ -464,6 +464,40 @@ mod tests {
         assert!(Tree::new(&[]).is_none());
     }
 
+    #[test]
+    fn directions_say_on_which_side_each_sibling_is() {
+        let proof = |leaves: &[Hash32], index| inclusion_proof(leaves, index).unwrap();
+        let leaves = leaves(13);
+        assert_eq!(proof(&leaves[..1], 0).directions(), [] as [bool; 0]);
+        assert_eq!(proof(&leaves[..4], 0).directions(), [true, true]);
+        assert_eq!(proof(&leaves[..8], 5).directions(), [false, true, false]);
+        // The sequencer's own way of checking: by path and directions, without the index.
+        let root = root(&leaves).unwrap();
+        for (index, leaf) in leaves.iter().enumerate() {
+            let proof = proof(&leaves, index);
+            let steps = proof.proof_path.iter().zip(proof.directions());
+            let by_directions = steps.fold(*leaf, |node, (sibling, right)| match right {
+                true => node_hash(&node, sibling),
+                false => node_hash(sibling, &node),
+            });
+            assert_eq!(by_directions, root, "{index}");
+        }
+    }
+
+    #[test]
+    fn a_path_may_be_as_long_as_the_deepest_tree_and_no_longer() {
+        let path = |length| InclusionProof {
+            leaf_index: 0,
+            proof_path: vec![pad_leaf(); length],
+        };
+        let leaf = pad_leaf();
+        let deepest = path(InclusionProof::MAX_DEPTH).root(&leaf);
+        assert_eq!(deepest, Some(pad_root(63)));
+        for length in [64, 65, 200] {
+            assert_eq!(path(length).root(&leaf), None, "{length}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_proof_holds_for_its_leaf_and_place_only(n in 2usize..200, at in any::<prop::sample::Index>(), other in any::<prop::sample::Index>()) {

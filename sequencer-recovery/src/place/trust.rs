@@ -207,3 +207,6 @@ impl Signs {
         (*first <= local_seq).then_some(*why)
     }
 }
+
+#[cfg(test)]
+mod tests;
