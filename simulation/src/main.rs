@@ -9,6 +9,9 @@ use std::time::Instant;
 use clap::Parser;
 use simulation::{Figures, Scene, play, shrink};
 
+/// After so many scenes it is said how far the work is.
+const TOLD_EVERY: u64 = 1000;
+
 /// Plays whole worlds, disasters and repairs in memory, and says which rule a seed broke.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -61,6 +64,9 @@ fn main() -> ExitCode {
                         Ok(figures) => {
                             if let Ok(mut all) = all.lock() {
                                 all.add(&figures);
+                                if all.scenes % TOLD_EVERY == 0 {
+                                    eprintln!("{} scenes in {} s", all.scenes, started.elapsed().as_secs());
+                                }
                             }
                         }
                         Err(broken) => {
