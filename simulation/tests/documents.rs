@@ -39,7 +39,7 @@ fn its_commands_are_run_as_they_stand_there() {
         .collect();
     assert_eq!(commands.len(), 3, "{commands:?}");
     for mut arguments in commands {
-        // The thousand have tests of their own.
+        // It takes minutes; others are played as tests.
         if let Some(all) = arguments.iter_mut().find(|argument| **argument == "1..1001") {
             *all = "1..3";
         }

@@ -1,4 +1,4 @@
-//! A thousand scenes, and each that failed once.
+//! Scenes that are played each time. More are played by hand, see docs/assurance.md.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ fn play_all(seeds: Range<u64>) {
     assert!(figures.applies > 0 && !figures.placed.is_empty() && !figures.faults.is_empty());
 }
 
-/// Parts of the thousand, to be played beside each other.
+/// Parts, to be played beside each other.
 macro_rules! parts {
     ($($name:ident: $seeds:expr;)*) => {
         $(#[test]
@@ -34,12 +34,12 @@ macro_rules! parts {
 }
 
 parts! {
-    seeds_1_to_125: 1..126;
-    seeds_126_to_250: 126..251;
-    seeds_251_to_375: 251..376;
-    seeds_376_to_500: 376..501;
-    seeds_501_to_625: 501..626;
-    seeds_626_to_750: 626..751;
-    seeds_751_to_875: 751..876;
-    seeds_876_to_1000: 876..1001;
+    seeds_1_to_50: 1..51;
+    seeds_51_to_100: 51..101;
+    seeds_101_to_150: 101..151;
+    seeds_151_to_200: 151..201;
+    seeds_201_to_250: 201..251;
+    seeds_251_to_300: 251..301;
+    seeds_301_to_350: 301..351;
+    seeds_351_to_400: 351..401;
 }
