@@ -300,7 +300,7 @@ fn a_holder_that_was_wrong_is_not_believed() {
 fn a_disturbed_push_is_not_believed_from_its_first_sign_on() {
     let mut case = three();
     change(&mut case.evidence, 2, |c| {
-        c.signature = SignatureCheck::KeyUnknown
+        c.signature = SignatureCheck::KeyUnknown;
     });
     let doubts = case.doubts();
     assert_eq!(doubts[0], None);
