@@ -23,12 +23,17 @@ const KEY_LENGTH: usize = 20;
 /// The URL with its secrets masked by `***`: the password, the values of query parameters that are named like
 /// secrets, a fragment, and, for `http` and `ws` URLs, path segments that look like access keys. A URL that cannot be
 /// read for certain (an unescaped `@` or `/` in a password, say) loses more than that: all up to its last `@`, and
-/// its query. What holds no secret comes back as it was.
+/// its query. What stands behind `password=` is masked wherever it is: with an `&` where a `?` was meant it is part of the
+/// path. What holds no secret comes back as it was.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return redact_keywords(url).into_owned();
-    };
+    match url.split_once("://") {
+        Some((scheme, rest)) => redact_keywords(&redact_parts(url, scheme, rest)).into_owned(),
+        None => redact_keywords(url).into_owned(),
+    }
+}
+
+fn redact_parts(url: &str, scheme: &str, rest: &str) -> String {
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     // An `@` behind the authority may end a password that holds `/`, `?` or `#`. Within the authority the last one
     // ends the password, for us as for all parsers.

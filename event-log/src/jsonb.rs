@@ -354,6 +354,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn short_numbers_that_are_long_when_printed_are_bounded_in_all() {
+        let one = "1e131071";
+        assert_eq!(render(one).unwrap().len(), 131_072);
+        let text = format!("[{}]", [one; 600].join(","));
+        let error = render(&text).unwrap_err();
+        assert!(error.contains("numbers of too many digits"), "{error}");
+    }
+
+    #[test]
     fn as_postgresql_prints_it() {
         // Each as printed by PostgreSQL 15.
         let cases = [

@@ -43,17 +43,28 @@ pub(crate) fn file(bytes: &[u8]) {
 pub(crate) fn judge(file: &AnchorsFile) -> ChainReport {
     let trusted = file.chain.headers.iter().map(|header| header.hash).next_back();
     let report = examine(file, trusted);
-    assert_eq!(report.standings.len(), file.anchors.len(), "each anchor is judged");
+    assert_eq!(
+        report.standings.len(),
+        file.anchors.len(),
+        "each anchor is judged"
+    );
     if trusted.is_none() {
         let proven = |standing: &Standing| matches!(standing, Standing::Trusted { .. });
-        assert!(!report.standings.iter().any(proven), "nothing is trusted without a trusted block");
+        assert!(
+            !report.standings.iter().any(proven),
+            "nothing is trusted without a trusted block"
+        );
     }
     let _ = complete(&mut file.clone(), trusted, &|_| true);
     let _ = lint(file, None);
     let _ = file.only(|anchor| anchor.log_index == 0);
     let merged = AnchorsFile::merge(vec![("a".into(), file.clone()), ("b".into(), file.clone())]);
     if let Ok(merged) = merged {
-        assert_eq!(merged.anchors.len(), file.anchors.len(), "a file merged with itself is itself");
+        assert_eq!(
+            merged.anchors.len(),
+            file.anchors.len(),
+            "a file merged with itself is itself"
+        );
     }
     report
 }
@@ -83,7 +94,9 @@ pub(crate) fn proof(bytes: &[u8]) {
         let chain = judge(&anchors);
         let _ = proof.check(&anchors, &chain, &nobody);
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let event = ProvenEvent::from_line(text).ok();
     if let Ok(proof) = ReadProof::read(text) {
         let policy = Policy::new(Vec::new(), Vec::new(), 0);
@@ -125,6 +138,8 @@ fn bundle_of(packed: &[u8]) {
         anchor_verify::VerifyReport::from_json(&json).expect("a report reads back");
     }
     let mut rest = Vec::new();
-    let _ = flate2::read::GzDecoder::new(packed).take(LIMIT).read_to_end(&mut rest);
+    let _ = flate2::read::GzDecoder::new(packed)
+        .take(LIMIT)
+        .read_to_end(&mut rest);
     let _ = bundle.log.entries(&[], &mut |_| ControlFlow::Continue(()));
 }

@@ -7,9 +7,13 @@ use alloy::rlp::{self, Decodable as _};
 use alloy_trie::nodes::LeafNode;
 use alloy_trie::root::ordered_trie_root_encoded;
 use alloy_trie::{Nibbles, TrieAccount};
-use anchor_verify::chain::parts::{AccountProof, BatchProof, BlockReceipts, Head, HeadProof, SlotProof, StorageProofs};
+use anchor_verify::chain::parts::{
+    AccountProof, BatchProof, BlockReceipts, Head, HeadProof, SlotProof, StorageProofs,
+};
 use anchor_verify::chain::{ChainParts, HeaderBytes, header_state_root};
-use anchor_verify::{Anchor, AnchorKind, AnchorsFile, ContractAddress, Standing, contracts, tenant_store_key};
+use anchor_verify::{
+    Anchor, AnchorKind, AnchorsFile, ContractAddress, Standing, contracts, tenant_store_key,
+};
 use ves::{BatchId, Hash32, StreamKey};
 
 use crate::anchors::judge;
@@ -31,7 +35,11 @@ pub(crate) fn header(bytes: &[u8]) {
         && u64::try_from(header.difficulty).is_ok()
         && bytes.len() <= 1 << 16
     {
-        assert_eq!(state_root, Some(Hash32(header.state_root.0)), "both readers give one root");
+        assert_eq!(
+            state_root,
+            Some(Hash32(header.state_root.0)),
+            "both readers give one root"
+        );
     }
     judge(&file);
     log(bytes);
@@ -131,7 +139,11 @@ const NEXT: [u8; 32] = [0xee; 32];
 /// where a node has [`NEXT`], the hash of the node behind it is put.
 pub(crate) fn proofs(bytes: &[u8]) {
     let mut pieces = pieces(bytes);
-    let values = if pieces.is_empty() { Vec::new() } else { pieces.remove(0) };
+    let values = if pieces.is_empty() {
+        Vec::new()
+    } else {
+        pieces.remove(0)
+    };
     let nodes = linked(pieces);
     let storage_root = nodes.first().map_or(B256::ZERO, keccak256);
     let account = TrieAccount {
@@ -145,7 +157,9 @@ pub(crate) fn proofs(bytes: &[u8]) {
     let block = block(keccak256(&leaf), B256::ZERO);
     let path: Vec<u32> = (0..nodes.len() as u32).collect();
     let slot = |n: usize| SlotProof {
-        value: Hash32(std::array::from_fn(|at| values.get(32 * n + at).copied().unwrap_or(0))),
+        value: Hash32(std::array::from_fn(|at| {
+            values.get(32 * n + at).copied().unwrap_or(0)
+        })),
         path: path.clone(),
     };
     for (kind, count) in [(AnchorKind::StateSetAnchor, 7), (AnchorKind::SetRegistry, 3)] {

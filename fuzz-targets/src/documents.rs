@@ -17,7 +17,7 @@ use sequencer_recovery::report::loss::{self, SignedLossCertificate};
 use crate::scratch;
 
 fn stranger() -> SigningKey {
-    SigningKey::from_bytes(&[7; 32])
+    SigningKey::from_bytes(&[9; 32])
 }
 
 /// What an incident's folder, a drill or an auditor keeps. A signature by a stranger never holds by chance.

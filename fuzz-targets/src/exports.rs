@@ -88,7 +88,10 @@ pub(crate) fn receipts(bytes: &[u8]) {
         if let Ok(receipt) = receipt {
             numbers += 1;
             assert!(receipt.sequence_number >= 1, "no event has the number 0");
-            assert!(i64::try_from(receipt.sequence_number).is_ok(), "a log can hold its number");
+            assert!(
+                i64::try_from(receipt.sequence_number).is_ok(),
+                "a log can hold its number"
+            );
         }
         ControlFlow::Continue(())
     });

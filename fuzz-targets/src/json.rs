@@ -1,13 +1,15 @@
 //! JSON by our fast ways, held against plain ones; and signatures, checked together and one by one.
 
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
-use ves::post_quantum::{PublicKeyBundle, SignatureBundle};
 use ves::ed25519::{Claim, PreparedKey, verify_many};
+use ves::post_quantum::{PublicKeyBundle, SignatureBundle};
 use ves::{SignatureBytes, jcs};
 
 /// Canonical JSON in one pass, by way of a tree, and by another implementation.
 pub(crate) fn jcs(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let plain = jcs::canonicalize(text);
     let mut fast = b"before".to_vec();
     let by_pass = jcs::Canonicalizer::default().append(text, &mut fast);
@@ -38,7 +40,9 @@ pub(crate) fn jcs(bytes: &[u8]) {
 /// Whether text is JSON on one line, told fast: never yes where `serde_json` says no.
 pub(crate) fn line(bytes: &[u8]) {
     let sure = outbox_sync::fast_export::is_json_line(bytes);
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     if sure {
         let parsed: Result<&serde_json::value::RawValue, _> = serde_json::from_str(text);
         assert!(parsed.is_ok(), "it is no JSON");
@@ -49,9 +53,17 @@ pub(crate) fn line(bytes: &[u8]) {
 
 /// JSON as PostgreSQL keeps it.
 pub(crate) fn jsonb(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(kept) = event_log::as_jsonb(text) else { return };
-    assert_eq!(event_log::as_jsonb(&kept).as_ref(), Ok(&kept), "what is kept stays as it is");
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(kept) = event_log::as_jsonb(text) else {
+        return;
+    };
+    assert_eq!(
+        event_log::as_jsonb(&kept).as_ref(),
+        Ok(&kept),
+        "what is kept stays as it is"
+    );
     // Its numbers have more digits than doubles, which may come out of range.
     if let (Ok(before), Ok(after)) = (jcs::canonicalize(text), jcs::canonicalize(&kept)) {
         assert_eq!(before, after, "it means the same");
@@ -64,7 +76,11 @@ pub(crate) fn post_quantum(bytes: &[u8]) {
     let by_serde: Option<SignatureBundle> = serde_json::from_slice(bytes).ok();
     assert_eq!(read, by_serde, "both readers give the same bundle");
     if let Some(bundle) = read {
-        assert_eq!(SignatureBundle::read(&bundle.to_json()), Some(bundle), "it reads back");
+        assert_eq!(
+            SignatureBundle::read(&bundle.to_json()),
+            Some(bundle),
+            "it reads back"
+        );
     }
     let _ = PublicKeyBundle::read(bytes);
 }

@@ -22,6 +22,7 @@ mod exports;
 mod json;
 mod logs;
 mod outboxes;
+mod repair;
 mod scratch;
 mod sealed;
 mod services;
@@ -43,6 +44,7 @@ pub struct Target {
 /// All of them.
 pub const TARGETS: &[Target] = &[
     of("anchors", 1 << 14, 4000, anchors::file),
+    of("apply", 1 << 14, 100, repair::plan),
     of("bundle", 1 << 14, 800, anchors::bundle),
     of("chain-header", 2048, 20_000, chain::header),
     of("chain-proofs", 1 << 13, 4000, chain::proofs),

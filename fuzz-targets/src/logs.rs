@@ -26,7 +26,8 @@ pub(crate) fn dump(bytes: &[u8]) {
     assert!(rows + info.unreadable_count <= lines, "each row is a line");
     let read = read_log(&path).expect("a snapshot that was just made");
     let events = info.rows.get("ves_events").copied().unwrap_or_default();
-    assert!(read <= events, "no event that the dump has not");
+    assert!(read.events <= events, "no event that the dump has not");
+    assert_eq!(read.contradicts_itself, None, "what was written has what it announces");
 }
 
 /// A file that is given as a snapshot. What can be read of it can be exported, and the export read.
@@ -34,9 +35,19 @@ pub(crate) fn snapshot(bytes: &[u8]) {
     let _ = read_log(&scratch::file("snapshot.db", bytes));
 }
 
-/// Exports a log and reads the export; gives how many events it has.
-fn read_log(path: &Path) -> Option<u64> {
-    let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+/// A log as its export says.
+struct Exported {
+    events: u64,
+    /// The line by which it says so, if it does not have what it announces: as a damaged file may.
+    contradicts_itself: Option<String>,
+}
+
+/// Exports a log and reads the export.
+fn read_log(path: &Path) -> Option<Exported> {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
     let mut text = Vec::new();
     let written = runtime.block_on(async {
         let log = Log::open(&DbTarget::Snapshot(path.to_owned())).await?;
@@ -45,17 +56,27 @@ fn read_log(path: &Path) -> Option<u64> {
     });
     let counts = written.ok()?;
     let mut reader = ExportReader::new(text.as_slice()).expect("what was written is an export");
-    let mut events = 0;
+    let mut found = Exported {
+        events: 0,
+        contradicts_itself: None,
+    };
+    let mut unreadable = reader.outline().unreadable.len() + reader.outline().unreadable_keys.len();
     let read = reader.for_each_entry(&mut |entries| {
         for entry in entries {
-            entry.expect("what was written can be read");
-            events += 1;
+            match entry {
+                Ok(_) => found.events += 1,
+                Err(row) if row.what.contains("were announced") => {
+                    found.contradicts_itself = Some(row.what);
+                }
+                Err(_) => unreadable += 1,
+            }
         }
         ControlFlow::Continue(())
     });
     read.expect("what was written has an end");
-    assert_eq!(events, counts.events, "all that was written is read");
-    Some(events)
+    assert_eq!(found.events, counts.events, "all that was written is read");
+    assert_eq!(unreadable as u64, counts.unreadable, "what cannot be read is told");
+    Some(found)
 }
 
 /// A log as lines of JSON.
@@ -68,14 +89,20 @@ pub(crate) fn export(bytes: &[u8]) {
     let read = reader.for_each_entry(&mut |entries| {
         for entry in entries.into_iter().flatten() {
             let place = (entry.entry.event.stream, entry.entry.sequence_number);
-            assert!(last.is_none_or(|last| last < place), "events come in their order, each once");
+            assert!(
+                last.is_none_or(|last| last < place),
+                "events come in their order, each once"
+            );
             last = Some(place);
             let _ = entry.entry.event.signing_hash();
         }
         ControlFlow::Continue(())
     });
     if read.is_ok() {
-        assert!(bytes.windows(5).any(|word| word == b"\"end\""), "without an end it is cut off");
+        assert!(
+            bytes.windows(5).any(|word| word == b"\"end\""),
+            "without an end it is cut off"
+        );
     }
 }
 

@@ -92,7 +92,17 @@ fn put(bytes: &mut Vec<u8>, at: usize, part: &[u8]) {
 /// An integer of one to eight bytes, big-endian, at one of the ends of what it can be.
 fn integer(bytes: &mut [u8], at: usize, rng: &mut Rng) {
     let length = rng.pick(&[1, 2, 4, 8]);
-    let value = rng.pick(&[0_u64, 1, 0x7f, 0x80, 0xffff, 1 << 31, u64::MAX, u64::MAX - 1, 1 << 63]);
+    let value = rng.pick(&[
+        0_u64,
+        1,
+        0x7f,
+        0x80,
+        0xffff,
+        1 << 31,
+        u64::MAX,
+        u64::MAX - 1,
+        1 << 63,
+    ]);
     let value = value.to_be_bytes();
     for (to, from) in bytes.iter_mut().skip(at).zip(&value[8 - length..]) {
         *to = *from;

@@ -20,8 +20,14 @@ type Row = (i64, Vec<Value>);
 
 /// The tables whose rows are read by their pages, with the statement that asks SQLite for the same.
 const TABLES: [(Table, &str); 3] = [
-    (Table::Outbox, include_str!("../../sql/outbox-sync/rows_outbox.sql")),
-    (Table::Pulled, include_str!("../../sql/outbox-sync/rows_pulled.sql")),
+    (
+        Table::Outbox,
+        include_str!("../../sql/outbox-sync/rows_outbox.sql"),
+    ),
+    (
+        Table::Pulled,
+        include_str!("../../sql/outbox-sync/rows_pulled.sql"),
+    ),
     (
         Table::Quarantined,
         include_str!("../../sql/outbox-sync/rows_quarantined.sql"),
@@ -47,9 +53,15 @@ pub(crate) fn pages(bytes: &[u8]) {
             if all {
                 assert_eq!(found, expected, "{table:?}: all rows, as SQLite gives them");
                 // SQLite takes the first row behind the last apart, too.
-                assert!(sound || last < i64::MAX, "{table:?}: SQLite does not come to the end");
+                assert!(
+                    sound || last < i64::MAX,
+                    "{table:?}: SQLite does not come to the end"
+                );
             } else {
-                assert!(expected.starts_with(&found), "{table:?}: the first rows, as SQLite gives them");
+                assert!(
+                    expected.starts_with(&found),
+                    "{table:?}: the first rows, as SQLite gives them"
+                );
             }
         }
     }
@@ -57,7 +69,8 @@ pub(crate) fn pages(bytes: &[u8]) {
 
 fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     let uri = format!("file:{}?immutable=1", path.display());
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags)?;
     connection.execute_batch(include_str!("../../sql/outbox-sync/settings.sql"))?;
     Ok(connection)
@@ -87,7 +100,9 @@ fn by_sqlite(connection: &Connection, sql: &str, first: i64, last: i64) -> (Vec<
     loop {
         match rows.next() {
             Ok(Some(row)) => {
-                let Ok(number) = row.get(0) else { return (found, false) };
+                let Ok(number) = row.get(0) else {
+                    return (found, false);
+                };
                 if number > last {
                     return (found, true);
                 }

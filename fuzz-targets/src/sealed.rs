@@ -15,7 +15,7 @@ use crate::words::hex;
 
 /// The same lines, with the digest of those before in each line that has one. The number of lines that such a line tells stays
 /// as it is: hostile numbers are tried.
-fn sealed(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sealed(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut digest = Sha256::new();
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {

@@ -34,7 +34,10 @@ pub(crate) fn pages(bytes: &[u8]) {
     let path = kept.path().to_owned();
     drop(kept);
     let head = std::fs::read(&path).expect("the file that was made");
-    let head = head.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let head = head
+        .split_inclusive(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let mut framed = head.to_vec();
     framed.extend((bytes.len() as u32).to_be_bytes());
     framed.extend(&Sha256::digest(bytes)[..8]);
@@ -47,8 +50,14 @@ pub(crate) fn pages(bytes: &[u8]) {
         };
         while let Ok(Some(page)) = kept.next_page() {
             let numbers: Vec<u64> = page.events.iter().flatten().map(|e| e.sequence_number).collect();
-            assert!(numbers.is_sorted_by(|a, b| a < b), "in the order of their numbers");
-            assert!(numbers.iter().all(|n| page.range.contains(*n)), "of those that were asked for");
+            assert!(
+                numbers.is_sorted_by(|a, b| a < b),
+                "in the order of their numbers"
+            );
+            assert!(
+                numbers.iter().all(|n| page.range.contains(*n)),
+                "of those that were asked for"
+            );
             for event in page.events.iter().flatten() {
                 let _ = pulled_entry(event, stream());
             }
@@ -58,10 +67,16 @@ pub(crate) fn pages(bytes: &[u8]) {
 }
 
 fn entry(bytes: &[u8]) {
-    let Ok(event) = read::<SequencedEvent>(bytes) else { return };
+    let Ok(event) = read::<SequencedEvent>(bytes) else {
+        return;
+    };
     if let Ok(entry) = pulled_entry(&event, stream()) {
         assert_eq!(entry.event.stream, stream(), "of the stream that was asked for");
-        assert_eq!(entry.event_signing_hash, entry.event.signing_hash(), "its hash is its own");
+        assert_eq!(
+            entry.event_signing_hash,
+            entry.event.signing_hash(),
+            "its hash is its own"
+        );
     }
     let again = read::<SequencedEvent>(&event.encode_to_vec()).expect("what was read can be written");
     assert_eq!(again, event, "it says the same");
@@ -86,10 +101,16 @@ pub(crate) fn push_answer(bytes: &[u8]) {
     };
     let settled = answer.receipts.len() + answer.rejected.len();
     assert!(settled <= sent.len(), "an event is settled once");
-    assert!(settled == sent.len() || !answer.flaws.is_empty(), "what is missing is told");
+    assert!(
+        settled == sent.len() || !answer.flaws.is_empty(),
+        "what is missing is told"
+    );
     for (at, receipt) in &answer.receipts {
         let (id, hash) = &sent[*at];
         assert_eq!(receipt.event_id, *id, "a receipt of an event that was sent");
-        assert!(receipt.hash_matches(&stream(), hash), "a receipt of this event and number");
+        assert!(
+            receipt.hash_matches(&stream(), hash),
+            "a receipt of this event and number"
+        );
     }
 }

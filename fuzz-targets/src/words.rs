@@ -18,13 +18,21 @@ pub(crate) fn urls(bytes: &[u8]) {
     place(&text);
     let _ = redact_text(&text);
     // The input stands around the password, wherever that may be.
-    for (before, behind) in [("postgres://user:", "@"), ("postgresql://", "&password="), ("host=", " password=")] {
+    for (before, behind) in [
+        ("postgres://user:", "@"),
+        ("postgresql://", "&password="),
+        ("host=", " password="),
+    ] {
         let url = match behind {
             "@" => format!("{before}{SECRET}{behind}{text}"),
             _ => format!("{before}{text}{behind}{SECRET}"),
         };
         place(&url);
-        assert!(!redact_url(&url).contains(SECRET), "{url:?} shows its password: {}", redact_url(&url));
+        assert!(
+            !redact_url(&url).contains(SECRET),
+            "{url:?} shows its password: {}",
+            redact_url(&url)
+        );
     }
 }
 
@@ -47,18 +55,28 @@ fn place(text: &str) {
 
 /// What is written on command lines and in files of names. What is read reads back from how it is written.
 pub(crate) fn words(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let _ = cli_common::duration(text);
     let _ = Names::parse(text);
     let _ = http_client::retry_after(text);
     if let Ok(stream) = text.parse::<StreamKey>() {
-        assert_eq!(stream.to_string().parse().ok(), Some(stream), "a stream reads back");
+        assert_eq!(
+            stream.to_string().parse().ok(),
+            Some(stream),
+            "a stream reads back"
+        );
     }
     if let Ok(hash) = text.parse::<Hash32>() {
         assert_eq!(hash.to_string().parse().ok(), Some(hash), "a hash reads back");
     }
     if let Ok(signature) = text.parse::<SignatureBytes>() {
-        assert_eq!(signature.to_string().parse().ok(), Some(signature), "a signature reads back");
+        assert_eq!(
+            signature.to_string().parse().ok(),
+            Some(signature),
+            "a signature reads back"
+        );
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         let _ = time.to_string();
@@ -67,12 +85,20 @@ pub(crate) fn words(bytes: &[u8]) {
             assert_eq!(canonical.to_string(), text, "one time has one canonical text");
         }
     } else {
-        assert_eq!(Timestamp::from_canonical(text), None, "what is no time is no canonical one");
+        assert_eq!(
+            Timestamp::from_canonical(text),
+            None,
+            "what is no time is no canonical one"
+        );
     }
     for json in [text, &format!("[{text}]")] {
         if let Ok(spans) = serde_json::from_str::<Spans>(json) {
             let again = serde_json::to_string(&spans).expect("spans are JSON");
-            assert_eq!(serde_json::from_str::<Spans>(&again).ok(), Some(spans), "spans read back");
+            assert_eq!(
+                serde_json::from_str::<Spans>(&again).ok(),
+                Some(spans),
+                "spans read back"
+            );
         }
         let _ = serde_json::from_str::<Span>(json);
     }

@@ -66,6 +66,7 @@ macro_rules! tests {
 
 tests! {
     anchors "anchors",
+    apply "apply",
     bundle "bundle",
     chain_header "chain-header",
     chain_proofs "chain-proofs",
@@ -110,7 +111,12 @@ fn a_corpus_stays_small() {
         let bytes: usize = inputs.iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(bytes <= 160 << 10, "{} has {bytes} bytes", target.name);
         for (file, bytes) in inputs {
-            assert!(bytes.len() <= target.longest, "{}/{file} has {} bytes", target.name, bytes.len());
+            assert!(
+                bytes.len() <= target.longest,
+                "{}/{file} has {} bytes",
+                target.name,
+                bytes.len()
+            );
         }
     }
 }

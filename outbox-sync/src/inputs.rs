@@ -107,8 +107,14 @@ pub fn expand_inputs<S: AsRef<str>>(
 /// The text cannot be read.
 pub fn read_manifest(text: impl BufRead) -> io::Result<Vec<Result<PathBuf, String>>> {
     let Manifest { listed, bad, .. } = Manifest::of(text, Path::new(""))?;
-    let bad = bad.into_iter().map(|(line, what)| Err(format!("line {line} {what}")));
-    Ok(listed.into_iter().map(|listed| Ok(listed.path)).chain(bad).collect())
+    let bad = bad
+        .into_iter()
+        .map(|(line, what)| Err(format!("line {line} {what}")));
+    Ok(listed
+        .into_iter()
+        .map(|listed| Ok(listed.path))
+        .chain(bad)
+        .collect())
 }
 
 /// As [`expand_inputs`], but an input that names nothing does not hide the others.

@@ -247,10 +247,8 @@ impl<'f> Leaves<'f> {
     fn leaf(&mut self, window: &Window, child: Child, scan: &mut Scan<'_>) -> Option<bool> {
         let page = window.page(child.page, self.layout.page_size)?;
         let cells = usize::from(short(page, 3)?);
-        // SQLite looks at all of them first, too.
-        for n in 0..cells {
-            Cell::of(page, cells, n)?;
-        }
+        // SQLite looks at all of them first, too. Their order is looked at here: among rows that are out of order it finds others
+        // than a look from the first on, depending on where it begins.
         let mut before = child.low;
         for n in 0..cells {
             let cell = Cell::of(page, cells, n)?;
@@ -258,6 +256,9 @@ impl<'f> Leaves<'f> {
                 return None;
             }
             before = Some(cell.row);
+        }
+        for n in 0..cells {
+            let cell = Cell::of(page, cells, n)?;
             if cell.row < scan.first {
                 continue;
             }
