@@ -27,7 +27,10 @@ pub(crate) fn dump(bytes: &[u8]) {
     let read = read_log(&path).expect("a snapshot that was just made");
     let events = info.rows.get("ves_events").copied().unwrap_or_default();
     assert!(read.events <= events, "no event that the dump has not");
-    assert_eq!(read.contradicts_itself, None, "what was written has what it announces");
+    assert_eq!(
+        read.contradicts_itself, None,
+        "what was written has what it announces"
+    );
 }
 
 /// A file that is given as a snapshot. What can be read of it can be exported, and the export read.
@@ -75,7 +78,10 @@ fn read_log(path: &Path) -> Option<Exported> {
     });
     read.expect("what was written has an end");
     assert_eq!(found.events, counts.events, "all that was written is read");
-    assert_eq!(unreadable as u64, counts.unreadable, "what cannot be read is told");
+    assert_eq!(
+        unreadable as u64, counts.unreadable,
+        "what cannot be read is told"
+    );
     Some(found)
 }
 

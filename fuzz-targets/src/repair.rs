@@ -40,21 +40,36 @@ pub(crate) fn plan(bytes: &[u8]) {
     let runtime = runtime();
     let log = runtime.block_on(open(&path)).expect("a log");
     let Ok(report) = runtime.block_on(applied(&log, &plan, &bundle)) else {
-        assert!(exported(&runtime, &log) == before, "a plan that is refused changes nothing");
+        assert!(
+            exported(&runtime, &log) == before,
+            "a plan that is refused changes nothing"
+        );
         return;
     };
-    let changed = report.streams.iter().any(|stream| stream.status == StreamStatus::Applied);
+    let changed = report
+        .streams
+        .iter()
+        .any(|stream| stream.status == StreamStatus::Applied);
     if !changed {
-        assert!(exported(&runtime, &log) == before, "a plan that fails changes nothing");
+        assert!(
+            exported(&runtime, &log) == before,
+            "a plan that fails changes nothing"
+        );
         return;
     }
-    assert!(matches!(report.undo_file, Some(Ok(()))), "the undo bundle is closed");
+    assert!(
+        matches!(report.undo_file, Some(Ok(()))),
+        "the undo bundle is closed"
+    );
     let bundle = UndoFile::open(&bundle, false).expect("an undo bundle");
     let undone = runtime.block_on(taken_back(&log, &bundle));
     if let Err(error) = undone {
         panic!("what was just done cannot be taken back: {error}");
     }
-    assert!(exported(&runtime, &log) == before, "what is taken back is as it was");
+    assert!(
+        exported(&runtime, &log) == before,
+        "what is taken back is as it was"
+    );
 }
 
 /// A snapshot of the log as bytes, and its export.
@@ -107,5 +122,13 @@ async fn taken_back(log: &Log, bundle: &UndoFile) -> Result<UndoReport, Recovery
         still_only: false,
         with_triggers: false,
     };
-    undo(log, "log".into(), bundle, options, &NoProgress, &Cancel::default()).await
+    undo(
+        log,
+        "log".into(),
+        bundle,
+        options,
+        &NoProgress,
+        &Cancel::default(),
+    )
+    .await
 }

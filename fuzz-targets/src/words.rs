@@ -18,15 +18,24 @@ pub(crate) fn urls(bytes: &[u8]) {
     place(&text);
     let _ = redact_text(&text);
     // The input stands around the password, wherever that may be.
-    for (before, behind) in [
-        ("postgres://user:", "@"),
-        ("postgresql://", "&password="),
-        ("host=", " password="),
+    let escaped = |special: fn(char) -> bool| {
+        let mut out = String::new();
+        for c in text.chars() {
+            out.extend(special(c).then_some('\\'));
+            out.push(c);
+        }
+        out
+    };
+    let quoted = escaped(|c| matches!(c, '\'' | '\\'));
+    let plain = escaped(|c| c.is_whitespace() || matches!(c, '\'' | '\\' | '&' | '"'));
+    for url in [
+        format!("postgres://user:{SECRET}@{text}"),
+        format!("postgresql://{text}&password={SECRET}"),
+        format!("host={text} password={SECRET}"),
+        format!("host=h password = {SECRET} {text}"),
+        format!("host=h password='{quoted}{SECRET}'"),
+        format!("host=h password={plain}{SECRET}"),
     ] {
-        let url = match behind {
-            "@" => format!("{before}{SECRET}{behind}{text}"),
-            _ => format!("{before}{text}{behind}{SECRET}"),
-        };
         place(&url);
         assert!(
             !redact_url(&url).contains(SECRET),

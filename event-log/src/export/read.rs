@@ -365,7 +365,10 @@ impl<R: BufRead> ExportReader<R> {
                     }
                     self.order.counts.unreadable += 1;
                     if key.is_some() {
-                        let key = UnreadableKey { name: key, error: row };
+                        let key = UnreadableKey {
+                            name: key,
+                            error: row,
+                        };
                         self.order.outline.unreadable_keys.push(key);
                     } else {
                         self.order.outline.unreadable.push(row);
