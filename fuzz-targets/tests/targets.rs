@@ -109,7 +109,7 @@ fn a_corpus_stays_small() {
     for target in TARGETS {
         let inputs = corpus::inputs(target.name).unwrap();
         let bytes: usize = inputs.iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!(bytes <= 160 << 10, "{} has {bytes} bytes", target.name);
+        assert!(bytes <= 100 << 10, "{} has {bytes} bytes", target.name);
         for (file, bytes) in inputs {
             assert!(
                 bytes.len() <= target.longest,
