@@ -213,10 +213,11 @@ fn common(text: &str) -> Option<(u64, Hash32)> {
     Some((decimal(size)?, base64_hash(root)?))
 }
 
-/// A number in the one way in which it can be written.
+/// A number of events in the one way in which it can be written. No log holds more than an i64 can count, so that whoever
+/// reckons with it need not fear an overflow.
 pub(crate) fn decimal(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
+    (number.to_string() == text && i64::try_from(number).is_ok()).then_some(number)
 }
 
 /// A hash in base64.

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::connection::ConnectionSettings;
-use crate::{CliError, CommandLine, redact_url};
+use crate::{CliError, CommandLine, redact_text, redact_url};
 
 /// The argument `--db`, for every command that works on a log; flatten it into the command's own.
 #[derive(Args, Clone, Debug, Default)]
@@ -124,14 +124,15 @@ impl fmt::Display for PostgresUrl {
             .iter()
             .map(|host| host.port.to_string())
             .collect();
-        write!(f, "host={} port={}", hosts.join(","), ports.join(","))?;
+        let mut shown = format!("host={} port={}", hosts.join(","), ports.join(","));
         if let Some(database) = &self.settings.database {
-            write!(f, " dbname={database}")?;
+            shown += &format!(" dbname={database}");
         }
-        match &self.settings.user {
-            Some(user) => write!(f, " user={user}"),
-            None => Ok(()),
+        if let Some(user) = &self.settings.user {
+            shown += &format!(" user={user}");
         }
+        // What stands behind `host=` and a space is the host, even if it reads password=….
+        f.write_str(&redact_text(&shown))
     }
 }
 

@@ -23,12 +23,17 @@ const KEY_LENGTH: usize = 20;
 /// The URL with its secrets masked by `***`: the password, the values of query parameters that are named like
 /// secrets, a fragment, and, for `http` and `ws` URLs, path segments that look like access keys. A URL that cannot be
 /// read for certain (an unescaped `@` or `/` in a password, say) loses more than that: all up to its last `@`, and
-/// its query. What holds no secret comes back as it was.
+/// its query. What stands behind `password=` is masked wherever it is: with an `&` where a `?` was meant it is part of the
+/// path. What holds no secret comes back as it was.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return redact_keywords(url).into_owned();
-    };
+    match url.split_once("://") {
+        Some((scheme, rest)) => redact_keywords(&redact_parts(url, scheme, rest)).into_owned(),
+        None => redact_keywords(url).into_owned(),
+    }
+}
+
+fn redact_parts(url: &str, scheme: &str, rest: &str) -> String {
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     // An `@` behind the authority may end a password that holds `/`, `?` or `#`. Within the authority the last one
     // ends the password, for us as for all parsers.
@@ -117,33 +122,46 @@ fn mask_key(segment: &str) -> &str {
     }
 }
 
-/// Masks what follows `password=`, as in the connection strings of libpq.
+/// Masks the values of `password=`, as connection strings of libpq write them: with white space around the sign, in quotes, with
+/// a backslash before what would end them.
 fn redact_keywords(text: &str) -> Cow<'_, str> {
-    const NAME: &str = "password=";
+    const NAME: &str = "password";
     // ASCII lower case keeps every byte where it was.
     let lower = text.to_ascii_lowercase();
-    if !lower.contains(NAME) {
+    let mut redacted = String::new();
+    let (mut at, mut shown) = (0, 0);
+    while let Some(found) = lower[at..].find(NAME) {
+        at += found + NAME.len();
+        let Some(value) = text[at..].trim_start().strip_prefix('=') else {
+            continue;
+        };
+        let value = value.trim_start();
+        let start = text.len() - value.len();
+        redacted.push_str(&text[shown..start]);
+        redacted.push_str(MASK);
+        at = start + value_length(value);
+        shown = at;
+    }
+    if shown == 0 {
         return Cow::Borrowed(text);
     }
-    let mut redacted = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(found) = lower[at..].find(NAME) {
-        let value = at + found + NAME.len();
-        redacted.push_str(&text[at..value]);
-        redacted.push_str(MASK);
-        let quoted = text[value..]
-            .strip_prefix('\'')
-            .and_then(|inner| Some(value + 2 + inner.find('\'')?));
-        let ends_value = |c: char| c.is_whitespace() || "&\"".contains(c);
-        let plain = || {
-            text[value..]
-                .find(ends_value)
-                .map_or(text.len(), |length| value + length)
-        };
-        at = quoted.unwrap_or_else(plain);
-    }
-    redacted.push_str(&text[at..]);
+    redacted.push_str(&text[shown..]);
     Cow::Owned(redacted)
+}
+
+/// How long a value is, up to its quote, white space, or what ends it in a URL and in other text.
+fn value_length(value: &str) -> usize {
+    let quoted = value.starts_with('\'');
+    let mut characters = value.char_indices().skip(usize::from(quoted));
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '\\' => drop(characters.next()),
+            '\'' if quoted => return at + 1,
+            c if !quoted && (c.is_whitespace() || "&\"".contains(c)) => return at,
+            _ => {}
+        }
+    }
+    value.len()
 }
 
 #[cfg(test)]
@@ -192,6 +210,24 @@ mod tests {
                 "host=db password=*** user=me",
             ),
             ("host=db PASSWORD=s3cret", "host=db PASSWORD=***"),
+            (
+                "host=db password = 's3\\' cret' user=me",
+                "host=db password = *** user=me",
+            ),
+            (
+                "host=db password\t=\ts3\\ cret user=me",
+                "host=db password\t=\t*** user=me",
+            ),
+            ("host=db password='s3 cret", "host=db password=***"),
+            (
+                "host=db user=password sslmode=prefer",
+                "host=db user=password sslmode=prefer",
+            ),
+            // An ampersand where a question mark was meant.
+            (
+                "postgres://db/log&password=s3cret",
+                "postgres://db/log&password=***",
+            ),
         ] {
             assert_eq!(redact_url(url), shown);
         }

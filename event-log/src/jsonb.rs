@@ -12,13 +12,21 @@ const MAX_DEPTH: usize = 200;
 const MAX_INTEGER_DIGITS: i64 = 131_072;
 const MAX_SCALE: i64 = 16_383;
 
+/// How much text all numbers of one value may become: nothing that is longer can be kept. A few characters with an exponent
+/// are 128 KiB of zeros.
+const MAX_NUMBERS: usize = crate::conn::MAX_VALUE as usize;
+
 /// The text that PostgreSQL prints for this JSON as jsonb.
 ///
 /// # Errors
 /// Text that jsonb does not take: not JSON, `\u0000`, lone surrogates, numbers out of the range of `numeric`; and JSON
-/// nested deeper than any payload can be.
-pub(crate) fn render(json: &str) -> Result<String, String> {
-    let mut parser = Parser { json, at: 0 };
+/// nested deeper than any payload can be, or with numbers that are too long in all.
+pub fn render(json: &str) -> Result<String, String> {
+    let mut parser = Parser {
+        json,
+        at: 0,
+        numbers: 0,
+    };
     let value = parser.value(0)?;
     parser.space();
     if parser.at < json.len() {
@@ -87,6 +95,8 @@ fn write_string(text: &str, out: &mut String) {
 struct Parser<'a> {
     json: &'a str,
     at: usize,
+    /// How long the numbers are so far, as they are printed.
+    numbers: usize,
 }
 
 impl Parser<'_> {
@@ -293,7 +303,13 @@ impl Parser<'_> {
                 i64::from(magnitude)
             };
         }
-        decimal(negative, &integer, &fraction, exponent).ok_or_else(|| self.error("a number out of range"))
+        let number = decimal(negative, &integer, &fraction, exponent);
+        let number = number.ok_or_else(|| self.error("a number out of range"))?;
+        self.numbers += number.len();
+        if self.numbers > MAX_NUMBERS {
+            return Err(self.error("numbers of too many digits in all"));
+        }
+        Ok(number)
     }
 }
 
@@ -336,6 +352,15 @@ fn decimal(negative: bool, integer: &str, fraction: &str, exponent: i64) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_numbers_that_are_long_when_printed_are_bounded_in_all() {
+        let one = "1e131071";
+        assert_eq!(render(one).unwrap().len(), 131_072);
+        let text = format!("[{}]", [one; 600].join(","));
+        let error = render(&text).unwrap_err();
+        assert!(error.contains("numbers of too many digits"), "{error}");
+    }
 
     #[test]
     fn as_postgresql_prints_it() {

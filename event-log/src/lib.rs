@@ -102,6 +102,7 @@ pub use fault::{Damage, IndexFault, IndexFaultKind};
 pub use heads::StreamHead;
 pub use hindrance::{Hindrance, HindranceKind};
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
+pub use jsonb::render as as_jsonb;
 pub use left_out::{AllLeftOut, LeftOut};
 pub use level::{Level, LevelSource};
 pub use log::{Log, SnapshotInfo};

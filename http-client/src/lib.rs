@@ -16,7 +16,7 @@ use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-pub use retry::{Backoff, Pauses};
+pub use retry::{Backoff, Pauses, retry_after};
 
 /// How long to wait, and how much to read.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +154,7 @@ impl Client {
             let value = response.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
-        let retry_after = text("retry-after").as_deref().and_then(retry::retry_after);
+        let retry_after = text("retry-after").as_deref().and_then(retry_after);
         let content_type = text("content-type");
         let body = response
             .body_mut()

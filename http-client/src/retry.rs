@@ -53,7 +53,7 @@ impl Backoff {
 }
 
 /// What `Retry-After` asks for: seconds, or a date.
-pub(crate) fn retry_after(text: &str) -> Option<Duration> {
+pub fn retry_after(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }

@@ -112,6 +112,37 @@ struct Line {
     event: WireEvent,
 }
 
+impl Line {
+    /// The line of a row's event; an event that cannot be written as JSON is said in words.
+    fn new(
+        row: &HeldRow,
+        event: &Event,
+        class: Option<Class>,
+        verdict: Option<Outcome>,
+    ) -> Result<Self, String> {
+        let verdict = verdict.map(|v| match v {
+            Outcome::Holds => "holds".to_owned(),
+            _ => "not_checked".to_owned(),
+        });
+        Ok(Self {
+            kind: "event".into(),
+            class,
+            verdict,
+            held: Held::of(row),
+            event: WireEvent::new(event)?,
+        })
+    }
+}
+
+/// The line of a row's event in an export, without what separates it from others: what [`ExportWriter::add`] writes.
+///
+/// # Errors
+/// The event cannot be written as JSON, in words.
+pub fn event_line(row: &HeldRow, event: &Event) -> Result<Vec<u8>, String> {
+    let line = Line::new(row, event, None, None)?;
+    serde_json::to_vec(&line).map_err(|error| error.to_string())
+}
+
 #[derive(Serialize, Deserialize)]
 struct Header {
     #[serde(rename = "type")]
@@ -381,20 +412,9 @@ impl ExportWriter {
         class: Option<Class>,
         verdict: Option<Outcome>,
     ) -> Result<Result<(), String>, FileError> {
-        let wire = match WireEvent::new(event) {
-            Ok(wire) => wire,
+        let line = match Line::new(row, event, class, verdict) {
+            Ok(line) => line,
             Err(what) => return Ok(Err(what)),
-        };
-        let verdict = verdict.map(|v| match v {
-            Outcome::Holds => "holds".to_owned(),
-            _ => "not_checked".to_owned(),
-        });
-        let line = Line {
-            kind: "event".into(),
-            class,
-            verdict,
-            held: Held::of(row),
-            event: wire,
         };
         self.line.clear();
         self.line.extend_from_slice(before_line(self.format));
@@ -485,6 +505,11 @@ pub struct Lines {
 }
 
 impl Lines {
+    /// Their text.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// How many events they are.
     pub fn events(&self) -> u64 {
         self.tally.events()

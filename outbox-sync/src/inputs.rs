@@ -7,7 +7,7 @@ mod manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -99,6 +99,22 @@ pub fn expand_inputs<S: AsRef<str>>(
     } else {
         Err(errors.swap_remove(0))
     }
+}
+
+/// The paths that a manifest lists, as they stand there; a line that cannot be used in words. Nothing is looked for.
+///
+/// # Errors
+/// The text cannot be read.
+pub fn read_manifest(text: impl BufRead) -> io::Result<Vec<Result<PathBuf, String>>> {
+    let Manifest { listed, bad, .. } = Manifest::of(text, Path::new(""))?;
+    let bad = bad
+        .into_iter()
+        .map(|(line, what)| Err(format!("line {line} {what}")));
+    Ok(listed
+        .into_iter()
+        .map(|listed| Ok(listed.path))
+        .chain(bad)
+        .collect())
 }
 
 /// As [`expand_inputs`], but an input that names nothing does not hide the others.

@@ -288,11 +288,11 @@ impl Integrity {
             .positions_expected
             .zip(self.positions_present)
             .and_then(|(expected, present)| share(present.min(expected), expected));
-        let matching = self.batches_matching_anchors + self.batches_matching_database;
-        let batches = share(
-            matching,
-            matching + self.batches_failed + self.batches_not_checked,
-        );
+        let matching = self
+            .batches_matching_anchors
+            .saturating_add(self.batches_matching_database);
+        let others = self.batches_failed.saturating_add(self.batches_not_checked);
+        let batches = share(matching, matching.saturating_add(others));
         self.pass_rate = [positions, batches].into_iter().flatten().reduce(f64::min);
         self
     }

@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, usize)] = &[
     ("cli-common", 2),
     ("event-log", 2),
     ("fixtures", 2),
+    ("fuzz-targets", 2),
     ("grpc-client", 2),
     ("html-report", 2),
     ("http-client", 2),

@@ -26,6 +26,8 @@ const CHUNK_EVENTS: usize = 1024;
 const CHUNK_BYTES: usize = 8 << 20;
 /// The table that errors of lines name.
 const TABLE: &str = "log export";
+/// The tables that an event is read from.
+const EVENT_TABLES: [&str; 2] = ["ves_events", "ves_sequencer_receipts"];
 
 /// Reads a log export in one pass: first what is beside the events, then the events in order.
 ///
@@ -125,7 +127,7 @@ fn read_line(number: u64, text: &[u8], redacted: bool) -> Line {
             Err(error) => Line::Faulty(bad_row(number, None, None, error)),
         },
         "unreadable" => {
-            read_unreadable(number, text).map_or_else(Line::Fatal, |(row, _)| Line::Unreadable(row))
+            read_unreadable(number, text).map_or_else(Line::Fatal, |read| Line::Unreadable(read.row))
         }
         "end" => match serde_json::from_slice::<EndLine<'_>>(text) {
             Ok(line) => Line::End(line.counts),
@@ -144,19 +146,33 @@ fn read_line(number: u64, text: &[u8], redacted: bool) -> Line {
 /// The name of an agent's key.
 type KeyName = (TenantId, AgentId, u32);
 
-/// A row that could not be read, with the key's name if it is one of a key.
-fn read_unreadable(number: u64, text: &[u8]) -> Result<(RowError, Option<KeyName>), ExportError> {
+/// A row that could not be read.
+struct Unreadable {
+    row: RowError,
+    /// The key's name, if it is one of a key.
+    key: Option<KeyName>,
+    /// Whether it stands for an event, in that one's place.
+    of_event: bool,
+}
+
+fn read_unreadable(number: u64, text: &[u8]) -> Result<Unreadable, ExportError> {
     let line: UnreadableLine<'_> = serde_json::from_slice(text).map_err(|e| bad(number, e))?;
     let stream = line
         .tenant_id
         .zip(line.store_id)
         .map(|(tenant, store)| StreamKey::new(tenant, store));
     let what = format!("{}: {}", line.table, line.what);
-    let name = match (line.tenant_id, line.agent_id, line.key_id) {
+    let key = match (line.tenant_id, line.agent_id, line.key_id) {
         (Some(tenant), Some(agent), Some(key)) => Some((tenant, agent, key)),
         _ => None,
     };
-    Ok((bad_row(number, stream, line.sequence_number, what), name))
+    // Rows that belong to no place in a stream, and commitments, are told before the events.
+    let of_event = line.sequence_number.is_some() && EVENT_TABLES.contains(&line.table.as_ref());
+    Ok(Unreadable {
+        row: bad_row(number, stream, line.sequence_number, what),
+        key,
+        of_event,
+    })
 }
 
 fn bad(line: u64, what: impl std::fmt::Display) -> ExportError {
@@ -291,20 +307,7 @@ impl<R: BufRead> ExportReader<R> {
             match kind.as_ref() {
                 "key" => {
                     self.order.counts.keys += 1;
-                    let line: KeyLine<'_> = serde_json::from_slice(&self.buffer).map_err(|e| self.bad(e))?;
-                    let key = SigningKey {
-                        tenant_id: line.tenant_id,
-                        agent_id: line.agent_id,
-                        key_id: line.key_id,
-                        public_key: line.public_key,
-                        status: line.status.into_owned(),
-                        valid_from: line.valid_from,
-                        valid_to: line.valid_to,
-                        revoked_at: line.revoked_at,
-                        key_algorithm: line.key_algorithm,
-                        public_key_bundle: bytes_of(line.public_key_bundle.as_deref())
-                            .map_err(|what| self.bad(what))?,
-                    };
+                    let key = self.read_key()?;
                     let id = |key: &SigningKey| (key.tenant_id, key.agent_id, key.key_id);
                     // In order, so that no key can be given twice: which one counts would be open.
                     if self
@@ -354,13 +357,21 @@ impl<R: BufRead> ExportReader<R> {
                     self.add_commitment(line.into())?;
                 }
                 "unreadable" => {
+                    let Unreadable { row, key, of_event } = read_unreadable(self.line, &self.buffer)?;
+                    if of_event {
+                        // The first of the events, and it cannot be read.
+                        self.held = true;
+                        return Ok(());
+                    }
                     self.order.counts.unreadable += 1;
-                    let (error, name) = read_unreadable(self.line, &self.buffer)?;
-                    if name.is_some() {
-                        let key = UnreadableKey { name, error };
+                    if key.is_some() {
+                        let key = UnreadableKey {
+                            name: key,
+                            error: row,
+                        };
                         self.order.outline.unreadable_keys.push(key);
                     } else {
-                        self.order.outline.unreadable.push(error);
+                        self.order.outline.unreadable.push(row);
                     }
                 }
                 "event" | "end" => {
@@ -381,6 +392,23 @@ impl<R: BufRead> ExportReader<R> {
             }
         }
         Err(ExportError::Truncated(self.line))
+    }
+
+    /// The key in the buffer.
+    fn read_key(&self) -> Result<SigningKey, ExportError> {
+        let line: KeyLine<'_> = serde_json::from_slice(&self.buffer).map_err(|e| self.bad(e))?;
+        Ok(SigningKey {
+            tenant_id: line.tenant_id,
+            agent_id: line.agent_id,
+            key_id: line.key_id,
+            public_key: line.public_key,
+            status: line.status.into_owned(),
+            valid_from: line.valid_from,
+            valid_to: line.valid_to,
+            revoked_at: line.revoked_at,
+            key_algorithm: line.key_algorithm,
+            public_key_bundle: bytes_of(line.public_key_bundle.as_deref()).map_err(|what| self.bad(what))?,
+        })
     }
 
     fn add_commitment(&mut self, commitment: Commitment) -> Result<(), ExportError> {

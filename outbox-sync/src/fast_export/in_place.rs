@@ -152,7 +152,7 @@ fn lock(file: &File, header: &[u8; HEADER]) -> Option<()> {
 }
 
 #[cfg(unix)]
-fn first_bytes(file: &File) -> Option<[u8; HEADER]> {
+pub(super) fn first_bytes(file: &File) -> Option<[u8; HEADER]> {
     use std::os::unix::fs::FileExt as _;
 
     let mut header = [0; HEADER];
@@ -184,7 +184,7 @@ fn stamp(source: &Path, file: &File) -> Option<Stamp> {
 
 // Elsewhere files are copied.
 #[cfg(not(unix))]
-fn first_bytes(_: &File) -> Option<[u8; HEADER]> {
+pub(super) fn first_bytes(_: &File) -> Option<[u8; HEADER]> {
     None
 }
 

@@ -10,7 +10,7 @@
 //! and besides that the rows of a page are those that the pages above it promise.
 
 use std::fs::File;
-use std::ops::{ControlFlow, Range};
+use std::ops::{ControlFlow, Range, RangeInclusive};
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -18,6 +18,7 @@ use rusqlite::types::ValueRef;
 use crate::private_copy::HEADER;
 use crate::row::Table;
 
+use super::in_place::first_bytes;
 use super::plain_line::Values;
 
 /// How much is read at once: what stays in the processor's nearest cache until it is used.
@@ -83,6 +84,31 @@ impl Layout {
         }
         (!layout.columns.is_empty()).then_some(layout)
     }
+}
+
+/// Hands over the rows of a table with these numbers, in their order, straight from the pages of a file that does not change: each
+/// with its number, and its values as the statement gives them that reads all rows, the number first. `each` may break it off.
+///
+/// `None` if anything about the file or the table is unusual; otherwise whether that was all of them. If not, the next row is
+/// not as expected, and SQLite decides.
+pub fn page_rows(
+    file: &File,
+    connection: &Connection,
+    table: Table,
+    numbers: RangeInclusive<i64>,
+    each: &mut dyn FnMut(i64, &[ValueRef<'_>]) -> ControlFlow<()>,
+) -> Option<bool> {
+    let layout = Layout::of(connection, &first_bytes(file)?, table)?;
+    let columns = 1 + layout.columns.len();
+    let mut by_pages = Leaves::new(file, layout);
+    let all = by_pages.rows(*numbers.start(), *numbers.end(), &mut |number, record| {
+        let values: Option<Vec<ValueRef<'_>>> = (0..columns).map(|column| record.value(column)).collect();
+        match values {
+            Some(values) => each(number, &values),
+            None => ControlFlow::Break(()),
+        }
+    });
+    Some(all)
 }
 
 /// Reads rows of one table.
@@ -221,10 +247,8 @@ impl<'f> Leaves<'f> {
     fn leaf(&mut self, window: &Window, child: Child, scan: &mut Scan<'_>) -> Option<bool> {
         let page = window.page(child.page, self.layout.page_size)?;
         let cells = usize::from(short(page, 3)?);
-        // SQLite looks at all of them first, too.
-        for n in 0..cells {
-            Cell::of(page, cells, n)?;
-        }
+        // SQLite looks at all of them first, too. Their order is looked at here: among rows that are out of order it finds others
+        // than a look from the first on, depending on where it begins.
         let mut before = child.low;
         for n in 0..cells {
             let cell = Cell::of(page, cells, n)?;
@@ -232,6 +256,9 @@ impl<'f> Leaves<'f> {
                 return None;
             }
             before = Some(cell.row);
+        }
+        for n in 0..cells {
+            let cell = Cell::of(page, cells, n)?;
             if cell.row < scan.first {
                 continue;
             }

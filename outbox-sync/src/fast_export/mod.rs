@@ -12,7 +12,7 @@
 //! **How it is switched off.** `outbox-sync export --row-by-row` does without it. Nothing else in this crate needs it:
 //! taking the folder away leaves `export` slower and equal.
 //!
-//! The one way in is [`BulkOutbox`]. Behind it: `bulk` (threads, and the order of their pieces), `in_place` (the file where it
+//! The one way in is [`BulkOutbox`]; [`page_rows`] and [`is_json_line`] are parts of it that can be tried by themselves. Behind it: `bulk` (threads, and the order of their pieces), `in_place` (the file where it
 //! lies, without a copy), `leaves` (rows from its pages, without SQLite), `plain_line` (a row's columns as a line), `skim`
 //! (whether text is JSON).
 //!
@@ -25,3 +25,5 @@ mod plain_line;
 mod skim;
 
 pub use bulk::{BulkOutbox, Outcome, Part};
+pub use leaves::page_rows;
+pub use skim::is_json_line;

@@ -5,7 +5,7 @@ const DEPTH: u32 = 100;
 
 /// Whether `text` is one JSON value on one line, without white space around it. "No" means "not sure": `serde_json` decides
 /// then.
-pub(crate) fn is_json_line(text: &[u8]) -> bool {
+pub fn is_json_line(text: &[u8]) -> bool {
     document(text) == Some(text.len())
 }
 

@@ -4,7 +4,7 @@
 //! taken from the manifest's folder. Empty lines and lines that begin with `#` say nothing. A line that cannot be used is
 //! handed back with its number: it may have been meant for a witness.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 /// A manifest may have so many bytes; what is behind them is not read.
@@ -50,9 +50,16 @@ impl Manifest {
     /// # Errors
     /// It cannot be read, is a folder, or is UTF-16.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let mut text = cli_common::files::open_text(path)?.take(MAX_BYTES);
+        Self::of(cli_common::files::open_text(path)?, &folder_of(path))
+    }
+
+    /// Reads a manifest whose paths begin in a folder.
+    ///
+    /// # Errors
+    /// The text cannot be read.
+    pub fn of(text: impl BufRead, folder: &Path) -> io::Result<Self> {
+        let mut text = text.take(MAX_BYTES);
         let mut manifest = Self::default();
-        let folder = folder_of(path);
         let mut line = Vec::new();
         let mut number = 0;
         while let Some(whole) = next_line(&mut text, &mut line)? {
@@ -65,7 +72,7 @@ impl Manifest {
                 return Ok(manifest);
             }
             let taken = if whole {
-                take(&line, number, &folder)
+                take(&line, number, folder)
             } else {
                 Err(format!("has more than {MAX_LINE} bytes"))
             };

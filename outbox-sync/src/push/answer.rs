@@ -253,6 +253,46 @@ pub(super) fn settle<T: Sent>(
     settled
 }
 
+/// What an answer says of the events of its request, each by its place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Understood {
+    /// Receipts that hold.
+    pub receipts: Vec<(usize, Receipt)>,
+    /// Events that were rejected.
+    pub rejected: Vec<usize>,
+    /// Why the answer is not the whole answer to this request, in words.
+    pub flaws: Vec<String>,
+}
+
+impl Sent for (EventId, Hash32) {
+    fn event_id(&self) -> EventId {
+        self.0
+    }
+
+    fn signing_hash(&self) -> &Hash32 {
+        &self.1
+    }
+}
+
+/// Reads an answer with status 200 to a request with these events of one stream, each with its signing hash.
+///
+/// # Errors
+/// It is no answer of a sequencer, in words.
+pub fn understand(
+    reply: &Reply,
+    sent: &[(EventId, Hash32)],
+    stream: &StreamKey,
+    sequencer_keys: &SequencerKeys,
+) -> Result<Understood, String> {
+    let settled = settle(read_answer(reply)?, sent, stream, sequencer_keys);
+    let receipts = settled.receipts.into_iter();
+    Ok(Understood {
+        receipts: receipts.map(|(at, receipt, _)| (at, receipt)).collect(),
+        rejected: settled.rejections.iter().map(|(at, _)| *at).collect(),
+        flaws: settled.flaws.into_iter().map(|flaw| flaw.what).collect(),
+    })
+}
+
 /// What to do about a rejection, by its reason.
 pub fn advice(reason: &str) -> &'static str {
     match reason {

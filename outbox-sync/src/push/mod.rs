@@ -26,7 +26,7 @@ use cli_common::{Cancel, Progress};
 use ves::{AgentId, Event, EventId, Hash32, SequencerKeys, StreamKey};
 
 use answer::Sent;
-pub use answer::advice;
+pub use answer::{Understood, advice, understand};
 pub use evidence::Evidence;
 pub use http::{ApiKey, HttpTransport, ingest_url};
 use journal::Passed;

@@ -427,7 +427,7 @@ impl UndoFile {
             };
             let digest = |count: u64, written: Hash32| {
                 let found = lines.digest_before_last;
-                if found == written && count + 1 == lines.number {
+                if found == written && Some(count) == lines.number.checked_sub(1) {
                     return Ok(written);
                 }
                 Err(SealedFileError::Altered {

@@ -120,7 +120,7 @@ impl PlanFile {
                 }
                 Some(PlanLine::End { lines: count, sha256 }) => {
                     let found = lines.digest_before_last;
-                    if found != sha256 || count + 1 != lines.number {
+                    if found != sha256 || Some(count) != lines.number.checked_sub(1) {
                         return Err(SealedFileError::Altered {
                             path: path.into(),
                             found,

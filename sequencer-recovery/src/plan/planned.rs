@@ -108,13 +108,16 @@ fn is_zero(count: &u64) -> bool {
 impl PlannedStream {
     /// How many lines its section announces. While the file is read the counts go down.
     pub(crate) fn announced(&self) -> u64 {
-        self.events
-            + self.commitments
-            + self.appended
-            + self.keys
-            + self.tombstones
-            + self.moves
-            + self.superseded
+        let announced = [
+            self.events,
+            self.commitments,
+            self.appended,
+            self.keys,
+            self.tombstones,
+            self.moves,
+            self.superseded,
+        ];
+        announced.into_iter().fold(0, u64::saturating_add)
     }
 }
 

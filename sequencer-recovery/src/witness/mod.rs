@@ -30,7 +30,9 @@ use crate::finding::{Code, Finding};
 use crate::witness::evidence::{HolderId, Holders, Refused, StreamEvidence};
 
 pub use dump::Dump;
+pub use pulled::pulled_entry;
 pub use services::Services;
+pub use unpack::unpacked;
 
 use damaged::DamagedRows;
 use dump::read_dump;

@@ -23,6 +23,14 @@ pub(super) fn pulled(sent: &SequencedEvent, stream: StreamKey) -> Result<Pulled,
     read(sent, stream).map_err(|what| format!("number {number}: {what}"))
 }
 
+/// An event that a service sent for a stream, as an entry of a log. Nothing of it is checked.
+///
+/// # Errors
+/// It cannot be read, in words; the text of others is not repeated.
+pub fn pulled_entry(sent: &SequencedEvent, stream: StreamKey) -> Result<LogEntry, String> {
+    pulled(sent, stream).map(|pulled| pulled.entry)
+}
+
 fn read(sent: &SequencedEvent, stream: StreamKey) -> Result<Pulled, String> {
     let envelope = sent.envelope.as_ref().ok_or("it comes without its event")?;
     let of = StreamKey::new(

@@ -41,13 +41,22 @@ impl Packing {
 
     /// Opens a file to be unpacked as it is read.
     pub(super) fn open(self, path: &Path) -> io::Result<Box<dyn Read>> {
-        let packed = BufReader::with_capacity(1 << 18, File::open(path)?);
-        Ok(match self {
+        Ok(self.reader(BufReader::with_capacity(1 << 18, File::open(path)?)))
+    }
+
+    /// What is unpacked as it is read.
+    fn reader<'p>(self, packed: impl BufRead + 'p) -> Box<dyn Read + 'p> {
+        match self {
             Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
             Packing::Zstd => Box::new(Zstd::new(packed)),
             Packing::Lz4 => Box::new(Lz4(lz4_flex::frame::FrameDecoder::new(packed))),
-        })
+        }
     }
+}
+
+/// What is packed in these bytes by gzip, zstd or lz4, read as it is unpacked; `None` if they begin as none of these.
+pub fn unpacked<'p>(packed: &'p [u8]) -> Option<Box<dyn Read + 'p>> {
+    Some(Packing::of(packed)?.reader(packed))
 }
 
 impl fmt::Display for Packing {
