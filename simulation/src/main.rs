@@ -1,5 +1,7 @@
 //! Plays scenes, seed by seed, on all processors.
 
+#![forbid(unsafe_code)]
+
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;

@@ -53,7 +53,7 @@ pub fn run_on(log: &Path, world: &World, rng: &mut Rng, events: usize) -> Result
                     _ => fresh(world, &world.agents()[agent], at, rng),
                 };
                 let transaction = db.transaction()?;
-                given.extend(take(&transaction, world, event, at)?);
+                given.extend(take(&transaction, world, &event, at)?);
                 transaction.commit()?;
             }
         }
@@ -139,6 +139,29 @@ fn take(db: &Transaction<'_>, world: &World, event: Event, at: Timestamp) -> rus
     if let Some(command) = &command {
         db.execute(INSERT_COMMAND, params![tenant, store, command, now])?;
     }
+    let given = Given {
+        event: event.event_id,
+        stream: event.stream,
+        number,
+    };
+    write(db, world, event, number, at)?;
+    let entity = (&event.entity_type, &event.entity_id);
+    db.execute(
+        RAISE_VERSION,
+        params![tenant, store, entity.0, entity.1, version + 1, now],
+    )?;
+    Ok(Some(given))
+}
+
+/// The event's row and that of its receipt.
+fn write(
+    db: &Transaction<'_>,
+    world: &World,
+    event: &Event,
+    number: u64,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let (id, now) = (event.event_id.to_string(), at.to_string());
     let signing_hash = event.signing_hash();
     let (plain, encrypted) = match &event.payload {
         Payload::Plain(json) => (Some(json), None),
@@ -149,11 +172,11 @@ fn take(db: &Transaction<'_>, world: &World, event: Event, at: Timestamp) -> rus
         INSERT_EVENT,
         named_params! {
             ":event_id": id,
-            ":command_id": command,
+            ":command_id": event.command_id.map(|command| command.to_string()),
             ":ves_version": event.ves_version,
-            ":tenant_id": tenant,
-            ":store_id": store,
-            ":source_agent_id": agent,
+            ":tenant_id": event.stream.tenant_id.to_string(),
+            ":store_id": event.stream.store_id.to_string(),
+            ":source_agent_id": event.source_agent_id.to_string(),
             ":agent_key_id": event.agent_key_id,
             ":entity_type": event.entity_type,
             ":entity_id": event.entity_id,
@@ -185,20 +208,5 @@ fn take(db: &Transaction<'_>, world: &World, event: Event, at: Timestamp) -> rus
             signature.0
         ],
     )?;
-    db.execute(
-        RAISE_VERSION,
-        params![
-            tenant,
-            store,
-            event.entity_type,
-            event.entity_id,
-            version + 1,
-            now
-        ],
-    )?;
-    Ok(Some(Given {
-        event: event.event_id,
-        stream: event.stream,
-        number,
-    }))
+    Ok(())
 }

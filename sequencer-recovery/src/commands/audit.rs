@@ -373,6 +373,30 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
     let name = |heard: &'_ Heard| heard.name.clone().unwrap_or_else(|| heard.path.clone());
     let names: Vec<String> = in_order[..shown].iter().copied().map(name).collect();
     let short = out.shorten_paths("The witnesses are", names.iter().map(String::as_str))?;
+    let unread = heard.iter().any(|h| h.error.is_some());
+    let named = in_order[..shown]
+        .iter()
+        .zip(names.iter().map(|name| short.of(name)));
+    let table = witness_table(named, unread, &agents);
+    out.table(&table)?;
+    out.more(0, heard.len() - shown, "witness(es)")?;
+    for heard in &in_order[..shown] {
+        if let Some(made) = &heard.made {
+            out.line(&format!("  {}: {made}", heard.path))?;
+        }
+        if let Some(place) = &heard.place {
+            out.line(&format!("  {}: {place}", heard.path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The witnesses by name. Whether each was read to its end is said only where one was not.
+fn witness_table<'a>(
+    named: impl Iterator<Item = (&'a &'a Heard, &'a str)>,
+    unread: bool,
+    agents: &Labels,
+) -> Table {
     let mut columns = vec![
         "WITNESS",
         "AGENT",
@@ -383,16 +407,14 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
         "UNSIGNED",
         "REFUSED",
     ];
-    // Of witnesses that were all read to their end, nobody asks.
-    let unread = heard.iter().any(|h| h.error.is_some());
     if unread {
         columns.insert(1, "READ");
     }
     let mut table = Table::new(&columns);
-    for (heard, name) in in_order[..shown].iter().zip(&names) {
+    for (heard, name) in named {
         let agent = heard.agent_id.as_ref();
         let mut row = vec![
-            short.of(name).to_owned(),
+            name.to_owned(),
             agent.map_or_else(|| "-".into(), |id| agents.of(id)),
             heard.shape.clone().unwrap_or_else(|| heard.kind.as_str().into()),
             heard.rows.to_string(),
@@ -409,17 +431,7 @@ fn print_heard<W: std::io::Write>(out: &mut Output<W>, heard: &[Heard]) -> Resul
             table.verdict(1, Tone::Bad);
         }
     }
-    out.table(&table)?;
-    out.more(0, heard.len() - shown, "witness(es)")?;
-    for heard in &in_order[..shown] {
-        if let Some(made) = &heard.made {
-            out.line(&format!("  {}: {made}", heard.path))?;
-        }
-        if let Some(place) = &heard.place {
-            out.line(&format!("  {}: {place}", heard.path))?;
-        }
-    }
-    Ok(())
+    table
 }
 
 /// How many witnesses there are of what kind.
