@@ -1,5 +1,7 @@
 //! Each target on its corpus and on seeded mutations of it: a test for each, so that they run side by side.
 
+#![allow(clippy::unwrap_used)]
+
 use fixtures::Rng;
 use fuzz_targets::{TARGETS, corpus, mutation, target};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
