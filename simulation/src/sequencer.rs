@@ -135,7 +135,7 @@ fn take(db: &Transaction<'_>, world: &World, event: Event, at: Timestamp) -> rus
     }
     let number = there(COUNTER, &[&tenant, &store])?.unwrap_or(0).unsigned_abs() + 1;
     let now = at.to_string();
-    db.execute(SET_COUNTER, params![tenant, store, number as i64, now])?;
+    db.execute(SET_COUNTER, params![tenant, store, number as i64])?;
     if let Some(command) = &command {
         db.execute(INSERT_COMMAND, params![tenant, store, command, now])?;
     }
