@@ -108,7 +108,12 @@ fn fresh(world: &World, agent: &Agent, at: Timestamp, rng: &mut Rng) -> Event {
 }
 
 /// What the sequencer does with one event: nothing with one that it has, or that it refuses.
-fn take(db: &Transaction<'_>, world: &World, event: Event, at: Timestamp) -> rusqlite::Result<Option<Given>> {
+fn take(
+    db: &Transaction<'_>,
+    world: &World,
+    event: &Event,
+    at: Timestamp,
+) -> rusqlite::Result<Option<Given>> {
     let (tenant, store) = (
         event.stream.tenant_id.to_string(),
         event.stream.store_id.to_string(),
