@@ -160,7 +160,7 @@ pub fn sound(plan: &Plan, before: &Tables, after: &Tables, ledger: &Ledger) -> H
     for (stream, counter) in after.counters() {
         let last = is.range((stream, 0)..=(stream, u64::MAX)).next_back();
         let head = last.map_or(0, |((_, number), _)| *number);
-        let left = plan.sections.get(&stream).is_none() && before.counters().get(&stream) == Some(&counter);
+        let left = !plan.sections.contains_key(&stream) && before.counters().get(&stream) == Some(&counter);
         rule("counter-too-low", counter >= head || left, || {
             format!("{stream}: the counter is {counter}, and {head} is there")
         })?;

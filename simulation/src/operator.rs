@@ -133,7 +133,7 @@ impl<'a> Operator<'a> {
             };
             plan(&mut view, &request, file, &NoProgress, &Cancel::new()).await
         });
-        planned.map_err(told)?;
+        planned.map_err(|error| told(&error))?;
         read(out)
     }
 
@@ -147,7 +147,7 @@ impl<'a> Operator<'a> {
             let mut view = log.view().await?;
             audit(&mut view, "log.db".into(), input, &NoProgress, &Cancel::new()).await
         });
-        audited.map_err(told)
+        audited.map_err(|error| told(&error))
     }
 
     /// Applies a plan to a log, and says in `bundle` how to take it back.
@@ -184,7 +184,7 @@ impl<'a> Operator<'a> {
             )
             .await
         });
-        applied.map_err(told)
+        applied.map_err(|error| told(&error))
     }
 
     /// Takes an apply back.
@@ -210,14 +210,14 @@ impl<'a> Operator<'a> {
             )
             .await
         });
-        undone.map_err(told)
+        undone.map_err(|error| told(&error))
     }
 }
 
 /// An error with what it comes from.
-fn told(error: RecoveryError) -> String {
+fn told(error: &RecoveryError) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
+    let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         text.push_str(&format!(": {error}"));
         cause = error.source();
