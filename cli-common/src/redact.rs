@@ -157,7 +157,9 @@ fn value_length(value: &str) -> usize {
         match c {
             '\\' => drop(characters.next()),
             '\'' if quoted => return at + 1,
-            c if !quoted && (c.is_whitespace() || "&\"".contains(c)) => return at,
+            // A colon before white space is the sentence's: "…password=***: Connection refused".
+            c if !quoted && c.is_whitespace() => return at - usize::from(value[..at].ends_with(':')),
+            '&' | '"' if !quoted => return at,
             _ => {}
         }
     }
@@ -222,6 +224,10 @@ mod tests {
             (
                 "host=db user=password sslmode=prefer",
                 "host=db user=password sslmode=prefer",
+            ),
+            (
+                "host=db password=s3cret: Connection refused",
+                "host=db password=***: Connection refused",
             ),
             // An ampersand where a question mark was meant.
             (
