@@ -1,8 +1,11 @@
-//! Rows of a query on a snapshot, kept in two allocations.
+//! Rows of a query, kept in two allocations.
 
 use rusqlite::types::ValueRef;
+use sqlx::{Row as _, ValueRef as _};
 
-/// A value of a snapshot; texts and blobs are ranges of the table's bytes.
+use crate::value::Row;
+
+/// A value; texts and blobs are ranges of the table's bytes.
 #[derive(Debug, Clone, Copy)]
 enum RawCell {
     Null,
@@ -12,7 +15,7 @@ enum RawCell {
     Blob(usize, usize),
 }
 
-/// Rows of a query on a snapshot, in two allocations.
+/// Rows of a query, in two allocations: values of a snapshot, or values in PostgreSQL's binary format as blobs.
 #[derive(Debug, Default)]
 pub(crate) struct RawTable {
     width: usize,
@@ -59,6 +62,27 @@ impl RawTable {
         self.cells.push(cell);
     }
 
+    /// Appends a row that is just being read: of a snapshot its values, of PostgreSQL their bytes as blobs.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(crate) fn push_row(&mut self, row: Row<'_>, columns: usize) -> Result<(), String> {
+        for column in 0..columns {
+            self.push(match row {
+                Row::Snapshot(row) => row.get_ref(column).map_err(|e| e.to_string())?,
+                Row::Postgres(row) => {
+                    let value = row.try_get_raw(column).map_err(|e| e.to_string())?;
+                    match value.is_null() {
+                        true => ValueRef::Null,
+                        false => ValueRef::Blob(value.as_bytes().map_err(|e| e.to_string())?),
+                    }
+                }
+                Row::Raw(row) | Row::Fetched(row) => row.value(column),
+            });
+        }
+        Ok(())
+    }
+
     /// A complete row.
     pub(crate) fn row(&self, at: usize) -> RawRow<'_> {
         RawRow {
@@ -84,6 +108,14 @@ impl<'a> RawRow<'a> {
     /// The value of a column.
     pub(crate) fn value(&self, index: usize) -> ValueRef<'a> {
         value_of(self.cells[index], self.bytes)
+    }
+
+    /// The bytes of a column whose values are blobs, `None` if it is NULL.
+    pub(crate) fn bytes(&self, index: usize) -> Option<&'a [u8]> {
+        match self.value(index) {
+            ValueRef::Blob(bytes) => Some(bytes),
+            _ => None,
+        }
     }
 }
 

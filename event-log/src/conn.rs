@@ -11,11 +11,11 @@ use cli_common::{Cancel, PrivateDir, Wait};
 use futures_util::TryStreamExt as _;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, Statement};
-use sqlx::{Executor as _, PgConnection, Row as _, ValueRef as _};
+use sqlx::{Executor as _, PgConnection};
 
 use crate::bind::{array_arguments, bind, postgres_arguments};
-use crate::entry::LogEntry;
-use crate::entry_rows::{ChunkSize, entry_rows};
+use crate::cells::RawTable;
+use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, entry_rows};
 use crate::error::{LogError, NotInserted};
 use crate::jsonb;
 use crate::layout::Layout;
@@ -41,8 +41,8 @@ pub(crate) const MAX_VALUE: i32 = 64 << 20;
 const INSERT_ROWS: usize = 1000;
 const INSERT_BYTES: usize = 8 << 20;
 
-/// The columns of `entries.sql` that may be long: payloads and bundles of signatures.
-const LONG_COLUMNS: [usize; 4] = [12, 13, 21, 30];
+/// For so many rows there is room at first: most streams of most logs are short.
+const FIRST_ROWS: usize = 128;
 
 const OPENING: &str = "opening the snapshot";
 
@@ -269,7 +269,7 @@ impl Conn {
         let mut rows = sqlx::query_with(as_here, arguments)
             .persistent(false)
             .fetch(connection);
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        let mut chunk = RawTable::new(ENTRY_COLUMNS, size.rows.min(FIRST_ROWS));
         let done = loop {
             let row = match watcher.watch(doing, sql, rows.try_next()).await {
                 Ok(Some(row)) => row,
@@ -277,26 +277,17 @@ impl Conn {
                 // What came before is sound, and is handed over first.
                 Err(error) => break Err(error),
             };
-            let long = LONG_COLUMNS.map(|column| {
-                let value = row.try_get_raw(column).and_then(|value| {
-                    if value.is_null() {
-                        Ok(0)
-                    } else {
-                        value.as_bytes().map(<[u8]>::len).map_err(sqlx::Error::Decode)
-                    }
-                });
-                value.unwrap_or(0)
-            });
-            bytes += size_of::<LogEntry>() + long.iter().sum::<usize>();
-            chunk.push(row);
-            if chunk.len() >= size.rows || bytes >= size.bytes {
-                bytes = 0;
-                if each(RawRows::Postgres(std::mem::take(&mut chunk))).is_break() {
+            // Copied at once, so that the driver can use its buffers again.
+            let pushed = chunk.push_row(Row::Postgres(&row), ENTRY_COLUMNS);
+            pushed.map_err(|what| LogError::Refused { doing, what })?;
+            if chunk.len() >= size.rows || chunk.byte_len() >= size.bytes {
+                let full = std::mem::replace(&mut chunk, RawTable::new(ENTRY_COLUMNS, size.rows));
+                if each(RawRows::Postgres(full)).is_break() {
                     return Ok(());
                 }
             }
         };
-        if !chunk.is_empty() {
+        if chunk.len() > 0 {
             let _ = each(RawRows::Postgres(chunk));
         }
         done

@@ -20,7 +20,7 @@ use crate::value::Value;
 /// How many columns `entries.sql` has of the event, and of its receipt.
 const OF_EVENT: usize = 22;
 const OF_RECEIPT: usize = 9;
-const WIDTH: usize = OF_EVENT + OF_RECEIPT;
+pub(crate) const ENTRY_COLUMNS: usize = OF_EVENT + OF_RECEIPT;
 /// Where a statement on receipts has the event's id, and behind its last column the row's own.
 const EVENT_ID: usize = 0;
 const ROWID: usize = OF_RECEIPT;
@@ -45,7 +45,7 @@ struct Chunks<'a> {
 impl Chunks<'_> {
     /// An empty table. Most streams of most logs are short: there is room for a few rows, and it grows.
     fn first_table(size: ChunkSize) -> RawTable {
-        RawTable::new(WIDTH, size.rows.min(128))
+        RawTable::new(ENTRY_COLUMNS, size.rows.min(128))
     }
 
     /// A row is complete.
@@ -55,7 +55,7 @@ impl Chunks<'_> {
         }
         (self.each)(std::mem::replace(
             &mut self.table,
-            RawTable::new(WIDTH, self.size.rows),
+            RawTable::new(ENTRY_COLUMNS, self.size.rows),
         ))
     }
 
@@ -111,7 +111,7 @@ fn joined(
     bind(&mut statement, parameters)?;
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        chunks.push(row, WIDTH)?;
+        chunks.push(row, ENTRY_COLUMNS)?;
         if chunks.row_done().is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -297,7 +297,7 @@ mod tests {
                 let row = table.row(row);
                 found.push(format!(
                     "{:?}",
-                    (0..WIDTH).map(|at| row.value(at)).collect::<Vec<_>>()
+                    (0..ENTRY_COLUMNS).map(|at| row.value(at)).collect::<Vec<_>>()
                 ));
             }
             left -= 1;

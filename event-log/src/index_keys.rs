@@ -12,6 +12,8 @@ pub(crate) struct Key {
     pub(crate) index_sum: &'static str,
     pub(crate) heap_rows: &'static str,
     pub(crate) index_rows: &'static str,
+    /// Counts keys that more than one row has, by the index alone, up to the first; of the tables that are large.
+    pub(crate) repeated: Option<&'static str>,
     /// Rows that share the key, and how they differ; `None` if no judgement rests on there being one alone.
     pub(crate) twice: Option<&'static str>,
     /// The same where they cannot be compared.
@@ -30,7 +32,7 @@ impl Key {
 }
 
 macro_rules! key {
-    ($name:literal, $table:literal, $columns:literal, $twice:expr, $bare:expr, $disordered:expr, $needed:expr) => {
+    ($name:literal, $table:literal, $columns:literal, $repeated:expr, $twice:expr, $bare:expr, $disordered:expr, $needed:expr) => {
         Key {
             table: $table,
             columns: $columns,
@@ -46,6 +48,7 @@ macro_rules! key {
             ),
             heap_rows: include_str!(concat!("../../sql/event-log/postgres/heap_", $name, ".sql")),
             index_rows: include_str!(concat!("../../sql/event-log/postgres/index_", $name, ".sql")),
+            repeated: $repeated,
             twice: $twice,
             twice_bare: $bare,
             disordered: $disordered,
@@ -57,31 +60,32 @@ macro_rules! key {
 /// Every index that answers rest on: the first is that of the numbers.
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
-    key!("events_sequence", "ves_events", "tenant_id,store_id,sequence_number",
+    key!("events_sequence", "ves_events", "tenant_id,store_id,sequence_number", Some(postgres!("repeated_events_sequence")),
         Some(both!("twice_events_sequence")), Some(both!("twice_events_sequence_bare")), None, true),
-    key!("events_id", "ves_events", "event_id",
+    key!("events_id", "ves_events", "event_id", Some(postgres!("repeated_events_id")),
         Some(both!("twice_events_id")), Some(both!("twice_events_id_bare")), None, true),
-    key!("receipts", "ves_sequencer_receipts", "event_id", Some(both!("twice_receipts")), None, None, true),
-    key!("counters", "ves_sequence_counters", "tenant_id,store_id",
+    key!("receipts", "ves_sequencer_receipts", "event_id", Some(postgres!("repeated_receipts")),
+        Some(both!("twice_receipts")), None, None, true),
+    key!("counters", "ves_sequence_counters", "tenant_id,store_id", None,
         Some(both!("twice_counters")), None, None, true),
-    key!("commitments_id", "ves_commitments", "batch_id",
+    key!("commitments_id", "ves_commitments", "batch_id", None,
         Some(both!("twice_commitments_id")), None, None, false),
-    key!("commitments_start", "ves_commitments", "tenant_id,store_id,sequence_start",
+    key!("commitments_start", "ves_commitments", "tenant_id,store_id,sequence_start", None,
         Some(both!("twice_commitments_start")), None, None, false),
     // What looks for a batch's range may read this one.
-    key!("commitments_range", "ves_commitments", "tenant_id,store_id,sequence_start,sequence_end",
+    key!("commitments_range", "ves_commitments", "tenant_id,store_id,sequence_start,sequence_end", None,
         None, None, None, false),
-    key!("dedupe", "ves_command_dedupe", "tenant_id,store_id,command_id",
+    key!("dedupe", "ves_command_dedupe", "tenant_id,store_id,command_id", Some(postgres!("repeated_dedupe")),
         Some(both!("twice_dedupe")), None, None, false),
-    key!("entity_versions", "entity_versions", "tenant_id,store_id,entity_type,entity_id",
+    key!("entity_versions", "entity_versions", "tenant_id,store_id,entity_type,entity_id", Some(postgres!("repeated_entity_versions")),
         Some(both!("twice_entity_versions")), None, Some(postgres!("disordered_entity_versions")), false),
-    key!("keys", "agent_signing_keys", "tenant_id,agent_id,key_id",
+    key!("keys", "agent_signing_keys", "tenant_id,agent_id,key_id", None,
         Some(both!("twice_keys")), None, None, false),
-    key!("projections", "projection_checkpoints", "tenant_id,store_id",
+    key!("projections", "projection_checkpoints", "tenant_id,store_id", None,
         Some(both!("twice_projections")), None, None, false),
-    key!("validity_proofs", "ves_validity_proofs", "proof_id", None, None, None, false),
-    key!("compliance_proofs", "ves_compliance_proofs", "proof_id", None, None, None, false),
-    key!("older_events", "events", "tenant_id,store_id,sequence_number", None, None, None, false),
-    key!("older_counters", "sequence_counters", "tenant_id,store_id", None, None, None, false),
-    key!("x402_counters", "x402_sequence_counters", "tenant_id,store_id", None, None, None, false),
+    key!("validity_proofs", "ves_validity_proofs", "proof_id", None, None, None, None, false),
+    key!("compliance_proofs", "ves_compliance_proofs", "proof_id", None, None, None, None, false),
+    key!("older_events", "events", "tenant_id,store_id,sequence_number", None, None, None, None, false),
+    key!("older_counters", "sequence_counters", "tenant_id,store_id", None, None, None, None, false),
+    key!("x402_counters", "x402_sequence_counters", "tenant_id,store_id", None, None, None, None, false),
 ];

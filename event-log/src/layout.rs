@@ -37,6 +37,11 @@ impl Layout {
         self.readable.contains(table.name)
     }
 
+    /// Whether a query stands for a table.
+    pub(crate) fn is_shadowed(&self, table: &Table) -> bool {
+        self.shadows.contains_key(table.name)
+    }
+
     /// A statement as it is to be run here. It is made of statements and names of this crate.
     pub(crate) fn statement(&self, sql: &'static str) -> SqlStr {
         match self.as_here(sql) {

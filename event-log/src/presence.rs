@@ -1,15 +1,17 @@
 //! Which numbers are there. Counting by the index tells it for whole streams: a stream without holes has as many rows
 //! as its last number less its first, plus one. Only where that fails is the stream cut into blocks which are counted in
-//! turn, and only in blocks that have holes is there work for each row.
+//! turn, and only in blocks that have holes is there work for each row. Where streams are long, PostgreSQL counts the
+//! blocks of all of them at once instead, which takes hardly longer than to count the streams.
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
-use ves::{Span, Spans, StreamKey};
+use ves::{Span, Spans, StoreId, StreamKey, TenantId};
 
 use crate::conn::Conn;
 use crate::entry::{StreamState, read_stream};
 use crate::error::{LogError, RowError, Rows};
+use crate::schema::VES_EVENTS;
 use crate::sql::{both, postgres, snapshot};
 use crate::value::{Columns, Row, Value};
 use crate::view::{StreamFilter, View};
@@ -57,6 +59,75 @@ impl Part {
     }
 }
 
+/// What the events of a stream hold.
+#[derive(Debug, Default)]
+struct Held {
+    present: Spans,
+    misnumbered: u64,
+    repeated: u64,
+}
+
+/// The rows of `presence_by_blocks.sql`.
+struct Blocks {
+    most: i64,
+    /// There are more streams than that.
+    too_many: bool,
+    held: BTreeMap<StreamKey, Held>,
+    /// Parts that are to be cut again, the first last.
+    large: BTreeMap<StreamKey, Vec<Part>>,
+    failed: Option<LogError>,
+}
+
+impl Blocks {
+    fn new(most: i64) -> Self {
+        Self {
+            most,
+            too_many: false,
+            held: BTreeMap::new(),
+            large: BTreeMap::new(),
+            failed: None,
+        }
+    }
+
+    fn row(&mut self, row: Row<'_>) {
+        let mut stream = None;
+        if let Err(what) = self.read(&mut Columns::new(row), &mut stream) {
+            self.failed = Some(row_error("ves_events", stream, what).into());
+        }
+    }
+
+    fn read(&mut self, c: &mut Columns<'_>, stream: &mut Option<StreamKey>) -> Result<(), String> {
+        let (tenant, store) = (c.optional_uuid("tenant_id")?, c.optional_uuid("store_id")?);
+        let bounds = (c.optional_number("first")?, c.optional_number("last")?);
+        let (Some(tenant), Some(store)) = (tenant, store) else {
+            self.too_many = c.int("count")? > self.most;
+            return Ok(());
+        };
+        let key = *stream.insert(StreamKey::new(TenantId(tenant), StoreId(store)));
+        let rows = c.number("count")?;
+        let held = self.held.entry(key).or_default();
+        let (Some(first), Some(last)) = bounds else {
+            held.misnumbered = rows;
+            return Ok(());
+        };
+        let part = Part { first, last, rows };
+        if part.is_whole() {
+            held.present.extend(Span::new(first, last));
+        } else {
+            self.large.entry(key).or_default().insert(0, part);
+        }
+        Ok(())
+    }
+
+    /// What was found, and what is to be looked into.
+    fn finish(self) -> Result<Option<(BTreeMap<StreamKey, Held>, BTreeMap<StreamKey, Vec<Part>>)>, LogError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok((!self.too_many).then_some((self.held, self.large))),
+        }
+    }
+}
+
 impl View {
     /// Which numbers are there in every stream that has events, a counter or commitments. Where no number is missing between the first and the
     /// last of a stream, no row of it is looked at, only the index.
@@ -65,9 +136,45 @@ impl View {
     /// If the database fails. Rows of no known stream are in [`Rows::unreadable`].
     pub async fn presence(&mut self, filter: &StreamFilter) -> Result<Rows<StreamPresence>, LogError> {
         let unique = self.numbers_are_unique().await?;
+        let mut unreadable = Vec::new();
+        let by_blocks = match unique {
+            true => self.held_by_blocks(filter).await?,
+            false => None,
+        };
+        let mut held = match by_blocks {
+            Some(held) => held,
+            None => self.held_by_count(filter, unique, &mut unreadable).await?,
+        };
+        let known = self.known_streams(filter, &mut unreadable).await?;
+        for stream in known.keys() {
+            held.entry(*stream).or_default();
+        }
+        let presence = |(stream, held): (StreamKey, Held)| {
+            let known = known.get(&stream);
+            StreamPresence {
+                stream,
+                ranges: held.present.into(),
+                misnumbered: held.misnumbered,
+                repeated: held.repeated,
+                counter: known.and_then(|state| state.counter),
+                last_committed: known.and_then(|state| state.last_committed),
+            }
+        };
+        Ok(Rows {
+            rows: held.into_iter().map(presence).collect(),
+            unreadable,
+        })
+    }
+
+    /// What each stream's events hold, after a count of each stream's rows.
+    async fn held_by_count(
+        &mut self,
+        filter: &StreamFilter,
+        unique: bool,
+        unreadable: &mut Vec<RowError>,
+    ) -> Result<BTreeMap<StreamKey, Held>, LogError> {
         let parameters = [filter.tenant.into(), filter.store.into()];
         let mut counted = Vec::new();
-        let mut found = Rows::default();
         let mut each = |row: Row<'_>| {
             let mut c = Columns::new(row);
             let mut stream = None;
@@ -79,19 +186,14 @@ impl View {
             };
             match read() {
                 Ok(stream) => counted.push(stream),
-                Err(what) => found.unreadable.push(RowError {
-                    table: "ves_events",
-                    stream,
-                    sequence: None,
-                    what,
-                }),
+                Err(what) => unreadable.push(row_error("ves_events", stream, what)),
             }
             ControlFlow::Continue(())
         };
         self.conn
             .query(DOING, both!("presence_of_streams"), &parameters, &mut each)
             .await?;
-        let mut states = Vec::new();
+        let mut held = BTreeMap::new();
         for (stream, count, first, last) in counted {
             let mut state = StreamState::new(stream);
             let number = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok());
@@ -101,8 +203,68 @@ impl View {
                 state = self.count_of(&stream).await?;
                 state.misnumbered = count.saturating_sub(state.event_count);
             }
-            states.push(state);
+            let present = self.present(&state, unique).await?;
+            let found = Held {
+                misnumbered: state.misnumbered,
+                repeated: state.event_count.saturating_sub(present.count()),
+                present,
+            };
+            held.insert(stream, found);
         }
+        Ok(held)
+    }
+
+    /// The same where streams are long: in blocks, all in one statement of PostgreSQL. `None` if this log is not one for that.
+    async fn held_by_blocks(
+        &mut self,
+        filter: &StreamFilter,
+    ) -> Result<Option<BTreeMap<StreamKey, Held>>, LogError> {
+        match &self.conn {
+            // A query in place of a table would be run for each block.
+            Conn::Postgres(session) if !session.layout.is_shadowed(&VES_EVENTS) => {}
+            _ => return Ok(None),
+        }
+        let most = self
+            .conn
+            .query_one(DOING, postgres!("most_streams"), &[], |row| {
+                Columns::new(row).int("most")
+            })
+            .await?;
+        let Some(Ok(most @ 1..)) = most else {
+            return Ok(None);
+        };
+        let mut found = Blocks::new(most);
+        let parameters = [
+            filter.tenant.into(),
+            filter.store.into(),
+            most.into(),
+            bound(ROWS),
+        ];
+        self.conn
+            .query(DOING, postgres!("presence_by_blocks"), &parameters, &mut |row| {
+                found.row(row);
+                ControlFlow::Continue(())
+            })
+            .await?;
+        let Some((mut held, large)) = found.finish()? else {
+            return Ok(None);
+        };
+        for (stream, parts) in large {
+            let mut present = Spans::default();
+            self.look_into(&stream, parts, &mut present).await?;
+            let entry = held.entry(stream).or_default();
+            entry.present = entry.present.union(&present);
+        }
+        Ok(Some(held))
+    }
+
+    /// The streams that counters and commitments tell of.
+    async fn known_streams(
+        &mut self,
+        filter: &StreamFilter,
+        unreadable: &mut Vec<RowError>,
+    ) -> Result<BTreeMap<StreamKey, StreamState>, LogError> {
+        let parameters = [filter.tenant.into(), filter.store.into()];
         let mut known = BTreeMap::<StreamKey, StreamState>::new();
         for (table, sql) in [
             ("ves_sequence_counters", both!("streams_of_counters")),
@@ -125,36 +287,13 @@ impl View {
                     Ok(())
                 };
                 if let Err(what) = read() {
-                    found.unreadable.push(RowError {
-                        table,
-                        stream,
-                        sequence: None,
-                        what,
-                    });
+                    unreadable.push(row_error(table, stream, what));
                 }
                 ControlFlow::Continue(())
             };
             self.conn.query(DOING, sql, &parameters, &mut each).await?;
         }
-        for state in states {
-            let known = known
-                .entry(state.stream)
-                .or_insert_with(|| StreamState::new(state.stream));
-            (known.event_count, known.misnumbered) = (state.event_count, state.misnumbered);
-            (known.first, known.last) = (state.first, state.last);
-        }
-        for state in known.into_values() {
-            let present = self.present(&state, unique).await?;
-            found.rows.push(StreamPresence {
-                stream: state.stream,
-                misnumbered: state.misnumbered,
-                repeated: state.event_count.saturating_sub(present.count()),
-                ranges: present.into(),
-                counter: state.counter,
-                last_committed: state.last_committed,
-            });
-        }
-        Ok(found)
+        Ok(known)
     }
 
     /// The numbers of a stream that are there, as ranges in order. `state` is what [`View::streams`] of this view says
@@ -221,18 +360,27 @@ impl View {
             self.islands(&state.stream, &part, &mut present).await?;
             return Ok(present);
         }
-        // What is still to be looked at, the first last.
-        let mut waiting = vec![part];
+        self.look_into(&state.stream, vec![part], &mut present).await?;
+        Ok(present)
+    }
+
+    /// Looks into parts, the first last, until nothing is left that is not whole.
+    async fn look_into(
+        &mut self,
+        stream: &StreamKey,
+        mut waiting: Vec<Part>,
+        present: &mut Spans,
+    ) -> Result<(), LogError> {
         while let Some(part) = waiting.pop() {
             if part.is_whole() {
                 present.extend(Span::new(part.first, part.last));
             } else if part.rows <= ROWS || part.width() <= ROWS {
-                self.islands(&state.stream, &part, &mut present).await?;
+                self.islands(stream, &part, present).await?;
             } else {
-                waiting.extend(self.cut(&state.stream, &part).await?.into_iter().rev());
+                waiting.extend(self.cut(stream, &part).await?.into_iter().rev());
             }
         }
-        Ok(present)
+        Ok(())
     }
 
     /// Cuts a part into blocks and counts each. PostgreSQL takes those with holes apart at once, unless they are large; in a
@@ -342,11 +490,14 @@ fn bound(number: u64) -> Value {
 }
 
 fn error(stream: &StreamKey, what: String) -> LogError {
+    row_error("ves_events", Some(*stream), what).into()
+}
+
+fn row_error(table: &'static str, stream: Option<StreamKey>, what: String) -> RowError {
     RowError {
-        table: "ves_events",
-        stream: Some(*stream),
+        table,
+        stream,
         sequence: None,
         what,
     }
-    .into()
 }

@@ -1,7 +1,6 @@
 //! Rows as the database gave them, to be understood elsewhere: whoever reads a log only fetches, and other threads
 //! make values of it.
 
-use sqlx::postgres::PgRow;
 use ves::StreamKey;
 
 use crate::cells::RawTable;
@@ -16,22 +15,39 @@ pub struct RawEntries {
 }
 
 pub(crate) enum RawRows {
-    Postgres(Vec<PgRow>),
+    /// Values in PostgreSQL's binary format, all of them blobs.
+    Postgres(RawTable),
     Snapshot(RawTable),
     /// What stands in place of rows that the server does not give out.
     Unreadable(Vec<RowError>),
 }
 
 impl RawRows {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            RawRows::Postgres(table) | RawRows::Snapshot(table) => table.len(),
+            RawRows::Unreadable(rows) => rows.len(),
+        }
+    }
+
+    /// A row that was read.
+    pub(crate) fn row(&self, at: usize) -> Option<Row<'_>> {
+        match self {
+            RawRows::Postgres(table) => Some(Row::Fetched(table.row(at))),
+            RawRows::Snapshot(table) => Some(Row::Raw(table.row(at))),
+            RawRows::Unreadable(_) => None,
+        }
+    }
+
     /// The last number among the rows of PostgreSQL, and how many rows with it there are, those `before` included.
     pub(crate) fn last_number(&self, before: Option<(i64, u64)>) -> Option<(i64, u64)> {
         let RawRows::Postgres(rows) = self else {
             return before;
         };
-        let mut numbers = rows
-            .iter()
+        let mut numbers = (0..rows.len())
             .rev()
-            .map_while(|row| number_of(Row::Postgres(row), ENTRY_SEQUENCE));
+            .map_while(|at| number_of(Row::Fetched(rows.row(at)), ENTRY_SEQUENCE));
         let last = numbers.next()?;
         let same = 1 + numbers.take_while(|number| *number == last).count();
         let handed_over = before.filter(|(number, _)| *number == last && same == rows.len());
@@ -46,11 +62,7 @@ impl RawEntries {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        match &self.rows {
-            RawRows::Postgres(rows) => rows.len(),
-            RawRows::Snapshot(table) => table.len(),
-            RawRows::Unreadable(rows) => rows.len(),
-        }
+        self.rows.len()
     }
 
     /// True if there are none.
@@ -62,9 +74,8 @@ impl RawEntries {
     pub fn read(self) -> Vec<Result<LogEntry, RowError>> {
         let stream = self.stream;
         match self.rows {
-            RawRows::Postgres(rows) => rows
-                .into_iter()
-                .map(|row| read_entry(Row::Postgres(&row), &stream))
+            RawRows::Postgres(table) => (0..table.len())
+                .map(|at| read_entry(Row::Fetched(table.row(at)), &stream))
                 .collect(),
             RawRows::Snapshot(table) => (0..table.len())
                 .map(|at| read_entry(Row::Raw(table.row(at)), &stream))

@@ -8,8 +8,8 @@
 //!
 //! 1. **its command ids**, all of them, before it holds anything else. Two that insert the same ids in different orders
 //!    wait for each other, and the sequencer's order is not known; so here a repair waits only [`SLICE`], far less than
-//!    PostgreSQL waits before it looks for a deadlock (`deadlock_timeout`, 1 s), and then lets go of everything, and
-//!    begins again a moment later. The sequencer's transaction never becomes the victim.
+//!    PostgreSQL waits before it looks for a deadlock (`deadlock_timeout`, 1 s; less where the server has less), and then
+//!    lets go of everything, and begins again a moment later. The sequencer's transaction never becomes the victim.
 //! 2. **the advisory lock** of the stream's commitments: who holds it never waits for command ids or the counter.
 //! 3. **the counter's row**: who holds it has its command ids already, so it waits for nothing that a repair holds.
 //! 4. **the older log's counter**, if there is a row: who holds it wants versions of entities, which a repair touches
@@ -35,12 +35,19 @@ use crate::error::{LogError, NotInserted, RowError};
 use crate::schema::{SEQUENCE_COUNTERS, VES_COMMITMENTS};
 use crate::sql::{both, postgres, snapshot};
 use crate::staging::{self, MakeRow, Stage, Staging, stage_entities};
-use crate::value::{Columns, Value};
+use crate::value::{Columns, Row, Value};
 use crate::view::View;
 
-/// How long a repair waits for a command id that another transaction is about to accept, before it lets go of all that
-/// it holds. With the time that the statement itself takes this must stay below `deadlock_timeout`.
+/// How long a repair waits at most for a command id that another transaction is about to accept, before it lets go of all
+/// that it holds; a quarter of `deadlock_timeout`, where that is less. With the time that the statement itself takes this
+/// must stay below `deadlock_timeout`.
 const SLICE: Duration = Duration::from_millis(50);
+
+/// The slice of a server that looks for deadlocks after so many milliseconds.
+fn slice_of(deadlock_timeout: u64) -> Duration {
+    // PostgreSQL knows no shorter wait.
+    Duration::from_millis(deadlock_timeout / 4).clamp(Duration::from_millis(1), SLICE)
+}
 
 /// How long until it tries again; longer each time, up to ten times as long.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -69,6 +76,8 @@ pub struct Repair {
     written: Written,
     /// Rows are written before the locks are taken.
     ahead: bool,
+    /// How long it waits for what a sequencer may hold, see [`SLICE`].
+    slice: Duration,
 }
 
 /// A counter under its lock.
@@ -120,9 +129,22 @@ impl Repair {
         view.conn
             .begin_writing("preparing a repair", lock_timeout)
             .await?;
+        let slice = match view.conn {
+            Conn::Postgres(_) => {
+                let timeout = |row: Row<'_>| Columns::new(row).number("deadlock_timeout");
+                let sql = postgres!("deadlock_timeout");
+                let found = view
+                    .conn
+                    .query_one("preparing a repair", sql, &[], timeout)
+                    .await?;
+                found.and_then(Result::ok).map_or(SLICE, slice_of)
+            }
+            Conn::Snapshot { .. } => SLICE,
+        };
         let mut repair = Self {
             view,
             stream,
+            slice,
             locked: BTreeMap::new(),
             staging: Staging::default(),
             entities: BTreeSet::new(),
@@ -150,7 +172,7 @@ impl Repair {
         lock_timeout: Duration,
     ) -> Result<BTreeSet<(StreamKey, CommandId)>, LogError> {
         // Whoever holds the counter may wait for what was written ahead.
-        let patience = lock_timeout.min(if self.ahead { SLICE } else { Duration::MAX });
+        let patience = lock_timeout.min(if self.ahead { self.slice } else { Duration::MAX });
         let new = match self.view.conn {
             Conn::Postgres(_) => self.reserve(commands, patience).await?,
             Conn::Snapshot { .. } => self.reserve_in_file(commands).await?,
@@ -193,7 +215,7 @@ impl Repair {
         let doing = "writing ahead";
         self.view
             .conn
-            .set_lock_timeout(doing, lock_timeout.min(SLICE))
+            .set_lock_timeout(doing, lock_timeout.min(self.slice))
             .await?;
         self.ahead = true;
         Ok(new)
@@ -256,7 +278,7 @@ impl Repair {
         let lines = staged.map_err(|e| *e.error)?;
         let deadline = Instant::now() + lock_timeout;
         let mut attempts = 0;
-        conn.set_lock_timeout(doing, lock_timeout.min(SLICE)).await?;
+        conn.set_lock_timeout(doing, lock_timeout.min(self.slice)).await?;
         let new = loop {
             // Going back to it lets go of what was locked since.
             conn.run(doing, postgres!("reserve_savepoint")).await?;

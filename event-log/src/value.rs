@@ -159,6 +159,8 @@ pub(crate) enum Row<'a> {
     Snapshot(&'a rusqlite::Row<'a>),
     /// Fetched from a snapshot before.
     Raw(RawRow<'a>),
+    /// Fetched from PostgreSQL before: every value is a blob.
+    Fetched(RawRow<'a>),
 }
 
 impl<'a> Row<'a> {
@@ -175,6 +177,10 @@ impl<'a> Row<'a> {
                 }
                 postgres_cell(value.as_bytes().map_err(|e| e.to_string())?, kind).map(Some)
             }
+            Row::Fetched(row) => row
+                .bytes(index)
+                .map(|bytes| postgres_cell(bytes, kind))
+                .transpose(),
             Row::Snapshot(row) => {
                 let value = row.get_ref(index).map_err(|e| e.to_string())?;
                 snapshot_cell(value, kind)
@@ -192,20 +198,8 @@ impl<'a> Row<'a> {
             _ => None,
         };
         match self {
-            Row::Postgres(row) => {
-                let value = row.try_get_raw(index).ok()?;
-                let bytes = value.as_bytes().ok()?;
-                match kind {
-                    Kind::Text => Some(Value::TextBytes(bytes.to_vec())),
-                    Kind::Json => Some(Value::TextBytes(bytes.get(1..)?.to_vec())),
-                    Kind::Time => Some(Value::Text(match postgres_int(bytes)? {
-                        i64::MAX => INFINITY.to_owned(),
-                        i64::MIN => MINUS_INFINITY.to_owned(),
-                        micros => format!("@{}", i128::from(micros) + i128::from(POSTGRES_EPOCH)),
-                    })),
-                    Kind::Uuid | Kind::Int | Kind::Bytes => None,
-                }
-            }
+            Row::Postgres(row) => postgres_as_it_is(row.try_get_raw(index).ok()?.as_bytes().ok()?, kind),
+            Row::Fetched(row) => postgres_as_it_is(row.bytes(index)?, kind),
             Row::Snapshot(row) => snapshot(row.get_ref(index).ok()?),
             Row::Raw(row) => snapshot(row.value(index)),
         }
@@ -306,6 +300,20 @@ fn postgres_cell(bytes: &[u8], kind: Kind) -> Result<Cell<'_>, String> {
                 .ok_or("a time far beyond the year 9999")?;
             in_range(Timestamp(micros)).map(Cell::Time)
         }
+    }
+}
+
+/// See [`Row::as_it_is`].
+fn postgres_as_it_is(bytes: &[u8], kind: Kind) -> Option<Value> {
+    match kind {
+        Kind::Text => Some(Value::TextBytes(bytes.to_vec())),
+        Kind::Json => Some(Value::TextBytes(bytes.get(1..)?.to_vec())),
+        Kind::Time => Some(Value::Text(match postgres_int(bytes)? {
+            i64::MAX => INFINITY.to_owned(),
+            i64::MIN => MINUS_INFINITY.to_owned(),
+            micros => format!("@{}", i128::from(micros) + i128::from(POSTGRES_EPOCH)),
+        })),
+        Kind::Uuid | Kind::Int | Kind::Bytes => None,
     }
 }
 

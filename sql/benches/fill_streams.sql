@@ -1,6 +1,6 @@
 -- :count events in 100 streams without a hole, as fast as the server makes rows; only the numbers matter.
 TRUNCATE ves_events CASCADE;
-DROP INDEX ix_ves_events_entity;
+DROP INDEX idx_ves_events_entity;
 ALTER TABLE ves_events
     DROP CONSTRAINT uq_ves_events_sequence,
     DROP CONSTRAINT ves_events_pkey CASCADE;

@@ -115,6 +115,42 @@ fn expected(worlds: &[Numbers]) -> BTreeMap<StreamKey, Present> {
 
 const HASH: &str = "decode(repeat('00', 32), 'hex')";
 
+/// Inserts the rows of a stream.
+fn rows_of(store: u128, numbers: &Numbers) -> String {
+    format!(
+        "INSERT INTO ves_events SELECT gen_random_uuid(), NULL, 1, '{}', '{}', '{}', 1, 'order', 'o',
+         'e', now(), 'now', now(), 0, '{{}}', NULL, {HASH}, {HASH}, {HASH}, {HASH} || {HASH}, n, NULL, 1
+         FROM unnest('{{{}}}'::int8[]) AS n;\n",
+        Uuid::from_u128(TENANT),
+        Uuid::from_u128(store),
+        Uuid::from_u128(9),
+        array(numbers)
+    )
+}
+
+/// The same for a log whose streams are long, which is counted in blocks; with rows that no event can have.
+async fn so_it_does_in_blocks(url: &str, mut worlds: Vec<Numbers>, round: usize) {
+    let odd = vec![Some(-2), Some(0)];
+    let long = "UPDATE pg_class SET reltuples = 1e9 WHERE oid = 'ves_events'::regclass";
+    let _ = test_support::query(url, &format!("{}{long}", rows_of(0, &odd)));
+    worlds[0].extend(odd);
+    let mut view = open(&target(url)).await.view().await.unwrap();
+    assert_eq!(
+        found(&mut view).await,
+        expected(&worlds),
+        "round {round}, in blocks"
+    );
+    // As many streams as that are too many for it: they are counted one by one again.
+    let short = "UPDATE pg_class SET reltuples = 2000 WHERE oid = 'ves_events'::regclass";
+    let _ = test_support::query(url, short);
+    let mut view = open(&target(url)).await.view().await.unwrap();
+    assert_eq!(
+        found(&mut view).await,
+        expected(&worlds),
+        "round {round}, too many"
+    );
+}
+
 #[tokio::test]
 async fn counting_says_what_looking_at_every_row_says() {
     let Some(server) = Server::start() else { return };
@@ -135,15 +171,7 @@ async fn counting_says_what_looking_at_every_row_says() {
                 .collect();
             let mut fill = "TRUNCATE ves_events CASCADE;\n".to_owned();
             for (numbers, store) in worlds.iter().zip(0..) {
-                fill += &format!(
-                    "INSERT INTO ves_events SELECT gen_random_uuid(), NULL, 1, '{}', '{}', '{}', 1, 'order', 'o',
-                     'e', now(), 'now', now(), 0, '{{}}', NULL, {HASH}, {HASH}, {HASH}, {HASH} || {HASH}, n, NULL, 1
-                     FROM unnest('{{{}}}'::int8[]) AS n;\n",
-                    Uuid::from_u128(TENANT),
-                    Uuid::from_u128(store),
-                    Uuid::from_u128(9),
-                    array(numbers)
-                );
+                fill += &rows_of(store, numbers);
             }
             let script = folder.path().join("fill.sql");
             std::fs::write(&script, fill).unwrap();
@@ -174,6 +202,7 @@ async fn counting_says_what_looking_at_every_row_says() {
                     }
                 }
                 assert_eq!(ours.trim_end(), by_lag, "round {round}");
+                so_it_does_in_blocks(&url, worlds, round).await;
             }
         }
     }

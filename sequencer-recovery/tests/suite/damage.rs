@@ -420,6 +420,10 @@ fn rows_that_are_there_twice_are_named_and_compared() {
             .any(|f| f.3.contains("the counter") && f.3.contains("differ in current_sequence")),
         "{found:#?}"
     );
+    // The same by the tables alone, where no plain index beside the lost one can tell.
+    world.sql("DROP INDEX idx_ves_events_tenant_store_seq, idx_ves_receipts_event");
+    let by_tables = audit(&world.db()).expect(4).json();
+    assert_eq!(of_code(&by_tables, "event.duplicate"), found);
     assert_eq!(report["totals"]["missing"], before["totals"]["missing"]);
     assert!(
         !codes(&report).contains(&"commitment.root"),

@@ -165,25 +165,29 @@ fn whoever_holds_a_command_never_waits_for_an_apply_that_waits_for_it() {
         ..WorldSpec::default()
     };
     let Some(stage) = Stage::set(&spec) else { return };
-    let db = stage.server.copy("held", &stage.recovered);
     let lost = stage.lost();
     let events = &lost[0];
     let stream = events[0].stream;
     let last = events.iter().max_by_key(|e| e.command_id).unwrap();
-    let mut writer = Writer::connect(&db.arg(), 1);
-    writer.hold_command(&stream, last.command_id.unwrap());
-    std::thread::scope(|scope| {
-        let applying = scope.spawn(|| apply(&db, &stage.plan, &["--lock-timeout", "60"]));
-        // Long enough for PostgreSQL to look for deadlocks more than once, while the writer wants the counter and another
-        // of the plan's commands, as it does in the middle of a request.
-        std::thread::sleep(Duration::from_millis(1500));
-        writer.continue_with(&stream, events[0].command_id.unwrap());
-        std::thread::sleep(Duration::from_millis(1500));
-        writer.execute("ROLLBACK");
-        let ran = applying.join().unwrap();
-        assert_eq!(ran.code & !4, 1, "{}", ran.stderr);
-    });
-    assert_eq!(deadlocks(&db.arg()), "0");
+    // Long enough for PostgreSQL to look for deadlocks more than once, as it does by itself and where it looks sooner.
+    for (name, deadlock_timeout, pause) in [("held", "1s", 1500), ("held_shortly", "40ms", 400)] {
+        let db = stage.server.copy(name, &stage.recovered);
+        let set = format!("ALTER DATABASE {name} SET deadlock_timeout = '{deadlock_timeout}'");
+        let _ = test_support::query(&db.arg(), &set);
+        let mut writer = Writer::connect(&db.arg(), 1);
+        writer.hold_command(&stream, last.command_id.unwrap());
+        std::thread::scope(|scope| {
+            let applying = scope.spawn(|| apply(&db, &stage.plan, &["--lock-timeout", "60"]));
+            // The writer wants the counter and another of the plan's commands, as it does in the middle of a request.
+            std::thread::sleep(Duration::from_millis(pause));
+            writer.continue_with(&stream, events[0].command_id.unwrap());
+            std::thread::sleep(Duration::from_millis(pause));
+            writer.execute("ROLLBACK");
+            let ran = applying.join().unwrap();
+            assert_eq!(ran.code & !4, 1, "{}", ran.stderr);
+        });
+        assert_eq!(deadlocks(&db.arg()), "0", "{name}");
+    }
     // Held for good, it is told with the stream's name.
     let db = stage.server.copy("held_on", &stage.recovered);
     let mut writer = Writer::connect(&db.arg(), 1);

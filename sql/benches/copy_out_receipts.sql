@@ -1,0 +1,2 @@
+-- The receipts likewise.
+COPY ves_sequencer_receipts TO STDOUT (FORMAT binary)
