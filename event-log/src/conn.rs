@@ -11,7 +11,7 @@ use cli_common::{Cancel, PrivateDir, Wait};
 use futures_util::TryStreamExt as _;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, Statement};
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use crate::bind::{array_arguments, bind, postgres_arguments};
 use crate::cells::RawTable;
@@ -355,11 +355,47 @@ impl Conn {
     pub(crate) async fn begin_reading(&mut self, doing: &'static str) -> Result<(), LogError> {
         match self {
             Conn::Postgres(_) => {
-                self.begin(doing, postgres!("begin_view")).await?;
+                self.run(doing, postgres!("begin_view")).await?;
+                self.settle(doing).await?;
                 self.search_only(doing, postgres!("set_schema")).await
             }
             Conn::Snapshot { .. } => self.run(doing, snapshot!("begin_view")).await,
         }
+    }
+
+    /// More connections to the server, each in a transaction that sees what this one sees; none beside a snapshot file.
+    pub(crate) async fn beside(&mut self, count: usize, cancel: &Cancel) -> Result<Vec<Self>, LogError> {
+        let doing = "opening more connections";
+        let (server, layout) = match self {
+            Conn::Postgres(session) => (session.watcher.server.clone(), session.layout.clone()),
+            Conn::Snapshot { .. } => return Ok(Vec::new()),
+        };
+        let name = |row: Row<'_>| Columns::new(row).text("name").map(str::to_owned);
+        let exported = self.query_one(doing, postgres!("export_view"), &[], name).await?;
+        let Some(Ok(name)) = exported else {
+            return Ok(Vec::new());
+        };
+        if !name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            return Ok(Vec::new());
+        }
+        let see = format!("{} '{name}'", postgres!("see_view").trim_end());
+        let mut others = Vec::new();
+        for _ in 0..count {
+            let mut other = Self::connect(&server, cancel).await?;
+            other.run(doing, postgres!("begin_view")).await?;
+            if let Conn::Postgres(session) = &mut other {
+                session.layout = layout.clone();
+                let Session {
+                    connection, watcher, ..
+                } = &mut **session;
+                let seen = connection.execute(sqlx::raw_sql(AssertSqlSafe(see.clone())));
+                watcher.watch(doing, &see, seen).await?;
+            }
+            other.settle(doing).await?;
+            other.search_only(doing, postgres!("set_schema")).await?;
+            others.push(other);
+        }
+        Ok(others)
     }
 
     /// Begins a transaction that writes: in PostgreSQL at READ COMMITTED, as the sequencer; of a snapshot with the
@@ -371,7 +407,8 @@ impl Conn {
     ) -> Result<(), LogError> {
         match self {
             Conn::Postgres(_) => {
-                self.begin(doing, postgres!("begin_repair")).await?;
+                self.run(doing, postgres!("begin_repair")).await?;
+                self.settle(doing).await?;
                 self.search_only(doing, postgres!("set_schema_to_write")).await?;
                 self.set_lock_timeout(doing, lock_timeout).await
             }
@@ -381,10 +418,9 @@ impl Conn {
         }
     }
 
-    /// Begins a transaction on PostgreSQL with the settings that this crate needs, from its first statement on. What
-    /// the URL asks for comes first, so that it cannot undo them.
-    async fn begin(&mut self, doing: &'static str, begin: &'static str) -> Result<(), LogError> {
-        self.run(doing, begin).await?;
+    /// Gives a transaction of PostgreSQL that has just begun the settings that this crate needs. What the URL asks for comes
+    /// first, so that it cannot undo them.
+    async fn settle(&mut self, doing: &'static str) -> Result<(), LogError> {
         let settings = match self {
             Conn::Postgres(session) => session.watcher.server.settings().session.clone(),
             Conn::Snapshot { .. } => Vec::new(),

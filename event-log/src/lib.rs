@@ -72,6 +72,7 @@ mod presence;
 mod proofs;
 mod raw;
 mod reach;
+mod readers;
 mod renumber;
 mod repair;
 mod resting;

@@ -19,6 +19,7 @@ use crate::layout::Layout;
 use crate::level::Level;
 use crate::options::OpenOptions;
 use crate::place::{Place, SnapshotPlace, server_place};
+use crate::readers::Readers;
 use crate::repair::Repair;
 use crate::resting::tables_now;
 use crate::schema::{Need, TABLES, Table};
@@ -159,6 +160,7 @@ impl Log {
             place: self.place.clone(),
             options: self.options.clone(),
             heap_only: false,
+            readers: Readers::of(&self.options),
         })
     }
 
@@ -188,6 +190,7 @@ impl Log {
             place: self.place.clone(),
             options: self.options.clone(),
             heap_only: false,
+            readers: Readers::None,
         };
         let prepared = Repair::prepare(view, *stream, lock_timeout).await;
         prepared.map_err(|e| self.placed(e))

@@ -12,6 +12,9 @@ pub struct OpenOptions {
     pub cancel: Cancel,
     /// Sees each connection to a snapshot file before it is used.
     pub on_snapshot: Option<OnSnapshot>,
+    /// Over how many connections a view of PostgreSQL may read at once; one for two processors of this machine, four at
+    /// most, if it is not said.
+    pub connections: Option<usize>,
 }
 
 impl OpenOptions {
@@ -19,7 +22,7 @@ impl OpenOptions {
     pub fn stopped_by(cancel: &Cancel) -> Self {
         Self {
             cancel: cancel.clone(),
-            on_snapshot: None,
+            ..Self::default()
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::conn::Conn;
 use crate::error::LogError;
 use crate::options::OpenOptions;
 use crate::place::{Place, server_place};
+use crate::readers::Readers;
 use crate::sql::{both, postgres};
 use crate::value::Columns;
 use crate::view::View;
@@ -80,6 +81,7 @@ impl Resting {
             place: Place::Postgres(place),
             options: self.options,
             heap_only: false,
+            readers: Readers::None,
         }))
     }
 }

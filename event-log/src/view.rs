@@ -16,6 +16,7 @@ use crate::error::{LogError, RowError, Rows};
 use crate::options::OpenOptions;
 use crate::place::Place;
 use crate::raw::RawEntries;
+use crate::readers::Readers;
 use crate::sql::{both, postgres, snapshot};
 use crate::value::{Columns, Row, Value};
 
@@ -62,6 +63,7 @@ pub struct View {
     pub(crate) options: OpenOptions,
     /// An index was found that lacks rows of its table: none is asked any more, see [`View::look_for_damage`].
     pub(crate) heap_only: bool,
+    pub(crate) readers: Readers,
 }
 
 /// Receives rows in chunks, in order; breaks off by returning [`ControlFlow::Break`].
@@ -223,11 +225,10 @@ impl View {
             rows: CHUNK_ROWS,
             bytes: CHUNK_BYTES,
         };
-        self.conn
-            .entries_around("reading events", stream, (start, end), size, &mut |rows| {
-                each(RawEntries::new(*stream, rows))
-            })
-            .await
+        self.entries_by_all("reading events", stream, (start, end), size, &mut |rows| {
+            each(RawEntries::new(*stream, rows))
+        })
+        .await
     }
 
     /// As [`View::for_each_entry`], but only what leaves are made of.

@@ -7,5 +7,6 @@ mod levels;
 mod limits;
 mod postgres;
 mod presence;
+mod readers;
 mod repair_rows;
 mod snapshot;
