@@ -31,8 +31,9 @@ const HELD: usize = 4 * PIECE as usize;
 /// Pieces with fewer rows than one for so many numbers are not worth their questions.
 const SPARSE: i64 = 8;
 
-/// How long opening more connections may take: a pooler that has no more to give lets us wait.
-const OPENING: Duration = Duration::from_secs(3);
+/// How long opening more connections may take: a pooler that has no more to give lets us wait. Less than what is told as
+/// waiting.
+const OPENING: Duration = Duration::from_millis(1500);
 
 /// So many connections are used at most: others want to be answered too.
 const MOST: usize = 4;
