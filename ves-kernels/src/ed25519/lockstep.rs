@@ -10,7 +10,7 @@ use super::point::{self, Comb, Projective, Running, TEETH, Table, WINDOWS};
 use super::scalar;
 use super::sha512;
 use super::{Claim, halves, words};
-use crate::kernel::{Ifma, Job, Lanes, Row, prefetch};
+use crate::kernel::{Instructions, Job, Lanes, Row, prefetch};
 
 /// A claim and the multiples of its key, negated: a [`Table`] or a [`Comb`].
 pub(super) struct Case<'a, M> {
@@ -215,24 +215,40 @@ fn expected_r<L: Lanes, M: Multiples>(l: L, base: &Table, group: &[Case<'_, M>; 
         let s = words(halves(claim.signature).1);
         negated.choose(lane, base, s, k, &mut chosen);
     }
-    let rows = &chosen.rows[..M::STEPS];
-    for row in rows[..AHEAD].as_flattened() {
-        prefetch(*row);
+    let mut sum = Projective::empty(l);
+    for part in 0..L::PARTS {
+        sum.put(
+            l,
+            part,
+            &added_up::<_, M>(l.part(), &chosen, part * (8 / L::PARTS)),
+        );
+    }
+    sum
+}
+
+/// What is chosen for some lanes, from one on, added up.
+#[inline(always)]
+fn added_up<L: Lanes, M: Multiples>(l: L, chosen: &Chosen<'_>, first: usize) -> Projective<L::V> {
+    let rows = |at: usize| std::array::from_fn::<&Row, 8, _>(|lane| chosen.rows[at][(first + lane) % 8]);
+    for at in 0..AHEAD {
+        for row in &rows(at)[..L::LANES] {
+            prefetch(*row);
+        }
     }
     let mut sum = Running::identity(l);
     let last = M::STEPS - 1;
-    for (at, (eight, negative)) in rows[..last].iter().zip(chosen.negative).enumerate() {
-        if let Some(later) = rows.get(at + AHEAD) {
-            for row in later {
+    for at in 0..last {
+        if at + AHEAD < M::STEPS {
+            for row in &rows(at + AHEAD)[..L::LANES] {
                 prefetch(*row);
             }
         }
         if M::times_16_before(at) {
             sum = sum.times_16(l);
         }
-        sum = sum.plus(l, &l.columns(*eight), negative);
+        sum = sum.plus(l, &l.columns(rows(at)), chosen.negative[at] >> first);
     }
-    sum.finally_plus(l, &l.columns(rows[last]), chosen.negative[last])
+    sum.finally_plus(l, &l.columns(rows(last)), chosen.negative[last] >> first)
 }
 
 impl<M: Multiples> Job for Verify<'_, M> {
@@ -280,10 +296,10 @@ impl<M: Multiples> Job for Verify<'_, M> {
 }
 
 /// Whether each of these signatures holds.
-pub(super) fn verify<M: Multiples>(ifma: Ifma, cases: &[Case<'_, M>]) -> Vec<bool> {
+pub(super) fn verify<M: Multiples>(instructions: Instructions, cases: &[Case<'_, M>]) -> Vec<bool> {
     static BASEPOINT: OnceLock<Table> = OnceLock::new();
-    let base = BASEPOINT.get_or_init(|| ifma.run(Table::job(ED25519_BASEPOINT_POINT)));
-    ifma.run(Verify { base, cases })
+    let base = BASEPOINT.get_or_init(|| instructions.run(Table::job(ED25519_BASEPOINT_POINT)));
+    instructions.run(Verify { base, cases })
 }
 
 #[cfg(test)]

@@ -30,32 +30,13 @@ use curve25519_dalek::EdwardsPoint;
 use ed25519_dalek::VerifyingKey;
 
 use crate::bytes::SignatureBytes;
-use crate::kernel::{Ifma, Kernel};
-
-/// A way to check signatures.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    /// One after the other.
-    InTurn,
-    /// Eight side by side.
-    Lockstep(Ifma),
-}
-
-impl Way {
-    /// The way that goes with a kernel on this machine.
-    fn of(kernel: Kernel) -> Self {
-        match Ifma::detect() {
-            Some(ifma) if kernel == Kernel::Avx512 => Self::Lockstep(ifma),
-            _ => Self::InTurn,
-        }
-    }
-}
+use crate::kernel::{Instructions, Kernel};
 
 /// From so many signatures on, preparing a key costs less than it brings, if it has no comb.
 pub fn worth_preparing_from() -> usize {
-    match Way::of(Kernel::current()) {
-        Way::InTurn => 48,
-        Way::Lockstep(_) => 8,
+    match Instructions::of(Kernel::current()) {
+        None => 48,
+        Some(_) => 8,
     }
 }
 
@@ -65,8 +46,8 @@ pub const WORTH_MORE_THAN_A_COMB: usize = 256;
 /// The multiples of a key, for the way that they were made for.
 enum Multiples {
     InTurn(in_turn::Multiples),
-    Lockstep(Ifma, point::Table),
-    Comb(Ifma, point::Comb),
+    Lockstep(Instructions, point::Table),
+    Comb(Instructions, point::Comb),
 }
 
 /// A public key with its multiples.
@@ -97,9 +78,11 @@ impl PreparedKey {
         let negated = -key.to_edwards();
         Self {
             key: *key,
-            negated: match Way::of(kernel) {
-                Way::InTurn => Multiples::InTurn(in_turn::Multiples::new(negated)),
-                Way::Lockstep(ifma) => Multiples::Lockstep(ifma, ifma.run(point::Table::job(negated))),
+            negated: match Instructions::of(kernel) {
+                None => Multiples::InTurn(in_turn::Multiples::new(negated)),
+                Some(instructions) => {
+                    Multiples::Lockstep(instructions, instructions.run(point::Table::job(negated)))
+                }
             },
         }
     }
@@ -112,16 +95,14 @@ impl PreparedKey {
 
     /// [`PreparedKey::combs`] for one kernel, whichever is in use.
     pub fn combs_for_kernel(keys: &[VerifyingKey], kernel: Kernel) -> Option<Vec<Self>> {
-        let Way::Lockstep(ifma) = Way::of(kernel) else {
-            return None;
-        };
+        let instructions = Instructions::of(kernel)?;
         let combs = keys.chunks(8).flat_map(|eight| {
             let points: Vec<EdwardsPoint> = eight.iter().map(|key| -key.to_edwards()).collect();
-            eight.iter().zip(ifma.run(point::Comb::job(&points)))
+            eight.iter().zip(instructions.run(point::Comb::job(&points)))
         });
         let prepared = combs.map(|(key, comb)| Self {
             key: *key,
-            negated: Multiples::Comb(ifma, comb),
+            negated: Multiples::Comb(instructions, comb),
         });
         Some(prepared.collect())
     }
@@ -173,18 +154,18 @@ pub fn verify_many(claims: &[Claim<'_>]) -> Vec<bool> {
         let claim = *claim;
         match &claim.key.negated {
             Multiples::InTurn(negated) => in_turn.push(in_turn::Case { claim, negated }),
-            Multiples::Lockstep(ifma, negated) => {
-                instructions = Some(*ifma);
+            Multiples::Lockstep(with, negated) => {
+                instructions = Some(*with);
                 tables.push(lockstep::Case { claim, negated });
             }
-            Multiples::Comb(ifma, negated) => {
-                instructions = Some(*ifma);
+            Multiples::Comb(with, negated) => {
+                instructions = Some(*with);
                 combs.push(lockstep::Case { claim, negated });
             }
         }
     }
     let mut in_turn = in_turn::verify(&in_turn).into_iter();
-    let lockstep = instructions.map(|ifma| (lockstep::verify(ifma, &tables), lockstep::verify(ifma, &combs)));
+    let lockstep = instructions.map(|with| (lockstep::verify(with, &tables), lockstep::verify(with, &combs)));
     let (tables, combs) = lockstep.unwrap_or_default();
     let (mut tables, mut combs) = (tables.into_iter(), combs.into_iter());
     let verdict = |claim: &Claim<'_>| match &claim.key.negated {

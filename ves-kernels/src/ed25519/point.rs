@@ -71,12 +71,40 @@ pub(super) struct Projective<V> {
     pub(super) z: Factor<V>,
 }
 
+impl<V: Copy> Projective<V> {
+    /// Takes a part of the lanes from another.
+    #[inline(always)]
+    pub(super) fn put<L: Lanes<V = V>>(
+        &mut self,
+        l: L,
+        part: usize,
+        value: &Projective<<L::Part as Lanes>::V>,
+    ) {
+        self.x.put(l, part, &value.x);
+        self.y.put(l, part, &value.y);
+        self.z.put(l, part, &value.z);
+    }
+}
+
 /// An addition before its last multiplications: x = e·f, y = g·h, x·y = e·h, and z = f·g.
 struct Completed<V> {
     e: Factor<V>,
     f: Factor<V>,
     g: Factor<V>,
     h: Factor<V>,
+}
+
+impl<V: Copy> Projective<V> {
+    /// Nothing yet.
+    #[inline(always)]
+    pub(super) fn empty<L: Lanes<V = V>>(l: L) -> Self {
+        let zero = field::constant(l, &[0; 5]);
+        Self {
+            x: zero,
+            y: zero,
+            z: zero,
+        }
+    }
 }
 
 impl<V: Copy> Running<V> {
@@ -88,7 +116,7 @@ impl<V: Copy> Running<V> {
             plus: one,
             minus: one,
             t: field::constant(l, &[0; 5]),
-            z: field::sum(&one),
+            z: field::sum(l, &one),
         }
     }
 
@@ -98,10 +126,10 @@ impl<V: Copy> Running<V> {
     fn complete<L: Lanes<V = V>>(&self, l: L, other: &[V; 16], negative: u8) -> Completed<V> {
         let [p0, p1, p2, p3, p4, m0, m1, m2, m3, m4, t0, t1, t2, t3, t4, _] = *other;
         let (plus, minus) = (
-            field::trusted(&[p0, p1, p2, p3, p4]),
-            field::trusted(&[m0, m1, m2, m3, m4]),
+            field::trusted(l, &[p0, p1, p2, p3, p4]),
+            field::trusted(l, &[m0, m1, m2, m3, m4]),
         );
-        let twice_dt = field::trusted(&[t0, t1, t2, t3, t4]);
+        let twice_dt = field::trusted(l, &[t0, t1, t2, t3, t4]);
         // The opposite point: x is −x, so that y + x and y − x change places, and x·y is −x·y.
         let a = field::mul(l, &self.minus, &field::select(l, negative, &minus, &plus));
         let b = field::mul(l, &self.plus, &field::select(l, negative, &plus, &minus));
@@ -197,7 +225,7 @@ impl<V: Copy> Doubling<V> {
     fn complete<L: Lanes<V = V>>(&self, l: L) -> Completed<V> {
         let (p2, m2) = (field::square(l, &self.plus), field::square(l, &self.minus));
         let z2 = field::square(l, &field::carry(l, &self.z));
-        let pm = field::sum(&field::carry(l, &field::mul(l, &self.plus, &self.minus)));
+        let pm = field::settle(l, &field::mul(l, &self.plus, &self.minus));
         let (twice_z2, twice_pm) = (field::add(l, &z2, &z2), field::add(l, &pm, &pm));
         let four_z2 = field::add(l, &twice_z2, &twice_z2);
         Completed {
@@ -288,16 +316,17 @@ fn affine<L: Lanes>(l: L, y: &[[u64; 4]], ix: &[[u64; 4]]) -> [L::V; 16] {
     let x = field::carry(l, &field::mul(l, &eight(l, ix), &minus_i));
     let twice_d = field::constant(l, &TWICE_D);
     let t = field::carry(l, &field::mul(l, &x, &y));
-    let plus = field::carry(l, &field::add(l, &field::sum(&y), &field::sum(&x)));
-    let minus = field::carry(l, &field::sub(l, &field::sum(&y), &field::sum(&x)));
+    let plus = field::carry(l, &field::add(l, &field::sum(l, &y), &field::sum(l, &x)));
+    let minus = field::carry(l, &field::sub(l, &field::sum(l, &y), &field::sum(l, &x)));
     let twice_dt = field::carry(l, &field::mul(l, &t, &twice_d));
-    columns(l, [plus.limbs(), minus.limbs(), twice_dt.limbs()])
+    let limbs = [plus, minus, twice_dt].map(|factor| field::limbs(l, &factor));
+    columns(l, &limbs)
 }
 
 #[inline(always)]
-fn columns<L: Lanes>(l: L, thirds: [&[L::V; 5]; 3]) -> [L::V; 16] {
+fn columns<L: Lanes>(l: L, thirds: &[[L::V; 5]; 3]) -> [L::V; 16] {
     let mut columns = [l.splat(0); 16];
-    columns[..15].copy_from_slice(thirds.map(|limbs| *limbs).as_flattened());
+    columns[..15].copy_from_slice(thirds.as_flattened());
     columns
 }
 
@@ -342,7 +371,7 @@ impl<V: Copy> Undivided<V> {
             let plus = field::reduce(l, &times(plus, &inverse));
             let minus = field::reduce(l, &times(minus, &inverse));
             let twice_dt = field::reduce(l, &times(t, &times(&inverse, &twice_d)));
-            divided.push(columns(l, [&plus, &minus, &twice_dt]));
+            divided.push(columns(l, &[plus, minus, twice_dt]));
         }
         divided
     }
