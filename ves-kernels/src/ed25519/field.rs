@@ -3,8 +3,9 @@
 //! A number is five limbs of 51 bits: its value is the sum of `limb[i] · 2^(51 i)`. Limbs may be larger
 //! than 51 bits; how much is a matter of the type:
 //!
-//! - [`Factor`]: every limb is below 2^52, which is what the multiplier reads. More bits would be cut off
-//!   without a sign, so a sum becomes one by [`carry`] alone; constants, words and reduced limbs are smaller anyway.
+//! - [`Factor`]: every limb is below 2^51 + 2^17, in the form that the multiplier reads: integers, of which it reads 52 bits,
+//!   or doubles, whose products must be below 2^103 ([`Lanes::factor`]). With more, products would be wrong without
+//!   a sign, so a sum becomes one by [`carry`] alone; constants, words and reduced limbs are smaller anyway.
 //! - [`Sum`]: every limb is below 2^63. Products are, and so are sums and differences of few of them.
 //!
 //! Neither is reduced: the value of a `Factor` may be p and more. [`reduce`] gives the one value below p.
@@ -26,7 +27,7 @@ const BIAS: [u64; 5] = [
     ((1 << 51) - 1) << 10,
 ];
 
-/// Limbs below 2^52: what can be multiplied.
+/// Limbs below 2^51 + 2^17, in the form that can be multiplied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Factor<V>([V; 5]);
 
@@ -63,11 +64,11 @@ pub(super) fn constant<L: Lanes>(l: L, limbs: &[u64; 5]) -> Factor<L::V> {
 #[inline(always)]
 pub(super) fn trusted<L: Lanes>(l: L, limbs: &[L::V; 5]) -> Factor<L::V> {
     Factor([
-        l.to_factor(limbs[0]),
-        l.to_factor(limbs[1]),
-        l.to_factor(limbs[2]),
-        l.to_factor(limbs[3]),
-        l.to_factor(limbs[4]),
+        l.factor(limbs[0]),
+        l.factor(limbs[1]),
+        l.factor(limbs[2]),
+        l.factor(limbs[3]),
+        l.factor(limbs[4]),
     ])
 }
 
@@ -227,11 +228,11 @@ pub(super) fn sum<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
 pub(super) fn limbs<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
     let a = &a.0;
     [
-        l.from_factor(a[0]),
-        l.from_factor(a[1]),
-        l.from_factor(a[2]),
-        l.from_factor(a[3]),
-        l.from_factor(a[4]),
+        l.limb(a[0]),
+        l.limb(a[1]),
+        l.limb(a[2]),
+        l.limb(a[3]),
+        l.limb(a[4]),
     ]
 }
 
@@ -278,7 +279,7 @@ pub(super) fn reduce<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
 
 /// A product, carried. Not a closure where it is used: those are not inlined always.
 #[inline(always)]
-fn times<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Factor<L::V> {
+pub(super) fn times<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Factor<L::V> {
     carry(l, &mul(l, a, b))
 }
 

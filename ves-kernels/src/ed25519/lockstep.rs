@@ -203,9 +203,14 @@ fn challenges<L: Lanes, M>(l: L, group: &[Case<'_, M>; 8]) -> [[u64; 4]; 8] {
     challenges
 }
 
-/// s·B − k·A of each case.
+/// s·B − k·A of each case, or of so many.
 #[inline(always)]
-fn expected_r<L: Lanes, M: Multiples>(l: L, base: &Table, group: &[Case<'_, M>; 8]) -> Projective<L::V> {
+fn expected_r<L: Lanes, M: Multiples>(
+    l: L,
+    base: &Table,
+    group: &[Case<'_, M>; 8],
+    filled: usize,
+) -> Projective<L::V> {
     let k = challenges(l, group);
     let mut chosen = Chosen {
         rows: [[&base.multiples(0)[0]; 8]; MOST],
@@ -215,21 +220,19 @@ fn expected_r<L: Lanes, M: Multiples>(l: L, base: &Table, group: &[Case<'_, M>; 
         let s = words(halves(claim.signature).1);
         negated.choose(lane, base, s, k, &mut chosen);
     }
-    let mut sum = Projective::empty(l);
-    for part in 0..L::PARTS {
-        sum.put(
-            l,
-            part,
-            &added_up::<_, M>(l.part(), &chosen, part * (8 / L::PARTS)),
-        );
+    let mut sum = Projective::none(l);
+    let lanes = L::Part::LANES;
+    // Parts of nothing but lanes that stay empty are left out.
+    for part in 0..filled.div_ceil(lanes).min(L::PARTS) {
+        sum.put(l, part, &added_up::<_, M>(l.part(), &chosen, part * lanes));
     }
     sum
 }
 
-/// What is chosen for some lanes, from one on, added up.
+/// What is chosen for a part of the lanes, added up. Rows of other lanes follow those of the part.
 #[inline(always)]
 fn added_up<L: Lanes, M: Multiples>(l: L, chosen: &Chosen<'_>, first: usize) -> Projective<L::V> {
-    let rows = |at: usize| std::array::from_fn::<&Row, 8, _>(|lane| chosen.rows[at][(first + lane) % 8]);
+    let rows = |at: usize| -> [&Row; 8] { std::array::from_fn(|lane| chosen.rows[at][(first + lane) % 8]) };
     for at in 0..AHEAD {
         for row in &rows(at)[..L::LANES] {
             prefetch(*row);
@@ -265,14 +268,14 @@ impl<M: Multiples> Job for Verify<'_, M> {
                 // Lanes that stay empty repeat the first case.
                 let mut eight = [group[0]; 8];
                 eight[..group.len()].copy_from_slice(group);
-                let point = expected_r(l, self.base, &eight);
+                let point = expected_r(l, self.base, &eight, group.len());
                 points.push((point.x, point.y));
                 z.push(point.z);
             }
             let inverses = point::invert_all(l, &z);
             for ((group, (x, y)), inverse) in cases.chunks(8).zip(&points).zip(&inverses) {
-                let x = field::reduce(l, &field::carry(l, &field::mul(l, x, inverse)));
-                let y = field::reduce(l, &field::carry(l, &field::mul(l, y, inverse)));
+                let x = field::reduce(l, &field::times(l, x, inverse));
+                let y = field::reduce(l, &field::times(l, y, inverse));
                 // The encoding: y, and in its uppermost bit whether x is odd.
                 let mut encoded = field::to_words(l, &y);
                 encoded[3] = l.or(encoded[3], l.shl::<63>(x[0]));

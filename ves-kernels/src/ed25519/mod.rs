@@ -3,8 +3,8 @@
 //! Whoever checks a log meets the same keys again and again. For such a key a table of its multiples is
 //! worth making once: every window of eight bits of a scalar has its 128 multiples ready, so that
 //! `R′ = s·B − k·A` is 64 additions and no doubling, and a whole batch of R′ is brought into its
-//! encoding with one inversion. Where the machine has AVX-512 IFMA, eight signatures are checked side by
-//! side; `docs/ed25519-ifma.md` tells how. There a key that is met but a few times, or one of thousands, has a
+//! encoding with one inversion. Where the machine has AVX-512 IFMA, or AVX2 and FMA, eight signatures are checked side by
+//! side; `docs/ed25519-lockstep.md` tells how. There a key that is met but a few times, or one of thousands, has a
 //! comb: a hundredth of a table in size, made eight at once, with which a signature takes twice as long.
 //!
 //! What is accepted is exactly what [`VerifyingKey`]'s (non-strict) `verify` accepts, since the same
@@ -36,11 +36,15 @@ use crate::kernel::{Instructions, Kernel};
 pub fn worth_preparing_from() -> usize {
     match Instructions::of(Kernel::current()) {
         None => 48,
-        Some(_) => 8,
+        #[cfg(target_arch = "x86_64")]
+        Some(Instructions::Ifma(_)) => 8,
+        #[cfg(target_arch = "x86_64")]
+        Some(Instructions::Fma(_)) => 16,
     }
 }
 
-/// From so many signatures on, a table costs less than it brings to a key that has a comb.
+/// From so many signatures on, a table costs less than it brings to a key that has a comb. By AVX2 and FMA a table was made
+/// in the time that it saves in some 140 signatures.
 pub const WORTH_MORE_THAN_A_COMB: usize = 256;
 
 /// The multiples of a key, for the way that they were made for.
@@ -52,8 +56,9 @@ enum Multiples {
 
 /// A public key with its multiples.
 ///
-/// For lockstep they take 516 KiB and are made in the time of some five verifications; otherwise 640 KiB and some
-/// twenty. A comb takes 4 KiB, and is made in a fraction of one verification.
+/// For lockstep they take 516 KiB and are made in the time of some five verifications by `ed25519-dalek` (AVX-512 IFMA), or
+/// some 14 (AVX2 and FMA); otherwise 640 KiB and some twenty. A comb takes 4 KiB, and is made in less than half of one
+/// verification.
 pub struct PreparedKey {
     key: VerifyingKey,
     negated: Multiples,
@@ -71,9 +76,9 @@ impl PreparedKey {
         Self::for_kernel(key, Kernel::current())
     }
 
-    /// Prepares a key for one kernel, whichever is in use: signatures are checked side by side with
-    /// [`Kernel::Avx512`] on a machine that has AVX-512 IFMA too, and one after the other otherwise. The
-    /// verdicts are the same.
+    /// Prepares a key for one kernel, whichever is in use: signatures are checked side by side by AVX-512 IFMA with
+    /// [`Kernel::Avx512`] on a machine that has it, else by AVX2 and FMA with every kernel but [`Kernel::Portable`], and
+    /// one after the other otherwise. The verdicts are the same.
     pub fn for_kernel(key: &VerifyingKey, kernel: Kernel) -> Self {
         let negated = -key.to_edwards();
         Self {
@@ -109,7 +114,15 @@ impl PreparedKey {
 
     /// Whether signatures by this key are checked side by side.
     pub fn in_lockstep(&self) -> bool {
-        !matches!(self.negated, Multiples::InTurn(_))
+        self.instructions().is_some()
+    }
+
+    /// What signatures by this key are checked side by side with, as people call it; `None` if they are checked in turn.
+    pub fn instructions(&self) -> Option<&'static str> {
+        match &self.negated {
+            Multiples::InTurn(_) => None,
+            Multiples::Lockstep(with, _) | Multiples::Comb(with, _) => Some(with.name()),
+        }
     }
 
     /// The key itself.

@@ -21,8 +21,8 @@ pub(crate) trait Lanes: Copy + fmt::Debug {
     /// Eight lanes.
     type V: Copy + fmt::Debug;
 
-    /// The part of the lanes that larger pieces of arithmetic are done for at a time, with as few instructions and
-    /// intermediate values as can be: all of them, where they are one vector.
+    /// One vector of lanes: all of them, or some, if there are more lanes than one vector has. Larger pieces of arithmetic are
+    /// done for one such part after the other, since there are not registers for more.
     type Part: Lanes;
 
     /// How many lanes there are: eight, but in a part.
@@ -35,6 +35,7 @@ pub(crate) trait Lanes: Copy + fmt::Debug {
     /// is compiled for them; what has none takes minutes to be compiled in one piece.
     const APART: bool = false;
 
+    /// The lanes of one part.
     fn part(self) -> Self::Part;
     /// Replaces a part of lanes.
     fn put(self, x: &mut Self::V, part: usize, value: <Self::Part as Lanes>::V);
@@ -77,19 +78,19 @@ pub(crate) trait Lanes: Copy + fmt::Debug {
         self.mul_add_low(sum, a, self.splat(19))
     }
 
-    /// What limbs of a factor modulo 2^255 − 19 must be below.
+    /// What limbs of a factor modulo 2^255 − 19 must be below; all that is made by [`crate::ed25519`] is below 2^51 + 2^17.
     #[cfg(test)]
     const FACTOR_END: u64 = 1 << 52;
 
     /// A limb of a factor in the form that [`Lanes::product`] reads. In most lanes it is the limb itself.
     #[inline(always)]
-    fn to_factor(self, limb: Self::V) -> Self::V {
+    fn factor(self, limb: Self::V) -> Self::V {
         limb
     }
 
-    /// The limb that [`Lanes::to_factor`] was given.
+    /// The limb that [`Lanes::factor`] was given.
     #[inline(always)]
-    fn from_factor(self, factor: Self::V) -> Self::V {
+    fn limb(self, factor: Self::V) -> Self::V {
         factor
     }
 

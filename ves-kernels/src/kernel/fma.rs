@@ -9,10 +9,10 @@
 //! - `low = a·b + (2^103 + 3·2^51 − high)`: the bracket is exactly (3 − h)·2^51, and what comes out is 3·2^51 + r, where
 //!   r = a·b − h·2^51 is between −2^50 and 2^50. Its bits are those of 3·2^51, plus r.
 //!
-//! Bits are added up as integers. What they have beside h and r is known, and is taken away by what each sum begins with.
-
-// Only a processor of this kind has any of it.
-#![cfg(target_arch = "x86_64")]
+//! Bits are added up as integers. What they have beside h and r is known, and is taken away at the end ([`REST`]).
+//!
+//! Two things were tried without success: all eight lanes at each step (slower by a third: 16 registers are too few, and code
+//! too long for the caches of instructions), and products as functions of their own (slower than that).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -80,8 +80,8 @@ const BIAS: [u64; 5] = [
     ((1 << 51) - 1) << 6,
 ];
 
-/// What is added to each limb of a product at its end: takes away what bits of halves have beside the halves themselves, and adds
-/// [`BIAS`].
+/// What is added to each limb of a product at its end: [`BIAS`], less what the bits of its halves have beside the halves. It is
+/// the same for a square, which has as many of them.
 const REST: [u64; 5] = {
     let mut rest = [0; 5];
     let mut i = 0;
@@ -98,16 +98,16 @@ const REST: [u64; 5] = {
     rest
 };
 
-#[inline(always)]
+#[target_feature(enable = "avx2")]
+#[inline]
 fn splat(x: u64) -> __m256i {
-    // SAFETY: called with the features alone, as all here.
-    unsafe { _mm256_set1_epi64x(x.cast_signed()) }
+    _mm256_set1_epi64x(x.cast_signed())
 }
 
-#[inline(always)]
+#[target_feature(enable = "avx2")]
+#[inline]
 fn splat_double(bits: u64) -> __m256d {
-    // SAFETY: as above.
-    unsafe { _mm256_set1_pd(f64::from_bits(bits)) }
+    _mm256_set1_pd(f64::from_bits(bits))
 }
 
 /// Loads limb `$i` of a, whose products come next.
@@ -157,18 +157,19 @@ macro_rules! double {
     };
 }
 
-/// Runs instructions for the ten limbs of a product. They are given as they are, since the compiler would add up each limb's
-/// halves in an order of its own, once all of them are made, and has no registers for so many. That took twice as long.
+/// Runs instructions for the ten limbs of a product. They are given one by one, since the compiler would add up each limb's
+/// halves in an order of its own, once all of them are made, and has no registers for so many: that took twice as long.
 macro_rules! ten_limbs {
-    ($a:ident, $b:ident, $which:ident: $($instructions:expr,)*) => {{
+    ($a:ident, $b:ident: $($instructions:expr,)*) => {{
         let (x0, x1, x2, x3, x4, x5, x6, x7, x8, x9);
-        // SAFETY: reads four lanes of five limbs each of a and b, which are aligned.
+        // SAFETY: reads the five limbs of a and of b, 32 aligned bytes each, and changes nothing but the registers that are
+        // named (and flags). The features are those of the functions that this stands in.
         unsafe {
             asm!(
                 $($instructions,)*
                 STRIDE = const 32,
-                a_limbs = in(reg) $a.as_ptr().cast::<__m256i>().add($which),
-                b_limbs = in(reg) $b.as_ptr().cast::<__m256i>().add($which),
+                a_limbs = in(reg) $a.as_ptr(),
+                b_limbs = in(reg) $b.as_ptr(),
                 HIGH = in(ymm_reg) splat_double(HIGH),
                 HIGH_AND_LOW = in(ymm_reg) splat_double(HIGH_AND_LOW),
                 a = out(ymm_reg) _,
@@ -184,7 +185,7 @@ macro_rules! ten_limbs {
                 x7 = out(ymm_reg) x7,
                 x8 = out(ymm_reg) x8,
                 x9 = out(ymm_reg) x9,
-                options(pure, readonly, nostack, preserves_flags),
+                options(pure, readonly, nostack),
             );
         }
         [x0, x1, x2, x3, x4, x5, x6, x7, x8, x9]
@@ -194,9 +195,9 @@ macro_rules! ten_limbs {
 /// Four lanes of [`Lanes::product`].
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn product(a: &[__m256i; 5], b: &[__m256i; 5], which: usize) -> [__m256i; 5] {
+fn product(a: &[__m256i; 5], b: &[__m256i; 5]) -> [__m256i; 5] {
     #[rustfmt::skip]
-    let x = ten_limbs!(a, b, which:
+    let x = ten_limbs!(a, b:
         limb!(0), halves!(0 => begin 0, begin 1), halves!(1 => 1, begin 2), halves!(2 => 2, begin 3), halves!(3 => 3, begin 4), halves!(4 => 4, begin 5),
         limb!(1), halves!(0 => 1, 2), halves!(1 => 2, 3), halves!(2 => 3, 4), halves!(3 => 4, 5), halves!(4 => 5, begin 6),
         limb!(2), halves!(0 => 2, 3), halves!(1 => 3, 4), halves!(2 => 4, 5), halves!(3 => 5, 6), halves!(4 => 6, begin 7),
@@ -209,9 +210,9 @@ fn product(a: &[__m256i; 5], b: &[__m256i; 5], which: usize) -> [__m256i; 5] {
 /// Four lanes of [`Lanes::square`].
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn square(a: &[__m256i; 5], which: usize) -> [__m256i; 5] {
+fn square(a: &[__m256i; 5]) -> [__m256i; 5] {
     #[rustfmt::skip]
-    let x = ten_limbs!(a, a, which:
+    let x = ten_limbs!(a, a:
         limb!(0), halves!(1 => begin 1, begin 2), halves!(2 => 2, begin 3), halves!(3 => 3, begin 4), halves!(4 => 4, begin 5),
         limb!(1), halves!(2 => 3, 4), halves!(3 => 4, 5), halves!(4 => 5, begin 6),
         limb!(2), halves!(3 => 5, 6), halves!(4 => 6, begin 7),
@@ -284,7 +285,7 @@ static MASKS: [[u64; 4]; 16] = {
     let mut masks = [[0; 4]; 16];
     let mut i = 0;
     while i < 64 {
-        if i / 4 >> (i % 4) & 1 == 1 {
+        if ((i / 4) >> (i % 4)) & 1 == 1 {
             masks[i / 4][i % 4] = u64::MAX;
         }
         i += 1;
@@ -292,7 +293,8 @@ static MASKS: [[u64; 4]; 16] = {
     masks
 };
 
-/// The first or the last four of eight lanes: an operation does nothing for the other four, and nobody asks for them.
+/// The first or the last four of eight lanes, in one vector: where eight are given or asked for, the other four are ignored,
+/// or zero.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Four(Fma);
 
@@ -303,7 +305,7 @@ impl Lanes for Four {
     type Part = Self;
 
     const LANES: usize = 4;
-    /// Squares are below 2^103, as [`HIGH`] asks for.
+    /// Products are below 2^103, so that 2^103 and a product are below 2^104, where doubles leave multiples of 2^52.
     #[cfg(test)]
     const FACTOR_END: u64 = 0xb_504f_333f_9de7;
 
@@ -319,7 +321,7 @@ impl Lanes for Four {
 
     #[inline(always)]
     fn splat(self, x: u64) -> __m256i {
-        splat(x)
+        unsafe { splat(x) }
     }
 
     #[inline(always)]
@@ -421,7 +423,7 @@ impl Lanes for Four {
         // SAFETY: the loads read words 2i and 2i + 1 of a row, which is aligned to 128 bytes.
         let words =
             |row: usize, i: usize| unsafe { _mm_load_si128(rows[row].0.as_ptr().add(2 * (i % 8)).cast()) };
-        let mut columns = [splat(0); 16];
+        let mut columns = [self.splat(0); 16];
         for (i, columns) in columns.as_chunks_mut::<2>().0.iter_mut().enumerate() {
             unsafe {
                 let even = _mm256_set_m128i(words(2, i), words(0, i));
@@ -439,31 +441,31 @@ impl Lanes for Four {
 
     /// As a double.
     #[inline(always)]
-    fn to_factor(self, limb: __m256i) -> __m256i {
+    fn factor(self, limb: __m256i) -> __m256i {
         unsafe { _mm256_castpd_si256(to_double(limb)) }
     }
 
     #[inline(always)]
-    fn from_factor(self, factor: __m256i) -> __m256i {
+    fn limb(self, factor: __m256i) -> __m256i {
         unsafe {
             let above = _mm256_add_pd(_mm256_castsi256_pd(factor), splat_double(INTEGER));
             _mm256_xor_si256(_mm256_castpd_si256(above), splat(INTEGER))
         }
     }
 
-    /// Bounds, in units of 2^50: upper halves are 0 to 4 each, lower halves −1 to 1. Limb by limb there are 0, 1, 2, 3, 4,
+    /// Bounds, in units of 2^50, for limbs below 2^51.5: upper halves are 0 to 4 each, lower halves −1 to 1. Limb by limb there are 0, 1, 2, 3, 4,
     /// 5, 4, 3, 2 and 1 upper and 1, 2, 3, 4, 5, 4, 3, 2, 1 and 0 lower ones ([`HALVES`]), so that the ten limbs are from
     /// −1, −2, −3, −4, −5, −4, −3, −2, −1 and 0 to 1, 6, 11, 16, 21, 24, 19, 14, 9 and 4. Limb i + 5 goes 19-fold to limb i:
     /// from −77, −59, −41, −23 and −5 to 457, 367, 277, 187 and 97. With [`BIAS`], just below 128 in each limb, all five
     /// are above zero and below 585 · 2^50, which is less than the 267 · 2^52 of [`Lanes::product`].
     #[inline(always)]
     fn product(self, a: &[__m256i; 5], b: &[__m256i; 5]) -> [__m256i; 5] {
-        unsafe { product(a, b, 0) }
+        unsafe { product(a, b) }
     }
 
     #[inline(always)]
     fn square(self, a: &[__m256i; 5]) -> [__m256i; 5] {
-        unsafe { square(a, 0) }
+        unsafe { square(a) }
     }
 }
 
@@ -516,7 +518,7 @@ impl Lanes for Fma {
 
     #[inline(always)]
     fn splat(self, x: u64) -> V {
-        [splat(x); 2]
+        [self.part().splat(x); 2]
     }
 
     #[inline(always)]
@@ -628,13 +630,13 @@ impl Lanes for Fma {
     }
 
     #[inline(always)]
-    fn to_factor(self, limb: V) -> V {
-        both!(self.to_factor(limb))
+    fn factor(self, limb: V) -> V {
+        both!(self.factor(limb))
     }
 
     #[inline(always)]
-    fn from_factor(self, factor: V) -> V {
-        both!(self.from_factor(factor))
+    fn limb(self, factor: V) -> V {
+        both!(self.limb(factor))
     }
 
     #[inline(always)]

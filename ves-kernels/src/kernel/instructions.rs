@@ -43,6 +43,16 @@ impl Instructions {
         available
     }
 
+    /// What people call them.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma(_) => "AVX-512 IFMA",
+            #[cfg(target_arch = "x86_64")]
+            Self::Fma(_) => "AVX2 and FMA",
+        }
+    }
+
     /// Does a job with these instructions.
     pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
         match self {

@@ -296,7 +296,7 @@ fn agree<L: Lanes>(lanes: L, a: [u64; 8], b: [u64; 8], c: [u64; 8], mask: u8) {
         plain.add_19_times(a, small)
     );
     let factor = a.map(|a| a % L::FACTOR_END);
-    let taken = lanes.from_factor(lanes.to_factor(lanes.load(&factor)));
+    let taken = lanes.limb(lanes.factor(lanes.load(&factor)));
     assert_eq!(lanes.store(taken), factor);
     let mut put = x;
     let part = lanes.part();
