@@ -3,17 +3,14 @@
 //! A number is five limbs of 51 bits: its value is the sum of `limb[i] · 2^(51 i)`. Limbs may be larger
 //! than 51 bits; how much is a matter of the type:
 //!
-//! - [`Factor`]: every limb is below 2^52, which is what the multiplier reads. More bits would be cut off
-//!   without a sign, so a sum becomes one by [`carry`] alone; constants, words and reduced limbs are smaller anyway.
+//! - [`Factor`]: every limb is below 2^51 + 2^17, in the form that the multiplier reads: integers, of which it reads 52 bits,
+//!   or doubles, whose products must be below 2^103 ([`Lanes::factor`]). With more, products would be wrong without
+//!   a sign, so a sum becomes one by [`carry`] alone; constants, words and reduced limbs are smaller anyway.
 //! - [`Sum`]: every limb is below 2^63. Products are, and so are sums and differences of few of them.
 //!
 //! Neither is reduced: the value of a `Factor` may be p and more. [`reduce`] gives the one value below p.
 //!
-//! Bounds, in units of 2^52, with factors as large as their type allows: the halves of a product of limbs
-//! are below 1 each; the lower half of `a[i] · b[j]` belongs to limb i + j, and the upper half, whose
-//! weight is 2^52 = 2 · 2^51, doubled to limb i + j + 1. So the ten limbs of a product are below
-//! 1, 4, 7, 10, 13, 14, 11, 8, 5 and 2. As 2^255 is 19, limb i + 5 goes 19-fold to limb i, and the five
-//! limbs are below 267, 213, 159, 105 and 51: a product's limbs are below 267 · 2^52 < 2^60.1.
+//! A product's limbs are below 267 · 2^52 < 2^60.1, whatever the lanes: see [`Lanes::product`].
 
 use crate::kernel::Lanes;
 
@@ -30,7 +27,7 @@ const BIAS: [u64; 5] = [
     ((1 << 51) - 1) << 10,
 ];
 
-/// Limbs below 2^52: what can be multiplied.
+/// Limbs below 2^51 + 2^17, in the form that can be multiplied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Factor<V>([V; 5]);
 
@@ -38,35 +35,55 @@ pub(super) struct Factor<V>([V; 5]);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sum<V>([V; 5]);
 
+impl<V: Copy> Factor<V> {
+    /// Replaces a part of the lanes.
+    #[inline(always)]
+    pub(super) fn put<L: Lanes<V = V>>(&mut self, l: L, part: usize, value: &Factor<<L::Part as Lanes>::V>) {
+        for (x, value) in self.0.iter_mut().zip(value.0) {
+            l.put(x, part, value);
+        }
+    }
+}
+
 /// A constant: the same number in every lane.
 #[inline(always)]
 pub(super) fn constant<L: Lanes>(l: L, limbs: &[u64; 5]) -> Factor<L::V> {
-    Factor([
-        l.splat(limbs[0] & MASK),
-        l.splat(limbs[1] & MASK),
-        l.splat(limbs[2] & MASK),
-        l.splat(limbs[3] & MASK),
-        l.splat(limbs[4] & MASK),
-    ])
+    trusted(
+        l,
+        &[
+            l.splat(limbs[0] & MASK),
+            l.splat(limbs[1] & MASK),
+            l.splat(limbs[2] & MASK),
+            l.splat(limbs[3] & MASK),
+            l.splat(limbs[4] & MASK),
+        ],
+    )
 }
 
-/// Limbs that are known to be below 2^51, such as those of [`reduce`].
+/// Limbs that are known to be below 2^51, such as those of [`reduce`], or hardly more, such as those of [`carry`].
 #[inline(always)]
-pub(super) fn trusted<V: Copy>(limbs: &[V; 5]) -> Factor<V> {
-    Factor(*limbs)
+pub(super) fn trusted<L: Lanes>(l: L, limbs: &[L::V; 5]) -> Factor<L::V> {
+    Factor([
+        l.factor(limbs[0]),
+        l.factor(limbs[1]),
+        l.factor(limbs[2]),
+        l.factor(limbs[3]),
+        l.factor(limbs[4]),
+    ])
 }
 
 /// Four words of 64 bits as a number; the uppermost bit is left out.
 #[inline(always)]
 pub(super) fn from_words<L: Lanes>(l: L, w: &[L::V; 4]) -> Factor<L::V> {
     let mask = l.splat(MASK);
-    Factor([
+    let limbs = [
         l.and(w[0], mask),
         l.and(l.or(l.shr::<51>(w[0]), l.shl::<13>(w[1])), mask),
         l.and(l.or(l.shr::<38>(w[1]), l.shl::<26>(w[2])), mask),
         l.and(l.or(l.shr::<25>(w[2]), l.shl::<39>(w[3])), mask),
         l.and(l.shr::<12>(w[3]), mask),
-    ])
+    ];
+    trusted(l, &limbs)
 }
 
 /// Limbs below 2^51 as four words of 64 bits. The uppermost bit stays zero.
@@ -80,15 +97,7 @@ pub(super) fn to_words<L: Lanes>(l: L, x: &[L::V; 5]) -> [L::V; 4] {
     ]
 }
 
-/// Adds halves of the products `a[i] · b[j]` to limbs: `add_halves!(l, limbs, mul_add_low, a, b, 0; 1: 2 3)` those of `a[1]`
-/// with `b[2]` and `b[3]`, the lower halves, which belong to limb i + j and 0 more.
-macro_rules! add_halves {
-    ($l:ident, $limbs:ident, $half:ident, $a:ident, $b:ident, $more:literal; $($i:literal: $($j:literal)*),*) => {$($(
-        $limbs[$i + $j + $more] = $l.$half($limbs[$i + $j + $more], $a[$i], $b[$j]);
-    )*)*};
-}
-
-/// A product. The upper halves are added up first, then the lower ones to twice their sums.
+/// A product.
 #[inline(always)]
 pub(super) fn mul<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
     if L::APART {
@@ -105,15 +114,10 @@ fn mul_apart<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
 
 #[inline(always)]
 fn mul_inlined<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Sum<L::V> {
-    let (a, b) = (&a.0, &b.0);
-    let mut x = [l.splat(0); 10];
-    add_halves!(l, x, mul_add_high, a, b, 1; 0: 0 1 2 3 4, 1: 0 1 2 3 4, 2: 0 1 2 3 4, 3: 0 1 2 3 4, 4: 0 1 2 3 4);
-    x = doubled(l, &x);
-    add_halves!(l, x, mul_add_low, a, b, 0; 0: 0 1 2 3 4, 1: 0 1 2 3 4, 2: 0 1 2 3 4, 3: 0 1 2 3 4, 4: 0 1 2 3 4);
-    fold(l, &x)
+    Sum(l.product(&a.0, &b.0))
 }
 
-/// A square: products of different limbs are made once and doubled. The bounds are those of [`mul`].
+/// A square.
 #[inline(always)]
 pub(super) fn square<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
     if L::APART {
@@ -130,40 +134,7 @@ fn square_apart<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
 
 #[inline(always)]
 fn square_inlined<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
-    let a = &a.0;
-    let mut x = [l.splat(0); 10];
-    add_halves!(l, x, mul_add_high, a, a, 1; 0: 1 2 3 4, 1: 2 3 4, 2: 3 4, 3: 4);
-    x = doubled(l, &x);
-    add_halves!(l, x, mul_add_low, a, a, 0; 0: 1 2 3 4, 1: 2 3 4, 2: 3 4, 3: 4);
-    add_halves!(l, x, mul_add_high, a, a, 1; 0: 0, 1: 1, 2: 2, 3: 3, 4: 4);
-    x = doubled(l, &x);
-    add_halves!(l, x, mul_add_low, a, a, 0; 0: 0, 1: 1, 2: 2, 3: 3, 4: 4);
-    fold(l, &x)
-}
-
-/// 2x, limb by limb.
-#[inline(always)]
-fn doubled<L: Lanes>(l: L, x: &[L::V; 10]) -> [L::V; 10] {
-    [
-        x[0],
-        l.add(x[1], x[1]),
-        l.add(x[2], x[2]),
-        l.add(x[3], x[3]),
-        l.add(x[4], x[4]),
-        l.add(x[5], x[5]),
-        l.add(x[6], x[6]),
-        l.add(x[7], x[7]),
-        l.add(x[8], x[8]),
-        l.add(x[9], x[9]),
-    ]
-}
-
-/// Puts the upper five limbs of a product to the lower ones.
-#[inline(always)]
-fn fold<L: Lanes>(l: L, x: &[L::V; 10]) -> Sum<L::V> {
-    let nineteen = l.splat(19);
-    let fold = |i: usize| l.add(x[i], l.mul(x[i + 5], nineteen));
-    Sum([fold(0), fold(1), fold(2), fold(3), fold(4)])
+    Sum(l.square(&a.0))
 }
 
 /// a + b. The caller answers for the bound.
@@ -227,12 +198,18 @@ fn carry_apart<L: Lanes>(l: L, a: &Sum<L::V>) -> Factor<L::V> {
 
 #[inline(always)]
 fn carry_inlined<L: Lanes>(l: L, a: &Sum<L::V>) -> Factor<L::V> {
+    trusted(l, &settle(l, a).0)
+}
+
+/// [`carry`] for what is added to other sums, and not multiplied: limbs below 2^51 + 2^17.
+#[inline(always)]
+pub(super) fn settle<L: Lanes>(l: L, a: &Sum<L::V>) -> Sum<L::V> {
     let a = &a.0;
     let mask = l.splat(MASK);
     let rest = |i: usize| l.and(a[i], mask);
     let over = |i: usize| l.shr::<51>(a[i]);
-    Factor([
-        l.mul_add_low(rest(0), over(4), l.splat(19)),
+    Sum([
+        l.add_19_times(rest(0), over(4)),
         l.add(rest(1), over(0)),
         l.add(rest(2), over(1)),
         l.add(rest(3), over(2)),
@@ -242,14 +219,27 @@ fn carry_inlined<L: Lanes>(l: L, a: &Sum<L::V>) -> Factor<L::V> {
 
 /// A factor where a sum is asked for.
 #[inline(always)]
-pub(super) fn sum<V: Copy>(a: &Factor<V>) -> Sum<V> {
-    Sum(a.0)
+pub(super) fn sum<L: Lanes>(l: L, a: &Factor<L::V>) -> Sum<L::V> {
+    Sum(limbs(l, a))
+}
+
+/// The limbs of a factor.
+#[inline(always)]
+pub(super) fn limbs<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
+    let a = &a.0;
+    [
+        l.limb(a[0]),
+        l.limb(a[1]),
+        l.limb(a[2]),
+        l.limb(a[3]),
+        l.limb(a[4]),
+    ]
 }
 
 /// The number's only value below p, with limbs below 2^51.
 #[inline(always)]
 pub(super) fn reduce<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
-    let a = &a.0;
+    let a = &limbs(l, a);
     let mask = l.splat(MASK);
     let nineteen = l.splat(19);
     // Once around: what is above bit 255, at most 2, goes 19-fold to the bottom. The limbs are below 2^51
@@ -259,7 +249,7 @@ pub(super) fn reduce<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
     let b2 = l.add(a[2], l.shr::<51>(b1));
     let b3 = l.add(a[3], l.shr::<51>(b2));
     let b4 = l.add(a[4], l.shr::<51>(b3));
-    let b0 = l.mul_add_low(l.and(a[0], mask), l.shr::<51>(b4), nineteen);
+    let b0 = l.add_19_times(l.and(a[0], mask), l.shr::<51>(b4));
     let b = [
         b0,
         l.and(b1, mask),
@@ -273,7 +263,7 @@ pub(super) fn reduce<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
     c = l.shr::<51>(l.add(b[2], c));
     c = l.shr::<51>(l.add(b[3], c));
     c = l.shr::<51>(l.add(b[4], c));
-    let r0 = l.mul_add_low(b[0], c, nineteen);
+    let r0 = l.add_19_times(b[0], c);
     let r1 = l.add(b[1], l.shr::<51>(r0));
     let r2 = l.add(b[2], l.shr::<51>(r1));
     let r3 = l.add(b[3], l.shr::<51>(r2));
@@ -287,17 +277,22 @@ pub(super) fn reduce<L: Lanes>(l: L, a: &Factor<L::V>) -> [L::V; 5] {
     ]
 }
 
+/// A product, carried. Not a closure where it is used: those are not inlined always.
+#[inline(always)]
+pub(super) fn times<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Factor<L::V> {
+    carry(l, &mul(l, a, b))
+}
+
 /// 1/a: a^(p − 2). The inverse of zero is zero.
 #[inline(always)]
 pub(super) fn invert<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
-    let times = |a: &Factor<L::V>, b: &Factor<L::V>| carry(l, &mul(l, a, b));
     let a2 = carry(l, &square(l, a));
     let a4 = carry(l, &square(l, &a2));
-    let a9 = times(&carry(l, &square(l, &a4)), a);
-    let a11 = times(&a9, &a2);
+    let a9 = times(l, &carry(l, &square(l, &a4)), a);
+    let a11 = times(l, &a9, &a2);
     // a^(2^n − 1) for the n that begins each row: so many squarings of it, times which earlier one.
     // p − 2 = 2^255 − 21 = (2^250 − 1) · 2^5 + 11.
-    let mut power = times(&carry(l, &square(l, &a11)), &a9);
+    let mut power = times(l, &carry(l, &square(l, &a11)), &a9);
     let mut kept = [power, power, power, power, a11];
     const STEPS: [(usize, usize, usize); 8] = [
         // From 5: to 10, kept as 1; to 20, as 2; to 40; to 50, as 3; to 100, as 2; to 200; to 250; the end.
@@ -314,18 +309,10 @@ pub(super) fn invert<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
         for _ in 0..squarings {
             power = carry(l, &square(l, &power));
         }
-        power = times(&power, &kept[with]);
+        power = times(l, &power, &kept[with]);
         kept[keep] = power;
     }
     power
-}
-
-impl<V> Factor<V> {
-    /// The limbs.
-    #[inline(always)]
-    pub(super) fn limbs(&self) -> &[V; 5] {
-        &self.0
-    }
 }
 
 #[cfg(test)]

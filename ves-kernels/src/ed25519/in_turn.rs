@@ -1,5 +1,5 @@
 //! One signature after the other, by `curve25519-dalek`'s arithmetic: the reference, and the way of machines
-//! without AVX-512 IFMA.
+//! with neither AVX-512 IFMA nor AVX2 and FMA, and of the portable kernel.
 
 use std::sync::LazyLock;
 

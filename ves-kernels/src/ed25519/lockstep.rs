@@ -10,7 +10,7 @@ use super::point::{self, Comb, Projective, Running, TEETH, Table, WINDOWS};
 use super::scalar;
 use super::sha512;
 use super::{Claim, halves, words};
-use crate::kernel::{Ifma, Job, Lanes, Row, prefetch};
+use crate::kernel::{Instructions, Job, Lanes, Row, prefetch};
 
 /// A claim and the multiples of its key, negated: a [`Table`] or a [`Comb`].
 pub(super) struct Case<'a, M> {
@@ -203,9 +203,14 @@ fn challenges<L: Lanes, M>(l: L, group: &[Case<'_, M>; 8]) -> [[u64; 4]; 8] {
     challenges
 }
 
-/// s·B − k·A of each case.
+/// s·B − k·A of each case, or of so many.
 #[inline(always)]
-fn expected_r<L: Lanes, M: Multiples>(l: L, base: &Table, group: &[Case<'_, M>; 8]) -> Projective<L::V> {
+fn expected_r<L: Lanes, M: Multiples>(
+    l: L,
+    base: &Table,
+    group: &[Case<'_, M>; 8],
+    filled: usize,
+) -> Projective<L::V> {
     let k = challenges(l, group);
     let mut chosen = Chosen {
         rows: [[&base.multiples(0)[0]; 8]; MOST],
@@ -215,24 +220,38 @@ fn expected_r<L: Lanes, M: Multiples>(l: L, base: &Table, group: &[Case<'_, M>; 
         let s = words(halves(claim.signature).1);
         negated.choose(lane, base, s, k, &mut chosen);
     }
-    let rows = &chosen.rows[..M::STEPS];
-    for row in rows[..AHEAD].as_flattened() {
-        prefetch(*row);
+    let mut sum = Projective::none(l);
+    let lanes = L::Part::LANES;
+    // Parts of nothing but lanes that stay empty are left out.
+    for part in 0..filled.div_ceil(lanes).min(L::PARTS) {
+        sum.put(l, part, &added_up::<_, M>(l.part(), &chosen, part * lanes));
+    }
+    sum
+}
+
+/// What is chosen for a part of the lanes, added up. Rows of other lanes follow those of the part.
+#[inline(always)]
+fn added_up<L: Lanes, M: Multiples>(l: L, chosen: &Chosen<'_>, first: usize) -> Projective<L::V> {
+    let rows = |at: usize| -> [&Row; 8] { std::array::from_fn(|lane| chosen.rows[at][(first + lane) % 8]) };
+    for at in 0..AHEAD {
+        for row in &rows(at)[..L::LANES] {
+            prefetch(*row);
+        }
     }
     let mut sum = Running::identity(l);
     let last = M::STEPS - 1;
-    for (at, (eight, negative)) in rows[..last].iter().zip(chosen.negative).enumerate() {
-        if let Some(later) = rows.get(at + AHEAD) {
-            for row in later {
+    for at in 0..last {
+        if at + AHEAD < M::STEPS {
+            for row in &rows(at + AHEAD)[..L::LANES] {
                 prefetch(*row);
             }
         }
         if M::times_16_before(at) {
             sum = sum.times_16(l);
         }
-        sum = sum.plus(l, &l.columns(*eight), negative);
+        sum = sum.plus(l, &l.columns(rows(at)), chosen.negative[at] >> first);
     }
-    sum.finally_plus(l, &l.columns(rows[last]), chosen.negative[last])
+    sum.finally_plus(l, &l.columns(rows(last)), chosen.negative[last] >> first)
 }
 
 impl<M: Multiples> Job for Verify<'_, M> {
@@ -249,14 +268,14 @@ impl<M: Multiples> Job for Verify<'_, M> {
                 // Lanes that stay empty repeat the first case.
                 let mut eight = [group[0]; 8];
                 eight[..group.len()].copy_from_slice(group);
-                let point = expected_r(l, self.base, &eight);
+                let point = expected_r(l, self.base, &eight, group.len());
                 points.push((point.x, point.y));
                 z.push(point.z);
             }
             let inverses = point::invert_all(l, &z);
             for ((group, (x, y)), inverse) in cases.chunks(8).zip(&points).zip(&inverses) {
-                let x = field::reduce(l, &field::carry(l, &field::mul(l, x, inverse)));
-                let y = field::reduce(l, &field::carry(l, &field::mul(l, y, inverse)));
+                let x = field::reduce(l, &field::times(l, x, inverse));
+                let y = field::reduce(l, &field::times(l, y, inverse));
                 // The encoding: y, and in its uppermost bit whether x is odd.
                 let mut encoded = field::to_words(l, &y);
                 encoded[3] = l.or(encoded[3], l.shl::<63>(x[0]));
@@ -280,10 +299,10 @@ impl<M: Multiples> Job for Verify<'_, M> {
 }
 
 /// Whether each of these signatures holds.
-pub(super) fn verify<M: Multiples>(ifma: Ifma, cases: &[Case<'_, M>]) -> Vec<bool> {
+pub(super) fn verify<M: Multiples>(instructions: Instructions, cases: &[Case<'_, M>]) -> Vec<bool> {
     static BASEPOINT: OnceLock<Table> = OnceLock::new();
-    let base = BASEPOINT.get_or_init(|| ifma.run(Table::job(ED25519_BASEPOINT_POINT)));
-    ifma.run(Verify { base, cases })
+    let base = BASEPOINT.get_or_init(|| instructions.run(Table::job(ED25519_BASEPOINT_POINT)));
+    instructions.run(Verify { base, cases })
 }
 
 #[cfg(test)]

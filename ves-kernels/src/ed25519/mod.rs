@@ -3,8 +3,8 @@
 //! Whoever checks a log meets the same keys again and again. For such a key a table of its multiples is
 //! worth making once: every window of eight bits of a scalar has its 128 multiples ready, so that
 //! `R′ = s·B − k·A` is 64 additions and no doubling, and a whole batch of R′ is brought into its
-//! encoding with one inversion. Where the machine has AVX-512 IFMA, eight signatures are checked side by
-//! side; `docs/ed25519-ifma.md` tells how. There a key that is met but a few times, or one of thousands, has a
+//! encoding with one inversion. Where the machine has AVX-512 IFMA, or AVX2 and FMA, eight signatures are checked side by
+//! side; `docs/ed25519-lockstep.md` tells how. There a key that is met but a few times, or one of thousands, has a
 //! comb: a hundredth of a table in size, made eight at once, with which a signature takes twice as long.
 //!
 //! What is accepted is exactly what [`VerifyingKey`]'s (non-strict) `verify` accepts, since the same
@@ -30,49 +30,35 @@ use curve25519_dalek::EdwardsPoint;
 use ed25519_dalek::VerifyingKey;
 
 use crate::bytes::SignatureBytes;
-use crate::kernel::{Ifma, Kernel};
-
-/// A way to check signatures.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    /// One after the other.
-    InTurn,
-    /// Eight side by side.
-    Lockstep(Ifma),
-}
-
-impl Way {
-    /// The way that goes with a kernel on this machine.
-    fn of(kernel: Kernel) -> Self {
-        match Ifma::detect() {
-            Some(ifma) if kernel == Kernel::Avx512 => Self::Lockstep(ifma),
-            _ => Self::InTurn,
-        }
-    }
-}
+use crate::kernel::{Instructions, Kernel};
 
 /// From so many signatures on, preparing a key costs less than it brings, if it has no comb.
 pub fn worth_preparing_from() -> usize {
-    match Way::of(Kernel::current()) {
-        Way::InTurn => 48,
-        Way::Lockstep(_) => 8,
+    match Instructions::of(Kernel::current()) {
+        None => 48,
+        #[cfg(target_arch = "x86_64")]
+        Some(Instructions::Ifma(_)) => 8,
+        #[cfg(target_arch = "x86_64")]
+        Some(Instructions::Fma(_)) => 16,
     }
 }
 
-/// From so many signatures on, a table costs less than it brings to a key that has a comb.
+/// From so many signatures on, a table costs less than it brings to a key that has a comb. By AVX2 and FMA a table was made
+/// in the time that it saves in some 140 signatures.
 pub const WORTH_MORE_THAN_A_COMB: usize = 256;
 
 /// The multiples of a key, for the way that they were made for.
 enum Multiples {
     InTurn(in_turn::Multiples),
-    Lockstep(Ifma, point::Table),
-    Comb(Ifma, point::Comb),
+    Lockstep(Instructions, point::Table),
+    Comb(Instructions, point::Comb),
 }
 
 /// A public key with its multiples.
 ///
-/// For lockstep they take 516 KiB and are made in the time of some five verifications; otherwise 640 KiB and some
-/// twenty. A comb takes 4 KiB, and is made in a fraction of one verification.
+/// For lockstep they take 516 KiB and are made in the time of some five verifications by `ed25519-dalek` (AVX-512 IFMA), or
+/// some 14 (AVX2 and FMA); otherwise 640 KiB and some twenty. A comb takes 4 KiB, and is made in less than half of one
+/// verification.
 pub struct PreparedKey {
     key: VerifyingKey,
     negated: Multiples,
@@ -90,16 +76,18 @@ impl PreparedKey {
         Self::for_kernel(key, Kernel::current())
     }
 
-    /// Prepares a key for one kernel, whichever is in use: signatures are checked side by side with
-    /// [`Kernel::Avx512`] on a machine that has AVX-512 IFMA too, and one after the other otherwise. The
-    /// verdicts are the same.
+    /// Prepares a key for one kernel, whichever is in use: signatures are checked side by side by AVX-512 IFMA with
+    /// [`Kernel::Avx512`] on a machine that has it, else by AVX2 and FMA with every kernel but [`Kernel::Portable`], and
+    /// one after the other otherwise. The verdicts are the same.
     pub fn for_kernel(key: &VerifyingKey, kernel: Kernel) -> Self {
         let negated = -key.to_edwards();
         Self {
             key: *key,
-            negated: match Way::of(kernel) {
-                Way::InTurn => Multiples::InTurn(in_turn::Multiples::new(negated)),
-                Way::Lockstep(ifma) => Multiples::Lockstep(ifma, ifma.run(point::Table::job(negated))),
+            negated: match Instructions::of(kernel) {
+                None => Multiples::InTurn(in_turn::Multiples::new(negated)),
+                Some(instructions) => {
+                    Multiples::Lockstep(instructions, instructions.run(point::Table::job(negated)))
+                }
             },
         }
     }
@@ -112,23 +100,29 @@ impl PreparedKey {
 
     /// [`PreparedKey::combs`] for one kernel, whichever is in use.
     pub fn combs_for_kernel(keys: &[VerifyingKey], kernel: Kernel) -> Option<Vec<Self>> {
-        let Way::Lockstep(ifma) = Way::of(kernel) else {
-            return None;
-        };
+        let instructions = Instructions::of(kernel)?;
         let combs = keys.chunks(8).flat_map(|eight| {
             let points: Vec<EdwardsPoint> = eight.iter().map(|key| -key.to_edwards()).collect();
-            eight.iter().zip(ifma.run(point::Comb::job(&points)))
+            eight.iter().zip(instructions.run(point::Comb::job(&points)))
         });
         let prepared = combs.map(|(key, comb)| Self {
             key: *key,
-            negated: Multiples::Comb(ifma, comb),
+            negated: Multiples::Comb(instructions, comb),
         });
         Some(prepared.collect())
     }
 
     /// Whether signatures by this key are checked side by side.
     pub fn in_lockstep(&self) -> bool {
-        !matches!(self.negated, Multiples::InTurn(_))
+        self.instructions().is_some()
+    }
+
+    /// What signatures by this key are checked side by side with, as people call it; `None` if they are checked in turn.
+    pub fn instructions(&self) -> Option<&'static str> {
+        match &self.negated {
+            Multiples::InTurn(_) => None,
+            Multiples::Lockstep(with, _) | Multiples::Comb(with, _) => Some(with.name()),
+        }
     }
 
     /// The key itself.
@@ -173,18 +167,18 @@ pub fn verify_many(claims: &[Claim<'_>]) -> Vec<bool> {
         let claim = *claim;
         match &claim.key.negated {
             Multiples::InTurn(negated) => in_turn.push(in_turn::Case { claim, negated }),
-            Multiples::Lockstep(ifma, negated) => {
-                instructions = Some(*ifma);
+            Multiples::Lockstep(with, negated) => {
+                instructions = Some(*with);
                 tables.push(lockstep::Case { claim, negated });
             }
-            Multiples::Comb(ifma, negated) => {
-                instructions = Some(*ifma);
+            Multiples::Comb(with, negated) => {
+                instructions = Some(*with);
                 combs.push(lockstep::Case { claim, negated });
             }
         }
     }
     let mut in_turn = in_turn::verify(&in_turn).into_iter();
-    let lockstep = instructions.map(|ifma| (lockstep::verify(ifma, &tables), lockstep::verify(ifma, &combs)));
+    let lockstep = instructions.map(|with| (lockstep::verify(with, &tables), lockstep::verify(with, &combs)));
     let (tables, combs) = lockstep.unwrap_or_default();
     let (mut tables, mut combs) = (tables.into_iter(), combs.into_iter());
     let verdict = |claim: &Claim<'_>| match &claim.key.negated {

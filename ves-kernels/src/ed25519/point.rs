@@ -71,12 +71,41 @@ pub(super) struct Projective<V> {
     pub(super) z: Factor<V>,
 }
 
+impl<V: Copy> Projective<V> {
+    /// Takes a part of the lanes from another.
+    #[inline(always)]
+    pub(super) fn put<L: Lanes<V = V>>(
+        &mut self,
+        l: L,
+        part: usize,
+        value: &Projective<<L::Part as Lanes>::V>,
+    ) {
+        self.x.put(l, part, &value.x);
+        self.y.put(l, part, &value.y);
+        self.z.put(l, part, &value.z);
+    }
+}
+
 /// An addition before its last multiplications: x = e·f, y = g·h, x·y = e·h, and z = f·g.
 struct Completed<V> {
     e: Factor<V>,
     f: Factor<V>,
     g: Factor<V>,
     h: Factor<V>,
+}
+
+impl<V: Copy> Projective<V> {
+    /// No point: x and y are zero.
+    #[inline(always)]
+    pub(super) fn none<L: Lanes<V = V>>(l: L) -> Self {
+        let zero = field::constant(l, &[0; 5]);
+        let one = field::constant(l, &[1, 0, 0, 0, 0]);
+        Self {
+            x: zero,
+            y: zero,
+            z: one,
+        }
+    }
 }
 
 impl<V: Copy> Running<V> {
@@ -88,7 +117,7 @@ impl<V: Copy> Running<V> {
             plus: one,
             minus: one,
             t: field::constant(l, &[0; 5]),
-            z: field::sum(&one),
+            z: field::sum(l, &one),
         }
     }
 
@@ -98,10 +127,10 @@ impl<V: Copy> Running<V> {
     fn complete<L: Lanes<V = V>>(&self, l: L, other: &[V; 16], negative: u8) -> Completed<V> {
         let [p0, p1, p2, p3, p4, m0, m1, m2, m3, m4, t0, t1, t2, t3, t4, _] = *other;
         let (plus, minus) = (
-            field::trusted(&[p0, p1, p2, p3, p4]),
-            field::trusted(&[m0, m1, m2, m3, m4]),
+            field::trusted(l, &[p0, p1, p2, p3, p4]),
+            field::trusted(l, &[m0, m1, m2, m3, m4]),
         );
-        let twice_dt = field::trusted(&[t0, t1, t2, t3, t4]);
+        let twice_dt = field::trusted(l, &[t0, t1, t2, t3, t4]);
         // The opposite point: x is −x, so that y + x and y − x change places, and x·y is −x·y.
         let a = field::mul(l, &self.minus, &field::select(l, negative, &minus, &plus));
         let b = field::mul(l, &self.plus, &field::select(l, negative, &plus, &minus));
@@ -137,7 +166,7 @@ impl<V: Copy> Running<V> {
             xy = (completed.e, completed.h);
         }
         let Doubling { plus, minus, z } = point;
-        let t = field::carry(l, &field::mul(l, &xy.0, &xy.1));
+        let t = field::times(l, &xy.0, &xy.1);
         Self { plus, minus, t, z }
     }
 
@@ -145,11 +174,10 @@ impl<V: Copy> Running<V> {
     #[inline(always)]
     pub(super) fn finally_plus<L: Lanes<V = V>>(&self, l: L, other: &[V; 16], negative: u8) -> Projective<V> {
         let Completed { e, f, g, h } = self.complete(l, other, negative);
-        let product = |a, b| field::carry(l, &field::mul(l, a, b));
         Projective {
-            x: product(&e, &f),
-            y: product(&g, &h),
-            z: product(&f, &g),
+            x: field::times(l, &e, &f),
+            y: field::times(l, &g, &h),
+            z: field::times(l, &f, &g),
         }
     }
 }
@@ -173,7 +201,7 @@ impl<V: Copy> Completed<V> {
         Running {
             plus,
             minus,
-            t: field::carry(l, &field::mul(l, &self.e, &self.h)),
+            t: field::times(l, &self.e, &self.h),
             z,
         }
     }
@@ -197,7 +225,7 @@ impl<V: Copy> Doubling<V> {
     fn complete<L: Lanes<V = V>>(&self, l: L) -> Completed<V> {
         let (p2, m2) = (field::square(l, &self.plus), field::square(l, &self.minus));
         let z2 = field::square(l, &field::carry(l, &self.z));
-        let pm = field::sum(&field::carry(l, &field::mul(l, &self.plus, &self.minus)));
+        let pm = field::settle(l, &field::mul(l, &self.plus, &self.minus));
         let (twice_z2, twice_pm) = (field::add(l, &z2, &z2), field::add(l, &pm, &pm));
         let four_z2 = field::add(l, &twice_z2, &twice_z2);
         Completed {
@@ -217,12 +245,12 @@ pub(super) fn invert_all<L: Lanes>(l: L, numbers: &[Factor<L::V>]) -> Vec<Factor
     let mut inverses = Vec::with_capacity(numbers.len());
     for number in numbers {
         inverses.push(product);
-        product = field::carry(l, &field::mul(l, &product, number));
+        product = field::times(l, &product, number);
     }
     let mut inverse = field::invert(l, &product);
     for (number, to) in numbers.iter().zip(&mut inverses).rev() {
-        *to = field::carry(l, &field::mul(l, &inverse, to));
-        inverse = field::carry(l, &field::mul(l, &inverse, number));
+        *to = field::times(l, &inverse, to);
+        inverse = field::times(l, &inverse, number);
     }
     inverses
 }
@@ -285,19 +313,20 @@ fn coordinates<const N: usize>(points: impl Iterator<Item = EdwardsPoint>) -> [[
 fn affine<L: Lanes>(l: L, y: &[[u64; 4]], ix: &[[u64; 4]]) -> [L::V; 16] {
     let y = eight(l, y);
     let minus_i = field::constant(l, &MINUS_I);
-    let x = field::carry(l, &field::mul(l, &eight(l, ix), &minus_i));
+    let x = field::times(l, &eight(l, ix), &minus_i);
     let twice_d = field::constant(l, &TWICE_D);
-    let t = field::carry(l, &field::mul(l, &x, &y));
-    let plus = field::carry(l, &field::add(l, &field::sum(&y), &field::sum(&x)));
-    let minus = field::carry(l, &field::sub(l, &field::sum(&y), &field::sum(&x)));
-    let twice_dt = field::carry(l, &field::mul(l, &t, &twice_d));
-    columns(l, [plus.limbs(), minus.limbs(), twice_dt.limbs()])
+    let t = field::times(l, &x, &y);
+    let plus = field::carry(l, &field::add(l, &field::sum(l, &y), &field::sum(l, &x)));
+    let minus = field::carry(l, &field::sub(l, &field::sum(l, &y), &field::sum(l, &x)));
+    let twice_dt = field::times(l, &t, &twice_d);
+    let limbs = [plus, minus, twice_dt].map(|factor| field::limbs(l, &factor));
+    columns(l, &limbs)
 }
 
 #[inline(always)]
-fn columns<L: Lanes>(l: L, thirds: [&[L::V; 5]; 3]) -> [L::V; 16] {
+fn columns<L: Lanes>(l: L, thirds: &[[L::V; 5]; 3]) -> [L::V; 16] {
     let mut columns = [l.splat(0); 16];
-    columns[..15].copy_from_slice(thirds.map(|limbs| *limbs).as_flattened());
+    columns[..15].copy_from_slice(thirds.as_flattened());
     columns
 }
 
@@ -338,11 +367,11 @@ impl<V: Copy> Undivided<V> {
         let twice_d = field::constant(l, &TWICE_D);
         let mut divided = Vec::with_capacity(self.points.len());
         for ([plus, minus, t], inverse) in self.points.iter().zip(invert_all(l, &self.z)) {
-            let times = |a, b| field::carry(l, &field::mul(l, a, b));
-            let plus = field::reduce(l, &times(plus, &inverse));
-            let minus = field::reduce(l, &times(minus, &inverse));
-            let twice_dt = field::reduce(l, &times(t, &times(&inverse, &twice_d)));
-            divided.push(columns(l, [&plus, &minus, &twice_dt]));
+            let plus = field::reduce(l, &field::times(l, plus, &inverse));
+            let minus = field::reduce(l, &field::times(l, minus, &inverse));
+            let twice_dt = field::times(l, t, &field::times(l, &inverse, &twice_d));
+            let twice_dt = field::reduce(l, &twice_dt);
+            divided.push(columns(l, &[plus, minus, twice_dt]));
         }
         divided
     }
@@ -353,21 +382,30 @@ impl Job for BuildTable {
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> Table {
+        let mut table = Table(vec![[IDENTITY; MULTIPLES]; WINDOWS]);
+        table.fill(l.part(), &self.y, &self.ix);
+        table
+    }
+}
+
+impl Table {
+    /// Fills in the multiples of each window's point, but the identity. As many windows as there are lanes are made side by
+    /// side.
+    #[inline(always)]
+    fn fill<L: Lanes>(&mut self, l: L, y: &[[u64; 4]; WINDOWS], ix: &[[u64; 4]; WINDOWS]) {
         let steps = MULTIPLES - 1;
-        let mut points = Undivided::with_capacity(WINDOWS / 8 * steps);
-        for (y, ix) in self.y.as_chunks::<8>().0.iter().zip(self.ix.as_chunks::<8>().0) {
+        let mut points = Undivided::with_capacity(WINDOWS / L::LANES * steps);
+        for (y, ix) in y.chunks(L::LANES).zip(ix.chunks(L::LANES)) {
             points.push_multiples(l, &affine(l, y, ix), steps);
         }
-        let mut table = Table(vec![[IDENTITY; MULTIPLES]; WINDOWS]);
         for (at, columns) in points.divide(l).iter().enumerate() {
-            let (first_window, multiple) = (at / steps * 8, at % steps + 1);
+            let (first_window, multiple) = (at / steps * L::LANES, at % steps + 1);
             for (i, column) in columns.iter().enumerate() {
-                for (lane, word) in l.store(*column).into_iter().enumerate() {
-                    table.0[first_window + lane][multiple].0[i] = word;
+                for (lane, word) in l.store(*column).into_iter().take(L::LANES).enumerate() {
+                    self.0[first_window + lane][multiple].0[i] = word;
                 }
             }
         }
-        table
     }
 }
 
@@ -403,33 +441,45 @@ impl Job for BuildCombs {
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> Vec<Comb> {
-        let first = affine(l, &self.y, &self.ix);
-        let mut teeth = [first; TEETH];
-        let mut further = Undivided::with_capacity(TEETH - 1);
-        let mut point = Running::identity(l).plus(l, &first, 0);
-        for _ in 1..TEETH {
-            for _ in 0..64 / 4 {
-                point = point.times_16(l);
-            }
-            further.push(l, &point);
+        let lanes = L::Part::LANES;
+        let mut all = Vec::with_capacity(self.count);
+        // Not in a closure: those are not inlined always.
+        for (y, ix) in self.y[..self.count].chunks(lanes).zip(self.ix.chunks(lanes)) {
+            all.extend(combs(l.part(), y, ix));
         }
-        teeth[1..].copy_from_slice(&further.divide(l));
-        let mut points = Undivided::with_capacity(TEETH * COMB_MULTIPLES);
-        for tooth in &teeth {
-            points.push_multiples(l, tooth, COMB_MULTIPLES);
-        }
-        let empty = || Comb(Box::new([[IDENTITY; COMB_MULTIPLES]; TEETH]));
-        let mut combs: Vec<Comb> = (0..self.count).map(|_| empty()).collect();
-        for (at, columns) in points.divide(l).iter().enumerate() {
-            let (tooth, multiple) = (at / COMB_MULTIPLES, at % COMB_MULTIPLES);
-            for (i, column) in columns.iter().enumerate() {
-                for (comb, word) in combs.iter_mut().zip(l.store(*column)) {
-                    comb.0[tooth][multiple].0[i] = word;
-                }
-            }
-        }
-        combs
+        all
     }
+}
+
+/// The combs of as many points as there are lanes, or fewer.
+#[inline(always)]
+fn combs<L: Lanes>(l: L, y: &[[u64; 4]], ix: &[[u64; 4]]) -> Vec<Comb> {
+    let first = affine(l, y, ix);
+    let mut teeth = [first; TEETH];
+    let mut further = Undivided::with_capacity(TEETH - 1);
+    let mut point = Running::identity(l).plus(l, &first, 0);
+    for _ in 1..TEETH {
+        for _ in 0..64 / 4 {
+            point = point.times_16(l);
+        }
+        further.push(l, &point);
+    }
+    teeth[1..].copy_from_slice(&further.divide(l));
+    let mut points = Undivided::with_capacity(TEETH * COMB_MULTIPLES);
+    for tooth in &teeth {
+        points.push_multiples(l, tooth, COMB_MULTIPLES);
+    }
+    let empty = || Comb(Box::new([[IDENTITY; COMB_MULTIPLES]; TEETH]));
+    let mut combs: Vec<Comb> = y.iter().map(|_| empty()).collect();
+    for (at, columns) in points.divide(l).iter().enumerate() {
+        let (tooth, multiple) = (at / COMB_MULTIPLES, at % COMB_MULTIPLES);
+        for (i, column) in columns.iter().enumerate() {
+            for (comb, word) in combs.iter_mut().zip(l.store(*column)) {
+                comb.0[tooth][multiple].0[i] = word;
+            }
+        }
+    }
+    combs
 }
 
 #[cfg(test)]

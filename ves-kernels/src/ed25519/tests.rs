@@ -12,25 +12,57 @@ use super::*;
 /// A key in all its forms.
 struct Key {
     parsed: VerifyingKey,
-    /// One for each way of checking: with a table, in turn, and with a comb; that of machines without the
-    /// instructions is in turn again.
-    prepared: [PreparedKey; 3],
+    /// One for each way of checking: in turn, and with a table and with a comb for each kernel that has lockstep here.
+    prepared: Vec<PreparedKey>,
+}
+
+/// Kernels, one for each kind of instructions that this machine can check signatures side by side with.
+fn kernels() -> Vec<Kernel> {
+    let mut kernels: Vec<Kernel> = Kernel::available()
+        .filter(|kernel| Instructions::of(*kernel).is_some())
+        .collect();
+    kernels.dedup_by_key(|kernel| Instructions::of(*kernel).map(|with| std::mem::discriminant(&with)));
+    kernels
 }
 
 /// `None` if `ed25519-dalek` refuses the key itself.
 fn prepare(key: &[u8; 32]) -> Option<Rc<Key>> {
     let parsed = VerifyingKey::from_bytes(key).ok()?;
-    let table = |kernel| PreparedKey::for_kernel(&parsed, kernel);
-    let combs = PreparedKey::combs_for_kernel(&[parsed], Kernel::Avx512);
-    let comb = combs.and_then(|mut combs| combs.pop());
-    let lockstep = Kernel::Avx512.is_available() && Ifma::detect().is_some();
-    assert_eq!(comb.is_some(), lockstep);
     assert!(PreparedKey::combs_for_kernel(&[parsed], Kernel::Portable).is_none());
-    let comb = comb.unwrap_or_else(|| table(Kernel::Portable));
-    let prepared = [table(Kernel::Avx512), table(Kernel::Portable), comb];
-    let ways = prepared.each_ref().map(PreparedKey::in_lockstep);
-    assert_eq!(ways, [lockstep, false, lockstep]);
+    let mut prepared = vec![PreparedKey::for_kernel(&parsed, Kernel::Portable)];
+    assert!(!prepared[0].in_lockstep());
+    for kernel in kernels() {
+        prepared.push(PreparedKey::for_kernel(&parsed, kernel));
+        prepared.extend(
+            PreparedKey::combs_for_kernel(&[parsed], kernel)
+                .into_iter()
+                .flatten(),
+        );
+    }
+    assert_eq!(prepared.len(), 1 + 2 * kernels().len());
+    assert!(prepared[1..].iter().all(PreparedKey::in_lockstep));
     Some(Rc::new(Key { parsed, prepared }))
+}
+
+/// With these instructions or better ones, every kernel but the portable one checks side by side.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn which_kernels_check_side_by_side() {
+    let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    for kernel in [Kernel::ShaNi, Kernel::Avx2] {
+        let with = Instructions::of(kernel);
+        assert!(
+            matches!(with, Some(Instructions::Fma(_))) == fma,
+            "{kernel} {with:?}"
+        );
+    }
+    let ifma = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512ifma");
+    let with = Instructions::of(Kernel::Avx512);
+    assert!(matches!(with, Some(Instructions::Ifma(_))) == ifma, "{with:?}");
+    assert_eq!(with.is_some(), ifma || fma);
+    assert!(Instructions::of(Kernel::Portable).is_none());
 }
 
 /// Signatures, and what `verify` says of them.
@@ -55,7 +87,7 @@ impl Cases {
 
     /// Checks that all ways say the same, wherever in a batch a signature is.
     fn check(&self) {
-        for way in 0..3 {
+        for way in 0..1 + 2 * kernels().len() {
             let claims: Vec<Claim<'_>> = (self.0.iter())
                 .map(|(key, message, signature, _)| Claim {
                     key: &key.prepared[way],
@@ -273,8 +305,9 @@ fn batches_of_all_sizes_keep_their_order() {
         })
         .collect();
     // Each way by itself, and all in one batch.
-    let ways: [fn(usize) -> usize; 4] = [|_| 0, |_| 1, |_| 2, |i| i / 5 % 3];
-    for way in ways {
+    let ways = 1 + 2 * kernels().len();
+    for one in 0..=ways {
+        let way = |i: usize| if one < ways { one } else { i / 5 % ways };
         let claims: Vec<Claim<'_>> = (signed.iter().enumerate())
             .map(|(i, (message, signature))| Claim {
                 key: &prepared[i % 3].prepared[way(i)],

@@ -22,8 +22,17 @@ fn product(a: u64, b: u64) -> u128 {
 
 impl Lanes for Arrays {
     type V = [u64; 8];
+    type Part = Self;
 
     const APART: bool = true;
+
+    fn part(self) -> Self {
+        self
+    }
+
+    fn put(self, x: &mut [u64; 8], _: usize, value: [u64; 8]) {
+        *x = value;
+    }
 
     fn splat(self, x: u64) -> [u64; 8] {
         [x; 8]

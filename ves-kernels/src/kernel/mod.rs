@@ -12,8 +12,8 @@
 //! them one byte off), and what is equal in all preimages (prefixes, stream, padding) is computed
 //! once.
 //!
-//! Beside them are lanes of 64 bits with the multiplications of AVX-512 IFMA, which the arithmetic of
-//! [`crate::ed25519`] is written over.
+//! Beside them are eight lanes of 64 bits with multiplications of 52 bits, by AVX-512 IFMA or by AVX2 and FMA, which the
+//! arithmetic of [`crate::ed25519`] is written over.
 //!
 //! No other module of the workspace contains unsafe code: loads, stores and the step
 //! into functions compiled for instructions that were detected at run time.
@@ -49,7 +49,12 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod batch;
+mod eight;
+#[cfg(target_arch = "x86_64")]
+mod fma;
+#[cfg(target_arch = "x86_64")]
 mod ifma;
+mod instructions;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod portable;
@@ -61,10 +66,13 @@ mod shani;
 #[cfg(test)]
 pub(crate) use arrays::Arrays;
 pub use batch::Batch;
-pub(crate) use ifma::{Ifma, Job, Lanes, Row};
+pub(crate) use eight::{Job, Lanes, Row};
+pub(crate) use instructions::Instructions;
+#[cfg(test)]
+pub(crate) use instructions::{over_all_lanes, over_instructions};
 
-/// A way to compute SHA-256. With [`Kernel::Avx512`] signatures are checked side by side too, if the processor has
-/// AVX-512 IFMA.
+/// A way to compute SHA-256. With [`Kernel::Avx512`] signatures are checked side by side by AVX-512 IFMA, if the processor
+/// has it; with that and others by AVX2 and FMA otherwise; with [`Kernel::Portable`] and without these, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kernel {
     /// AVX-512 (F, BW and VBMI2).

@@ -262,30 +262,55 @@ fn inputs_that_do_not_fit_are_refused() {
 
 /// Every operation on lanes, with plain lanes and the instructions.
 fn lanes_agree(a: [u64; 8], b: [u64; 8], c: [u64; 8], mask: u8) {
-    let Some(ifma) = Ifma::detect() else { return };
+    over_instructions!(lanes => agree(lanes, a, b, c, mask));
+}
+
+fn agree<L: Lanes>(lanes: L, a: [u64; 8], b: [u64; 8], c: [u64; 8], mask: u8) {
     let plain = Arrays;
-    let [x, y, z] = [a, b, c].map(|lanes| ifma.load(&lanes));
-    assert_eq!([x, y, z].map(|lanes| ifma.store(lanes)), [a, b, c]);
-    assert_eq!(ifma.store(ifma.splat(a[0])), plain.splat(a[0]));
-    assert_eq!(ifma.store(ifma.add(x, y)), plain.add(a, b));
-    assert_eq!(ifma.store(ifma.sub(x, y)), plain.sub(a, b));
-    assert_eq!(ifma.store(ifma.and(x, y)), plain.and(a, b));
-    assert_eq!(ifma.store(ifma.or(x, y)), plain.or(a, b));
-    assert_eq!(ifma.store(ifma.xor3(x, y, z)), plain.xor3(a, b, c));
-    assert_eq!(ifma.store(ifma.choose(x, y, z)), plain.choose(a, b, c));
-    assert_eq!(ifma.store(ifma.majority(x, y, z)), plain.majority(a, b, c));
-    assert_eq!(ifma.store(ifma.shr::<51>(x)), plain.shr::<51>(a));
-    assert_eq!(ifma.store(ifma.shl::<13>(x)), plain.shl::<13>(a));
-    assert_eq!(ifma.store(ifma.ror::<41>(x)), plain.ror::<41>(a));
-    assert_eq!(ifma.store(ifma.mul(x, y)), plain.mul(a, b));
-    assert_eq!(ifma.store(ifma.mul_add_low(x, y, z)), plain.mul_add_low(a, b, c));
+    let [x, y, z] = [a, b, c].map(|values| lanes.load(&values));
+    assert_eq!([x, y, z].map(|vector| lanes.store(vector)), [a, b, c]);
+    assert_eq!(lanes.store(lanes.splat(a[0])), plain.splat(a[0]));
+    assert_eq!(lanes.store(lanes.add(x, y)), plain.add(a, b));
+    assert_eq!(lanes.store(lanes.sub(x, y)), plain.sub(a, b));
+    assert_eq!(lanes.store(lanes.and(x, y)), plain.and(a, b));
+    assert_eq!(lanes.store(lanes.or(x, y)), plain.or(a, b));
+    assert_eq!(lanes.store(lanes.xor3(x, y, z)), plain.xor3(a, b, c));
+    assert_eq!(lanes.store(lanes.choose(x, y, z)), plain.choose(a, b, c));
+    assert_eq!(lanes.store(lanes.majority(x, y, z)), plain.majority(a, b, c));
+    assert_eq!(lanes.store(lanes.shr::<51>(x)), plain.shr::<51>(a));
+    assert_eq!(lanes.store(lanes.shl::<13>(x)), plain.shl::<13>(a));
+    assert_eq!(lanes.store(lanes.ror::<41>(x)), plain.ror::<41>(a));
+    assert_eq!(lanes.store(lanes.mul(x, y)), plain.mul(a, b));
     assert_eq!(
-        ifma.store(ifma.mul_add_high(x, y, z)),
+        lanes.store(lanes.mul_add_low(x, y, z)),
+        plain.mul_add_low(a, b, c)
+    );
+    assert_eq!(
+        lanes.store(lanes.mul_add_high(x, y, z)),
         plain.mul_add_high(a, b, c)
     );
-    assert_eq!(ifma.store(ifma.select(mask, x, y)), plain.select(mask, a, b));
+    assert_eq!(lanes.store(lanes.select(mask, x, y)), plain.select(mask, a, b));
+    let small = c.map(|c| c >> 32);
+    assert_eq!(
+        lanes.store(lanes.add_19_times(x, lanes.load(&small))),
+        plain.add_19_times(a, small)
+    );
+    let factor = a.map(|a| a % L::FACTOR_END);
+    let taken = lanes.limb(lanes.factor(lanes.load(&factor)));
+    assert_eq!(lanes.store(taken), factor);
+    let mut put = x;
+    let part = lanes.part();
+    for number in 0..L::PARTS {
+        let mut turned = b;
+        turned.rotate_left(number * 8 / L::PARTS);
+        lanes.put(&mut put, number, part.load(&turned));
+    }
+    assert_eq!(lanes.store(put), b);
     let some_equal = plain.select(mask, a, b);
-    assert_eq!(ifma.equal(x, ifma.load(&some_equal)), plain.equal(a, some_equal));
+    assert_eq!(
+        lanes.equal(x, lanes.load(&some_equal)),
+        plain.equal(a, some_equal)
+    );
     // Rows at the very ends of their allocations.
     let rows: [Box<Row>; 8] = std::array::from_fn(|i| {
         Box::new(Row(std::array::from_fn(|j| {
@@ -294,7 +319,7 @@ fn lanes_agree(a: [u64; 8], b: [u64; 8], c: [u64; 8], mask: u8) {
     });
     let rows: [&Row; 8] = std::array::from_fn(|i| &*rows[i]);
     assert_eq!(
-        ifma.columns(rows).map(|lanes| ifma.store(lanes)),
+        lanes.columns(rows).map(|column| lanes.store(column)),
         plain.columns(rows)
     );
 }

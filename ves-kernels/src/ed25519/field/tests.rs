@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernel::Arrays;
-use crate::kernel::Ifma;
+use crate::kernel::over_all_lanes;
 
 /// p = 2^255 − 19.
 const P: [u64; 4] = [0xffff_ffff_ffff_ffed, u64::MAX, u64::MAX, u64::MAX >> 1];
@@ -89,8 +88,18 @@ fn load<L: Lanes>(l: L, numbers: &[[u64; 5]; 8]) -> [L::V; 5] {
     std::array::from_fn(|i| l.load(&std::array::from_fn(|lane| numbers[lane][i])))
 }
 
+/// Numbers with limbs that can be multiplied in these lanes: the largest, where they are too large.
+fn fit<L: Lanes>(_: L, numbers: &[[u64; 5]; 8]) -> [[u64; 5]; 8] {
+    numbers.map(|limbs| limbs.map(|limb| limb.min(L::FACTOR_END - 1)))
+}
+
+fn factor<L: Lanes>(l: L, numbers: &[[u64; 5]; 8]) -> Factor<L::V> {
+    trusted(l, &load(l, numbers))
+}
+
 fn check<L: Lanes>(l: L, a: &[[u64; 5]; 8], b: &[[u64; 5]; 8], large: &[[u64; 5]; 8], mask: u8) {
-    let (fa, fb) = (Factor(load(l, a)), Factor(load(l, b)));
+    let (a, b) = (&fit(l, a), &fit(l, b));
+    let (fa, fb) = (factor(l, a), factor(l, b));
     let products = mul(l, &fa, &fb);
     let squares = square(l, &fa);
     let sums = add(l, &products, &squares);
@@ -121,23 +130,23 @@ fn check<L: Lanes>(l: L, a: &[[u64; 5]; 8], b: &[[u64; 5]; 8], large: &[[u64; 5]
         assert_eq!(value(&at(&differences)), plus(&xx, &minus(&xy)));
         assert_eq!(value(&at(&negated)), if negative { minus(&xy) } else { xy });
         assert!(at(&negated).iter().zip(BIAS).all(|(limb, bias)| *limb <= bias));
-        assert_eq!(lane(l, &selected.0, i), if negative { b[i] } else { a[i] });
-        let carried = lane(l, &carried.0, i);
+        assert_eq!(
+            lane(l, &limbs(l, &selected), i),
+            if negative { b[i] } else { a[i] }
+        );
+        let carried = lane(l, &limbs(l, &carried), i);
         assert_eq!(value(&carried), value(&large[i]));
         assert!(carried.iter().all(|limb| *limb < (1 << 51) + (1 << 17)));
         let reduced = lane(l, &reduced, i);
         assert!(reduced.iter().all(|limb| *limb <= MASK));
         let words = words.map(|word| l.store(word)[i]);
         assert_eq!(words, x);
-        assert_eq!(lane(l, &read.0, i), reduced);
+        assert_eq!(lane(l, &limbs(l, &read), i), reduced);
     }
 }
 
 fn check_all(a: &[[u64; 5]; 8], b: &[[u64; 5]; 8], large: &[[u64; 5]; 8], mask: u8) {
-    check(Arrays, a, b, large, mask);
-    if let Some(ifma) = Ifma::detect() {
-        check(ifma, a, b, large, mask);
-    }
+    over_all_lanes!(l => check(l, a, b, large, mask));
 }
 
 const TOP: u64 = (1 << 52) - 1;
@@ -197,8 +206,109 @@ fn extremes() {
     check_all(&[[TOP; 5]; 8], &[[TOP; 5]; 8], &[[largest; 5]; 8], 0xa5);
 }
 
+/// Products and squares alone: their values and bounds.
+fn check_products<L: Lanes>(l: L, a: &[[u64; 5]; 8], b: &[[u64; 5]; 8]) {
+    let (fa, fb) = (factor(l, a), factor(l, b));
+    let (products, squares) = (mul(l, &fa, &fb), square(l, &fa));
+    for i in 0..8 {
+        for (found, other) in [(&products, &b[i]), (&squares, &a[i])] {
+            let found = lane(l, &found.0, i);
+            assert!(found.iter().all(|limb| *limb < 267 << 52), "{found:x?}");
+            assert_eq!(
+                value(&found),
+                product(&value(&a[i]), &value(other)),
+                "{:x?} {other:x?}",
+                a[i]
+            );
+        }
+    }
+}
+
+/// Limbs at their limits, each with each in all places of two numbers. Among them are those whose products lie half-way
+/// between two multiples of 2^51 (3 · 2^25 and 2^25 and their like) and of 2^52, where it matters which way is rounded: all
+/// lower halves are as large as they can be then, or as far below zero.
+fn products_of_extremes<L: Lanes>(l: L) {
+    let end = L::FACTOR_END;
+    let limits = [
+        0,
+        1,
+        3 << 24,
+        1 << 25,
+        3 << 25,
+        (1 << 26) - 1,
+        1 << 26,
+        3 << 26,
+        7 << 25,
+        (1 << 51) - 1,
+        1 << 51,
+        (1 << 51) + 1,
+        (1 << 51) + (1 << 17) - 1,
+        (1 << 51) - (1 << 25),
+        (1 << 51) + (1 << 25),
+        end - 2,
+        end - 1,
+    ];
+    let mut pairs = Vec::new();
+    for limit in limits {
+        for other in limits {
+            pairs.push(([limit; 5], [other; 5]));
+            for place in 0..25 {
+                // One limb of each that is not as the others, at its limit or one less.
+                let (mut a, mut b) = ([other; 5], [limit; 5]);
+                a[place / 5] = limit;
+                b[place % 5] = other;
+                pairs.push((a, b));
+                let less = |limb: u64| limb.saturating_sub(1);
+                pairs.push((a.map(less), b));
+            }
+        }
+    }
+    while !pairs.len().is_multiple_of(8) {
+        pairs.push(pairs[0]);
+    }
+    for eight in pairs
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .step_by(if cfg!(miri) { 500 } else { 1 })
+    {
+        check_products(l, &eight.map(|pair| pair.0), &eight.map(|pair| pair.1));
+    }
+}
+
+/// By the 100,000, with limbs over the whole range and few bits among them.
+fn products_at_random<L: Lanes>(l: L) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut limb = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        match state >> 60 {
+            // Many zeros at the end, so that halves come out even.
+            0..4 => (state % L::FACTOR_END) & (u64::MAX << (state >> 32 & 31)),
+            4 => L::FACTOR_END - 1 - (state & 0xff),
+            _ => state % L::FACTOR_END,
+        }
+    };
+    let mut numbers = || std::array::from_fn(|_| std::array::from_fn(|_| limb()));
+    for _ in 0..if cfg!(miri) { 10 } else { 100_000 / 8 } {
+        check_products(l, &numbers(), &numbers());
+    }
+}
+
+#[test]
+fn products_at_their_limits() {
+    over_all_lanes!(l => products_of_extremes(l));
+}
+
+#[test]
+fn products_of_any_numbers() {
+    over_all_lanes!(l => products_at_random(l));
+}
+
 fn inverses<L: Lanes>(l: L, a: &[[u64; 5]; 8]) {
-    let inverse = reduce(l, &invert(l, &Factor(load(l, a))));
+    let a = &fit(l, a);
+    let inverse = reduce(l, &invert(l, &factor(l, a)));
     for (i, a) in a.iter().enumerate() {
         let (x, inverse) = (value(a), value(&lane(l, &inverse, i)));
         let one = if x == [0; 4] { [0; 4] } else { [1, 0, 0, 0] };
@@ -214,10 +324,7 @@ fn inverses_of_extremes() {
         .iter()
         .step_by(if cfg!(miri) { 100 } else { 1 })
     {
-        inverses(Arrays, numbers);
-        if let Some(ifma) = Ifma::detect() {
-            inverses(ifma, numbers);
-        }
+        over_all_lanes!(l => inverses(l, numbers));
     }
 }
 
@@ -237,9 +344,6 @@ proptest! {
     ) {
         let cut = |numbers: &[[u64; 5]; 8], bits: u32| numbers.map(|limbs| limbs.map(|limb| limb >> (64 - bits)));
         check_all(&cut(&a, 52), &cut(&b, 52), &cut(&large, 63), mask);
-        inverses(Arrays, &cut(&a, 52));
-        if let Some(ifma) = Ifma::detect() {
-            inverses(ifma, &cut(&a, 52));
-        }
+        over_all_lanes!(l => inverses(l, &cut(&a, 52)));
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ed25519::words;
-use crate::kernel::{Arrays, Ifma};
+use crate::kernel::over_all_lanes;
 
 fn check_with<L: Lanes>(l: L, numbers: &[[u64; 8]; 8]) {
     let columns: [L::V; 8] = std::array::from_fn(|i| l.load(&numbers.map(|number| number[i])));
@@ -23,10 +23,7 @@ fn check_with<L: Lanes>(l: L, numbers: &[[u64; 8]; 8]) {
 }
 
 fn check(numbers: &[[u64; 8]; 8]) {
-    check_with(Arrays, numbers);
-    if let Some(ifma) = Ifma::detect() {
-        check_with(ifma, numbers);
-    }
+    over_all_lanes!(l => check_with(l, numbers));
 }
 
 /// `factor · ℓ · 2^(64 shift) + more`, modulo 2^512.
