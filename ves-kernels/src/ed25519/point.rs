@@ -72,6 +72,18 @@ pub(super) struct Projective<V> {
 }
 
 impl<V: Copy> Projective<V> {
+    /// No point: x and y are zero.
+    #[inline(always)]
+    pub(super) fn none<L: Lanes<V = V>>(l: L) -> Self {
+        let zero = field::constant(l, &[0; 5]);
+        let one = field::constant(l, &[1, 0, 0, 0, 0]);
+        Self {
+            x: zero,
+            y: zero,
+            z: one,
+        }
+    }
+
     /// Takes a part of the lanes from another.
     #[inline(always)]
     pub(super) fn put<L: Lanes<V = V>>(
@@ -92,20 +104,6 @@ struct Completed<V> {
     f: Factor<V>,
     g: Factor<V>,
     h: Factor<V>,
-}
-
-impl<V: Copy> Projective<V> {
-    /// No point: x and y are zero.
-    #[inline(always)]
-    pub(super) fn none<L: Lanes<V = V>>(l: L) -> Self {
-        let zero = field::constant(l, &[0; 5]);
-        let one = field::constant(l, &[1, 0, 0, 0, 0]);
-        Self {
-            x: zero,
-            y: zero,
-            z: one,
-        }
-    }
 }
 
 impl<V: Copy> Running<V> {

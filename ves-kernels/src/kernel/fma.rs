@@ -11,8 +11,8 @@
 //!
 //! Bits are added up as integers. What they have beside h and r is known, and is taken away at the end ([`REST`]).
 //!
-//! Two things were tried without success: all eight lanes at each step (slower by a third: 16 registers are too few, and code
-//! too long for the caches of instructions), and products as functions of their own (slower than that).
+//! Two things were tried without success: all eight lanes at each step (slower by two fifths, most of it copying between registers
+//! and memory), and products as functions of their own (no faster than that).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
