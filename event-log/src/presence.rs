@@ -119,11 +119,11 @@ impl Blocks {
         Ok(())
     }
 
-    /// What was found, and what is to be looked into.
-    fn finish(self) -> Result<Option<(BTreeMap<StreamKey, Held>, BTreeMap<StreamKey, Vec<Part>>)>, LogError> {
+    /// Itself, if all is in it; `None` if there are too many streams.
+    fn complete(self) -> Result<Option<Self>, LogError> {
         match self.failed {
             Some(error) => Err(error),
-            None => Ok((!self.too_many).then_some((self.held, self.large))),
+            None => Ok((!self.too_many).then_some(Self { failed: None, ..self })),
         }
     }
 }
@@ -246,7 +246,7 @@ impl View {
                 ControlFlow::Continue(())
             })
             .await?;
-        let Some((mut held, large)) = found.finish()? else {
+        let Some(Blocks { mut held, large, .. }) = found.complete()? else {
             return Ok(None);
         };
         for (stream, parts) in large {

@@ -93,7 +93,7 @@ impl View {
             Ok(Err(error @ LogError::Cancelled { .. })) => return Err(error),
             Ok(Err(error)) => tracing::debug!("the log is read over one connection alone: {error}"),
             Err(_) => {
-                tracing::debug!("the log is read over one connection alone: others are waited for too long")
+                tracing::debug!("the log is read over one connection alone: others are waited for too long");
             }
         }
         Ok(())

@@ -520,7 +520,8 @@ mod tests {
                 from += cut;
             }
             let expected: Vec<Head> = sizes
-                .range(1..=leaves.len() as u64)
+                .iter()
+                .filter(|size| (1..=leaves.len() as u64).contains(size))
                 .map(|&size| Head { size, root: by_definition(&leaves[..size as usize]) })
                 .collect();
             prop_assert_eq!(heads, expected);

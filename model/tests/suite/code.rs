@@ -144,18 +144,26 @@ const ORDERS: &[Order] = &[
     Order {
         path: "event-log/src/repair.rs",
         function: "write_ahead",
-        calls: &["self.reserve(", "lock_timeout.min(SLICE)", "self.ahead = true"],
+        calls: &[
+            "self.reserve(",
+            "lock_timeout.min(self.slice)",
+            "self.ahead = true",
+        ],
     },
     Order {
         path: "event-log/src/repair.rs",
         function: "lock",
-        calls: &["if self.ahead { SLICE }", "self.reserve(", "self.lock_stream("],
+        calls: &[
+            "if self.ahead { self.slice }",
+            "self.reserve(",
+            "self.lock_stream(",
+        ],
     },
     Order {
         path: "event-log/src/repair.rs",
         function: "reserve",
         calls: &[
-            "lock_timeout.min(SLICE)",
+            "lock_timeout.min(self.slice)",
             "\"reserve_savepoint\"",
             "reserve_lines(",
             "\"reserve_rollback\"",
