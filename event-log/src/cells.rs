@@ -1,9 +1,6 @@
 //! Rows of a query, kept in two allocations.
 
 use rusqlite::types::ValueRef;
-use sqlx::{Row as _, ValueRef as _};
-
-use crate::value::Row;
 
 /// A value; texts and blobs are ranges of the table's bytes.
 #[derive(Debug, Clone, Copy)]
@@ -60,27 +57,6 @@ impl RawTable {
             }
         };
         self.cells.push(cell);
-    }
-
-    /// Appends a row that is just being read: of a snapshot its values, of PostgreSQL their bytes as blobs.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub(crate) fn push_row(&mut self, row: Row<'_>, columns: usize) -> Result<(), String> {
-        for column in 0..columns {
-            self.push(match row {
-                Row::Snapshot(row) => row.get_ref(column).map_err(|e| e.to_string())?,
-                Row::Postgres(row) => {
-                    let value = row.try_get_raw(column).map_err(|e| e.to_string())?;
-                    match value.is_null() {
-                        true => ValueRef::Null,
-                        false => ValueRef::Blob(value.as_bytes().map_err(|e| e.to_string())?),
-                    }
-                }
-                Row::Raw(row) | Row::Fetched(row) => row.value(column),
-            });
-        }
-        Ok(())
     }
 
     /// A complete row.

@@ -20,7 +20,7 @@ use crate::error::{LogError, NotInserted};
 use crate::jsonb;
 use crate::layout::Layout;
 use crate::options::OpenOptions;
-use crate::raw::RawRows;
+use crate::raw::{RawRows, push_row};
 use crate::schema::Table;
 use crate::server::Server;
 use crate::sql::{both, postgres, snapshot};
@@ -278,7 +278,7 @@ impl Conn {
                 Err(error) => break Err(error),
             };
             // Copied at once, so that the driver can use its buffers again.
-            let pushed = chunk.push_row(Row::Postgres(&row), ENTRY_COLUMNS);
+            let pushed = push_row(&mut chunk, Row::Postgres(&row), ENTRY_COLUMNS);
             pushed.map_err(|what| LogError::Refused { doing, what })?;
             if chunk.len() >= size.rows || chunk.byte_len() >= size.bytes {
                 let full = std::mem::replace(&mut chunk, RawTable::new(ENTRY_COLUMNS, size.rows));

@@ -1,6 +1,8 @@
 //! Rows as the database gave them, to be understood elsewhere: whoever reads a log only fetches, and other threads
 //! make values of it.
 
+use rusqlite::types::ValueRef;
+use sqlx::{Row as _, ValueRef as _};
 use ves::StreamKey;
 
 use crate::cells::RawTable;
@@ -20,6 +22,27 @@ pub(crate) enum RawRows {
     Snapshot(RawTable),
     /// What stands in place of rows that the server does not give out.
     Unreadable(Vec<RowError>),
+}
+
+/// Appends a row that is just being read: of a snapshot its values, of PostgreSQL their bytes as blobs.
+///
+/// # Errors
+/// What the driver says.
+pub(crate) fn push_row(table: &mut RawTable, row: Row<'_>, columns: usize) -> Result<(), String> {
+    for column in 0..columns {
+        table.push(match row {
+            Row::Snapshot(row) => row.get_ref(column).map_err(|e| e.to_string())?,
+            Row::Postgres(row) => {
+                let value = row.try_get_raw(column).map_err(|e| e.to_string())?;
+                match value.is_null() {
+                    true => ValueRef::Null,
+                    false => ValueRef::Blob(value.as_bytes().map_err(|e| e.to_string())?),
+                }
+            }
+            Row::Raw(row) | Row::Fetched(row) => row.value(column),
+        });
+    }
+    Ok(())
 }
 
 impl RawRows {

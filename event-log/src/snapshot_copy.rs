@@ -15,7 +15,7 @@ use crate::duplicate::Duplicate;
 use crate::error::LogError;
 use crate::fault::Damage;
 use crate::left_out::{AllLeftOut, LeftOut};
-use crate::raw::RawRows;
+use crate::raw::{RawRows, push_row};
 use crate::schema::{TABLES, Table, VES_SEQUENCER_RECEIPTS};
 use crate::snapshot::{DOING, Snapshot};
 use crate::sql::snapshot;
@@ -193,7 +193,7 @@ impl Reader {
     ) -> Result<ControlFlow<()>, String> {
         match row {
             Ok(row) => {
-                self.rows.push_row(row, self.columns)?;
+                push_row(&mut self.rows, row, self.columns)?;
                 if self.rows.len() < ROWS && self.rows.byte_len() < BYTES {
                     return Ok(ControlFlow::Continue(()));
                 }
