@@ -1,0 +1,1 @@
+//! Archives of events as tables of a query engine.
