@@ -20,6 +20,7 @@
 //! | [`checkpointed`] | what signed checkpoints say: of each other, a log, anchors |
 //! | [`attest`] | reports that somebody puts their name to |
 //! | [`fetch`] | anchors and proofs read from a node |
+//! | [`commands`] | the commands of the tool: parse, call, print |
 //! | [`files`] | files that are written whole, and replace nothing unasked |
 //!
 //! Nothing opens a socket but [`fetch::rpc`]. That an anchor is in a file says that somebody says it is on the chain;
@@ -35,6 +36,7 @@ pub mod batches;
 pub mod bundle;
 pub mod chain;
 pub mod checkpointed;
+pub mod commands;
 pub mod contracts;
 pub mod fetch;
 pub mod files;

@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-mod commands;
 mod examples;
 
 use std::process::ExitCode;
 
+use anchor_verify::commands;
 use clap::{Parser, Subcommand};
 use cli_common::{CommonCommand, GlobalArgs};
 use ves::kernel;

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::{Cancel, Progress};
+use event_log::{LeafInput, LogEntry, RowError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ves::merkle::{self, InclusionProof, Tree};
@@ -218,7 +219,7 @@ pub enum Proved {
 /// # Errors
 /// If the log cannot be read, or there is no such event.
 pub fn prove(
-    source: &mut DbSource,
+    source: &mut dyn ProofSource,
     wanted: Wanted,
     detail: Detail,
     anchors: &AnchorsFile,
@@ -275,37 +276,82 @@ pub fn prove(
     Ok(Proved::No(failures))
 }
 
-pub(crate) fn locate(source: &mut DbSource, wanted: Wanted) -> Result<(StreamKey, u64), VerifyError> {
+/// What the proof of an event is made from: a log, or an archive of one.
+pub trait ProofSource {
+    /// Where an event stands.
+    ///
+    /// # Errors
+    /// If nothing can be read, or there is no such event.
+    fn place_of(&mut self, event: EventId) -> Result<(StreamKey, u64), VerifyError>;
+
+    /// Gives what the leaves of these numbers are made of to `each`, in order, until there are no more or `each` breaks off.
+    ///
+    /// # Errors
+    /// If nothing can be read.
+    fn leaf_inputs(
+        &mut self,
+        stream: &StreamKey,
+        numbers: RangeInclusive<u64>,
+        each: &mut dyn FnMut(Vec<Result<LeafInput, RowError>>) -> ControlFlow<()>,
+    ) -> Result<(), VerifyError>;
+
+    /// One event.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn entry(&mut self, stream: &StreamKey, sequence: u64) -> Result<Option<LogEntry>, VerifyError>;
+}
+
+impl ProofSource for DbSource {
+    fn place_of(&mut self, id: EventId) -> Result<(StreamKey, u64), VerifyError> {
+        let (runtime, view) = self.parts();
+        match runtime.block_on(view.find_events(&[id]))?.by_event().remove(&id) {
+            Some(Ok(found)) => Ok((found.stream, found.sequence_number)),
+            // Where it stands is what is to be proved: there is nothing to go on with.
+            Some(Err(row)) => Err(VerifyError::Refused(format!(
+                "event {id} is in the log, in a row that cannot be read: {}",
+                row.error
+            ))),
+            None => Err(VerifyError::Refused(format!("event {id} is not in the log"))),
+        }
+    }
+
+    fn leaf_inputs(
+        &mut self,
+        stream: &StreamKey,
+        numbers: RangeInclusive<u64>,
+        each: &mut dyn FnMut(Vec<Result<LeafInput, RowError>>) -> ControlFlow<()>,
+    ) -> Result<(), VerifyError> {
+        let (runtime, view) = self.parts();
+        Ok(runtime.block_on(view.for_each_leaf_input(stream, numbers, each))?)
+    }
+
+    fn entry(&mut self, stream: &StreamKey, sequence: u64) -> Result<Option<LogEntry>, VerifyError> {
+        let (runtime, view) = self.parts();
+        let found = runtime.block_on(view.entries(stream, sequence..=sequence))?;
+        Ok(found.all()?.pop())
+    }
+}
+
+pub(crate) fn locate(source: &mut dyn ProofSource, wanted: Wanted) -> Result<(StreamKey, u64), VerifyError> {
     match wanted {
         Wanted::Place(stream, sequence) => Ok((stream, sequence)),
-        Wanted::Event(id) => {
-            let (runtime, view) = source.parts();
-            match runtime.block_on(view.find_events(&[id]))?.by_event().remove(&id) {
-                Some(Ok(found)) => Ok((found.stream, found.sequence_number)),
-                // Where it stands is what is to be proved: there is nothing to go on with.
-                Some(Err(row)) => Err(VerifyError::Refused(format!(
-                    "event {id} is in the log, in a row that cannot be read: {}",
-                    row.error
-                ))),
-                None => Err(VerifyError::Refused(format!("event {id} is not in the log"))),
-            }
-        }
+        Wanted::Event(id) => source.place_of(id),
     }
 }
 
 /// The leaves of a range, if all of its events are there.
 fn leaves(
-    source: &mut DbSource,
+    source: &mut dyn ProofSource,
     stream: &StreamKey,
     (start, end): (u64, u64),
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Result<Vec<Hash32>, Failure>, VerifyError> {
-    let (runtime, view) = source.parts();
     let mut leaves: Vec<Hash32> = Vec::new();
     let mut failure = None;
     progress.start("reading leaves", Some((end - start).saturating_add(1)));
-    runtime.block_on(view.for_each_leaf_input(stream, start..=end, &mut |chunk| {
+    source.leaf_inputs(stream, start..=end, &mut |chunk| {
         progress.advance(chunk.len() as u64);
         for row in chunk {
             let expected = start + leaves.len() as u64;
@@ -332,7 +378,7 @@ fn leaves(
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
-    }))?;
+    })?;
     progress.finish();
     cancel.check()?;
     let next = start + leaves.len() as u64;
@@ -344,21 +390,17 @@ fn leaves(
 }
 
 fn file_of(
-    source: &mut DbSource,
+    source: &mut dyn ProofSource,
     (stream, sequence): (StreamKey, u64),
     detail: Detail,
     anchor: &Anchor,
     path: InclusionProof,
     anchors: &AnchorsFile,
 ) -> Result<ProofFile, VerifyError> {
-    let (runtime, view) = source.parts();
     // The one row that the proof is of: without it there is none.
-    let entry = runtime
-        .block_on(view.entries(&stream, sequence..=sequence))?
-        .all()?
-        .pop();
-    let entry =
-        entry.ok_or_else(|| VerifyError::Refused(format!("event {sequence} of stream {stream} is gone")))?;
+    let entry = source
+        .entry(&stream, sequence)?
+        .ok_or_else(|| VerifyError::Refused(format!("event {sequence} of stream {stream} is gone")))?;
     let (signing_hash, signature) = (entry.event_signing_hash, entry.event.agent_signature);
     let bundle = ProvenBundle::of_event(&entry.event);
     let event = SignedFields::of_event(entry.event, detail);

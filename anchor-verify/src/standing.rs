@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ves::Hash32;
 
 use crate::anchor::ContractAddress;
 use crate::anchors_file::AnchorsFile;
 
 /// What proves an anchor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProvedBy {
     /// The receipt of its transaction, by the receipts root of its block.
@@ -29,7 +29,7 @@ impl ProvedBy {
 }
 
 /// The standing of one anchor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", rename_all = "snake_case")]
 pub enum Standing {
     /// The anchor is in a block that is tied, parent hash by parent hash, to the block that the auditor
@@ -74,7 +74,7 @@ impl Standing {
 }
 
 /// The standing of every anchor of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainReport {
     /// The block hash that the auditor gave.
     pub trusted_block: Option<Hash32>,

@@ -162,10 +162,8 @@ const UNREADABLE: usize = 50;
 
 /// Takes the leaves of some events; of those that cannot be read no more than are told.
 fn take(chunk: Chunk, walks: &mut BTreeMap<StreamKey, Walk<'_>>, bad: &mut Vec<RowError>) {
-    let entries: Vec<Result<LogEntry, RowError>> = match chunk {
-        Chunk::Raw(rows) => rows.read(),
-        Chunk::Read(rows) => rows.into_iter().map(|row| row.map(|held| held.entry)).collect(),
-    };
+    let entries = chunk.read().into_iter().map(|row| row.map(|held| held.entry));
+    let entries: Vec<Result<LogEntry, RowError>> = entries.collect();
     for row in entries {
         match row {
             Ok(entry) => {

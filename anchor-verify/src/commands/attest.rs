@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anchor_verify::VerifyReport;
-use anchor_verify::attest::{AttestError, SignedReport, attest};
-use anchor_verify::files::write_text;
+use crate::VerifyReport;
+use crate::attest::{AttestError, SignedReport, attest};
+use crate::files::write_text;
 use clap::Args;
 use cli_common::keys::{read_public_key, read_signing_key};
 use cli_common::provenance::{Inputs, Provenance};

@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use anchor_verify::bundle::{Contents, CutBatches, Held, cut_batches, write_bundle};
-use anchor_verify::chain::Completeness;
-use anchor_verify::verify::LogSource as _;
-use anchor_verify::{AnchorsFile, Verdict};
+use crate::bundle::{Contents, CutBatches, Held, cut_batches, write_bundle};
+use crate::chain::Completeness;
+use crate::verify::LogSource as _;
+use crate::{AnchorsFile, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
@@ -202,7 +202,7 @@ impl Written {
                 ranges(self.cut.unverifiable.iter().copied())
             ));
         }
-        told.push(anchor_verify::bundle::unbound());
+        told.push(crate::bundle::unbound());
         told
     }
 }

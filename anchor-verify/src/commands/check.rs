@@ -4,12 +4,12 @@ pub(super) mod under_checkpoint;
 
 use std::path::PathBuf;
 
-use anchor_verify::agent::AgentKey;
-use anchor_verify::chain::Completeness;
-use anchor_verify::chain::parts::Checkpoint;
-use anchor_verify::checkpointed::proof::BEGINS_WITH;
-use anchor_verify::proof::{ProofCheck, ProofFile};
-use anchor_verify::{Anchor, Verdict};
+use crate::agent::AgentKey;
+use crate::chain::Completeness;
+use crate::chain::parts::Checkpoint;
+use crate::checkpointed::proof::BEGINS_WITH;
+use crate::proof::{ProofCheck, ProofFile};
+use crate::{Anchor, Verdict};
 use checkpoints::CheckpointKeyArgs;
 use clap::Args;
 use cli_common::keys::read_key_of_either_kind;

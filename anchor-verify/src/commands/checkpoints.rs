@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anchor_verify::bundle::Bundle;
-use anchor_verify::checkpointed::report::{CheckpointsReport, LogReport, SCHEMA, StreamReport};
-use anchor_verify::checkpointed::{self, ComparedLog};
-use anchor_verify::verify::{ExportSource, LogSource};
-use anchor_verify::{AnchorView, group};
+use crate::bundle::Bundle;
+use crate::checkpointed::report::{CheckpointsReport, LogReport, SCHEMA, StreamReport};
+use crate::checkpointed::{self, ComparedLog};
+use crate::verify::{ExportSource, LogSource};
+use crate::{AnchorView, group};
 use checkpoints::history::GivenEpoch;
 use checkpoints::{CheckpointFiles, CheckpointKeyArgs, History};
 use clap::Args;

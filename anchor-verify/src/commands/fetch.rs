@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::chain::Completeness;
-use anchor_verify::chain::parts::Checkpoint;
-use anchor_verify::fetch::rpc::{Rpc, RpcFailure};
-use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Proved, Reorg, Target, fetch};
-use anchor_verify::files::may_write;
-use anchor_verify::import::{ContractSummary, summarize};
-use anchor_verify::{AnchorsFile, ContractAddress, Existing, RefusedLog, Verdict};
+use crate::chain::Completeness;
+use crate::chain::parts::Checkpoint;
+use crate::fetch::rpc::{Rpc, RpcFailure};
+use crate::fetch::{FetchError, FetchOptions, Fetched, Proofs, Proved, Reorg, Target, fetch};
+use crate::files::may_write;
+use crate::import::{ContractSummary, summarize};
+use crate::{AnchorsFile, ContractAddress, Existing, RefusedLog, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::finding::Code;
 use cli_common::provenance::{Input, Inputs, Provenance};

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anchor_verify::anchors_file::{AnchorsErrorKind, MAX_FILE_BYTES};
-use anchor_verify::chain::examine;
-use anchor_verify::import::{ContractSummary, StreamSummary, own_document, summarize};
-use anchor_verify::{AnchorsFile, Conflict, ContractAddress, Import, Importer, RefusedLog, Standing, group};
+use crate::anchors_file::{AnchorsErrorKind, MAX_FILE_BYTES};
+use crate::chain::examine;
+use crate::import::{ContractSummary, StreamSummary, own_document, summarize};
+use crate::{AnchorsFile, Conflict, ContractAddress, Import, Importer, RefusedLog, Standing, group};
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{

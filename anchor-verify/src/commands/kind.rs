@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use anchor_verify::import::own_document;
+use crate::import::own_document;
 use cli_common::{CliError, ErrorKind, quoted};
 
 /// As much of a file is looked at.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use anchor_verify::chain::l1_output::tie_output;
-use anchor_verify::chain::{blocks_like, header_state_root};
-use anchor_verify::{AnchorsFile, ContractAddress};
+use crate::chain::l1_output::tie_output;
+use crate::chain::{blocks_like, header_state_root};
+use crate::{AnchorsFile, ContractAddress};
 use clap::Args;
 use cli_common::provenance::Inputs;
 use cli_common::{CliError, CommandLine};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::chain::{Completeness, examine};
-use anchor_verify::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
+use crate::chain::{Completeness, examine};
+use crate::lint::{LintFinding, LintReport, LogCommitments, Severity, lint};
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
@@ -91,7 +91,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError>
     some_anchors(&file, &args.pins)?;
     let ties_nothing = trusted
         .hash
-        .and_then(|hash| anchor_verify::chain::ties_nothing(&file, &examine(&file, Some(hash))));
+        .and_then(|hash| crate::chain::ties_nothing(&file, &examine(&file, Some(hash))));
     let cancel = cancel_on_signals()?;
     let log = match &target {
         Some(target) => {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anchor_verify::{InputKind, Verdict, VerifyReport};
+use crate::{InputKind, Verdict, VerifyReport};
 use clap::Args;
 use cli_common::provenance::Inputs;
 use cli_common::{CliError, CommandLine, DbTarget, ExitStatus, GlobalArgs, Next};

@@ -7,7 +7,7 @@ pub mod checkpoints;
 pub mod fetch;
 pub mod import;
 mod kind;
-mod l1;
+pub mod l1;
 pub mod lint;
 pub mod merge;
 pub mod prove;
@@ -18,13 +18,13 @@ mod verify_tail;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anchor_verify::anchors_file::AnchorsErrorKind;
-use anchor_verify::chain::Completeness;
-use anchor_verify::chain::parts::Checkpoint;
-use anchor_verify::files::may_write;
-use anchor_verify::pins::ChainPins;
-use anchor_verify::verify::{DbSource, VerifyError};
-use anchor_verify::{Anchor, AnchorsError, AnchorsFile, ChainReport, ContractAddress, Existing, Verdict};
+use crate::anchors_file::AnchorsErrorKind;
+use crate::chain::Completeness;
+use crate::chain::parts::Checkpoint;
+use crate::files::may_write;
+use crate::pins::ChainPins;
+use crate::verify::{DbSource, VerifyError};
+use crate::{Anchor, AnchorsError, AnchorsFile, ChainReport, ContractAddress, Existing, Verdict};
 use clap::{Args, ValueEnum};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{Cancel, CliError, CommandLine, DbTarget, Next, Output, Tone, file_hint};
@@ -34,7 +34,7 @@ use serde::Serialize;
 use ves::Hash32;
 
 /// What an error of the library means for the user.
-fn cli_error(error: VerifyError) -> CliError {
+pub fn cli_error(error: VerifyError) -> CliError {
     let message = error.to_string();
     match error {
         VerifyError::Log(error @ LogError::Refused { .. }) => {
@@ -66,7 +66,7 @@ fn cli_error(error: VerifyError) -> CliError {
 }
 
 /// A token that Ctrl-C and SIGTERM set.
-fn cancel_on_signals() -> Result<Cancel, CliError> {
+pub fn cancel_on_signals() -> Result<Cancel, CliError> {
     Cancel::on_signals().map_err(|e| CliError::io("signals cannot be watched").with_source(e))
 }
 
@@ -108,7 +108,7 @@ fn print_provenance<W: io::Write>(out: &mut Output<W>, made: &Provenance) -> Res
 }
 
 /// Reads anchors files as one; `None` if none are named.
-fn read_anchors(paths: &[PathBuf], inputs: &mut Inputs) -> Result<Option<AnchorsFile>, CliError> {
+pub fn read_anchors(paths: &[PathBuf], inputs: &mut Inputs) -> Result<Option<AnchorsFile>, CliError> {
     let mut files = Vec::new();
     for path in paths {
         let file = AnchorsFile::read(path).map_err(|error| no_anchors_file(path, &error))?;
@@ -261,14 +261,14 @@ impl PinArgs {
         scope: &dyn Fn(&Anchor) -> bool,
     ) -> Completeness {
         match &self.contracts[..] {
-            [] => anchor_verify::chain::complete(file, trusted_block, scope),
-            contracts => anchor_verify::chain::complete_of(file, trusted_block, contracts, scope),
+            [] => crate::chain::complete(file, trusted_block, scope),
+            contracts => crate::chain::complete_of(file, trusted_block, contracts, scope),
         }
     }
 
     /// How sure each anchor of a file is, after [`PinArgs::apply`]; `told` is what that said.
     fn chain(&self, file: &AnchorsFile, trusted_block: Option<Hash32>, told: Vec<String>) -> ChainReport {
-        let mut report = anchor_verify::chain::examine_pinned(file, trusted_block, &self.pins());
+        let mut report = crate::chain::examine_pinned(file, trusted_block, &self.pins());
         report.not_checked.extend(told);
         report
     }
@@ -277,10 +277,13 @@ impl PinArgs {
 /// The weakest verdict that will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Required {
+    /// Every batch is what was anchored, in a block that is trusted.
     #[value(name = "PROVEN")]
     Proven,
+    /// Every batch is what the anchors say.
     #[value(name = "MATCHES-ANCHORS")]
     MatchesAnchors,
+    /// Every batch is what its commitment says.
     #[value(name = "MATCHES-DATABASE")]
     MatchesDatabase,
 }
@@ -294,7 +297,8 @@ pub struct RequireArg {
 }
 
 impl RequireArg {
-    fn verdict(&self) -> Option<Verdict> {
+    /// What is to be reached, if anything.
+    pub fn verdict(&self) -> Option<Verdict> {
         self.require.map(|required| match required {
             Required::Proven => Verdict::Proven,
             Required::MatchesAnchors => Verdict::MatchesAnchors,

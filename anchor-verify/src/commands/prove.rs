@@ -4,8 +4,8 @@ pub(super) mod under_checkpoint;
 
 use std::path::PathBuf;
 
-use anchor_verify::proof::{Detail, Proved, Wanted, prove};
-use anchor_verify::verify::LogSource as _;
+use crate::proof::{Detail, Proved, Wanted, prove};
+use crate::verify::LogSource as _;
 use checkpoints::CheckpointArgs;
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};

@@ -9,17 +9,17 @@ mod checkpointed;
 
 use std::path::Path;
 
-use anchor_verify::bundle::Held;
-use anchor_verify::chain::Completeness;
-use anchor_verify::chain::parts::Checkpoint;
-use anchor_verify::fetch::{Proved, Reorg};
-use anchor_verify::import::{ContractSummary, Saved, StreamSummary as StreamAnchors};
-use anchor_verify::lint::{LintFinding, LintReport, Severity};
-use anchor_verify::proof::ProofCheck;
-use anchor_verify::verify::report::{
+use crate::bundle::Held;
+use crate::chain::Completeness;
+use crate::chain::parts::Checkpoint;
+use crate::fetch::{Proved, Reorg};
+use crate::import::{ContractSummary, Saved, StreamSummary as StreamAnchors};
+use crate::lint::{LintFinding, LintReport, Severity};
+use crate::proof::ProofCheck;
+use crate::verify::report::{
     Counts, Failure, InputInfo, PlanInfo, StreamSummary, Totals, UnitKind, UnitReport,
 };
-use anchor_verify::{AnchorKind, ContractAddress, RefusedLog, Verdict, VerifyReport, tenant_store_key};
+use crate::{AnchorKind, ContractAddress, RefusedLog, Verdict, VerifyReport, tenant_store_key};
 use cli_common::finding::Code;
 use cli_common::provenance::{Input, Provenance};
 use cli_common::{CliError, CommandLine, Next, Output, Style};
@@ -144,7 +144,7 @@ fn verification(count: usize) -> VerifyReport {
     VerifyReport {
         schema: "anchor-verify/1".into(),
         input: InputInfo {
-            kind: anchor_verify::InputKind::Db,
+            kind: crate::InputKind::Db,
             name: "log.db".into(),
             whole: true,
             keys: 12,

@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use anchor_verify::bundle::Bundle;
-use anchor_verify::chain::Completeness;
-use anchor_verify::chain::parts::Checkpoint;
-use anchor_verify::fetch::rpc::Rpc;
-use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
-use anchor_verify::pins::KeyPins;
-use anchor_verify::verify::report::{SCHEMA, StreamSummary, UnitKind};
-use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyInput, verify_with};
-use anchor_verify::{
-    Anchor, AnchorsFile, ChainReport, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key,
-};
+use crate::bundle::Bundle;
+use crate::chain::Completeness;
+use crate::chain::parts::Checkpoint;
+use crate::fetch::rpc::Rpc;
+use crate::fetch::{FetchOptions, Proofs, Target, fetch};
+use crate::pins::KeyPins;
+use crate::verify::report::{SCHEMA, StreamSummary, UnitKind};
+use crate::verify::{ExportSource, InputKind, LogSource, VerifyInput, verify_with};
+use crate::{Anchor, AnchorsFile, ChainReport, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key};
 use checkpoints::{CheckpointArgs, History};
 use clap::Args;
 use cli_common::metrics::{self, Kind, Metrics, MetricsArg};
@@ -236,10 +234,62 @@ impl ToVerify {
 }
 
 /// The anchors, and what they are worth.
-struct Evidence {
-    anchors: Option<AnchorsFile>,
-    standings: Option<ChainReport>,
-    completeness: Completeness,
+pub struct Evidence {
+    /// The anchors that count, if any were given.
+    pub anchors: Option<AnchorsFile>,
+    /// How sure each of them is.
+    pub standings: Option<ChainReport>,
+    /// Whether anchors were left out.
+    pub completeness: Completeness,
+}
+
+/// What an auditor knows of the chain.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// A block to trust.
+    pub trusted_block: Option<&'a BlockArg>,
+    /// Or how one is known from its parent chain.
+    pub l1: &'a L1Args,
+    /// The contracts and the chain.
+    pub pins: &'a PinArgs,
+    /// Whether anchors were named, and not only found with the input.
+    pub named: bool,
+}
+
+impl Known<'_> {
+    /// Judges anchors by it. `scope` says which of them the input is meant to have.
+    ///
+    /// # Errors
+    /// If what is known is of another chain, cannot be read, or leaves no anchors.
+    pub fn judge(
+        &self,
+        anchors: Option<AnchorsFile>,
+        scope: &dyn Fn(&Anchor) -> bool,
+        inputs: &mut Inputs,
+    ) -> Result<Evidence, CliError> {
+        let Some(mut file) = anchors else {
+            self.l1.trusted_block(self.trusted_block, None, inputs)?;
+            return Ok(Evidence {
+                anchors: None,
+                standings: None,
+                completeness: Completeness::without_anchors(),
+            });
+        };
+        let told = self.pins.apply(&mut file)?;
+        let trusted = self.l1.trusted_block(self.trusted_block, Some(&file), inputs)?;
+        let completeness = self.pins.complete(&mut file, trusted.hash, scope);
+        if self.named || !self.pins.contracts.is_empty() {
+            some_anchors(&file, self.pins)?;
+        }
+        let mut standings = self.pins.chain(&file, trusted.hash, told);
+        standings.not_checked.extend(completeness.not_checked());
+        standings.not_checked.extend(trusted.not_checked);
+        Ok(Evidence {
+            anchors: Some(file),
+            standings: Some(standings),
+            completeness,
+        })
+    }
 }
 
 impl VerifyArgs {
@@ -308,29 +358,17 @@ impl VerifyArgs {
         log: &mut ToVerify,
         inputs: &mut Inputs,
     ) -> Result<Evidence, CliError> {
-        let block = self.trusted_block.as_ref();
-        let Some(mut file) = anchors else {
-            self.l1.trusted_block(block, None, inputs)?;
-            return Ok(Evidence {
-                anchors: None,
-                standings: None,
-                completeness: Completeness::without_anchors(),
-            });
+        let known = Known {
+            trusted_block: self.trusted_block.as_ref(),
+            l1: &self.l1,
+            pins: &self.pins,
+            named: !self.anchors.is_empty(),
         };
-        let told = self.pins.apply(&mut file)?;
-        let trusted = self.l1.trusted_block(block, Some(&file), inputs)?;
-        let completeness = self.pins.complete(&mut file, trusted.hash, &scope(log)?);
-        if !(self.anchors.is_empty() && self.pins.contracts.is_empty()) {
-            some_anchors(&file, &self.pins)?;
+        // Without anchors, nothing is asked of the log.
+        match anchors {
+            None => known.judge(None, &|_| true, inputs),
+            some => known.judge(some, &scope(log)?, inputs),
         }
-        let mut standings = self.pins.chain(&file, trusted.hash, told);
-        standings.not_checked.extend(completeness.not_checked());
-        standings.not_checked.extend(trusted.not_checked);
-        Ok(Evidence {
-            anchors: Some(file),
-            standings: Some(standings),
-            completeness,
-        })
     }
 
     /// The same command without its block and its part, to be run with another one.
@@ -496,10 +534,10 @@ fn print_ndjson<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -
     }
     #[derive(Serialize)]
     struct Summary<'a> {
-        input: &'a anchor_verify::verify::report::InputInfo,
+        input: &'a crate::verify::report::InputInfo,
         shard: Option<Shard>,
         verdict: Verdict,
-        totals: &'a anchor_verify::verify::report::Totals,
+        totals: &'a crate::verify::report::Totals,
         completeness: Option<&'a Completeness>,
         provenance: Option<&'a Provenance>,
         next: Option<&'a Next>,

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use anchor_verify::verify::report::{Failure, StreamSummary, UnitKind};
-use anchor_verify::{UnitReport, Verdict, VerifyReport};
+use crate::verify::report::{Failure, StreamSummary, UnitKind};
+use crate::{UnitReport, Verdict, VerifyReport};
 use cli_common::finding::{Code, Severity};
 use cli_common::{GlobalArgs, Labels, Tone};
 use html_report::{

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anchor_verify::VerifyReport;
-use anchor_verify::verify::report::StreamSummary;
+use crate::VerifyReport;
+use crate::verify::report::StreamSummary;
 use cli_common::{CliError, Output};
 
 /// So many streams are told with how far checkpoints reach.

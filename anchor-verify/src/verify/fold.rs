@@ -62,6 +62,7 @@ pub(super) fn judge(chunk: Chunk, checker: &Checker) -> Vec<Result<Checked, RowE
     }
     match chunk {
         Chunk::Raw(rows) => all(rows.read(), checker, |entry| entry, |_| false),
+        Chunk::Kept(rows) => all(rows.read(), checker, |entry| entry, |_| false),
         Chunk::Read(rows) => all(rows, checker, |held| &held.entry, |held| held.redacted),
     }
 }

@@ -127,6 +127,9 @@ pub enum VerifyError {
         /// How many of them were judged.
         standings: usize,
     },
+    /// An archive, which others read: what they say of it.
+    #[error("{0}")]
+    Archive(Box<dyn std::error::Error + Send + Sync>),
     /// Reports that do not make one whole.
     #[error("the reports cannot be joined: {0}")]
     Merge(String),
@@ -200,15 +203,8 @@ pub fn verify_with(
         let what = "a shard does not see all events: checkpoints are held against a whole log".to_owned();
         return Err(VerifyError::Refused(what));
     }
-    let mut outline = source.outline()?;
-    let unlike = input
-        .keys
-        .map_or_else(Vec::new, |pins| pins.apply(&mut outline))
-        .into_iter()
-        .map(|what| report::Failure::new(code::KEY, what));
-    let keys = outline.registry();
-    let mut plan = Plan::new(outline, input, source.partial())?;
-    plan.problems.extend(unlike);
+    let plan = plan_of(source, input)?;
+    let keys = plan.outline.registry();
     let units = plan.units_of(input.shard);
     let partly: BTreeSet<StreamKey> = (units.iter().filter(|unit| unit.passed_over))
         .map(|unit| plan.outline.streams[unit.stream].stream)
@@ -246,6 +242,63 @@ pub fn verify_with(
         .map(|history| Tail::of(history, walks, &plan.outline, &partly, &mut streams))
         .unwrap_or_default();
     problems.extend(tail.problems);
+    let seen = Seen {
+        streams,
+        units,
+        problems,
+        not_checked: tail.not_checked,
+    };
+    Ok(report_of(source, input, plan, seen))
+}
+
+/// A report in which nothing of a shard was checked, and why: it stands in the place of one that was lost.
+///
+/// # Errors
+/// If the input's outline cannot be read.
+pub fn not_verified(
+    source: &mut dyn LogSource,
+    input: &VerifyInput<'_>,
+    why: &str,
+) -> Result<VerifyReport, VerifyError> {
+    let plan = plan_of(source, input)?;
+    let mut units = plan.units_of(input.shard);
+    for unit in &mut units {
+        unit.passed_over = true;
+        unit.refused = Some(why.to_owned());
+    }
+    let (units, problems) = Fold::new(&plan, units).finish();
+    let seen = Seen {
+        streams: plan.outline.streams.iter().map(stream_summary).collect(),
+        units,
+        problems,
+        not_checked: Vec::new(),
+    };
+    Ok(report_of(source, input, plan, seen))
+}
+
+/// What is to be compared with what.
+fn plan_of(source: &mut dyn LogSource, input: &VerifyInput<'_>) -> Result<Plan, VerifyError> {
+    let mut outline = source.outline()?;
+    let unlike = input
+        .keys
+        .map_or_else(Vec::new, |pins| pins.apply(&mut outline))
+        .into_iter()
+        .map(|what| report::Failure::new(code::KEY, what));
+    let mut plan = Plan::new(outline, input, source.partial())?;
+    plan.problems.extend(unlike);
+    Ok(plan)
+}
+
+/// What a pass has seen.
+struct Seen {
+    streams: Vec<StreamSummary>,
+    units: Vec<UnitReport>,
+    problems: Vec<report::Failure>,
+    not_checked: Vec<String>,
+}
+
+fn report_of(source: &dyn LogSource, input: &VerifyInput<'_>, plan: Plan, seen: Seen) -> VerifyReport {
+    let mut problems = seen.problems;
     problems.extend(plan.problems.iter().cloned());
     problems.sort();
     problems.dedup();
@@ -260,8 +313,8 @@ pub fn verify_with(
         shard: input.shard,
         verdict: Verdict::NotChecked,
         totals: Totals::default(),
-        streams,
-        units,
+        streams: seen.streams,
+        units: seen.units,
         problems,
         completeness: None,
         input_not_checked: {
@@ -272,7 +325,7 @@ pub fn verify_with(
             empty
                 .into_iter()
                 .chain(told)
-                .chain(tail.not_checked)
+                .chain(seen.not_checked)
                 .chain(reservation)
                 .collect()
         },
@@ -281,7 +334,7 @@ pub fn verify_with(
         not_checked: Vec::new(),
     };
     report.summarize();
-    Ok(report)
+    report
 }
 
 fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {

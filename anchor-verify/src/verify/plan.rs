@@ -432,7 +432,7 @@ impl Plan {
         }
         let given = Given {
             log: true,
-            export: input.kind != InputKind::Db,
+            export: matches!(input.kind, InputKind::Export | InputKind::Bundle),
             own_keys: input.keys.is_none(),
             anchors: input.anchors.is_some(),
         };

@@ -323,13 +323,16 @@ pub enum InputKind {
     Export,
     /// A bundle, with anchors of its own.
     Bundle,
+    /// An archive of a log (`docs/archive.md`).
+    Archive,
 }
 
 impl fmt::Display for InputKind {
     /// As a sentence calls it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Db => "log",
+            // An archive holds a log, and says the same of it.
+            Self::Db | Self::Archive => "log",
             Self::Export => "export",
             Self::Bundle => "bundle",
         })

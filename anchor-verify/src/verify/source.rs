@@ -1,4 +1,4 @@
-//! Where events come from: a database, an export, a bundle.
+//! Where events come from: a database, an export, a bundle, an archive.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -7,7 +7,8 @@ use std::path::Path;
 
 use cli_common::DbTarget;
 use event_log::{
-    ExportReader, ExportedEntry, Log, OpenOptions, Outline, Place, RawEntries, RowError, Scope, View,
+    ExportReader, ExportedEntry, Log, LogEntry, OpenOptions, Outline, Place, RawEntries, RowError, Scope,
+    View,
 };
 use tokio::runtime::{Builder, Runtime};
 use ves::{Spans, StreamKey};
@@ -21,6 +22,17 @@ pub enum Chunk {
     Read(Vec<Result<ExportedEntry, RowError>>),
     /// As a database gave them: whoever checks them makes values of them first.
     Raw(RawEntries),
+    /// As something else keeps them, to be made values of likewise.
+    Kept(Box<dyn KeptRows>),
+}
+
+/// Rows that are not values yet; any thread can make them so.
+pub trait KeptRows: Send {
+    /// How many rows there are.
+    fn count(&self) -> usize;
+
+    /// Makes values of them.
+    fn read(self: Box<Self>) -> Vec<Result<LogEntry, RowError>>;
 }
 
 impl Chunk {
@@ -29,6 +41,22 @@ impl Chunk {
         match self {
             Self::Read(rows) => rows.len(),
             Self::Raw(rows) => rows.len(),
+            Self::Kept(rows) => rows.count(),
+        }
+    }
+
+    /// The rows as values.
+    pub fn read(self) -> Vec<Result<ExportedEntry, RowError>> {
+        fn whole(entry: LogEntry) -> ExportedEntry {
+            ExportedEntry {
+                entry,
+                redacted: false,
+            }
+        }
+        match self {
+            Self::Read(rows) => rows,
+            Self::Raw(rows) => rows.read().into_iter().map(|row| row.map(whole)).collect(),
+            Self::Kept(rows) => rows.read().into_iter().map(|row| row.map(whole)).collect(),
         }
     }
 

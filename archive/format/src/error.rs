@@ -1,6 +1,7 @@
 //! What can go wrong with an archive, in kinds that a command can tell apart.
 
-use event_log::LogError;
+use anchor_verify::verify::VerifyError;
+use cli_common::Cancelled;
 
 /// Why an archive could not be opened, read, written or queried.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,10 @@ pub enum ArchiveError {
     DoesNotFit(String),
     /// The log that is archived.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Source(#[from] VerifyError),
+    /// The user stopped the work.
+    #[error("stopped")]
+    Cancelled(#[from] Cancelled),
     /// A file of this machine.
     #[error("{name}: {source}")]
     Io {

@@ -106,7 +106,11 @@ fn event_columns(built: &mut Built, entries: &[LogEntry]) -> Result<(), ArchiveE
 fn receipt_columns(built: &mut Built, entries: &[LogEntry]) -> Result<(), ArchiveError> {
     let receipts = || entries.iter().map(|entry| entry.receipt.as_ref());
     let numbers: Result<Vec<Option<i64>>, _> = receipts()
-        .map(|receipt| receipt.map(|r| signed("receipt for number", r.sequence_number)).transpose())
+        .map(|receipt| {
+            receipt
+                .map(|r| signed("receipt for number", r.sequence_number))
+                .transpose()
+        })
         .collect();
     built.fixed(receipts().map(|receipt| receipt.map(|r| r.sequencer_id.as_bytes())));
     built.number::<Int64Type>(numbers?.into_iter());
@@ -197,7 +201,9 @@ fn event_of<'a>(
             agent_signature: SignatureBytes(signature.at(row)),
             agent_signature_scheme: SignatureScheme(scheme.at(row)),
             agent_signature_bundle: bundle.optional(row),
-            command_id: command_id.optional(row).map(|id| CommandId(uuid::Uuid::from_bytes(id))),
+            command_id: command_id
+                .optional(row)
+                .map(|id| CommandId(uuid::Uuid::from_bytes(id))),
             base_version: base_version.optional(row),
         })
     })

@@ -43,6 +43,8 @@ pub struct Manifest {
     pub commitments: Vec<ObjectRef>,
     /// Anchors, as they were given to the writer.
     pub anchors: Vec<ObjectRef>,
+    /// Where each event stands, by its id; the oldest file first. Of two rows of one event, the one in the later file counts.
+    pub ids: Vec<IdsFile>,
     /// Rows of the log that could not be read, and are in no table.
     pub unreadable: Vec<Unreadable>,
 }
@@ -74,6 +76,11 @@ impl StreamPart {
     pub fn stream(&self) -> StreamKey {
         StreamKey::new(self.tenant_id, self.store_id)
     }
+
+    /// How many of its events are archived.
+    pub fn archived(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
 }
 
 /// The last event of a stream.
@@ -96,7 +103,7 @@ pub struct EventsFile {
     pub path: String,
     /// The lowest number that it is meant for: the one after the file before.
     pub from: u64,
-    /// The highest number in it.
+    /// The highest number that it is meant for; what it lacks of them, the log lacked.
     pub to: u64,
     /// How many events are in it.
     pub rows: u64,
@@ -109,6 +116,24 @@ pub struct EventsFile {
     /// SHA-256 of all of it.
     pub sha256: Hash32,
     /// How many bytes at its end are no row groups: filters, indexes, footer.
+    pub tail_bytes: u64,
+    /// SHA-256 of these bytes; the hash of each row group stands in the footer.
+    pub tail_sha256: Hash32,
+}
+
+/// A file of the index of event ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdsFile {
+    /// Where it lies, from the archive's root.
+    pub path: String,
+    /// How many events are in it.
+    pub rows: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of all of it.
+    pub sha256: Hash32,
+    /// How many bytes at its end are no row groups.
     pub tail_bytes: u64,
     /// SHA-256 of these bytes; the hash of each row group stands in the footer.
     pub tail_sha256: Hash32,
@@ -153,7 +178,10 @@ impl Unreadable {
     /// The row as a log's reader would tell it.
     pub fn row_error(&self) -> RowError {
         RowError {
-            table: TABLES.into_iter().find(|table| self.is_of(table)).unwrap_or("another table"),
+            table: TABLES
+                .into_iter()
+                .find(|table| self.is_of(table))
+                .unwrap_or("another table"),
             stream: self.stream,
             sequence: self.sequence_number,
             what: self.what.clone(),
@@ -240,8 +268,12 @@ impl Manifest {
     /// If the store fails, or what is there is no manifest.
     pub fn newest(store: &Store) -> Result<Option<ReadManifest>, ArchiveError> {
         let names = store.list(FOLDER)?;
-        let numbers = names.iter().filter_map(|name| name.strip_suffix(".json")?.parse::<u64>().ok());
-        let Some(newest) = numbers.max() else { return Ok(None) };
+        let numbers = names
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json")?.parse::<u64>().ok());
+        let Some(newest) = numbers.max() else {
+            return Ok(None);
+        };
         Self::read(store, newest)?
             .map(Some)
             .ok_or_else(|| ArchiveError::damaged(&object(newest), "it was listed and is not there"))
@@ -261,7 +293,9 @@ impl Manifest {
             serde_json::from_slice(&bytes).map_err(|error| damaged(format!("no manifest: {error}")))?;
         if manifest.schema != SCHEMA {
             let found: String = manifest.schema.chars().take(60).collect();
-            return Err(damaged(format!("has the schema {found:?}; this version reads {SCHEMA:?}")));
+            return Err(damaged(format!(
+                "has the schema {found:?}; this version reads {SCHEMA:?}"
+            )));
         }
         if manifest.number != number {
             return Err(damaged(format!("says that it is manifest {}", manifest.number)));
@@ -285,20 +319,31 @@ impl Manifest {
             let mut next = 1;
             for file in &stream.files {
                 if file.from != next || file.to < file.from || file.tail_bytes > file.bytes {
-                    return Err(format!("the files of stream {} do not follow on each other", stream.stream()));
+                    return Err(format!(
+                        "the files of stream {} do not follow on each other",
+                        stream.stream()
+                    ));
                 }
                 next = file.to + 1;
             }
             let head = stream.head.map(|head| head.sequence_number);
             let to = stream.files.last().map(|file| file.to);
             if head != stream.last || to != stream.last {
-                return Err(format!("stream {} does not end where its files end", stream.stream()));
+                return Err(format!(
+                    "stream {} does not end where its files end",
+                    stream.stream()
+                ));
             }
         }
-        let files = self.streams.iter().flat_map(|stream| &stream.files).map(|file| &file.path);
+        let files = self
+            .streams
+            .iter()
+            .flat_map(|stream| &stream.files)
+            .map(|file| &file.path);
         let tables = self.commitments.iter().chain(&self.anchors).chain([&self.keys]);
         let outside = |path: &&String| path.split('/').any(|part| matches!(part, "" | "." | ".."));
-        match files.chain(tables.map(|table| &table.path)).find(outside) {
+        let paths = files.chain(tables.map(|table| &table.path));
+        match paths.chain(self.ids.iter().map(|file| &file.path)).find(outside) {
             Some(path) => Err(format!("names an object {path:?}")),
             None => Ok(()),
         }
@@ -349,8 +394,11 @@ impl ReadManifest {
         if signature.public_key.0 != key.to_bytes() {
             return Err(damaged("it is made with another key"));
         }
-        key.verify_strict(&signed_hash(&self.sha256).0, &Signature::from_bytes(&signature.signature.0))
-            .map_err(|_| damaged("the signature does not hold"))
+        key.verify_strict(
+            &signed_hash(&self.sha256).0,
+            &Signature::from_bytes(&signature.signature.0),
+        )
+        .map_err(|_| damaged("the signature does not hold"))
     }
 
     /// Reads the manifests before this one, newest first, and holds each against the hash in the one behind it.
@@ -365,7 +413,10 @@ impl ReadManifest {
             let before = Manifest::read(store, number)?
                 .ok_or_else(|| ArchiveError::damaged(&object, "it is not there"))?;
             if before.sha256 != expected {
-                return Err(ArchiveError::damaged(&object, "it is not the one that the next manifest goes on from"));
+                return Err(ArchiveError::damaged(
+                    &object,
+                    "it is not the one that the next manifest goes on from",
+                ));
             }
             previous = before.manifest.previous;
         }

@@ -56,7 +56,9 @@ impl Store {
             what: error.to_string(),
         };
         let (objects, root) = object_store::parse_url_opts(&url, std::env::vars()).map_err(refused)?;
-        let folder = (url.scheme() == "file").then(|| url.to_file_path()).and_then(Result::ok);
+        let folder = (url.scheme() == "file")
+            .then(|| url.to_file_path())
+            .and_then(Result::ok);
         Ok(Self {
             folder,
             objects: objects.into(),
@@ -70,7 +72,9 @@ impl Store {
     pub fn name(&self) -> String {
         match &self.folder {
             Some(folder) => folder.display().to_string(),
-            None => cli_common::redact_url(self.url.as_str()).trim_end_matches('/').to_owned(),
+            None => cli_common::redact_url(self.url.as_str())
+                .trim_end_matches('/')
+                .to_owned(),
         }
     }
 
@@ -86,7 +90,9 @@ impl Store {
 
     /// Where an object lies in that store.
     pub fn path(&self, object: &str) -> Path {
-        object.split('/').fold(self.root.clone(), |path, part| path.join(part))
+        object
+            .split('/')
+            .fold(self.root.clone(), |path, part| path.join(part))
     }
 
     /// How often the store was asked for something.
@@ -100,7 +106,9 @@ impl Store {
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, ArchiveError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        RUNTIME.block_on(request).map_err(|error| self.failed(object, &error))
+        RUNTIME
+            .block_on(request)
+            .map_err(|error| self.failed(object, &error))
     }
 
     fn failed(&self, object: &str, error: &object_store::Error) -> ArchiveError {
@@ -146,12 +154,30 @@ impl Store {
     pub(crate) fn get_range(&self, object: &str, range: Range<u64>) -> Result<Bytes, ArchiveError> {
         let path = self.path(object);
         let wanted = range.end - range.start;
-        let bytes = self.ask(object, self.objects.get_range(&path, range.clone()))?;
-        if bytes.len() as u64 != wanted {
-            let what = format!("it ends within the bytes {} to {}", range.start, range.end);
-            return Err(ArchiveError::damaged(object, what));
+        let read = self.ask(object, self.objects.get_range(&path, range.clone()));
+        match read {
+            Ok(bytes) if bytes.len() as u64 == wanted => Ok(bytes),
+            // Whether it was cut off, is gone, or the store fails, the store does not say in one way.
+            other => match self.size(object)? {
+                None => Err(ArchiveError::damaged(object, "it is not there")),
+                Some(size) if size < range.end => {
+                    let what = format!("it has {size} bytes, and ends before byte {}", range.end);
+                    Err(ArchiveError::damaged(object, what))
+                }
+                Some(_) => other.and(Err(ArchiveError::damaged(object, "it is cut off"))),
+            },
         }
-        Ok(bytes)
+    }
+
+    /// How large an object is; `None` if it is not there.
+    fn size(&self, object: &str) -> Result<Option<u64>, ArchiveError> {
+        let path = self.path(object);
+        self.ask(object, async {
+            match self.objects.head(&path).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                found => found.map(|meta| Some(meta.size)),
+            }
+        })
     }
 
     /// Writes a small object that is not there yet; false if it is.
@@ -200,15 +226,13 @@ impl Store {
     }
 
     /// False if it is there, and stays.
-    fn write_in_folder(
-        &self,
-        object: &str,
-        content: &mut dyn Read,
-    ) -> Result<bool, ArchiveError> {
+    fn write_in_folder(&self, object: &str, content: &mut dyn Read) -> Result<bool, ArchiveError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.as_deref().expect("only asked of folders");
-        let path = object.split('/').fold(folder.to_owned(), |path, part| path.join(part));
-        let written = || -> std::io::Result<bool> {
+        let path = object
+            .split('/')
+            .fold(folder.to_owned(), |path, part| path.join(part));
+        let mut written = || -> std::io::Result<bool> {
             let parent = path.parent().unwrap_or(FilePath::new("."));
             std::fs::create_dir_all(parent)?;
             let mut file = match WholeFile::create(&path, Access::Others, Existing::Keep) {
@@ -236,7 +260,9 @@ fn to_url(address: &str) -> Result<Url, ArchiveError> {
             .parse()
             .map_err(|error: url::ParseError| refused(error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refused("credentials are taken from the environment, not from the address".into()));
+            return Err(refused(
+                "credentials are taken from the environment, not from the address".into(),
+            ));
         }
         url.set_query(None);
         url.set_fragment(None);

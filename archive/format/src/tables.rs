@@ -17,8 +17,8 @@ use ves::{AgentId, BatchId, SigningKey, StoreId, StreamKey, TenantId};
 
 use crate::columns::{Built, Taken, bytes, fixed, number, signed, text, time, uuid};
 use crate::error::ArchiveError;
-use crate::file::guarded;
 use crate::manifest::{ObjectRef, sha256};
+use crate::pieces::guarded;
 use crate::store::Store;
 
 /// The largest such object that is read.
@@ -85,7 +85,11 @@ pub(crate) fn commitment_rows(commitments: &[Commitment]) -> Result<RecordBatch,
         numbers
     };
     let blocks: Result<Vec<Option<i64>>, _> = all()
-        .map(|c| c.chain_block_number.map(|number| signed("block", number)).transpose())
+        .map(|c| {
+            c.chain_block_number
+                .map(|number| signed("block", number))
+                .transpose()
+        })
         .collect();
     let mut built = Built::default();
     built.fixed(all().map(|c| Some(c.batch_id.as_bytes())));
@@ -98,7 +102,11 @@ pub(crate) fn commitment_rows(commitments: &[Commitment]) -> Result<RecordBatch,
     built.fixed(all().map(|c| Some(&c.merkle_root.0)));
     built.fixed(all().map(|c| Some(&c.prev_state_root.0)));
     built.fixed(all().map(|c| Some(&c.new_state_root.0)));
-    built.number::<Int64Type>(numbers("sequence_start", |c| c.sequence_start)?.into_iter().map(Some));
+    built.number::<Int64Type>(
+        numbers("sequence_start", |c| c.sequence_start)?
+            .into_iter()
+            .map(Some),
+    );
     built.number::<Int64Type>(numbers("sequence_end", |c| c.sequence_end)?.into_iter().map(Some));
     built.time(all().map(|c| Some(c.committed_at)));
     built.number::<UInt32Type>(all().map(|c| c.chain_id));
@@ -136,7 +144,11 @@ pub(crate) fn anchor_rows(anchors: &AnchorsFile) -> Result<RecordBatch, ArchiveE
     built.fixed(all().map(|anchor| Some(anchor.batch_id.as_bytes())));
     built.fixed(all().map(|anchor| Some(&anchor.tenant_store_key.0)));
     built.fixed(all().map(|anchor| Some(&anchor.events_root.0)));
-    built.number::<Int64Type>(numbers("sequence_start", |a| a.sequence_start)?.into_iter().map(Some));
+    built.number::<Int64Type>(
+        numbers("sequence_start", |a| a.sequence_start)?
+            .into_iter()
+            .map(Some),
+    );
     built.number::<Int64Type>(numbers("sequence_end", |a| a.sequence_end)?.into_iter().map(Some));
     built.fixed(all().map(|anchor| Some(&anchor.transaction_hash.0)));
     built.number::<Int64Type>(numbers("block", |a| a.block_number)?.into_iter().map(Some));

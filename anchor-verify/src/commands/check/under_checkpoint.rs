@@ -1,8 +1,8 @@
 //! `anchor-verify check` of a proof under a checkpoint.
 
-use anchor_verify::Verdict;
-use anchor_verify::agent::AgentKey;
-use anchor_verify::checkpointed::proof::{MAX_PROOF, ProvenEvent, ReadProof, TlogCheck, TlogVerdict};
+use crate::Verdict;
+use crate::agent::AgentKey;
+use crate::checkpointed::proof::{MAX_PROOF, ProvenEvent, ReadProof, TlogCheck, TlogVerdict};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{CliError, ExitStatus, GlobalArgs, Next, Output, Tone, file_hint, files, print_report};
 use serde::Serialize;

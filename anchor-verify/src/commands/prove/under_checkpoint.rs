@@ -1,8 +1,8 @@
 //! `anchor-verify prove --checkpoints`: that one event is under a signed checkpoint.
 
-use anchor_verify::checkpointed::proof::{Made, Proved, prove_in_files, prove_in_log};
-use anchor_verify::proof::Wanted;
-use anchor_verify::verify::LogSource as _;
+use crate::checkpointed::proof::{Made, Proved, prove_in_files, prove_in_log};
+use crate::proof::Wanted;
+use crate::verify::LogSource as _;
 use checkpoints::{CheckpointFiles, History};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{

@@ -1,11 +1,9 @@
 //! What is printed of checkpoints, and of proofs under them.
 
-use anchor_verify::checkpointed::CheckpointFinding;
-use anchor_verify::checkpointed::proof::{TlogCheck, TlogVerdict};
-use anchor_verify::checkpointed::report::{
-    CheckpointsReport, Keys, Latest, LogReport, StreamReport, Witnessed,
-};
-use anchor_verify::verify::report::Checkpointed;
+use crate::checkpointed::CheckpointFinding;
+use crate::checkpointed::proof::{TlogCheck, TlogVerdict};
+use crate::checkpointed::report::{CheckpointsReport, Keys, Latest, LogReport, StreamReport, Witnessed};
+use crate::verify::report::Checkpointed;
 use ves::Timestamp;
 
 use super::*;

@@ -1,0 +1,259 @@
+//! The index of event ids: where each event stands, in files sorted by id. One request finds the row group, one reads it,
+//! however many events there are.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use parquet::file::properties::EnabledStatistics;
+use parquet::schema::types::ColumnPath;
+use ves::{EventId, StoreId, StreamKey, TenantId};
+
+use crate::columns::{Built, Taken, number, signed, uuid};
+use crate::error::ArchiveError;
+use crate::manifest::IdsFile;
+use crate::pieces::{PieceFile, PieceReader, PieceWriter, WrittenPieces, properties};
+use crate::store::Store;
+
+/// The columns of `ids`.
+pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        uuid("event_id", false),
+        uuid("tenant_id", false),
+        uuid("store_id", false),
+        number::<Int64Type>("sequence_number", false),
+    ]))
+});
+
+/// So many rows are sorted in memory.
+const RUN: usize = 1 << 20;
+/// So many rows are in a row group.
+const GROUP: usize = 1 << 14;
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stands {
+    pub event: EventId,
+    pub stream: StreamKey,
+    pub number: u64,
+}
+
+/// The index of an archive that is being written.
+pub(crate) struct Ids {
+    store: Store,
+    files: Vec<IdsFile>,
+    run: Vec<Stands>,
+}
+
+impl Ids {
+    /// Goes on from these files, the oldest first.
+    pub fn new(store: &Store, files: &[IdsFile]) -> Self {
+        Self {
+            store: store.clone(),
+            files: files.to_vec(),
+            run: Vec::new(),
+        }
+    }
+
+    /// Adds events.
+    pub fn add(&mut self, new: impl IntoIterator<Item = Stands>) -> Result<(), ArchiveError> {
+        self.run.extend(new);
+        match self.run.len() >= RUN {
+            true => self.end_run(),
+            false => Ok(()),
+        }
+    }
+
+    fn end_run(&mut self) -> Result<(), ArchiveError> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        let mut run = std::mem::take(&mut self.run);
+        run.sort_unstable();
+        run.dedup_by_key(|row| row.event);
+        let mut writer = IdsWriter::create()?;
+        run.iter().try_for_each(|row| writer.push(*row))?;
+        let file = writer.upload(&self.store)?;
+        self.files.push(file);
+        self.merge()
+    }
+
+    /// Joins files until each is larger than the one behind it: so there are few, and each row is written few times.
+    fn merge(&mut self) -> Result<(), ArchiveError> {
+        while let [.., older, newer] = &self.files[..] {
+            if older.rows > newer.rows {
+                return Ok(());
+            }
+            let (older, newer) = (
+                IdsReader::open(&self.store, older)?,
+                IdsReader::open(&self.store, newer)?,
+            );
+            let (mut older, mut newer) = (
+                older.rows(&self.store).peekable(),
+                newer.rows(&self.store).peekable(),
+            );
+            let mut writer = IdsWriter::create()?;
+            loop {
+                let id = |row: Option<&Result<Stands, ArchiveError>>| match row {
+                    Some(Ok(row)) => Some(row.event),
+                    _ => None,
+                };
+                let next = match (older.peek(), newer.peek()) {
+                    (None, None) => break,
+                    (Some(_), None) => older.next(),
+                    (None, Some(_)) => newer.next(),
+                    (a, b) => match id(a).cmp(&id(b)) {
+                        std::cmp::Ordering::Less => older.next(),
+                        std::cmp::Ordering::Greater => newer.next(),
+                        // The later word counts.
+                        std::cmp::Ordering::Equal => {
+                            older.next().transpose()?;
+                            newer.next()
+                        }
+                    },
+                };
+                next.map_or(Ok(()), |row| writer.push(row?))?;
+            }
+            let file = writer.upload(&self.store)?;
+            self.files.truncate(self.files.len() - 2);
+            self.files.push(file);
+        }
+        Ok(())
+    }
+
+    /// The files of the index as it is now.
+    pub fn finish(&mut self) -> Result<Vec<IdsFile>, ArchiveError> {
+        self.end_run()?;
+        Ok(self.files.clone())
+    }
+}
+
+/// Writes one file of the index.
+struct IdsWriter {
+    pieces: PieceWriter<EventId>,
+    rows: Vec<Stands>,
+}
+
+impl IdsWriter {
+    fn create() -> Result<Self, ArchiveError> {
+        let id = ColumnPath::from("event_id");
+        let properties = properties()
+            .set_column_dictionary_enabled(id.clone(), false)
+            .set_column_statistics_enabled(id, EnabledStatistics::Page)
+            .build();
+        Ok(Self {
+            pieces: PieceWriter::create(&SCHEMA, properties)?,
+            rows: Vec::new(),
+        })
+    }
+
+    fn push(&mut self, row: Stands) -> Result<(), ArchiveError> {
+        self.rows.push(row);
+        match self.rows.len() >= GROUP {
+            true => self.end_group(),
+            false => Ok(()),
+        }
+    }
+
+    fn end_group(&mut self) -> Result<(), ArchiveError> {
+        let rows = std::mem::take(&mut self.rows);
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Ok(());
+        };
+        self.pieces.push(&to_rows(&rows)?, &first.event, &last.event)?;
+        self.pieces.end_group()
+    }
+
+    fn upload(mut self, store: &Store) -> Result<IdsFile, ArchiveError> {
+        self.end_group()?;
+        let WrittenPieces {
+            mut file,
+            rows,
+            bytes,
+            sha256,
+            tail_bytes,
+            tail_sha256,
+        } = self.pieces.finish()?;
+        let path = format!("ids/{}.parquet", hex::encode(&sha256.0[..16]));
+        store.upload(&path, &mut file)?;
+        Ok(IdsFile {
+            path,
+            rows,
+            bytes,
+            sha256,
+            tail_bytes,
+            tail_sha256,
+        })
+    }
+}
+
+fn to_rows(rows: &[Stands]) -> Result<RecordBatch, ArchiveError> {
+    let numbers: Result<Vec<i64>, _> = rows
+        .iter()
+        .map(|row| signed("sequence number", row.number))
+        .collect();
+    let mut built = Built::default();
+    built.fixed(rows.iter().map(|row| Some(row.event.as_bytes())));
+    built.fixed(rows.iter().map(|row| Some(row.stream.tenant_id.as_bytes())));
+    built.fixed(rows.iter().map(|row| Some(row.stream.store_id.as_bytes())));
+    built.number::<Int64Type>(numbers?.into_iter().map(Some));
+    RecordBatch::try_new(Arc::clone(&SCHEMA), built.into_arrays())
+        .map_err(ArchiveError::columns("making columns of event ids"))
+}
+
+/// One file of the index, of which the end has been read.
+pub(crate) struct IdsReader(PieceReader<EventId>);
+
+impl IdsReader {
+    /// Reads its end, in one request.
+    pub fn open(store: &Store, file: &IdsFile) -> Result<Self, ArchiveError> {
+        let file = PieceFile {
+            path: &file.path,
+            rows: file.rows,
+            bytes: file.bytes,
+            tail_bytes: file.tail_bytes,
+            tail_sha256: file.tail_sha256,
+        };
+        PieceReader::open(store, &file, &SCHEMA).map(Self)
+    }
+
+    /// Where an event stands, by one more request if it may be in the file.
+    pub fn find(&self, store: &Store, event: EventId) -> Result<Option<Stands>, ArchiveError> {
+        let group = self.0.groups().partition_point(|group| group.to < event);
+        match self.0.groups().get(group) {
+            Some(found) if found.from <= event => {
+                let rows = self.group(store, group)?;
+                let at = rows.binary_search_by_key(&event, |row| row.event);
+                Ok(at.ok().map(|at| rows[at]))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn group(&self, store: &Store, group: usize) -> Result<Vec<Stands>, ArchiveError> {
+        let fetched = self.0.fetch(store, group)?;
+        let mut all = Vec::new();
+        for rows in fetched.rows()? {
+            let taken = Taken::new(&rows, fetched.path());
+            let (event, tenant) = (taken.fixed::<16>("event_id")?, taken.fixed::<16>("tenant_id")?);
+            let (of_store, number) = (taken.fixed::<16>("store_id")?, taken.i64("sequence_number")?);
+            all.extend((0..rows.num_rows()).map(|row| Stands {
+                event: EventId(event.uuid(row)),
+                stream: StreamKey::new(TenantId(tenant.uuid(row)), StoreId(of_store.uuid(row))),
+                number: u64::try_from(number.at(row)).unwrap_or(0),
+            }));
+        }
+        match all.is_sorted_by(|a, b| a.event < b.event) {
+            true => Ok(all),
+            false => Err(ArchiveError::damaged(fetched.path(), "its ids are not in order")),
+        }
+    }
+
+    /// All rows, a row group at a time.
+    fn rows(&self, store: &Store) -> impl Iterator<Item = Result<Stands, ArchiveError>> {
+        (0..self.0.groups().len()).flat_map(move |group| match self.group(store, group) {
+            Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        })
+    }
+}
