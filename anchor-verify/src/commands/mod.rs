@@ -246,7 +246,10 @@ impl PinArgs {
     }
 
     /// Leaves what is of these contracts and this chain, and says what was left out.
-    fn apply(&self, file: &mut AnchorsFile) -> Result<Vec<String>, CliError> {
+    ///
+    /// # Errors
+    /// If the anchors are of another chain.
+    pub fn apply(&self, file: &mut AnchorsFile) -> Result<Vec<String>, CliError> {
         self.pins().apply(file).map_err(|what| {
             CliError::input(format!("--chain-id: {what}")).with_hint("give the anchors of that chain")
         })

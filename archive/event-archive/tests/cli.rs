@@ -91,7 +91,7 @@ fn a_log_is_written_looked_at_verified_and_read_back() {
         written.stdout
     );
     assert!(
-        written.stdout.contains("NEXT: event-archive verify"),
+        written.stdout.contains("event-archive verify"),
         "{}",
         written.stdout
     );
@@ -158,8 +158,8 @@ fn an_event_is_proved_by_a_file_that_stands_alone() {
     let unit = units.iter().find(|unit| unit["kind"] == "batch").unwrap();
     let stream = format!(
         "{}/{}",
-        unit["tenant_id"].as_str().unwrap(),
-        unit["store_id"].as_str().unwrap()
+        unit["stream"]["tenant_id"].as_str().unwrap(),
+        unit["stream"]["store_id"].as_str().unwrap()
     );
     let number = unit["sequence_start"].as_u64().unwrap();
     let logged = place

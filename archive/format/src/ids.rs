@@ -26,7 +26,7 @@ pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 /// So many rows are sorted in memory.
-const RUN: usize = 1 << 20;
+const RUN: usize = 1 << 18;
 /// So many rows are in a row group.
 const GROUP: usize = 1 << 14;
 

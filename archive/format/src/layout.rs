@@ -108,8 +108,9 @@ mod tests {
     #[test]
     fn small_files_are_joined_with_what_comes_behind_them() {
         let files = [file(1, 100), file(101, 110), file(111, 115)];
-        assert_eq!(layout(&[]).stay(&files, 5, 1000), 2);
-        assert_eq!(layout(&[]).stay(&files, 6, 1000), 1);
+        assert_eq!(layout(&[]).stay(&files, 4, 1000), 3);
+        // Five join the last five, and these ten the ten before them.
+        assert_eq!(layout(&[]).stay(&files, 5, 1000), 1);
         assert_eq!(layout(&[]).stay(&files, 100, 1000), 0);
         assert_eq!(layout(&[]).stay(&files, 5000, 100), 1);
     }

@@ -79,7 +79,10 @@ impl StreamPart {
 
     /// How many of its events are archived.
     pub fn archived(&self) -> u64 {
-        self.files.iter().map(|file| file.rows).sum()
+        self.files
+            .iter()
+            .map(|file| file.rows)
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -324,15 +327,17 @@ impl Manifest {
                         stream.stream()
                     ));
                 }
-                next = file.to + 1;
+                next = file.to.saturating_add(1);
             }
-            let head = stream.head.map(|head| head.sequence_number);
-            let to = stream.files.last().map(|file| file.to);
-            if head != stream.last || to != stream.last {
-                return Err(format!(
-                    "stream {} does not end where its files end",
-                    stream.stream()
-                ));
+            // Behind the last event that could be read, there may be others.
+            let ends = match (stream.files.last(), stream.head) {
+                (None, None) => true,
+                (Some(file), Some(head)) => head.sequence_number <= file.to && Some(file.to) <= stream.last,
+                _ => false,
+            };
+            if !ends {
+                let stream = stream.stream();
+                return Err(format!("stream {stream} does not end where its files end"));
             }
         }
         let files = self
@@ -366,9 +371,15 @@ impl Manifest {
             };
             let bytes =
                 serde_json::to_vec(&signature).map_err(ArchiveError::columns("writing a signature"))?;
-            store.create(&signature_object(self.number, &sha256), bytes.into())?;
+            store.put(&signature_object(self.number, &sha256), bytes.into())?;
         }
-        match store.create(&object(self.number), Bytes::from(bytes))? {
+        let is_new = store.create(&object(self.number), Bytes::from(bytes))?;
+        // Where an answer was lost, the store was asked twice.
+        let is_ours = || {
+            let there = store.get(&object(self.number), MAX_MANIFEST);
+            there.map(|there| there.is_some_and(|there| self::sha256(&there) == sha256))
+        };
+        match is_new || is_ours()? {
             true => Ok(sha256),
             false => Err(ArchiveError::Contended(self.number)),
         }

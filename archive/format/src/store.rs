@@ -11,7 +11,7 @@ use cli_common::{Access, Existing, WholeFile};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, WriteMultipart};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use url::Url;
 
 use crate::error::ArchiveError;
@@ -31,7 +31,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .expect("the system gives threads")
 });
 
-/// An object store, below one address. Its methods wait; they are not for threads of an async runtime.
+/// An object store, below one address. Its methods wait.
 #[derive(Debug, Clone)]
 pub struct Store {
     url: Url,
@@ -71,7 +71,7 @@ impl Store {
     /// The address, without secrets.
     pub fn name(&self) -> String {
         match &self.folder {
-            Some(folder) => folder.display().to_string(),
+            Some(folder) => folder.display().to_string().trim_end_matches('/').to_owned(),
             None => cli_common::redact_url(self.url.as_str())
                 .trim_end_matches('/')
                 .to_owned(),
@@ -100,15 +100,14 @@ impl Store {
         self.requests.load(Ordering::Relaxed)
     }
 
-    fn ask<T>(
+    fn ask<T: Send>(
         &self,
         object: &str,
-        request: impl Future<Output = object_store::Result<T>>,
+        request: impl Future<Output = object_store::Result<T>> + Send,
     ) -> Result<T, ArchiveError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        RUNTIME
-            .block_on(request)
-            .map_err(|error| self.failed(object, &error))
+        let answer = wait(request);
+        answer.map_err(|error| self.failed(object, &error))
     }
 
     fn failed(&self, object: &str, error: &object_store::Error) -> ArchiveError {
@@ -195,6 +194,15 @@ impl Store {
         })
     }
 
+    /// Writes a small object whose name is made of its content: if it is there, it is the same.
+    pub(crate) fn put(&self, object: &str, bytes: Bytes) -> Result<(), ArchiveError> {
+        if self.folder.is_some() {
+            return self.write_in_folder(object, &mut &bytes[..]).map(drop);
+        }
+        let path = self.path(object);
+        self.ask(object, self.objects.put(&path, bytes.into())).map(drop)
+    }
+
     /// Writes an object out of a file. Its name is made of its content: if it is there, it is the same.
     pub(crate) fn upload(&self, object: &str, file: &mut std::fs::File) -> Result<(), ArchiveError> {
         let local = ArchiveError::io;
@@ -206,7 +214,7 @@ impl Store {
         if length <= PART as u64 {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map_err(local("a temporary file"))?;
-            return self.create(object, bytes.into()).map(drop);
+            return self.put(object, bytes.into());
         }
         let path = self.path(object);
         let upload = self.ask(object, self.objects.put_multipart(&path))?;
@@ -247,6 +255,16 @@ impl Store {
         };
         written().map_err(ArchiveError::io(&path.display().to_string()))
     }
+}
+
+/// Waits for a request. Whoever asks may be within a runtime of their own (a log gives its rows out of one), which may not wait
+/// for another one on its thread.
+fn wait<T: Send>(request: impl Future<Output = T> + Send) -> T {
+    if Handle::try_current().is_err() {
+        return RUNTIME.block_on(request);
+    }
+    let waited = std::thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(request)).join());
+    waited.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
 }
 
 /// An address as a URL; a path is one of a folder.

@@ -179,7 +179,7 @@ pub(crate) fn write(store: &Store, folder: &str, rows: &RecordBatch) -> Result<O
         bytes: bytes.len() as u64,
         sha256,
     };
-    store.create(&object.path, bytes.into())?;
+    store.put(&object.path, bytes.into())?;
     Ok(object)
 }
 

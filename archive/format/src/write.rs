@@ -128,6 +128,54 @@ pub fn write(
     run.finish(&outline)
 }
 
+/// The streams of one pass, of which one is being written.
+struct Streams<'a> {
+    waiting: BTreeMap<StreamKey, StreamWriter<'a>>,
+    current: Option<StreamKey>,
+    ended: Vec<(StreamKey, Ended)>,
+    failed: Result<(), ArchiveError>,
+}
+
+impl<'a> Streams<'a> {
+    fn new(waiting: BTreeMap<StreamKey, StreamWriter<'a>>) -> Self {
+        Self {
+            waiting,
+            current: None,
+            ended: Vec::new(),
+            failed: Ok(()),
+        }
+    }
+
+    /// Takes the next rows; a stream ends where another one begins, so that only one has files open.
+    fn push(&mut self, piece: Prepared) {
+        if self.failed.is_err() {
+            return;
+        }
+        let stream = piece.stream;
+        if let Some(before) = self.current.replace(stream).filter(|before| *before != stream) {
+            self.failed = self.end(before);
+        }
+        if let Some(writer) = self.waiting.get_mut(&stream).filter(|_| self.failed.is_ok()) {
+            self.failed = writer.push(piece);
+        }
+    }
+
+    fn end(&mut self, stream: StreamKey) -> Result<(), ArchiveError> {
+        if let Some(writer) = self.waiting.remove(&stream) {
+            self.ended.push((stream, writer.finish()?));
+        }
+        Ok(())
+    }
+
+    /// Ends what is left: streams with nothing new among it.
+    fn finish(mut self) -> Result<Vec<(StreamKey, Ended)>, ArchiveError> {
+        std::mem::replace(&mut self.failed, Ok(()))?;
+        let left: Vec<StreamKey> = self.waiting.keys().copied().collect();
+        left.into_iter().try_for_each(|stream| self.end(stream))?;
+        Ok(self.ended)
+    }
+}
+
 /// One run of the writer.
 struct Run<'a> {
     store: &'a Store,
@@ -225,17 +273,15 @@ impl<'a> Run<'a> {
             .fold(0, u64::saturating_add);
         progress.start("archiving events", Some(total));
         let mut pipeline = Pipeline::new(prepare);
-        let mut failed = Ok(());
+        let streams = RefCell::new(Streams::new(writers));
         let mut take = |pieces: Vec<Prepared>| {
             for piece in pieces {
                 progress.advance(piece.numbers.len() as u64);
-                if let Some(writer) = writers.get_mut(&piece.stream).filter(|_| failed.is_ok()) {
-                    failed = writer.push(piece);
-                }
+                streams.borrow_mut().push(piece);
             }
         };
         source.entries(&wanted, &mut |chunk| {
-            if cancel.is_cancelled() {
+            if cancel.is_cancelled() || streams.borrow().failed.is_err() {
                 return ControlFlow::Break(());
             }
             pipeline.push(chunk, &mut take);
@@ -243,11 +289,10 @@ impl<'a> Run<'a> {
         })?;
         cancel.check()?;
         pipeline.finish(&mut take);
-        failed?;
         progress.finish();
         let mut again = BTreeSet::new();
-        for (stream, writer) in writers {
-            match writer.finish()? {
+        for (stream, ended) in streams.into_inner().finish()? {
+            match ended {
                 Ended::Whole(part, unreadable, written) => {
                     self.written.events += written.events;
                     self.written.files += written.files;
@@ -326,6 +371,8 @@ impl<'a> Run<'a> {
                 previous: old.previous,
                 written_at: old.written_at,
                 log: old.log.clone(),
+                // A stream that is read again because a row of it cannot be read is indexed again, too.
+                ids: old.ids.clone(),
                 ..manifest.clone()
             };
             as_old == *old

@@ -7,9 +7,9 @@ pub mod prove;
 pub mod scheduler;
 pub mod snapshot;
 #[cfg(feature = "engine")]
-pub mod sql;
-#[cfg(feature = "engine")]
 mod spread;
+#[cfg(feature = "engine")]
+pub mod sql;
 pub mod status;
 pub mod verify;
 pub mod write;
@@ -54,7 +54,8 @@ impl ArchiveArgs {
 
     fn key(&self) -> Result<Option<VerifyingKey>, CliError> {
         let key = self.public_key.as_ref();
-        key.map(|key| cli_common::keys::read_public_key("--public-key", key)).transpose()
+        key.map(|key| cli_common::keys::read_public_key("--public-key", key))
+            .transpose()
     }
 
     /// What is not checked of an archive whose manifest nobody vouches for.

@@ -50,7 +50,7 @@ impl ClusterArgs {
         for (index, why) in answers.lost {
             let shard = Shard {
                 index,
-                of: self.shards,
+                of: self.shards.into(),
             };
             let why = format!("the batch: the cluster did not bring back part {index}: {why}");
             parts.push((

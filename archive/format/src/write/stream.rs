@@ -16,6 +16,9 @@ use crate::layout::{Layout, from_on};
 use crate::manifest::{EventsFile, Head, StreamPart, Unreadable};
 use crate::store::Store;
 
+/// So many events wait until they are indexed.
+const STANDING: usize = 1 << 14;
+
 /// How a stream ended.
 pub(super) enum Ended {
     /// All of it is archived, but for these rows.
@@ -79,7 +82,11 @@ impl<'a> StreamWriter<'a> {
         let new = outline.events.saturating_sub(old_events);
         // Without a head it is known that the files hold not all that they should.
         let whole = old.and_then(|part| part.head);
-        let stay = whole.map_or(0, |_| layout.stay(files, new, options.file_rows));
+        let mut stay = whole.map_or(0, |_| layout.stay(files, new, options.file_rows));
+        // Behind its last event that could be read there were others.
+        if whole.is_some_and(|head| Some(head.sequence_number) < old.and_then(|part| part.last)) {
+            stay = stay.min(files.len() - 1);
+        }
         let (stays, goes) = files.split_at(stay);
         let to = stays.last().map_or(0, |file| file.to);
         let head = whole.filter(|_| goes.is_empty());
@@ -170,6 +177,9 @@ impl<'a> StreamWriter<'a> {
                         number: piece.numbers[row],
                     }),
             );
+            if self.standing.len() >= STANDING {
+                self.ids.borrow_mut().add(self.standing.drain(..))?;
+            }
             self.rows += numbers.len() as u64;
             at = to;
         }
