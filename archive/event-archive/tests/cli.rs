@@ -1,5 +1,7 @@
 //! The program as its users run it: what it says, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

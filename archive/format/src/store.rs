@@ -92,7 +92,7 @@ impl Store {
     pub fn path(&self, object: &str) -> Path {
         object
             .split('/')
-            .fold(self.root.clone(), |path, part| path.join(part))
+            .fold(self.root.clone(), Path::join)
     }
 
     /// How often the store was asked for something.

@@ -1,5 +1,7 @@
 //! Archives of generated worlds: what is written is what the log says, and no damage passes for it.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use anchor_verify::proof::{Detail, Proved, Wanted, prove};
 use anchor_verify::verify::{DbSource, InputKind, LogSource, VerifyInput, verify};
 use anchor_verify::{AnchorsFile, ChainReport, Shard, UnitKind, Verdict, VerifyReport};
 use archive_format::find::Finder;
-use archive_format::manifest::EventsFile;
+use archive_format::manifest::{EventsFile, StreamPart};
 use archive_format::snapshot::write_snapshot;
 use archive_format::write::{WriteOptions, WriteReport, write};
 use archive_format::{Archive, ArchiveError, Manifest, Store, Task};
@@ -340,7 +342,7 @@ fn a_log_that_went_back_changes_nothing_unless_it_is_said() {
             .manifest()
             .streams
             .iter()
-            .map(|part| part.archived())
+            .map(StreamPart::archived)
             .sum::<u64>(),
         whole.events
     );
@@ -452,10 +454,11 @@ fn flip(path: &Path, at: usize) {
 
 #[test]
 fn damage_of_any_kind_fails_and_what_is_sound_is_still_verified() {
-    let damages: [(&str, fn(&Path, &EventsFile)); 4] = [
+    type Damage = fn(&Path, &EventsFile);
+    let damages: [(&str, Damage); 4] = [
         ("a bit in a row group", |path, _| flip(path, 200)),
         ("a bit in the end", |path, file| {
-            flip(path, usize::try_from(file.bytes).unwrap() - 20)
+            flip(path, usize::try_from(file.bytes).unwrap() - 20);
         }),
         ("cut off", |path, file| {
             let bytes = fs::read(path).unwrap();
@@ -554,25 +557,26 @@ fn manifests_that_cannot_be_are_refused() {
     place.write("log.db");
     let path = place.root().join("manifest/0000000001.json");
     let sound: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let forgeries: [(&str, fn(&mut Value)); 8] = [
+    type Forgery = fn(&mut Value);
+    let forgeries: [(&str, Forgery); 8] = [
         ("another schema", |m| m["schema"] = "event-archive/9".into()),
         ("a member that nobody knows", |m| m["more"] = 1.into()),
         ("another number", |m| m["number"] = 2.into()),
         ("a path outside", |m| {
-            m["streams"][0]["files"][0]["path"] = "../../etc/passwd".into()
+            m["streams"][0]["files"][0]["path"] = "../../etc/passwd".into();
         }),
         ("a hole between files", |m| {
-            m["streams"][0]["files"][0]["from"] = 2.into()
+            m["streams"][0]["files"][0]["from"] = 2.into();
         }),
         ("an end beyond the file", |m| {
-            m["streams"][0]["files"][0]["tail_bytes"] = u64::MAX.into()
+            m["streams"][0]["files"][0]["tail_bytes"] = u64::MAX.into();
         }),
         ("streams twice", |m| {
             let stream = m["streams"][0].clone();
             m["streams"].as_array_mut().unwrap().insert(0, stream);
         }),
         ("a head that is not there", |m| {
-            m["streams"][0]["head"]["sequence_number"] = 100_000.into()
+            m["streams"][0]["head"]["sequence_number"] = 100_000.into();
         }),
     ];
     for (name, forge) in forgeries {
