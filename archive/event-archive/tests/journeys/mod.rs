@@ -26,7 +26,11 @@ struct Ran {
 impl Ran {
     #[track_caller]
     fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self
     }
 
@@ -40,12 +44,21 @@ impl Ran {
 /// A program with nothing of the caller's environment that it looks at.
 fn program(path: &Path) -> Command {
     let mut command = Command::new(path);
-    for name in ["DATABASE_URL", "SEQUENCER_INCIDENT", "EVENT_ARCHIVE", "RUST_LOG", "CLICOLOR_FORCE"] {
+    for name in [
+        "DATABASE_URL",
+        "SEQUENCER_INCIDENT",
+        "EVENT_ARCHIVE",
+        "RUST_LOG",
+        "CLICOLOR_FORCE",
+    ] {
         command.env_remove(name);
     }
     for (name, _) in std::env::vars_os() {
         let lower = name.to_string_lossy().to_ascii_lowercase();
-        if ["aws_", "http_proxy", "https_proxy", "all_proxy"].iter().any(|start| lower.starts_with(start)) {
+        if ["aws_", "http_proxy", "https_proxy", "all_proxy"]
+            .iter()
+            .any(|start| lower.starts_with(start))
+        {
             command.env_remove(name);
         }
     }
@@ -76,11 +89,16 @@ struct Tools(PathBuf);
 impl Tools {
     /// `None`, after saying so, where they were not built.
     fn found() -> Option<Self> {
-        let folder = Path::new(env!("CARGO_BIN_EXE_event-archive")).parent().unwrap().to_owned();
+        let folder = Path::new(env!("CARGO_BIN_EXE_event-archive"))
+            .parent()
+            .unwrap()
+            .to_owned();
         let names = ["sequencer-recovery", "outbox-sync"];
         let there = names.iter().all(|name| folder.join(name).is_file());
         if !there {
-            test_support::skipped("the tools are not built (run cargo build --workspace in the folder above archive/)");
+            test_support::skipped(
+                "the tools are not built (run cargo build --workspace in the folder above archive/)",
+            );
         }
         there.then_some(Self(folder))
     }
@@ -99,7 +117,10 @@ impl Tools {
 /// Python with what `scripts/setup-archive` installs; `None`, after saying so, where it was not run.
 fn python() -> Option<PathBuf> {
     let folder = std::env::var_os("VES_ARCHIVE_TOOLS");
-    let folder = folder.map_or_else(|| test_support::workspace_root().join("target/archive-tools"), PathBuf::from);
+    let folder = folder.map_or_else(
+        || test_support::workspace_root().join("target/archive-tools"),
+        PathBuf::from,
+    );
     let there = folder.join("installed").is_file();
     if !there {
         test_support::skipped("DuckDB, pyarrow and moto not found (run scripts/setup-archive)");
@@ -108,7 +129,9 @@ fn python() -> Option<PathBuf> {
 }
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/python")
+        .join(name)
 }
 
 fn text(path: &Path) -> String {
@@ -130,10 +153,17 @@ impl Scenario {
         let dir = test_support::shared_data().join("data/scenario-1");
         let out = tempfile::tempdir().unwrap();
         let mut importer = Importer::new(Some(84_532_001), Vec::new());
-        for file in ["logs_SetRegistry_BatchCommitted.json", "logs_StateSetAnchor_CommitmentAnchored.json"] {
+        for file in [
+            "logs_SetRegistry_BatchCommitted.json",
+            "logs_StateSetAnchor_CommitmentAnchored.json",
+        ] {
             importer.add_file(&dir.join("anchors").join(file)).unwrap();
         }
-        importer.finish(&[]).file.write(&out.path().join("anchors.json")).unwrap();
+        importer
+            .finish(&[])
+            .file
+            .write(&out.path().join("anchors.json"))
+            .unwrap();
         let server = test_support::ScratchPostgres::start();
         Some(Self { dir, out, server })
     }
@@ -193,13 +223,18 @@ impl S3 {
     /// The keys that begin and end so.
     fn keys(&mut self, begin: &str, end: &str) -> Vec<String> {
         let keys: Vec<String> = serde_json::from_str(&self.ask("keys")).unwrap();
-        keys.into_iter().filter(|key| key.starts_with(begin) && key.ends_with(end)).collect()
+        keys.into_iter()
+            .filter(|key| key.starts_with(begin) && key.ends_with(end))
+            .collect()
     }
 
     /// Lets a program find the server.
     fn known_to(&self, command: &mut Command) {
         command.envs([
-            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port).as_str()),
+            (
+                "AWS_ENDPOINT_URL",
+                format!("http://127.0.0.1:{}", self.port).as_str(),
+            ),
             ("AWS_ALLOW_HTTP", "true"),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -228,7 +263,9 @@ impl Drop for S3 {
 fn newest_manifest(archive: &Path) -> Value {
     let folder = fs::read_dir(archive.join("manifest")).unwrap();
     let files = folder.map(|entry| entry.unwrap().path());
-    let newest = files.filter(|path| path.extension().is_some_and(|end| end == "json")).max();
+    let newest = files
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .max();
     serde_json::from_slice(&fs::read(newest.unwrap()).unwrap()).unwrap()
 }
 

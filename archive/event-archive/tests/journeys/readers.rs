@@ -16,9 +16,17 @@ fn read(python: &Path, name: &str, archive: &Path) -> Value {
 
 /// Streams with events, by name: how many, the first, the last.
 fn streams_of(manifest: &Value) -> Value {
-    let streams = manifest["streams"].as_array().unwrap().iter().filter(|stream| stream["events"] != 0);
+    let streams = manifest["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|stream| stream["events"] != 0);
     let named = streams.map(|stream| {
-        let name = format!("{}/{}", stream["tenant_id"].as_str().unwrap(), stream["store_id"].as_str().unwrap());
+        let name = format!(
+            "{}/{}",
+            stream["tenant_id"].as_str().unwrap(),
+            stream["store_id"].as_str().unwrap()
+        );
         (name, json!([stream["events"], stream["first"], stream["last"]]))
     });
     Value::Object(named.collect())
@@ -47,7 +55,10 @@ fn duckdb_and_pyarrow_count_what_the_manifest_says() {
     let manifest = newest_manifest(&archive);
     assert_eq!(manifest["number"], 2);
     let streams = manifest["streams"].as_array().unwrap();
-    let files: Vec<&Value> = streams.iter().flat_map(|s| s["files"].as_array().unwrap()).collect();
+    let files: Vec<&Value> = streams
+        .iter()
+        .flat_map(|s| s["files"].as_array().unwrap())
+        .collect();
     let events = rows(&files);
     assert!(events > 0);
     let duckdb = read(&python, "read_with_duckdb.py", &archive);
@@ -67,7 +78,10 @@ fn duckdb_and_pyarrow_count_what_the_manifest_says() {
     assert_eq!(pyarrow["commitments"], batches);
     // Every batch's Merkle root comes out of the columns as the log has it.
     assert_eq!(pyarrow["roots_equal"], batches);
-    assert_eq!((&pyarrow["roots_differ"], &pyarrow["roots_incomplete"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&pyarrow["roots_differ"], &pyarrow["roots_incomplete"]),
+        (&json!(0), &json!(0))
+    );
 }
 
 #[test]
@@ -75,7 +89,9 @@ fn of_a_log_with_gaps_duckdb_finds_those_that_the_audit_finds() {
     let (Some(python), Some(scenario)) = (python(), Scenario::set()) else {
         return;
     };
-    let Some(tools) = super::Tools::found() else { return };
+    let Some(tools) = super::Tools::found() else {
+        return;
+    };
     let url = scenario.load("recovered");
     let archive = scenario.path("archive");
     event_archive(["write", &archive, "--db", &url]).expect(0);
@@ -83,7 +99,11 @@ fn of_a_log_with_gaps_duckdb_finds_those_that_the_audit_finds() {
     let audit = audit.json();
     let mut expected: Vec<Value> = Vec::new();
     for stream in audit["streams"].as_array().unwrap() {
-        let name = format!("{}/{}", stream["tenant_id"].as_str().unwrap(), stream["store_id"].as_str().unwrap());
+        let name = format!(
+            "{}/{}",
+            stream["tenant_id"].as_str().unwrap(),
+            stream["store_id"].as_str().unwrap()
+        );
         let gaps = stream["gaps"].as_array().unwrap().iter();
         let inner = gaps.filter(|gap| gap["kind"] != "tail");
         expected.extend(inner.map(|gap| json!([name, gap["from"], gap["to"]])));

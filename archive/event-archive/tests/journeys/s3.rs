@@ -40,7 +40,8 @@ impl Stage {
     }
 
     fn write(&self, log: &str) -> Ran {
-        self.s3.event_archive(&["write", ARCHIVE, "--format=json", "--db", &self.path(log)])
+        self.s3
+            .event_archive(&["write", ARCHIVE, "--format=json", "--db", &self.path(log)])
     }
 
     /// The archive as a snapshot says what the log says.
@@ -48,8 +49,15 @@ impl Stage {
     fn holds_all_of(&self, log: &str) {
         let copy = self.path("copy.db");
         let _ = std::fs::remove_file(&copy);
-        let copied = self.s3.event_archive(&["snapshot", ARCHIVE, "--format=json", "--out", &copy]).expect(0).json();
-        let verified = self.s3.event_archive(&["verify", ARCHIVE, "--format=json"]).json();
+        let copied = self
+            .s3
+            .event_archive(&["snapshot", ARCHIVE, "--format=json", "--out", &copy])
+            .expect(0)
+            .json();
+        let verified = self
+            .s3
+            .event_archive(&["verify", ARCHIVE, "--format=json"])
+            .json();
         assert_eq!(copied["left_out"], json!([]));
         // A log of its own is what both must be equal to.
         let local = self.path("local");
@@ -57,7 +65,10 @@ impl Stage {
         super::event_archive(["write", &local, "--db", &self.path(log)]).expect(0);
         let expected = super::event_archive(["verify", &local, "--format=json"]).json();
         assert_eq!(events_of(&verified), events_of(&expected));
-        assert_eq!(copied["events"], total(&super::newest_manifest(Path::new(&local))));
+        assert_eq!(
+            copied["events"],
+            total(&super::newest_manifest(Path::new(&local)))
+        );
     }
 }
 
@@ -86,7 +97,11 @@ fn it_is_written_again_and_only_what_is_new_is_added() {
     let puts: u64 = stage.s3.ask("puts").parse().unwrap();
     let third = stage.write("log.db").expect(0).json();
     assert_eq!((&third["manifest"], &third["added"]), (&json!(2), &json!(false)));
-    assert_eq!(stage.s3.ask("puts").parse::<u64>().unwrap(), puts, "twice is as once");
+    assert_eq!(
+        stage.s3.ask("puts").parse::<u64>().unwrap(),
+        puts,
+        "twice is as once"
+    );
     stage.holds_all_of("log.db");
     // The log went back: nothing of the archive is lost, and that is told.
     stage.write("past.db").expect(4);
@@ -129,7 +144,11 @@ fn a_writer_that_is_killed_has_changed_nothing() {
         let mut command = program(Path::new(env!("CARGO_BIN_EXE_event-archive")));
         command.args(["write", ARCHIVE, "--db", &stage.path("log.db")]);
         stage.s3.known_to(&mut command);
-        let mut writer = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut writer = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let begun = Instant::now();
         while stage.s3.ask("puts").parse::<u64>().unwrap() < puts + after
             && writer.try_wait().unwrap().is_none()
@@ -172,16 +191,28 @@ fn what_changes_behind_its_back_is_found() {
     let events = stage.s3.keys("years/events/", ".parquet");
     assert!(events.len() >= 2, "{events:?}");
     for (fault, repair) in [
-        (format!("swap {} {}", events[0], events[1]), format!("swap {} {}", events[0], events[1])),
+        (
+            format!("swap {} {}", events[0], events[1]),
+            format!("swap {} {}", events[0], events[1]),
+        ),
         (format!("truncate {}", events[0]), String::new()),
         (format!("delete {}", events[1]), String::new()),
     ] {
         stage.s3.ask(&fault);
         let verified = stage.s3.event_archive(&["verify", ARCHIVE]);
-        assert!(verified.code & 4 == 4 || verified.code & 8 == 8, "{fault}: {} {}", verified.code, verified.stdout);
+        assert!(
+            verified.code & 4 == 4 || verified.code & 8 == 8,
+            "{fault}: {} {}",
+            verified.code,
+            verified.stdout
+        );
         let copy = stage.path("damaged.db");
         let _ = std::fs::remove_file(&copy);
-        let copied = stage.s3.event_archive(&["snapshot", ARCHIVE, "--format=json", "--out", &copy]).expect(4).json();
+        let copied = stage
+            .s3
+            .event_archive(&["snapshot", ARCHIVE, "--format=json", "--out", &copy])
+            .expect(4)
+            .json();
         assert!(!copied["left_out"].as_array().unwrap().is_empty(), "{fault}");
         if !repair.is_empty() {
             stage.s3.ask(&repair);
@@ -200,7 +231,14 @@ fn an_archive_on_s3_is_a_witness_by_its_address() {
     };
     stage.write("log.db").expect(0);
     let audit = |witness: &str| {
-        let args = ["audit", "--format=json", "--db", &stage.path("past.db"), "--witness", witness];
+        let args = [
+            "audit",
+            "--format=json",
+            "--db",
+            &stage.path("past.db"),
+            "--witness",
+            witness,
+        ];
         let mut command: Command = tools.command("sequencer-recovery", args);
         stage.s3.known_to(&mut command);
         run(command).expect(4).json()
@@ -209,6 +247,9 @@ fn an_archive_on_s3_is_a_witness_by_its_address() {
     let by_log = audit(&stage.path("log.db"));
     assert_eq!(by_archive["heard"][0]["path"], ARCHIVE);
     assert_eq!(by_archive["totals"], by_log["totals"]);
-    assert_eq!(by_archive["heard"][0]["missing_held"], by_log["heard"][0]["missing_held"]);
+    assert_eq!(
+        by_archive["heard"][0]["missing_held"],
+        by_log["heard"][0]["missing_held"]
+    );
     assert!(number(&by_archive["heard"][0]["missing_held"]) > 0);
 }

@@ -36,7 +36,10 @@ impl Stage {
         };
         let anchors = stage.scenario.path("anchors.json");
         event_archive(["write", &stage.archive, "--db", &truth, "--anchors", &anchors]).expect(0);
-        for (url, file) in [(&truth, &stage.snapshot), (&stage.scenario.load("recovered"), &stage.recovered)] {
+        for (url, file) in [
+            (&truth, &stage.snapshot),
+            (&stage.scenario.load("recovered"), &stage.recovered),
+        ] {
             stage.recovery(&["snapshot", "--db", url, "--out", file], 0);
         }
         Some(stage)
@@ -49,7 +52,16 @@ impl Stage {
     /// A command about the recovered log with this witness, the anchors and the sequencer's key.
     fn ask(&self, command: &str, log: &str, witness: &str, more: &[&str]) -> super::Ran {
         let (anchors, key) = (self.scenario.path("anchors.json"), sequencer_key(&self.scenario));
-        let args = [command, "--format=json", "--db", log, "--witness", witness, "--anchors", &anchors];
+        let args = [
+            command,
+            "--format=json",
+            "--db",
+            log,
+            "--witness",
+            witness,
+            "--anchors",
+            &anchors,
+        ];
         let mut args = args.to_vec();
         args.extend(["--sequencer-public-key", &key]);
         args.extend(more);
@@ -71,7 +83,14 @@ fn strip(value: &mut Value) {
                 members.remove("kind");
                 members.remove("place");
             }
-            for name in ["provenance", "made", "made_at", "witness_options", "plan_id", "sha256"] {
+            for name in [
+                "provenance",
+                "made",
+                "made_at",
+                "witness_options",
+                "plan_id",
+                "sha256",
+            ] {
                 members.remove(name);
             }
             members.values_mut().for_each(strip);
@@ -94,14 +113,25 @@ fn an_archive_says_what_a_snapshot_of_the_same_log_says() {
     });
     assert_eq!(audits[0].1, audits[1].1);
     let heard = &audits[0].0["heard"][0];
-    assert_eq!((&heard["kind"], &heard["path"]), (&json!("archive"), &json!(stage.archive)));
+    assert_eq!(
+        (&heard["kind"], &heard["path"]),
+        (&json!("archive"), &json!(stage.archive))
+    );
     assert_eq!(heard["made"], "event-archive, manifest 1");
-    assert!(number(&heard["missing_held"]) > 0 && heard["error"].is_null(), "{heard}");
+    assert!(
+        number(&heard["missing_held"]) > 0 && heard["error"].is_null(),
+        "{heard}"
+    );
 
     // The plans are equal line by line but for the first, which names the witness, and the last, which hashes all.
     let plans = [&stage.archive, &stage.snapshot].map(|witness| {
         let file = format!("{witness}.plan");
-        let planned = stage.ask("plan", &stage.recovered, witness, &["--accept=claimed", "--out", &file]);
+        let planned = stage.ask(
+            "plan",
+            &stage.recovered,
+            witness,
+            &["--accept=claimed", "--out", &file],
+        );
         let planned = planned.json();
         let lines = fs::read_to_string(&file).unwrap();
         let lines: Vec<Value> = lines.lines().map(|line| nameless(line, witness)).collect();
@@ -110,7 +140,13 @@ fn an_archive_says_what_a_snapshot_of_the_same_log_says() {
     assert_eq!(plans[0].0, plans[1].0);
     let inner = |lines: &[Value]| lines[..lines.len() - 1].to_vec();
     assert_eq!(inner(&plans[0].1), inner(&plans[1].1));
-    let count = |grade: &str| plans[0].1.iter().filter(|line| line["type"] == "event" && line["grade"] == grade).count();
+    let count = |grade: &str| {
+        plans[0]
+            .1
+            .iter()
+            .filter(|line| line["type"] == "event" && line["grade"] == grade)
+            .count()
+    };
     // Beyond the anchored batches it is the receipts that place an event.
     assert!(count("proven") > 0 && count("receipted") > 0, "{}", plans[0].0);
     assert_eq!(count("claimed"), 0);
@@ -120,13 +156,22 @@ fn an_archive_says_what_a_snapshot_of_the_same_log_says() {
 fn by_an_archive_alone_the_recovered_log_is_whole_again() {
     let Some(stage) = Stage::set() else { return };
     let plan = stage.scenario.path("plan.ndjson");
-    let planned = stage.ask("plan", &stage.recovered, &stage.archive, &["--accept=receipted", "--out", &plan]);
+    let planned = stage.ask(
+        "plan",
+        &stage.recovered,
+        &stage.archive,
+        &["--accept=receipted", "--out", &plan],
+    );
     let planned = planned.json();
     let events = number(&planned["totals"]["events"]);
-    let first: Value = serde_json::from_str(fs::read_to_string(&plan).unwrap().lines().next().unwrap()).unwrap();
+    let first: Value =
+        serde_json::from_str(fs::read_to_string(&plan).unwrap().lines().next().unwrap()).unwrap();
     let options = first["witness_options"].as_array().unwrap();
     assert!(options.contains(&json!(stage.archive)), "{first}");
-    assert_eq!(first["witnesses"][0], format!("{} (event-archive, manifest 1)", stage.archive));
+    assert_eq!(
+        first["witnesses"][0],
+        format!("{} (event-archive, manifest 1)", stage.archive)
+    );
     stage.recovery(&["apply", &plan, "--db", &stage.recovered], 1);
 
     // Whole: the log has every event that the archive has, and the archive nothing that it lacks.
@@ -135,7 +180,12 @@ fn by_an_archive_alone_the_recovered_log_is_whole_again() {
     assert_eq!(audit["totals"]["batches"]["failed"], 0);
     assert_eq!(audit["heard"][0]["missing_held"], 0);
     let manifest = newest_manifest(Path::new(&stage.archive));
-    let archived: u64 = manifest["streams"].as_array().unwrap().iter().map(|s| number(&s["events"])).sum();
+    let archived: u64 = manifest["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| number(&s["events"]))
+        .sum();
     assert_eq!(number(&audit["totals"]["events"]), archived);
     assert!(events > 100 && events < archived);
     // And counters, which the archive knows, too.
@@ -157,18 +207,34 @@ fn what_an_archive_lacks_of_outboxes_is_what_its_log_lacks() {
     for (archive, log) in [(&stage.archive, &stage.snapshot), (&poor, &stage.recovered)] {
         let export = |from: &str, name: &str| {
             let out = stage.scenario.path(name);
-            let args = ["export", &outboxes, "--missing-from", from, "--force", "--format=json", "--out", &out];
+            let args = [
+                "export",
+                &outboxes,
+                "--missing-from",
+                from,
+                "--force",
+                "--format=json",
+                "--out",
+                &out,
+            ];
             let ran = stage.tools.run("outbox-sync", args);
             let report = ran.json();
             assert_eq!(report["manifest"]["missing_from"], from);
-            (ran.code, report["manifest"]["classes"].clone(), fs::read(&out).unwrap())
+            (
+                ran.code,
+                report["manifest"]["classes"].clone(),
+                fs::read(&out).unwrap(),
+            )
         };
         assert_eq!(export(archive, "by-archive.ndjson"), export(log, "by-log.ndjson"));
     }
     // And keys to verify with.
     let exported = stage.scenario.path("by-archive.ndjson");
     let verify = |from: &str| {
-        let ran = stage.tools.run("outbox-sync", ["verify", &exported, "--db", from, "--format=json"]);
+        let ran = stage.tools.run(
+            "outbox-sync",
+            ["verify", &exported, "--db", from, "--format=json"],
+        );
         (ran.code, ran.json()["totals"].clone())
     };
     assert_eq!(verify(&poor), verify(&stage.recovered));
@@ -181,7 +247,12 @@ fn a_damaged_archive_is_used_for_the_rest_and_is_no_whole_witness() {
     let streams = manifest["streams"].as_array().unwrap();
     let file = |of: usize| Path::new(&stage.archive).join(streams[of]["files"][0]["path"].as_str().unwrap());
     let length = fs::metadata(file(0)).unwrap().len();
-    fs::OpenOptions::new().write(true).open(file(0)).unwrap().set_len(length / 2).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(file(0))
+        .unwrap()
+        .set_len(length / 2)
+        .unwrap();
 
     let audit = stage.ask("audit", &stage.recovered, &stage.archive, &[]);
     assert_eq!(audit.code, 4 | 8, "{}", audit.stderr);
@@ -189,19 +260,39 @@ fn a_damaged_archive_is_used_for_the_rest_and_is_no_whole_witness() {
     let heard = &report["heard"][0];
     assert!(heard["error"].as_str().unwrap().contains("damaged"), "{heard}");
     assert!(number(&heard["rows"]) > 0, "the rest is used: {heard}");
-    assert!(report["not_checked"].to_string().contains("left out"), "{}", report["not_checked"]);
+    assert!(
+        report["not_checked"].to_string().contains("left out"),
+        "{}",
+        report["not_checked"]
+    );
     assert!(audit.stderr.contains(&stage.archive), "{}", audit.stderr);
     // A plan by it says so, and is not applied unasked.
     let plan = stage.scenario.path("plan.ndjson");
     let planned = stage.ask("plan", &stage.recovered, &stage.archive, &["--out", &plan]);
     assert_eq!(planned.code & 8, 8);
     let before = fs::read(&stage.recovered).unwrap();
-    let applied = stage.tools.run("sequencer-recovery", ["apply", &plan, "--db", &stage.recovered]);
-    assert!(applied.code != 1 && applied.stderr.contains("--although-incomplete"), "{}", applied.stderr);
+    let applied = stage
+        .tools
+        .run("sequencer-recovery", ["apply", &plan, "--db", &stage.recovered]);
+    assert!(
+        applied.code != 1 && applied.stderr.contains("--although-incomplete"),
+        "{}",
+        applied.stderr
+    );
     assert!(before == fs::read(&stage.recovered).unwrap());
     // What it lacks must not be taken for missing from it.
-    let (outboxes, out) = (text(&stage.scenario.dir.join("outboxes")), stage.scenario.path("none.ndjson"));
-    let args = ["export", &outboxes, "--missing-from", &stage.archive, "--out", &out];
+    let (outboxes, out) = (
+        text(&stage.scenario.dir.join("outboxes")),
+        stage.scenario.path("none.ndjson"),
+    );
+    let args = [
+        "export",
+        &outboxes,
+        "--missing-from",
+        &stage.archive,
+        "--out",
+        &out,
+    ];
     let exported = stage.tools.run("outbox-sync", args).expect(8);
     assert!(exported.stderr.contains("must be whole"), "{}", exported.stderr);
     assert!(!Path::new(&out).exists());
@@ -217,7 +308,14 @@ fn an_archive_that_cannot_be_had_is_a_witness_that_could_not_be_read() {
         (&nowhere, None, "event-archive could not copy it"),
         (&stage.archive, Some(&missing), "EVENT_ARCHIVE"),
     ] {
-        let args = ["audit", "--format=json", "--db", &stage.recovered, "--witness", witness];
+        let args = [
+            "audit",
+            "--format=json",
+            "--db",
+            &stage.recovered,
+            "--witness",
+            witness,
+        ];
         let mut command = stage.tools.command("sequencer-recovery", args);
         command.envs(program.map(|program| ("EVENT_ARCHIVE", program)));
         let audit = super::run(command).expect(4 | 8);
