@@ -171,7 +171,7 @@ impl ArchiveReader {
         }
         Ok(ArchiveCopy {
             snapshot,
-            manifest: report.manifest,
+            manifest: report.manifest_named(),
             damage: (status == in_part).then(|| damage(&report.left_out)),
             not_checked: bounded(report.not_checked),
             _folder: folder,
@@ -198,8 +198,8 @@ impl ArchiveReader {
 #[derive(Debug)]
 pub struct ArchiveCopy {
     snapshot: PathBuf,
-    /// The number of the manifest that it is of.
-    pub manifest: u64,
+    /// The manifest that it is of: its number, and its SHA-256 if the program says it.
+    pub manifest: String,
     /// What of the archive was not copied or not checked.
     pub not_checked: Vec<String>,
     /// Why the copy has not all that the archive should hold; `None` if it has.
@@ -274,6 +274,7 @@ impl From<NotRun> for ArchiveError {
 #[derive(Debug, Deserialize)]
 struct Report {
     manifest: u64,
+    manifest_sha256: Option<String>,
     /// What the snapshot lacks.
     left_out: Vec<String>,
     /// That, and what was not checked.
@@ -281,6 +282,19 @@ struct Report {
 }
 
 impl Report {
+    fn manifest_named(&self) -> String {
+        let sha256: String = self
+            .manifest_sha256
+            .iter()
+            .flat_map(|hex| hex.chars())
+            .take(66)
+            .collect();
+        match sha256.is_empty() {
+            true => format!("manifest {}", self.manifest),
+            false => format!("manifest {}, SHA-256 {sha256}", self.manifest),
+        }
+    }
+
     fn read(ran: &Ran) -> Result<Self, ArchiveError> {
         serde_json::from_slice(&ran.stdout)
             .map_err(|error| ArchiveError::NoReport(format!("gave a report that cannot be read ({error})")))

@@ -106,15 +106,16 @@ fn a_copy_is_what_the_program_left() {
         (copy.damage.as_deref(), copy.not_checked.as_slice()),
         (None, &["signatures".to_owned()][..])
     );
-    assert_eq!(copy.manifest, 3);
+    assert_eq!(copy.manifest, "manifest 3");
     let path = copy.snapshot().to_owned();
     drop(copy);
     assert!(!path.parent().unwrap().exists());
 
     let in_part = case(
-        r#": > "$OUT"; echo '{"manifest":1,"left_out":["one","two","three"],"not_checked":[]}'; exit 4"#,
+        r#": > "$OUT"; echo '{"manifest":1,"manifest_sha256":"abcd","left_out":["one","two","three"],"not_checked":[]}'; exit 4"#,
     );
     let copy = in_part.copy().unwrap();
+    assert_eq!(copy.manifest, "manifest 1, SHA-256 abcd");
     assert!(copy.damage.unwrap().ends_with("left out: one (and 2 more)"));
 }
 

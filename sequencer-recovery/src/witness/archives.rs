@@ -52,7 +52,7 @@ pub(super) async fn read_archive(
             return Ok(());
         }
     };
-    heard.made = Some(format!("event-archive, manifest {}", copy.manifest));
+    heard.made = Some(format!("event-archive, {}", copy.manifest));
     for what in &copy.not_checked {
         collected.not_checked.push(format!("{name}: {what}"));
     }

@@ -117,7 +117,8 @@ fn an_archive_says_what_a_snapshot_of_the_same_log_says() {
         (&heard["kind"], &heard["path"]),
         (&json!("archive"), &json!(stage.archive))
     );
-    assert_eq!(heard["made"], "event-archive, manifest 1");
+    let made = heard["made"].as_str().unwrap();
+    assert!(made.starts_with("event-archive, manifest 1"), "{made}");
     assert!(
         number(&heard["missing_held"]) > 0 && heard["error"].is_null(),
         "{heard}"
@@ -168,10 +169,9 @@ fn by_an_archive_alone_the_recovered_log_is_whole_again() {
         serde_json::from_str(fs::read_to_string(&plan).unwrap().lines().next().unwrap()).unwrap();
     let options = first["witness_options"].as_array().unwrap();
     assert!(options.contains(&json!(stage.archive)), "{first}");
-    assert_eq!(
-        first["witnesses"][0],
-        format!("{} (event-archive, manifest 1)", stage.archive)
-    );
+    let named = first["witnesses"][0].as_str().unwrap();
+    let expected = format!("{} (event-archive, manifest 1", stage.archive);
+    assert!(named.starts_with(&expected), "{named}");
     stage.recovery(&["apply", &plan, "--db", &stage.recovered], 1);
 
     // Whole: the log has every event that the archive has, and the archive nothing that it lacks.
