@@ -323,5 +323,5 @@ fn damage(left_out: &[String]) -> String {
     format!("a part of the archive is damaged or lacking, and left out: {first}{more}")
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;

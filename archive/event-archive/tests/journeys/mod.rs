@@ -87,12 +87,9 @@ fn event_archive<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
 struct Tools(PathBuf);
 
 impl Tools {
-    /// `None`, after saying so, where they were not built.
+    /// Those beside `event-archive`, or in the folder that `VES_TOOLS` names; `None`, after saying so, where they were not built.
     fn found() -> Option<Self> {
-        let folder = Path::new(env!("CARGO_BIN_EXE_event-archive"))
-            .parent()
-            .unwrap()
-            .to_owned();
+        let folder = std::env::var_os("VES_TOOLS").map_or_else(beside, PathBuf::from);
         let names = ["sequencer-recovery", "outbox-sync"];
         let there = names.iter().all(|name| folder.join(name).is_file());
         if !there {
@@ -106,12 +103,21 @@ impl Tools {
     fn command<S: AsRef<OsStr>>(&self, tool: &str, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = program(&self.0.join(tool));
         command.args(args);
+        if self.0 != beside() {
+            command.env("EVENT_ARCHIVE", env!("CARGO_BIN_EXE_event-archive"));
+        }
         command
     }
 
     fn run<S: AsRef<OsStr>>(&self, tool: &str, args: impl IntoIterator<Item = S>) -> Ran {
         run(self.command(tool, args))
     }
+}
+
+/// The folder of `event-archive`.
+fn beside() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_event-archive"));
+    program.parent().unwrap().to_owned()
 }
 
 /// Python with what `scripts/setup-archive` installs; `None`, after saying so, where it was not run.
