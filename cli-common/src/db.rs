@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::archive::ArchiveAddress;
 use crate::connection::ConnectionSettings;
 use crate::{CliError, CommandLine, redact_text, redact_url};
 
@@ -242,6 +243,8 @@ impl DbTarget {
 
     fn parse_in(value: &OsStr, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, CliError> {
         const HINT: &str = "give postgres://user@host/database or the path of a snapshot file";
+        const ARCHIVE_HINT: &str = "an archive of events is a witness (--witness, --missing-from); `event-archive snapshot` \
+                                    makes a snapshot of it, which is a log";
         let Some(text) = value.to_str() else {
             return Ok(Self::Snapshot(value.into()));
         };
@@ -268,8 +271,12 @@ impl DbTarget {
         let is_scheme =
             |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         if let Some(scheme) = scheme.filter(|scheme| is_scheme(scheme)) {
+            let hint = match ArchiveAddress::recognise(value) {
+                Some(_) => ARCHIVE_HINT,
+                None => HINT,
+            };
             return Err(
-                CliError::usage(format!("{scheme}:// is not a log that can be worked on")).with_hint(HINT),
+                CliError::usage(format!("{scheme}:// is not a log that can be worked on")).with_hint(hint),
             );
         }
         if lower.starts_with("postgres:") || lower.starts_with("postgresql:") {
@@ -352,6 +359,7 @@ mod tests {
             "postgres://u:s3cret@t@h/d",
             "sqlite:",
             "sqlite://",
+            "s3://me:s3cret@bucket/archive",
         ] {
             let error = target(value).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage, "{value}");

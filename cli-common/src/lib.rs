@@ -36,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 mod args;
 mod cancel;
 mod clock;
@@ -62,6 +63,7 @@ mod notify;
 mod output;
 mod partial;
 mod private_dir;
+pub mod program;
 mod progress;
 pub mod provenance;
 mod redact;

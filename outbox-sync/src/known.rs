@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
-use cli_common::DbTarget;
+use cli_common::archive::{ArchiveAddress, ArchiveCopy, ArchiveError, ArchiveReader};
+use cli_common::{Cancel, DbTarget};
 use event_log::{
     FoundEvent, LeafInput, Log, LogError, OpenOptions, Place, RowError, Rows, StreamFilter, StreamState,
     UnreadableEvent, View,
@@ -24,6 +25,8 @@ pub struct KnownLog {
     /// Events in rows that do not say where, as far as they were told.
     damaged: BTreeSet<EventId>,
     left_out: BTreeSet<StreamKey>,
+    /// Of an archive: the snapshot that is asked in its place. It goes with the value.
+    _copy: Option<ArchiveCopy>,
 }
 
 enum Inner {
@@ -60,6 +63,12 @@ pub enum KnownLogError {
     /// A line of the export: what it holds is in the log, and must not be taken for missing.
     #[error("{0}: an export of a log must be whole, or what it lost would be taken for missing from the log")]
     BrokenExport(String),
+    /// The archive, by its address.
+    #[error("{0}: {1}")]
+    Archive(String, #[source] ArchiveError),
+    /// An archive that is not whole, and what is wrong with it.
+    #[error("{0}: {1}. An archive must be whole, or what it lost would be taken for missing from the log")]
+    BrokenArchive(String, String),
     /// An outbox, read beside the log.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -120,7 +129,30 @@ impl KnownLog {
             not_checked,
             damaged: BTreeSet::new(),
             left_out,
+            _copy: None,
         })
+    }
+
+    /// Opens an archive of events, by way of a copy.
+    ///
+    /// # Errors
+    /// As [`KnownLog::open`], and if the archive cannot be copied whole: what is left out would be taken for missing from it.
+    pub fn open_archive(
+        address: &ArchiveAddress,
+        reader: &ArchiveReader,
+        cancel: &Cancel,
+        options: &OpenOptions,
+    ) -> Result<Self, KnownLogError> {
+        let refused = |error| KnownLogError::Archive(address.to_string(), error);
+        let copy = reader.copy(address, &[], cancel).map_err(refused)?;
+        if let Some(damage) = &copy.damage {
+            return Err(KnownLogError::BrokenArchive(address.to_string(), damage.clone()));
+        }
+        let mut log = Self::open_with(&DbTarget::Snapshot(copy.snapshot().to_owned()), options)?;
+        log.name = address.to_string();
+        log.not_checked.extend_from_slice(&copy.not_checked);
+        log._copy = Some(copy);
+        Ok(log)
     }
 
     /// What of the log could not be read or compared, for the end of a report.
@@ -172,6 +204,7 @@ impl KnownLog {
                 not_checked: Vec::new(),
                 damaged: BTreeSet::new(),
                 left_out: BTreeSet::new(),
+                _copy: None,
             }),
         }
     }

@@ -41,7 +41,6 @@ pub mod log_identity;
 pub mod new_file;
 pub mod place;
 pub mod plan;
-pub mod program;
 pub mod proofs;
 pub mod report;
 pub mod roots;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use cli_common::archive::ArchiveError;
 use cli_common::{CliError, CommandLine, file_hint};
 use http_client::Failure;
 use outbox_sync::holdings::{HoldingsError, NotRead};
@@ -101,6 +102,10 @@ pub fn log_error(error: KnownLogError) -> CliError {
         KnownLogError::BrokenExport(_) => CliError::input(error.to_string()).with_hint(
             "export the log again, or get the export again from where it was; or name the log itself",
         ),
+        KnownLogError::Archive(_, ArchiveError::Cancelled(cancelled)) => cancelled.into(),
+        KnownLogError::Archive(_, ref why) => CliError::input(error.to_string()).with_hint(why.remedy()),
+        KnownLogError::BrokenArchive(..) => CliError::input(error.to_string())
+            .with_hint("`event-archive verify` says more of it; or name the log itself, or a snapshot of it"),
         KnownLogError::Runtime(_) => CliError::io(error.to_string())
             .with_hint("may this user start threads, and open files? (ulimit -a)"),
     }

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cli_common::provenance::FileHash;
-use cli_common::{
-    Cancel, CliError, DbTarget, Existing, ExitStatus, GlobalArgs, Next, again, stderr_progress,
-};
+use cli_common::{Cancel, CliError, Existing, ExitStatus, GlobalArgs, Next, again, stderr_progress};
 use event_log::Place;
 use outbox_sync::export::{
     Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark, manifest_path,
@@ -25,10 +23,11 @@ use outbox_sync::{Content, HeldRow, KeyBook, Outbox, OutboxError, RenderingSearc
 use ves::EventId;
 
 use super::errors::{file_error, holdings_error, outbox_error, source_error};
+use super::log_name::LogName;
 use super::provenance::{InputFiles, KEYS, looked_at};
 use super::{
-    again_with_whole_files, cancel_on_signals, count_not_whole, expand, not_checked_of, open_target,
-    report_empty_log, report_heard, reservations, shown,
+    again_with_whole_files, cancel_on_signals, count_not_whole, expand, not_checked_of, report_empty_log,
+    report_heard, reservations, shown,
 };
 pub use args::ExportArgs;
 use args::{Form, State};
@@ -58,7 +57,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         );
     }
     let missing_from = (args.missing_from.as_ref())
-        .map(|name| args.schema.apply(DbTarget::parse(&name.0)?))
+        .map(|name| LogName::parse(&name.0, &args.schema))
         .transpose()?;
     let mut writer = begin(args, &paths)?;
     let mut work = Work {
@@ -79,14 +78,14 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
         status: ExitStatus::OK,
     };
     match &missing_from {
-        Some(target) => work.missing(&paths, target, &mut writer)?,
+        Some(log) => work.missing(&paths, log, &mut writer)?,
         None => work.all(&paths, &mut writer)?,
     }
     work.cancel.check()?;
     let mut inputs = std::mem::take(&mut work.inputs);
     inputs.add(KEYS, args.keys.files());
     let made_from = MadeFrom {
-        missing_from: missing_from.map(|t| t.to_string()),
+        missing_from: missing_from.map(|log| log.to_string()),
         place: work.place.clone(),
         provenance: Some(inputs.provenance()),
     };
@@ -426,14 +425,14 @@ impl Work<'_> {
     fn missing(
         &mut self,
         paths: &[PathBuf],
-        target: &DbTarget,
+        log: &LogName,
         writer: &mut ExportWriter,
     ) -> Result<(), CliError> {
         self.inputs = InputFiles::of_outboxes(paths, self.global, &self.cancel)?;
-        self.inputs.add_log(Some(target));
+        self.inputs.add_log(log.target());
         let progress = stderr_progress(self.global);
         let (holdings, mut keys, place, reserved, status) = again(&self.cancel, || {
-            let mut log = open_target(target, &self.cancel)?;
+            let mut log = log.open(&self.cancel)?;
             let mut reserved = Vec::new();
             let status = report_empty_log(Some(&mut log), &mut reserved, self.global)?;
             let keys = self.args.keys.book(Some(&mut log))?;

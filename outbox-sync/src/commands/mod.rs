@@ -4,6 +4,7 @@ pub mod backup;
 pub mod census;
 mod errors;
 pub mod export;
+mod log_name;
 mod provenance;
 pub mod push;
 pub mod reconcile;
@@ -19,6 +20,7 @@ use cli_common::{
 };
 use errors::{file_error, log_error, not_read_error};
 use event_log::{OpenOptions, Place};
+use log_name::LogName;
 use outbox_sync::holdings::{Heard, NotRead};
 use outbox_sync::inputs::{Purpose, describe, expand_each};
 use outbox_sync::keys::KeyBook;
@@ -125,6 +127,12 @@ impl OptionalDb {
         let name = self.db.as_ref().filter(|_| self.is_given());
         name.map(|name| self.schema.apply(DbTarget::parse(&name.0)?))
             .transpose()
+    }
+
+    /// As [`OptionalDb::target`], for commands that an archive is a log to, too.
+    pub fn log_name(&self) -> Result<Option<LogName>, CliError> {
+        let name = self.db.as_ref().filter(|_| self.is_given());
+        name.map(|name| LogName::parse(&name.0, &self.schema)).transpose()
     }
 
     /// The log, if one is named.

@@ -23,6 +23,7 @@ use outbox_sync::{KeyBook, KeySource, RenderingSearch};
 use serde::Serialize;
 
 use super::errors::{outbox_error, source_error};
+use super::log_name::LogName;
 use super::provenance::{InputFiles, KEYS, MANIFEST, print_head, write_head};
 use super::{
     KeyArgs, ManifestArg, OptionalDb, again_with_whole_files, cancel_on_signals, expand, print_end,
@@ -125,9 +126,10 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     let mut inputs = InputFiles::of_outboxes(&paths, global, &cancel)?;
     inputs.add(MANIFEST, args.manifests.files());
     inputs.add(KEYS, args.keys.files());
-    inputs.add_log(args.db.target()?.as_ref());
+    let log_name = args.db.log_name()?;
+    inputs.add_log(log_name.as_ref().and_then(LogName::target));
     let mut keys = again(&cancel, || {
-        let mut log = args.db.open(&cancel)?;
+        let mut log = log_name.as_ref().map(|name| name.open(&cancel)).transpose()?;
         let keys = args.keys.book(log.as_mut())?;
         document.place = log.as_ref().and_then(KnownLog::place).cloned();
         status = report_empty_log(log.as_mut(), &mut document.not_checked, global)?;

@@ -96,6 +96,8 @@ fn an_error_of_a_file_says_what_to_do_about_that_file() {
     .unwrap();
     fs::write(at("none.json"), r#"{"schema": "agent-keys/1", "keys": []}"#).unwrap();
     fs::create_dir(at("folder")).unwrap();
+    fs::create_dir_all(at("archive/manifest")).unwrap();
+    fs::write(at("archive/manifest/0000000001.json"), "{}").unwrap();
     Connection::open(at("other.db"))
         .unwrap()
         .execute_batch("CREATE TABLE t (a)")
@@ -195,6 +197,34 @@ fn an_error_of_a_file_says_what_to_do_about_that_file() {
         // Logs.
         case(&["census", "a.db", "--db", "gone.log"], "gone.log", "", 8),
         case(&["census", "a.db", "--db", "a.db"], "a.db", "snapshot", 8),
+        case(
+            &["reconcile", "a.db", "--db", "s3://bucket/archive"],
+            "not a log that can be worked on",
+            "event-archive snapshot",
+            16,
+        ),
+        case(
+            &[
+                "verify",
+                "a.db",
+                "--db",
+                "s3://bucket/archive",
+                "--schema",
+                "public",
+            ],
+            "an archive of events",
+            "leave --schema out",
+            16,
+        ),
+        Case {
+            environment: &[("EVENT_ARCHIVE", "no/event-archive")],
+            ..case(
+                &["export", "a.db", "--missing-from", "archive", "--out", "e.ndjson"],
+                "archive: the program event-archive, which reads archives, is not there",
+                "name it in EVENT_ARCHIVE",
+                8,
+            )
+        },
         // What selects nothing.
         case(
             &[&["export", "a.db", "--out", "e.ndjson"][..], &unknown].concat(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cli_common::program::{Bounds, NotRun, run};
 use cli_common::{Cancel, Cancelled};
 use event_log::ServerPlace;
 use scratch_postgres::StanzaInfo;
@@ -12,7 +13,6 @@ use ves::Timestamp;
 
 use super::fetch::beginning;
 use super::line::{Line, LineId, Step};
-use crate::program::{Bounds, NotRun, run};
 
 const ID: LineId = LineId::BackupAge;
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 use checkpoints::CheckpointArgs;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use cli_common::archive::ArchiveAddress;
 use cli_common::files::{self, InputFile};
 use cli_common::keys::{read_signing_parts, split_version, twice};
 use cli_common::provenance::{Inputs as HashedInputs, Provenance};
@@ -74,8 +75,9 @@ pub struct WitnessArgs {
     manifests: Vec<PathBuf>,
 
     /// Other copies of the log: PostgreSQL URLs, snapshot files, log exports, dumps by pg_dump in any of its formats (a
-    /// replica, the old primary, last night's dump), other sequencers' gRPC services (grpc://HOST:PORT, or grpcs:// for TLS),
-    /// and what `watch` remembers (its --state)
+    /// replica, the old primary, last night's dump), archives of events (s3://, gs://, az://, file:// or a folder; read by
+    /// event-archive), other sequencers' gRPC services (grpc://HOST:PORT, or grpcs:// for TLS), and what `watch` remembers
+    /// (its --state)
     #[arg(long = "witness", value_name = "URL|FILE", value_parser = OsStringValueParser::new().map(Witness))]
     witnesses: Vec<Witness>,
 
@@ -118,7 +120,14 @@ impl WitnessArgs {
         let mut memories = Vec::new();
         let mut not_checked = found.not_checked;
         let (mut targets, mut addresses) = (Vec::new(), Vec::new());
+        let mut archives = Vec::new();
         for Witness(name) in &self.witnesses {
+            if let Some(archive) = ArchiveAddress::recognise(name) {
+                if !archives.contains(&archive) {
+                    archives.push(archive);
+                }
+                continue;
+            }
             match service_args::address(name)? {
                 Some(address) if addresses.contains(&address) => {}
                 Some(address) => addresses.push(address),
@@ -148,6 +157,7 @@ impl WitnessArgs {
                 logs,
                 exports,
                 dumps,
+                archives: self.services.archives(archives),
                 memories,
                 services: self.services.services(addresses)?,
                 receipts: self.receipts.clone(),

@@ -1,4 +1,4 @@
-//! How other sequencers' gRPC services are asked.
+//! How witnesses are asked that others have to give out: sequencers' gRPC services, and archives of events.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use cli_common::CliError;
+use cli_common::archive::{ArchiveAddress, ArchiveReader};
 use cli_common::keys::ApiKey;
 use grpc_client::Address;
-use sequencer_recovery::witness::Services;
+use sequencer_recovery::witness::{Archives, Services};
 
-/// How services given with `--witness` are asked.
+/// How services and archives given with `--witness` are asked.
 #[derive(Debug, Args)]
 pub struct ServiceArgs {
     /// A file with the API key that gRPC witnesses are shown; without it SEQUENCER_API_KEY
@@ -29,7 +30,8 @@ pub struct ServiceArgs {
     #[arg(long, value_name = "REQUESTS", value_parser = rate)]
     pull_rate: Option<f64>,
 
-    /// How long each gRPC witness is asked at most: 90 (seconds), 90s, 15m, 1h [default: 1h]
+    /// How long each gRPC witness is asked, and each archive copied, at most: 90 (seconds), 90s, 15m, 1h [default: 1h, of an
+    /// archive 6h]
     #[arg(long, value_name = "TIME", value_parser = cli_common::duration)]
     pull_time: Option<Duration>,
 }
@@ -73,6 +75,13 @@ impl ServiceArgs {
             longest: self.pull_time.unwrap_or(default.longest),
             folder: self.pull_folder.clone(),
         })
+    }
+
+    /// These archives, read by the program that the environment has.
+    pub fn archives(&self, addresses: Vec<ArchiveAddress>) -> Archives {
+        let mut reader = ArchiveReader::of_environment();
+        reader.longest = self.pull_time.unwrap_or(reader.longest);
+        Archives { addresses, reader }
     }
 
     /// As words of a command line.

@@ -8,15 +8,14 @@ use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use cli_common::PrivateDir;
 use cli_common::files::InputFile;
-use cli_common::{Cancel, DbTarget};
+use cli_common::{Cancel, PrivateDir};
 use event_log::{DumpError, DumpInfo, View};
 
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
 
-use super::logs::hear_log;
+use super::logs::hear_copy;
 use super::unpack::Packing;
 use super::{Asked, Collected, Heard, HeardKind};
 
@@ -373,18 +372,7 @@ pub(super) async fn read_dump(
     let untold = info.unreadable_count - info.unreadable.len() as u64;
     heard.rows += untold;
     heard.refused += untold;
-    let target = DbTarget::Snapshot(snapshot);
-    let opened = match view.open_beside(&target).await {
-        Ok(log) => log.view().await,
-        Err(error) => Err(error),
-    };
-    match opened {
-        Ok(mut other) => hear_log(view, asked, &mut other, heard, collected).await,
-        Err(error) => {
-            collected.unreadable(heard, format!("{name}: its copy cannot be read: {error}"));
-            Ok(())
-        }
-    }
+    hear_copy(view, asked, &snapshot, heard, collected).await
 }
 
 /// Says if a dump is not whole. What it holds is used all the same.

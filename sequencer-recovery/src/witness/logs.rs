@@ -53,6 +53,29 @@ pub(super) async fn read_log(
     }
 }
 
+/// As [`hear_log`], of a snapshot that was made of a witness, and is not named itself.
+pub(super) async fn hear_copy(
+    view: &mut View,
+    asked: Asked<'_>,
+    snapshot: &Path,
+    heard: Heard,
+    collected: &mut Collected,
+) -> Result<(), RecoveryError> {
+    let target = DbTarget::Snapshot(snapshot.to_owned());
+    let opened = match view.open_beside(&target).await {
+        Ok(log) => log.view().await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(mut other) => hear_log(view, asked, &mut other, heard, collected).await,
+        Err(error) => {
+            let message = format!("{}: its copy cannot be read: {error}", heard.path);
+            collected.unreadable(heard, message);
+            Ok(())
+        }
+    }
+}
+
 /// Takes what another copy of the log has at the positions that this one lacks; what was heard of it begins with `heard`.
 pub(super) async fn hear_log(
     view: &mut View,

@@ -1,6 +1,7 @@
 //! The witnesses: outboxes, other logs, receipts. The first room. Each is read once, and of what it has those rows are
 //! kept that the log lacks: [`evidence`].
 
+mod archives;
 mod damaged;
 mod dump;
 pub mod evidence;
@@ -29,11 +30,13 @@ use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
 use crate::witness::evidence::{HolderId, Holders, Refused, StreamEvidence};
 
+pub use archives::Archives;
 pub use dump::Dump;
 pub use pulled::pulled_entry;
 pub use services::Services;
 pub use unpack::unpacked;
 
+use archives::read_archive;
 use damaged::DamagedRows;
 use dump::read_dump;
 use logs::{read_export, read_log};
@@ -59,6 +62,8 @@ pub struct Inputs {
     pub exports: Vec<InputFile>,
     /// Dumps by `pg_dump`.
     pub dumps: Vec<Dump>,
+    /// Archives of events.
+    pub archives: Archives,
     /// What `watch` remembers.
     pub memories: Vec<PathBuf>,
     /// Other sequencers' gRPC services.
@@ -84,7 +89,7 @@ pub struct Heard {
     /// As which holder it stands in the evidence.
     #[serde(skip)]
     pub holder: Option<HolderId>,
-    /// What a dump says of itself: its format, the server's version, when it was made.
+    /// What a dump says of itself: its format, the server's version, when it was made. Of an archive: its manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<String>,
     /// Where a log on a server was looked at.
@@ -135,6 +140,8 @@ pub enum HeardKind {
     Export,
     /// What pg_dump wrote.
     Dump,
+    /// An archive of events.
+    Archive,
     /// Another sequencer's gRPC service.
     Service,
     /// Receipts that an agent saved.
@@ -151,6 +158,7 @@ impl HeardKind {
             Self::Log => "log",
             Self::Export => "export",
             Self::Dump => "dump",
+            Self::Archive => "archive",
             Self::Service => "service",
             Self::Receipts => "receipts",
             Self::Watch => "watch",
@@ -241,6 +249,12 @@ pub async fn collect(
         cancel.check()?;
         progress.start("reading a dump", None);
         read_dump(view, asked, dump, &mut collected).await?;
+        progress.finish();
+    }
+    for address in &inputs.archives.addresses {
+        cancel.check()?;
+        progress.start("copying an archive", None);
+        read_archive(view, asked, address, &mut collected).await?;
         progress.finish();
     }
     for path in &inputs.memories {

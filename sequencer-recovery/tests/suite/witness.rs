@@ -282,3 +282,70 @@ fn a_copy_that_has_other_events_where_the_log_has_some_is_told() {
         assert_eq!(finding["from"], twice[0]);
     }
 }
+
+/// What a program does for it is tried where that program is built, in `archive/event-archive/tests`.
+#[test]
+fn an_archive_without_the_program_that_reads_it_is_a_witness_that_could_not_be_read() {
+    let world = World::generate(&WorldSpec::honest(20));
+    let dir = tempfile::tempdir().unwrap();
+    let (log, plan, archive) = (
+        dir.path().join("log.db"),
+        dir.path().join("plan"),
+        dir.path().join("archive"),
+    );
+    world.write_recovered(&log).unwrap();
+    std::fs::create_dir_all(archive.join("manifest")).unwrap();
+    std::fs::write(archive.join("manifest/0000000001.json"), "{}").unwrap();
+    let run = |program: &str, command: &[&str], witness: &str| {
+        let output = Command::cargo_bin("sequencer-recovery")
+            .unwrap()
+            .args(command)
+            .args(["--format", "json", "--db", text(&log), "--witness", witness])
+            .env("EVENT_ARCHIVE", program)
+            .env("TMPDIR", dir.path())
+            .output()
+            .unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (
+            output.status.code().unwrap(),
+            report,
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let secret = "s3://bucket/years/?token=s3cret";
+    for (program, witness, shown, why) in [
+        (
+            "/no/event-archive",
+            text(&archive),
+            text(&archive),
+            "name it in EVENT_ARCHIVE",
+        ),
+        (
+            "/no/event-archive",
+            secret,
+            "s3://bucket/years/?token=***",
+            "is not there",
+        ),
+        ("false", text(&archive), text(&archive), "nothing was said"),
+        ("true", text(&archive), text(&archive), "another version"),
+    ] {
+        let (code, report, stderr) = run(program, &["audit"], witness);
+        assert_eq!(code & 8, 8, "{stderr}");
+        let heard = &report["heard"][0];
+        assert_eq!(
+            (&heard["kind"], &heard["path"]),
+            (&Value::from("archive"), &Value::from(shown))
+        );
+        assert!(heard["error"].as_str().unwrap().contains(why), "{heard}");
+        let told = Value::from(format!("{shown}: could not be read"));
+        assert!(report["not_checked"].as_array().unwrap().contains(&told));
+        assert!(stderr.contains(shown) && !stderr.contains("s3cret"), "{stderr}");
+        assert!(!report.to_string().contains("s3cret"));
+    }
+    let (code, _, _) = run("/no/event-archive", &["plan", "--out", text(&plan)], secret);
+    assert_eq!(code & 8, 8);
+    let plan = std::fs::read_to_string(plan).unwrap();
+    let first: Value = serde_json::from_str(plan.lines().next().unwrap()).unwrap();
+    assert_eq!(first["incomplete"][0]["witness"], "s3://bucket/years/?token=***");
+    assert!(!plan.contains("s3cret"));
+}

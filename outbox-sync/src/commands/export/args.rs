@@ -38,7 +38,8 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value_t = Form::Ndjson)]
     pub(super) form: Form,
 
-    /// Only what this log lacks: a PostgreSQL URL, a snapshot file, or an export of the log
+    /// Only what this log lacks: a PostgreSQL URL, a snapshot file, an export of the log, or an archive of events
+    /// (s3://, gs://, az://, file:// or a folder; read by event-archive)
     #[arg(long, value_name = "URL|FILE")]
     pub(super) missing_from: Option<SecretUrl>,
 

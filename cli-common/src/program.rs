@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cli_common::{Cancel, Cancelled};
+use crate::{Cancel, Cancelled};
 
 /// How often the user is heard.
 const TICK: Duration = Duration::from_millis(50);
