@@ -29,7 +29,7 @@ pub struct ExecutorArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u16,
 
-    /// The name by which clients reach it [default: the address that the scheduler sees]
+    /// The name by which scheduler and executors reach it [default: the address that the scheduler sees]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
 
