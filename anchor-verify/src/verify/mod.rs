@@ -248,7 +248,7 @@ pub fn verify_with(
         problems,
         not_checked: tail.not_checked,
     };
-    Ok(report_of(source, input, plan, seen))
+    Ok(report_of(source, input, &plan, seen))
 }
 
 /// A report in which nothing of a shard was checked, and why: it stands in the place of one that was lost.
@@ -273,7 +273,7 @@ pub fn not_verified(
         problems,
         not_checked: Vec::new(),
     };
-    Ok(report_of(source, input, plan, seen))
+    Ok(report_of(source, input, &plan, seen))
 }
 
 /// What is to be compared with what.
@@ -297,14 +297,14 @@ struct Seen {
     not_checked: Vec<String>,
 }
 
-fn report_of(source: &dyn LogSource, input: &VerifyInput<'_>, plan: Plan, seen: Seen) -> VerifyReport {
+fn report_of(source: &dyn LogSource, input: &VerifyInput<'_>, plan: &Plan, seen: Seen) -> VerifyReport {
     let mut problems = seen.problems;
     problems.extend(plan.problems.iter().cloned());
     problems.sort();
     problems.dedup();
     let mut report = VerifyReport {
         schema: report::SCHEMA.to_owned(),
-        input: input_info(input, &plan),
+        input: input_info(input, plan),
         place: source.place().cloned(),
         plan: PlanInfo {
             digest: plan.digest,
