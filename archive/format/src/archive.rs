@@ -119,7 +119,6 @@ impl Archive {
         ArchiveSource {
             archive: self.clone(),
             scope,
-            damage: Vec::new(),
         }
     }
 
@@ -150,15 +149,6 @@ fn is_of_events(table: &str) -> bool {
 pub struct ArchiveSource {
     archive: Archive,
     scope: Scope,
-    damage: Vec<RowError>,
-}
-
-impl ArchiveSource {
-    /// Objects that were damaged or missing, as far as they were wanted; after [`LogSource::entries`]. Damage within a row
-    /// group is seen by who reads its rows.
-    pub fn damage(&self) -> &[RowError] {
-        &self.damage
-    }
 }
 
 impl LogSource for ArchiveSource {
@@ -171,7 +161,7 @@ impl LogSource for ArchiveSource {
         wanted: &[Wanted],
         each: &mut dyn FnMut(Chunk) -> ControlFlow<()>,
     ) -> Result<(), VerifyError> {
-        let Self { archive, damage, .. } = self;
+        let Self { archive, .. } = self;
         for (stream, spans) in wanted {
             let rows = archive.read.manifest.unreadable.iter().filter(|row| {
                 is_of_events(&row.table)
@@ -186,11 +176,7 @@ impl LogSource for ArchiveSource {
                 let flow = match EventsReader::open(&archive.store, *stream, file) {
                     Ok(reader) => give(&archive.store, &reader, spans, each)?,
                     // An object that is not what it was is damage of the archive; a store that fails is a failure.
-                    Err(error) => {
-                        let error = lost(*stream, file.from, error)?;
-                        damage.push(error.clone());
-                        each(Chunk::Read(vec![Err(error)]))
-                    }
+                    Err(error) => each(Chunk::Read(vec![Err(lost(*stream, file.from, error)?)])),
                 };
                 if flow.is_break() {
                     return Ok(());

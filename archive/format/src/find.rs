@@ -55,9 +55,20 @@ impl Finder {
         let manifest = self.archive.manifest();
         let (ids, parts) = (manifest.ids.clone(), manifest.streams.clone());
         let store = self.archive.store().clone();
+        let mut whole = true;
         for file in ids.iter().rev() {
-            let found = IdsReader::open(&store, file)?.find(&store, event)?;
-            let Some(stands) = found else { continue };
+            let found = IdsReader::open(&store, file).and_then(|file| file.find(&store, event));
+            let stands = match found {
+                Ok(Some(stands)) => stands,
+                Ok(None) => continue,
+                // The index says only what the files' own filters say, too.
+                Err(error @ ArchiveError::Damaged { .. }) => {
+                    tracing::warn!("{error}; the filters of the files are asked instead");
+                    whole = false;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             // The index is a hint: what counts is the row.
             let row = self.entry_at(&stands.stream, stands.number)?;
             if row.is_some_and(|entry| entry.event.event_id == event) && self.admits(&stands.stream) {
@@ -65,7 +76,7 @@ impl Finder {
             }
         }
         let indexed: u64 = ids.iter().map(|file| file.rows).sum();
-        if indexed >= parts.iter().map(StreamPart::archived).sum() {
+        if whole && indexed >= parts.iter().map(StreamPart::archived).sum() {
             return Ok(None);
         }
         self.ask_filters(event, &parts)

@@ -90,9 +90,7 @@ impl Store {
 
     /// Where an object lies in that store.
     pub fn path(&self, object: &str) -> Path {
-        object
-            .split('/')
-            .fold(self.root.clone(), Path::join)
+        object.split('/').fold(self.root.clone(), Path::join)
     }
 
     /// How often the store was asked for something.

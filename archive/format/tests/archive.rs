@@ -446,6 +446,18 @@ fn an_event_is_found_and_proved_in_few_requests() {
     );
 }
 
+#[test]
+fn an_event_is_found_without_the_index_where_that_is_damaged() {
+    let place = Place::new(30);
+    place.write("log.db");
+    let logged = place.world.log().events().next().unwrap();
+    let index = place.archive().manifest().ids[0].path.clone();
+    flip(&place.root().join(index), 50);
+    let mut finder = Finder::new(place.archive(), Vec::new());
+    let found = anchor_verify::proof::ProofSource::place_of(&mut finder, logged.event.event_id).unwrap();
+    assert_eq!(found, (logged.event.stream, logged.number));
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 1;

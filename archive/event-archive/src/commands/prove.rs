@@ -140,7 +140,12 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         requests: finder.requests(),
         not_checked,
     };
-    let check = CommandLine::new("anchor-verify check").arg(args.out.display());
+    print(&report, inputs, global)?;
+    Ok(ExitStatus::OK)
+}
+
+fn print(report: &Report, inputs: Inputs, global: &GlobalArgs) -> Result<(), CliError> {
+    let check = CommandLine::new("anchor-verify check").arg(&report.out);
     let frame = Frame {
         schema: SCHEMA,
         provenance: &provenance(inputs),
@@ -148,7 +153,7 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     };
     frame.print(
         global,
-        &report,
+        report,
         |out| {
             out.line(&format!(
                 "{} proves event {} of {} in batch {}.",
@@ -159,10 +164,9 @@ pub fn run(args: &ProveArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
         },
         |lines| {
             lines.not_checked(&report.not_checked)?;
-            lines.one("summary", &report)
+            lines.one("summary", report)
         },
-    )?;
-    Ok(ExitStatus::OK)
+    )
 }
 
 impl ProveArgs {

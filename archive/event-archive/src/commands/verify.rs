@@ -10,9 +10,7 @@ use anchor_verify::{AnchorsFile, Shard, Verdict, VerifyReport};
 use archive_format::Task;
 use clap::Args;
 use cli_common::provenance::Inputs;
-use cli_common::{
-    Cancel, CliError, CommandLine, ExitStatus, GlobalArgs, Next, SequencerPublicKeyArgs, stderr_progress,
-};
+use cli_common::{Cancel, CliError, ExitStatus, GlobalArgs, Next, SequencerPublicKeyArgs, stderr_progress};
 use ves::StreamKey;
 
 use super::{ArchiveArgs, cli_error, provenance};
@@ -89,7 +87,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliErro
     };
     report = report.with_completeness(evidence.completeness);
     report.not_checked.extend(args.archive.not_checked());
-    report.next = Some(next(args, &report));
+    report.next = Some(next(&report));
     report.provenance = Some(provenance(inputs));
     print(&report, global)?;
     Ok(report.exit_status_if(args.require.verdict()))
@@ -151,7 +149,7 @@ fn to_json(anchors: &AnchorsFile) -> Result<String, CliError> {
 }
 
 /// What is left to do.
-fn next(args: &VerifyArgs, report: &VerifyReport) -> Next {
+fn next(report: &VerifyReport) -> Next {
     match report.verdict {
         Verdict::Proven if report.exit_status() == ExitStatus::OK => {
             Next::nothing("every batch is what was anchored, in a block that you trust")
@@ -162,9 +160,9 @@ fn next(args: &VerifyArgs, report: &VerifyReport) -> Next {
         Verdict::MatchesDatabase => {
             Next::nothing("of some batches no anchor was given, and without one (--anchors) no more is known")
         }
-        _ => Next::run_for(
-            "see whether the log has what the archive lacks, and archive it again",
-            &CommandLine::of_this_tool("status").arg(args.archive.address()),
+        _ => Next::nothing(
+            "the failures say whether an object was altered (put a sound copy of it back) or was archived so (`sequencer-recovery \
+             audit` of the log says more)",
         ),
     }
 }
