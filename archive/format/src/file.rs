@@ -78,18 +78,11 @@ impl EventsWriter {
     }
 
     /// Adds rows of events, which follow on those before, with their numbers and leaves.
-    pub fn push(
-        &mut self,
-        rows: &RecordBatch,
-        numbers: &[u64],
-        leaves: &[Hash32],
-    ) -> Result<(), ArchiveError> {
-        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
-            return Ok(());
-        };
-        self.pieces.push(rows, first, last)?;
-        self.leaves.extend(leaves);
-        Ok(())
+    pub fn push(&mut self, rows: RecordBatch, numbers: &[u64], leaves: &[Hash32]) {
+        if let (Some(first), Some(last)) = (numbers.first(), numbers.last()) {
+            self.pieces.push(rows, first, last);
+            self.leaves.extend(leaves);
+        }
     }
 
     /// Ends the row group.

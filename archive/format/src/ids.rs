@@ -1,6 +1,8 @@
 //! The index of event ids: where each event stands, in files sorted by id. One request finds the row group, one reads it,
 //! however many events there are.
 
+mod runs;
+
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::RecordBatch;
@@ -14,6 +16,7 @@ use crate::error::ArchiveError;
 use crate::manifest::IdsFile;
 use crate::pieces::{PieceFile, PieceReader, PieceWriter, WrittenPieces, properties};
 use crate::store::Store;
+use runs::{Runs, Sorted, joined};
 
 /// The columns of `ids`.
 pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -25,8 +28,6 @@ pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// So many rows are sorted in memory.
-const RUN: usize = 1 << 18;
 /// So many rows are in a row group.
 const GROUP: usize = 1 << 14;
 
@@ -42,7 +43,7 @@ pub(crate) struct Stands {
 pub(crate) struct Ids {
     store: Store,
     files: Vec<IdsFile>,
-    run: Vec<Stands>,
+    new: Runs,
 }
 
 impl Ids {
@@ -51,79 +52,42 @@ impl Ids {
         Self {
             store: store.clone(),
             files: files.to_vec(),
-            run: Vec::new(),
+            new: Runs::default(),
         }
     }
 
     /// Adds events.
     pub fn add(&mut self, new: impl IntoIterator<Item = Stands>) -> Result<(), ArchiveError> {
-        self.run.extend(new);
-        match self.run.len() >= RUN {
-            true => self.end_run(),
-            false => Ok(()),
-        }
+        self.new.extend(new)
     }
 
-    fn end_run(&mut self) -> Result<(), ArchiveError> {
-        if self.run.is_empty() {
-            return Ok(());
-        }
-        let mut run = std::mem::take(&mut self.run);
-        run.sort_unstable();
-        run.dedup_by_key(|row| row.event);
-        let mut writer = IdsWriter::create()?;
-        run.iter().try_for_each(|row| writer.push(*row))?;
-        let file = writer.upload(&self.store)?;
-        self.files.push(file);
-        self.merge()
-    }
-
-    /// Joins files until each is larger than the one behind it: so there are few, and each row is written few times.
-    fn merge(&mut self) -> Result<(), ArchiveError> {
-        while let [.., older, newer] = &self.files[..] {
-            if older.rows > newer.rows {
-                return Ok(());
-            }
-            let (older, newer) = (
-                IdsReader::open(&self.store, older)?,
-                IdsReader::open(&self.store, newer)?,
-            );
-            let (mut older, mut newer) = (
-                older.rows(&self.store).peekable(),
-                newer.rows(&self.store).peekable(),
-            );
-            let mut writer = IdsWriter::create()?;
-            loop {
-                let id = |row: Option<&Result<Stands, ArchiveError>>| match row {
-                    Some(Ok(row)) => Some(row.event),
-                    _ => None,
-                };
-                let next = match (older.peek(), newer.peek()) {
-                    (None, None) => break,
-                    (Some(_), None) => older.next(),
-                    (None, Some(_)) => newer.next(),
-                    (a, b) => match id(a).cmp(&id(b)) {
-                        std::cmp::Ordering::Less => older.next(),
-                        std::cmp::Ordering::Greater => newer.next(),
-                        // The later word counts.
-                        std::cmp::Ordering::Equal => {
-                            older.next().transpose()?;
-                            newer.next()
-                        }
-                    },
-                };
-                next.map_or(Ok(()), |row| writer.push(row?))?;
-            }
-            let file = writer.upload(&self.store)?;
-            self.files.truncate(self.files.len() - 2);
-            self.files.push(file);
-        }
-        Ok(())
-    }
-
-    /// The files of the index as it is now.
+    /// Writes what was added as one file. Files that are no larger than what comes behind them are joined with it: so there
+    /// are few, and each row is written few times.
     pub fn finish(&mut self) -> Result<Vec<IdsFile>, ArchiveError> {
-        self.end_run()?;
+        let mut rows = self.new.len();
+        if rows == 0 {
+            return Ok(self.files.clone());
+        }
+        let mut stay = self.files.len();
+        while let Some(older) = self.files[..stay].last().filter(|older| older.rows <= rows) {
+            rows += older.rows;
+            stay -= 1;
+        }
+        let older: Result<Vec<IdsReader>, _> = self.files[stay..]
+            .iter()
+            .map(|file| IdsReader::open(&self.store, file))
+            .collect();
+        let older = older?;
+        let mut all: Vec<Sorted<'_>> = Vec::new();
+        for file in &older {
+            all.push(Box::new(file.rows(&self.store)));
+        }
+        all.extend(self.new.sorted());
+        let mut writer = IdsWriter::create()?;
+        joined(all, |row| writer.push(row))?;
+        let file = writer.upload(&self.store)?;
+        self.files.truncate(stay);
+        self.files.push(file);
         Ok(self.files.clone())
     }
 }
@@ -160,7 +124,7 @@ impl IdsWriter {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(());
         };
-        self.pieces.push(&to_rows(&rows)?, &first.event, &last.event)?;
+        self.pieces.push(to_rows(&rows)?, &first.event, &last.event);
         self.pieces.end_group()
     }
 

@@ -1,8 +1,8 @@
 //! A Parquet file whose row groups are hashed each by itself, so that a reader can check what it takes and need not take
 //! the rest.
 
-use std::fs::File;
-use std::io::{self, Write};
+mod write;
+
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,23 +10,21 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::{Buf, Bytes};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData};
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use ves::Hash32;
 
 use crate::error::ArchiveError;
 use crate::manifest::sha256;
 use crate::store::Store;
+
+pub(crate) use write::{PieceWriter, WrittenPieces, properties};
 
 /// The key under which the footer names the row groups.
 const ROW_GROUPS: &str = "event-archive.row-groups";
@@ -60,147 +58,6 @@ pub(crate) struct PieceFile<'a> {
     pub tail_bytes: u64,
     /// SHA-256 of these bytes.
     pub tail_sha256: Hash32,
-}
-
-/// Writes what passes through it, and hashes it: all of it, and what came since the last look.
-struct Hashing {
-    file: File,
-    all: Sha256,
-    piece: Sha256,
-    piece_bytes: u64,
-    bytes: u64,
-}
-
-impl Hashing {
-    fn take_piece(&mut self) -> (u64, Hash32) {
-        let bytes = std::mem::take(&mut self.piece_bytes);
-        (bytes, Hash32(self.piece.finalize_reset().into()))
-    }
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        let bytes = &bytes[..written];
-        self.all.update(bytes);
-        self.piece.update(bytes);
-        self.piece_bytes += written as u64;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// Writes such a file, into a temporary one.
-pub(crate) struct PieceWriter<K> {
-    writer: ArrowWriter<Hashing>,
-    groups: Vec<RowGroup<K>>,
-    group: Option<(K, K, u64)>,
-}
-
-/// A file that is to become an object.
-pub(crate) struct WrittenPieces {
-    pub file: File,
-    pub rows: u64,
-    pub bytes: u64,
-    pub sha256: Hash32,
-    pub tail_bytes: u64,
-    pub tail_sha256: Hash32,
-}
-
-/// What all files of an archive have in common. Row groups end where their writer says, and nowhere else.
-pub(crate) fn properties() -> WriterPropertiesBuilder {
-    WriterProperties::builder()
-        .set_created_by(concat!("event-archive ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("a level of zstd")))
-        .set_max_row_group_row_count(None)
-}
-
-impl<K: Clone + Serialize> PieceWriter<K> {
-    /// Begins a file.
-    pub fn create(schema: &SchemaRef, properties: WriterProperties) -> Result<Self, ArchiveError> {
-        let file = tempfile::tempfile().map_err(ArchiveError::io("a temporary file"))?;
-        let hashing = Hashing {
-            file,
-            all: Sha256::new(),
-            piece: Sha256::new(),
-            piece_bytes: 0,
-            bytes: 0,
-        };
-        let writer = ArrowWriter::try_new(hashing, Arc::clone(schema), Some(properties))
-            .map_err(ArchiveError::columns("beginning a file"))?;
-        Ok(Self {
-            writer,
-            groups: Vec::new(),
-            group: None,
-        })
-    }
-
-    /// How many rows the current row group has.
-    pub fn rows_in_group(&self) -> u64 {
-        self.group.as_ref().map_or(0, |(_, _, rows)| *rows)
-    }
-
-    /// How many rows there are.
-    pub fn rows(&self) -> u64 {
-        self.groups.iter().map(|group| group.rows).sum::<u64>() + self.rows_in_group()
-    }
-
-    /// Adds rows, which follow on those before: from this key to that one.
-    pub fn push(&mut self, rows: &RecordBatch, from: &K, to: &K) -> Result<(), ArchiveError> {
-        self.writer
-            .write(rows)
-            .map_err(ArchiveError::columns("writing rows"))?;
-        let before = self.rows_in_group();
-        let from = self.group.take().map_or_else(|| from.clone(), |(from, ..)| from);
-        self.group = Some((from, to.clone(), before + rows.num_rows() as u64));
-        Ok(())
-    }
-
-    /// Ends the row group.
-    pub fn end_group(&mut self) -> Result<(), ArchiveError> {
-        let Some((from, to, rows)) = self.group.take() else {
-            return Ok(());
-        };
-        self.writer
-            .flush()
-            .map_err(ArchiveError::columns("writing a row group"))?;
-        self.writer.sync().map_err(ArchiveError::io("a temporary file"))?;
-        let (bytes, sha256) = self.writer.inner_mut().take_piece();
-        self.groups.push(RowGroup {
-            from,
-            to,
-            rows,
-            bytes,
-            sha256,
-        });
-        Ok(())
-    }
-
-    /// Ends the file.
-    pub fn finish(mut self) -> Result<WrittenPieces, ArchiveError> {
-        self.end_group()?;
-        let rows = self.rows();
-        let groups = serde_json::to_string(&self.groups).map_err(ArchiveError::columns("ending a file"))?;
-        self.writer
-            .append_key_value_metadata(KeyValue::new(ROW_GROUPS.to_owned(), groups));
-        let mut sink = self
-            .writer
-            .into_inner()
-            .map_err(ArchiveError::columns("ending a file"))?;
-        let (tail_bytes, tail_sha256) = sink.take_piece();
-        Ok(WrittenPieces {
-            rows,
-            bytes: sink.bytes,
-            sha256: Hash32(sink.all.finalize().into()),
-            tail_bytes,
-            tail_sha256,
-            file: sink.file,
-        })
-    }
 }
 
 /// Some bytes of a file, at their place.

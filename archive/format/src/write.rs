@@ -363,7 +363,7 @@ impl<'a> Run<'a> {
 
     /// Writes the tables and the manifest.
     fn finish(mut self, outline: &Outline) -> Result<WriteReport, ArchiveError> {
-        let manifest = self.manifest(outline)?;
+        let mut manifest = self.manifest(outline)?;
         let unchanged = self.before.filter(|before| {
             let old = &before.manifest;
             let as_old = Manifest {
@@ -371,15 +371,16 @@ impl<'a> Run<'a> {
                 previous: old.previous,
                 written_at: old.written_at,
                 log: old.log.clone(),
-                // A stream that is read again because a row of it cannot be read is indexed again, too.
-                ids: old.ids.clone(),
                 ..manifest.clone()
             };
             as_old == *old
         });
         let (number, sha256) = match unchanged {
             Some(before) => (before.manifest.number, before.sha256),
-            None => (manifest.number, manifest.write(self.store, self.options.key)?),
+            None => {
+                manifest.ids = self.ids.borrow_mut().finish()?;
+                (manifest.number, manifest.write(self.store, self.options.key)?)
+            }
         };
         self.rewound.sort_by_key(|rewound| rewound.stream);
         self.rewound.dedup();
@@ -419,7 +420,8 @@ impl<'a> Run<'a> {
             keys: tables::write(self.store, "keys", &tables::key_rows(&outline.keys)?)?,
             commitments: self.commitment_objects(outline)?,
             anchors,
-            ids: self.ids.borrow_mut().finish()?,
+            // Those of what is new come last, if there is anything new.
+            ids: before.map_or_else(Vec::new, |before| before.ids.clone()),
             unreadable,
         })
     }

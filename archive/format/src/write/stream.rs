@@ -167,7 +167,7 @@ impl<'a> StreamWriter<'a> {
                 Some(file) => file,
                 none => none.insert(EventsWriter::create(next, self.options.group_rows)?),
             };
-            file.push(&rows.slice(at, to - at), numbers, leaves)?;
+            file.push(rows.slice(at, to - at), numbers, leaves);
             self.standing.extend(
                 (at..to)
                     .filter(|row| piece.numbers[*row] > self.indexed_to)
