@@ -231,10 +231,50 @@ fn batches_end_where_files_and_row_groups_do() {
     }
 }
 
+/// The files below a folder, but for the manifests.
+fn objects(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            match path.is_dir() {
+                true if name == "manifest" => {}
+                true => folders.push(path),
+                false => found.push(name),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The objects that a manifest names.
+fn named(manifest: &Manifest) -> Vec<String> {
+    let files = manifest.streams.iter().flat_map(|part| &part.files);
+    let tables = manifest
+        .commitments
+        .iter()
+        .chain(&manifest.anchors)
+        .chain([&manifest.keys]);
+    let mut paths: Vec<String> = files
+        .map(|file| file.path.clone())
+        .chain(tables.map(|table| table.path.clone()))
+        .chain(manifest.ids.iter().map(|file| file.path.clone()))
+        .collect();
+    paths.sort();
+    paths
+}
+
 #[test]
 fn additions_are_found_and_twice_is_as_once() {
     let place = Place::new(13);
     let first = place.write("recovered.db");
+    // Nothing is left in the store that nobody will read.
+    let indexed: u64 = place.archive().manifest().ids.iter().map(|file| file.rows).sum();
+    assert_eq!(indexed, first.events);
+    assert_eq!(objects(&place.root()), named(place.archive().manifest()));
     assert_eq!(
         told(&place.verify_archive()),
         told(&place.verify_log("recovered.db"))
@@ -250,6 +290,11 @@ fn additions_are_found_and_twice_is_as_once() {
         second.events_written < second.events,
         "what was archived is not written again"
     );
+    // An index that is no larger than what is new of it is joined with that.
+    let manifest = place.archive().manifest().clone();
+    let indexed: u64 = manifest.ids.iter().map(|file| file.rows).sum();
+    assert_eq!(indexed, second.events);
+    assert!(manifest.ids.is_sorted_by(|older, newer| older.rows > newer.rows));
     assert_eq!(told(&place.verify_archive()), told(&place.verify_log("log.db")));
     place
         .archive()

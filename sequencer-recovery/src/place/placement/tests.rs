@@ -2,14 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use outbox_sync::OutboxStatus;
 use proptest::prelude::*;
 use uuid::Uuid;
+use ves::merkle::{self, leaf_hash};
 use ves::{AgentId, Event, Payload, SignatureBytes, SignatureScheme};
 
-use ves::merkle;
-
 use super::*;
-use crate::witness::evidence::{Candidate, Claim};
+use crate::witness::evidence::{Candidate, Claim, HolderId, Saying};
 
 fn stream() -> StreamKey {
     StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into())
