@@ -227,10 +227,18 @@ pub struct StreamEvidence {
     pub remembered: BTreeSet<CommandId>,
 }
 
+/// Room for one: there is mostly one of each, and a list takes room for four at once.
+fn room_for_one<T>() -> Vec<T> {
+    Vec::with_capacity(1)
+}
+
 impl StreamEvidence {
     /// Adds a candidate, or joins it to the equal one that another holder gave.
     pub fn add_candidate(&mut self, candidate: Candidate) {
-        let same = self.by_event.entry(candidate.event.event_id).or_default();
+        let same = self
+            .by_event
+            .entry(candidate.event.event_id)
+            .or_insert_with(room_for_one);
         for &index in same.iter() {
             let known = &mut self.candidates[index];
             if known.signing_hash == candidate.signing_hash
@@ -269,7 +277,7 @@ impl StreamEvidence {
 
     /// Adds a claim.
     pub fn add_claim(&mut self, position: u64, claim: Claim) {
-        let claims = self.claims.entry(position).or_default();
+        let claims = self.claims.entry(position).or_insert_with(room_for_one);
         // In the holders' order, in which they are read: with ten thousand holders of one event nobody may look through
         // all of their claims for each.
         let end = claims.partition_point(|other| other.holder <= claim.holder);
@@ -278,6 +286,15 @@ impl StreamEvidence {
         if !own.any(|other| *other == claim) {
             claims.insert(end, claim);
         }
+    }
+
+    /// Adds a receipt that was checked, at the position that it names.
+    pub fn add_receipt(&mut self, held: HeldReceipt) {
+        let position = held.receipt.sequence_number;
+        self.receipts
+            .entry(position)
+            .or_insert_with(room_for_one)
+            .push(held);
     }
 
     /// The candidates with this event id.

@@ -365,11 +365,7 @@ pub(super) async fn take_entries(
                 who: format!("a signed receipt in {}", heard.path),
                 identity: String::new(),
             });
-            evidence
-                .receipts
-                .entry(position)
-                .or_default()
-                .push(HeldReceipt { receipt, place });
+            evidence.add_receipt(HeldReceipt { receipt, place });
         }
         let claim = Claim {
             event_id,

@@ -80,15 +80,10 @@ pub(super) fn read_receipts(path: &Path, filter: &StreamFilter, inputs: &Inputs,
                     who: format!("a signed receipt in {file}"),
                     identity: String::new(),
                 });
-                let held = HeldReceipt {
+                evidence.add_receipt(HeldReceipt {
                     receipt: receipt.clone(),
                     place: place.clone(),
-                };
-                evidence
-                    .receipts
-                    .entry(receipt.sequence_number)
-                    .or_default()
-                    .push(held);
+                });
             }
         }
     }
