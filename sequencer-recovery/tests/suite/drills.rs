@@ -331,8 +331,10 @@ fn a_drill_that_is_stopped_or_cannot_be_run_leaves_nothing_behind() {
             .find(|pid| pid.exists())
     };
     let pid = loop {
-        if let Some(pid) = server(&room.tmp) {
-            break fs::read_to_string(pid).unwrap();
+        // There is a moment in which the file is there and says nothing yet.
+        let said = server(&room.tmp).map(|pid| fs::read_to_string(pid).unwrap());
+        if let Some(pid) = said.filter(|said| said.contains('\n')) {
+            break pid;
         }
         assert!(Instant::now() < deadline, "no server was started");
         std::thread::sleep(Duration::from_millis(20));
