@@ -47,8 +47,8 @@ const INSERT_BYTES: usize = 8 << 20;
 /// For so many rows there is room at first: most streams of most logs are short.
 const FIRST_ROWS: usize = 128;
 
-/// How long a reader that has read all there is lets the server go on. Woken for each packet of eight rows instead, it would
-/// take the server's processor each time.
+/// How long a reader that has read all there is lets the server go on. Woken for each packet instead, it would take the
+/// server's processor each time.
 const BREATH: Duration = Duration::from_micros(500);
 
 const OPENING: &str = "opening the snapshot";

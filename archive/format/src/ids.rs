@@ -73,7 +73,23 @@ impl Ids {
             rows += older.rows;
             stay -= 1;
         }
-        let older: Result<Vec<IdsReader>, _> = self.files[stay..]
+        let file = match self.join(stay) {
+            // Whoever looks for an event reads past it, too (`crate::find`).
+            Err(error @ ArchiveError::Damaged { .. }) => {
+                tracing::warn!("{error}; it is left as it is, and joined with nothing");
+                stay = self.files.len();
+                self.join(stay)?
+            }
+            joined => joined?,
+        };
+        self.files.truncate(stay);
+        self.files.push(file);
+        Ok(self.files.clone())
+    }
+
+    /// Writes the files from this one on and what was added as one file.
+    fn join(&mut self, from: usize) -> Result<IdsFile, ArchiveError> {
+        let older: Result<Vec<IdsReader>, _> = self.files[from..]
             .iter()
             .map(|file| IdsReader::open(&self.store, file))
             .collect();
@@ -85,10 +101,7 @@ impl Ids {
         all.extend(self.new.sorted());
         let mut writer = IdsWriter::create()?;
         joined(all, |row| writer.push(row))?;
-        let file = writer.upload(&self.store)?;
-        self.files.truncate(stay);
-        self.files.push(file);
-        Ok(self.files.clone())
+        writer.upload(&self.store)
     }
 }
 
@@ -219,5 +232,49 @@ impl IdsReader {
             Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn stands(event: u128) -> Stands {
+        Stands {
+            event: EventId(Uuid::from_u128(event)),
+            stream: StreamKey::new(TenantId(Uuid::from_u128(1)), StoreId(Uuid::from_u128(2))),
+            number: 1,
+        }
+    }
+
+    fn added(store: &Store, files: &[IdsFile], events: std::ops::Range<u128>) -> Vec<IdsFile> {
+        let mut ids = Ids::new(store, files);
+        ids.add(events.map(stands)).unwrap();
+        ids.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_new_is_joined_with_what_is_no_larger_unless_that_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        let first = added(&store, &[], 0..20);
+        let rows = |files: &[IdsFile]| files.iter().map(|file| file.rows).collect::<Vec<_>>();
+        assert_eq!(rows(&first), [20]);
+        assert_eq!(rows(&added(&store, &first, 20..30)), [20, 10]);
+        // Those that were there already are not there twice.
+        assert_eq!(rows(&added(&store, &first, 10..40)), [40]);
+
+        let path = folder.path().join(&first[0].path);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[50] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let second = added(&store, &first, 20..50);
+        assert_eq!((&second[0], rows(&second)), (&first[0], vec![20, 30]));
+        let found = IdsReader::open(&store, &second[1]).unwrap();
+        assert_eq!(found.find(&store, stands(30).event).unwrap(), Some(stands(30)));
     }
 }
