@@ -1,20 +1,12 @@
 //! Fields that enter no hash: what can be derived is compared, what can be bounded is bounded, and the rest is named, so
 //! that nobody takes it for proven. `docs/verify.md` has the table of all fields.
 
-use std::collections::HashMap;
-
 use event_log::{Commitment, LogEntry};
-use ves::{Hash32, Timestamp};
+use ves::Timestamp;
 
-use crate::anchor::Anchor;
-use crate::anchors_file::AnchorsFile;
-use crate::chain::header;
 use crate::verify::code;
-use crate::verify::plan::{Anchored, Plan, Unit};
+use crate::verify::plan::{Plan, Unit};
 use crate::verify::report::Failure;
-
-/// How far the clocks of a sequencer and of a chain's blocks may differ, in microseconds: ten minutes.
-const CLOCK_SKEW: i64 = 600 * 1_000_000;
 
 /// Fields of a log that enter no hash and follow from nothing. The first of a pair says what they are of.
 const LOG: [(&str, &str); 5] = [
@@ -96,51 +88,6 @@ pub(super) fn created_at(entry: &LogEntry) -> CreatedAt {
     }
 }
 
-/// The times of the file's blocks, if any of its anchors does not name its own.
-pub(super) fn block_times(file: &AnchorsFile) -> HashMap<Hash32, u64> {
-    if file.anchors.iter().all(|anchor| anchor.block_timestamp.is_some()) {
-        return HashMap::new();
-    }
-    let blocks = file
-        .chain
-        .headers
-        .iter()
-        .filter_map(|entry| header::read(&entry.rlp).ok());
-    blocks.map(|block| (block.hash, block.timestamp)).collect()
-}
-
-/// When a batch was anchored at the latest: what is in it was there before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct AnchoredAt {
-    pub time: Timestamp,
-    pub block: u64,
-}
-
-impl AnchoredAt {
-    /// The time of an anchor's block, as the anchor names it or its header does.
-    pub fn of(anchor: &Anchor, headers: &HashMap<Hash32, u64>) -> Option<Self> {
-        let seconds = anchor
-            .block_timestamp
-            .or_else(|| headers.get(&anchor.block_hash).copied())?;
-        Some(Self {
-            time: Timestamp::from_unix_seconds(seconds)?,
-            block: anchor.block_number,
-        })
-    }
-
-    /// The first anchor of a range: of those that are tied to the trusted block, if any is.
-    pub fn first(anchored: &[Anchored]) -> Option<Self> {
-        let trusted = anchored.iter().any(|a| a.trusted);
-        let of = anchored.iter().filter(|a| a.trusted == trusted);
-        of.filter_map(|a| a.at).min()
-    }
-
-    /// Whether something is said to be so much later that no clock explains it.
-    pub fn is_before(&self, moment: Timestamp) -> bool {
-        moment.0 > self.time.0.saturating_add(CLOCK_SKEW)
-    }
-}
-
 /// Whether a commitment names a place on the chain.
 pub(super) fn names_place(c: &Commitment) -> bool {
     (c.chain_tx_hash, c.chain_block_number) != (None, None)
@@ -201,22 +148,6 @@ pub(super) fn commitment(c: &Commitment, unit: &Unit, plan: &Plan) -> Vec<Failur
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_moment_is_later_only_if_no_clock_explains_it() {
-        let at = AnchoredAt {
-            time: Timestamp(1_000_000_000_000),
-            block: 1,
-        };
-        assert!(!at.is_before(at.time));
-        assert!(!at.is_before(Timestamp(at.time.0 + CLOCK_SKEW)));
-        assert!(at.is_before(Timestamp(at.time.0 + CLOCK_SKEW + 1)));
-        let last = AnchoredAt {
-            time: Timestamp(i64::MAX),
-            block: 1,
-        };
-        assert!(!last.is_before(Timestamp(i64::MAX)));
-    }
 
     #[test]
     fn nothing_given_has_no_unbound_fields() {

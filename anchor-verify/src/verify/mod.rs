@@ -4,6 +4,7 @@
 //! over the events, in memory that does not grow with their number; chunks are checked on all threads while the next
 //! ones are read.
 
+mod anchored_at;
 pub(crate) mod bounds;
 mod fold;
 mod plan;

@@ -14,7 +14,8 @@ use crate::anchor::Anchor;
 use crate::anchors_file::AnchorsFile;
 use crate::partial::PartialBatch;
 use crate::standing::{ChainReport, Standing};
-use crate::verify::bounds::{self, AnchoredAt, Given};
+use crate::verify::anchored_at::AnchoredAt;
+use crate::verify::bounds::{self, Given};
 use crate::verify::report::{AnchorRef, Failure, InputKind, Shard, UnitKind};
 use crate::verify::source::Wanted;
 use crate::verify::{VerifyError, VerifyInput, code};
@@ -297,7 +298,7 @@ impl Plan {
             let mut unit = Unit::blank(UnitKind::Batch, index, start, end);
             unit.commitments = commitments;
             unit.anchored = of_range.anchored.into_values().collect();
-            unit.anchored_at = AnchoredAt::first(&unit.anchored);
+            unit.anchored_at = Anchored::first(&unit.anchored);
             unit.failed_anchors = of_range.failed;
             unit.failed_anchors.truncate(MAX_ANCHORS);
             open.retain(|open_end| *open_end >= start);

@@ -8,7 +8,7 @@ use crate::anchor::{Anchor, ContractAddress, tenant_store_key};
 use crate::anchors_file::AnchorsFile;
 use crate::batches::{AnchorView, group};
 use crate::standing::{ChainReport, Standing};
-use crate::verify::bounds::{AnchoredAt, block_times};
+use crate::verify::anchored_at::{AnchoredAt, block_times};
 use crate::verify::report::{AnchorRef, StandingName};
 
 /// So many anchors of one batch are listed.
@@ -29,6 +29,15 @@ pub(in crate::verify) struct Anchored {
     pub places: Vec<(Hash32, u64)>,
     /// When it was first anchored: by an anchor that is tied to the trusted block, if one is.
     pub at: Option<AnchoredAt>,
+}
+
+impl Anchored {
+    /// When a range was first anchored: by an anchor that is tied to the trusted block, if any is.
+    pub fn first(anchored: &[Self]) -> Option<AnchoredAt> {
+        let trusted = anchored.iter().any(|a| a.trusted);
+        let of = anchored.iter().filter(|a| a.trusted == trusted);
+        of.filter_map(|a| a.at).min()
+    }
 }
 
 pub(super) type Ranges = BTreeMap<StreamKey, BTreeMap<(u64, u64), OfRange>>;
