@@ -59,6 +59,17 @@ impl RawTable {
         self.cells.push(cell);
     }
 
+    /// Keeps the first rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.cells.truncate(rows * self.width);
+    }
+
+    /// Appends the values of a complete row of another table to the row that is being made.
+    pub(crate) fn push_from(&mut self, other: &Self, at: usize) {
+        let row = other.row(at);
+        (0..other.width).for_each(|column| self.push(row.value(column)));
+    }
+
     /// A complete row.
     pub(crate) fn row(&self, at: usize) -> RawRow<'_> {
         RawRow {

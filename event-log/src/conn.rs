@@ -22,6 +22,7 @@ use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, entry_rows};
 use crate::error::{LogError, NotInserted};
 use crate::jsonb;
 use crate::layout::Layout;
+use crate::near::Nearness;
 use crate::options::OpenOptions;
 use crate::raw::{RawRows, push_row};
 use crate::schema::Table;
@@ -45,11 +46,11 @@ const INSERT_ROWS: usize = 1000;
 const INSERT_BYTES: usize = 8 << 20;
 
 /// For so many rows there is room at first: most streams of most logs are short.
-const FIRST_ROWS: usize = 128;
+pub(crate) const FIRST_ROWS: usize = 128;
 
 /// How long a reader that has read all there is lets the server go on. Woken for each packet instead, it would take the
 /// server's processor each time.
-const BREATH: Duration = Duration::from_micros(500);
+pub(crate) const BREATH: Duration = Duration::from_micros(500);
 
 const OPENING: &str = "opening the snapshot";
 
@@ -72,6 +73,8 @@ pub(crate) struct Session {
     /// How the log's tables are there; empty until that is known.
     pub(crate) layout: Arc<Layout>,
     pub(crate) watcher: Watcher,
+    /// How receipts were found to lie.
+    pub(crate) nearness: Nearness,
 }
 
 /// Opens an existing snapshot file.
@@ -216,6 +219,7 @@ impl Conn {
             connection,
             layout: Arc::default(),
             watcher: Watcher::new(Arc::new(server), cancel.clone()),
+            nearness: Nearness::default(),
         })))
     }
 
@@ -370,7 +374,8 @@ impl Conn {
     /// Begins one consistent view, in which nothing can be written.
     pub(crate) async fn begin_reading(&mut self, doing: &'static str) -> Result<(), LogError> {
         match self {
-            Conn::Postgres(_) => {
+            Conn::Postgres(session) => {
+                session.nearness = Nearness::default();
                 self.run(doing, postgres!("begin_view")).await?;
                 self.settle(doing).await?;
                 self.search_only(doing, postgres!("set_schema")).await

@@ -18,8 +18,8 @@ use crate::sql::{both, snapshot};
 use crate::value::Value;
 
 /// How many columns `entries.sql` has of the event, and of its receipt.
-const OF_EVENT: usize = 22;
-const OF_RECEIPT: usize = 9;
+pub(crate) const OF_EVENT: usize = 22;
+pub(crate) const OF_RECEIPT: usize = 9;
 pub(crate) const ENTRY_COLUMNS: usize = OF_EVENT + OF_RECEIPT;
 /// Where a statement on receipts has the event's id, and behind its last column the row's own.
 const EVENT_ID: usize = 0;

@@ -29,7 +29,8 @@
 //!   over threads while the next ones are read.
 //!
 //! Every statement is a file below `sql/event-log/`: in `both/` those that both databases understand, in `postgres/` and
-//! `snapshot/` those of one. None is ever put together from data.
+//! `snapshot/` those of one. None is ever put together from data: COPY alone, which takes no parameters, has ids and numbers
+//! written into it.
 //!
 //! The functions are async and need a tokio runtime with I/O and time enabled; a current-thread one will do. Work on a
 //! snapshot blocks the thread that it is called on.
@@ -42,6 +43,7 @@ mod catalogue;
 mod cells;
 mod check;
 mod conn;
+mod copy_out;
 mod damage;
 mod dump;
 mod duplicate;
@@ -63,6 +65,7 @@ mod layout;
 mod left_out;
 mod level;
 mod log;
+mod near;
 mod options;
 mod outline;
 mod pipeline;

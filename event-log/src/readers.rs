@@ -60,7 +60,7 @@ impl Readers {
 }
 
 impl View {
-    /// As [`Conn::entries_around`], over several connections if the range is long enough.
+    /// As [`Conn::entries_in_order`], over several connections if the range is long enough.
     pub(crate) async fn entries_by_all(
         &mut self,
         doing: &'static str,
@@ -78,7 +78,10 @@ impl View {
                 return reading.by(conns, range, each).await;
             }
         }
-        self.conn.entries_around(doing, stream, range, size, each).await
+        if self.heap_only {
+            return self.conn.entries_around(doing, stream, range, size, each).await;
+        }
+        self.conn.entries_in_order(doing, stream, range, size, each).await
     }
 
     async fn open_readers(&mut self) -> Result<(), LogError> {
@@ -177,7 +180,7 @@ impl Reading<'_> {
 
     async fn piece<'c>(self, conn: &'c mut Conn, range: (i64, i64)) -> Result<Piece<'c>, LogError> {
         let (mut rows, mut count, mut crowded) = (Vec::new(), 0, false);
-        conn.entries_around(self.doing, self.stream, range, self.size, &mut |more| {
+        conn.entries_in_order(self.doing, self.stream, range, self.size, &mut |more| {
             count += more.len();
             crowded = count > HELD;
             if crowded {
@@ -206,7 +209,7 @@ impl Reading<'_> {
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, LogError> {
         let mut flow = ControlFlow::Continue(());
-        conn.entries_around(self.doing, self.stream, range, self.size, &mut |rows| {
+        conn.entries_in_order(self.doing, self.stream, range, self.size, &mut |rows| {
             flow = each(rows);
             flow
         })

@@ -1,6 +1,6 @@
 //! An object with events of one stream.
 
-use parquet::basic::Encoding;
+use parquet::basic::{Compression, Encoding};
 use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties};
@@ -28,6 +28,14 @@ const RANDOM: [&str; 9] = [
     "command_id",
     "payload",
     "payload_encrypted",
+    "payload_plain_hash",
+    "event_signing_hash",
+    "agent_signature",
+    "receipt_hash",
+    "sequencer_signature",
+];
+/// Those among them that are hashes and signatures: compressing them takes time and saves nothing.
+const INCOMPRESSIBLE: [&str; 5] = [
     "payload_plain_hash",
     "event_signing_hash",
     "agent_signature",
@@ -136,6 +144,9 @@ fn of_events(group_rows: u64) -> WriterProperties {
         properties = properties
             .set_column_dictionary_enabled(column.clone(), false)
             .set_column_statistics_enabled(column, EnabledStatistics::None);
+    }
+    for column in INCOMPRESSIBLE {
+        properties = properties.set_column_compression(ColumnPath::from(column), Compression::UNCOMPRESSED);
     }
     for column in GROWING {
         let column = ColumnPath::from(column);

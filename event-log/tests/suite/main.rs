@@ -5,6 +5,7 @@ mod common;
 mod export;
 mod levels;
 mod limits;
+mod near;
 mod postgres;
 mod presence;
 mod readers;

@@ -25,6 +25,8 @@ SET LOCAL jit = off;
 -- index is faster than two whose rows are put in order.
 SELECT set_config('random_page_cost', '1.1', true) WHERE current_setting('random_page_cost')::float8 > 1.1;
 SET LOCAL enable_gathermerge = off;
+-- Or they are read as they lie, from one row's place to another's: without this the whole table would be.
+SET LOCAL enable_tidscan = on;
 -- Nobody's function may stand in for one of the server's own.
 SELECT set_config('search_path', 'pg_catalog, ' || current_setting('search_path'), true)
 WHERE current_setting('search_path') ~ ',[[:space:]]*"?pg_catalog"?[[:space:]]*(,|$)';
