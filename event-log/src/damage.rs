@@ -99,7 +99,7 @@ impl Conn {
             // The last number that was handed over, and how many rows with it.
             let mut last: Option<(i64, u64)> = None;
             let mut stopped = false;
-            self.run(doing, postgres!("read_savepoint")).await?;
+            self.run(doing, postgres!("read_entries")).await?;
             let read = self
                 .query_entries(doing, &of(start, to), size, &mut |rows| {
                     last = rows.last_number(last);
@@ -110,7 +110,7 @@ impl Conn {
                 .await;
             let failed = match read {
                 Ok(()) => {
-                    self.run(doing, postgres!("read_release")).await?;
+                    self.run(doing, postgres!("read_rollback")).await?;
                     if stopped || to >= end {
                         return Ok(());
                     }

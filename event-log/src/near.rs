@@ -120,7 +120,7 @@ impl Conn {
             } else {
                 let to = start.saturating_add(nearness.next_size() - 1).min(end);
                 let mut piece = Piece::new(size, start, each);
-                self.run(doing, postgres!("read_savepoint")).await?;
+                self.run(doing, postgres!("read_entries")).await?;
                 let ended = self.piece(doing, stream, (start, to), &mut piece).await;
                 let (next, stopped) = (piece.next, piece.stopped);
                 match ended {
@@ -133,7 +133,7 @@ impl Conn {
                     }
                     ended => {
                         let ended = ended?;
-                        self.run(doing, postgres!("read_release")).await?;
+                        self.run(doing, postgres!("read_rollback")).await?;
                         let Some(nearness) = self.nearness() else {
                             return Ok(());
                         };

@@ -18,7 +18,7 @@ use crate::left_out::{AllLeftOut, LeftOut};
 use crate::raw::{RawRows, push_row};
 use crate::schema::{TABLES, Table, VES_SEQUENCER_RECEIPTS};
 use crate::snapshot::{DOING, Snapshot};
-use crate::sql::snapshot;
+use crate::sql::{postgres, snapshot};
 use crate::value::{Kind, Row, UNREADABLE, Value};
 use crate::view::View;
 
@@ -104,7 +104,10 @@ async fn copy_tables(view: &mut View, writer: Writer, progress: &dyn Progress) -
         what: format!("the system starts no thread: {e}"),
     })?;
     let mut reader = Reader::new(send, view);
-    let mut read = Ok(());
+    let mut read = match view.conn {
+        Conn::Postgres(_) => view.conn.run(DOING, postgres!("whole_tables")).await,
+        Conn::Snapshot { .. } => Ok(()),
+    };
     for table in TABLES {
         if read.is_err() {
             break;
