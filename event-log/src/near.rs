@@ -73,14 +73,24 @@ impl Nearness {
     }
 }
 
-/// How a piece ended.
-enum Ended {
-    /// All rows of it were handed over, so many.
-    Whole(i64),
+/// What is read.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    doing: &'static str,
+    stream: &'a StreamKey,
+    size: ChunkSize,
+}
+
+/// How far a range was read.
+enum Reached {
+    /// To this number, which had so many rows with those before it.
+    To(i64, i64),
+    /// The rest, from this number on, is read again: receipts lie elsewhere.
+    Again(i64),
+    /// The rest, from this number on, has a row that cannot be read.
+    Around(i64),
     /// The reader wants no more.
     Stopped,
-    /// Not all of its receipts are where they were looked for.
-    Elsewhere,
 }
 
 impl Conn {
@@ -97,70 +107,96 @@ impl Conn {
         if end.saturating_sub(start) < SHORT || !self.tells_nearness(doing).await? {
             return self.entries_around(doing, stream, range, size, each).await;
         }
-        loop {
-            let Some(nearness) = self.nearness() else {
-                return Ok(());
-            };
-            let wait = std::mem::take(&mut nearness.wait);
-            let (to, rows) = if wait > 0 {
-                let to = start.saturating_add(wait - 1).min(end);
-                let (mut rows, mut stopped) = (0, false);
-                let counted = &mut |some: RawRows| {
-                    rows += some.len() as i64;
-                    let flow = each(some);
-                    stopped = flow.is_break();
-                    flow
-                };
-                self.entries_around(doing, stream, (start, to), size, counted)
-                    .await?;
-                if stopped {
-                    return Ok(());
+        let reading = Reading { doing, stream, size };
+        while let Some(nearness) = self.nearness() {
+            let read = match std::mem::take(&mut nearness.wait) {
+                0 => {
+                    let to = start.saturating_add(nearness.next_size() - 1).min(end);
+                    self.together(reading, (start, to), each).await?
                 }
-                (to, rows)
-            } else {
-                let to = start.saturating_add(nearness.next_size() - 1).min(end);
-                let mut piece = Piece::new(size, start, each);
-                self.run(doing, postgres!("read_entries")).await?;
-                let ended = self.piece(doing, stream, (start, to), &mut piece).await;
-                let (next, stopped) = (piece.next, piece.stopped);
-                match ended {
-                    Err(error) if error.damage().is_some() => {
-                        self.run(doing, postgres!("read_rollback")).await?;
-                        if stopped {
-                            return Ok(());
-                        }
-                        return self.entries_around(doing, stream, (next, end), size, each).await;
-                    }
-                    ended => {
-                        let ended = ended?;
-                        self.run(doing, postgres!("read_rollback")).await?;
-                        let Some(nearness) = self.nearness() else {
-                            return Ok(());
-                        };
-                        match ended {
-                            Ended::Stopped => return Ok(()),
-                            Ended::Elsewhere => {
-                                nearness.disappoint();
-                                start = next;
-                                continue;
-                            }
-                            Ended::Whole(rows) => {
-                                nearness.reward();
-                                (to, rows)
-                            }
-                        }
-                    }
+                wait => {
+                    let to = start.saturating_add(wait - 1).min(end);
+                    self.one_by_one(reading, (start, to), each).await?
                 }
             };
-            if to >= end {
-                return Ok(());
+            let to = match read {
+                Reached::Stopped => break,
+                Reached::Again(next) => {
+                    start = next;
+                    continue;
+                }
+                // So much at once goes on behind the row.
+                Reached::Around(next) => next - 1,
+                Reached::To(to, rows) if rows >= (to - start) / SPARSE => {
+                    if to == end {
+                        break;
+                    }
+                    start = to + 1;
+                    continue;
+                }
+                Reached::To(to, _) => to,
+            };
+            if to < end {
+                return self
+                    .entries_around(doing, stream, (to + 1, end), size, each)
+                    .await;
             }
-            let sparse = rows < (to - start) / SPARSE;
-            start = to + 1;
-            if sparse {
-                return self.entries_around(doing, stream, (start, end), size, each).await;
+            break;
+        }
+        Ok(())
+    }
+
+    /// Reads a range by `entries.sql`.
+    async fn one_by_one(
+        &mut self,
+        Reading { doing, stream, size }: Reading<'_>,
+        (start, to): (i64, i64),
+        each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
+    ) -> Result<Reached, LogError> {
+        let (mut rows, mut stopped) = (0, false);
+        self.entries_around(doing, stream, (start, to), size, &mut |some| {
+            rows += some.len() as i64;
+            let flow = each(some);
+            stopped = flow.is_break();
+            flow
+        })
+        .await?;
+        Ok(match stopped {
+            true => Reached::Stopped,
+            false => Reached::To(to, rows),
+        })
+    }
+
+    /// Reads a range with the receipts that lie beside each other.
+    async fn together(
+        &mut self,
+        reading: Reading<'_>,
+        (start, to): (i64, i64),
+        each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
+    ) -> Result<Reached, LogError> {
+        let mut piece = Piece::new(reading.size, start, each);
+        self.run(reading.doing, postgres!("read_entries")).await?;
+        let whole = match self.copy_piece(reading, (start, to), &mut piece).await {
+            Ok(whole) => Some(whole),
+            Err(error) if error.damage().is_some() => None,
+            Err(error) => return Err(error),
+        };
+        let Piece {
+            stopped, next, rows, ..
+        } = piece;
+        self.run(reading.doing, postgres!("read_rollback")).await?;
+        if let (Some(nearness), Some(whole)) = (self.nearness(), whole) {
+            match whole {
+                true => nearness.reward(),
+                false => nearness.disappoint(),
             }
         }
+        Ok(match whole {
+            _ if stopped => Reached::Stopped,
+            Some(true) => Reached::To(to, rows),
+            Some(false) => Reached::Again(next),
+            None => Reached::Around(next),
+        })
     }
 
     fn nearness(&mut self) -> Option<&mut Nearness> {
@@ -194,15 +230,15 @@ impl Conn {
         Ok(possible)
     }
 
-    async fn piece(
+    /// Whether all rows of a piece came, each with its receipt.
+    async fn copy_piece(
         &mut self,
-        doing: &'static str,
-        stream: &StreamKey,
+        Reading { doing, stream, .. }: Reading<'_>,
         (start, to): (i64, i64),
         piece: &mut Piece<'_>,
-    ) -> Result<Ended, LogError> {
+    ) -> Result<bool, LogError> {
         let Conn::Postgres(session) = self else {
-            return Ok(Ended::Elsewhere);
+            return Ok(false);
         };
         let blocks = (to - start) / NUMBERS_FOR_A_BLOCK + 1;
         let parameters: [Value; 5] = [
@@ -212,26 +248,21 @@ impl Conn {
             to.into(),
             blocks.into(),
         ];
-        let mut ended = None;
+        let mut whole = true;
         let copied = session
             .copy_out(doing, postgres!("entries_near"), &parameters, &mut |row| {
-                ended = piece.take(row)?;
-                Ok(match ended {
-                    None => ControlFlow::Continue(()),
-                    Some(_) => ControlFlow::Break(()),
+                whole = piece.take(row)?;
+                Ok(match whole && !piece.stopped {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
                 })
             })
             .await;
         // What came before a row that cannot be read is sound.
         piece.hand_over();
         copied?;
-        Ok(match ended {
-            _ if piece.stopped => Ended::Stopped,
-            Some(ended) => ended,
-            // That nothing is there is not told from nothing that is near.
-            None if piece.rows == 0 => Ended::Elsewhere,
-            None => Ended::Whole(piece.rows),
-        })
+        // That nothing is there is not told from nothing that is near.
+        Ok(whole && piece.rows > 0)
     }
 }
 
@@ -269,38 +300,35 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// Takes a row: first come receipts, then events. Says how the piece ends, if this was its last one.
-    fn take(&mut self, row: &CopiedRow<'_>) -> Result<Option<Ended>, String> {
+    /// Takes a row: first come receipts, then events. False if what it needs is elsewhere: then it was not taken.
+    fn take(&mut self, row: &CopiedRow<'_>) -> Result<bool, String> {
         let Some(event) = id(row.value(0))? else {
             return self.receipt(row);
         };
         let number = row.value(ENTRY_SEQUENCE).and_then(postgres_int);
         let receipt = self.of_event.get(&event).copied().flatten();
         let (Some(number), Some(receipt)) = (number, receipt) else {
-            return Ok(Some(Ended::Elsewhere));
+            return Ok(false);
         };
         // All rows of a number that is there twice are read otherwise: the first of them was not handed over yet.
         if self.last == Some(number) {
             self.chunk.truncate(self.chunk.len() - 1);
             self.last = number.checked_sub(1);
-            return Ok(Some(Ended::Elsewhere));
+            return Ok(false);
         }
         if self.chunk.len() >= self.size.rows || self.chunk.byte_len() >= self.size.bytes {
             self.hand_over();
-            if self.stopped {
-                return Ok(Some(Ended::Stopped));
-            }
         }
         row.push_to(&mut self.chunk, 0..OF_EVENT);
         self.chunk.push_from(&self.receipts, receipt);
         self.last = Some(number);
         self.rows += 1;
-        Ok(None)
+        Ok(true)
     }
 
-    fn receipt(&mut self, row: &CopiedRow<'_>) -> Result<Option<Ended>, String> {
+    fn receipt(&mut self, row: &CopiedRow<'_>) -> Result<bool, String> {
         let Some(event) = id(row.value(RECEIPT))? else {
-            return Ok(Some(Ended::Elsewhere));
+            return Ok(false);
         };
         let at = self.receipts.len();
         row.push_to(&mut self.receipts, RECEIPT..RECEIPT + OF_RECEIPT);
@@ -308,7 +336,7 @@ impl<'a> Piece<'a> {
             .entry(event)
             .and_modify(|at| *at = None)
             .or_insert(Some(at));
-        Ok((self.receipts.byte_len() > HELD).then_some(Ended::Elsewhere))
+        Ok(self.receipts.byte_len() <= HELD)
     }
 
     fn hand_over(&mut self) {
