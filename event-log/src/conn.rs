@@ -22,7 +22,7 @@ use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, entry_rows};
 use crate::error::{LogError, NotInserted};
 use crate::jsonb;
 use crate::layout::Layout;
-use crate::near::Nearness;
+use crate::nearness::Nearness;
 use crate::options::OpenOptions;
 use crate::raw::{RawRows, push_row};
 use crate::schema::Table;

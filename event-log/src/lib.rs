@@ -66,6 +66,7 @@ mod left_out;
 mod level;
 mod log;
 mod near;
+mod nearness;
 mod options;
 mod outline;
 mod pipeline;

@@ -15,20 +15,14 @@ use crate::copy_out::CopiedRow;
 use crate::entry::ENTRY_SEQUENCE;
 use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, OF_EVENT, OF_RECEIPT};
 use crate::error::LogError;
+use crate::nearness::Nearness;
 use crate::raw::RawRows;
 use crate::schema::{VES_EVENTS, VES_SEQUENCER_RECEIPTS};
 use crate::sql::postgres;
 use crate::value::{Columns, Row, Value, postgres_int};
 
-/// So many numbers are asked for at once: first to see how receipts lie, and at most.
-const FIRST: i64 = 512;
-const MOST: i64 = 8192;
-
 /// For fewer numbers the question costs more than it saves.
 const SHORT: i64 = 128;
-
-/// After a disappointment, so many numbers are read by `entries.sql` at most before the next try.
-const LONGEST_WAIT: i64 = 128 * MOST;
 
 /// A range with fewer rows than one for so many numbers is read without asking piece by piece.
 const SPARSE: i64 = 8;
@@ -42,36 +36,6 @@ const HELD: usize = 16 << 20;
 
 /// Where a receipt's columns begin in a row of `entries.sql`; the first is its event's id.
 const RECEIPT: usize = OF_EVENT;
-
-/// Whether receipts lie beside their neighbours on this server, by what was seen so far.
-#[derive(Debug, Default)]
-pub(crate) struct Nearness {
-    /// Whether the server and the tables are such that it can be told; `None` if nobody asked.
-    possible: Option<bool>,
-    /// How many numbers are asked for next; 0 at first.
-    size: i64,
-    /// How many are to be read by `entries.sql` before.
-    wait: i64,
-    /// How many that was the last time.
-    last: i64,
-}
-
-impl Nearness {
-    fn next_size(&self) -> i64 {
-        self.size.clamp(FIRST, MOST)
-    }
-
-    fn reward(&mut self) {
-        self.size = (self.next_size() * 4).min(MOST);
-        self.last = 0;
-    }
-
-    fn disappoint(&mut self) {
-        self.size = FIRST;
-        self.last = (self.last * 2).clamp(MOST, LONGEST_WAIT);
-        self.wait = self.last;
-    }
-}
 
 /// What is read.
 #[derive(Clone, Copy)]
