@@ -50,7 +50,7 @@ pub(crate) const FIRST_ROWS: usize = 128;
 
 /// How long a reader that has read all there is lets the server go on. Woken for each packet instead, it would take the
 /// server's processor each time.
-pub(crate) const BREATH: Duration = Duration::from_micros(500);
+const BREATH: Duration = Duration::from_micros(500);
 
 const OPENING: &str = "opening the snapshot";
 
@@ -75,6 +75,45 @@ pub(crate) struct Session {
     pub(crate) watcher: Watcher,
     /// How receipts were found to lie.
     pub(crate) nearness: Nearness,
+}
+
+impl Session {
+    /// Runs a query and gives its rows to `each` one by one, until it breaks off: a long one, which goes on where this is
+    /// slower than the server.
+    pub(crate) async fn fetch(
+        &mut self,
+        doing: &'static str,
+        sql: &'static str,
+        parameters: &[Value],
+        each: &mut dyn FnMut(Row<'_>) -> Result<ControlFlow<()>, String>,
+    ) -> Result<(), LogError> {
+        let as_here = self.layout.statement(sql);
+        let Session {
+            connection, watcher, ..
+        } = self;
+        let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
+        let mut rows = sqlx::query_with(as_here, arguments)
+            .persistent(false)
+            .fetch(connection);
+        let mut has_read = false;
+        loop {
+            let row = match poll!(rows.try_next()) {
+                Poll::Ready(row) => watcher.watch(doing, sql, ready(row)).await?,
+                Poll::Pending => {
+                    if std::mem::take(&mut has_read) {
+                        thread::sleep(BREATH);
+                    }
+                    watcher.watch(doing, sql, rows.try_next()).await?
+                }
+            };
+            let Some(row) = row else { return Ok(()) };
+            has_read = true;
+            let flow = each(Row::Postgres(&row)).map_err(|what| LogError::Refused { doing, what })?;
+            if flow.is_break() {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Opens an existing snapshot file.
@@ -271,46 +310,26 @@ impl Conn {
                     .map_err(|e| LogError::sqlite(doing, e));
             }
         };
-        let sql = both!("entries");
-        let as_here = session.layout.statement(sql);
-        let Session {
-            connection, watcher, ..
-        } = &mut **session;
-        let arguments = postgres_arguments(parameters).map_err(|e| LogError::made(doing, e))?;
-        let mut rows = sqlx::query_with(as_here, arguments)
-            .persistent(false)
-            .fetch(connection);
         let mut chunk = RawTable::new(ENTRY_COLUMNS, size.rows.min(FIRST_ROWS));
-        let done = loop {
-            let row = match poll!(rows.try_next()) {
-                Poll::Ready(row) => watcher.watch(doing, sql, ready(row)).await,
-                Poll::Pending => {
-                    if chunk.len() > 0 {
-                        thread::sleep(BREATH);
-                    }
-                    watcher.watch(doing, sql, rows.try_next()).await
+        let mut stopped = false;
+        let fetched = session
+            .fetch(doing, both!("entries"), parameters, &mut |row| {
+                // Copied at once, so that the driver can use its buffers again.
+                push_row(&mut chunk, row, ENTRY_COLUMNS)?;
+                if chunk.len() < size.rows && chunk.byte_len() < size.bytes {
+                    return Ok(ControlFlow::Continue(()));
                 }
-            };
-            let row = match row {
-                Ok(Some(row)) => row,
-                Ok(None) => break Ok(()),
-                // What came before is sound, and is handed over first.
-                Err(error) => break Err(error),
-            };
-            // Copied at once, so that the driver can use its buffers again.
-            let pushed = push_row(&mut chunk, Row::Postgres(&row), ENTRY_COLUMNS);
-            pushed.map_err(|what| LogError::Refused { doing, what })?;
-            if chunk.len() >= size.rows || chunk.byte_len() >= size.bytes {
                 let full = std::mem::replace(&mut chunk, RawTable::new(ENTRY_COLUMNS, size.rows));
-                if each(RawRows::Postgres(full)).is_break() {
-                    return Ok(());
-                }
-            }
-        };
-        if chunk.len() > 0 {
+                let flow = each(RawRows::Postgres(full));
+                stopped = flow.is_break();
+                Ok(flow)
+            })
+            .await;
+        // What came before a row that cannot be read is sound.
+        if chunk.len() > 0 && !stopped {
             let _ = each(RawRows::Postgres(chunk));
         }
-        done
+        fetched
     }
 
     /// Runs a query that has one row or none.

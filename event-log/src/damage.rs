@@ -9,7 +9,7 @@ use ves::StreamKey;
 
 use crate::bind::postgres_arguments;
 use crate::conn::{Conn, Session};
-use crate::entry_rows::ChunkSize;
+use crate::entry_rows::Reading;
 use crate::error::{LogError, RowError};
 use crate::raw::RawRows;
 use crate::schema::{Table, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
@@ -75,10 +75,8 @@ impl Conn {
     /// Gives the rows of `entries.sql` to `each`, in chunks and in order; in place of a row that cannot be read, why.
     pub(crate) async fn entries_around(
         &mut self,
-        doing: &'static str,
-        stream: &StreamKey,
+        Reading { doing, stream, size }: Reading<'_>,
         range: (i64, i64),
-        size: ChunkSize,
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
         let of = |from: i64, to: i64| -> [Value; 4] {

@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Rows, Statement};
+use ves::StreamKey;
 
 use crate::bind::{bind, bind_value};
 use crate::cells::RawTable;
@@ -33,6 +34,15 @@ const LONGEST_WAIT: u32 = 1024;
 pub(crate) struct ChunkSize {
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
+}
+
+/// Which events are read, and how they are handed over.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    /// What for, in words.
+    pub(crate) doing: &'static str,
+    pub(crate) stream: &'a StreamKey,
+    pub(crate) size: ChunkSize,
 }
 
 /// Collects rows, and hands them over in chunks.

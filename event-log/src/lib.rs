@@ -29,8 +29,7 @@
 //!   over threads while the next ones are read.
 //!
 //! Every statement is a file below `sql/event-log/`: in `both/` those that both databases understand, in `postgres/` and
-//! `snapshot/` those of one. None is ever put together from data: COPY alone, which takes no parameters, has ids and numbers
-//! written into it.
+//! `snapshot/` those of one. None is ever put together from data.
 //!
 //! The functions are async and need a tokio runtime with I/O and time enabled; a current-thread one will do. Work on a
 //! snapshot blocks the thread that it is called on.
@@ -43,7 +42,6 @@ mod catalogue;
 mod cells;
 mod check;
 mod conn;
-mod copy_out;
 mod damage;
 mod dump;
 mod duplicate;

@@ -7,19 +7,16 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use ves::StreamKey;
-
 use crate::cells::RawTable;
 use crate::conn::{Conn, FIRST_ROWS};
-use crate::copy_out::CopiedRow;
-use crate::entry::ENTRY_SEQUENCE;
-use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, OF_EVENT, OF_RECEIPT};
+use crate::entry::{ENTRY_SEQUENCE, number_of};
+use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, OF_EVENT, OF_RECEIPT, Reading};
 use crate::error::LogError;
 use crate::nearness::Nearness;
-use crate::raw::RawRows;
+use crate::raw::{RawRows, push_columns};
 use crate::schema::{VES_EVENTS, VES_SEQUENCER_RECEIPTS};
 use crate::sql::postgres;
-use crate::value::{Columns, Row, Value, postgres_int};
+use crate::value::{Cell, Columns, Kind, Row, Value};
 
 /// For fewer numbers the question costs more than it saves.
 const SHORT: i64 = 128;
@@ -37,14 +34,6 @@ const HELD: usize = 16 << 20;
 /// Where a receipt's columns begin in a row of `entries.sql`; the first is its event's id.
 const RECEIPT: usize = OF_EVENT;
 
-/// What is read.
-#[derive(Clone, Copy)]
-struct Reading<'a> {
-    doing: &'static str,
-    stream: &'a StreamKey,
-    size: ChunkSize,
-}
-
 /// How far a range was read.
 enum Reached {
     /// To this number, which had so many rows with those before it.
@@ -61,17 +50,14 @@ impl Conn {
     /// As [`Conn::entries_around`]: faster, where receipts lie beside each other as their events do.
     pub(crate) async fn entries_in_order(
         &mut self,
-        doing: &'static str,
-        stream: &StreamKey,
+        reading: Reading<'_>,
         range: (i64, i64),
-        size: ChunkSize,
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
         let (mut start, end) = range;
-        if end.saturating_sub(start) < SHORT || !self.tells_nearness(doing).await? {
-            return self.entries_around(doing, stream, range, size, each).await;
+        if end.saturating_sub(start) < SHORT || !self.tells_nearness(reading.doing).await? {
+            return self.entries_around(reading, range, each).await;
         }
-        let reading = Reading { doing, stream, size };
         while let Some(nearness) = self.nearness() {
             let read = match std::mem::take(&mut nearness.wait) {
                 0 => {
@@ -101,9 +87,7 @@ impl Conn {
                 Reached::To(to, _) => to,
             };
             if to < end {
-                return self
-                    .entries_around(doing, stream, (to + 1, end), size, each)
-                    .await;
+                return self.entries_around(reading, (to + 1, end), each).await;
             }
             break;
         }
@@ -113,12 +97,12 @@ impl Conn {
     /// Reads a range by `entries.sql`.
     async fn one_by_one(
         &mut self,
-        Reading { doing, stream, size }: Reading<'_>,
+        reading: Reading<'_>,
         (start, to): (i64, i64),
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<Reached, LogError> {
         let (mut rows, mut stopped) = (0, false);
-        self.entries_around(doing, stream, (start, to), size, &mut |some| {
+        self.entries_around(reading, (start, to), &mut |some| {
             rows += some.len() as i64;
             let flow = each(some);
             stopped = flow.is_break();
@@ -140,7 +124,7 @@ impl Conn {
     ) -> Result<Reached, LogError> {
         let mut piece = Piece::new(reading.size, start, each);
         self.run(reading.doing, postgres!("read_entries")).await?;
-        let whole = match self.copy_piece(reading, (start, to), &mut piece).await {
+        let whole = match self.fetch_piece(reading, (start, to), &mut piece).await {
             Ok(whole) => Some(whole),
             Err(error) if error.damage().is_some() => None,
             Err(error) => return Err(error),
@@ -195,7 +179,7 @@ impl Conn {
     }
 
     /// Whether all rows of a piece came, each with its receipt.
-    async fn copy_piece(
+    async fn fetch_piece(
         &mut self,
         Reading { doing, stream, .. }: Reading<'_>,
         (start, to): (i64, i64),
@@ -213,8 +197,8 @@ impl Conn {
             blocks.into(),
         ];
         let mut whole = true;
-        let copied = session
-            .copy_out(doing, postgres!("entries_near"), &parameters, &mut |row| {
+        let fetched = session
+            .fetch(doing, postgres!("entries_near"), &parameters, &mut |row| {
                 whole = piece.take(row)?;
                 Ok(match whole && !piece.stopped {
                     true => ControlFlow::Continue(()),
@@ -224,7 +208,7 @@ impl Conn {
             .await;
         // What came before a row that cannot be read is sound.
         piece.hand_over();
-        copied?;
+        fetched?;
         // That nothing is there is not told from nothing that is near.
         Ok(whole && piece.rows > 0)
     }
@@ -265,11 +249,11 @@ impl<'a> Piece<'a> {
     }
 
     /// Takes a row: first come receipts, then events. False if what it needs is elsewhere: then it was not taken.
-    fn take(&mut self, row: &CopiedRow<'_>) -> Result<bool, String> {
-        let Some(event) = id(row.value(0))? else {
+    fn take(&mut self, row: Row<'_>) -> Result<bool, String> {
+        let Some(event) = id(row, 0)? else {
             return self.receipt(row);
         };
-        let number = row.value(ENTRY_SEQUENCE).and_then(postgres_int);
+        let number = number_of(row, ENTRY_SEQUENCE);
         let receipt = self.of_event.get(&event).copied().flatten();
         let (Some(number), Some(receipt)) = (number, receipt) else {
             return Ok(false);
@@ -283,19 +267,19 @@ impl<'a> Piece<'a> {
         if self.chunk.len() >= self.size.rows || self.chunk.byte_len() >= self.size.bytes {
             self.hand_over();
         }
-        row.push_to(&mut self.chunk, 0..OF_EVENT);
+        push_columns(&mut self.chunk, row, 0..OF_EVENT)?;
         self.chunk.push_from(&self.receipts, receipt);
         self.last = Some(number);
         self.rows += 1;
         Ok(true)
     }
 
-    fn receipt(&mut self, row: &CopiedRow<'_>) -> Result<bool, String> {
-        let Some(event) = id(row.value(RECEIPT))? else {
+    fn receipt(&mut self, row: Row<'_>) -> Result<bool, String> {
+        let Some(event) = id(row, RECEIPT)? else {
             return Ok(false);
         };
         let at = self.receipts.len();
-        row.push_to(&mut self.receipts, RECEIPT..RECEIPT + OF_RECEIPT);
+        push_columns(&mut self.receipts, row, RECEIPT..RECEIPT + OF_RECEIPT)?;
         self.of_event
             .entry(event)
             .and_modify(|at| *at = None)
@@ -315,8 +299,10 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// An id; `None` if it is NULL.
-fn id(value: Option<&[u8]>) -> Result<Option<[u8; 16]>, String> {
-    let id = value.map(<[u8; 16]>::try_from).transpose();
-    id.map_err(|_| "an id that is none".into())
+/// The id in a column; `None` if it is NULL.
+fn id(row: Row<'_>, column: usize) -> Result<Option<[u8; 16]>, String> {
+    match row.get(column, Kind::Uuid)? {
+        Some(Cell::Uuid(id)) => Ok(Some(id.into_bytes())),
+        _ => Ok(None),
+    }
 }

@@ -1,6 +1,8 @@
 //! Rows as the database gave them, to be understood elsewhere: whoever reads a log only fetches, and other threads
 //! make values of it.
 
+use std::ops::Range;
+
 use rusqlite::types::ValueRef;
 use sqlx::{Row as _, ValueRef as _};
 use ves::StreamKey;
@@ -29,7 +31,15 @@ pub(crate) enum RawRows {
 /// # Errors
 /// What the driver says.
 pub(crate) fn push_row(table: &mut RawTable, row: Row<'_>, columns: usize) -> Result<(), String> {
-    for column in 0..columns {
+    push_columns(table, row, 0..columns)
+}
+
+/// As [`push_row`], of some columns.
+///
+/// # Errors
+/// What the driver says.
+pub(crate) fn push_columns(table: &mut RawTable, row: Row<'_>, columns: Range<usize>) -> Result<(), String> {
+    for column in columns {
         table.push(match row {
             Row::Snapshot(row) => row.get_ref(column).map_err(|e| e.to_string())?,
             Row::Postgres(row) => {

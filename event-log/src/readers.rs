@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
-use ves::StreamKey;
 
 use crate::conn::Conn;
-use crate::entry_rows::ChunkSize;
+use crate::entry_rows::Reading;
 use crate::error::LogError;
 use crate::options::OpenOptions;
 use crate::raw::RawRows;
@@ -63,10 +62,8 @@ impl View {
     /// As [`Conn::entries_in_order`], over several connections if the range is long enough.
     pub(crate) async fn entries_by_all(
         &mut self,
-        doing: &'static str,
-        stream: &StreamKey,
+        reading: Reading<'_>,
         range: (i64, i64),
-        size: ChunkSize,
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
         // Without an index every piece would be looked for in the whole table.
@@ -74,14 +71,13 @@ impl View {
             self.open_readers().await?;
             if let Readers::Open(others) = &mut self.readers {
                 let conns = std::iter::once(&mut self.conn).chain(others).collect();
-                let reading = Reading { doing, stream, size };
                 return reading.by(conns, range, each).await;
             }
         }
         if self.heap_only {
-            return self.conn.entries_around(doing, stream, range, size, each).await;
+            return self.conn.entries_around(reading, range, each).await;
         }
-        self.conn.entries_in_order(doing, stream, range, size, each).await
+        self.conn.entries_in_order(reading, range, each).await
     }
 
     async fn open_readers(&mut self) -> Result<(), LogError> {
@@ -101,14 +97,6 @@ impl View {
         }
         Ok(())
     }
-}
-
-/// What is read.
-#[derive(Clone, Copy)]
-struct Reading<'a> {
-    doing: &'static str,
-    stream: &'a StreamKey,
-    size: ChunkSize,
 }
 
 /// A piece that was read.
@@ -180,7 +168,7 @@ impl Reading<'_> {
 
     async fn piece<'c>(self, conn: &'c mut Conn, range: (i64, i64)) -> Result<Piece<'c>, LogError> {
         let (mut rows, mut count, mut crowded) = (Vec::new(), 0, false);
-        conn.entries_in_order(self.doing, self.stream, range, self.size, &mut |more| {
+        conn.entries_in_order(self, range, &mut |more| {
             count += more.len();
             crowded = count > HELD;
             if crowded {
@@ -209,7 +197,7 @@ impl Reading<'_> {
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, LogError> {
         let mut flow = ControlFlow::Continue(());
-        conn.entries_in_order(self.doing, self.stream, range, self.size, &mut |rows| {
+        conn.entries_in_order(self, range, &mut |rows| {
             flow = each(rows);
             flow
         })

@@ -326,7 +326,7 @@ fn in_range(time: Timestamp) -> Result<Timestamp, String> {
     }
 }
 
-pub(crate) fn postgres_int(bytes: &[u8]) -> Option<i64> {
+fn postgres_int(bytes: &[u8]) -> Option<i64> {
     match *bytes {
         [a, b] => Some(i16::from_be_bytes([a, b]).into()),
         [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),

@@ -11,7 +11,7 @@ use crate::entry::{
     OrphanReceipts, ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_found, read_key,
     read_leaf_input, read_stream,
 };
-use crate::entry_rows::ChunkSize;
+use crate::entry_rows::{ChunkSize, Reading};
 use crate::error::{LogError, RowError, Rows};
 use crate::options::OpenOptions;
 use crate::place::Place;
@@ -225,7 +225,12 @@ impl View {
             rows: CHUNK_ROWS,
             bytes: CHUNK_BYTES,
         };
-        self.entries_by_all("reading events", stream, (start, end), size, &mut |rows| {
+        let reading = Reading {
+            doing: "reading events",
+            stream,
+            size,
+        };
+        self.entries_by_all(reading, (start, end), &mut |rows| {
             each(RawEntries::new(*stream, rows))
         })
         .await

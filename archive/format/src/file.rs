@@ -23,18 +23,8 @@ const FALSE_POSITIVES: f64 = 1.0 / 1000.0;
 /// Which column the event's id is.
 const EVENT_ID: usize = 3;
 /// Columns of bytes that look random: there is nothing to find twice, and no order that would help a reader.
-const RANDOM: [&str; 9] = [
-    "event_id",
-    "command_id",
-    "payload",
-    "payload_encrypted",
-    "payload_plain_hash",
-    "event_signing_hash",
-    "agent_signature",
-    "receipt_hash",
-    "sequencer_signature",
-];
-/// Those among them that are hashes and signatures: compressing them takes time and saves nothing.
+const RANDOM: [&str; 4] = ["event_id", "command_id", "payload", "payload_encrypted"];
+/// And those that are random to the last byte, as hashes and signatures are: compressing them takes time and saves nothing.
 const INCOMPRESSIBLE: [&str; 5] = [
     "payload_plain_hash",
     "event_signing_hash",
@@ -139,7 +129,7 @@ fn of_events(group_rows: u64) -> WriterProperties {
             descending: false,
             nulls_first: false,
         }]));
-    for column in RANDOM {
+    for column in RANDOM.into_iter().chain(INCOMPRESSIBLE) {
         let column = ColumnPath::from(column);
         properties = properties
             .set_column_dictionary_enabled(column.clone(), false)

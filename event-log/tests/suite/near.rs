@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use common::{Server, target};
-use event_log::{Log, OpenOptions};
+use event_log::{Log, OpenOptions, View};
 use uuid::Uuid;
 use ves::StreamKey;
 
@@ -51,14 +51,18 @@ fn expected(url: &str, store: usize) -> Vec<String> {
         .collect()
 }
 
-/// The same as it is read, and in place of a row that cannot be read, its number.
-async fn read(url: &str, store: usize, connections: usize) -> Vec<String> {
+/// A view that reads over so many connections.
+async fn view(url: &str, connections: usize) -> View {
     let options = OpenOptions {
         connections: Some(connections),
         ..OpenOptions::default()
     };
     let log = Log::open_with(&target(url), &options).await.unwrap();
-    let mut view = log.view().await.unwrap();
+    log.view().await.unwrap()
+}
+
+/// What is read of a stream, up to so many rows, as [`expected`] has it, and in place of a row that cannot be read its number.
+async fn read_some(view: &mut View, store: usize, most: usize) -> Vec<String> {
     let mut found = Vec::new();
     let each = &mut |rows: Vec<Result<event_log::LogEntry, event_log::RowError>>| {
         for row in rows {
@@ -73,11 +77,18 @@ async fn read(url: &str, store: usize, connections: usize) -> Vec<String> {
                 Err(error) => format!("{} unreadable", error.sequence.unwrap()),
             });
         }
-        ControlFlow::Continue(())
+        match found.len() < most {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
     };
     let all = 1..=i64::MAX.unsigned_abs();
     view.for_each_entry(&stream(store), all, each).await.unwrap();
     found
+}
+
+async fn read(url: &str, store: usize, connections: usize) -> Vec<String> {
+    read_some(&mut view(url, connections).await, store, usize::MAX).await
 }
 
 /// How many receipts were looked up by the sessions that have ended, once another one has ended.
@@ -151,6 +162,22 @@ async fn receipts_anywhere_are_found() {
         for connections in [1, 3] {
             is_read(&url, streams, connections).await;
         }
+    }
+}
+
+/// Who stops early leaves statements of other connections in the middle.
+#[tokio::test]
+async fn who_stops_early_can_read_again() {
+    let Some(server) = Server::start() else { return };
+    let url = fill(&server, "early", 1, "ORDER BY sequence_number");
+    let wanted = expected(&url, 1);
+    for connections in [1, 3] {
+        let mut view = view(&url, connections).await;
+        for most in (100..EVENTS).step_by(1900) {
+            let found = read_some(&mut view, 1, most).await;
+            assert!(found.len() >= most && found == wanted[..found.len()], "{most}");
+        }
+        assert!(read_some(&mut view, 1, usize::MAX).await == wanted);
     }
 }
 
