@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use cli_common::{Cancel, Progress};
-use event_log::{LeafInput, LogEntry, RowError};
+use event_log::{LeafInput, LogEntry, RowError, Sought};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use ves::merkle::{self, InclusionProof, Tree};
@@ -304,6 +304,7 @@ pub trait ProofSource {
 
 impl ProofSource for DbSource {
     fn place_of(&mut self, id: EventId) -> Result<(StreamKey, u64), VerifyError> {
+        self.look_for_hidden(Sought::Ids)?;
         let (runtime, view) = self.parts();
         match runtime.block_on(view.find_events(&[id]))?.by_event().remove(&id) {
             Some(Ok(found)) => Ok((found.stream, found.sequence_number)),

@@ -1,6 +1,6 @@
 //! The tools on a log in PostgreSQL beside PostgreSQL's own: see `scripts/from-postgres`.
 //!
-//! `from_postgres --tools FOLDER [--events N] [--rounds N] [word …]` makes a world in a cluster of its own and runs, in turn, what
+//! `from_postgres --tools FOLDER [--events N] [--streams N] [--rounds N] [word …]` makes a world in a cluster of its own and runs, in turn, what
 //! the server and its programs take for the same rows and what our compiled programs take. What counts is the median of the
 //! ratios of neighbouring runs: how many times the rival's time is ours. Words select rows by name.
 
@@ -19,6 +19,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 struct Options {
     tools: PathBuf,
     events: u64,
+    streams: u64,
     rounds: usize,
     words: Vec<String>,
 }
@@ -28,6 +29,7 @@ impl Options {
         let mut options = Self {
             tools: "target/release".into(),
             events: 1_000_000,
+            streams: BigSpec::default().streams,
             rounds: 5,
             words: Vec::new(),
         };
@@ -37,6 +39,7 @@ impl Options {
             match arg.as_str() {
                 "--tools" => options.tools = value()?.into(),
                 "--events" => options.events = value()?.parse()?,
+                "--streams" => options.streams = value()?.parse()?,
                 "--rounds" => options.rounds = value()?.parse()?,
                 _ => options.words.push(arg),
             }
@@ -177,6 +180,7 @@ impl<'a> World<'a> {
         eprintln!("making {} events", options.events);
         let spec = BigSpec {
             events: options.events,
+            streams: options.streams,
             ..BigSpec::default()
         };
         let copy = folder.path().join("log.copy");
@@ -262,6 +266,29 @@ fn readings(world: &World<'_>) -> Result<()> {
                     &world.url,
                 ))?;
                 fs::remove_file(file)?;
+                Ok(ran)
+            },
+        },
+    )?;
+    // It is of a workspace of its own: see `scripts/archive-speed`.
+    if !world.options.tools.join("event-archive").exists() {
+        eprintln!("event-archive is not built: its writing is not measured");
+        return Ok(());
+    }
+    compare(
+        world.options,
+        &Comparison {
+            name: "archive written",
+            rival: "binary COPY of events and receipts",
+            by_rival: &copy_out,
+            by_us: &|| {
+                let folder = world.file("archive");
+                let ran = run(world.tool(
+                    "event-archive",
+                    &["write", &folder.display().to_string()],
+                    &world.url,
+                ))?;
+                fs::remove_dir_all(folder)?;
                 Ok(ran)
             },
         },

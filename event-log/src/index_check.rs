@@ -14,7 +14,7 @@ use crate::conn::Conn;
 use crate::error::{LogError, RowError};
 use crate::fault::{Damage, IndexFault, IndexFaultKind};
 use crate::hidden::Hidden;
-use crate::index_keys::{KEYS, Key};
+use crate::index_keys::{KEYS, Key, Sought};
 use crate::reach::{DOING, Reach};
 use crate::sql::postgres;
 use crate::value::{Columns, Row, Value};
@@ -38,6 +38,14 @@ struct Index {
     columns: String,
     /// How often this transaction has read it.
     scans: i64,
+}
+
+impl Index {
+    /// Whether it is on the columns of a key, or on these and more.
+    fn begins_with(&self, key: &Key) -> bool {
+        let rest = self.columns.strip_prefix(key.columns);
+        self.table == key.table && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+    }
 }
 
 /// The tables that are there, what they are, and their indexes.
@@ -77,20 +85,21 @@ impl View {
         Ok(damage)
     }
 
-    /// As [`View::look_for_damage`], of the index alone that numbers are found by: whether what it lacks is in the
-    /// table. Reads every row of the table once.
+    /// As [`View::look_for_damage`], but only whether the indexes lack rows by which what is [`Sought`] is found, and not
+    /// whether rows are there more than once. Reads every row of the tables in question once, and of their indexes.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn look_for_hidden_numbers(&mut self) -> Result<Damage, LogError> {
+    pub async fn look_for_hidden(&mut self, sought: Sought) -> Result<Damage, LogError> {
         let Conn::Postgres(_) = self.conn else {
             return self.look_for_damage().await;
         };
         let mut damage = Damage::default();
-        Looking::new(&mut self.conn, &mut damage)
-            .await?
-            .look_at_numbers()
-            .await?;
+        if self.heap_only {
+            return Ok(damage);
+        }
+        let looking = Looking::new(&mut self.conn, &mut damage).await?;
+        looking.look_for_hidden(sought).await?;
         if damage.hides_rows() {
             self.conn.run(DOING, postgres!("heap_only")).await?;
             self.heap_only = true;
@@ -125,18 +134,22 @@ impl<'a> Looking<'a> {
         })
     }
 
-    /// What hides numbers alone: the index of them, and nothing else.
-    async fn look_at_numbers(mut self) -> Result<(), LogError> {
-        let numbers = &KEYS[0];
-        let plain = self
-            .catalogue
-            .tables
-            .get(numbers.table)
-            .is_some_and(|kind| kind == "r");
-        if plain && !self.sound(numbers).is_empty() {
-            self.both_ways(numbers).await?;
+    /// Compares those indexes alone that what is sought is found by.
+    async fn look_for_hidden(mut self, sought: Sought) -> Result<(), LogError> {
+        let keys = || KEYS.iter().filter(|key| key.finds.contains(&sought));
+        for key in keys() {
+            let plain = self
+                .catalogue
+                .tables
+                .get(key.table)
+                .is_some_and(|kind| kind == "r");
+            if plain && !self.sound(key).is_empty() {
+                self.both_ways(key).await?;
+            }
         }
-        Ok(())
+        // The server may choose a twin next time.
+        self.by_amcheck(|index| keys().any(|key| index.begins_with(key)))
+            .await
     }
 
     async fn look(mut self) -> Result<(), LogError> {
@@ -158,7 +171,7 @@ impl<'a> Looking<'a> {
                 self.both_ways(key).await?;
             }
         }
-        self.by_amcheck().await?;
+        self.by_amcheck(|_| true).await?;
         for key in keys {
             self.by_uniqueness(key).await?;
         }
@@ -229,12 +242,12 @@ impl<'a> Looking<'a> {
     }
 
     /// Has the server compare the indexes that were not compared yet: it takes longer than to count.
-    async fn by_amcheck(&mut self) -> Result<(), LogError> {
+    async fn by_amcheck(&mut self, meant: impl Fn(&Index) -> bool) -> Result<(), LogError> {
         if !self.amcheck {
             return Ok(());
         }
         for index in self.catalogue.indexes.clone() {
-            if !index.btree || self.seen.contains(&index.oid) {
+            if !index.btree || self.seen.contains(&index.oid) || !meant(&index) {
                 continue;
             }
             let parameters = [Value::Int(index.oid)];
@@ -352,15 +365,12 @@ impl<'a> Looking<'a> {
     /// The index on a key, or on it and more columns, that was read since the catalogue was last looked at.
     async fn read_meanwhile(&mut self, key: &Key) -> Result<Option<Index>, LogError> {
         let now = catalogue(self.conn).await?;
-        let read = |index: &&Index| {
+        let read = |index: &Index| {
             let before = (self.catalogue.indexes.iter()).find(|before| before.oid == index.oid);
             before.is_some_and(|before| before.scans < index.scans)
         };
-        let of_key = |index: &&Index| {
-            let rest = index.columns.strip_prefix(key.columns);
-            index.table == key.table && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
-        };
-        let found = now.indexes.iter().filter(of_key).find(read).cloned();
+        let mut of_key = now.indexes.iter().filter(|index| index.begins_with(key));
+        let found = of_key.find(|index| read(index)).cloned();
         self.catalogue = now;
         Ok(found)
     }

@@ -105,6 +105,7 @@ pub use family::{Family, FamilyState, FamilyStreams};
 pub use fault::{Damage, IndexFault, IndexFaultKind};
 pub use heads::StreamHead;
 pub use hindrance::{Hindrance, HindranceKind};
+pub use index_keys::Sought;
 pub use journal::{JournalCounts, JournalEntry, JournalState, JournalTable};
 pub use jsonb::render as as_jsonb;
 pub use left_out::{AllLeftOut, LeftOut};

@@ -8,7 +8,7 @@ use std::path::Path;
 use cli_common::DbTarget;
 use event_log::{
     ExportReader, ExportedEntry, Log, LogEntry, OpenOptions, Outline, Place, RawEntries, RowError, Scope,
-    View,
+    Sought, View,
 };
 use tokio::runtime::{Builder, Runtime};
 use ves::{Spans, StreamKey};
@@ -103,6 +103,8 @@ pub struct DbSource {
     runtime: Runtime,
     view: View,
     scope: Scope,
+    /// Whether it is no snapshot.
+    server: bool,
 }
 
 impl DbSource {
@@ -120,15 +122,31 @@ impl DbSource {
     /// What the log says.
     pub fn open_with(target: &DbTarget, scope: Scope, options: &OpenOptions) -> Result<Self, VerifyError> {
         let runtime = runtime(target).map_err(VerifyError::io("the runtime"))?;
-        let mut view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
-        if matches!(target, DbTarget::Postgres(_)) {
-            // Events that an index lacks would be called missing; after this, no damaged index is asked.
-            let damage = runtime.block_on(view.look_for_damage())?;
+        let view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
+        let server = matches!(target, DbTarget::Postgres(_));
+        let mut source = Self {
+            runtime,
+            view,
+            scope,
+            server,
+        };
+        source.look_for_hidden(Sought::Events)?;
+        Ok(source)
+    }
+
+    /// Compares the indexes of a server that something is found by with their tables. What an index lacks would be called
+    /// missing; after this, no damaged index is asked.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn look_for_hidden(&mut self, sought: Sought) -> Result<(), VerifyError> {
+        if self.server {
+            let damage = self.runtime.block_on(self.view.look_for_hidden(sought))?;
             for fault in &damage.indexes {
                 tracing::warn!("index {}: {}; {}", fault.index, fault.what, fault.remedy);
             }
         }
-        Ok(Self { runtime, view, scope })
+        Ok(())
     }
 
     /// The view, and the runtime that its methods need.
@@ -153,7 +171,9 @@ impl LogSource for DbSource {
     }
 
     fn outline(&mut self) -> Result<Outline, VerifyError> {
-        let Self { runtime, view, scope } = self;
+        let Self {
+            runtime, view, scope, ..
+        } = self;
         Ok(runtime.block_on(Outline::of_view(view, scope))?)
     }
 

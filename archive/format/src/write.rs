@@ -132,6 +132,8 @@ pub fn write(
 struct Streams<'a> {
     waiting: BTreeMap<StreamKey, StreamWriter<'a>>,
     current: Option<StreamKey>,
+    /// The one before: its last row group is being encoded while the rows of the current one come in.
+    ending: Option<StreamKey>,
     ended: Vec<(StreamKey, Ended)>,
     failed: Result<(), ArchiveError>,
 }
@@ -141,22 +143,34 @@ impl<'a> Streams<'a> {
         Self {
             waiting,
             current: None,
+            ending: None,
             ended: Vec::new(),
             failed: Ok(()),
         }
     }
 
-    /// Takes the next rows; a stream ends where another one begins, so that only one has files open.
+    /// Takes the next rows; a stream ends where another one begins, so that no more than two have files open.
     fn push(&mut self, piece: Prepared) {
         if self.failed.is_err() {
             return;
         }
         let stream = piece.stream;
         if let Some(before) = self.current.replace(stream).filter(|before| *before != stream) {
-            self.failed = self.end(before);
+            self.failed = self.leave(before);
         }
         if let Some(writer) = self.waiting.get_mut(&stream).filter(|_| self.failed.is_ok()) {
             self.failed = writer.push(piece);
+        }
+    }
+
+    /// Nothing more comes of a stream. The file is ended a stream later, so that nobody waits for its last row group.
+    fn leave(&mut self, stream: StreamKey) -> Result<(), ArchiveError> {
+        if let Some(writer) = self.waiting.get_mut(&stream) {
+            writer.end_group()?;
+        }
+        match self.ending.replace(stream) {
+            Some(before) => self.end(before),
+            None => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 //! look after a recovery; [`crate::report::audit`] is the thorough one.
 
 use cli_common::Cancel;
-use event_log::{Place, Rows, StreamFilter, StreamPresence, View};
+use event_log::{Place, Rows, Sought, StreamFilter, StreamPresence, View};
 use serde::Serialize;
 use ves::StreamKey;
 
@@ -114,7 +114,7 @@ pub async fn gaps(
     let is_missing = |found: &Rows<StreamPresence>| found.rows.iter().any(|s| StreamGaps::of(s).missing > 0);
     if is_missing(&found) {
         // What the index lacks may be in the table, and is not lost then.
-        let damage = view.look_for_hidden_numbers().await?;
+        let damage = view.look_for_hidden(Sought::Numbers).await?;
         cancel.check()?;
         findings = damage::findings(&damage);
         not_checked.extend(damage::not_checked(&damage));

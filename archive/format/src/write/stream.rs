@@ -199,7 +199,7 @@ impl<'a> StreamWriter<'a> {
         } else if (may_end && in_group >= self.options.group_rows) || in_group >= 2 * self.options.group_rows
         {
             // A batch may be larger than any row group.
-            self.file.as_mut().map_or(Ok(()), EventsWriter::end_group)?;
+            self.end_group()?;
         }
         let (in_group, in_file) = self
             .file
@@ -212,6 +212,11 @@ impl<'a> StreamWriter<'a> {
             full && (self.layout.may_end_at(numbers[*row] - 1) || in_group + pushed >= 2 * group_rows)
         };
         Ok((at + 1..numbers.len()).find(ends).unwrap_or(numbers.len()))
+    }
+
+    /// Ends the row group, if one was begun; it is encoded while others do something else.
+    pub fn end_group(&mut self) -> Result<(), ArchiveError> {
+        self.file.as_mut().map_or(Ok(()), EventsWriter::end_group)
     }
 
     fn end_file(&mut self, to: u64) -> Result<(), ArchiveError> {
