@@ -41,6 +41,7 @@ mod blame;
 mod catalogue;
 mod cells;
 mod check;
+mod commands;
 mod conn;
 mod damage;
 mod dump;
@@ -92,6 +93,7 @@ mod view;
 mod waiting;
 
 pub use check::{Checker, EntryCheck, ReceiptCheck};
+pub use commands::CommandsApart;
 pub use dump::{DumpError, DumpInfo, looks_like_dump, read_dump};
 pub use duplicate::{Duplicate, DuplicateRow};
 pub use entry::{

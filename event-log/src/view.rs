@@ -7,9 +7,8 @@ use ves::{CommandId, EventId, SequencerId, SigningKey, StoreId, StreamKey, Tenan
 
 use crate::conn::Conn;
 use crate::entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvents, LeafInput, LogEntry, LogKeys, MissingDedupe,
-    OrphanReceipts, ReceiptDefaults, StreamState, VersionDrift, read_commitment, read_found, read_key,
-    read_leaf_input, read_stream,
+    Commitment, Entity, FoundEvents, LeafInput, LogEntry, LogKeys, OrphanReceipts, ReceiptDefaults,
+    StreamState, VersionDrift, read_commitment, read_found, read_key, read_leaf_input, read_stream,
 };
 use crate::entry_rows::{ChunkSize, Reading};
 use crate::error::{LogError, RowError, Rows};
@@ -69,7 +68,7 @@ pub struct View {
 /// Receives rows in chunks, in order; breaks off by returning [`ControlFlow::Break`].
 pub type EachChunk<'a, T> = &'a mut dyn FnMut(Vec<Result<T, RowError>>) -> ControlFlow<()>;
 
-fn of(stream: &StreamKey) -> [Value; 2] {
+pub(crate) fn of(stream: &StreamKey) -> [Value; 2] {
     [stream.tenant_id.into(), stream.store_id.into()]
 }
 
@@ -559,53 +558,6 @@ impl View {
         Ok(drift)
     }
 
-    /// Commands of a stream that are remembered as accepted while no event has them: their events would be refused.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn dedupe_orphans(&mut self, stream: &StreamKey) -> Result<Rows<DedupeOrphan>, LogError> {
-        self.rows(
-            "comparing commands",
-            both!("dedupe_orphans"),
-            &of(stream),
-            |row| {
-                let mut c = Columns::new(row);
-                let mut read = || {
-                    Ok(DedupeOrphan {
-                        command_id: CommandId(c.uuid("command_id")?),
-                        created_at: c.time("created_at")?,
-                    })
-                };
-                read().map_err(|what| row_error("ves_command_dedupe", stream, what))
-            },
-        )
-        .await
-    }
-
-    /// Events of a stream whose command is not remembered as accepted: it could be given again.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn dedupe_missing(&mut self, stream: &StreamKey) -> Result<Rows<MissingDedupe>, LogError> {
-        self.rows(
-            "comparing commands",
-            both!("dedupe_missing"),
-            &of(stream),
-            |row| {
-                let mut c = Columns::new(row);
-                let mut read = || {
-                    Ok(MissingDedupe {
-                        command_id: CommandId(c.uuid("command_id")?),
-                        event_id: EventId(c.uuid("event_id")?),
-                        sequence_number: c.number("sequence_number")?,
-                    })
-                };
-                read().map_err(|what| row_error("ves_events", stream, what))
-            },
-        )
-        .await
-    }
-
     /// Receipts whose event is not in the log, of all streams together.
     ///
     /// # Errors
@@ -752,7 +704,7 @@ impl View {
         })
     }
 
-    async fn rows<T>(
+    pub(crate) async fn rows<T>(
         &mut self,
         doing: &'static str,
         sql: &'static str,
@@ -777,7 +729,7 @@ fn read_entity(c: &mut Columns<'_>) -> Result<Entity, String> {
     })
 }
 
-fn row_error(table: &'static str, stream: &StreamKey, what: String) -> RowError {
+pub(crate) fn row_error(table: &'static str, stream: &StreamKey, what: String) -> RowError {
     RowError {
         table,
         stream: Some(*stream),

@@ -86,15 +86,27 @@ pub(crate) fn post_quantum(bytes: &[u8]) {
 }
 
 /// Signatures that are checked together get the verdicts of `ed25519-dalek`. Each 128 bytes of an input are a key, a signature
-/// and a message; the keys are those of the first two, so that several signatures are by one key.
+/// and a message; the keys are those of the first two, so that several signatures are by one key. And a comb is made of exactly
+/// those keys that `ed25519-dalek` takes.
 pub(crate) fn signatures(bytes: &[u8]) {
     let cases: Vec<Case<'_>> = bytes.chunks_exact(128).filter_map(Case::of).take(8).collect();
-    let keys: Vec<VerifyingKey> = cases
+    let encoded: Vec<[u8; 32]> = cases.iter().map(|case| *case.key).collect();
+    let parsed: Vec<Option<VerifyingKey>> = encoded
         .iter()
-        .filter_map(|case| VerifyingKey::from_bytes(case.key).ok())
-        .take(2)
+        .map(|key| VerifyingKey::from_bytes(key).ok())
         .collect();
-    let prepared: Vec<PreparedKey> = keys.iter().map(PreparedKey::new).collect();
+    let combs = PreparedKey::combs(&encoded);
+    if let Some(combs) = &combs {
+        let taken = combs.iter().map(Option::is_some);
+        assert!(
+            taken.eq(parsed.iter().map(Option::is_some)),
+            "which keys are points"
+        );
+    }
+    let keys: Vec<VerifyingKey> = parsed.into_iter().flatten().take(2).collect();
+    let tables: Vec<PreparedKey> = keys.iter().map(PreparedKey::new).collect();
+    let combs = combs.into_iter().flatten().flatten().take(2);
+    let prepared: Vec<PreparedKey> = tables.into_iter().chain(combs).collect();
     let claims = prepared.iter().flat_map(|key| {
         cases.iter().map(move |case| Claim {
             key,
@@ -107,7 +119,8 @@ pub(crate) fn signatures(bytes: &[u8]) {
         .iter()
         .map(|claim| {
             let signature = Signature::from_bytes(&claim.signature.0);
-            claim.key.key().verify(claim.message, &signature).is_ok()
+            let key = keys.iter().find(|key| key.as_bytes() == claim.key.as_bytes());
+            key.is_some_and(|key| key.verify(claim.message, &signature).is_ok())
         })
         .collect();
     assert_eq!(verify_many(&claims), expected, "together as one by one");

@@ -72,25 +72,34 @@ impl SigningKey {
             Ok::<_, String>(MlDsa65Key::new(encoded))
         };
         match self.key_algorithm {
-            0 | 1 => Ok(Material::Ed25519(UsedKey::new(&self.public_key)?)),
+            0 | 1 => Ok(Material::Ed25519(UsedKey::new(self.public_key))),
             3 => Ok(Material::MlDsa65(ml_dsa(&bundle()?)?)),
             5 => {
                 let bundle = bundle()?;
                 let ed25519 = bundle.ed25519().ok_or("public_key_bundle has no Ed25519 key")?;
-                Ok(Material::Hybrid(UsedKey::new(&ed25519)?, ml_dsa(&bundle)?))
+                Ok(Material::Hybrid(UsedKey::new(ed25519), ml_dsa(&bundle)?))
             }
             other => Err(format!("algorithm {other} signs nothing that is known")),
         }
     }
 
+    /// As [`SigningKey::material`], with no Ed25519 key that is no point.
+    fn sound_material(&self) -> Result<Material, String> {
+        let material = self.material()?;
+        match material.flaw() {
+            Some(flaw) => Err(flaw.to_owned()),
+            None => Ok(material),
+        }
+    }
+
     /// Why no signature can be checked with the key, whatever its times are; `None` if they can.
     pub fn flaw(&self) -> Option<String> {
-        self.material().err()
+        self.sound_material().err()
     }
 
     /// Whether both stand for the same public key, by whatever column.
     pub fn same_public_key(&self, other: &Self) -> bool {
-        match (self.material(), other.material()) {
+        match (self.sound_material(), other.sound_material()) {
             (Ok(one), Ok(two)) => one.same(&two),
             _ => {
                 (self.public_key, self.key_algorithm, &self.public_key_bundle)
@@ -101,10 +110,10 @@ impl SigningKey {
 
     /// The public key in a line of text: the Ed25519 key in hex, and the fingerprint (SHA-256) of an ML-DSA-65 key.
     pub fn public_name(&self) -> String {
-        match self.material() {
+        match self.sound_material() {
             Ok(Material::MlDsa65(key)) => format!("ML-DSA-65 {}", key.fingerprint()),
             Ok(Material::Hybrid(ed25519, key)) => {
-                let ed25519 = Hash32(ed25519.key.to_bytes());
+                let ed25519 = ed25519.encoded;
                 format!("{ed25519} with ML-DSA-65 {}", key.fingerprint())
             }
             _ => self.public_key.to_string(),
@@ -133,28 +142,52 @@ impl SigningKey {
     }
 }
 
-/// An Ed25519 key as it is used: parsed once, with a comb from the first time on where there is such a thing, and with a
-/// table once it has proved to be used often.
+/// Why no signature by an Ed25519 key is checked.
+const NO_POINT: &str = "the registered public key is not an Ed25519 point";
+
+/// An Ed25519 key as it is used: with a comb from the first time on where there is such a thing, and with a table once it has
+/// proved to be used often.
 #[derive(Debug)]
 struct UsedKey {
-    key: VerifyingKey,
+    encoded: Hash32,
+    /// Parsed when it is first needed, which a comb does without: to find the point's x costs about as much as a tenth of a
+    /// verification, and a fifteenth of that for one of eight keys. `None` inside if it is no point.
+    key: OnceLock<Option<VerifyingKey>>,
     /// How many signatures were checked together with others.
     uses: AtomicUsize,
-    comb: OnceLock<PreparedKey>,
+    /// `None` inside if it is no point.
+    comb: OnceLock<Option<PreparedKey>>,
     /// `None` inside if the registry had prepared enough keys before.
     table: OnceLock<Option<PreparedKey>>,
 }
 
 impl UsedKey {
-    fn new(public_key: &Hash32) -> Result<Self, String> {
-        let key = VerifyingKey::from_bytes(&public_key.0);
-        Ok(Self {
-            // Parsed once: decompressing the point costs about as much as a tenth of a verification.
-            key: key.map_err(|_| "the registered public key is not an Ed25519 point")?,
+    fn new(encoded: Hash32) -> Self {
+        Self {
+            encoded,
+            key: OnceLock::new(),
             uses: AtomicUsize::new(0),
             comb: OnceLock::new(),
             table: OnceLock::new(),
-        })
+        }
+    }
+
+    fn key(&self) -> Option<&VerifyingKey> {
+        self.key
+            .get_or_init(|| VerifyingKey::from_bytes(&self.encoded.0).ok())
+            .as_ref()
+    }
+
+    fn is_point(&self) -> bool {
+        match self.comb.get() {
+            Some(comb) => comb.is_some(),
+            None => self.key().is_some(),
+        }
+    }
+
+    /// Whether a signature holds, checked by itself; `None` if the key is no point.
+    fn verify(&self, message: &Hash32, signature: &SignatureBytes) -> Option<bool> {
+        Some(verify(self.key()?, message, signature))
     }
 }
 
@@ -167,11 +200,21 @@ enum Material {
 }
 
 impl Material {
+    /// Why nothing can be checked with it.
+    fn flaw(&self) -> Option<&'static str> {
+        match self {
+            Self::Ed25519(used) | Self::Hybrid(used, _) => (!used.is_point()).then_some(NO_POINT),
+            Self::MlDsa65(_) => None,
+        }
+    }
+
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Ed25519(one), Self::Ed25519(two)) => one.key == two.key,
+            (Self::Ed25519(one), Self::Ed25519(two)) => one.encoded == two.encoded,
             (Self::MlDsa65(one), Self::MlDsa65(two)) => one == two,
-            (Self::Hybrid(one, first), Self::Hybrid(two, second)) => one.key == two.key && first == second,
+            (Self::Hybrid(one, first), Self::Hybrid(two, second)) => {
+                one.encoded == two.encoded && first == second
+            }
             _ => false,
         }
     }
@@ -282,7 +325,8 @@ impl KeyRegistry {
         self.keys.values().map(|(key, _)| key)
     }
 
-    /// An event's signature with its key; an error if that says enough: it cannot be checked, or need not be.
+    /// An event's signature with its key; an error if that says enough: it cannot be checked, or need not be. Whether an Ed25519
+    /// key is a point is seen later.
     fn parts<'a>(&'a self, event: &Event) -> Result<Parts<'a>, SignatureCheck> {
         let scheme = event.agent_signature_scheme;
         if !scheme.is_known() {
@@ -299,6 +343,17 @@ impl KeyRegistry {
             }
             None => return Err(SignatureCheck::KeyUnknown),
         };
+        Self::parts_of(key, material, event).map_err(|verdict| match material.flaw() {
+            Some(flaw) => SignatureCheck::NotChecked(flaw.to_owned()),
+            None => verdict,
+        })
+    }
+
+    fn parts_of<'a>(
+        key: &'a SigningKey,
+        material: &'a Material,
+        event: &Event,
+    ) -> Result<Parts<'a>, SignatureCheck> {
         // Read where it is needed alone: what stands beside an Ed25519 signature is nobody's concern.
         let bundle = || {
             let json = event.agent_signature_bundle.as_deref();
@@ -313,7 +368,7 @@ impl KeyRegistry {
                 Err(SignatureCheck::Invalid)
             }
         };
-        match (material, scheme) {
+        match (material, event.agent_signature_scheme) {
             (Material::Ed25519(used), scheme) if scheme.is_ed25519() => Ok(Parts {
                 key,
                 ed25519: Some((used, event.agent_signature)),
@@ -358,7 +413,9 @@ impl KeyRegistry {
         match self.parts(event) {
             Ok(parts) => {
                 let ed25519 = parts.ed25519.as_ref();
-                let holds = ed25519.is_none_or(|(used, s)| verify(&used.key, signing_hash, s));
+                let Some(holds) = ed25519.map_or(Some(true), |(used, s)| used.verify(signing_hash, s)) else {
+                    return SignatureCheck::NotChecked(NO_POINT.to_owned());
+                };
                 judge(parts.key, holds && self.ml_dsa_holds(&parts, signing_hash), at)
             }
             Err(verdict) => verdict,
@@ -380,7 +437,9 @@ impl KeyRegistry {
             .iter()
             .map(|found| {
                 let (used, _) = ed25519_part(found)?;
-                let kept = self.table(used).or_else(|| used.comb.get());
+                let kept = self
+                    .table(used)
+                    .or_else(|| used.comb.get().and_then(Option::as_ref));
                 kept.or_else(|| fleeting.get(&std::ptr::from_ref(used)))
             })
             .collect();
@@ -407,7 +466,10 @@ impl KeyRegistry {
                 let hash = &signature.signing_hash;
                 let holds = match (&parts.ed25519, prepared) {
                     (Some(_), Some(_)) => verified.next() == Some(true),
-                    (Some((used, bytes)), None) => verify(&used.key, hash, bytes),
+                    (Some((used, bytes)), None) => match used.verify(hash, bytes) {
+                        Some(holds) => holds,
+                        None => return SignatureCheck::NotChecked(NO_POINT.to_owned()),
+                    },
                     (None, _) => true,
                 };
                 judge(parts.key, holds && self.ml_dsa_holds(parts, hash), signature.at)
@@ -418,13 +480,17 @@ impl KeyRegistry {
     /// The table of a key that is used often, as long as the registry makes more.
     fn table<'a>(&self, used: &'a UsedKey) -> Option<&'a PreparedKey> {
         let enough = match used.comb.get() {
-            Some(_) => ed25519::WORTH_MORE_THAN_A_COMB,
+            Some(None) => return None,
+            Some(Some(_)) => ed25519::WORTH_MORE_THAN_A_COMB,
             None => ed25519::worth_preparing_from(),
         };
         if used.uses.load(Ordering::Relaxed) < enough {
             return used.table.get()?.as_ref();
         }
-        let make = || self.tables.take().then(|| PreparedKey::new(&used.key));
+        let make = || {
+            let key = used.key()?;
+            self.tables.take().then(|| PreparedKey::new(key))
+        };
         used.table.get_or_init(make).as_ref()
     }
 
@@ -444,17 +510,16 @@ impl KeyRegistry {
         let bare: HashMap<*const UsedKey, &UsedKey> =
             bare.map(|used| (std::ptr::from_ref(used), used)).collect();
         let bare: Vec<_> = bare.into_iter().collect();
-        let keys: Vec<VerifyingKey> = bare.iter().map(|(_, used)| used.key).collect();
+        let keys: Vec<[u8; 32]> = bare.iter().map(|(_, used)| used.encoded.0).collect();
         let combs = PreparedKey::combs(&keys).unwrap_or_default();
         for ((name, used), comb) in bare.into_iter().zip(combs) {
             // Another thread may have been faster: its comb is the same.
             if used.comb.get().is_some() {
                 continue;
             }
-            if self.combs.take() {
-                let _ = used.comb.set(comb);
-            } else {
-                fleeting.insert(name, comb);
+            match comb {
+                Some(comb) if !self.combs.take() => drop(fleeting.insert(name, comb)),
+                kept => drop(used.comb.set(kept)),
             }
         }
         fleeting

@@ -1,6 +1,6 @@
 //! What the sequencer keeps beside the events, and what of it must be mended.
 
-use event_log::{Entity, LogError, Rows, View};
+use event_log::{DedupeOrphan, Entity, LogError, MissingDedupe, Rows, View};
 use serde::{Deserialize, Serialize};
 use ves::span::Spans;
 use ves::{CommandId, StreamKey};
@@ -40,8 +40,9 @@ impl Bookkeeping {
     ) -> Result<Self, RecoveryError> {
         let mut books = Self::default();
         let mut look = Look { stands, findings };
-        books.forget = look.orphans(view).await?;
-        books.remember = look.forgotten(view).await?;
+        let commands = view.commands_apart(&stands.stream).await?;
+        books.forget = look.orphans(view, commands.orphans).await?;
+        books.remember = look.forgotten(commands.missing);
         books.raise_versions = look.versions(view).await?;
         books.projection = look.projection(view).await?;
         Ok(books)
@@ -80,8 +81,12 @@ impl Look<'_> {
         found.rows
     }
 
-    async fn orphans(&mut self, view: &mut View) -> Result<Vec<CommandId>, RecoveryError> {
-        let mut orphans = self.readable(view.dedupe_orphans(&self.stands.stream).await?);
+    async fn orphans(
+        &mut self,
+        view: &mut View,
+        found: Rows<DedupeOrphan>,
+    ) -> Result<Vec<CommandId>, RecoveryError> {
+        let mut orphans = self.readable(found);
         // An event whose row does not say of which stream it is carries its command all the same: forgotten, it could be
         // given again.
         let ids: Vec<CommandId> = orphans.iter().map(|orphan| orphan.command_id).collect();
@@ -99,8 +104,8 @@ impl Look<'_> {
         Ok(orphans.iter().map(|o| o.command_id).collect())
     }
 
-    async fn forgotten(&mut self, view: &mut View) -> Result<Vec<(CommandId, u64)>, RecoveryError> {
-        let missing = self.readable(view.dedupe_missing(&self.stands.stream).await?);
+    fn forgotten(&mut self, found: Rows<MissingDedupe>) -> Vec<(CommandId, u64)> {
+        let missing = self.readable(found);
         if let Some(first) = missing.first() {
             let message = format!(
                 "{} command id(s) of events are not recorded as used (first: {} at {})",
@@ -110,8 +115,8 @@ impl Look<'_> {
             );
             self.find(Code::DedupeMissing, message, missing.len());
         }
-        let pair = |m: &event_log::MissingDedupe| (m.command_id, m.sequence_number);
-        Ok(missing.iter().map(pair).collect())
+        let pair = |m: &MissingDedupe| (m.command_id, m.sequence_number);
+        missing.iter().map(pair).collect()
     }
 
     /// Entities whose version is below the number of their events.

@@ -286,16 +286,37 @@ pub(super) fn times<L: Lanes>(l: L, a: &Factor<L::V>, b: &Factor<L::V>) -> Facto
 /// 1/a: a^(p − 2). The inverse of zero is zero.
 #[inline(always)]
 pub(super) fn invert<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
+    // p − 2 = 2^255 − 21 = (2^250 − 1) · 2^5 + 11.
+    let (mut power, a11) = power_of_2_to_250_minus_1(l, a);
+    for _ in 0..5 {
+        power = carry(l, &square(l, &power));
+    }
+    times(l, &power, &a11)
+}
+
+/// a^((p − 5) / 8), from which square roots are made.
+#[inline(always)]
+pub(super) fn power_for_root<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
+    // (p − 5) / 8 = 2^252 − 3 = (2^250 − 1) · 2^2 + 1.
+    let (mut power, _) = power_of_2_to_250_minus_1(l, a);
+    for _ in 0..2 {
+        power = carry(l, &square(l, &power));
+    }
+    times(l, &power, a)
+}
+
+/// a^(2^250 − 1), and a^11.
+#[inline(always)]
+fn power_of_2_to_250_minus_1<L: Lanes>(l: L, a: &Factor<L::V>) -> (Factor<L::V>, Factor<L::V>) {
     let a2 = carry(l, &square(l, a));
     let a4 = carry(l, &square(l, &a2));
     let a9 = times(l, &carry(l, &square(l, &a4)), a);
     let a11 = times(l, &a9, &a2);
     // a^(2^n − 1) for the n that begins each row: so many squarings of it, times which earlier one.
-    // p − 2 = 2^255 − 21 = (2^250 − 1) · 2^5 + 11.
     let mut power = times(l, &carry(l, &square(l, &a11)), &a9);
-    let mut kept = [power, power, power, power, a11];
-    const STEPS: [(usize, usize, usize); 8] = [
-        // From 5: to 10, kept as 1; to 20, as 2; to 40; to 50, as 3; to 100, as 2; to 200; to 250; the end.
+    let mut kept = [power; 4];
+    const STEPS: [(usize, usize, usize); 7] = [
+        // From 5: to 10, kept as 1; to 20, as 2; to 40; to 50, as 3; to 100, as 2; to 200; to 250.
         (5, 0, 1),
         (10, 1, 2),
         (20, 2, 0),
@@ -303,7 +324,6 @@ pub(super) fn invert<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
         (50, 3, 2),
         (100, 2, 0),
         (50, 3, 0),
-        (5, 4, 0),
     ];
     for (squarings, with, keep) in STEPS {
         for _ in 0..squarings {
@@ -312,7 +332,23 @@ pub(super) fn invert<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
         power = times(l, &power, &kept[with]);
         kept[keep] = power;
     }
-    power
+    (power, a11)
+}
+
+/// −a.
+#[inline(always)]
+pub(super) fn negate<L: Lanes>(l: L, a: &Factor<L::V>) -> Factor<L::V> {
+    carry(l, &negate_where(l, 0xff, &sum(l, a)))
+}
+
+/// The lanes in which two reduced numbers are the same.
+#[inline(always)]
+pub(super) fn equal<L: Lanes>(l: L, a: &[L::V; 5], b: &[L::V; 5]) -> u8 {
+    l.equal(a[0], b[0])
+        & l.equal(a[1], b[1])
+        & l.equal(a[2], b[2])
+        & l.equal(a[3], b[3])
+        & l.equal(a[4], b[4])
 }
 
 #[cfg(test)]

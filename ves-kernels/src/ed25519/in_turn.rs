@@ -74,7 +74,7 @@ impl Case<'_> {
         let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(*s))?;
         let mut hash = Sha512::new();
         hash.update(r);
-        hash.update(claim.key.key().as_bytes());
+        hash.update(claim.key.as_bytes());
         hash.update(claim.message);
         let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
         let mut sum = EdwardsPoint::identity();

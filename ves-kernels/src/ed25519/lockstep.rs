@@ -165,7 +165,7 @@ fn challenges<L: Lanes, M>(l: L, group: &[Case<'_, M>; 8]) -> [[u64; 4]; 8] {
             let mut block = [0; 128];
             let len = 64 + claim.message.len();
             block[..32].copy_from_slice(halves(claim.signature).0);
-            block[32..64].copy_from_slice(claim.key.key().as_bytes());
+            block[32..64].copy_from_slice(claim.key.as_bytes());
             block[64..len].copy_from_slice(claim.message);
             block[len] = 0x80;
             for (word, bytes) in row.0.iter_mut().zip(block.as_chunks::<8>().0) {
@@ -182,7 +182,7 @@ fn challenges<L: Lanes, M>(l: L, group: &[Case<'_, M>; 8]) -> [[u64; 4]; 8] {
     } else {
         for (lane, Case { claim, .. }) in group.iter().enumerate() {
             let hash = Sha512::new_with_prefix(halves(claim.signature).0)
-                .chain_update(claim.key.key().as_bytes())
+                .chain_update(claim.key.as_bytes())
                 .chain_update(claim.message)
                 .finalize();
             for (column, word) in hashes.iter_mut().zip(hash.as_chunks::<8>().0) {

@@ -26,7 +26,6 @@ mod sha512;
 
 use std::fmt;
 
-use curve25519_dalek::EdwardsPoint;
 use ed25519_dalek::VerifyingKey;
 
 use crate::bytes::SignatureBytes;
@@ -60,13 +59,13 @@ enum Multiples {
 /// some 14 (AVX2 and FMA); otherwise 640 KiB and some twenty. A comb takes 4 KiB, and is made in less than half of one
 /// verification.
 pub struct PreparedKey {
-    key: VerifyingKey,
+    encoded: [u8; 32],
     negated: Multiples,
 }
 
 impl fmt::Debug for PreparedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PreparedKey").field(&self.key).finish()
+        f.debug_tuple("PreparedKey").field(&self.encoded).finish()
     }
 }
 
@@ -82,7 +81,7 @@ impl PreparedKey {
     pub fn for_kernel(key: &VerifyingKey, kernel: Kernel) -> Self {
         let negated = -key.to_edwards();
         Self {
-            key: *key,
+            encoded: key.to_bytes(),
             negated: match Instructions::of(kernel) {
                 None => Multiples::InTurn(in_turn::Multiples::new(negated)),
                 Some(instructions) => {
@@ -92,22 +91,24 @@ impl PreparedKey {
         }
     }
 
-    /// Makes combs of keys, in their order, with the kernel in use; `None` where signatures are not checked side by
-    /// side. Eight at once cost little more than one.
-    pub fn combs(keys: &[VerifyingKey]) -> Option<Vec<Self>> {
+    /// Makes combs of encoded keys, in their order, with the kernel in use; `None` inside for a key that
+    /// [`VerifyingKey::from_bytes`] refuses, and as a whole where signatures are not checked side by side. Eight at once cost
+    /// little more than one.
+    pub fn combs(keys: &[[u8; 32]]) -> Option<Vec<Option<Self>>> {
         Self::combs_for_kernel(keys, Kernel::current())
     }
 
     /// [`PreparedKey::combs`] for one kernel, whichever is in use.
-    pub fn combs_for_kernel(keys: &[VerifyingKey], kernel: Kernel) -> Option<Vec<Self>> {
+    pub fn combs_for_kernel(keys: &[[u8; 32]], kernel: Kernel) -> Option<Vec<Option<Self>>> {
         let instructions = Instructions::of(kernel)?;
-        let combs = keys.chunks(8).flat_map(|eight| {
-            let points: Vec<EdwardsPoint> = eight.iter().map(|key| -key.to_edwards()).collect();
-            eight.iter().zip(instructions.run(point::Comb::job(&points)))
-        });
-        let prepared = combs.map(|(key, comb)| Self {
-            key: *key,
-            negated: Multiples::Comb(instructions, comb),
+        let combs = keys
+            .chunks(8)
+            .flat_map(|eight| eight.iter().zip(instructions.run(point::Comb::job(eight))));
+        let prepared = combs.map(|(encoded, comb)| {
+            Some(Self {
+                encoded: *encoded,
+                negated: Multiples::Comb(instructions, comb?),
+            })
         });
         Some(prepared.collect())
     }
@@ -125,9 +126,9 @@ impl PreparedKey {
         }
     }
 
-    /// The key itself.
-    pub fn key(&self) -> &VerifyingKey {
-        &self.key
+    /// The key as it was given.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.encoded
     }
 }
 

@@ -20,6 +20,15 @@ const TWICE_D: [u64; 5] = [
     0x2_406d_9dc5_6dff,
 ];
 
+/// d.
+const D: [u64; 5] = [
+    0x3_4dca_1359_78a3,
+    0x1_a828_3b15_6ebd,
+    0x5_e7a2_6001_c029,
+    0x7_39c6_63a0_3cbb,
+    0x5_2036_cee2_b6ff,
+];
+
 /// −i, where i = `EIGHT_TORSION[6]`'s x: a square root of −1.
 const MINUS_I: [u64; 5] = [
     0x1_e4d8_b5f1_5f3d,
@@ -306,16 +315,13 @@ fn coordinates<const N: usize>(points: impl Iterator<Item = EdwardsPoint>) -> [[
     coordinates
 }
 
-/// Affine points from their y and i·x.
+/// Affine points from their y and x.
 #[inline(always)]
-fn affine<L: Lanes>(l: L, y: &[[u64; 4]], ix: &[[u64; 4]]) -> [L::V; 16] {
-    let y = eight(l, y);
-    let minus_i = field::constant(l, &MINUS_I);
-    let x = field::times(l, &eight(l, ix), &minus_i);
+fn affine<L: Lanes>(l: L, y: &Factor<L::V>, x: &Factor<L::V>) -> [L::V; 16] {
     let twice_d = field::constant(l, &TWICE_D);
-    let t = field::times(l, &x, &y);
-    let plus = field::carry(l, &field::add(l, &field::sum(l, &y), &field::sum(l, &x)));
-    let minus = field::carry(l, &field::sub(l, &field::sum(l, &y), &field::sum(l, &x)));
+    let t = field::times(l, x, y);
+    let plus = field::carry(l, &field::add(l, &field::sum(l, y), &field::sum(l, x)));
+    let minus = field::carry(l, &field::sub(l, &field::sum(l, y), &field::sum(l, x)));
     let twice_dt = field::times(l, &t, &twice_d);
     let limbs = [plus, minus, twice_dt].map(|factor| field::limbs(l, &factor));
     columns(l, &limbs)
@@ -394,7 +400,9 @@ impl Table {
         let steps = MULTIPLES - 1;
         let mut points = Undivided::with_capacity(WINDOWS / L::LANES * steps);
         for (y, ix) in y.chunks(L::LANES).zip(ix.chunks(L::LANES)) {
-            points.push_multiples(l, &affine(l, y, ix), steps);
+            let minus_i = field::constant(l, &MINUS_I);
+            let x = field::times(l, &eight(l, ix), &minus_i);
+            points.push_multiples(l, &affine(l, &eight(l, y), &x), steps);
         }
         for (at, columns) in points.divide(l).iter().enumerate() {
             let (first_window, multiple) = (at / steps * L::LANES, at % steps + 1);
@@ -408,13 +416,15 @@ impl Table {
 }
 
 impl Comb {
-    /// The building of the combs of up to eight points.
-    pub(super) fn job(points: &[EdwardsPoint]) -> BuildCombs {
-        let [y, ix] = coordinates(points.iter().take(8).copied());
+    /// The building of the combs of up to eight keys' points, negated; `None` for one that encodes no point.
+    pub(super) fn job(keys: &[[u8; 32]]) -> BuildCombs {
+        let mut encoded = [[0; 4]; 8];
+        for (encoded, key) in encoded.iter_mut().zip(keys) {
+            *encoded = words(key);
+        }
         BuildCombs {
-            y,
-            ix,
-            count: points.len().min(8),
+            encoded,
+            count: keys.len().min(8),
         }
     }
 
@@ -429,30 +439,68 @@ impl Comb {
 
 /// The building of combs, eight points side by side.
 pub(super) struct BuildCombs {
-    y: [[u64; 4]; 8],
-    ix: [[u64; 4]; 8],
+    encoded: [[u64; 4]; 8],
     count: usize,
 }
 
 impl Job for BuildCombs {
-    type Output = Vec<Comb>;
+    type Output = Vec<Option<Comb>>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> Vec<Comb> {
+    fn run<L: Lanes>(self, l: L) -> Vec<Option<Comb>> {
         let lanes = L::Part::LANES;
         let mut all = Vec::with_capacity(self.count);
         // Not in a closure: those are not inlined always.
-        for (y, ix) in self.y[..self.count].chunks(lanes).zip(self.ix.chunks(lanes)) {
-            all.extend(combs(l.part(), y, ix));
+        for encoded in self.encoded[..self.count].chunks(lanes) {
+            let (y, x, valid) = negated_points(l.part(), encoded);
+            let combs = combs(l.part(), encoded.len(), &affine(l.part(), &y, &x));
+            let points = combs.into_iter().enumerate();
+            all.extend(points.map(|(lane, comb)| (valid >> lane & 1 == 1).then_some(comb)));
         }
         all
     }
 }
 
-/// The combs of as many points as there are lanes, or fewer.
+/// y and −x of the points that are encoded, and the lanes in which there is one: exactly where
+/// [`CompressedEdwardsY::decompress`](curve25519_dalek::edwards::CompressedEdwardsY::decompress) finds one. A y of p and more counts
+/// as what it is modulo p, and x = 0 has either sign.
 #[inline(always)]
-fn combs<L: Lanes>(l: L, y: &[[u64; 4]], ix: &[[u64; 4]]) -> Vec<Comb> {
-    let first = affine(l, y, ix);
+fn negated_points<L: Lanes>(l: L, encoded: &[[u64; 4]]) -> (Factor<L::V>, Factor<L::V>, u8) {
+    let one = field::constant(l, &[1, 0, 0, 0, 0]);
+    let y = eight(l, encoded);
+    let y2 = field::carry(l, &field::square(l, &y));
+    // x² = u/v.
+    let u = field::carry(l, &field::sub(l, &field::sum(l, &y2), &field::sum(l, &one)));
+    let d_y2 = field::times(l, &y2, &field::constant(l, &D));
+    let v = field::carry(l, &field::add(l, &field::sum(l, &d_y2), &field::sum(l, &one)));
+    let v2 = field::carry(l, &field::square(l, &v));
+    let v3 = field::times(l, &v2, &v);
+    let v6 = field::carry(l, &field::square(l, &v3));
+    let v7 = field::times(l, &v6, &v);
+    // u·v³·(u·v⁷)^((p − 5)/8) is a root of u/v or of −u/v, where one of them has a root; and then i times as much is one of the other.
+    let power = field::power_for_root(l, &field::times(l, &u, &v7));
+    let root = field::times(l, &field::times(l, &u, &v3), &power);
+    let found = field::times(l, &v, &field::carry(l, &field::square(l, &root)));
+    let found = field::reduce(l, &found);
+    let right = field::equal(l, &found, &field::reduce(l, &u));
+    let turned = field::equal(l, &found, &field::reduce(l, &field::negate(l, &u)));
+    let other = field::times(l, &root, &field::constant(l, &MINUS_I));
+    let root = field::select(l, right, &other, &root);
+    // Of the two roots the one whose lowest bit is not the sign: the point's opposite is asked for.
+    let mut signs = [0; 8];
+    for (sign, encoded) in signs.iter_mut().zip(encoded) {
+        *sign = encoded[3] >> 63;
+    }
+    let lowest = l.and(field::reduce(l, &root)[0], l.splat(1));
+    let same = l.equal(lowest, l.load(&signs));
+    let x = field::select(l, same, &root, &field::negate(l, &root));
+    (y, x, right | turned)
+}
+
+/// The combs of so many affine points.
+#[inline(always)]
+fn combs<L: Lanes>(l: L, count: usize, first: &[L::V; 16]) -> Vec<Comb> {
+    let first = *first;
     let mut teeth = [first; TEETH];
     let mut further = Undivided::with_capacity(TEETH - 1);
     let mut point = Running::identity(l).plus(l, &first, 0);
@@ -468,7 +516,7 @@ fn combs<L: Lanes>(l: L, y: &[[u64; 4]], ix: &[[u64; 4]]) -> Vec<Comb> {
         points.push_multiples(l, tooth, COMB_MULTIPLES);
     }
     let empty = || Comb(Box::new([[IDENTITY; COMB_MULTIPLES]; TEETH]));
-    let mut combs: Vec<Comb> = y.iter().map(|_| empty()).collect();
+    let mut combs: Vec<Comb> = (0..count).map(|_| empty()).collect();
     for (at, columns) in points.divide(l).iter().enumerate() {
         let (tooth, multiple) = (at / COMB_MULTIPLES, at % COMB_MULTIPLES);
         for (i, column) in columns.iter().enumerate() {

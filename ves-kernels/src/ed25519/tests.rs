@@ -27,15 +27,21 @@ fn kernels() -> Vec<Kernel> {
 
 /// `None` if `ed25519-dalek` refuses the key itself.
 fn prepare(key: &[u8; 32]) -> Option<Rc<Key>> {
-    let parsed = VerifyingKey::from_bytes(key).ok()?;
-    assert!(PreparedKey::combs_for_kernel(&[parsed], Kernel::Portable).is_none());
+    let parsed = VerifyingKey::from_bytes(key);
+    assert!(PreparedKey::combs_for_kernel(&[*key], Kernel::Portable).is_none());
+    for kernel in kernels() {
+        let combs = PreparedKey::combs_for_kernel(&[*key], kernel).unwrap();
+        assert_eq!(combs[0].is_some(), parsed.is_ok(), "{key:x?}");
+    }
+    let parsed = parsed.ok()?;
     let mut prepared = vec![PreparedKey::for_kernel(&parsed, Kernel::Portable)];
     assert!(!prepared[0].in_lockstep());
     for kernel in kernels() {
         prepared.push(PreparedKey::for_kernel(&parsed, kernel));
         prepared.extend(
-            PreparedKey::combs_for_kernel(&[parsed], kernel)
+            PreparedKey::combs_for_kernel(&[*key], kernel)
                 .into_iter()
+                .flatten()
                 .flatten(),
         );
     }

