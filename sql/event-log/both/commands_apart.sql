@@ -1,5 +1,5 @@
 -- Commands of a stream that are remembered as accepted while no event has them, and those of events that are not remembered.
-SELECT command_id, MAX(created_at), MIN(of_event)
+SELECT CAST(MIN(of_event) AS bigint), command_id, MAX(created_at)
 FROM (
     SELECT command_id, created_at, 0 AS of_event
     FROM ves_command_dedupe WHERE tenant_id = $1 AND store_id = $2
