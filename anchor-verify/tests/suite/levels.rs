@@ -1,7 +1,9 @@
 //! Logs as the sequencer's own migrations made them, at every age, and damaged ones, through the compiled tool.
 
 use std::collections::BTreeMap;
+use std::fs;
 
+use anchor_verify::Importer;
 use serde_json::Value;
 use test_support::level::{load_copy_file_at, load_level};
 use test_support::{ScratchPostgres, postgres_available, query, shared_data};
@@ -67,6 +69,111 @@ fn a_log_of_an_older_level_is_verified_as_the_newest_is() {
     );
 }
 
+/// Takes the events 10 to 12 of each stream and their receipts out of these indexes. They stay in the tables.
+fn hide(url: &str, indexes: &[&str]) {
+    let of = "SELECT event_id FROM ves_events WHERE sequence_number BETWEEN 10 AND 12";
+    let _ = query(
+        url,
+        &format!(
+            "CREATE SCHEMA kept;
+             CREATE TABLE kept.receipts AS SELECT * FROM ves_sequencer_receipts WHERE event_id IN ({of});
+             CREATE TABLE kept.events AS SELECT * FROM ves_events WHERE event_id IN ({of});
+             DELETE FROM ves_sequencer_receipts WHERE event_id IN (SELECT event_id FROM kept.events);
+             DELETE FROM ves_events WHERE event_id IN (SELECT event_id FROM kept.events)"
+        ),
+    );
+    let _ = query(url, "VACUUM ves_events");
+    let _ = query(url, "VACUUM ves_sequencer_receipts");
+    let names: Vec<String> = indexes.iter().map(|name| format!("'{name}'::regclass")).collect();
+    let ready = |ready: bool| {
+        query(
+            url,
+            &format!(
+                "UPDATE pg_index SET indisready = {ready}, indisvalid = {ready} WHERE indexrelid IN ({})",
+                names.join(", ")
+            ),
+        )
+    };
+    let _ = ready(false);
+    let _ = query(
+        url,
+        "INSERT INTO ves_events SELECT * FROM kept.events;
+         INSERT INTO ves_sequencer_receipts SELECT * FROM kept.receipts",
+    );
+    let _ = ready(true);
+}
+
+/// Every index that events are found by, and their receipts: `verify` and `prove` say of the log what they said before.
+#[test]
+fn what_an_index_lacks_is_verified_and_proved_all_the_same() {
+    if !postgres_available() {
+        return;
+    }
+    let server = ScratchPostgres::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut importer = Importer::new(Some(84_532_001), Vec::new());
+    for file in fs::read_dir(shared_data().join("data/scenario-1/anchors")).unwrap() {
+        let path = file.unwrap().path();
+        if path.to_string_lossy().contains("logs_") {
+            importer.add_file(&path).unwrap();
+        }
+    }
+    let anchors = importer.finish(&[]).file;
+    let anchored = (anchors.anchors.iter()).find(|a| a.sequence_start <= 11 && a.sequence_end >= 11);
+    let stream = anchored.and_then(|anchor| anchor.stream).unwrap();
+    let known = folder.path().join("anchors.json");
+    anchors.write_json(fs::File::create(&known).unwrap()).unwrap();
+    let proved = |url: &str, event: &str, name: &str| {
+        let (out, known) = (folder.path().join(name), known.to_str().unwrap());
+        let to = ["--anchors", known, "--out", out.to_str().unwrap()];
+        let (code, _, stderr) = tool(&[&["prove", "--event", event, "--db", url], &to[..]].concat());
+        (code, fs::read(&out).unwrap_or_else(|e| panic!("{e}: {stderr}")))
+    };
+    let sound = at_level(&server, "sound", 16);
+    let before = verify(&sound);
+    let event = query(
+        &sound,
+        &format!(
+            "SELECT event_id FROM ves_events WHERE sequence_number = 11 AND store_id = '{}'",
+            stream.store_id
+        ),
+    );
+    let proof = proved(&sound, &event, "sound.json");
+    assert_eq!(proof.0, 0);
+    let on = |table: &str, columns: &str| {
+        let found = query(
+            &sound,
+            &format!(
+                "SELECT indexname FROM pg_indexes WHERE tablename = '{table}' AND indexdef LIKE '%({columns})' ORDER BY 1"
+            ),
+        );
+        let names: Vec<String> = found.lines().map(str::to_owned).collect();
+        assert!(!names.is_empty(), "{columns}");
+        names
+    };
+    for (name, table, columns) in [
+        ("numbers", "ves_events", "tenant_id, store_id, sequence_number"),
+        ("ids", "ves_events", "event_id"),
+        ("receipts", "ves_sequencer_receipts", "event_id"),
+    ] {
+        let indexes = on(table, columns);
+        let indexes: Vec<&str> = indexes.iter().map(String::as_str).collect();
+        let url = at_level(&server, name, 16);
+        hide(&url, &indexes);
+        // As if the tables were large.
+        let _ = query(&url, &format!("ALTER DATABASE {name} SET enable_seqscan = off"));
+        // As PostgreSQL answers by the index.
+        let by_index = format!(
+            "SET enable_seqscan = off; SET enable_bitmapscan = off; SELECT count(*) FROM ves_events WHERE event_id = '{event}'"
+        );
+        assert_eq!(query(&url, &by_index), if name == "ids" { "0" } else { "1" });
+        let after = verify(&url);
+        assert_eq!((after.0, &after.1), (before.0, &before.1), "{name}");
+        assert_eq!(after.2["totals"], before.2["totals"], "{name}");
+        assert_eq!(proved(&url, &event, &format!("{name}.json")), proof, "{name}");
+    }
+}
+
 #[test]
 fn a_damaged_log_is_never_more_than_it_is() {
     if !postgres_available() {
@@ -78,34 +185,7 @@ fn a_damaged_log_is_never_more_than_it_is() {
 
     // Rows that no index of the numbers has: they are there, and every root comes out as before.
     let url = at_level(&server, "hidden", 16);
-    let index = "idx_ves_events_tenant_store_seq";
-    let of = "SELECT event_id FROM ves_events WHERE sequence_number BETWEEN 10 AND 12";
-    let _ = query(
-        &url,
-        &format!(
-            "CREATE SCHEMA kept;
-             CREATE TABLE kept.receipts AS SELECT * FROM ves_sequencer_receipts WHERE event_id IN ({of});
-             CREATE TABLE kept.events AS SELECT * FROM ves_events WHERE event_id IN ({of});
-             DELETE FROM ves_sequencer_receipts WHERE event_id IN (SELECT event_id FROM kept.events);
-             DELETE FROM ves_events WHERE event_id IN (SELECT event_id FROM kept.events)"
-        ),
-    );
-    let _ = query(&url, "VACUUM ves_events");
-    for (ready, then) in [
-        (false, "INSERT INTO ves_events SELECT * FROM kept.events"),
-        (
-            true,
-            "INSERT INTO ves_sequencer_receipts SELECT * FROM kept.receipts",
-        ),
-    ] {
-        let _ = query(
-            &url,
-            &format!(
-                "UPDATE pg_index SET indisready = {ready}, indisvalid = {ready} WHERE indexrelid = '{index}'::regclass"
-            ),
-        );
-        let _ = query(&url, then);
-    }
+    hide(&url, &["idx_ves_events_tenant_store_seq"]);
     let (_, verdicts, report) = verify(&url);
     assert_eq!(verdicts, before.1, "{}", report["problems"]);
 
