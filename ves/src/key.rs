@@ -151,7 +151,7 @@ const NO_POINT: &str = "the registered public key is not an Ed25519 point";
 struct UsedKey {
     encoded: Hash32,
     /// Parsed when it is first needed, which a comb does without: to find the point's x costs about as much as a tenth of a
-    /// verification, and a fifteenth of that for one of eight keys. `None` inside if it is no point.
+    /// verification. `None` inside if it is no point.
     key: OnceLock<Option<VerifyingKey>>,
     /// How many signatures were checked together with others.
     uses: AtomicUsize,

@@ -103,8 +103,6 @@ pub struct DbSource {
     runtime: Runtime,
     view: View,
     scope: Scope,
-    /// Whether it is no snapshot.
-    server: bool,
 }
 
 impl DbSource {
@@ -123,13 +121,7 @@ impl DbSource {
     pub fn open_with(target: &DbTarget, scope: Scope, options: &OpenOptions) -> Result<Self, VerifyError> {
         let runtime = runtime(target).map_err(VerifyError::io("the runtime"))?;
         let view = runtime.block_on(async { Log::open_with(target, options).await?.view().await })?;
-        let server = matches!(target, DbTarget::Postgres(_));
-        let mut source = Self {
-            runtime,
-            view,
-            scope,
-            server,
-        };
+        let mut source = Self { runtime, view, scope };
         source.look_for_hidden(Sought::Events)?;
         Ok(source)
     }
@@ -140,7 +132,7 @@ impl DbSource {
     /// # Errors
     /// If the database fails.
     pub fn look_for_hidden(&mut self, sought: Sought) -> Result<(), VerifyError> {
-        if self.server {
+        if self.view.place().server().is_some() {
             let damage = self.runtime.block_on(self.view.look_for_hidden(sought))?;
             for fault in &damage.indexes {
                 tracing::warn!("index {}: {}; {}", fault.index, fault.what, fault.remedy);
@@ -171,9 +163,7 @@ impl LogSource for DbSource {
     }
 
     fn outline(&mut self) -> Result<Outline, VerifyError> {
-        let Self {
-            runtime, view, scope, ..
-        } = self;
+        let Self { runtime, view, scope } = self;
         Ok(runtime.block_on(Outline::of_view(view, scope))?)
     }
 
