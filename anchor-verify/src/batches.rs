@@ -6,6 +6,8 @@ use serde::Serialize;
 use ves::{BatchId, Hash32, StreamKey};
 
 use crate::anchor::{Anchor, AnchorKind, ContractAddress, tenant_store_key};
+use crate::anchors_file::AnchorsFile;
+use crate::rules::block_times;
 
 /// Where on the chain a batch was anchored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -16,7 +18,7 @@ pub struct AnchorPlace {
     pub log_index: u64,
     /// The hash of the block that holds the log.
     pub block_hash: Hash32,
-    /// When the block was made, in seconds since 1970, if the log says so.
+    /// When the block was made, in seconds since 1970, if the log or the block's header says so.
     pub block_timestamp: Option<u64>,
     /// The transaction that wrote the log, as far as a client said it.
     pub transaction_hash: Hash32,
@@ -119,6 +121,18 @@ pub struct AnchorView {
 }
 
 impl AnchorView {
+    /// The anchors of a file, as [`group`] sees them. A place without a time of its own has that of its block's header.
+    pub fn of(file: &AnchorsFile, streams: &[StreamKey]) -> Self {
+        let mut view = group(&file.anchors, streams);
+        let times = block_times(file);
+        let batches = view.streams.iter_mut().flat_map(|stream| &mut stream.batches);
+        for place in batches.flat_map(|batch| &mut batch.places) {
+            let of_header = times.get(&place.block_hash).copied();
+            place.block_timestamp = place.block_timestamp.or(of_header);
+        }
+        view
+    }
+
     /// The anchors of a stream.
     pub fn stream(&self, stream: &StreamKey) -> Option<&StreamAnchors> {
         self.streams.iter().find(|s| s.stream.as_ref() == Some(stream))

@@ -45,6 +45,7 @@ pub mod lint;
 pub mod partial;
 pub mod pins;
 pub mod proof;
+pub mod rules;
 pub mod standing;
 pub mod verify;
 

@@ -8,7 +8,7 @@ use event_log::{Checker, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamOut
 use ves::merkle::RootBuilder;
 use ves::{EventCheck, EventId, Hash32, Payload, SignatureCheck, StreamKey, Timestamp};
 
-use crate::verify::bounds::{self, CreatedAt};
+use crate::rules::CreatedAt;
 use crate::verify::code;
 use crate::verify::plan::{Plan, Unit};
 use crate::verify::report::{Failure, Skipped, UnitKind, UnitReport, Verdict};
@@ -110,18 +110,13 @@ impl Checked {
     }
 
     fn judge_created_at(&mut self, entry: &LogEntry) {
-        match bounds::created_at(entry) {
-            CreatedAt::Same => {}
-            CreatedAt::Other(moment) => {
-                let what = format!(
-                    "the column created_at is {}, the text that was signed is {moment}",
-                    entry.created_at_column
-                );
-                self.fail(entry, code::CREATED_AT, what);
-            }
-            CreatedAt::Unknown => self
-                .skipped
-                .push("created_at: the text that was signed is no time that is known".into()),
+        let created_at = CreatedAt::of(entry);
+        if created_at == CreatedAt::Unknown {
+            self.skipped
+                .push("created_at: the text that was signed is no time that is known".into());
+        }
+        if let Some((code, what)) = created_at.wrong(entry) {
+            self.fail(entry, code.as_str(), what);
         }
     }
 
@@ -291,12 +286,10 @@ impl Progressing {
     /// Bounds when the event was sequenced, which no hash binds: not after its batch was anchored.
     fn judge_time(&mut self, checked: &Checked) {
         let at = checked.sequenced_at;
-        if let Some(anchored) = self.unit.anchored_at.filter(|anchored| anchored.is_before(at)) {
-            let what = format!(
-                "it is said to be sequenced at {at}, block {} that anchors it is of {}",
-                anchored.block, anchored.time
-            );
-            self.fail(Failure::new(code::SEQUENCED_AT, what).at(checked.sequence, Some(checked.event_id)));
+        let anchored = self.unit.anchoring.at;
+        if let Some((code, what)) = anchored.and_then(|anchored| anchored.sequenced_later(at)) {
+            let failure = Failure::new(code.as_str(), what);
+            self.fail(failure.at(checked.sequence, Some(checked.event_id)));
         }
         if self.last_sequenced.is_some_and(|last| at < last) {
             self.skip(

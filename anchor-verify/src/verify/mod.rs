@@ -4,7 +4,6 @@
 //! over the events, in memory that does not grow with their number; chunks are checked on all threads while the next
 //! ones are read.
 
-mod anchored_at;
 pub(crate) mod bounds;
 mod fold;
 mod plan;
@@ -33,7 +32,7 @@ pub use report::{InputKind, Shard, UnitReport, Verdict, VerifyReport};
 pub use source::{DbSource, ExportSource, LogSource};
 use tail::Tail;
 
-/// The codes of failures. Those of events, receipts and commitments are the ones of `sequencer-recovery audit`.
+/// The codes of failures, those that [`crate::rules`] have beside them. All are the ones of `sequencer-recovery audit`.
 pub mod code {
     use cli_common::finding::Code;
 
@@ -53,10 +52,6 @@ pub mod code {
     pub const SIGNATURE: &str = Code::EventSignature.as_str();
     /// A key was not valid when the event was sequenced.
     pub const KEY: &str = Code::EventKey.as_str();
-    /// The column `created_at` is not the moment of the text that was signed.
-    pub const CREATED_AT: &str = Code::EventCreatedAt.as_str();
-    /// An event is said to be sequenced after its batch was anchored.
-    pub const SEQUENCED_AT: &str = Code::EventSequencedAt.as_str();
     /// A receipt promises something else.
     pub const RECEIPT: &str = Code::ReceiptMismatch.as_str();
     /// A receipt's signature does not hold.
@@ -67,10 +62,6 @@ pub mod code {
     pub const STATE_ROOT: &str = Code::CommitmentStateRoot.as_str();
     /// A commitment does not go on where the one before ended, or contradicts its own range.
     pub const COMMITMENT_GAP: &str = Code::CommitmentGap.as_str();
-    /// A commitment is said to be made after its batch was anchored.
-    pub const COMMITMENT_TIME: &str = Code::CommitmentTime.as_str();
-    /// A commitment names another chain, transaction or block than the anchors of its batch.
-    pub const COMMITMENT_CHAIN: &str = Code::CommitmentChain.as_str();
     /// The root of the events is not the anchored one.
     pub const ANCHOR_ROOT: &str = Code::AnchorRoot.as_str();
     /// Anchors, or an anchor and a commitment, contradict each other.

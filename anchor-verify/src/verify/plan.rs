@@ -13,9 +13,9 @@ use ves::{BatchId, Hash32, Span, StreamKey};
 use crate::anchor::Anchor;
 use crate::anchors_file::AnchorsFile;
 use crate::partial::PartialBatch;
+use crate::rules::{Anchoring, Elsewhere};
 use crate::standing::{ChainReport, Standing};
-use crate::verify::anchored_at::AnchoredAt;
-use crate::verify::bounds::{self, Given};
+use crate::verify::bounds::Given;
 use crate::verify::report::{AnchorRef, Failure, InputKind, Shard, UnitKind};
 use crate::verify::source::Wanted;
 use crate::verify::{VerifyError, VerifyInput, code};
@@ -43,8 +43,8 @@ pub(super) struct Unit {
     pub anchored: Vec<Anchored>,
     /// Anchors that their own proofs contradict.
     pub failed_anchors: Vec<AnchorRef>,
-    /// When the batch was anchored at the latest.
-    pub anchored_at: Option<AnchoredAt>,
+    /// When and where its anchors are, those that failed among them.
+    pub anchoring: Anchoring,
     /// What else the anchors file knows of its batches.
     pub notes: Vec<String>,
     /// Why it cannot be judged, whatever its events are.
@@ -66,7 +66,7 @@ impl Unit {
             commitments: Vec::new(),
             anchored: Vec::new(),
             failed_anchors: Vec::new(),
-            anchored_at: None,
+            anchoring: Anchoring::default(),
             notes: Vec::new(),
             refused: None,
             passed_over: false,
@@ -298,9 +298,9 @@ impl Plan {
             let mut unit = Unit::blank(UnitKind::Batch, index, start, end);
             unit.commitments = commitments;
             unit.anchored = of_range.anchored.into_values().collect();
-            unit.anchored_at = Anchored::first(&unit.anchored);
             unit.failed_anchors = of_range.failed;
             unit.failed_anchors.truncate(MAX_ANCHORS);
+            unit.anchoring = anchoring(&unit, self.chain_id);
             open.retain(|open_end| *open_end >= start);
             if open.len() >= MAX_OVERLAP {
                 unit.passed_over = true;
@@ -403,24 +403,18 @@ impl Plan {
         }
     }
 
-    /// Whether the log was anchored in another contract than the given one: where several commitments name a place and
-    /// none of them fits, it is the anchors that are others; a single one that does not fit is wrong itself.
+    /// Whether the log was anchored in another contract than the given one.
     fn look_elsewhere(&mut self) {
-        let (mut named, mut there) = (0_usize, 0_usize);
+        let mut elsewhere = Elsewhere::default();
         for unit in self.units.iter().filter(|unit| !unit.anchored.is_empty()) {
             let commitments = &self.outline.streams[unit.stream].commitments;
-            for c in unit.commitments.iter().map(|at| &commitments[*at]) {
-                named += usize::from(bounds::names_place(c));
-                there += usize::from(bounds::names_place(c) && bounds::is_anchored_there(c, unit));
+            for at in &unit.commitments {
+                elsewhere.add(&commitments[*at], &unit.anchoring);
             }
         }
-        self.anchored_elsewhere = named > 1 && there == 0;
-        if self.anchored_elsewhere {
-            self.not_checked.push(format!(
-                "the transactions and blocks that {named} commitments name: none of them is that of an anchor (are the \
-                 anchors of another contract?)"
-            ));
-        }
+        let not_checked = elsewhere.not_checked();
+        self.anchored_elsewhere = not_checked.is_some();
+        self.not_checked.extend(not_checked);
     }
 
     /// Names what nothing binds, once.
@@ -505,6 +499,18 @@ impl Plan {
             }
         }
         wanted
+    }
+}
+
+/// When and where the anchors of a unit are.
+fn anchoring(unit: &Unit, chain_id: Option<u64>) -> Anchoring {
+    let failed = unit.failed_anchors.iter();
+    let failed = failed.map(|a| (a.transaction_hash, a.block_number));
+    let sound = unit.anchored.iter().flat_map(|a| a.places.iter().copied());
+    Anchoring {
+        at: Anchored::first(&unit.anchored),
+        places: sound.chain(failed).collect(),
+        chain_id,
     }
 }
 

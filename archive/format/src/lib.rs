@@ -6,7 +6,7 @@
 //! | [`manifest`] | which objects an archive is made of, each manifest chained to the one before |
 //! | [`events`] | the columns of events |
 //! | [`tables`] | the columns of commitments, keys and anchors |
-//! | [`write`] | adding to an archive what a log has more |
+//! | [`write`](mod@write) | adding to an archive what a log has more |
 //! | [`ids`] | the index of event ids |
 //! | [`find`] | single events |
 //! | [`snapshot`] | an archive as a snapshot file |

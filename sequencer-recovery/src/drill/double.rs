@@ -420,6 +420,7 @@ async fn write_event(
         .bind(event.agent_signature.0.to_vec())
         .bind(receipt.number)
         .bind(event.base_version)
+        .bind(logged.created_at.to_string())
         .execute(&mut **tx)
         .await?;
     let number = receipt.number.unsigned_abs();

@@ -18,7 +18,7 @@ use crate::plan::planned::PlannedReissue;
 use crate::plan::reissue;
 use crate::proofs;
 use crate::skipped::Skipped;
-use crate::stream::batches::{Batch, BatchVerdict};
+use crate::stream::batches::{Batch, BatchVerdict, Places};
 use crate::stream::examine::Examined;
 use crate::stream::family::{self, FamilyReport};
 use crate::stream::preflight;
@@ -343,6 +343,7 @@ async fn audit_ves(
     progress.start("verifying events", Some(events));
     let mut seen = Seen::new();
     let mut skipped = Skipped::default();
+    let mut places = Places::default();
     for state in &survey.streams {
         let examined = survey.examine(view, state, input, progress, cancel).await?;
         seen.insert(state.stream, examined.scan.tally.agents.clone());
@@ -373,8 +374,14 @@ async fn audit_ves(
             .for_each(|b| report.totals.batches.add(b.verdict));
         report.streams.push(stream);
         report.findings.extend(examined.findings);
+        places.elsewhere.extend(examined.places.elsewhere);
+        places.findings.extend(examined.places.findings);
         report.not_checked.extend(examined.not_checked);
         skipped.extend(examined.skipped);
+    }
+    match places.elsewhere.not_checked() {
+        Some(what) => report.not_checked.push(what),
+        None => report.findings.extend(places.findings),
     }
     report.not_checked.extend(skipped.lines());
     progress.finish();

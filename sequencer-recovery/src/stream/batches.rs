@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use anchor_verify::AnchoredBatch;
+use anchor_verify::rules::{self, AnchoredAt, Anchoring, Elsewhere, Wrong};
 use event_log::Commitment;
 use serde::Serialize;
 use ves::span::Span;
-use ves::{BatchId, Hash32, StreamKey, stream};
+use ves::{BatchId, Hash32, StreamKey};
 
 use crate::finding::{Code, Finding, Remedy};
 use crate::grade::Grade;
@@ -72,6 +73,15 @@ struct Root {
     grade: Grade,
 }
 
+/// The places on the chain that commitments name.
+#[derive(Debug, Default, Clone)]
+pub struct Places {
+    /// Whether they are those of any anchors.
+    pub elsewhere: Elsewhere,
+    /// Those at which none of their anchors is: findings if the anchors are of the contract that they name.
+    pub findings: Vec<Finding>,
+}
+
 /// Judges the batches of one stream.
 pub(super) struct BatchJudge<'a> {
     stream: StreamKey,
@@ -109,18 +119,20 @@ impl<'a> BatchJudge<'a> {
         &mut self.findings[last]
     }
 
+    /// What is wrong with one commitment.
+    fn find_all(&mut self, wrong: impl IntoIterator<Item = Wrong>, range: (u64, u64)) {
+        for (code, message) in wrong {
+            let finding = self.find(code, message, range);
+            *finding = finding.clone().count(1);
+        }
+    }
+
     /// The log's own commitments, by start. The scan's batches are these first, then the anchors.
     pub(super) fn commitments(&mut self, commitments: &[Commitment]) {
         for (c, scanned) in commitments.iter().zip(&self.scan.batches) {
             let range = (c.sequence_start, c.sequence_end);
+            self.find_all(rules::commitment(c), range);
             let width = width(range);
-            if u64::from(c.leaf_count) != width {
-                let message = format!(
-                    "commitment {} counts {} events over {width} number(s)",
-                    c.batch_id, c.leaf_count
-                );
-                self.find(Code::CommitmentGap, message, range);
-            }
             let unreadable = self.scan.unreadable_in(range.0, range.1);
             let missing = width.saturating_sub(scanned.present).saturating_sub(unreadable);
             let verdict = self.commitment(c, scanned, missing, unreadable);
@@ -228,6 +240,41 @@ impl<'a> BatchJudge<'a> {
         }
     }
 
+    /// What the commitments say of when and where they were anchored, beside the anchors of their ranges. What they say of
+    /// places is held back: whether it counts, all streams together tell.
+    pub(super) fn anchoring(
+        &mut self,
+        anchored: &[AnchoredBatch],
+        commitments: &[Commitment],
+        chain_id: Option<u64>,
+    ) -> Places {
+        let mut of_range: BTreeMap<(u64, u64), Anchoring> = BTreeMap::new();
+        for a in anchored {
+            let range = (a.sequence_start, a.sequence_end);
+            let anchoring = of_range.entry(range).or_default();
+            anchoring.chain_id = chain_id;
+            anchoring.at = anchoring.at.into_iter().chain(AnchoredAt::first(a)).min();
+            let places = a.places.iter();
+            (anchoring.places).extend(places.map(|place| (place.transaction_hash, place.block_number)));
+        }
+        let mut places = Places::default();
+        for c in commitments {
+            let range = (c.sequence_start, c.sequence_end);
+            let Some(anchoring) = of_range.get(&range) else {
+                continue;
+            };
+            self.find_all(anchoring.too_late(c), range);
+            self.find_all(anchoring.other_chain(c), range);
+            places.elsewhere.add(c, anchoring);
+            let finding = anchoring.other_place(c).map(|(code, message)| {
+                let finding = Finding::new(code, message).stream(self.stream);
+                finding.range(range.0, range.1).count(1)
+            });
+            places.findings.extend(finding);
+        }
+        places
+    }
+
     fn beside_commitment(&mut self, a: &AnchoredBatch, commitment: Option<&Commitment>) {
         let range = (a.sequence_start, a.sequence_end);
         match commitment {
@@ -235,6 +282,13 @@ impl<'a> BatchJudge<'a> {
                 let message = format!(
                     "batch {} is anchored with root {} and state root {}, commitment {} has {} and {}",
                     a.batch_id, a.events_root, a.state_root, c.batch_id, c.merkle_root, c.new_state_root
+                );
+                self.find(Code::AnchorConflict, message, range);
+            }
+            Some(c) if (c.sequence_start, c.sequence_end) != range => {
+                let message = format!(
+                    "batch {} is anchored over the numbers {} to {}, its commitment is over {} to {}",
+                    a.batch_id, a.sequence_start, a.sequence_end, c.sequence_start, c.sequence_end
                 );
                 self.find(Code::AnchorConflict, message, range);
             }
@@ -295,10 +349,7 @@ impl<'a> BatchJudge<'a> {
         commitments: &'c [Commitment],
     ) {
         for c in commitments {
-            for (code, message) in out_of_chain(previous, c) {
-                let finding = self.find(code, message, (c.sequence_start, c.sequence_end));
-                *finding = finding.clone().count(1);
-            }
+            self.find_all(rules::succession(previous, c), (c.sequence_start, c.sequence_end));
             previous = Some(c);
         }
     }
@@ -320,41 +371,6 @@ impl<'a> BatchJudge<'a> {
         };
         self.targets.insert((of.start, of.end, of.root), target);
     }
-}
-
-/// What is wrong with a commitment beside the one before it.
-pub(super) fn out_of_chain(previous: Option<&Commitment>, c: &Commitment) -> Vec<(Code, String)> {
-    let mut wrong = Vec::new();
-    if let Some(p) = previous.filter(|p| p.sequence_end.checked_add(1) != Some(c.sequence_start)) {
-        let message = format!(
-            "commitment {} starts at {}, the one before ended at {}",
-            c.batch_id, c.sequence_start, p.sequence_end
-        );
-        wrong.push((Code::CommitmentGap, message));
-    }
-    if c.prev_state_root != previous.map_or(stream::GENESIS_STATE_ROOT, |p| p.new_state_root) {
-        let message = format!(
-            "commitment {} does not continue the state root of the one before",
-            c.batch_id
-        );
-        wrong.push((Code::CommitmentStateRoot, message));
-    }
-    let state = stream::state_root(
-        &c.stream,
-        &c.prev_state_root,
-        &c.merkle_root,
-        c.sequence_start,
-        c.sequence_end,
-        c.leaf_count,
-    );
-    if state != c.new_state_root {
-        let message = format!(
-            "commitment {} has the state root {}, its fields give {state}",
-            c.batch_id, c.new_state_root
-        );
-        wrong.push((Code::CommitmentStateRoot, message));
-    }
-    wrong
 }
 
 /// How many positions a range has; 0 if it ends before it starts.

@@ -1,6 +1,6 @@
 //! What the sequencer keeps beside the events, and what of it must be mended.
 
-use event_log::{DedupeOrphan, Entity, LogError, MissingDedupe, Rows, View};
+use event_log::{CommandsApart, DedupeOrphan, Entity, LogError, MissingDedupe, Rows, VersionDrift, View};
 use serde::{Deserialize, Serialize};
 use ves::span::Spans;
 use ves::{CommandId, StreamKey};
@@ -29,23 +29,54 @@ impl Bookkeeping {
         *self == Self::default()
     }
 
-    /// Looks at what the sequencer keeps beside a stream's events. Receipts are for whoever reads the events.
+    /// Judges what the sequencer keeps beside a stream's events. Receipts are for whoever reads the events.
+    pub(super) fn of(kept: Kept, stands: Standing, findings: &mut Vec<Finding>) -> Self {
+        let mut judge = Judge { stands, findings };
+        Self {
+            receipts: Spans::default(),
+            forget: judge.orphans(kept.commands.orphans, &kept.carried),
+            remember: judge.forgotten(kept.commands.missing),
+            raise_versions: judge.versions(kept.versions),
+            projection: judge.projection(kept.projection),
+        }
+    }
+}
+
+/// What the sequencer keeps beside a stream's events, as far as it does not go with them.
+pub(super) struct Kept {
+    commands: CommandsApart,
+    /// Commands among those without an event that one carries whose row does not say of which stream it is.
+    carried: Vec<CommandId>,
+    versions: Rows<VersionDrift>,
+    /// How far a projection has got.
+    projection: Rows<u64>,
+}
+
+impl Kept {
+    /// Reads it.
     ///
     /// # Errors
-    /// What the log's database says. A row that cannot be read is a finding.
-    pub(super) async fn look(
-        view: &mut View,
-        stands: Standing,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Self, RecoveryError> {
-        let mut books = Self::default();
-        let mut look = Look { stands, findings };
-        let commands = view.commands_apart(&stands.stream).await?;
-        books.forget = look.orphans(view, commands.orphans).await?;
-        books.remember = look.forgotten(commands.missing);
-        books.raise_versions = look.versions(view).await?;
-        books.projection = look.projection(view).await?;
-        Ok(books)
+    /// What the log's database says.
+    pub(super) async fn read(view: &mut View, stream: &StreamKey) -> Result<Self, RecoveryError> {
+        let commands = view.commands_apart(stream).await?;
+        let orphans = commands.orphans.rows.iter();
+        let orphans: Vec<CommandId> = orphans.map(|orphan| orphan.command_id).collect();
+        let projection = match view.projection_checkpoint(stream).await {
+            Err(LogError::Row(row)) => Rows {
+                rows: Vec::new(),
+                unreadable: vec![row],
+            },
+            checkpoint => Rows {
+                rows: checkpoint?.into_iter().collect(),
+                unreadable: Vec::new(),
+            },
+        };
+        Ok(Self {
+            carried: view.commands_of_no_stream(&orphans).await?,
+            commands,
+            versions: view.version_drift(stream).await?,
+            projection,
+        })
     }
 }
 
@@ -60,12 +91,12 @@ pub(super) struct Standing {
     pub(super) first_gap: Option<u64>,
 }
 
-struct Look<'a> {
+struct Judge<'a> {
     stands: Standing,
     findings: &'a mut Vec<Finding>,
 }
 
-impl Look<'_> {
+impl Judge<'_> {
     fn find(&mut self, code: Code, message: String, count: usize) {
         let finding = Finding::new(code, message).stream(self.stands.stream);
         self.findings.push(finding.count(count as u64));
@@ -81,16 +112,10 @@ impl Look<'_> {
         found.rows
     }
 
-    async fn orphans(
-        &mut self,
-        view: &mut View,
-        found: Rows<DedupeOrphan>,
-    ) -> Result<Vec<CommandId>, RecoveryError> {
+    fn orphans(&mut self, found: Rows<DedupeOrphan>, carried: &[CommandId]) -> Vec<CommandId> {
         let mut orphans = self.readable(found);
         // An event whose row does not say of which stream it is carries its command all the same: forgotten, it could be
         // given again.
-        let ids: Vec<CommandId> = orphans.iter().map(|orphan| orphan.command_id).collect();
-        let carried = view.commands_of_no_stream(&ids).await?;
         orphans.retain(|orphan| !carried.contains(&orphan.command_id));
         if let Some(first) = orphans.first() {
             let message = format!(
@@ -101,7 +126,7 @@ impl Look<'_> {
             );
             self.find(Code::DedupeOrphan, message, orphans.len());
         }
-        Ok(orphans.iter().map(|o| o.command_id).collect())
+        orphans.iter().map(|o| o.command_id).collect()
     }
 
     fn forgotten(&mut self, found: Rows<MissingDedupe>) -> Vec<(CommandId, u64)> {
@@ -120,8 +145,8 @@ impl Look<'_> {
     }
 
     /// Entities whose version is below the number of their events.
-    async fn versions(&mut self, view: &mut View) -> Result<Vec<Entity>, RecoveryError> {
-        let drift = self.readable(view.version_drift(&self.stands.stream).await?);
+    fn versions(&mut self, found: Rows<VersionDrift>) -> Vec<Entity> {
+        let drift = self.readable(found);
         if let Some(first) = drift.first() {
             let message = format!(
                 "{} entity version(s) are not the number of the entity's events (first: {} {}: version {}, {} event(s))",
@@ -137,34 +162,26 @@ impl Look<'_> {
         let to_raise = drift
             .into_iter()
             .filter(|d| d.version.is_none_or(|version| behind(version, d.events)));
-        Ok(to_raise.map(|d| d.entity).collect())
+        to_raise.map(|d| d.entity).collect()
     }
 
     /// Where the projection checkpoint goes back to, if it has run past a missing event.
-    async fn projection(&mut self, view: &mut View) -> Result<Option<u64>, RecoveryError> {
+    fn projection(&mut self, found: Rows<u64>) -> Option<u64> {
         let Standing {
             stream,
             last,
             first_gap,
         } = self.stands;
-        let checkpoint = match view.projection_checkpoint(&stream).await {
-            Err(LogError::Row(row)) => self.readable(Rows {
-                rows: Vec::new(),
-                unreadable: vec![row],
-            }),
-            checkpoint => checkpoint?.into_iter().collect(),
-        };
+        let checkpoint = self.readable(found);
         let last = last.unwrap_or(0);
         let past = |c: &u64| *c > last || first_gap.is_some_and(|gap| gap <= *c);
-        let Some(checkpoint) = checkpoint.first().copied().filter(past) else {
-            return Ok(None);
-        };
+        let checkpoint = checkpoint.first().copied().filter(past)?;
         let from = first_gap.unwrap_or(last + 1).min(last + 1);
         let message = format!(
             "a projection has got to {checkpoint}, and {from} is missing: it will not see what is refilled"
         );
         let finding = Finding::new(Code::ProjectionAhead, message).stream(stream);
         self.findings.push(finding.range(from, checkpoint.max(from)));
-        Ok(Some(from - 1))
+        Some(from - 1)
     }
 }

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use anchor_verify::AnchoredBatch;
+use anchor_verify::rules::AnchoredAt;
 use cli_common::{Cancel, Progress};
 use event_log::{Commitment, StreamState, View};
 use ves::span::{Span, Spans};
@@ -15,13 +16,13 @@ use crate::floor::{self, BINDING, Witness};
 use crate::gap::{self, Gap, GapKind};
 use crate::grade::Grade;
 use crate::skipped::Skipped;
-use crate::stream::batches::{Batch, BatchJudge};
-use crate::stream::bookkeeping::{Bookkeeping, Standing};
+use crate::stream::batches::{self, Batch, BatchJudge};
+use crate::stream::bookkeeping::{Bookkeeping, Kept, Standing};
 use crate::stream::checkpointed::Checkpointed;
 use crate::stream::facts;
 use crate::stream::proof_reach::ProofReach;
 use crate::stream::raised::{COUNTER_WITNESS, Raised, counter_witnesses};
-use crate::stream::scan::{BatchRange, BatchScan, Places, Scan, ScanInput, Tally, scan};
+use crate::stream::scan::{BatchRange, BatchScan, Pass, Places, Scan, ScanInput, Tally};
 use crate::stream::target::Target;
 use crate::witness::evidence::StreamEvidence;
 
@@ -54,6 +55,8 @@ pub struct Examined {
     pub bookkeeping: Bookkeeping,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// The places on the chain that its commitments name.
+    pub places: batches::Places,
     /// What was not checked.
     pub not_checked: Vec<String>,
     /// Checks that were left out for a reason that other streams may share.
@@ -68,6 +71,8 @@ pub struct ExamineInput<'a> {
     pub sequencer_keys: &'a SequencerKeys,
     /// Whether an anchors file was given at all.
     pub anchors_given: bool,
+    /// The chain that the anchors are of, if the file says so.
+    pub chain_id: Option<u64>,
     /// Who hears how far it is.
     pub progress: &'a dyn Progress,
     /// Who may stop it.
@@ -83,11 +88,13 @@ pub(super) fn ranges(commitments: &[Commitment], anchored: &[AnchoredBatch]) -> 
         start: c.sequence_start,
         end: c.sequence_end,
         root: c.merkle_root,
+        anchored_at: None,
     });
     let of_chain = anchored.iter().map(|a| BatchRange {
         start: a.sequence_start,
         end: a.sequence_end,
         root: a.events_root,
+        anchored_at: AnchoredAt::first(a),
     });
     of_log.chain(of_chain).collect()
 }
@@ -132,9 +139,14 @@ pub async fn examine(
         history: facts::History::wanted(evidence),
         checkpointed: &checkpointed,
     };
-    let mut scan = scan(view, &state, &scan_input, input.progress, input.cancel).await?;
-    scan.note_damaged(&evidence.damaged);
+    let pass = Pass::read(view, &state, &scan_input, input.progress, input.cancel).await?;
+    // Asked while the last events are being verified.
     let raised = Raised::of(view, &stream, state.counter).await?;
+    let present = present(view, &state, evidence).await?;
+    let kept = Kept::read(view, &stream).await?;
+    let mut scan = pass.finish();
+    input.cancel.check()?;
+    scan.note_damaged(&evidence.damaged);
     let known = Known {
         state: &state,
         raised: raised.as_ref(),
@@ -146,7 +158,6 @@ pub async fn examine(
     };
     let witnesses = known.witnesses();
     let head_known = witnesses.iter().map(|w| w.sequence).max().unwrap_or(0);
-    let present = present(view, &state, evidence).await?;
     let mut examined = Examined {
         gaps: gap::gaps(&present, head_known),
         state,
@@ -161,19 +172,20 @@ pub async fn examine(
         checkpointed,
         bookkeeping: Bookkeeping::default(),
         findings,
+        places: batches::Places::default(),
         not_checked: Vec::new(),
         skipped: Skipped::default(),
     };
     examined.judge_gaps();
     examined.judge_counter();
     examined.judge_events();
-    examined.judge_batches(input.anchors_given);
+    examined.judge_batches(input);
     let last = examined.state.last.unwrap_or(0);
     let against = examined
         .checkpointed
         .judge_log(&stream, last, &examined.scan.tree);
     examined.findings.extend(against);
-    examined.judge_bookkeeping(view).await?;
+    examined.judge_bookkeeping(kept);
     let contradicted: u64 = evidence.contradicted_claims.values().sum();
     if contradicted > 0 {
         let message = format!(
@@ -295,30 +307,28 @@ impl Examined {
             .max_by_key(|w| (w.grade, w.sequence))
     }
 
-    fn judge_batches(&mut self, anchors_given: bool) {
+    fn judge_batches(&mut self, input: &ExamineInput<'_>) {
         let mut judge = BatchJudge::new(self.state.stream, &self.scan);
         judge.commitments(&self.commitments);
         judge.anchors(&self.anchored, &self.commitments);
-        judge.coverage(&self.anchored, anchors_given);
+        self.places = judge.anchoring(&self.anchored, &self.commitments, input.chain_id);
+        judge.coverage(&self.anchored, input.anchors_given);
         judge.state_chain(None, &self.commitments);
         (self.batches, self.targets) = judge.batches();
         self.findings.append(&mut judge.findings);
         self.not_checked.append(&mut judge.not_checked);
     }
 
-    async fn judge_bookkeeping(&mut self, view: &mut View) -> Result<(), RecoveryError> {
-        let mut findings = Vec::new();
+    fn judge_bookkeeping(&mut self, kept: Kept) {
         let stands = Standing {
             stream: self.state.stream,
             last: self.state.last,
             first_gap: self.gaps.first().map(|gap| gap.from),
         };
-        self.bookkeeping = Bookkeeping::look(view, stands, &mut findings).await?;
+        self.bookkeeping = Bookkeeping::of(kept, stands, &mut self.findings);
         self.bookkeeping
             .receipts
             .clone_from(&self.scan.tally.receipts_to_make);
-        self.findings.append(&mut findings);
-        Ok(())
     }
 
     fn judge_gaps(&mut self) {
@@ -445,6 +455,10 @@ impl Examined {
         for (why, count) in &tally.receipt_signatures_not_checked {
             skipped.add(stream, "receipt signature(s)", why, *count);
         }
+        if tally.created_at_unknown > 0 {
+            let why = "the text that was signed is no time that is known";
+            skipped.add(stream, "column(s) created_at", why, tally.created_at_unknown);
+        }
         if tally.encrypted > 0 {
             let why = "it takes the recipients' keys";
             skipped.add(
@@ -459,7 +473,7 @@ impl Examined {
 
 /// What is wrong with the events that a pass read.
 pub(super) fn of_events(stream: StreamKey, tally: &Tally) -> Vec<Finding> {
-    let kinds: [(Code, &Places, &str); 8] = [
+    let kinds: [(Code, &Places, &str); 10] = [
         (
             Code::EventTombstone,
             &tally.tombstones,
@@ -474,6 +488,16 @@ pub(super) fn of_events(stream: StreamKey, tally: &Tally) -> Vec<Finding> {
             Code::EventPayloadHash,
             &tally.payload_hash,
             "stored payload hash(es) are not those of the payload",
+        ),
+        (
+            Code::EventCreatedAt,
+            &tally.created_at,
+            "column(s) created_at are not the moment of the text that was signed",
+        ),
+        (
+            Code::EventSequencedAt,
+            &tally.sequenced_at,
+            "event(s) are said to be sequenced after their batch was anchored",
         ),
         (
             Code::EventSignature,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use anchor_verify::rules::{AnchoredAt, CreatedAt, Wrong};
 use cli_common::{Cancel, Progress};
 use event_log::{
     Checker, Commitment, EntryCheck, LogEntry, Pipeline, RawEntries, ReceiptCheck, RowError, StreamState,
@@ -83,6 +84,12 @@ pub struct Tally {
     pub signing_hash: Places,
     /// Stored payload hash ≠ recomputed.
     pub payload_hash: Places,
+    /// The column `created_at` ≠ the moment of the text that was signed.
+    pub created_at: Places,
+    /// Texts that are no time that is known here.
+    pub created_at_unknown: u64,
+    /// Said to be sequenced after an anchor of their batch.
+    pub sequenced_at: Places,
     /// Signatures that do not hold.
     pub signature: Places,
     /// Signatures whose key is unknown or was not valid.
@@ -126,6 +133,8 @@ pub struct BatchRange {
     pub end: u64,
     /// The root that it should have.
     pub root: Hash32,
+    /// When it was anchored at the latest, as far as that is known.
+    pub anchored_at: Option<AnchoredAt>,
 }
 
 /// What the pass made of a range.
@@ -199,53 +208,89 @@ pub struct ScanInput<'a> {
     pub checkpointed: &'a Checkpointed,
 }
 
-/// Reads a whole stream once.
-///
-/// # Errors
-/// What the database says; [`RecoveryError::Cancelled`].
-pub async fn scan(
-    view: &mut View,
-    state: &StreamState,
-    input: &ScanInput<'_>,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Scan, RecoveryError> {
-    let mut fold = Fold {
-        stream: state.stream,
-        fingerprint: FingerprintBuilder::new(&state.stream, state.counter, input.commitments),
-        tally: Tally::default(),
-        batches: Batches::new(input.ranges),
-        history: input.history.clone(),
-        tree: TreeFold::new(input.checkpointed),
-    };
-    if let (Some(first), Some(last)) = (state.first, state.last) {
-        let checker = Checker::new(input.keys.clone(), input.sequencer_keys.clone());
-        let mut pipeline = Pipeline::new(move |rows: RawEntries| {
-            let rows = rows.read();
-            let mut checks = checker.check(&rows, |entry| entry).into_iter();
-            let mut check = || checks.next().expect("one check for each entry");
-            let checked = rows.into_iter().map(|row| row.map(|entry| (entry, check())));
-            checked.collect::<Vec<_>>()
-        });
-        let mut take = |rows: Vec<_>| {
-            progress.advance(rows.len() as u64);
-            for row in rows {
-                fold.row(row);
-            }
+/// An event as it was verified, or what its row is instead.
+type Verified = Result<(LogEntry, EntryCheck, CreatedAt), RowError>;
+
+/// A pass over a stream whose rows are read. The last of them are still being verified, on other threads: whoever reads on
+/// before [`Pass::finish`] does not wait for them.
+pub(super) struct Pass<'a> {
+    fold: Fold<'a>,
+    /// None of a stream without events.
+    pipeline: Option<Pipeline<RawEntries, Vec<Verified>>>,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Pass<'a> {
+    /// Reads a whole stream once.
+    ///
+    /// # Errors
+    /// What the database says; [`RecoveryError::Cancelled`].
+    pub(super) async fn read(
+        view: &mut View,
+        state: &StreamState,
+        input: &ScanInput<'a>,
+        progress: &'a dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Self, RecoveryError> {
+        let mut fold = Fold {
+            stream: state.stream,
+            fingerprint: FingerprintBuilder::new(&state.stream, state.counter, input.commitments),
+            tally: Tally::default(),
+            batches: Batches::new(input.ranges),
+            history: input.history.clone(),
+            tree: TreeFold::new(input.checkpointed),
         };
+        let (Some(first), Some(last)) = (state.first, state.last) else {
+            cancel.check()?;
+            return Ok(Self {
+                fold,
+                pipeline: None,
+                progress,
+            });
+        };
+        let mut pipeline = verifying(Checker::new(input.keys.clone(), input.sequencer_keys.clone()));
         view.for_each_raw_chunk(&state.stream, first..=last, &mut |chunk| {
             if cancel.is_cancelled() {
                 return ControlFlow::Break(());
             }
-            pipeline.push(chunk, &mut take);
+            pipeline.push(chunk, &mut |rows| fold.rows(rows, progress));
             ControlFlow::Continue(())
         })
         .await?;
         cancel.check()?;
-        pipeline.finish(&mut take);
+        Ok(Self {
+            fold,
+            pipeline: Some(pipeline),
+            progress,
+        })
     }
-    cancel.check()?;
-    Ok(fold.finish())
+
+    /// Waits until all is verified.
+    pub(super) fn finish(self) -> Scan {
+        let Self {
+            mut fold,
+            pipeline,
+            progress,
+        } = self;
+        if let Some(pipeline) = pipeline {
+            pipeline.finish(&mut |rows| fold.rows(rows, progress));
+        }
+        fold.finish()
+    }
+}
+
+/// Verifies chunks of rows on all threads.
+fn verifying(checker: Checker) -> Pipeline<RawEntries, Vec<Verified>> {
+    Pipeline::new(move |rows: RawEntries| {
+        let rows = rows.read();
+        let mut checks = checker.check(&rows, |entry| entry).into_iter();
+        let mut checked = |entry: LogEntry| {
+            let check = checks.next().expect("one check for each entry");
+            let created_at = CreatedAt::of(&entry);
+            (entry, check, created_at)
+        };
+        rows.into_iter().map(|row| row.map(&mut checked)).collect()
+    })
 }
 
 /// A leaf at its position, and when its event was numbered.
@@ -272,7 +317,8 @@ impl<'a> Batches<'a> {
         }
     }
 
-    fn leaf(&mut self, position: u64, leaf: Hash32, at: Timestamp) {
+    /// Takes the next leaf; says so if a range that it is in was anchored before.
+    fn leaf(&mut self, position: u64, leaf: Hash32, at: Timestamp) -> Option<Wrong> {
         while let Some(&next) = self.waiting.last()
             && self.ranges[next].start <= position
         {
@@ -282,10 +328,12 @@ impl<'a> Batches<'a> {
         let Self {
             ranges, active, done, ..
         } = self;
+        let mut wrong = None;
         active.retain_mut(|(index, leaves)| {
             let range = &ranges[*index];
             if position <= range.end {
                 leaves.push((position, leaf, at));
+                wrong = wrong.take().or_else(|| range.anchored_at?.sequenced_later(at));
             }
             // Done as soon as the stream has passed: leaves of whole batches are not kept.
             let passed = position >= range.end;
@@ -294,6 +342,7 @@ impl<'a> Batches<'a> {
             }
             !passed
         });
+        wrong
     }
 
     fn finish(mut self) -> Vec<BatchScan> {
@@ -339,8 +388,15 @@ struct Fold<'a> {
 }
 
 impl Fold<'_> {
-    fn row(&mut self, row: Result<(LogEntry, EntryCheck), RowError>) {
-        let (entry, checked) = match row {
+    fn rows(&mut self, rows: Vec<Verified>, progress: &dyn Progress) {
+        progress.advance(rows.len() as u64);
+        for row in rows {
+            self.row(row);
+        }
+    }
+
+    fn row(&mut self, row: Verified) {
+        let (entry, checked, created_at) = match row {
             Ok(row) => row,
             Err(error) => {
                 let position = error.sequence.unwrap_or(0);
@@ -360,7 +416,9 @@ impl Fold<'_> {
             self.tally.repeated.add(position, || format!("event {event}"));
             return;
         }
-        self.batches.leaf(position, checked.leaf, entry.sequenced_at);
+        if let Some((_, what)) = self.batches.leaf(position, checked.leaf, entry.sequenced_at) {
+            self.tally.sequenced_at.add(position, || what);
+        }
         self.tree.leaf(position, checked.leaf, entry.sequenced_at);
         let whole = self.tally.events + 1 == position;
         self.history.note(&entry.event, position, whole);
@@ -382,6 +440,7 @@ impl Fold<'_> {
         }
         let sound = checked.signing_hash_matches && checked.payload.is_match();
         tally.hashes(&entry, &checked);
+        tally.created_at(&entry, created_at);
         tally.signature(&entry, checked.signature);
         tally.receipt(&entry, checked.receipt, sound);
     }
@@ -417,6 +476,13 @@ impl Tally {
                 }
                 _ => self.payload_hash.add(position, || what.clone()),
             }
+        }
+    }
+
+    fn created_at(&mut self, entry: &LogEntry, created_at: CreatedAt) {
+        self.created_at_unknown += u64::from(created_at == CreatedAt::Unknown);
+        if let Some((_, what)) = created_at.wrong(entry) {
+            self.created_at.add(entry.sequence_number, || what);
         }
     }
 

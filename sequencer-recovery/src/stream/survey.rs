@@ -100,9 +100,7 @@ impl Survey {
         let collected = collect(view, asked, progress).await?;
         let heard: Vec<StreamKey> = collected.streams.keys().copied().collect();
         let all: Vec<StreamKey> = known.iter().chain(&heard).copied().collect();
-        let anchors = file
-            .as_ref()
-            .map(|file| anchor_verify::group(&file.anchors, &all));
+        let anchors = file.as_ref().map(|file| AnchorView::of(file, &all));
         let anchored: Vec<StreamKey> = anchors
             .iter()
             .flat_map(|a| a.streams.iter().filter_map(|s| s.stream))
@@ -207,6 +205,7 @@ impl Survey {
             keys: &self.keys,
             sequencer_keys: &input.witnesses.sequencer_keys,
             anchors_given: self.anchors.is_some(),
+            chain_id: self.chain_id,
             progress,
             cancel,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anchor_verify::AnchoredBatch;
+use anchor_verify::{AnchoredBatch, rules};
 use cli_common::{Cancel, NoProgress};
 use event_log::{Commitment, StreamState, View};
 use ves::span::Span;
@@ -10,11 +10,11 @@ use ves::{Hash32, KeyRegistry, SequencerKeys, StreamKey};
 
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
-use crate::stream::batches::{BatchJudge, out_of_chain};
+use crate::stream::batches::BatchJudge;
 use crate::stream::checkpointed::Checkpointed;
 use crate::stream::examine::{of_events, ranges};
 use crate::stream::facts::History;
-use crate::stream::scan::{BatchRange, ScanInput, scan};
+use crate::stream::scan::{BatchRange, Pass, ScanInput};
 
 /// What the rows are judged by.
 pub struct WindowInput<'a> {
@@ -92,6 +92,7 @@ pub async fn window(
             start,
             end,
             root: Hash32::ZERO,
+            anchored_at: None,
         }),
     );
     let scan_input = ScanInput {
@@ -104,7 +105,8 @@ pub async fn window(
     };
     let mut state = StreamState::new(*stream);
     (state.first, state.last) = (Some(wide.start()), Some(wide.end()));
-    let mut scan = scan(view, &state, &scan_input, &NoProgress, input.cancel).await?;
+    let pass = Pass::read(view, &state, &scan_input, &NoProgress, input.cancel).await?;
+    let mut scan = pass.finish();
     let leaves = scan.batches.pop().map(|batch| batch.leaves).unwrap_or_default();
     let mut judge = BatchJudge::new(*stream, &scan);
     judge.commitments(&commitments);
@@ -170,7 +172,8 @@ pub async fn by_leaves(
             let right = range.is_some_and(|range| {
                 u64::from(c.leaf_count) == range.count() && root(range) == Some(c.merkle_root)
             });
-            if !right || !known.unreadable.is_empty() || !out_of_chain(previous, c).is_empty() {
+            let wrong = || !rules::commitment(c).is_empty() || !rules::succession(previous, c).is_empty();
+            if !right || !known.unreadable.is_empty() || wrong() {
                 found.to_be_read = Some(c.sequence_end);
                 found.more = false;
                 break;

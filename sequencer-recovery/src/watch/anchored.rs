@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anchor_verify::AnchoredBatch;
+use anchor_verify::{AnchorView, AnchoredBatch};
 use event_log::StreamFilter;
 use ves::StreamKey;
 use ves::span::Span;
@@ -36,7 +36,7 @@ impl Anchored {
         let Some(file) = read_anchors(paths)? else {
             return Ok((Self::default(), Vec::new()));
         };
-        let view = anchor_verify::group(&file.anchors, known);
+        let view = AnchorView::of(&file, known);
         let findings = judge_anchors(&view, filter);
         let of_streams = view.streams.into_iter();
         let batches = of_streams.filter_map(|of| Some((of.stream.filter(|s| filter.admits(s))?, of.batches)));

@@ -4,6 +4,7 @@
 mod common;
 
 mod accept_keys;
+mod alike;
 mod append;
 mod apply;
 mod audit;

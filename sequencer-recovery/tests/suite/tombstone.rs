@@ -263,23 +263,6 @@ fn lost_positions_are_filled_with_events_that_say_so() {
     }
 }
 
-/// `anchor-verify`, which a run of the whole workspace has built.
-fn anchor_verify() -> PathBuf {
-    let tool = Path::new(env!("CARGO_BIN_EXE_sequencer-recovery"))
-        .parent()
-        .unwrap()
-        .join("anchor-verify");
-    if !tool.exists() {
-        let build = ["build", "--quiet", "-p", "anchor-verify", "--bins"];
-        let status = Command::new(env!("CARGO"))
-            .args(build)
-            .current_dir(test_support::workspace_root())
-            .status();
-        assert!(status.unwrap().success());
-    }
-    tool
-}
-
 #[test]
 fn the_sequencer_reads_and_commits_across_what_is_filled_and_an_anchored_root_takes_a_word_of_its_own() {
     let Some(stage) = Stage::set() else { return };
@@ -316,7 +299,7 @@ fn the_sequencer_reads_and_commits_across_what_is_filled_and_an_anchored_root_ta
 
     // For an auditor a tombstone is an event like any other.
     let verify = |anchors: bool| {
-        let mut command = Command::new(anchor_verify());
+        let mut command = Command::new(common::anchor_verify());
         command.args([
             "verify",
             "--db",

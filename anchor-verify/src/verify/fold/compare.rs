@@ -1,12 +1,13 @@
 //! A batch against what commitments and anchors say of it.
 
 use event_log::{Commitment, StreamOutline};
-use ves::{Hash32, merkle, stream};
+use ves::{Hash32, stream};
 
 use super::Progressing;
+use crate::rules::{self, Wrong};
+use crate::verify::code;
 use crate::verify::plan::{Anchored, Plan};
 use crate::verify::report::Failure;
-use crate::verify::{bounds, code};
 
 impl Progressing {
     pub(super) fn judge_commitments(&mut self, root: Option<Hash32>, held: &StreamOutline) {
@@ -16,75 +17,30 @@ impl Progressing {
                 let what = format!("commitment {} is a second one of this range", c.batch_id);
                 self.fail(Failure::new(code::COMMITMENT_GAP, what));
             }
-            self.judge_fields(c, root, held);
+            self.fail_all(rules::commitment(c));
+            if let Some(root) = root.filter(|root| *root != c.merkle_root) {
+                let what = format!(
+                    "commitment {} has the root {}, the events give {root}",
+                    c.batch_id, c.merkle_root
+                );
+                self.fail(Failure::new(code::COMMITMENT_ROOT, what));
+            }
             let from_start = held.range.as_ref().is_none_or(|range| *range.start() <= 1);
-            match at.checked_sub(1).map(|before| &held.commitments[before]) {
-                Some(before) => self.judge_succession(c, before),
-                None if from_start => {
-                    if c.prev_state_root != stream::GENESIS_STATE_ROOT {
-                        let what = format!(
-                            "commitment {} is the first of its stream, and goes on from the state root {}",
-                            c.batch_id, c.prev_state_root
-                        );
-                        self.fail(Failure::new(code::STATE_ROOT, what));
-                    }
-                }
-                None => self.skip(
+            let before = at.checked_sub(1).map(|before| &held.commitments[before]);
+            if before.is_some() || from_start {
+                self.fail_all(rules::succession(before, c));
+            } else {
+                self.skip(
                     "previous state root: the commitment before is not in the input",
                     None,
-                ),
+                );
             }
         }
     }
 
-    /// A commitment against its own range, the events' root, and its state root.
-    fn judge_fields(&mut self, c: &Commitment, root: Option<Hash32>, held: &StreamOutline) {
-        let (start, end, id) = (self.unit.start, self.unit.end, c.batch_id);
-        let leaves = u64::from(c.leaf_count);
-        let counts = (u64::from(c.padded_leaf_count), c.tree_depth);
-        if end - start != leaves.wrapping_sub(1)
-            || counts != (merkle::padded_leaf_count(leaves), merkle::tree_depth(leaves))
-        {
-            let what = format!(
-                "commitment {id} counts {leaves} leaves, {} with padding, and a depth of {}, over the numbers {start} \
-                 to {end}",
-                counts.0, counts.1
-            );
-            self.fail(Failure::new(code::COMMITMENT_GAP, what));
-        }
-        if let Some(root) = root.filter(|root| *root != c.merkle_root) {
-            let what = format!(
-                "commitment {id} has the root {}, the events give {root}",
-                c.merkle_root
-            );
-            self.fail(Failure::new(code::COMMITMENT_ROOT, what));
-        }
-        let (previous, merkle_root) = (&c.prev_state_root, &c.merkle_root);
-        let state_root = stream::state_root(&held.stream, previous, merkle_root, start, end, c.leaf_count);
-        if state_root != c.new_state_root {
-            let what = format!(
-                "commitment {id} has the state root {}, its fields give {state_root}",
-                c.new_state_root
-            );
-            self.fail(Failure::new(code::STATE_ROOT, what));
-        }
-    }
-
-    /// A commitment against the one before it.
-    fn judge_succession(&mut self, c: &Commitment, before: &Commitment) {
-        if before.sequence_end.checked_add(1) != Some(self.unit.start) {
-            let what = format!(
-                "commitment {} starts at {}, commitment {} before it ends at {}",
-                c.batch_id, self.unit.start, before.batch_id, before.sequence_end
-            );
-            self.fail(Failure::new(code::COMMITMENT_GAP, what));
-        }
-        if before.new_state_root != c.prev_state_root {
-            let what = format!(
-                "commitment {} goes on from the state root {}, commitment {} before it ended with {}",
-                c.batch_id, c.prev_state_root, before.batch_id, before.new_state_root
-            );
-            self.fail(Failure::new(code::STATE_ROOT, what));
+    fn fail_all(&mut self, wrong: impl IntoIterator<Item = Wrong>) {
+        for (code, what) in wrong {
+            self.fail(Failure::new(code.as_str(), what));
         }
     }
 
@@ -103,11 +59,11 @@ impl Progressing {
         if commitments.iter().any(|c| !named(c.batch_id)) && !self.unit.anchored.is_empty() {
             skipped.push("batch id of the commitment: the range is anchored under another");
         }
-        if self.unit.anchored_at.is_none() && !self.unit.anchored.is_empty() {
+        if self.unit.anchoring.at.is_none() && !self.unit.anchored.is_empty() {
             skipped.push("that all was there before it was anchored: the anchors name no time");
         }
         for c in &commitments {
-            wrong.extend(bounds::commitment(c, &self.unit, plan));
+            wrong.extend(self.anchored_otherwise(c, plan));
             let mut places = plan.by_batch.get(&c.batch_id).into_iter().flatten();
             if let Some((stream, start, end)) = places.find(|place| **place != here) {
                 let stream = stream.map_or("another stream".to_owned(), |s| format!("stream {s}"));
@@ -138,6 +94,21 @@ impl Progressing {
         }
         wrong.into_iter().for_each(|failure| self.fail(failure));
         skipped.into_iter().for_each(|what| self.skip(what, None));
+    }
+
+    /// What a commitment says of its anchoring that no anchor of its range says.
+    fn anchored_otherwise(&self, c: &Commitment, plan: &Plan) -> Vec<Failure> {
+        let anchoring = &self.unit.anchoring;
+        let anchored = !self.unit.anchored.is_empty();
+        let other_chain = || anchoring.other_chain(c);
+        let other_place = || anchoring.other_place(c);
+        let wrong = [
+            anchoring.too_late(c),
+            anchored.then(other_chain).flatten(),
+            (anchored && !plan.anchored_elsewhere).then(other_place).flatten(),
+        ];
+        let failure = |(code, what): Wrong| Failure::new(code.as_str(), what);
+        wrong.into_iter().flatten().map(failure).collect()
     }
 
     /// An anchored state root that does not follow from the one before.

@@ -7,8 +7,8 @@ use ves::{BatchId, Hash32, StreamKey};
 use crate::anchor::{Anchor, ContractAddress, tenant_store_key};
 use crate::anchors_file::AnchorsFile;
 use crate::batches::{AnchorView, group};
+use crate::rules::{AnchoredAt, block_times};
 use crate::standing::{ChainReport, Standing};
-use crate::verify::anchored_at::{AnchoredAt, block_times};
 use crate::verify::report::{AnchorRef, StandingName};
 
 /// So many anchors of one batch are listed.
@@ -125,7 +125,10 @@ impl OfRange {
             found.at = None;
         }
         if found.trusted == trusted {
-            let at = AnchoredAt::of(anchor, &known.times);
+            let seconds = anchor
+                .block_timestamp
+                .or_else(|| known.times.get(&anchor.block_hash).copied());
+            let at = seconds.and_then(|seconds| AnchoredAt::new(anchor.block_number, seconds));
             found.at = found.at.into_iter().chain(at).min();
         }
         found.places.push((anchor.transaction_hash, anchor.block_number));

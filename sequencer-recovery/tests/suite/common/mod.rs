@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anchor_verify::Importer;
@@ -183,6 +184,23 @@ impl Data {
     pub fn truth(&self) -> TruthFile {
         TruthFile(serde_json::from_slice(&fs::read(self.dir.join("truth.json")).unwrap()).unwrap())
     }
+}
+
+/// `anchor-verify`, which a run of the whole workspace has built.
+pub fn anchor_verify() -> PathBuf {
+    let tool = Path::new(env!("CARGO_BIN_EXE_sequencer-recovery"))
+        .parent()
+        .unwrap()
+        .join("anchor-verify");
+    if !tool.exists() {
+        let build = ["build", "--quiet", "-p", "anchor-verify", "--bins"];
+        let status = Command::new(env!("CARGO"))
+            .args(build)
+            .current_dir(test_support::workspace_root())
+            .status();
+        assert!(status.unwrap().success());
+    }
+    tool
 }
 
 /// As `anchor-verify import` does.
