@@ -196,6 +196,42 @@ fn a_number_that_is_forgotten_is_seen() {
     );
 }
 
+/// By a copy of the log, by checkpoints' leaves (seed 4 is even: they have them), and by an anchored root.
+#[test]
+fn an_event_that_does_not_come_back_is_seen() {
+    for (choices, by) in [
+        (&["replica=1", "anchors-heard=0"][..], "another copy of the log"),
+        (
+            &["replica=0", "anchors-heard=0", "checkpoints-heard=1"],
+            "a checkpoint's leaf",
+        ),
+        (&["replica=0", "anchors-heard=1"], "its batch's anchored root"),
+    ] {
+        let mut scene = Scene::of(4);
+        while let Some(simpler) = scene.simpler().into_iter().next() {
+            scene = simpler;
+        }
+        for choice in ["lost-percent=50", "anchored-percent=100"].iter().chain(choices) {
+            scene.set(choice).unwrap();
+        }
+        let world = World::generate(&scene.world());
+        let stage = Stage::set(&scene, &world).unwrap();
+        let owed = crate::owed::owed(&scene, &world, &stage).unwrap();
+        let named = owed.values().filter(|(_, who)| *who == by).count();
+        assert!(named > 0, "{by}: {owed:?}");
+        let unrepaired = Tables::read(&stage.recovered).unwrap();
+        let mut figures = Figures::default();
+        let broken = check::nothing_left_behind(&owed, &unrepaired, &mut figures).unwrap_err();
+        assert_eq!(crate::rule(&broken), "left-behind");
+        // In the whole log they are.
+        let whole = stage.path("whole.db");
+        world.write_log(&whole).unwrap();
+        check::nothing_left_behind(&owed, &Tables::read(&whole).unwrap(), &mut figures).unwrap();
+        assert_eq!(figures.owed, owed.len() as u64);
+        crate::play(&scene).unwrap();
+    }
+}
+
 #[test]
 fn half_a_repair_is_seen_and_so_is_a_report_that_is_not_true() {
     let mut repaired = Repaired::new();

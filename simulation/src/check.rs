@@ -16,6 +16,7 @@ use ves::StreamKey;
 use crate::figures::Figures;
 use crate::ledger::Ledger;
 use crate::operator::Plan;
+use crate::owed::Owed;
 use crate::tables::Tables;
 
 /// Outcome of a rule.
@@ -99,6 +100,19 @@ pub fn nothing_forgotten(
             })?;
             figures.open += u64::from(!there);
         }
+    }
+    Ok(())
+}
+
+/// What somebody who is heard holds whole, with proof of its number, comes back.
+pub fn nothing_left_behind(owed: &Owed, after: &Tables, figures: &mut Figures) -> Held {
+    let events = after.events();
+    for ((stream, number), (event, by)) in owed {
+        let there = events.get(&(*stream, *number)).map(|placed| placed.event_id);
+        rule("left-behind", there == Some(*event), || {
+            format!("{stream} {number}: {event} is proved by {by}, and there is {there:?}")
+        })?;
+        figures.owed += 1;
     }
     Ok(())
 }

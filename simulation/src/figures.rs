@@ -14,6 +14,8 @@ pub struct Figures {
     pub lost: u64,
     /// Placed by grade: how many, and how many of these at a number that was never theirs.
     pub placed: BTreeMap<Grade, (u64, u64)>,
+    /// Lost events that had to come back, and did.
+    pub owed: u64,
     /// Events that got another number.
     pub moves: u64,
     /// Events that got a number for the first time, in a plan.
@@ -50,6 +52,7 @@ impl Figures {
     pub fn add(&mut self, other: &Self) {
         self.scenes += other.scenes;
         self.lost += other.lost;
+        self.owed += other.owed;
         self.moves += other.moves;
         self.appended += other.appended;
         self.tombstones += other.tombstones;
@@ -79,6 +82,7 @@ impl fmt::Display for Figures {
         for (grade, (all, wrong)) in self.placed.iter().rev() {
             writeln!(f, "placed, {:<19} {all}, {wrong} of them wrongly", grade.as_str())?;
         }
+        writeln!(f, "owed, and back              {}", self.owed)?;
         writeln!(f, "moved                       {}", self.moves)?;
         writeln!(f, "appended                    {}", self.appended)?;
         writeln!(f, "tombstones                  {}", self.tombstones)?;

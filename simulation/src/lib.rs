@@ -13,6 +13,7 @@ mod faults;
 mod figures;
 mod ledger;
 mod operator;
+mod owed;
 mod play;
 mod scene;
 mod sequencer;

@@ -14,6 +14,7 @@ use crate::faults::{Fault, Meter, copy_with_journal};
 use crate::figures::Figures;
 use crate::ledger::Ledger;
 use crate::operator::{Operator, Plan};
+use crate::owed::owed;
 use crate::scene::Scene;
 use crate::sequencer::run_on;
 use crate::stage::{Stage, claimed};
@@ -72,6 +73,8 @@ impl Play<'_> {
         else {
             return Ok(());
         };
+        let owed = owed(self.scene, self.world, self.stage)?;
+        check::nothing_left_behind(&owed, &first.after, &mut self.figures)?;
         self.apply_again(&first)?;
         if self.scene.has("undo") {
             self.take_back(&first)?;

@@ -1,16 +1,16 @@
 //! A world as files: the recovered log with what its tables lack, outboxes of restored agents, other copies of the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use checkpoints::{CheckpointFiles, Policy};
 use cli_common::DbTarget;
 use fixtures::{CheckpointSpec, Rng, World};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use sequencer_recovery::stream::survey::SurveyInput;
 use sequencer_recovery::witness::Inputs;
 use tempfile::TempDir;
-use ves::StreamKey;
+use ves::{EventId, StreamKey};
 
 use crate::scene::Scene;
 
@@ -105,12 +105,18 @@ fn folder() -> std::io::Result<TempDir> {
     }
 }
 
-fn checkpointed(world: &World, folder: &Path) -> Result<CheckpointFiles, String> {
-    let spec = CheckpointSpec {
+/// How checkpoints are made in a world.
+pub fn checkpoint_spec(world: &World) -> CheckpointSpec {
+    CheckpointSpec {
         every: 5,
         leaves: world.spec().seed.is_multiple_of(2),
-    };
-    let file = world.write_checkpoints(folder, spec).map_err(|e| e.to_string())?;
+    }
+}
+
+fn checkpointed(world: &World, folder: &Path) -> Result<CheckpointFiles, String> {
+    let file = world
+        .write_checkpoints(folder, checkpoint_spec(world))
+        .map_err(|e| e.to_string())?;
     let policy = Policy::new(vec![world.checkpoint_vkey()], Vec::new(), 0).map_err(|e| e.to_string())?;
     Ok(CheckpointFiles {
         files: vec![file],
@@ -193,9 +199,47 @@ fn wal(path: &Path) -> PathBuf {
 /// An outbox cannot be read.
 pub fn claimed(
     stage: &Stage,
-    is_right: impl Fn(ves::EventId, StreamKey, u64) -> bool,
+    is_right: impl Fn(EventId, StreamKey, u64) -> bool,
 ) -> Result<BTreeMap<StreamKey, u64>, String> {
     let mut highest = BTreeMap::new();
+    of_outboxes(stage, include_str!("../sql/claims.sql"), |row| {
+        let (event, stream) = (
+            EventId(id(row, 0)?),
+            StreamKey::new(id(row, 1)?.into(), id(row, 2)?.into()),
+        );
+        let number = row.get::<_, i64>(3)?.unsigned_abs();
+        if is_right(event, stream, number) {
+            let top: &mut u64 = highest.entry(stream).or_default();
+            *top = (*top).max(number);
+        }
+        Ok(())
+    })?;
+    Ok(highest)
+}
+
+/// The events that their own agents' outboxes hold.
+///
+/// # Errors
+/// An outbox cannot be read.
+pub fn held(stage: &Stage) -> Result<BTreeSet<EventId>, String> {
+    let mut held = BTreeSet::new();
+    of_outboxes(stage, include_str!("../sql/held.sql"), |row| {
+        held.insert(EventId(id(row, 0)?));
+        Ok(())
+    })?;
+    Ok(held)
+}
+
+fn id(row: &Row<'_>, at: usize) -> rusqlite::Result<uuid::Uuid> {
+    Ok(row.get::<_, String>(at)?.parse().unwrap_or_default())
+}
+
+/// Asks every outbox that is heard.
+fn of_outboxes(
+    stage: &Stage,
+    sql: &str,
+    mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> Result<(), String> {
     for outbox in &stage.input.witnesses.outboxes {
         // Opening one with a write-ahead log changes it.
         let copy = stage.path("asked.db");
@@ -205,18 +249,10 @@ pub fn claimed(
             std::fs::copy(wal(outbox), &beside).map_err(|e| e.to_string())?;
         }
         change(&copy, |db| {
-            let mut statement = db.prepare(include_str!("../sql/claims.sql"))?;
+            let mut statement = db.prepare(sql)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let id = |at: usize| -> rusqlite::Result<uuid::Uuid> {
-                    Ok(row.get::<_, String>(at)?.parse().unwrap_or_default())
-                };
-                let (event, stream) = (ves::EventId(id(0)?), StreamKey::new(id(1)?.into(), id(2)?.into()));
-                let number = row.get::<_, i64>(3)?.unsigned_abs();
-                if is_right(event, stream, number) {
-                    let top: &mut u64 = highest.entry(stream).or_default();
-                    *top = (*top).max(number);
-                }
+                each(row)?;
             }
             Ok(())
         })?;
@@ -224,5 +260,5 @@ pub fn claimed(
             let _ = std::fs::remove_file(left);
         }
     }
-    Ok(highest)
+    Ok(())
 }

@@ -89,8 +89,8 @@ pub fn unwrapped(text: &str) -> String {
 }
 
 /// The binary, with nothing of the caller's environment that it looks at.
-pub fn binary() -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sequencer-recovery"));
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sequencer-recovery"));
     for name in [
         "DATABASE_URL",
         "SEQUENCER_INCIDENT",

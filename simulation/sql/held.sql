@@ -1,0 +1,1 @@
+SELECT event_id FROM _ves_outbox;
