@@ -247,6 +247,43 @@ fn altered_events_unknown_keys_and_other_schemes_are_told_apart() {
     assert!(!other.check_payload().is_match());
 }
 
+#[test]
+fn of_a_key_that_is_no_point_that_is_said_whatever_signed() {
+    let (event, row) = signed_event(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
+    let encoded = |first: u8| {
+        let mut bytes = [0x5a; 32];
+        bytes[0] = first;
+        Hash32(bytes)
+    };
+    let is_no_point = |encoded: &Hash32| ed25519_dalek::VerifyingKey::from_bytes(&encoded.0).is_err();
+    let no_point = (0..=u8::MAX).map(encoded).find(is_no_point).unwrap();
+    assert_eq!(row.flaw(), None);
+    let row = SigningKey {
+        public_key: no_point,
+        ..row
+    };
+    assert_eq!(row.flaw().as_deref(), Some(NO_POINT));
+    let registry = KeyRegistry::new([row]);
+    let said = SignatureCheck::NotChecked(NO_POINT.into());
+    // A scheme that the key's algorithm does not sign by is no reason to call the signature wrong.
+    for scheme in [0, 2] {
+        let event = Event {
+            agent_signature_scheme: SignatureScheme(scheme),
+            ..event.clone()
+        };
+        let signing_hash = event.signing_hash();
+        assert_eq!(registry.check(&event, &signing_hash, at(150)), said, "{scheme}");
+        let signature = EventSignature {
+            event: &event,
+            signing_hash,
+            at: at(150),
+        };
+        assert_eq!(registry.check_many(&[signature]), [said.clone()], "{scheme}");
+        // Since its comb was to be made.
+        assert_eq!(registry.check(&event, &signing_hash, at(150)), said, "{scheme}");
+    }
+}
+
 /// An event signed by each algorithm, with its key.
 fn signed_by(signer: &crate::Signer, agent: u128) -> (Event, SigningKey) {
     let (mut event, row) = signed_event(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
