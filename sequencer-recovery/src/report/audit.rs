@@ -18,7 +18,7 @@ use crate::plan::planned::PlannedReissue;
 use crate::plan::reissue;
 use crate::proofs;
 use crate::skipped::Skipped;
-use crate::stream::batches::{Batch, BatchVerdict, Places};
+use crate::stream::batches::{Batch, BatchVerdict, ChainPlaces};
 use crate::stream::examine::Examined;
 use crate::stream::family::{self, FamilyReport};
 use crate::stream::preflight;
@@ -343,7 +343,7 @@ async fn audit_ves(
     progress.start("verifying events", Some(events));
     let mut seen = Seen::new();
     let mut skipped = Skipped::default();
-    let mut places = Places::default();
+    let mut places = ChainPlaces::default();
     for state in &survey.streams {
         let examined = survey.examine(view, state, input, progress, cancel).await?;
         seen.insert(state.stream, examined.scan.tally.agents.clone());

@@ -75,7 +75,7 @@ struct Root {
 
 /// The places on the chain that commitments name.
 #[derive(Debug, Default, Clone)]
-pub struct Places {
+pub struct ChainPlaces {
     /// Whether they are those of any anchors.
     pub elsewhere: Elsewhere,
     /// Those at which none of their anchors is: findings if the anchors are of the contract that they name.
@@ -247,7 +247,7 @@ impl<'a> BatchJudge<'a> {
         anchored: &[AnchoredBatch],
         commitments: &[Commitment],
         chain_id: Option<u64>,
-    ) -> Places {
+    ) -> ChainPlaces {
         let mut of_range: BTreeMap<(u64, u64), Anchoring> = BTreeMap::new();
         for a in anchored {
             let range = (a.sequence_start, a.sequence_end);
@@ -257,7 +257,7 @@ impl<'a> BatchJudge<'a> {
             let places = a.places.iter();
             (anchoring.places).extend(places.map(|place| (place.transaction_hash, place.block_number)));
         }
-        let mut places = Places::default();
+        let mut places = ChainPlaces::default();
         for c in commitments {
             let range = (c.sequence_start, c.sequence_end);
             let Some(anchoring) = of_range.get(&range) else {

@@ -56,7 +56,7 @@ pub struct Examined {
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// The places on the chain that its commitments name.
-    pub places: batches::Places,
+    pub places: batches::ChainPlaces,
     /// What was not checked.
     pub not_checked: Vec<String>,
     /// Checks that were left out for a reason that other streams may share.
@@ -172,7 +172,7 @@ pub async fn examine(
         checkpointed,
         bookkeeping: Bookkeeping::default(),
         findings,
-        places: batches::Places::default(),
+        places: batches::ChainPlaces::default(),
         not_checked: Vec::new(),
         skipped: Skipped::default(),
     };
