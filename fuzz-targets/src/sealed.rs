@@ -76,8 +76,8 @@ pub(crate) fn undo(bytes: &[u8]) {
                 continue;
             };
             for section in file.sections() {
-                let mut lines = file.lines(section).expect("a section that was opened");
-                while lines.next().expect("a section whose digest holds").is_some() {}
+                let mut rows = file.changes(section).expect("a section that was opened");
+                while rows.next().expect("a section whose digest holds").is_some() {}
             }
         }
     }

@@ -76,7 +76,8 @@ pub(crate) fn input_file(path: &Path) -> Result<InputFile, SealedFileError> {
 /// The lines of a file whose first names its version and whose last tells the digest of those before.
 pub(crate) struct Lines {
     pub(crate) path: PathBuf,
-    schema: &'static str,
+    /// The versions that are read, the present one first.
+    schemas: &'static [&'static str],
     reader: BufReader<File>,
     digest: Sha256,
     /// The digest of everything before the line that was read last.
@@ -95,14 +96,14 @@ pub(crate) struct Mark {
 }
 
 impl Lines {
-    pub(crate) fn open(file: &InputFile, schema: &'static str) -> Result<Self, SealedFileError> {
+    pub(crate) fn open(file: &InputFile, schemas: &'static [&'static str]) -> Result<Self, SealedFileError> {
         let reader = files::open_text(file.path()).map_err(|source| SealedFileError::Io {
             path: file.shown().into(),
             source,
         })?;
         Ok(Self {
             path: file.shown().into(),
-            schema,
+            schemas,
             reader,
             digest: Sha256::new(),
             digest_before_last: Hash32::ZERO,
@@ -123,10 +124,10 @@ impl Lines {
     /// Opens a file again where it was marked.
     pub(crate) fn resume(
         file: &InputFile,
-        schema: &'static str,
+        schemas: &'static [&'static str],
         mark: &Mark,
     ) -> Result<Self, SealedFileError> {
-        let mut lines = Self::open(file, schema)?;
+        let mut lines = Self::open(file, schemas)?;
         // Counted from the first line on, behind a mark of the encoding.
         let offset = i64::try_from(mark.offset).unwrap_or(i64::MAX);
         lines
@@ -190,23 +191,17 @@ impl Lines {
             let found = serde_json::from_slice::<serde_json::Value>(&raw)
                 .ok()
                 .and_then(|v| v.get("schema")?.as_str().map(str::to_owned));
-            match found {
-                Some(schema) if schema == self.schema => {}
-                Some(schema) => {
-                    return Err(SealedFileError::Schema {
-                        path: self.path.clone(),
-                        wanted: self.schema,
-                        found: schema,
-                    });
-                }
-                None => {
-                    let found = "its first line is no header".into();
-                    return Err(SealedFileError::Schema {
-                        path: self.path.clone(),
-                        wanted: self.schema,
-                        found,
-                    });
-                }
+            let found = match found {
+                Some(schema) if self.schemas.contains(&schema.as_str()) => None,
+                Some(schema) => Some(schema),
+                None => Some("its first line is no header".into()),
+            };
+            if let Some(found) = found {
+                return Err(SealedFileError::Schema {
+                    path: self.path.clone(),
+                    wanted: self.schemas[0],
+                    found,
+                });
             }
         }
         serde_json::from_slice(&raw)

@@ -10,7 +10,7 @@ use super::Job;
 use super::prepare::Prepared;
 use super::rows::{Versions, leaf_of};
 use super::sections::Sections;
-use crate::apply::undo_file::UndoLine;
+use crate::apply::undo_file::change::{Change, Stands};
 use crate::error::RecoveryError;
 use crate::plan::append;
 use crate::plan::planned::PlannedAppend;
@@ -221,10 +221,12 @@ impl Job<'_> {
         }
         prepared.stage(&events, &receipts).await?;
         self.applied.appended += events.len() as u64;
-        self.record(events.iter().map(|restored| UndoLine::Event {
-            sequence: restored.sequence_number,
-            event_id: restored.event.event_id,
-            leaf: leaf_of(&stream, restored.sequence_number, &restored.event),
+        self.record(events.iter().flat_map(|restored| {
+            let at = Stands {
+                sequence: restored.sequence_number,
+                leaf: leaf_of(&stream, restored.sequence_number, &restored.event),
+            };
+            Change::event(restored.event.event_id, None, at)
         }))
     }
 }

@@ -35,6 +35,7 @@ use crate::sealed_file::Mark;
 use crate::skipped::Skipped;
 use crate::stream::preflight;
 use crate::stream::sequencer_keys::SigningKeys;
+use undo_file::change::Change;
 use undo_file::{UndoHeader, UndoLine, UndoWriter};
 
 pub use report::{AppliedStream, ApplyReport, StreamStatus};
@@ -262,11 +263,11 @@ impl Job<'_> {
         }
     }
 
-    /// Says in the undo bundle, if one is written, what was done.
-    fn record(&mut self, lines: impl IntoIterator<Item = UndoLine>) -> Result<(), RecoveryError> {
+    /// Says in the undo bundle, if one is written, which rows were changed.
+    fn record(&mut self, rows: impl IntoIterator<Item = Change>) -> Result<(), RecoveryError> {
         if let Some(undo) = &mut self.undo {
-            for line in lines {
-                undo.line(&line)?;
+            for row in rows {
+                undo.line(&UndoLine::Row(row))?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use ves::span::{Span, Spans};
 use ves::{BatchId, EventId, Hash32, Receipt, StreamKey, Timestamp};
 
 use crate::apply::Receipts;
-use crate::apply::undo_file::UndoLine;
+use crate::apply::undo_file::change::{Change, Image, Stands, Stood};
 use crate::error::RecoveryError;
 use crate::plan::planned::{PlannedMove, PlannedSuperseded};
 
@@ -39,7 +39,7 @@ pub struct Moved {
     /// How many rows of `ves_compliance_proofs` refer to moved events.
     pub proofs: u64,
     /// What takes it back.
-    pub undo: Vec<UndoLine>,
+    pub undo: Vec<Change>,
 }
 
 impl Moves {
@@ -84,14 +84,18 @@ impl Moves {
             if entry.receipt.is_some() {
                 old.push(planned.event_id);
             }
-            moved.undo.push(UndoLine::Moved {
-                event_id: planned.event_id,
-                from: planned.from,
-                to: planned.to,
+            let stood = Stood {
+                sequence: planned.from,
                 sequenced_at: entry.sequenced_at,
+            };
+            let stands = Stands {
+                sequence: planned.to,
                 leaf: planned.leaf,
-                receipt: entry.receipt.clone().map(Box::new),
-            });
+            };
+            let before = (stood, entry.receipt.clone().map(Box::new));
+            moved
+                .undo
+                .extend(Change::event(planned.event_id, Some(before), stands));
             renumbered.push(Renumbered {
                 event_id: planned.event_id,
                 from: planned.from,
@@ -136,8 +140,9 @@ impl Moves {
                 .find(|c| c.batch_id == planned.batch_id && c.merkle_root == planned.merkle_root)
                 .ok_or_else(|| refused(format!("commitment {} is not there", planned.batch_id)))?;
             ids.push(row.batch_id);
-            moved.undo.push(UndoLine::Withdrawn {
-                commitment: Box::new(row.clone()),
+            moved.undo.push(Change::Commitment {
+                batch_id: row.batch_id,
+                image: Image::removed(Box::new(row.clone())),
             });
         }
         let proofs = repair.proofs_of_batches(&ids).await?;

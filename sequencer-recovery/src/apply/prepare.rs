@@ -13,7 +13,8 @@ use super::sections::{Outline, Sections};
 use super::{GROUP, Job};
 use crate::apply::moves::{Moved, Moves};
 use crate::apply::read_back::Expectation;
-use crate::apply::undo_file::{UndoLine, UndoStream};
+use crate::apply::undo_file::UndoStream;
+use crate::apply::undo_file::change::{Change as Row, Stands};
 use crate::error::RecoveryError;
 use crate::plan::append;
 use crate::plan::planned::PlannedKey;
@@ -274,10 +275,12 @@ impl Job<'_> {
             receipts.push(receipt);
         }
         prepared.stage(&events, &receipts).await?;
-        self.record(group.iter().map(|planned| UndoLine::Event {
-            sequence: planned.sequence,
-            event_id: planned.event.event_id,
-            leaf: planned_leaf(&stream, planned),
+        self.record(group.iter().flat_map(|planned| {
+            let at = Stands {
+                sequence: planned.sequence,
+                leaf: planned_leaf(&stream, planned),
+            };
+            Row::event(planned.event.event_id, None, at)
         }))
     }
 
@@ -307,10 +310,8 @@ impl Job<'_> {
                 for receipt in &receipts {
                     prepared.expected.add_receipt(receipt);
                 }
-                self.record(receipts.iter().map(|r| UndoLine::Receipt {
-                    sequence: r.sequence_number,
-                    event_id: r.event_id,
-                }))?;
+                let rows = receipts.iter();
+                self.record(rows.map(|r| Row::receipt(r.event_id, None, r.sequence_number)))?;
             }
         }
         for (command, sequence) in prepared.bookkeeping.remember.clone() {

@@ -1,9 +1,12 @@
 //! The undo bundle: what an `apply` did, so that `undo` can take it back. One JSON object a line, as in a plan.
 //!
-//! The first line is the [`UndoHeader`]. For each stream follow its [`UndoLine::Stream`], what was inserted and what
-//! was there before, and an [`UndoLine::Sealed`] with the digest of everything before it: a section is sealed, and is
-//! on disk, before the stream's transaction is committed. The last line has the digest of the whole file. A file that
-//! ends earlier was cut off, or the apply that wrote it was killed. Documented in docs/undo.md.
+//! The first line is the [`UndoHeader`]. For each stream follow its [`UndoLine::Stream`], the rows that were changed, each as
+//! it was and as it is since ([`Change`]), and an [`UndoLine::Sealed`] with the digest of everything before it: a section
+//! is sealed, and is on disk, before the stream's transaction is committed. The last line has the digest of the whole
+//! file. A file that ends earlier was cut off, or the apply that wrote it was killed. Documented in docs/undo.md.
+
+pub mod change;
+mod older;
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -11,10 +14,10 @@ use std::path::Path;
 use cli_common::files::InputFile;
 
 use cli_common::provenance::Provenance;
-use event_log::{Commitment, Entity};
+use event_log::Commitment;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, StreamKey, Timestamp};
+use ves::{Hash32, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
 use crate::new_file::{NewFile, io_error};
@@ -22,14 +25,18 @@ use crate::sealed_file::Lines;
 use crate::sealed_file::Mark;
 use crate::sealed_file::SealedFileError;
 use crate::sealed_file::input_file;
+use change::Change;
 
 /// The format's name and version.
-pub const SCHEMA: &str = "recovery-undo/1";
+pub const SCHEMA: &str = "recovery-undo/2";
+
+/// What is read: bundles of older releases, too.
+const READ: &[&str] = &[SCHEMA, older::SCHEMA];
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoHeader {
-    /// [`SCHEMA`].
+    /// [`SCHEMA`], or that of an older release.
     pub schema: String,
     /// When the apply began.
     pub made_at: Timestamp,
@@ -113,81 +120,8 @@ pub enum UndoLine {
     Undo(UndoHeader),
     /// Opens a stream's section.
     Stream(UndoStream),
-    /// A key was registered.
-    Key {
-        /// The key.
-        key: SigningKey,
-    },
-    /// An event was inserted, and its receipt with it.
-    Event {
-        /// Its position.
-        sequence: u64,
-        /// The event.
-        event_id: EventId,
-        /// The leaf of its batch's Merkle tree: position, signing hash and signature.
-        leaf: Hash32,
-    },
-    /// An event got another number, and another receipt with it.
-    Moved {
-        /// The event.
-        event_id: EventId,
-        /// Its number before.
-        from: u64,
-        /// Its number since.
-        to: u64,
-        /// When it was numbered, as its row said before.
-        sequenced_at: Timestamp,
-        /// Its leaf at the number that it has since.
-        leaf: Hash32,
-        /// The receipt that it had.
-        receipt: Option<Box<Receipt>>,
-    },
-    /// A commitment was taken out.
-    Withdrawn {
-        /// Its row.
-        commitment: Box<Commitment>,
-    },
-    /// A receipt was inserted for an event that was there before.
-    Receipt {
-        /// The event's position.
-        sequence: u64,
-        /// The event.
-        event_id: EventId,
-    },
-    /// A command was not remembered, and is since.
-    Command {
-        /// The command.
-        command_id: CommandId,
-    },
-    /// A command was remembered, and is not since.
-    Forgotten {
-        /// The command.
-        command_id: CommandId,
-        /// When it was remembered.
-        created_at: Timestamp,
-    },
-    /// The version of an entity was raised.
-    Version {
-        /// The entity.
-        #[serde(flatten)]
-        entity: Entity,
-        /// Its version before; `None` if its row was missing.
-        before: Option<i64>,
-        /// Its version afterwards.
-        after: i64,
-    },
-    /// A commitment was inserted.
-    Commitment {
-        /// The batch.
-        batch_id: BatchId,
-    },
-    /// The projection checkpoint was set back.
-    Projection {
-        /// What it was.
-        before: u64,
-        /// What it is since.
-        after: u64,
-    },
+    /// A row was changed.
+    Row(Change),
     /// Closes a stream's section.
     Sealed(UndoSealed),
     /// The last line.
@@ -199,8 +133,8 @@ pub enum UndoLine {
     },
 }
 
-/// A line of a bundle is about this long at most, for most lines.
-const LINE: u64 = 300;
+/// What most lines of a plan change takes so much of a bundle at most: an event with its receipt, its command and its entity.
+const OF_A_LINE: u64 = 500;
 
 /// Writes a bundle while a plan is applied. Once a write has failed nothing more is written: what was sealed until then
 /// stays, and is a bundle that was interrupted.
@@ -227,14 +161,14 @@ struct Place {
 const PENDING: usize = 64 << 10;
 
 impl UndoWriter {
-    /// Begins a bundle, with room for about `lines` lines. An existing file is never written over: it may be the only
+    /// Begins a bundle, with room for what about `lines` lines of a plan change. An existing file is never written over: it may be the only
     /// way back from another apply.
     ///
     /// # Errors
     /// If the file exists already, cannot be written, or there is no room for it.
     pub fn create(path: &Path, header: &UndoHeader, lines: u64) -> Result<Self, RecoveryError> {
         let mut writer = Self {
-            file: NewFile::create(path, lines.saturating_mul(LINE))?,
+            file: NewFile::create(path, lines.saturating_mul(OF_A_LINE))?,
             pending: Vec::new(),
             at: Place::default(),
             section: None,
@@ -391,7 +325,7 @@ impl UndoFile {
     /// See [`SealedFileError`].
     pub fn open(path: &Path, interrupted: bool) -> Result<Self, SealedFileError> {
         let input = input_file(path)?;
-        let mut lines = Lines::open(&input, SCHEMA)?;
+        let mut lines = Lines::open(&input, READ)?;
         let Some(UndoLine::Undo(header)) = lines.next_line()? else {
             return Err(SealedFileError::Schema {
                 path: path.into(),
@@ -408,8 +342,8 @@ impl UndoFile {
         };
         let mut section: Option<(UndoStream, Mark)> = None;
         loop {
-            let line = match lines.next_line::<UndoLine>() {
-                Ok(Some(line)) => line,
+            let line = match file.read(&mut lines) {
+                Ok(Some((line, _))) => line,
                 // What follows the last seal was never committed. A line cut in its middle is the end too.
                 Ok(None) | Err(SealedFileError::Truncated { .. }) if interrupted => return Ok(file),
                 Ok(None) => {
@@ -484,30 +418,41 @@ impl UndoFile {
         &self.sections
     }
 
-    /// The lines of a section between the two that open and close it.
+    /// The rows that a section says were changed.
     ///
     /// # Errors
     /// If the file cannot be opened again.
-    pub fn lines(&self, section: &UndoSection) -> Result<SectionLines, SealedFileError> {
-        Ok(SectionLines {
-            lines: Lines::resume(&self.file, SCHEMA, &section.mark)?,
+    pub fn changes(&self, section: &UndoSection) -> Result<Changes<'_>, SealedFileError> {
+        Ok(Changes {
+            bundle: self,
+            lines: Lines::resume(&self.file, READ, &section.mark)?,
             sealed: section.sealed.sha256,
-            peeked: None,
+            second: None,
             ended: false,
         })
     }
+
+    /// The next line, and what else it says if it is one of an older release.
+    fn read(&self, lines: &mut Lines) -> Result<Option<(UndoLine, Option<Change>)>, SealedFileError> {
+        if self.header.schema == older::SCHEMA {
+            return Ok(lines.next_line::<older::Line>()?.map(older::Line::now));
+        }
+        Ok(lines.next_line()?.map(|line| (line, None)))
+    }
 }
 
-/// See [`UndoFile::lines`].
-pub struct SectionLines {
+/// See [`UndoFile::changes`].
+pub struct Changes<'a> {
+    bundle: &'a UndoFile,
     lines: Lines,
     sealed: Hash32,
-    peeked: Option<UndoLine>,
+    /// What the line that was read last says besides.
+    second: Option<Change>,
     ended: bool,
 }
 
-impl SectionLines {
-    /// The next line; `None` at the end of the section.
+impl Changes<'_> {
+    /// The next row; `None` at the end of the section.
     ///
     /// # Errors
     /// See [`SealedFileError`]; a file that changed since it was opened is `Altered`.
@@ -515,41 +460,39 @@ impl SectionLines {
         clippy::should_implement_trait,
         reason = "a Result of an Option reads better with `?`"
     )]
-    pub fn next(&mut self) -> Result<Option<UndoLine>, SealedFileError> {
-        self.peek()?;
-        Ok(self.peeked.take())
-    }
-
-    /// The next line, without going past it.
-    ///
-    /// # Errors
-    /// As [`SectionLines::next`].
-    pub fn peek(&mut self) -> Result<Option<&UndoLine>, SealedFileError> {
-        if self.peeked.is_none() && !self.ended {
-            self.peeked = self.read()?;
-            self.ended = self.peeked.is_none();
+    pub fn next(&mut self) -> Result<Option<Change>, SealedFileError> {
+        if self.second.is_some() || self.ended {
+            return Ok(self.second.take());
         }
-        Ok(self.peeked.as_ref())
-    }
-
-    fn read(&mut self) -> Result<Option<UndoLine>, SealedFileError> {
-        match self.lines.next_line()? {
-            Some(UndoLine::Sealed(sealed)) => {
-                let found = self.lines.digest_before_last;
-                if found == self.sealed && sealed.sha256 == self.sealed {
-                    return Ok(None);
-                }
-                Err(SealedFileError::Altered {
-                    path: self.lines.path.clone(),
-                    found,
-                    written: self.sealed,
-                })
+        match self.bundle.read(&mut self.lines)? {
+            Some((UndoLine::Row(change), second)) => {
+                self.second = second;
+                Ok(Some(change))
             }
-            Some(line) => Ok(Some(line)),
+            Some((UndoLine::Sealed(sealed), _))
+                if sealed.sha256 == self.sealed && self.lines.digest_before_last == self.sealed =>
+            {
+                self.ended = true;
+                Ok(None)
+            }
+            Some(_) => Err(SealedFileError::Altered {
+                path: self.lines.path.clone(),
+                found: self.lines.digest_before_last,
+                written: self.sealed,
+            }),
             None => Err(SealedFileError::Truncated {
                 path: self.lines.path.clone(),
                 line: self.lines.number,
             }),
+        }
+    }
+
+    /// Refuses the row that was read last.
+    pub(crate) fn refused(&self, what: &str) -> SealedFileError {
+        SealedFileError::Line {
+            path: self.lines.path.clone(),
+            line: self.lines.number,
+            what: what.into(),
         }
     }
 }

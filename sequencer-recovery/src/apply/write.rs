@@ -11,7 +11,8 @@ use super::prepare::Prepared;
 use super::rows::Versions;
 use super::{Job, StreamStatus, TOOL};
 use crate::apply::read_back::{check_commitments, check_roots};
-use crate::apply::undo_file::{Anchored, UndoLine, UndoSealed};
+use crate::apply::undo_file::change::{Change, Image, Left};
+use crate::apply::undo_file::{Anchored, UndoSealed};
 use crate::error::RecoveryError;
 use crate::plan::planned::PlannedKey;
 
@@ -76,7 +77,10 @@ impl Job<'_> {
             ..
         } = prepared;
         self.applied.commitments = repair.insert_commitments(&rows).await?;
-        self.record(rows.iter().map(|c| UndoLine::Commitment { batch_id: c.batch_id }))?;
+        self.record(rows.iter().map(|c| Change::Commitment {
+            batch_id: c.batch_id,
+            image: Image::inserted(Left::As(Box::new(c.clone()))),
+        }))?;
         if let Some(counter_after) = self.header.counter_after {
             repair.set_counter(counter_after).await?;
             self.applied.counter_after = Some(counter_after);
@@ -217,21 +221,25 @@ impl Job<'_> {
             return Err(RecoveryError::Drift { stream, what });
         }
         self.applied.commands = new.len() as u64;
-        self.check_commands(prepared, &new).await?;
-        self.record(
-            new.into_iter()
-                .map(|(_, command_id)| UndoLine::Command { command_id }),
-        )
+        let since = self.check_commands(prepared, &new).await?;
+        self.record(new.into_iter().filter_map(|(_, command_id)| {
+            let since = *since.get(&command_id)?;
+            Some(Change::Command {
+                command_id,
+                image: Image::inserted(Left::As(since?)),
+            })
+        }))
     }
 
-    /// Makes sure that all commands are remembered, and the new ones as they were to be.
+    /// Makes sure that all commands are remembered, and the new ones as they were to be; says since when, if somebody needs
+    /// to know.
     async fn check_commands(
         &self,
         prepared: &mut Prepared,
         new: &BTreeSet<(StreamKey, CommandId)>,
-    ) -> Result<(), RecoveryError> {
+    ) -> Result<BTreeMap<CommandId, Option<Timestamp>>, RecoveryError> {
         if self.undo.is_none() && !self.options.with_triggers {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let stream = self.header.stream;
         let wanted: BTreeSet<(CommandId, Timestamp)> = prepared
@@ -242,15 +250,16 @@ impl Job<'_> {
         let ids: BTreeSet<CommandId> = wanted.iter().map(|(id, _)| *id).collect();
         let ids: Vec<CommandId> = ids.into_iter().collect();
         let there = prepared.repair.view().remembered_since(&stream, &ids).await?;
+        let there: BTreeMap<CommandId, Option<Timestamp>> = there.into_iter().collect();
         // What was remembered before is as it was, also if nobody can read since when.
-        let as_wanted = |(id, since): &(CommandId, Option<Timestamp>)| {
+        let as_wanted = |(id, since): (&CommandId, &Option<Timestamp>)| {
             !new.contains(&(stream, *id)) || since.is_some_and(|since| wanted.contains(&(*id, since)))
         };
         if there.len() != ids.len() || !there.iter().all(as_wanted) {
             let what = "commands are not remembered as they were inserted".to_owned();
             return Err(RecoveryError::Outcome { stream, what });
         }
-        Ok(())
+        Ok(there)
     }
 
     /// Registers keys that the log lost. One that somebody registered meanwhile must be the same.
@@ -269,7 +278,7 @@ impl Job<'_> {
                     return Err(RecoveryError::Outcome { stream, what });
                 }
                 self.applied.keys += 1;
-                self.record([UndoLine::Key { key: key.clone() }])?;
+                self.record([Change::Key(Image::inserted(Box::new(key.clone())))])?;
                 continue;
             }
             let registered = repair.view().keys(Some(stream.tenant_id)).await?.rows;
@@ -310,9 +319,9 @@ impl Job<'_> {
         let (repair, bookkeeping) = (&mut prepared.repair, &prepared.bookkeeping);
         let forgotten = repair.forget_commands(&bookkeeping.forget).await?;
         self.applied.commands_forgotten = forgotten.len() as u64;
-        self.record(forgotten.into_iter().map(|o| UndoLine::Forgotten {
+        self.record(forgotten.into_iter().map(|o| Change::Command {
             command_id: o.command_id,
-            created_at: o.created_at,
+            image: Image::removed(o.created_at),
         }))
     }
 
@@ -329,8 +338,7 @@ impl Job<'_> {
                     return Err(RecoveryError::Outcome { stream, what });
                 }
                 self.applied.projection_set_back_to = Some(after);
-                let before = before.unwrap_or(after);
-                self.record([UndoLine::Projection { before, after }])?;
+                self.record([Change::Projection(Image::changed(before.or(Some(after)), after))])?;
             }
         }
         Ok(())
@@ -354,14 +362,11 @@ impl Job<'_> {
             check_versions(&mut prepared.repair, &versions, &entities).await?;
         }
         self.applied.entity_versions = versions.len() as u64;
-        let lines = versions
-            .into_iter()
-            .map(|(entity, (before, after))| UndoLine::Version {
-                entity,
-                before,
-                after,
-            });
-        self.record(lines)
+        let rows = versions.into_iter().map(|(entity, (before, after))| {
+            let image = Image::changed(before, after);
+            Change::EntityVersion { entity, image }
+        });
+        self.record(rows)
     }
 
     fn journal_entry(&self, written_at: Timestamp, recovered_head: u64) -> JournalEntry {

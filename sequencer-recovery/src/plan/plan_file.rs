@@ -95,7 +95,7 @@ impl PlanFile {
     /// See [`SealedFileError`].
     pub fn open(path: &Path) -> Result<Self, SealedFileError> {
         let file = input_file(path)?;
-        let mut lines = Lines::open(&file, SCHEMA)?;
+        let mut lines = Lines::open(&file, &[SCHEMA])?;
         let Some(PlanLine::Plan(header)) = lines.next_line()? else {
             return Err(SealedFileError::Schema {
                 path: path.into(),
@@ -191,7 +191,7 @@ impl PlanFile {
     /// # Errors
     /// If the file cannot be opened again.
     pub fn lines(&self) -> Result<PlanLines, SealedFileError> {
-        let mut lines = Lines::open(&self.file, SCHEMA)?;
+        let mut lines = Lines::open(&self.file, &[SCHEMA])?;
         lines.next_line::<PlanLine>()?;
         Ok(PlanLines {
             lines,
@@ -203,7 +203,7 @@ impl PlanFile {
     /// The lines from a mark on.
     pub(crate) fn resume(&self, mark: &Mark) -> Result<PlanLines, SealedFileError> {
         Ok(PlanLines {
-            lines: Lines::resume(&self.file, SCHEMA, mark)?,
+            lines: Lines::resume(&self.file, &[SCHEMA], mark)?,
             id: self.id,
             ended: false,
         })

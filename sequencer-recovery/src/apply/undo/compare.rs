@@ -1,15 +1,19 @@
 //! Whether a stream is as an apply left it, or as it was before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use event_log::Repair;
-use ves::{CommandId, EventId, Hash32, SigningKey, StreamKey};
+use event_log::{Commitment, Repair};
+use ves::{BatchId, CommandId, EventId, SigningKey, StreamKey, Timestamp};
 
 use super::Undoing;
-use super::group::{Group, MovedBack};
+use super::group::Group;
+use crate::apply::undo_file::change::Left;
 use crate::apply::undo_file::{Anchored, UndoSealed, UndoSection};
 use crate::apply::{Found, stored_leaves};
 use crate::error::RecoveryError;
+
+/// Positions that are nearer to each other than this are read together.
+const NEAR: u64 = 1000;
 
 /// How a stream differs from the two states that the bundle knows of: the first difference of each.
 pub(super) struct Compared {
@@ -78,10 +82,11 @@ impl Undoing<'_> {
         if found.fingerprint != opened.fingerprint_before {
             compared.before(|| "its events, receipts, commitments or counter differ".into());
         }
-        let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
-        while let Some(group) = Group::next(&mut lines)? {
+        let committed = found.commitments.iter().map(|c| (c.batch_id, c)).collect();
+        let mut rows = bundle.changes(section).map_err(RecoveryError::Bundle)?;
+        while let Some(group) = Group::next(&mut rows)? {
             cancel.check()?;
-            compare_group(repair, &self.back, &group, &mut compared).await?;
+            compare_group(repair, &self.back, &committed, &group, &mut compared).await?;
         }
         if !as_left {
             compared.left(|| "an event, receipt or commitment was changed, added or removed".into());
@@ -110,52 +115,78 @@ impl Compared {
     }
 }
 
+/// Compares rows with both states. Those that the fingerprint binds are looked at for what to say, and for what it does not
+/// bind.
 async fn compare_group(
     repair: &mut Repair,
     back: &BTreeSet<(StreamKey, CommandId)>,
+    committed: &BTreeMap<BatchId, &Commitment>,
     group: &Group,
     compared: &mut Compared,
 ) -> Result<(), RecoveryError> {
     let stream = *repair.stream();
-    match group {
-        Group::Key(key) => compare_key(repair, &stream, key, compared).await?,
-        Group::Events(events) => compare_events(repair, &stream, events, compared).await?,
-        Group::Moved(events) => compare_moved(repair, &stream, events, compared).await?,
-        // In the fingerprint.
-        Group::Withdrawn(_) | Group::Receipts(_) => {}
-        Group::Commands(commands) => {
-            let known = repair.view().remembered_commands(&stream, commands).await?;
-            let (known, count) = (known.len(), commands.len());
-            compared.is("the number of commands remembered", &known, &count, &0);
+    compare_events(repair, group, compared).await?;
+    compare_commands(repair, &group.commands, compared).await?;
+    // Those that were not remembered are reserved.
+    let forgotten = group.back.commands.iter();
+    let forgotten = forgotten.filter(|(id, _)| back.contains(&(stream, *id))).count();
+    compared.is(
+        "the number of commands forgotten",
+        &forgotten,
+        &group.back.commands.len(),
+        &0,
+    );
+    for key in &group.keys {
+        compare_key(repair, &stream, key, compared).await?;
+    }
+    for (entity, before, after) in &group.versions {
+        let found = repair.view().entity_version(&stream, entity).await?;
+        let text = |version: Option<i64>| version.map_or("missing".to_owned(), |v| v.to_string());
+        let what = format!("the version of {} {}", entity.entity_type, entity.entity_id);
+        compared.is(&what, &text(found), &text(Some(*after)), &text(*before));
+    }
+    for (before, after) in &group.projections {
+        let found = repair.view().projection_checkpoint(&stream).await?;
+        let found = found.map_or("missing".to_owned(), |at| at.to_string());
+        compared.is(
+            "the projection checkpoint",
+            &found,
+            &after.to_string(),
+            &before.to_string(),
+        );
+    }
+    for (batch, left) in &group.commitments {
+        if let (Left::As(left), Some(found)) = (left, committed.get(batch))
+            && *found != &**left
+        {
+            compared.left(|| format!("the commitment of batch {batch} was changed"));
         }
-        Group::Forgotten(commands) => {
-            // Those that were not remembered are reserved.
-            let forgotten = commands.iter().filter(|(id, _)| back.contains(&(stream, *id)));
-            let count = commands.len();
-            compared.is("the number of commands forgotten", &forgotten.count(), &count, &0);
+    }
+    if compared.from_left.is_none() {
+        let batches: Vec<BatchId> = group.commitments.iter().map(|(batch, _)| *batch).collect();
+        let proofs = repair.proofs_of_batches(&batches).await?;
+        if proofs > 0 {
+            compared.left(|| format!("{proofs} row(s) of ves_validity_proofs refer to its commitments"));
         }
-        Group::Version {
-            entity,
-            before,
-            after,
-        } => {
-            let found = repair.view().entity_version(&stream, entity).await?;
-            let text = |version: Option<i64>| version.map_or("missing".to_owned(), |v| v.to_string());
-            let what = format!("the version of {} {}", entity.entity_type, entity.entity_id);
-            compared.is(&what, &text(found), &text(Some(*after)), &text(*before));
-        }
-        Group::Commitments(batches) if compared.from_left.is_none() => {
-            let proofs = repair.proofs_of_batches(batches).await?;
-            if proofs > 0 {
-                compared.left(|| format!("{proofs} row(s) of ves_validity_proofs refer to its commitments"));
-            }
-        }
-        Group::Commitments(_) => {}
-        Group::Projection { before, after } => {
-            let found = repair.view().projection_checkpoint(&stream).await?;
-            let found = found.map_or("missing".to_owned(), |at| at.to_string());
-            let (after, before) = (after.to_string(), before.to_string());
-            compared.is("the projection checkpoint", &found, &after, &before);
+    }
+    Ok(())
+}
+
+async fn compare_commands(
+    repair: &mut Repair,
+    commands: &[(CommandId, Left<Timestamp>)],
+    compared: &mut Compared,
+) -> Result<(), RecoveryError> {
+    let stream = *repair.stream();
+    let ids: Vec<CommandId> = commands.iter().map(|(id, _)| *id).collect();
+    let known = repair.view().remembered_since(&stream, &ids).await?;
+    compared.is("the number of commands remembered", &known.len(), &ids.len(), &0);
+    let known: BTreeMap<CommandId, Option<Timestamp>> = known.into_iter().collect();
+    for (id, left) in commands {
+        if let (Left::As(left), Some(found)) = (left, known.get(id))
+            && *found != Some(*left)
+        {
+            compared.left(|| format!("command {id} is remembered since another moment"));
         }
     }
     Ok(())
@@ -181,49 +212,49 @@ async fn compare_key(
     Ok(())
 }
 
+/// Events stand where they were left if their leaves do.
 async fn compare_events(
     repair: &mut Repair,
-    stream: &StreamKey,
-    events: &[(u64, EventId, Hash32)],
+    group: &Group,
     compared: &mut Compared,
 ) -> Result<(), RecoveryError> {
-    let first = events.iter().map(|(at, ..)| *at).min().unwrap_or(0);
-    let last = events.iter().map(|(at, ..)| *at).max().unwrap_or(0);
-    if compared.from_left.is_none() {
-        let stored = stored_leaves(repair.view(), stream, first..=last).await?;
-        for (at, id, leaf) in events {
-            match stored.get(at) {
-                Some(there) if there == leaf => {}
-                Some(_) => compared.left(|| format!("position {at} holds another event than {id}")),
-                None => compared.left(|| format!("event {id} is no longer at {at}")),
-            }
+    if compared.from_left.is_some() {
+        return Ok(());
+    }
+    let stream = *repair.stream();
+    let (events, moved) = (&group.events, &group.back.moved);
+    let inserted = events.iter().map(|(_, at)| at.sequence);
+    let (first, last) = (inserted.clone().min(), inserted.clone().max());
+    let mut at: Vec<u64> = inserted.chain(moved.iter().map(|(.., at)| at.sequence)).collect();
+    at.sort_unstable();
+    let mut stored = BTreeMap::new();
+    for near in at.chunk_by(|one, next| next - one < NEAR) {
+        if let [first, ..] = near
+            && let [.., last] = near
+        {
+            stored.append(&mut stored_leaves(repair.view(), &stream, *first..=*last).await?);
         }
     }
-    if compared.from_left.is_none() {
-        let ids: Vec<EventId> = events.iter().map(|(_, id, _)| *id).collect();
+    for (id, at) in events {
+        let number = at.sequence;
+        match stored.get(&number) {
+            Some(there) if *there == at.leaf => {}
+            Some(_) => compared.left(|| format!("position {number} holds another event than {id}")),
+            None => compared.left(|| format!("event {id} is no longer at {number}")),
+        }
+    }
+    for (id, _, at) in moved {
+        if stored.get(&at.sequence) != Some(&at.leaf) {
+            compared.left(|| format!("event {id} is not at {}", at.sequence));
+        }
+    }
+    if let (None, Some(first), Some(last)) = (&compared.from_left, first, last) {
+        let ids: Vec<EventId> = events.iter().map(|(id, _)| *id).collect();
         let proofs = repair.proofs_of_events(&ids).await?;
         if proofs > 0 {
             compared.left(|| {
                 format!("{proofs} row(s) of ves_compliance_proofs refer to events at {first}-{last}")
             });
-        }
-    }
-    Ok(())
-}
-
-async fn compare_moved(
-    repair: &mut Repair,
-    stream: &StreamKey,
-    events: &[MovedBack],
-    compared: &mut Compared,
-) -> Result<(), RecoveryError> {
-    for event in events {
-        if compared.from_left.is_some() {
-            break;
-        }
-        let stored = stored_leaves(repair.view(), stream, event.to..=event.to).await?;
-        if stored.get(&event.to) != Some(&event.leaf) {
-            compared.left(|| format!("event {} is not at {}", event.event_id, event.to));
         }
     }
     Ok(())

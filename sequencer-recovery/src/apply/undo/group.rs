@@ -1,148 +1,187 @@
-//! The lines of an undo bundle's section, taken together as far as they are of one kind.
+//! What the next changed rows of a bundle's section ask of undo: table by table, so that a statement takes back many rows.
 
 use event_log::{Commitment, Entity};
-use ves::{BatchId, CommandId, EventId, Hash32, Receipt, SigningKey, Timestamp};
+use ves::{BatchId, CommandId, EventId, Receipt, SigningKey, Timestamp};
 
-use crate::apply::undo_file::{SectionLines, UndoLine};
+use crate::apply::undo_file::Changes;
+use crate::apply::undo_file::change::{Change, Image, Left, Stands, Stood};
 use crate::error::RecoveryError;
 
-/// Rows are taken out in groups of this many.
-pub(super) const GROUP: usize = 1000;
+/// Rows are taken together in groups of this many: a thousand events and their receipts.
+const GROUP: usize = 2000;
 
-/// An event that goes back to its number of before.
-pub(super) struct MovedBack {
-    pub(super) event_id: EventId,
-    pub(super) from: u64,
-    pub(super) to: u64,
-    pub(super) sequenced_at: Timestamp,
-    pub(super) leaf: Hash32,
-    pub(super) receipt: Option<Box<Receipt>>,
+/// Changed rows, sorted by what takes them back.
+#[derive(Default)]
+pub(super) struct Group {
+    /// Rows that were inserted, and go.
+    pub(super) events: Vec<(EventId, Stands)>,
+    /// An event's is in the same group as the event or in one before.
+    pub(super) receipts: Vec<EventId>,
+    pub(super) commands: Vec<(CommandId, Left<Timestamp>)>,
+    pub(super) keys: Vec<SigningKey>,
+    pub(super) commitments: Vec<(BatchId, Left<Box<Commitment>>)>,
+    /// Rows that were changed, with what they were and are; an entity's may have been inserted.
+    pub(super) versions: Vec<(Entity, Option<i64>, i64)>,
+    pub(super) projections: Vec<(u64, u64)>,
+    /// Rows that made room for others.
+    pub(super) back: Back,
 }
 
-/// Lines of one kind.
-pub(super) enum Group {
-    Key(SigningKey),
-    Moved(Vec<MovedBack>),
-    Withdrawn(Vec<Commitment>),
-    Events(Vec<(u64, EventId, Hash32)>),
-    Receipts(Vec<EventId>),
-    Commands(Vec<CommandId>),
-    Forgotten(Vec<(CommandId, Timestamp)>),
-    Version {
-        entity: Entity,
-        before: Option<i64>,
-        after: i64,
-    },
-    Commitments(Vec<BatchId>),
-    Projection {
-        before: u64,
-        after: u64,
-    },
+/// Rows that go back once those are out for which they made room.
+#[derive(Default)]
+pub(super) struct Back {
+    pub(super) moved: Vec<(EventId, Stood, Stands)>,
+    pub(super) receipts: Vec<Receipt>,
+    pub(super) commands: Vec<(CommandId, Timestamp)>,
+    pub(super) commitments: Vec<Commitment>,
 }
 
 impl Group {
-    /// The next lines of a section, as far as they are of one kind.
-    pub(super) fn next(lines: &mut SectionLines) -> Result<Option<Self>, RecoveryError> {
-        let Some(first) = lines.peek().map_err(RecoveryError::Bundle)? else {
-            return Ok(None);
-        };
-        let Some(mut group) = Self::begin(first) else {
-            return Ok(None);
-        };
-        if group.is_single() {
-            lines.next().map_err(RecoveryError::Bundle)?;
-            return Ok(Some(group));
-        }
+    /// The next rows of a section; `None` at its end.
+    pub(super) fn next(rows: &mut Changes<'_>) -> Result<Option<Self>, RecoveryError> {
+        let mut group = Self::default();
+        let mut empty = true;
         for _ in 0..GROUP {
-            match lines.peek().map_err(RecoveryError::Bundle)? {
-                Some(line) if group.add(line) => {}
-                _ => break,
+            let Some(row) = rows.next().map_err(RecoveryError::Bundle)? else {
+                break;
+            };
+            empty = false;
+            if !group.add(row) {
+                let what = "no repair changes a row from what it says to what it says";
+                return Err(RecoveryError::Bundle(rows.refused(what)));
             }
-            lines.next().map_err(RecoveryError::Bundle)?;
         }
-        Ok(Some(group))
+        Ok((!empty).then_some(group))
     }
 
-    /// The group that a line begins: it alone, or an empty one that it is added to. `None` for what is no line of a section;
-    /// the structure was checked when the bundle was opened.
-    fn begin(first: &UndoLine) -> Option<Self> {
-        Some(match first {
-            UndoLine::Moved { .. } => Group::Moved(Vec::new()),
-            UndoLine::Withdrawn { .. } => Group::Withdrawn(Vec::new()),
-            UndoLine::Event { .. } => Group::Events(Vec::new()),
-            UndoLine::Receipt { .. } => Group::Receipts(Vec::new()),
-            UndoLine::Command { .. } => Group::Commands(Vec::new()),
-            UndoLine::Forgotten { .. } => Group::Forgotten(Vec::new()),
-            UndoLine::Commitment { .. } => Group::Commitments(Vec::new()),
-            UndoLine::Key { key } => Group::Key(key.clone()),
-            UndoLine::Version {
-                entity,
-                before,
-                after,
-            } => Group::Version {
-                entity: entity.clone(),
-                before: *before,
-                after: *after,
+    /// Adds a row; says whether it was changed as a repair changes such rows.
+    fn add(&mut self, row: Change) -> bool {
+        match row {
+            Change::Event {
+                event_id,
+                image:
+                    Image {
+                        before,
+                        after: Some(stands),
+                    },
+            } => match before {
+                None => self.events.push((event_id, stands)),
+                Some(stood) => self.back.moved.push((event_id, stood, stands)),
             },
-            UndoLine::Projection { before, after } => Group::Projection {
-                before: *before,
-                after: *after,
-            },
-            UndoLine::Undo(_) | UndoLine::Stream(_) | UndoLine::Sealed(_) | UndoLine::End { .. } => {
-                return None;
+            Change::Receipt { event_id, image } => {
+                self.receipts.extend(image.after.map(|_| event_id));
+                self.back.receipts.extend(image.before.map(|receipt| *receipt));
             }
-        })
-    }
-
-    fn is_single(&self) -> bool {
-        matches!(
-            self,
-            Group::Key(_) | Group::Version { .. } | Group::Projection { .. }
-        )
-    }
-
-    /// Adds a line if it is of the same kind.
-    fn add(&mut self, line: &UndoLine) -> bool {
-        match (self, line) {
-            (
-                Group::Moved(all),
-                UndoLine::Moved {
-                    event_id,
-                    from,
-                    to,
-                    sequenced_at,
-                    leaf,
-                    receipt,
-                },
-            ) => all.push(MovedBack {
-                event_id: *event_id,
-                from: *from,
-                to: *to,
-                sequenced_at: *sequenced_at,
-                leaf: *leaf,
-                receipt: receipt.clone(),
-            }),
-            (Group::Withdrawn(all), UndoLine::Withdrawn { commitment }) => all.push((**commitment).clone()),
-            (
-                Group::Events(all),
-                UndoLine::Event {
-                    sequence,
-                    event_id,
-                    leaf,
-                },
-            ) => all.push((*sequence, *event_id, *leaf)),
-            (Group::Receipts(all), UndoLine::Receipt { event_id, .. }) => all.push(*event_id),
-            (Group::Commands(all), UndoLine::Command { command_id }) => all.push(*command_id),
-            (
-                Group::Forgotten(all),
-                UndoLine::Forgotten {
-                    command_id,
-                    created_at,
-                },
-            ) => all.push((*command_id, *created_at)),
-            (Group::Commitments(all), UndoLine::Commitment { batch_id }) => all.push(*batch_id),
+            Change::Command { command_id, image } => match (image.before, image.after) {
+                (None, Some(left)) => self.commands.push((command_id, left)),
+                (Some(since), None) => self.back.commands.push((command_id, since)),
+                _ => return false,
+            },
+            Change::Key(Image {
+                before: None,
+                after: Some(key),
+            }) => self.keys.push(*key),
+            Change::Commitment { batch_id, image } => match (image.before, image.after) {
+                (None, Some(left)) => self.commitments.push((batch_id, left)),
+                (Some(row), None) => self.back.commitments.push(*row),
+                _ => return false,
+            },
+            Change::EntityVersion {
+                entity,
+                image:
+                    Image {
+                        before,
+                        after: Some(after),
+                    },
+            } => self.versions.push((entity, before, after)),
+            Change::Projection(Image {
+                before: Some(before),
+                after: Some(after),
+            }) => self.projections.push((before, after)),
             _ => return false,
         }
         true
+    }
+}
+
+impl Back {
+    /// Adds those of another group.
+    pub(super) fn extend(&mut self, more: Self) {
+        self.moved.extend(more.moved);
+        self.receipts.extend(more.receipts);
+        self.commands.extend(more.commands);
+        self.commitments.extend(more.commitments);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_no_repair_does_to_a_row_is_refused() {
+        let entity = Entity {
+            entity_type: "order".into(),
+            entity_id: "7".into(),
+        };
+        let command_id = CommandId(Uuid::from_u128(1));
+        let event_id = EventId(Uuid::from_u128(2));
+        let stood = Stood {
+            sequence: 1,
+            sequenced_at: Timestamp(0),
+        };
+        let removed = [
+            Change::EntityVersion {
+                entity: entity.clone(),
+                image: Image::removed(2),
+            },
+            Change::Event {
+                event_id,
+                image: Image::removed(stood),
+            },
+            Change::Projection(Image::removed(2)),
+            Change::Projection(Image::inserted(2)),
+            Change::Command {
+                command_id,
+                image: Image {
+                    before: Some(Timestamp(0)),
+                    after: Some(Left::As(Timestamp(1))),
+                },
+            },
+            Change::Command {
+                command_id,
+                image: Image {
+                    before: None,
+                    after: None,
+                },
+            },
+        ];
+        for row in removed {
+            assert!(!Group::default().add(row.clone()), "{row:?}");
+        }
+        let mut group = Group::default();
+        assert!(group.add(Change::EntityVersion {
+            entity: entity.clone(),
+            image: Image::inserted(2)
+        }));
+        assert!(group.add(Change::Command {
+            command_id,
+            image: Image::removed(Timestamp(3))
+        }));
+        let stands = Stands {
+            sequence: 7,
+            leaf: ves::Hash32::ZERO,
+        };
+        assert!(
+            Change::event(event_id, None, stands)
+                .into_iter()
+                .all(|row| group.add(row))
+        );
+        assert_eq!(group.versions, [(entity, None, 2)]);
+        assert_eq!(group.back.commands, [(command_id, Timestamp(3))]);
+        // The receipt goes first.
+        assert_eq!((group.receipts, group.events.len()), (vec![event_id], 1));
     }
 }

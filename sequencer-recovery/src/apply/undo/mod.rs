@@ -16,10 +16,10 @@ use cli_common::{Cancel, Progress};
 use event_log::{JournalTable, Log, Repair, Reserved};
 use ves::{CommandId, StreamKey};
 
-use group::Group;
-use take_back::{journal_entry, move_back, take_back};
+use group::{Back, Group};
+use take_back::{journal_entry, put_back, take_back};
 
-use crate::apply::undo_file::{UndoFile, UndoLine, UndoSection};
+use crate::apply::undo_file::{UndoFile, UndoSection};
 use crate::error::RecoveryError;
 use crate::stream::living::Signs;
 use crate::stream::preflight;
@@ -160,19 +160,14 @@ fn forgotten(bundle: &UndoFile) -> Result<Vec<Reserved>, RecoveryError> {
     let mut all = Vec::new();
     for section in bundle.sections() {
         let stream = section.opened.stream;
-        let mut lines = bundle.lines(section).map_err(RecoveryError::Bundle)?;
-        while let Some(line) = lines.next().map_err(RecoveryError::Bundle)? {
-            if let UndoLine::Forgotten {
+        let mut rows = bundle.changes(section).map_err(RecoveryError::Bundle)?;
+        while let Some(group) = Group::next(&mut rows)? {
+            let forgotten = group.back.commands.into_iter();
+            all.extend(forgotten.map(|(command_id, created_at)| Reserved {
+                stream,
                 command_id,
                 created_at,
-            } = line
-            {
-                all.push(Reserved {
-                    stream,
-                    command_id,
-                    created_at,
-                });
-            }
+            }));
         }
     }
     Ok(all)
@@ -221,19 +216,14 @@ impl Undoing<'_> {
         let stream = section.opened.stream;
         let repair = &mut self.repair;
         repair.turn_to(&stream)?;
-        let mut lines = self.bundle.lines(section).map_err(RecoveryError::Bundle)?;
-        // What was moved made room for the rest, so it goes back last, when the rest is out again.
-        let (mut moved, mut withdrawn) = (Vec::new(), Vec::new());
-        while let Some(group) = Group::next(&mut lines)? {
+        let mut rows = self.bundle.changes(section).map_err(RecoveryError::Bundle)?;
+        let mut back = Back::default();
+        while let Some(group) = Group::next(&mut rows)? {
             self.cancel.check()?;
-            match group {
-                Group::Moved(events) => moved.extend(events),
-                Group::Withdrawn(commitments) => withdrawn.extend(commitments),
-                group => take_back(repair, group, undone).await?,
-            }
+            take_back(repair, &group, undone).await?;
+            back.extend(group.back);
         }
-        move_back(repair, moved, section.sealed.counter_after, undone).await?;
-        undone.commitments_back = repair.insert_commitments(&withdrawn).await?;
+        put_back(repair, back, section.sealed.counter_after, undone).await?;
         let was = section.opened.counter_before;
         repair
             .take_back_counter(section.sealed.counter_after, was)

@@ -1,113 +1,83 @@
 //! Taking groups of rows back.
 
 use event_log::{JournalCounts, JournalEntry, JournalState, Renumbered, Repair};
-use ves::{EventId, Hash32, Receipt, Timestamp};
+use ves::{BatchId, CommandId, EventId, Hash32, Timestamp};
 
-use super::group::{GROUP, Group, MovedBack};
+use super::group::{Back, Group};
 use super::report::UndoneStream;
-use crate::apply::TOOL;
+use crate::apply::{GROUP, TOOL};
 use crate::error::RecoveryError;
 
-pub(super) async fn move_back(
+/// Puts back what made room for the rest, when the rest is out again.
+pub(super) async fn put_back(
     repair: &mut Repair,
-    moved: Vec<MovedBack>,
+    back: Back,
     counter_left: u64,
     undone: &mut UndoneStream,
 ) -> Result<(), RecoveryError> {
-    let ids: Vec<EventId> = moved.iter().map(|m| m.event_id).collect();
-    for ids in ids.chunks(GROUP) {
-        let removed = repair.remove_receipts(ids).await?;
-        if removed != ids.len() as u64 {
-            let what = format!("{removed} receipts instead of {} were taken back", ids.len());
-            return Err(RecoveryError::Outcome {
-                stream: *repair.stream(),
-                what,
-            });
-        }
-    }
-    let back: Vec<Renumbered> = moved
+    let highest = back
+        .moved
         .iter()
-        .map(|m| Renumbered {
-            event_id: m.event_id,
-            from: m.to,
-            to: m.from,
-            sequenced_at: m.sequenced_at,
-        })
-        .collect();
-    let highest = moved.iter().map(|m| m.from.max(m.to)).max().unwrap_or(0);
-    repair.renumber_events(&back, highest.max(counter_left)).await?;
-    let receipts: Vec<Receipt> = moved.into_iter().filter_map(|m| m.receipt.map(|r| *r)).collect();
-    for receipts in receipts.chunks(GROUP) {
+        .map(|(_, was, is)| was.sequence.max(is.sequence));
+    let highest = highest.max().unwrap_or(0);
+    let moved = back.moved.into_iter().map(|(event_id, was, is)| Renumbered {
+        event_id,
+        from: is.sequence,
+        to: was.sequence,
+        sequenced_at: was.sequenced_at,
+    });
+    let moved: Vec<Renumbered> = moved.collect();
+    repair.renumber_events(&moved, highest.max(counter_left)).await?;
+    for receipts in back.receipts.chunks(GROUP) {
         repair.insert_receipts(receipts).await?;
     }
-    undone.moved_back = back.len() as u64;
+    undone.moved_back = moved.len() as u64;
+    // Of an event that was moved the receipt was replaced.
+    undone.receipts = undone.receipts.saturating_sub(undone.moved_back);
+    // They were reserved when the locks were taken.
+    undone.commands_back = back.commands.len() as u64;
+    undone.commitments_back = repair.insert_commitments(&back.commitments).await?;
     Ok(())
 }
 
+/// Takes out what was inserted, and sets back what was raised or set.
 pub(super) async fn take_back(
     repair: &mut Repair,
-    group: Group,
+    group: &Group,
     undone: &mut UndoneStream,
 ) -> Result<(), RecoveryError> {
     let stream = *repair.stream();
     let all = |what: &str, done: u64, wanted: usize| {
         if done == wanted as u64 {
-            return Ok(());
+            return Ok(done);
         }
         let what = format!("{done} {what} instead of {wanted} were taken back");
         Err(RecoveryError::Outcome { stream, what })
     };
-    match group {
-        Group::Key(key) => {
-            let removed = repair
-                .remove_key(key.agent_id, key.key_id, key.public_key)
-                .await?;
-            all("keys", removed.into(), 1)?;
-            undone.keys += 1;
-        }
-        // These wait until all others are done.
-        Group::Moved(_) | Group::Withdrawn(_) => {}
-        Group::Events(events) => {
-            let ids: Vec<EventId> = events.iter().map(|(_, id, _)| *id).collect();
-            let receipts = repair.remove_receipts(&ids).await?;
-            all("receipts", receipts, ids.len())?;
-            let removed = repair.remove_events(&ids).await?;
-            all("events", removed, ids.len())?;
-            undone.receipts += receipts;
-            undone.events += removed;
-        }
-        Group::Receipts(events) => {
-            let removed = repair.remove_receipts(&events).await?;
-            all("receipts", removed, events.len())?;
-            undone.receipts += removed;
-        }
-        Group::Commands(commands) => {
-            let removed = repair.remove_commands(&commands).await?;
-            all("commands", removed, commands.len())?;
-            undone.commands += removed;
-        }
-        // They were reserved when the locks were taken.
-        Group::Forgotten(commands) => undone.commands_back += commands.len() as u64,
-        Group::Version {
-            entity,
-            before,
-            after,
-        } => {
-            let done = repair.take_back_entity_version(&entity, after, before).await?;
-            all("entity versions", done.into(), 1)?;
-            undone.entity_versions += 1;
-        }
-        Group::Commitments(batches) => {
-            let removed = repair.remove_commitments(&batches).await?;
-            all("commitments", removed, batches.len())?;
-            undone.commitments += removed;
-        }
-        Group::Projection { before, after } => {
-            let done = repair.take_back_projection(after, before).await?;
-            all("projections", done.into(), 1)?;
-            undone.projection = Some(before);
-        }
+    let removed = repair.remove_receipts(&group.receipts).await?;
+    undone.receipts += all("receipts", removed, group.receipts.len())?;
+    let events: Vec<EventId> = group.events.iter().map(|(id, _)| *id).collect();
+    let removed = repair.remove_events(&events).await?;
+    undone.events += all("events", removed, events.len())?;
+    let commands: Vec<CommandId> = group.commands.iter().map(|(id, _)| *id).collect();
+    let removed = repair.remove_commands(&commands).await?;
+    undone.commands += all("commands", removed, commands.len())?;
+    for key in &group.keys {
+        let removed = repair.remove_key(key.agent_id, key.key_id, key.public_key);
+        undone.keys += all("keys", removed.await?.into(), 1)?;
     }
+    for (entity, before, after) in &group.versions {
+        let done = repair.take_back_entity_version(entity, *after, *before);
+        undone.entity_versions += all("entity versions", done.await?.into(), 1)?;
+    }
+    for (before, after) in &group.projections {
+        let done = repair.take_back_projection(*after, *before);
+        all("projections", done.await?.into(), 1)?;
+        undone.projection = Some(*before);
+    }
+    let batches: Vec<BatchId> = group.commitments.iter().map(|(id, _)| *id).collect();
+    let removed = repair.remove_commitments(&batches).await?;
+    undone.commitments += all("commitments", removed, batches.len())?;
     Ok(())
 }
 
