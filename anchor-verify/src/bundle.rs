@@ -18,7 +18,7 @@ use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES};
 use crate::files::{Existing, write_whole};
 use crate::partial::{MAX_PARTIAL, PartialBatch, prove_part};
 use crate::verify::VerifyError;
-use crate::verify::bounds::Given;
+use crate::verify::bounds::GivenInputs;
 use crate::verify::source::{DbSource, ExportSource};
 
 /// The form that this version writes, and the only one that it reads.
@@ -79,7 +79,7 @@ impl Contents<'_> {
 
 /// What a bundle holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Held {
+pub struct BundleContents {
     /// Of the log.
     #[serde(flatten)]
     pub log: ExportCounts,
@@ -98,7 +98,7 @@ pub fn write_bundle(
     path: &Path,
     existing: Existing,
     progress: &dyn Progress,
-) -> Result<Held, VerifyError> {
+) -> Result<BundleContents, VerifyError> {
     let chosen = contents.chosen();
     let mut anchors_json = Vec::new();
     let name = path.display().to_string();
@@ -151,7 +151,7 @@ pub fn write_bundle(
         return Err(VerifyError::Refused(what.into()));
     }
     match (written, failed) {
-        (Ok(log), _) => Ok(Held {
+        (Ok(log), _) => Ok(BundleContents {
             log,
             anchors: chosen.anchors.len() as u64,
         }),
@@ -165,7 +165,7 @@ pub fn write_bundle(
 
 /// The one line that names the fields of a bundle that nothing in it binds.
 pub fn unbound() -> String {
-    let given = Given {
+    let given = GivenInputs {
         log: true,
         export: true,
         own_keys: true,

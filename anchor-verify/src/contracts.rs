@@ -23,7 +23,7 @@ use events::{BatchAnchored, BatchCommitted, CommitmentAnchored};
 
 /// What one log says was anchored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anchored {
+pub struct AnchoredLog {
     /// Which of the two events it was.
     pub kind: AnchorKind,
     /// The id that the sequencer gave the batch.
@@ -50,7 +50,7 @@ pub struct Anchored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
     /// A batch that was anchored.
-    Anchor(Box<Anchored>),
+    Anchor(Box<AnchoredLog>),
     /// `BatchAnchored`, a summary of several anchors that have logs of their own. It names no stream and no range.
     Summary,
     /// An event that neither contract has.
@@ -82,7 +82,7 @@ pub fn decode(topics: &[[u8; 32]], data: &[u8]) -> Result<Decoded, String> {
             TenantId(uuid("tenantId", log.tenantId)?),
             StoreId(uuid("storeId", log.storeId)?),
         );
-        Anchored {
+        AnchoredLog {
             kind: AnchorKind::StateSetAnchor,
             batch_id: BatchId(uuid("batchId", log.batchId)?),
             stream: Some(stream),
@@ -96,7 +96,7 @@ pub fn decode(topics: &[[u8; 32]], data: &[u8]) -> Result<Decoded, String> {
         }
     } else if topic0 == BatchCommitted::SIGNATURE_HASH {
         let log: BatchCommitted = strict(topics, data, 5)?;
-        Anchored {
+        AnchoredLog {
             kind: AnchorKind::SetRegistry,
             batch_id: BatchId(uuid("batchId", log.batchId)?),
             stream: None,
@@ -121,13 +121,13 @@ pub fn decode(topics: &[[u8; 32]], data: &[u8]) -> Result<Decoded, String> {
 
 /// Whose a log is said to be, where that can be read of a log that cannot be an anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Named {
+pub(crate) struct NamedStream {
     pub batch_id: Option<BatchId>,
     pub tenant_store_key: Option<Hash32>,
 }
 
 /// What can be read of a log with the topic of an anchor, whatever is wrong with the rest of it.
-pub(crate) fn named(topics: &[[u8; 32]], data: &[u8]) -> Named {
+pub(crate) fn named(topics: &[[u8; 32]], data: &[u8]) -> NamedStream {
     let id = |word: &[u8; 32]| uuid("", B256::from(*word)).ok();
     let batch_id = topics.get(1).and_then(id).map(BatchId);
     let is = |topic: B256| topics.first() == Some(&topic.0);
@@ -143,7 +143,7 @@ pub(crate) fn named(topics: &[[u8; 32]], data: &[u8]) -> Named {
     } else {
         None
     };
-    Named {
+    NamedStream {
         batch_id,
         tenant_store_key,
     }

@@ -12,7 +12,7 @@ mod saved;
 mod summary;
 
 pub use own::own_document;
-pub use summary::{ContractSummary, StreamSummary, summarize};
+pub use summary::{ContractSummary, ImportedStream, summarize};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -30,7 +30,7 @@ use crate::chain::completeness::complete_of;
 use crate::chain::parts::{ChainParts, Checkpoint, RefusedAnchor, StorageProofs};
 use crate::chain::receipt::Encoded;
 use crate::chain::{header, receipt};
-use crate::contracts::{Anchored, Decoded, Named, decode, named};
+use crate::contracts::{AnchoredLog, Decoded, NamedStream, decode, named};
 use proofs::SavedProof;
 
 /// What clients save.
@@ -165,7 +165,7 @@ struct Shape<'a> {
 const MAX_DEPTH: usize = 8;
 
 /// Where in a file the reader is.
-struct Place<'a> {
+struct ReadPlace<'a> {
     source: &'a str,
     next: usize,
     /// Whether anything that is known was there.
@@ -229,7 +229,7 @@ struct Mined {
 
 impl Mined {
     /// The anchor that the log there is.
-    fn anchor(self, anchored: &Anchored) -> Anchor {
+    fn anchor(self, anchored: &AnchoredLog) -> Anchor {
         Anchor {
             block_number: self.block_number,
             log_index: self.log_index,
@@ -288,7 +288,7 @@ impl Importer {
         if !errors.is_empty() {
             return Err(bad(saved::name_errors(&errors)));
         }
-        let mut place = Place {
+        let mut place = ReadPlace {
             source,
             next: 0,
             found: false,
@@ -308,7 +308,7 @@ impl Importer {
         ))
     }
 
-    fn refuse(&mut self, place: &mut Place<'_>, what: Saved, result: Result<(), String>) {
+    fn refuse(&mut self, place: &mut ReadPlace<'_>, what: Saved, result: Result<(), String>) {
         let index = place.next;
         place.next += 1;
         place.found = true;
@@ -328,7 +328,7 @@ impl Importer {
         json: &RawValue,
         block: Option<Hash32>,
         depth: usize,
-        place: &mut Place<'_>,
+        place: &mut ReadPlace<'_>,
     ) -> Result<(), AnchorsErrorKind> {
         let text = json.get();
         if depth > MAX_DEPTH {
@@ -346,7 +346,7 @@ impl Importer {
         text: &str,
         block: Option<Hash32>,
         depth: usize,
-        place: &mut Place<'_>,
+        place: &mut ReadPlace<'_>,
     ) -> Result<(), AnchorsErrorKind> {
         let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| not_logs(&e))?;
         for item in items {
@@ -367,7 +367,7 @@ impl Importer {
         text: &str,
         block: Option<Hash32>,
         depth: usize,
-        place: &mut Place<'_>,
+        place: &mut ReadPlace<'_>,
     ) -> Result<(), AnchorsErrorKind> {
         let shape: Shape<'_> = serde_json::from_str(text).map_err(|e| not_logs(&e))?;
         if let Some(result) = shape.result {
@@ -410,7 +410,7 @@ impl Importer {
         text: &str,
         block: Option<Hash32>,
         depth: usize,
-        place: &mut Place<'_>,
+        place: &mut ReadPlace<'_>,
     ) -> Result<(), AnchorsErrorKind> {
         let items: HashMap<String, &RawValue> = serde_json::from_str(text).map_err(|e| not_logs(&e))?;
         let mut inner: Vec<(String, &RawValue)> = items
@@ -437,7 +437,7 @@ impl Importer {
         Ok(())
     }
 
-    fn add_proof(&mut self, text: &str, block: Option<Hash32>, place: &Place<'_>) -> Result<(), String> {
+    fn add_proof(&mut self, text: &str, block: Option<Hash32>, place: &ReadPlace<'_>) -> Result<(), String> {
         let proof = serde_json::from_str(text).map_err(|e| format!("not a proof: {e}"))?;
         self.proofs.push(SavedProof {
             source: place.source.to_owned(),
@@ -490,7 +490,7 @@ impl Importer {
         Ok(())
     }
 
-    fn add_receipt(&mut self, json: &str, place: &Place<'_>) -> Result<(), String> {
+    fn add_receipt(&mut self, json: &str, place: &ReadPlace<'_>) -> Result<(), String> {
         let encoded = receipt::from_json(json)?;
         let block_hash = encoded.block_hash;
         self.receipts.entry(block_hash).or_default().push(encoded);
@@ -615,7 +615,7 @@ impl Importer {
     }
 
     /// Keeps the place of a log that has the topic of an anchor and cannot be one.
-    fn note_refused(&mut self, log: &LogJson<'_>, removed: bool, named: Named, why: &str) {
+    fn note_refused(&mut self, log: &LogJson<'_>, removed: bool, named: NamedStream, why: &str) {
         let number = |text: &Option<String>| text.as_deref().and_then(|text| quantity("", text).ok());
         if let (Some(block_number), Some(log_index), Some(block_hash)) =
             (number(&log.block_number), number(&log.log_index), log.block_hash)

@@ -15,7 +15,7 @@ use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 use crate::anchors_file::AnchorsFile;
 use crate::batches::{AnchorView, AnchoredBatch, Conflict, ConflictKind, StreamAnchors, group};
 use crate::chain::{Completeness, examine};
-use crate::standing::Standing;
+use crate::standing::AnchorStanding;
 
 /// One thing that is so, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -190,7 +190,7 @@ fn contradicted(file: &AnchorsFile) -> Vec<LintFinding> {
     let report = examine(file, None);
     let mut findings = Vec::new();
     for (anchor, standing) in file.anchors.iter().zip(&report.standings) {
-        if let Standing::Failed { why } = standing {
+        if let AnchorStanding::Failed { why } = standing {
             let message = format!("batch {} of contract {}: {why}", anchor.batch_id, anchor.contract);
             let found = LintFinding::new(Code::AnchorProof, message)
                 .of(anchor.stream, (anchor.sequence_start, anchor.sequence_end))
@@ -374,12 +374,12 @@ pub(crate) fn contracts(anchors: &[Anchor]) -> Vec<LintFinding> {
 }
 
 /// The commitments of a log, to be found by id and by range.
-struct Committed<'a> {
+struct CommitmentIndex<'a> {
     by_id: HashMap<BatchId, &'a Commitment>,
     by_range: HashMap<(StreamKey, u64, u64), Vec<&'a Commitment>>,
 }
 
-impl<'a> Committed<'a> {
+impl<'a> CommitmentIndex<'a> {
     fn new(commitments: &'a [Commitment]) -> Self {
         let mut by_range: HashMap<_, Vec<&Commitment>> = HashMap::new();
         for c in commitments {
@@ -412,7 +412,7 @@ fn agree(batch: &AnchoredBatch, c: &Commitment) -> bool {
 
 /// Compares what is anchored with what the log has committed.
 fn compare(view: &AnchorView, log: &LogCommitments, findings: &mut Vec<LintFinding>) {
-    let committed = Committed::new(&log.commitments);
+    let committed = CommitmentIndex::new(&log.commitments);
     let mut anchored: HashSet<BatchId> = HashSet::new();
     for batch in view.streams.iter().flat_map(|stream| &stream.batches) {
         // Committed again after a replay, a batch has another id and the same roots.
@@ -428,7 +428,7 @@ fn compare(view: &AnchorView, log: &LogCommitments, findings: &mut Vec<LintFindi
 }
 
 /// What the log says otherwise than an anchored batch, if it does.
-fn disagreement(batch: &AnchoredBatch, committed: &Committed<'_>) -> Option<LintFinding> {
+fn disagreement(batch: &AnchoredBatch, committed: &CommitmentIndex<'_>) -> Option<LintFinding> {
     let range = (batch.sequence_start, batch.sequence_end);
     let others = committed.over(batch);
     let found = match (committed.by_id.get(&batch.batch_id), others.first()) {

@@ -22,8 +22,8 @@ use crate::anchors_file::{AnchorsFile, MAX_FILE_BYTES, read_limited};
 use crate::batches::group;
 use crate::chain::ties_nothing;
 use crate::files::{Existing, write_whole};
-use crate::standing::{ChainReport, Standing};
-use crate::verify::bounds::Given;
+use crate::standing::{AnchorStanding, ChainReport};
+use crate::verify::bounds::GivenInputs;
 use crate::verify::report::Failure;
 use crate::verify::{DbSource, Verdict, VerifyError, code};
 
@@ -603,9 +603,9 @@ impl ProofFile {
             failures: Vec::new(),
             not_checked: chain.not_checked.clone(),
         };
-        let given = Given {
+        let given = GivenInputs {
             anchors: true,
-            ..Given::default()
+            ..GivenInputs::default()
         };
         check.not_checked.extend(given.unbound());
         self.check_path(&mut check);
@@ -679,7 +679,7 @@ impl ProofFile {
     fn check_others(&self, check: &mut ProofCheck, file: &AnchorsFile, chain: &ChainReport) {
         let proven = chain.proven_places(file);
         for (anchor, standing) in file.anchors.iter().zip(&chain.standings) {
-            let Standing::Failed { why } = standing else {
+            let AnchorStanding::Failed { why } = standing else {
                 continue;
             };
             let what = format!(
@@ -711,16 +711,19 @@ impl ProofFile {
             ));
             return Verdict::Failed;
         }
-        let of = |wanted: fn(&Standing) -> bool| -> Vec<Anchor> {
+        let of = |wanted: fn(&AnchorStanding) -> bool| -> Vec<Anchor> {
             let both = file.anchors.iter().zip(&chain.standings);
             both.filter(|(_, s)| wanted(s)).map(|(a, _)| *a).collect()
         };
         self.check_others(check, file, chain);
         // What is merely claimed cannot contest what is proven.
         let levels = [
-            (of(|s| matches!(s, Standing::Trusted { .. })), Verdict::Proven),
             (
-                of(|s| !matches!(s, Standing::Failed { .. })),
+                of(|s| matches!(s, AnchorStanding::Trusted { .. })),
+                Verdict::Proven,
+            ),
+            (
+                of(|s| !matches!(s, AnchorStanding::Failed { .. })),
                 Verdict::MatchesAnchors,
             ),
         ];

@@ -2,56 +2,24 @@
 //! range. `verify` and the audit of `sequencer-recovery` judge by the same rules, so that neither calls sound what the other
 //! calls wrong.
 
+mod event;
+
 use std::collections::HashMap;
 
 use cli_common::finding::Code;
-use event_log::{Commitment, LogEntry};
+use event_log::Commitment;
 use ves::{Hash32, Span, Timestamp, merkle, stream};
 
 use crate::anchors_file::AnchorsFile;
 use crate::batches::AnchoredBatch;
 use crate::chain::header;
+pub use event::{AgentKey, EventFault, EventVerdict, Unchecked};
 
 /// How far the clocks of a sequencer and of a chain's blocks may differ, in microseconds: ten minutes.
 const CLOCK_SKEW: i64 = 600 * 1_000_000;
 
 /// What is wrong: the rule that is broken, and how.
 pub type Wrong = (Code, String);
-
-/// Whether the column `created_at` is the moment of the text that was signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CreatedAt {
-    /// It is.
-    Same,
-    /// The text says another moment, this one.
-    Other(Timestamp),
-    /// The text is no time that is known here; the sequencer may have known it.
-    Unknown,
-}
-
-impl CreatedAt {
-    /// Compares the two.
-    pub fn of(entry: &LogEntry) -> Self {
-        let text = &entry.event.created_at;
-        match Timestamp::from_canonical(text).or_else(|| text.parse().ok()) {
-            Some(moment) if moment == entry.created_at_column => Self::Same,
-            Some(moment) => Self::Other(moment),
-            None => Self::Unknown,
-        }
-    }
-
-    /// What is wrong with the column.
-    pub fn wrong(self, entry: &LogEntry) -> Option<Wrong> {
-        let Self::Other(moment) = self else {
-            return None;
-        };
-        let what = format!(
-            "the column created_at is {}, the text that was signed is {moment}",
-            entry.created_at_column
-        );
-        Some((Code::EventCreatedAt, what))
-    }
-}
 
 /// The times of the blocks whose headers a file of anchors has, in seconds since 1970; of none if each of its anchors names
 /// its own.
@@ -246,6 +214,12 @@ impl Elsewhere {
     pub fn extend(&mut self, other: Self) {
         self.named += other.named;
         self.there += other.there;
+    }
+
+    /// Whether a commitment names the place of an anchor. Where only a part of a log is seen, nothing less tells that the anchors
+    /// are those that the commitments speak of.
+    pub fn is_any_there(self) -> bool {
+        self.there > 0
     }
 
     /// What is said of the places then, which are not held against the commitments; `None` if they are.

@@ -31,7 +31,7 @@ impl ProvedBy {
 /// The standing of one anchor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", rename_all = "snake_case")]
-pub enum Standing {
+pub enum AnchorStanding {
     /// The anchor is in a block that is tied, parent hash by parent hash, to the block that the auditor
     /// trusts; its receipt or storage proof verifies.
     Trusted {
@@ -58,12 +58,12 @@ impl ChainReport {
     /// of one of them, and says nothing of it.
     pub(crate) fn proven_places(&self, file: &AnchorsFile) -> BTreeSet<(Hash32, u64, ContractAddress)> {
         let both = file.anchors.iter().zip(&self.standings);
-        let trusted = both.filter(|(_, standing)| matches!(standing, Standing::Trusted { .. }));
+        let trusted = both.filter(|(_, standing)| matches!(standing, AnchorStanding::Trusted { .. }));
         trusted.map(|(anchor, _)| anchor.place()).collect()
     }
 }
 
-impl Standing {
+impl AnchorStanding {
     /// What is missing or does not verify, unless it is trusted.
     pub fn why(&self) -> Option<&str> {
         match self {
@@ -79,7 +79,7 @@ pub struct ChainReport {
     /// The block hash that the auditor gave.
     pub trusted_block: Option<Hash32>,
     /// One for each of the file's anchors, in the file's order.
-    pub standings: Vec<Standing>,
+    pub standings: Vec<AnchorStanding>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use benches::{Clock, Options, Table, noise, order, peak_memory};
 use outbox_sync::export::{ExportFormat, ExportWriter, Filter, MadeFrom, manifest_path};
-use outbox_sync::fast_export::{BulkOutbox, Outcome, Part};
+use outbox_sync::fast_export::{BulkOutbox, Part, ReadEnd};
 use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Connection, named_params};
 
@@ -122,7 +122,7 @@ fn export(path: &Path, in_place: bool) -> u64 {
         }
         std::ops::ControlFlow::Continue(())
     });
-    assert_eq!(outcome.expect("a sound file"), Outcome::Whole);
+    assert_eq!(outcome.expect("a sound file"), ReadEnd::Whole);
     writer
         .finish(MadeFrom::default())
         .expect("room on the disk")

@@ -3,7 +3,7 @@
 
 use benches::{Clock, Options, Table, hashes, noise, signed};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier};
-use ves::ed25519::{Claim, PreparedKey, verify_many};
+use ves::ed25519::{PreparedKey, SignatureInput, verify_many};
 use ves::kernel::Kernel;
 use ves::{KeyRegistry, SignatureBytes, Signer};
 
@@ -45,11 +45,11 @@ fn main() {
                 (Kernel::Portable, None) => "in turn",
                 _ => continue,
             };
-            let claims: Vec<Claim<'_>> = messages
+            let claims: Vec<SignatureInput<'_>> = messages
                 .iter()
                 .zip(&signatures)
                 .zip(prepared.iter().cycle())
-                .map(|((message, signature), key)| Claim {
+                .map(|((message, signature), key)| SignatureInput {
                     key,
                     message: &message.0,
                     signature,

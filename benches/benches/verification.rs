@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use benches::worlds::Kept;
+use benches::worlds::KeptWorld;
 use benches::{Clock, Options, Table};
 use fixtures::BigSpec;
 use pipeline::{Anchored, Sound};
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if !rows.iter().map(name).any(|name| table.selects(&name)) {
             continue;
         }
-        let world = Kept::open(&BigSpec {
+        let world = KeptWorld::open(&BigSpec {
             events,
             agents,
             ..BigSpec::default()
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The batches of a world's anchors file, as the rival takes them.
-fn anchored(world: &Kept) -> Anchored {
+fn anchored(world: &KeptWorld) -> Anchored {
     let anchors = world.anchors.anchors.iter();
     anchors
         .filter_map(|a| {

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use benches::scaling::{Run, from_csv, plot, table, to_csv, with_table};
-use benches::worlds::Kept;
+use benches::worlds::KeptWorld;
 use fixtures::BigSpec;
 use rayon::ThreadPoolBuilder;
 use rustix::time::{ClockId, clock_gettime};
@@ -43,7 +43,7 @@ fn cpu_seconds() -> f64 {
 fn run(folder: &str, threads: &str) -> Result<(), Box<dyn Error>> {
     let threads: usize = threads.parse()?;
     let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let world = Kept::at(Path::new(folder))?;
+    let world = KeptWorld::at(Path::new(folder))?;
     let (begun, cpu) = (Instant::now(), cpu_seconds());
     let report = pool.install(|| world.verify(true).map_err(|e| e.to_string()))?;
     let run = Run {
@@ -67,11 +67,11 @@ fn measure(most: u64) -> Result<Vec<Run>, Box<dyn Error>> {
             ..BigSpec::default()
         };
         // Made by this process, if it is not there; and its pages are in memory afterwards, as far as they fit.
-        drop(Kept::open(&spec)?);
+        drop(KeptWorld::open(&spec)?);
         for threads in ["1", "2"] {
             let output = Command::new(std::env::current_exe()?)
                 .arg("run")
-                .arg(Kept::place(&spec))
+                .arg(KeptWorld::place(&spec))
                 .arg(threads)
                 .stderr(Stdio::inherit())
                 .output()?;

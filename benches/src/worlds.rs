@@ -23,7 +23,7 @@ pub fn folder() -> PathBuf {
 
 /// A big world in its folder.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptWorld {
     /// The log.
     pub db: PathBuf,
     /// The anchors of all its commitments.
@@ -34,7 +34,7 @@ pub struct Kept {
     pub sequencer_key: VerifyingKey,
 }
 
-impl Kept {
+impl KeptWorld {
     /// Where a world is kept.
     pub fn place(spec: &BigSpec) -> PathBuf {
         let BigSpec {

@@ -9,7 +9,7 @@ use crate::log::Log;
 
 /// What the agents know.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct AgentsKnowledge {
     /// Each agent's events in its own order.
     pub made: BTreeMap<AgentId, (StreamKey, Vec<EventId>)>,
     /// Every receipt in writing.
@@ -20,9 +20,9 @@ pub struct Known {
 
 /// Collects what does not hold.
 #[derive(Debug, Default)]
-pub struct Verdict(pub Vec<String>);
+pub struct Violations(pub Vec<String>);
 
-impl Verdict {
+impl Violations {
     /// Notes it, if it does not hold.
     pub fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
         // The first ones tell enough.
@@ -43,9 +43,9 @@ impl Verdict {
     }
 }
 
-impl Known {
+impl AgentsKnowledge {
     /// No number was promised to two events, nor two numbers to one.
-    pub fn promises_agree(&self, verdict: &mut Verdict) {
+    pub fn promises_agree(&self, verdict: &mut Violations) {
         let mut by_number: BTreeMap<(StreamKey, u64), EventId> = BTreeMap::new();
         let mut by_event: BTreeMap<EventId, u64> = BTreeMap::new();
         for (stream, id, number) in &self.heard {
@@ -61,7 +61,7 @@ impl Known {
     }
 
     /// What agents have in writing is in the log, at its number.
-    pub fn promises_kept(&self, log: &Log, verdict: &mut Verdict) {
+    pub fn promises_kept(&self, log: &Log, verdict: &mut Violations) {
         let places = log.places();
         for (stream, id, number) in &self.heard {
             let place = places.get(id);
@@ -72,7 +72,7 @@ impl Known {
     }
 
     /// No counter is below a number that anybody has in writing, or that is anchored, or that the log has.
-    pub fn counters_hold(&self, log: &Log, verdict: &mut Verdict) {
+    pub fn counters_hold(&self, log: &Log, verdict: &mut Violations) {
         let mut floors = self.anchored.clone();
         for (stream, _, number) in &self.heard {
             let floor = floors.entry(*stream).or_default();
@@ -91,7 +91,7 @@ impl Known {
     }
 
     /// Nothing is in the log that nobody made, nothing in a foreign stream, nothing twice, and each has its receipt.
-    pub fn nothing_foreign(&self, log: &Log, verdict: &mut Verdict) {
+    pub fn nothing_foreign(&self, log: &Log, verdict: &mut Violations) {
         let mut seen = BTreeSet::new();
         let own: BTreeMap<EventId, (AgentId, StreamKey)> = self
             .made
@@ -121,7 +121,7 @@ impl Known {
     }
 
     /// Each agent's events have numbers in the agent's own order.
-    pub fn order_kept(&self, log: &Log, verdict: &mut Verdict) {
+    pub fn order_kept(&self, log: &Log, verdict: &mut Violations) {
         let places = log.places();
         for (agent, (stream, ids)) in &self.made {
             let mut last = (0, None);
@@ -141,7 +141,7 @@ impl Known {
     }
 
     /// Every event that was made is in the log.
-    pub fn all_arrived(&self, log: &Log, verdict: &mut Verdict) {
+    pub fn all_arrived(&self, log: &Log, verdict: &mut Violations) {
         let places = log.places();
         for (agent, (stream, ids)) in &self.made {
             let missing = ids.iter().filter(|id| !places.contains_key(id)).count();
@@ -155,7 +155,7 @@ impl Known {
     }
 
     /// Numbers up to the counter that have no event: nobody may have one of them in writing. Returns how many.
-    pub fn vacant(&self, log: &Log, verdict: &mut Verdict) -> u64 {
+    pub fn vacant(&self, log: &Log, verdict: &mut Violations) -> u64 {
         let heard: BTreeSet<(StreamKey, u64)> = self.heard.iter().map(|(s, _, n)| (*s, *n)).collect();
         let mut vacant = 0;
         for (stream, counter) in &log.counters {
@@ -173,7 +173,7 @@ impl Known {
 }
 
 /// A repair with the sequencer stopped: what was there is there, what came back stands where it stood.
-pub fn repaired(before_cut: &Log, cut: &Log, now: &Log, verdict: &mut Verdict) -> u64 {
+pub fn repaired(before_cut: &Log, cut: &Log, now: &Log, verdict: &mut Violations) -> u64 {
     let truth = before_cut.places();
     for (stream, events) in &cut.events {
         for (number, placed) in events {

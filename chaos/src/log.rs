@@ -20,7 +20,7 @@ pub struct Placed {
 
 /// A commitment in the log.
 #[derive(Debug, Clone)]
-pub struct Committed {
+pub struct CommittedBatch {
     /// The batch.
     pub batch_id: Uuid,
     /// Its stream.
@@ -43,7 +43,7 @@ pub struct Log {
     /// The last number given out, as the sequencer believes.
     pub counters: BTreeMap<StreamKey, u64>,
     /// In the order of their ranges.
-    pub commitments: Vec<Committed>,
+    pub commitments: Vec<CommittedBatch>,
     /// Positions whose receipt is missing or says something else.
     pub bad_receipts: Vec<String>,
     /// Positions that have two events, which no constraint should let happen.
@@ -76,7 +76,7 @@ impl Log {
                 "counter" => {
                     log.counters.insert(stream, number(3));
                 }
-                "commitment" => log.commitments.push(Committed {
+                "commitment" => log.commitments.push(CommittedBatch {
                     batch_id: uuid(4),
                     stream,
                     start: number(3),

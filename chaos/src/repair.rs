@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::check::{Verdict, repaired};
+use crate::check::{Violations, repaired};
 use crate::http;
 use crate::log::{self, Log};
 use crate::round::{Round, text};
@@ -73,7 +73,7 @@ impl Round<'_> {
     fn repaired_at_rest(&self, before_cut: &Log, cut: &Log) -> Result<(), String> {
         let now = Log::read(&self.url());
         let known = self.known()?;
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         let restored = repaired(before_cut, cut, &now, &mut verdict);
         known.promises_kept(&now, &mut verdict);
         known.counters_hold(&now, &mut verdict);
@@ -221,7 +221,7 @@ impl Round<'_> {
         if !ran.without(8 | 4) {
             return Err(format!("the counters could not be raised: {}", ran.told()));
         }
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         self.known()?.counters_hold(&Log::read(&self.url()), &mut verdict);
         verdict.end("after the counters were raised")?;
         self.start_sequencer()?;
@@ -244,7 +244,7 @@ impl Round<'_> {
         self.apply_to_the_end(&plan, None)?;
         let now = Log::read(&self.url());
         let known = self.known()?;
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         known.promises_agree(&mut verdict);
         known.promises_kept(&now, &mut verdict);
         known.counters_hold(&now, &mut verdict);
@@ -273,7 +273,7 @@ impl Round<'_> {
             f.worst_pause = f.worst_pause.max(pause);
         });
         self.judge_apply_beside(&ran, attempt);
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         self.known()?.counters_hold(&Log::read(&self.url()), &mut verdict);
         verdict.end("beside traffic, after apply")?;
         if bundle.exists() && self.draw(|rng| rng.chance(0.3)) {
@@ -320,7 +320,7 @@ impl Round<'_> {
             self.count(|f| f.undos_refused += 1);
         }
         self.note(format!("undo beside the sequencer ended with {:?}", ran.code));
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         self.known()?.counters_hold(&Log::read(&self.url()), &mut verdict);
         verdict.end("after undo beside the sequencer")
     }
@@ -379,7 +379,7 @@ impl Round<'_> {
         }
         let now = Log::read(&self.url());
         let known = self.known()?;
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         known.counters_hold(&now, &mut verdict);
         known.nothing_foreign(&now, &mut verdict);
         let places = now.places();

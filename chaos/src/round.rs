@@ -16,7 +16,7 @@ use test_support::{ScratchPostgres, query};
 use ves::{BatchId, Hash32, StreamKey};
 
 use crate::agent::Agent;
-use crate::check::{Known, Verdict};
+use crate::check::{AgentsKnowledge, Violations};
 use crate::figures::Figures;
 use crate::log::{self, Deadlocks, Log};
 use crate::proxy::Proxy;
@@ -332,8 +332,8 @@ impl<'a> Round<'a> {
     // Agents -------------------------------------------------------------------------------------------------------
 
     /// What the agents know by now.
-    pub(crate) fn known(&self) -> Result<Known, String> {
-        let mut known = Known::default();
+    pub(crate) fn known(&self) -> Result<AgentsKnowledge, String> {
+        let mut known = AgentsKnowledge::default();
         for agent in &self.agents {
             let agent = agent.lock().map_err(|e| e.to_string())?;
             known.made.insert(agent.id, (agent.stream, agent.made.clone()));
@@ -521,7 +521,7 @@ impl<'a> Round<'a> {
             f.cuts += 1;
             f.lost += lost as u64;
         });
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         self.known()?.promises_agree(&mut verdict);
         self.known()?.order_kept(before, &mut verdict);
         self.known()?.nothing_foreign(before, &mut verdict);
@@ -548,7 +548,7 @@ impl<'a> Round<'a> {
         }
         let now = Log::read(&self.url());
         let known = self.known()?;
-        let mut verdict = Verdict::default();
+        let mut verdict = Violations::default();
         known.promises_agree(&mut verdict);
         known.promises_kept(&now, &mut verdict);
         known.counters_hold(&now, &mut verdict);
@@ -628,7 +628,7 @@ pub(crate) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn anchor(commitment: &log::Committed, number: u64) -> Result<anchor_verify::Anchor, String> {
+fn anchor(commitment: &log::CommittedBatch, number: u64) -> Result<anchor_verify::Anchor, String> {
     let hash = |hex: &str| hex.parse::<Hash32>().map_err(|e| e.to_string());
     let mut block = [0xb1; 32];
     block[..8].copy_from_slice(&number.to_be_bytes());

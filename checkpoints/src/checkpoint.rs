@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
-use ves::log_tree::Head;
+use ves::log_tree::TreeHead;
 use ves::{Hash32, StreamKey, Timestamp};
 
 use crate::note::{Note, SignatureLine, is_key_name};
@@ -97,8 +97,8 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Size and root.
-    pub fn head(&self) -> Head {
-        Head {
+    pub fn head(&self) -> TreeHead {
+        TreeHead {
             size: self.size,
             root: self.root,
         }

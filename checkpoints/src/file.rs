@@ -39,7 +39,7 @@ const MAX_LINE: u64 = 1 << 14;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What its tree grew by since an earlier entry.
-    pub leaves: Option<Leaves>,
+    pub leaves: Option<LeavesOfFile>,
     /// The peaks of its tree ([`ves::log_tree::CompactRange`]), or nothing.
     pub peaks: Vec<Hash32>,
     /// The note, as it was signed.
@@ -50,7 +50,7 @@ pub struct Entry {
 
 /// The leaves of consecutive numbers (`ves::merkle::leaf_hash`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaves {
+pub struct LeavesOfFile {
     /// The number of the first.
     pub first: u64,
     /// One for each number.
@@ -232,7 +232,7 @@ impl<R: BufRead> EntryReader<R> {
                         let hashes = self.hashes(range.count(), "leaves")?;
                         hashes.map(|hashes| {
                             let first = range.start();
-                            leaves = Some(Leaves { first, hashes });
+                            leaves = Some(LeavesOfFile { first, hashes });
                         })
                     }
                     Some(("peaks", size)) if peaks.is_none() => {
@@ -464,7 +464,7 @@ mod tests {
             continues: None,
         };
         Entry {
-            leaves: leaves.map(|first| Leaves {
+            leaves: leaves.map(|first| LeavesOfFile {
                 first,
                 hashes: hashes[first as usize - 1..].to_vec(),
             }),

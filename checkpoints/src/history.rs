@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use cli_common::finding::Code;
 use serde::Serialize;
-use ves::log_tree::{CompactRange, Head};
+use ves::log_tree::{CompactRange, TreeHead};
 use ves::{Hash32, StreamKey, Timestamp};
 
 use crate::checkpoint::{Checkpoint, Continues, Origin};
-use crate::file::{Entry, EntryReader, Leaves, Located};
+use crate::file::{Entry, EntryReader, LeavesOfFile, Located};
 use crate::policy::{Distrust, Policy, Trust};
 
 pub use explanation::{Explanation, GivenEpoch};
@@ -27,13 +27,13 @@ pub use standing::ProvenLeaves;
 
 /// A checkpoint that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct CountedCheckpoint {
     /// What it says.
     pub checkpoint: Checkpoint,
     /// On whose word it rests.
     pub trust: Trust,
     /// Where it was found first.
-    pub place: Place,
+    pub place: CheckpointPlace,
     /// Whether leaves confirm that it continues the one before it, which the first has not.
     pub linked: bool,
     /// The signed note.
@@ -42,7 +42,7 @@ pub struct Held {
 
 /// Where a checkpoint stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct CheckpointPlace {
     /// The file.
     #[serde(serialize_with = "text")]
     pub file: Arc<str>,
@@ -54,7 +54,7 @@ fn text<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error>
     to.serialize_str(text)
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CheckpointPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, line {}", self.file, self.line)
     }
@@ -90,16 +90,16 @@ pub struct Generation {
     /// Whose.
     pub origin: Origin,
     /// The checkpoints that hold, by size, each size once.
-    pub checkpoints: Vec<Held>,
+    pub checkpoints: Vec<CountedCheckpoint>,
     /// Those that contradict each other or continue one that does; by size.
-    pub contested: Vec<Held>,
+    pub contested: Vec<CountedCheckpoint>,
     /// Leaves that are proven, up to the last checkpoint that holds.
     pub runs: Vec<Run>,
 }
 
 impl Generation {
     /// The largest checkpoint that holds.
-    pub fn latest(&self) -> Option<&Held> {
+    pub fn latest(&self) -> Option<&CountedCheckpoint> {
         self.checkpoints.last()
     }
 
@@ -133,13 +133,13 @@ impl StreamCheckpoints {
     }
 
     /// The highest number that any checkpoint that holds says was given out, in whatever generation.
-    pub fn highest(&self) -> Option<&Held> {
+    pub fn highest(&self) -> Option<&CountedCheckpoint> {
         let all = self.generations.iter().flat_map(|g| &g.checkpoints);
         all.max_by_key(|held| held.checkpoint.size)
     }
 
     /// The highest number of those that contradict each other.
-    pub fn highest_contested(&self) -> Option<&Held> {
+    pub fn highest_contested(&self) -> Option<&CountedCheckpoint> {
         let all = self.generations.iter().flat_map(|g| &g.contested);
         all.max_by_key(|held| held.checkpoint.size)
     }
@@ -157,7 +157,7 @@ pub struct Conflict {
     /// The size from which on nothing of the tree counts; where it says nothing against a tree, that of the checkpoint.
     pub size: u64,
     /// The two places, or the one.
-    pub places: Vec<Place>,
+    pub places: Vec<CheckpointPlace>,
     /// In words.
     pub message: String,
 }
@@ -234,11 +234,11 @@ impl From<&Distrust> for Refusal {
 
 /// An entry that does not count, or whose leaves do not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
+pub struct RefusedEntry {
     /// What kind of reason.
     pub kind: Refusal,
     /// Where.
-    pub place: Place,
+    pub place: CheckpointPlace,
     /// Why.
     pub why: String,
     /// The stream, if it can be told.
@@ -253,7 +253,7 @@ pub struct History {
     /// What contradicts itself.
     pub conflicts: Vec<Conflict>,
     /// What does not count.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedEntry>,
     /// How many entries were read.
     pub entries: u64,
 }
@@ -269,14 +269,14 @@ impl History {
 pub struct Collector<'a> {
     policy: &'a Policy,
     trees: BTreeMap<Origin, Gathered>,
-    refused: Vec<Refused>,
+    refused: Vec<RefusedEntry>,
     entries: u64,
 }
 
 #[derive(Default)]
 struct Gathered {
     /// Of each size and root the first that was seen.
-    held: BTreeMap<(u64, Hash32), Held>,
+    held: BTreeMap<(u64, Hash32), CountedCheckpoint>,
     runs: Vec<Run>,
 }
 
@@ -307,7 +307,7 @@ impl Following {
     }
 
     /// Whether the leaves so far give this root; then they are confirmed.
-    fn confirm(&mut self, head: Head) -> bool {
+    fn confirm(&mut self, head: TreeHead) -> bool {
         if self.end() != head.size {
             return false;
         }
@@ -342,7 +342,7 @@ impl<'a> Collector<'a> {
         let mut reader = EntryReader::new(input, 0);
         let mut following: BTreeMap<Origin, Following> = BTreeMap::new();
         while let Some(Located { line, entry }) = reader.next_entry()? {
-            let place = Place {
+            let place = CheckpointPlace {
                 file: file.clone(),
                 line,
             };
@@ -358,8 +358,8 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn refuse(&mut self, place: Place, kind: Refusal, why: String, stream: Option<StreamKey>) {
-        self.refused.push(Refused {
+    fn refuse(&mut self, place: CheckpointPlace, kind: Refusal, why: String, stream: Option<StreamKey>) {
+        self.refused.push(RefusedEntry {
             kind,
             place,
             why,
@@ -373,7 +373,7 @@ impl<'a> Collector<'a> {
         tree.runs.push(following.run);
     }
 
-    fn entry(&mut self, entry: Entry, place: Place, following: &mut BTreeMap<Origin, Following>) {
+    fn entry(&mut self, entry: Entry, place: CheckpointPlace, following: &mut BTreeMap<Origin, Following>) {
         let Entry {
             leaves,
             peaks,
@@ -392,7 +392,7 @@ impl<'a> Collector<'a> {
             }
         };
         self.confirm(&checkpoint, peaks, &place, following);
-        let held = Held {
+        let held = CountedCheckpoint {
             trust,
             place,
             linked: false,
@@ -408,8 +408,8 @@ impl<'a> Collector<'a> {
     fn leaves(
         &mut self,
         origin: &Origin,
-        leaves: Leaves,
-        place: &Place,
+        leaves: LeavesOfFile,
+        place: &CheckpointPlace,
         following: &mut BTreeMap<Origin, Following>,
     ) {
         match following.get_mut(origin) {
@@ -436,7 +436,7 @@ impl<'a> Collector<'a> {
         &mut self,
         checkpoint: &Checkpoint,
         peaks: Vec<Hash32>,
-        place: &Place,
+        place: &CheckpointPlace,
         following: &mut BTreeMap<Origin, Following>,
     ) {
         let origin = &checkpoint.origin;
@@ -505,7 +505,7 @@ fn judge(origin: Origin, gathered: Gathered, conflicts: &mut Vec<Conflict>) -> G
     found.extend(times(&origin, &held));
     let from = found.iter().filter(|c| c.kind.contests()).map(|c| c.size).min();
     conflicts.extend(found);
-    let (checkpoints, contested): (Vec<Held>, Vec<Held>) = held
+    let (checkpoints, contested): (Vec<CountedCheckpoint>, Vec<CountedCheckpoint>) = held
         .into_values()
         .partition(|held| from.is_none_or(|from| held.checkpoint.size < from));
     // A run's leaves are proven together, by the root behind the last: cut it back to a root that holds.
@@ -524,7 +524,13 @@ fn judge(origin: Origin, gathered: Gathered, conflicts: &mut Vec<Conflict>) -> G
     }
 }
 
-fn conflict(origin: &Origin, kind: ConflictKind, size: u64, places: Vec<Place>, message: String) -> Conflict {
+fn conflict(
+    origin: &Origin,
+    kind: ConflictKind,
+    size: u64,
+    places: Vec<CheckpointPlace>,
+    message: String,
+) -> Conflict {
     Conflict {
         origin: origin.to_string(),
         stream: origin.stream,
@@ -535,10 +541,10 @@ fn conflict(origin: &Origin, kind: ConflictKind, size: u64, places: Vec<Place>, 
     }
 }
 
-fn two_roots(origin: &Origin, held: &BTreeMap<(u64, Hash32), Held>) -> Vec<Conflict> {
+fn two_roots(origin: &Origin, held: &BTreeMap<(u64, Hash32), CountedCheckpoint>) -> Vec<Conflict> {
     let pairs = held.values().zip(held.values().skip(1));
     let of_one_size = pairs.filter(|(a, b)| a.checkpoint.size == b.checkpoint.size);
-    let said = |(a, b): (&Held, &Held)| {
+    let said = |(a, b): (&CountedCheckpoint, &CountedCheckpoint)| {
         let message = format!(
             "two roots were signed for {} events: {} ({}) and {} ({})",
             a.checkpoint.size, a.checkpoint.root, a.place, b.checkpoint.root, b.place
@@ -550,14 +556,18 @@ fn two_roots(origin: &Origin, held: &BTreeMap<(u64, Hash32), Held>) -> Vec<Confl
 }
 
 /// Compares every checkpoint with the roots that the leaves give.
-fn forks(origin: &Origin, held: &mut BTreeMap<(u64, Hash32), Held>, runs: &[Run]) -> Vec<Conflict> {
+fn forks(
+    origin: &Origin,
+    held: &mut BTreeMap<(u64, Hash32), CountedCheckpoint>,
+    runs: &[Run],
+) -> Vec<Conflict> {
     let mut found = Vec::new();
     if let Some(mut first) = held.first_entry() {
         first.get_mut().linked = true;
     }
     for run in runs {
         let mut range = run.base.clone();
-        let mut last: Option<Place> = None;
+        let mut last: Option<CheckpointPlace> = None;
         let covered = (run.base.size(), Hash32::ZERO)..=(run.end(), Hash32([0xff; 32]));
         for (_, held) in held.range_mut(covered) {
             let size = held.checkpoint.size;
@@ -587,8 +597,8 @@ fn forks(origin: &Origin, held: &mut BTreeMap<(u64, Hash32), Held>, runs: &[Run]
 }
 
 /// Larger trees that were signed before smaller ones.
-fn times(origin: &Origin, held: &BTreeMap<(u64, Hash32), Held>) -> Vec<Conflict> {
-    let mut latest: Option<(&Held, Timestamp)> = None;
+fn times(origin: &Origin, held: &BTreeMap<(u64, Hash32), CountedCheckpoint>) -> Vec<Conflict> {
+    let mut latest: Option<(&CountedCheckpoint, Timestamp)> = None;
     let mut found = Vec::new();
     for held in held.values() {
         let Some(time) = held.checkpoint.time else {
@@ -640,7 +650,7 @@ fn link(generations: &mut [Generation], conflicts: &mut Vec<Conflict>) {
 }
 
 /// The checkpoint of a generation that does not fit what is known of the one before it, and why.
-fn does_not_fit(before: Option<&Generation>, generation: &Generation) -> Option<(Held, String)> {
+fn does_not_fit(before: Option<&Generation>, generation: &Generation) -> Option<(CountedCheckpoint, String)> {
     let first = generation.checkpoints.first()?;
     let continues = first.checkpoint.continues?;
     let other = generation.checkpoints.iter();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use base64::Engine as _;
-use checkpoints::file::{Entry, Leaves};
+use checkpoints::file::{Entry, LeavesOfFile};
 use checkpoints::note::{KeyKind, SignatureLine, Signed};
 use checkpoints::proof::TlogProof;
 use checkpoints::{Checkpoint, Note, Origin, VerifierKey};
@@ -14,7 +14,7 @@ use tlog_tiles::tlog::{
     tree_hash,
 };
 use ves::digest::Preimage;
-use ves::log_tree::{CompactRange, Head, Tree, is_consistent, root_of_inclusion};
+use ves::log_tree::{CompactRange, Tree, TreeHead, is_consistent, root_of_inclusion};
 use ves::{Hash32, StreamKey};
 
 /// The hashes of a log in the order in which theirs stores them.
@@ -70,7 +70,7 @@ fn trees_and_proofs_are_the_same_both_ways() {
         for old in [1, size / 2 + 1, size] {
             let old_root = tree_hash(old, &stored).unwrap();
             let made_there = prove_tree(size, old, &stored).unwrap();
-            let head = |size, root: Hash| Head {
+            let head = |size, root: Hash| TreeHead {
                 size,
                 root: Hash32(root.0),
             };
@@ -181,7 +181,7 @@ fn a_file_of_checkpoints_is_verified_by_their_tools_alone() {
     for size in &sizes {
         let checkpoint = checkpoint(&all[..*size as usize]);
         let entry = Entry {
-            leaves: Some(Leaves {
+            leaves: Some(LeavesOfFile {
                 first: before + 1,
                 hashes: all[before as usize..*size as usize].to_vec(),
             }),

@@ -27,7 +27,7 @@ pub struct Cancel(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     asked: Arc<AtomicBool>,
-    standing: Mutex<Standing>,
+    standing: Mutex<StoppedAt>,
     teller: Mutex<Option<Teller>>,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Debug for Teller {
 
 /// What was done when the work was stopped.
 #[derive(Clone, Debug, Default)]
-struct Standing {
+struct StoppedAt {
     done: Vec<String>,
     in_doubt: Vec<String>,
 }
@@ -174,7 +174,7 @@ impl Cancel {
         OF_SIGNALS.get()
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
+    fn standing(&self) -> MutexGuard<'_, StoppedAt> {
         self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -204,7 +204,7 @@ impl Cancel {
     }
 }
 
-impl Standing {
+impl StoppedAt {
     fn sentences(&self) -> Option<String> {
         let mut sentences = Vec::new();
         if !self.done.is_empty() {

@@ -13,7 +13,7 @@ use crate::{Access, CliError, Existing, ExitStatus, GlobalArgs, WholeFile};
 
 /// What the values of a metric are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Goes up and down.
     Gauge,
     /// Only grows, while the process lives. Its name ends with `_total`.
@@ -28,7 +28,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// A metric with one value.
-    pub fn one(&mut self, name: &str, kind: Kind, help: &str, value: f64) {
+    pub fn one(&mut self, name: &str, kind: MetricKind, help: &str, value: f64) {
         self.family(name, kind, help, [(&[][..], value)]);
     }
 
@@ -36,7 +36,7 @@ impl Metrics {
     pub fn family<'a>(
         &mut self,
         name: &str,
-        kind: Kind,
+        kind: MetricKind,
         help: &str,
         values: impl IntoIterator<Item = (&'a [(&'a str, &'a str)], f64)>,
     ) {
@@ -45,8 +45,8 @@ impl Metrics {
             return;
         }
         let kind = match kind {
-            Kind::Gauge => "gauge",
-            Kind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
         };
         // Writing to a String cannot fail.
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -147,10 +147,10 @@ mod tests {
     #[test]
     fn a_page_is_as_prometheus_reads_it() {
         let mut metrics = Metrics::default();
-        metrics.one("a_total", Kind::Counter, "How many.", 3.0);
-        metrics.family("none", Kind::Gauge, "Nothing.", []);
+        metrics.one("a_total", MetricKind::Counter, "How many.", 3.0);
+        metrics.family("none", MetricKind::Gauge, "Nothing.", []);
         let labels = [("tenant", "a\"b\\c\nd"), ("store", "s")];
-        metrics.family("b", Kind::Gauge, "Of each.", [(&labels[..], 0.5)]);
+        metrics.family("b", MetricKind::Gauge, "Of each.", [(&labels[..], 0.5)]);
         assert_eq!(
             metrics.into_text(),
             "# HELP a_total How many.\n# TYPE a_total counter\na_total 3\n# HELP b Of each.\n# TYPE b gauge\n\
@@ -168,7 +168,7 @@ mod tests {
         for value in [1.0, 2.0] {
             arg.check().unwrap();
             let mut metrics = Metrics::default();
-            metrics.one("x", Kind::Gauge, "X.", value);
+            metrics.one("x", MetricKind::Gauge, "X.", value);
             assert_eq!(arg.told(&GlobalArgs::default(), || metrics), ExitStatus::OK);
         }
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("x 2\n"));

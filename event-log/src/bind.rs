@@ -6,7 +6,7 @@ use sqlx::Arguments as _;
 use sqlx::postgres::PgArguments;
 
 use crate::schema::Table;
-use crate::value::{Kind, Value};
+use crate::value::{Value, ValueKind};
 
 /// The parameters of a statement for PostgreSQL.
 pub(crate) fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
@@ -45,22 +45,22 @@ pub(crate) fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<Pg
     for ((_, kind), column) in table.columns.iter().zip(columns) {
         let values = column.into_iter();
         match kind {
-            Kind::Uuid => arguments.add(
+            ValueKind::Uuid => arguments.add(
                 values
                     .map(|v| if let Value::Uuid(v) = v { Some(v) } else { None })
                     .collect::<Vec<_>>(),
             ),
-            Kind::Int => arguments.add(
+            ValueKind::Int => arguments.add(
                 values
                     .map(|v| if let Value::Int(v) = v { Some(v) } else { None })
                     .collect::<Vec<_>>(),
             ),
-            Kind::Bytes => arguments.add(
+            ValueKind::Bytes => arguments.add(
                 values
                     .map(|v| if let Value::Bytes(v) = v { Some(v) } else { None })
                     .collect::<Vec<_>>(),
             ),
-            Kind::Text | Kind::Json | Kind::Time => arguments.add(
+            ValueKind::Text | ValueKind::Json | ValueKind::Time => arguments.add(
                 values
                     .map(|v| match v {
                         Value::Text(v) => Some(v),

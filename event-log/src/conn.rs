@@ -28,7 +28,7 @@ use crate::raw::{RawRows, push_row};
 use crate::schema::Table;
 use crate::server::Server;
 use crate::sql::{both, postgres, snapshot};
-use crate::value::{Columns, Kind, Row, Value};
+use crate::value::{Columns, Row, Value, ValueKind};
 use crate::waiting::Watcher;
 
 /// How long a reader of a snapshot waits for a writer to finish.
@@ -634,7 +634,7 @@ pub(crate) fn insert_snapshot(
         let mut row = row.map_err(|what| here(LogError::Refused { doing, what }))?;
         debug_assert_eq!(row.len(), table.columns.len(), "{}", table.name);
         for ((name, kind), value) in table.columns.iter().zip(&mut row) {
-            if let (Kind::Json, Value::Text(json)) = (kind, value) {
+            if let (ValueKind::Json, Value::Text(json)) = (kind, value) {
                 let refused = |what| LogError::Refused {
                     doing,
                     what: format!("{}.{name}: {what}", table.name),

@@ -14,7 +14,7 @@ use crate::error::{LogError, RowError};
 use crate::raw::RawRows;
 use crate::schema::{Table, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
 use crate::sql::postgres;
-use crate::value::{Cell, Columns, Kind, Row, Value};
+use crate::value::{Cell, Columns, Row, Value, ValueKind};
 
 /// After a row that could not be read, so many numbers are asked for at once, and twice as many each time that goes well:
 /// a table with many such rows is not sorted from each of them to its end.
@@ -331,7 +331,7 @@ impl Conn {
 
 /// A value as it is copied into a snapshot: one that has no form there stays what it is, in bytes that no reader takes
 /// for a value.
-pub(crate) fn copied_value(row: Row<'_>, index: usize, kind: Kind) -> Result<Value, String> {
+pub(crate) fn copied_value(row: Row<'_>, index: usize, kind: ValueKind) -> Result<Value, String> {
     match row.get(index, kind) {
         Ok(cell) => Ok(cell.map_or(Value::Null, Cell::to_value)),
         Err(what) => row.as_it_is(index, kind).ok_or(what),

@@ -10,7 +10,7 @@ use ves::{
 };
 
 use crate::error::RowError;
-use crate::value::{Bound, Columns, Kind, Row, Value};
+use crate::value::{Bound, Columns, Row, Value, ValueKind};
 
 /// An event with its place in the log, as stored. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -379,7 +379,7 @@ fn sequence_at(row: Row<'_>, column: usize) -> Option<u64> {
 
 /// A number of a row, whatever else can be read of it.
 pub(crate) fn number_of(row: Row<'_>, column: usize) -> Option<i64> {
-    match row.get(column, Kind::Int).ok()?? {
+    match row.get(column, ValueKind::Int).ok()?? {
         crate::value::Cell::Int(number) => Some(number),
         _ => None,
     }

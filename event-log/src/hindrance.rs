@@ -43,7 +43,7 @@ pub struct Hindrance {
 }
 
 /// A table that repairs write, what every repair needs on it, and what some need.
-struct Written {
+struct WrittenTable {
     table: &'static Table,
     always: &'static [&'static str],
     sometimes: &'static [&'static str],
@@ -53,8 +53,8 @@ const fn written(
     table: &'static Table,
     always: &'static [&'static str],
     sometimes: &'static [&'static str],
-) -> Written {
-    Written {
+) -> WrittenTable {
+    WrittenTable {
         table,
         always,
         sometimes,
@@ -62,7 +62,7 @@ const fn written(
 }
 
 /// What an undo takes back.
-static TAKEN_BACK: [Written; 8] = [
+static TAKEN_BACK: [WrittenTable; 8] = [
     // Rows that a proof may refer to are locked, which takes the right to update.
     written(&VES_EVENTS, &["SELECT", "UPDATE", "DELETE"], &[]),
     written(&VES_SEQUENCER_RECEIPTS, &["SELECT", "DELETE"], &["INSERT"]),
@@ -79,7 +79,7 @@ static TAKEN_BACK: [Written; 8] = [
 ];
 
 /// What a repair writes.
-static WRITTEN: [Written; 8] = [
+static WRITTEN: [WrittenTable; 8] = [
     written(&VES_EVENTS, &["SELECT", "INSERT"], &["UPDATE"]),
     written(&VES_SEQUENCER_RECEIPTS, &["SELECT", "INSERT"], &["DELETE"]),
     written(&VES_SEQUENCE_COUNTERS, &["SELECT", "INSERT", "UPDATE"], &[]),
@@ -112,7 +112,7 @@ impl View {
         Ok(found)
     }
 
-    async fn hindrances_of(&mut self, written: &'static [Written]) -> Result<Vec<Hindrance>, LogError> {
+    async fn hindrances_of(&mut self, written: &'static [WrittenTable]) -> Result<Vec<Hindrance>, LogError> {
         let Conn::Postgres(session) = &self.conn else {
             return Ok(Vec::new());
         };
@@ -146,7 +146,7 @@ impl View {
     }
 }
 
-fn read(mut c: Columns<'_>, schema: &str, written: &[Written]) -> Result<Hindrance, String> {
+fn read(mut c: Columns<'_>, schema: &str, written: &[WrittenTable]) -> Result<Hindrance, String> {
     let kind = c.text("kind")?;
     let relation = c.text("relation")?;
     let name = c.text("name")?;

@@ -14,7 +14,7 @@ use crate::error::{LogError, RowError, Rows};
 use crate::log::Log;
 use crate::repair::Repair;
 use crate::sql::{postgres, snapshot};
-use crate::value::{Columns, Kind, ReadAs, Row, Value};
+use crate::value::{Columns, ReadAs, Row, Value, ValueKind};
 use crate::view::{StreamFilter, View};
 
 /// What an entry tells of.
@@ -127,16 +127,16 @@ impl JournalTable {
     }
 }
 
-const COLUMNS: [(&str, Kind); 9] = [
-    ("written_at", Kind::Time),
-    ("state", Kind::Text),
-    ("plan_id", Kind::Bytes),
-    ("tenant_id", Kind::Uuid),
-    ("store_id", Kind::Uuid),
-    ("tool", Kind::Text),
-    ("counter_before", Kind::Int),
-    ("counter_after", Kind::Int),
-    ("counts", Kind::Json),
+const COLUMNS: [(&str, ValueKind); 9] = [
+    ("written_at", ValueKind::Time),
+    ("state", ValueKind::Text),
+    ("plan_id", ValueKind::Bytes),
+    ("tenant_id", ValueKind::Uuid),
+    ("store_id", ValueKind::Uuid),
+    ("tool", ValueKind::Text),
+    ("counter_before", ValueKind::Int),
+    ("counter_after", ValueKind::Int),
+    ("counts", ValueKind::Json),
 ];
 
 const READING: &str = "reading the journal";
@@ -186,7 +186,7 @@ impl View {
         if found.is_empty() {
             return self.may_make_journal().await;
         }
-        let fits = |(column, kind): &(&str, Kind)| {
+        let fits = |(column, kind): &(&str, ValueKind)| {
             found.iter().any(|(found, its)| {
                 let right = if is_postgres {
                     kind.read_as(its) == Some(ReadAs::Itself)

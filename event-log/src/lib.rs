@@ -123,7 +123,7 @@ pub use proofs::{ProofKind, ProofRow};
 pub use raw::RawEntries;
 pub use reach::{HiddenRows, Reach};
 pub use renumber::Renumbered;
-pub use repair::{RaisedVersion, Repair, Reserved, Written};
+pub use repair::{RaisedVersion, Repair, Reserved, WrittenRows};
 pub use resting::Resting;
 pub use sessions::{ChangedCounter, Session};
 pub use snapshot::Snapshot;

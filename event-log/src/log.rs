@@ -336,7 +336,7 @@ fn schema_result(target: &DbTarget, problems: Vec<String>) -> Result<(), LogErro
 fn table_problems(
     table: &Table,
     columns: Option<&BTreeMap<String, String>>,
-    fits: impl Fn(crate::value::Kind, &str) -> bool,
+    fits: impl Fn(crate::value::ValueKind, &str) -> bool,
     problems: &mut Vec<String>,
 ) {
     let Some(columns) = columns else {

@@ -16,7 +16,7 @@ use crate::nearness::Nearness;
 use crate::raw::{RawRows, push_columns};
 use crate::schema::{VES_EVENTS, VES_SEQUENCER_RECEIPTS};
 use crate::sql::postgres;
-use crate::value::{Cell, Columns, Kind, Row, Value};
+use crate::value::{Cell, Columns, Row, Value, ValueKind};
 
 /// For fewer numbers the question costs more than it saves.
 const SHORT: i64 = 128;
@@ -301,7 +301,7 @@ impl<'a> Piece<'a> {
 
 /// The id in a column; `None` if it is NULL.
 fn id(row: Row<'_>, column: usize) -> Result<Option<[u8; 16]>, String> {
-    match row.get(column, Kind::Uuid)? {
+    match row.get(column, ValueKind::Uuid)? {
         Some(Cell::Uuid(id)) => Ok(Some(id.into_bytes())),
         _ => Ok(None),
     }

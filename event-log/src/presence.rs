@@ -61,7 +61,7 @@ impl Part {
 
 /// What the events of a stream hold.
 #[derive(Debug, Default)]
-struct Held {
+struct StreamContents {
     present: Spans,
     misnumbered: u64,
     repeated: u64,
@@ -72,7 +72,7 @@ struct Blocks {
     most: i64,
     /// There are more streams than that.
     too_many: bool,
-    held: BTreeMap<StreamKey, Held>,
+    held: BTreeMap<StreamKey, StreamContents>,
     /// Parts that are to be cut again, the first last.
     large: BTreeMap<StreamKey, Vec<Part>>,
     failed: Option<LogError>,
@@ -149,7 +149,7 @@ impl View {
         for stream in known.keys() {
             held.entry(*stream).or_default();
         }
-        let presence = |(stream, held): (StreamKey, Held)| {
+        let presence = |(stream, held): (StreamKey, StreamContents)| {
             let known = known.get(&stream);
             StreamPresence {
                 stream,
@@ -172,7 +172,7 @@ impl View {
         filter: &StreamFilter,
         unique: bool,
         unreadable: &mut Vec<RowError>,
-    ) -> Result<BTreeMap<StreamKey, Held>, LogError> {
+    ) -> Result<BTreeMap<StreamKey, StreamContents>, LogError> {
         let parameters = [filter.tenant.into(), filter.store.into()];
         let mut counted = Vec::new();
         let mut each = |row: Row<'_>| {
@@ -204,7 +204,7 @@ impl View {
                 state.misnumbered = count.saturating_sub(state.event_count);
             }
             let present = self.present(&state, unique).await?;
-            let found = Held {
+            let found = StreamContents {
                 misnumbered: state.misnumbered,
                 repeated: state.event_count.saturating_sub(present.count()),
                 present,
@@ -218,7 +218,7 @@ impl View {
     async fn held_by_blocks(
         &mut self,
         filter: &StreamFilter,
-    ) -> Result<Option<BTreeMap<StreamKey, Held>>, LogError> {
+    ) -> Result<Option<BTreeMap<StreamKey, StreamContents>>, LogError> {
         match &self.conn {
             // A query in place of a table would be run for each block.
             Conn::Postgres(session) if !session.layout.is_shadowed(&VES_EVENTS) => {}

@@ -73,7 +73,7 @@ pub struct Repair {
     /// The entities that wait to be raised; in PostgreSQL they are staged.
     entities: BTreeSet<Entity>,
     /// Rows that were written while they were staged.
-    written: Written,
+    written: WrittenRows,
     /// Rows are written before the locks are taken.
     ahead: bool,
     /// How long it waits for what a sequencer may hold, see [`SLICE`].
@@ -91,7 +91,7 @@ struct Counter {
 
 /// How many rows [`Repair::write_staged`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Written {
+pub struct WrittenRows {
     /// Events.
     pub events: u64,
     /// Receipts.
@@ -148,7 +148,7 @@ impl Repair {
             locked: BTreeMap::new(),
             staging: Staging::default(),
             entities: BTreeSet::new(),
-            written: Written::default(),
+            written: WrittenRows::default(),
             ahead: false,
         };
         if matches!(repair.view.conn, Conn::Snapshot { .. }) {
@@ -443,11 +443,11 @@ impl Repair {
     ///
     /// # Errors
     /// As [`Repair::insert_events`], [`Repair::insert_receipts`] and [`Repair::let_others_pass`].
-    pub async fn write_staged(&mut self) -> Result<Written, LogError> {
+    pub async fn write_staged(&mut self) -> Result<WrittenRows, LogError> {
         if matches!(self.view.conn, Conn::Postgres(_)) {
             let events = self.write("inserting events", &staging::EVENTS).await?;
             let receipts = self.write("inserting receipts", &staging::RECEIPTS).await?;
-            self.written = Written { events, receipts };
+            self.written = WrittenRows { events, receipts };
         }
         Ok(self.written)
     }

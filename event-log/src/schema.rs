@@ -1,8 +1,8 @@
 //! The tables of a log: their columns and types, and the statements that copy and fill each.
 
 use crate::sql::{both, postgres, snapshot};
-use crate::value::Kind::{self, Bytes, Int, Json, Text, Time, Uuid};
 use crate::value::Value;
+use crate::value::ValueKind::{self, Bytes, Int, Json, Text, Time, Uuid};
 
 /// Whether a log can be read without a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ const fn absent(column: &'static str, since: u32, means: &'static str) -> Absent
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) need: Need,
-    pub(crate) columns: &'static [(&'static str, Kind)],
+    pub(crate) columns: &'static [(&'static str, ValueKind)],
     /// The columns that a database can be without.
     pub(crate) absent: &'static [Absent],
     /// The level from which on the table is always there, and what it meant before: a part of a `WITH`.

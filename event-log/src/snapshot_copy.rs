@@ -19,7 +19,7 @@ use crate::raw::{RawRows, push_row};
 use crate::schema::{TABLES, Table, VES_SEQUENCER_RECEIPTS};
 use crate::snapshot::{DOING, Snapshot};
 use crate::sql::{postgres, snapshot};
-use crate::value::{Kind, Row, UNREADABLE, Value};
+use crate::value::{Row, UNREADABLE, Value, ValueKind};
 use crate::view::View;
 
 /// How many rows, or about how many bytes, are handed over at once, and how often before the reader waits.
@@ -386,10 +386,13 @@ fn marked(table: &'static Table, row: &BrokenRow) -> Vec<Value> {
             continue;
         }
         values[*at] = match kind {
-            Kind::Bytes => Value::Bytes(Vec::new()),
+            ValueKind::Bytes => Value::Bytes(Vec::new()),
             _ => Value::Null,
         };
-        let time = table.columns.iter().position(|(_, kind)| *kind == Kind::Time);
+        let time = table
+            .columns
+            .iter()
+            .position(|(_, kind)| *kind == ValueKind::Time);
         if let Some(time) = time {
             values[time] = mark(&format!("{name}: {what}"));
         }

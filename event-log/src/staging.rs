@@ -23,7 +23,7 @@ use crate::conn::{Conn, Session};
 use crate::error::{LogError, NotInserted};
 use crate::schema::{Table, VES_COMMAND_DEDUPE, VES_EVENTS, VES_SEQUENCER_RECEIPTS};
 use crate::sql::postgres;
-use crate::value::{Kind, POSTGRES_EPOCH, Value};
+use crate::value::{POSTGRES_EPOCH, Value, ValueKind};
 use crate::waiting::Watcher;
 
 /// So many rows, or about so many bytes, make a group: few enough for the temporary table to stay in memory
@@ -303,7 +303,8 @@ impl Put {
         self.taken = 0;
         for value in values {
             let line = Value::Int(self.first + self.taken as i64);
-            let kinds = std::iter::once(Kind::Int).chain(stage.table.columns.iter().map(|(_, kind)| *kind));
+            let kinds =
+                std::iter::once(ValueKind::Int).chain(stage.table.columns.iter().map(|(_, kind)| *kind));
             let sent = row(value).and_then(|values| copy.row(kinds, std::iter::once(&line).chain(&values)));
             if let Err(what) = sent {
                 let (row, error) = (Some(self.taken), Box::new(LogError::Refused { doing, what }));
@@ -424,7 +425,7 @@ pub(crate) async fn stage_entities<'a>(
     let mut copy = CopyIn::begin(conn, doing, postgres!("stage_entities_copy")).await?;
     for (entity_type, entity_id) in entities {
         let values: [Value; 2] = [entity_type.into(), entity_id.into()];
-        if let Err(what) = copy.row([Kind::Text; 2].into_iter(), values.iter()) {
+        if let Err(what) = copy.row([ValueKind::Text; 2].into_iter(), values.iter()) {
             copy.give_up().await?;
             return Err(LogError::Refused { doing, what });
         }
@@ -476,7 +477,7 @@ impl<'a> CopyIn<'a> {
     /// Adds a row. After an error nothing of it is there.
     fn row<'v>(
         &mut self,
-        kinds: impl Iterator<Item = Kind>,
+        kinds: impl Iterator<Item = ValueKind>,
         values: impl Iterator<Item = &'v Value>,
     ) -> Result<(), String> {
         let start = self.piece.len();
@@ -517,7 +518,7 @@ impl<'a> CopyIn<'a> {
 /// One tuple: the number of fields (i16), then for each its length in bytes (i32; −1 for NULL) and its bytes.
 fn write_row<'v>(
     out: &mut Vec<u8>,
-    kinds: impl Iterator<Item = Kind>,
+    kinds: impl Iterator<Item = ValueKind>,
     values: impl Iterator<Item = &'v Value>,
 ) -> Result<(), String> {
     let start = out.len();
@@ -531,7 +532,7 @@ fn write_row<'v>(
     Ok(())
 }
 
-fn write_field(out: &mut Vec<u8>, kind: Kind, value: &Value) -> Result<(), String> {
+fn write_field(out: &mut Vec<u8>, kind: ValueKind, value: &Value) -> Result<(), String> {
     let mut field = |parts: [&[u8]; 2]| -> Result<(), String> {
         let length = parts[0].len() + parts[1].len();
         let length = i32::try_from(length).map_err(|_| format!("a value of {length} bytes"))?;
@@ -544,13 +545,13 @@ fn write_field(out: &mut Vec<u8>, kind: Kind, value: &Value) -> Result<(), Strin
             out.extend_from_slice(&(-1_i32).to_be_bytes());
             Ok(())
         }
-        (Kind::Uuid, Value::Uuid(uuid)) => field([Uuid::as_bytes(uuid), &[]]),
-        (Kind::Int, Value::Int(number)) => field([&number.to_be_bytes(), &[]]),
-        (Kind::Bytes, Value::Bytes(bytes)) => field([bytes, &[]]),
-        (Kind::Text, Value::Text(text)) => field([text.as_bytes(), &[]]),
+        (ValueKind::Uuid, Value::Uuid(uuid)) => field([Uuid::as_bytes(uuid), &[]]),
+        (ValueKind::Int, Value::Int(number)) => field([&number.to_be_bytes(), &[]]),
+        (ValueKind::Bytes, Value::Bytes(bytes)) => field([bytes, &[]]),
+        (ValueKind::Text, Value::Text(text)) => field([text.as_bytes(), &[]]),
         // The first byte is the version of the format.
-        (Kind::Json, Value::Text(json)) => field([&[1], json.as_bytes()]),
-        (Kind::Time, Value::Time(time)) => field([&postgres_time(*time)?.to_be_bytes(), &[]]),
+        (ValueKind::Json, Value::Text(json)) => field([&[1], json.as_bytes()]),
+        (ValueKind::Time, Value::Time(time)) => field([&postgres_time(*time)?.to_be_bytes(), &[]]),
         _ => Err(format!("a value of another kind than {kind:?}")),
     }
 }
@@ -579,12 +580,12 @@ mod tests {
                 .iter()
                 .map(|(name, kind)| {
                     let wire = match kind {
-                        Kind::Uuid => "uuid",
-                        Kind::Int => "int8",
-                        Kind::Text => "text",
-                        Kind::Bytes => "bytea",
-                        Kind::Json => "jsonb",
-                        Kind::Time => "timestamptz",
+                        ValueKind::Uuid => "uuid",
+                        ValueKind::Int => "int8",
+                        ValueKind::Text => "text",
+                        ValueKind::Bytes => "bytea",
+                        ValueKind::Json => "jsonb",
+                        ValueKind::Time => "timestamptz",
                     };
                     format!("{name} {wire}")
                 })
@@ -611,7 +612,7 @@ mod tests {
     #[test]
     fn values_are_written_as_postgresql_reads_them() {
         let mut out = Vec::new();
-        let kinds = [Kind::Int, Kind::Json, Kind::Time, Kind::Bytes];
+        let kinds = [ValueKind::Int, ValueKind::Json, ValueKind::Time, ValueKind::Bytes];
         let values = [
             Value::Int(-2),
             Value::Text("{}".into()),
@@ -628,10 +629,10 @@ mod tests {
         assert_eq!(HEADER.len(), 19);
         // What has no form there is refused before it is sent.
         for (kind, value) in [
-            (Kind::Time, Value::Time(Timestamp(i64::MIN))),
-            (Kind::Time, Value::Time(Timestamp(i64::MIN + POSTGRES_EPOCH))),
-            (Kind::Uuid, Value::Text("x".into())),
-            (Kind::Int, Value::Uuids(vec![])),
+            (ValueKind::Time, Value::Time(Timestamp(i64::MIN))),
+            (ValueKind::Time, Value::Time(Timestamp(i64::MIN + POSTGRES_EPOCH))),
+            (ValueKind::Uuid, Value::Text("x".into())),
+            (ValueKind::Int, Value::Uuids(vec![])),
         ] {
             assert!(
                 write_row(&mut Vec::new(), [kind].into_iter(), [value].iter()).is_err(),

@@ -9,7 +9,7 @@ use crate::cells::RawRow;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// `uuid`; in a snapshot lower-case hyphenated text.
     Uuid,
     /// `int2`, `int4` or `int8`; a `numeric` without a fraction will do.
@@ -33,22 +33,23 @@ pub(crate) enum ReadAs {
     Cast(&'static str),
 }
 
-impl Kind {
+impl ValueKind {
     /// How a column of a type, as PostgreSQL names it, is read as this kind: what counts is what it can hold. `None` if it
     /// cannot be.
     pub(crate) fn read_as(self, found: &str) -> Option<ReadAs> {
         match (self, found) {
-            (Kind::Uuid, "uuid")
-            | (Kind::Int, "smallint" | "integer" | "bigint")
-            | (Kind::Text, "text" | "character varying")
-            | (Kind::Bytes, "bytea")
-            | (Kind::Json, "jsonb")
-            | (Kind::Time, "timestamp with time zone") => Some(ReadAs::Itself),
-            (Kind::Int, "numeric") => Some(ReadAs::Cast("int8")),
-            (Kind::Text, "character" | "citext" | "name" | "enum" | "json" | "jsonb" | "xml" | "uuid") => {
-                Some(ReadAs::Cast("text"))
-            }
-            (Kind::Json, "json" | "text" | "character varying") => Some(ReadAs::Cast("jsonb")),
+            (ValueKind::Uuid, "uuid")
+            | (ValueKind::Int, "smallint" | "integer" | "bigint")
+            | (ValueKind::Text, "text" | "character varying")
+            | (ValueKind::Bytes, "bytea")
+            | (ValueKind::Json, "jsonb")
+            | (ValueKind::Time, "timestamp with time zone") => Some(ReadAs::Itself),
+            (ValueKind::Int, "numeric") => Some(ReadAs::Cast("int8")),
+            (
+                ValueKind::Text,
+                "character" | "citext" | "name" | "enum" | "json" | "jsonb" | "xml" | "uuid",
+            ) => Some(ReadAs::Cast("text")),
+            (ValueKind::Json, "json" | "text" | "character varying") => Some(ReadAs::Cast("jsonb")),
             _ => None,
         }
     }
@@ -56,21 +57,21 @@ impl Kind {
     /// What a column of this kind is in the sequencer's own database.
     pub(crate) fn postgres_type(self) -> &'static str {
         match self {
-            Kind::Uuid => "uuid",
-            Kind::Int => "bigint",
-            Kind::Text => "text",
-            Kind::Bytes => "bytea",
-            Kind::Json => "jsonb",
-            Kind::Time => "timestamp with time zone",
+            ValueKind::Uuid => "uuid",
+            ValueKind::Int => "bigint",
+            ValueKind::Text => "text",
+            ValueKind::Bytes => "bytea",
+            ValueKind::Json => "jsonb",
+            ValueKind::Time => "timestamp with time zone",
         }
     }
 
     /// The type of a STRICT table's column that holds this kind.
     pub(crate) fn snapshot_type(self) -> &'static str {
         match self {
-            Kind::Uuid | Kind::Text | Kind::Json | Kind::Time => "TEXT",
-            Kind::Int => "INTEGER",
-            Kind::Bytes => "BLOB",
+            ValueKind::Uuid | ValueKind::Text | ValueKind::Json | ValueKind::Time => "TEXT",
+            ValueKind::Int => "INTEGER",
+            ValueKind::Bytes => "BLOB",
         }
     }
 }
@@ -168,7 +169,7 @@ impl<'a> Row<'a> {
     ///
     /// # Errors
     /// What the value is instead, if it is not of that kind.
-    pub(crate) fn get(&self, index: usize, kind: Kind) -> Result<Option<Cell<'a>>, String> {
+    pub(crate) fn get(&self, index: usize, kind: ValueKind) -> Result<Option<Cell<'a>>, String> {
         match self {
             Row::Postgres(row) => {
                 let value = row.try_get_raw(index).map_err(|e| e.to_string())?;
@@ -191,7 +192,7 @@ impl<'a> Row<'a> {
 
     /// A value that cannot be understood, to be copied into a snapshot as it is: there it cannot be understood either.
     /// `None` if a snapshot has no place for it.
-    pub(crate) fn as_it_is(&self, index: usize, kind: Kind) -> Option<Value> {
+    pub(crate) fn as_it_is(&self, index: usize, kind: ValueKind) -> Option<Value> {
         use rusqlite::types::ValueRef;
         let snapshot = |value: ValueRef<'_>| match value {
             ValueRef::Text(bytes) if kind.snapshot_type() == "TEXT" => Some(Value::TextBytes(bytes.to_vec())),
@@ -208,13 +209,13 @@ impl<'a> Row<'a> {
     /// A time that bounds something, `None` if it is NULL. Beyond the years that a time can be of, and for PostgreSQL's
     /// infinite times, there is no bound on that side.
     fn bound(&self, index: usize) -> Result<Option<Bound>, String> {
-        let failed = match self.get(index, Kind::Time) {
+        let failed = match self.get(index, ValueKind::Time) {
             Ok(None) => return Ok(None),
             Ok(Some(Cell::Time(time))) => return Ok(Some(Bound::At(time))),
             Ok(Some(_)) => return Err("a value of another kind".into()),
             Err(what) => what,
         };
-        let text = match self.as_it_is(index, Kind::Time) {
+        let text = match self.as_it_is(index, ValueKind::Time) {
             Some(Value::Text(text)) => text,
             Some(Value::TextBytes(bytes)) => String::from_utf8(bytes).map_err(|_| failed.clone())?,
             _ => return Err(failed),
@@ -272,25 +273,25 @@ pub(crate) const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// Reads a value in PostgreSQL's binary format. That its column has a type of this kind was made sure when the log
 /// was opened.
-fn postgres_cell(bytes: &[u8], kind: Kind) -> Result<Cell<'_>, String> {
+fn postgres_cell(bytes: &[u8], kind: ValueKind) -> Result<Cell<'_>, String> {
     let text = |bytes| {
         std::str::from_utf8(bytes)
             .map(Cell::Text)
             .map_err(|e| e.to_string())
     };
     match kind {
-        Kind::Uuid => Uuid::from_slice(bytes).map(Cell::Uuid).map_err(|e| e.to_string()),
-        Kind::Int => postgres_int(bytes)
+        ValueKind::Uuid => Uuid::from_slice(bytes).map(Cell::Uuid).map_err(|e| e.to_string()),
+        ValueKind::Int => postgres_int(bytes)
             .map(Cell::Int)
             .ok_or_else(|| "not an integer".into()),
-        Kind::Text => text(bytes),
-        Kind::Bytes => Ok(Cell::Bytes(bytes)),
+        ValueKind::Text => text(bytes),
+        ValueKind::Bytes => Ok(Cell::Bytes(bytes)),
         // The first byte is the version of the format, and there has been one so far.
-        Kind::Json => match bytes {
+        ValueKind::Json => match bytes {
             [1, json @ ..] => text(json),
             _ => Err("not jsonb of version 1".into()),
         },
-        Kind::Time => {
+        ValueKind::Time => {
             let micros = postgres_int(bytes).ok_or("not a time")?;
             if micros == i64::MAX || micros == i64::MIN {
                 return Err("an infinite time".into());
@@ -304,16 +305,16 @@ fn postgres_cell(bytes: &[u8], kind: Kind) -> Result<Cell<'_>, String> {
 }
 
 /// See [`Row::as_it_is`].
-fn postgres_as_it_is(bytes: &[u8], kind: Kind) -> Option<Value> {
+fn postgres_as_it_is(bytes: &[u8], kind: ValueKind) -> Option<Value> {
     match kind {
-        Kind::Text => Some(Value::TextBytes(bytes.to_vec())),
-        Kind::Json => Some(Value::TextBytes(bytes.get(1..)?.to_vec())),
-        Kind::Time => Some(Value::Text(match postgres_int(bytes)? {
+        ValueKind::Text => Some(Value::TextBytes(bytes.to_vec())),
+        ValueKind::Json => Some(Value::TextBytes(bytes.get(1..)?.to_vec())),
+        ValueKind::Time => Some(Value::Text(match postgres_int(bytes)? {
             i64::MAX => INFINITY.to_owned(),
             i64::MIN => MINUS_INFINITY.to_owned(),
             micros => format!("@{}", i128::from(micros) + i128::from(POSTGRES_EPOCH)),
         })),
-        Kind::Uuid | Kind::Int | Kind::Bytes => None,
+        ValueKind::Uuid | ValueKind::Int | ValueKind::Bytes => None,
     }
 }
 
@@ -338,21 +339,21 @@ fn postgres_int(bytes: &[u8]) -> Option<i64> {
 /// Reads a value of a snapshot, which can be anything.
 ///
 /// A uuid or time that is not written as this crate writes it is refused: comparisons by text would miss it.
-fn snapshot_cell(value: rusqlite::types::ValueRef<'_>, kind: Kind) -> Result<Option<Cell<'_>>, String> {
+fn snapshot_cell(value: rusqlite::types::ValueRef<'_>, kind: ValueKind) -> Result<Option<Cell<'_>>, String> {
     use rusqlite::types::ValueRef;
     let cell = match (kind, value) {
         (_, ValueRef::Null) => return Ok(None),
-        (Kind::Int, ValueRef::Integer(number)) => Cell::Int(number),
-        (Kind::Bytes, ValueRef::Blob(bytes)) => Cell::Bytes(bytes),
-        (Kind::Uuid | Kind::Text | Kind::Json | Kind::Time, ValueRef::Text(bytes)) => {
+        (ValueKind::Int, ValueRef::Integer(number)) => Cell::Int(number),
+        (ValueKind::Bytes, ValueRef::Blob(bytes)) => Cell::Bytes(bytes),
+        (ValueKind::Uuid | ValueKind::Text | ValueKind::Json | ValueKind::Time, ValueRef::Text(bytes)) => {
             if let Some(why) = bytes.strip_prefix(UNREADABLE) {
                 let why = String::from_utf8_lossy(why);
                 return Err(format!("it could not be read when the snapshot was taken: {why}"));
             }
             let text = std::str::from_utf8(bytes).map_err(|_| "text that is not UTF-8")?;
             match kind {
-                Kind::Uuid => Cell::Uuid(canonical_uuid(text)?),
-                Kind::Time => Cell::Time(canonical_time(text)?),
+                ValueKind::Uuid => Cell::Uuid(canonical_uuid(text)?),
+                ValueKind::Time => Cell::Time(canonical_time(text)?),
                 _ => Cell::Text(text),
             }
         }
@@ -428,7 +429,7 @@ impl<'a> Columns<'a> {
         Self { row, next: 0 }
     }
 
-    fn cell(&mut self, name: &str, kind: Kind) -> Result<Option<Cell<'a>>, String> {
+    fn cell(&mut self, name: &str, kind: ValueKind) -> Result<Option<Cell<'a>>, String> {
         let index = self.next;
         self.next += 1;
         self.row
@@ -436,10 +437,10 @@ impl<'a> Columns<'a> {
             .map_err(|what| format!("{name}: {what}"))
     }
 
-    column!(uuid, optional_uuid, Kind::Uuid, Uuid -> Uuid);
-    column!(int, optional_int, Kind::Int, Int -> i64);
-    column!(text, optional_text, Kind::Text, Text -> &'a str);
-    column!(time, optional_time, Kind::Time, Time -> Timestamp);
+    column!(uuid, optional_uuid, ValueKind::Uuid, Uuid -> Uuid);
+    column!(int, optional_int, ValueKind::Int, Int -> i64);
+    column!(text, optional_text, ValueKind::Text, Text -> &'a str);
+    column!(time, optional_time, ValueKind::Time, Time -> Timestamp);
 
     /// A time that bounds something, if there is one.
     pub(crate) fn optional_bound(&mut self, name: &str) -> Result<Option<Bound>, String> {
@@ -449,7 +450,7 @@ impl<'a> Columns<'a> {
     }
 
     pub(crate) fn optional_json(&mut self, name: &str) -> Result<Option<&'a str>, String> {
-        match self.cell(name, Kind::Json)? {
+        match self.cell(name, ValueKind::Json)? {
             None => Ok(None),
             Some(Cell::Text(json)) => Ok(Some(json)),
             Some(_) => Err(format!("{name}: a value of another kind")),
@@ -457,7 +458,7 @@ impl<'a> Columns<'a> {
     }
 
     pub(crate) fn optional_bytes(&mut self, name: &str) -> Result<Option<&'a [u8]>, String> {
-        match self.cell(name, Kind::Bytes)? {
+        match self.cell(name, ValueKind::Bytes)? {
             None => Ok(None),
             Some(Cell::Bytes(bytes)) => Ok(Some(bytes)),
             Some(_) => Err(format!("{name}: a value of another kind")),
@@ -519,35 +520,38 @@ mod tests {
 
     #[test]
     fn postgres_values() {
-        assert_eq!(postgres_cell(&[0xff, 0xfe], Kind::Int), Ok(Cell::Int(-2)));
-        assert_eq!(postgres_cell(&[0, 0, 1, 0], Kind::Int), Ok(Cell::Int(256)));
-        assert!(postgres_cell(&[1, 2, 3], Kind::Int).is_err());
-        assert_eq!(postgres_cell(b"\x01{}", Kind::Json), Ok(Cell::Text("{}")));
-        assert!(postgres_cell(b"{}", Kind::Json).is_err());
-        assert!(postgres_cell(b"", Kind::Json).is_err());
-        assert!(postgres_cell(&[1; 15], Kind::Uuid).is_err());
-        assert!(postgres_cell(&[0xff], Kind::Text).is_err());
+        assert_eq!(postgres_cell(&[0xff, 0xfe], ValueKind::Int), Ok(Cell::Int(-2)));
+        assert_eq!(postgres_cell(&[0, 0, 1, 0], ValueKind::Int), Ok(Cell::Int(256)));
+        assert!(postgres_cell(&[1, 2, 3], ValueKind::Int).is_err());
+        assert_eq!(postgres_cell(b"\x01{}", ValueKind::Json), Ok(Cell::Text("{}")));
+        assert!(postgres_cell(b"{}", ValueKind::Json).is_err());
+        assert!(postgres_cell(b"", ValueKind::Json).is_err());
+        assert!(postgres_cell(&[1; 15], ValueKind::Uuid).is_err());
+        assert!(postgres_cell(&[0xff], ValueKind::Text).is_err());
         let epoch = 0_i64.to_be_bytes();
         assert_eq!(
-            postgres_cell(&epoch, Kind::Time).unwrap(),
+            postgres_cell(&epoch, ValueKind::Time).unwrap(),
             Cell::Time("2000-01-01T00:00:00Z".parse().unwrap())
         );
-        assert!(postgres_cell(&i64::MAX.to_be_bytes(), Kind::Time).is_err());
-        assert!(postgres_cell(&i64::MIN.to_be_bytes(), Kind::Time).is_err());
-        assert!(postgres_cell(&(i64::MAX - 1).to_be_bytes(), Kind::Time).is_err());
+        assert!(postgres_cell(&i64::MAX.to_be_bytes(), ValueKind::Time).is_err());
+        assert!(postgres_cell(&i64::MIN.to_be_bytes(), ValueKind::Time).is_err());
+        assert!(postgres_cell(&(i64::MAX - 1).to_be_bytes(), ValueKind::Time).is_err());
         for (micros, words) in [
             (FIRST_TIME - 1, "before Christ"),
             (LAST_TIME + 1, "beyond the year 9999"),
         ] {
             let bytes = (micros - POSTGRES_EPOCH).to_be_bytes();
-            let what = postgres_cell(&bytes, Kind::Time).unwrap_err();
+            let what = postgres_cell(&bytes, ValueKind::Time).unwrap_err();
             assert!(what.contains(words), "{what}");
         }
         for edge in [FIRST_TIME, LAST_TIME] {
             let bytes = (edge - POSTGRES_EPOCH).to_be_bytes();
-            assert_eq!(postgres_cell(&bytes, Kind::Time), Ok(Cell::Time(Timestamp(edge))));
+            assert_eq!(
+                postgres_cell(&bytes, ValueKind::Time),
+                Ok(Cell::Time(Timestamp(edge)))
+            );
             let text = Timestamp(edge).to_string();
-            let read = snapshot_cell(ValueRef::Text(text.as_bytes()), Kind::Time);
+            let read = snapshot_cell(ValueRef::Text(text.as_bytes()), ValueKind::Time);
             assert_eq!(read, Ok(Some(Cell::Time(Timestamp(edge)))), "{text}");
         }
     }
@@ -555,28 +559,28 @@ mod tests {
     #[test]
     fn snapshot_values_are_refused_unless_written_as_we_write_them() {
         let text = |text: &'static str, kind| snapshot_cell(ValueRef::Text(text.as_bytes()), kind);
-        assert!(text("0f0fadcc-f9d1-5602-8113-29cdc04a12ee", Kind::Uuid).is_ok());
+        assert!(text("0f0fadcc-f9d1-5602-8113-29cdc04a12ee", ValueKind::Uuid).is_ok());
         for bad in [
             "0F0FADCC-f9d1-5602-8113-29cdc04a12ee",
             "0f0fadccf9d15602811329cdc04a12ee",
             "",
             "x",
         ] {
-            assert!(text(bad, Kind::Uuid).is_err(), "{bad}");
+            assert!(text(bad, ValueKind::Uuid).is_err(), "{bad}");
         }
-        assert!(text("2026-11-20T05:57:11.194000Z", Kind::Time).is_ok());
+        assert!(text("2026-11-20T05:57:11.194000Z", ValueKind::Time).is_ok());
         for bad in [
             "2026-11-20T05:57:11.194Z",
             "2026-11-20T05:57:11.194000+00:00",
             "infinity",
             "",
         ] {
-            assert!(text(bad, Kind::Time).is_err(), "{bad}");
+            assert!(text(bad, ValueKind::Time).is_err(), "{bad}");
         }
-        assert!(snapshot_cell(ValueRef::Text(&[0xff]), Kind::Text).is_err());
-        assert!(snapshot_cell(ValueRef::Real(1.0), Kind::Int).is_err());
-        assert!(snapshot_cell(ValueRef::Text(b"1"), Kind::Int).is_err());
-        assert!(snapshot_cell(ValueRef::Text(b"1"), Kind::Bytes).is_err());
-        assert_eq!(snapshot_cell(ValueRef::Null, Kind::Int), Ok(None));
+        assert!(snapshot_cell(ValueRef::Text(&[0xff]), ValueKind::Text).is_err());
+        assert!(snapshot_cell(ValueRef::Real(1.0), ValueKind::Int).is_err());
+        assert!(snapshot_cell(ValueRef::Text(b"1"), ValueKind::Int).is_err());
+        assert!(snapshot_cell(ValueRef::Text(b"1"), ValueKind::Bytes).is_err());
+        assert_eq!(snapshot_cell(ValueRef::Null, ValueKind::Int), Ok(None));
     }
 }

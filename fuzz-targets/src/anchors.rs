@@ -12,7 +12,7 @@ use anchor_verify::lint::lint;
 use anchor_verify::proof::ProofFile;
 use anchor_verify::verify::source::LogSource as _;
 use anchor_verify::verify::{VerifyInput, verify};
-use anchor_verify::{AnchorsFile, ChainReport, InputKind, Standing};
+use anchor_verify::{AnchorStanding, AnchorsFile, ChainReport, InputKind};
 use checkpoints::Policy;
 use cli_common::{Cancel, NoProgress};
 use flate2::Compression;
@@ -49,7 +49,7 @@ pub(crate) fn judge(file: &AnchorsFile) -> ChainReport {
         "each anchor is judged"
     );
     if trusted.is_none() {
-        let proven = |standing: &Standing| matches!(standing, Standing::Trusted { .. });
+        let proven = |standing: &AnchorStanding| matches!(standing, AnchorStanding::Trusted { .. });
         assert!(
             !report.standings.iter().any(proven),
             "nothing is trusted without a trusted block"

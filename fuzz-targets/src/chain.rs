@@ -8,11 +8,11 @@ use alloy_trie::nodes::LeafNode;
 use alloy_trie::root::ordered_trie_root_encoded;
 use alloy_trie::{Nibbles, TrieAccount};
 use anchor_verify::chain::parts::{
-    AccountProof, BatchProof, BlockReceipts, Head, HeadProof, SlotProof, StorageProofs,
+    AccountProof, BatchProof, BlockReceipts, ChainHead, HeadProof, SlotProof, StorageProofs,
 };
 use anchor_verify::chain::{ChainParts, HeaderBytes, header_state_root};
 use anchor_verify::{
-    Anchor, AnchorKind, AnchorsFile, ContractAddress, Standing, contracts, tenant_store_key,
+    Anchor, AnchorKind, AnchorStanding, AnchorsFile, ContractAddress, contracts, tenant_store_key,
 };
 use ves::{BatchId, Hash32, StreamKey};
 
@@ -181,12 +181,12 @@ pub(crate) fn proofs(bytes: &[u8]) {
                 slots: (0..count).map(slot).collect(),
             }],
             heads: vec![HeadProof {
-                head: Head::Count,
+                head: ChainHead::Count,
                 slot: slot(0),
             }],
         }];
         let report = judge(&file);
-        let trusted = matches!(report.standings[0], Standing::Trusted { .. });
+        let trusted = matches!(report.standings[0], AnchorStanding::Trusted { .. });
         assert!(!trusted, "nobody finds a storage with these roots by chance");
     }
 }

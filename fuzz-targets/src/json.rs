@@ -1,7 +1,7 @@
 //! JSON by our fast ways, held against plain ones; and signatures, checked together and one by one.
 
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
-use ves::ed25519::{Claim, PreparedKey, verify_many};
+use ves::ed25519::{PreparedKey, SignatureInput, verify_many};
 use ves::post_quantum::{PublicKeyBundle, SignatureBundle};
 use ves::{SignatureBytes, jcs};
 
@@ -108,13 +108,13 @@ pub(crate) fn signatures(bytes: &[u8]) {
     let combs = combs.into_iter().flatten().flatten().take(2);
     let prepared: Vec<PreparedKey> = tables.into_iter().chain(combs).collect();
     let claims = prepared.iter().flat_map(|key| {
-        cases.iter().map(move |case| Claim {
+        cases.iter().map(move |case| SignatureInput {
             key,
             message: case.message,
             signature: &case.signature,
         })
     });
-    let claims: Vec<Claim<'_>> = claims.collect();
+    let claims: Vec<SignatureInput<'_>> = claims.collect();
     let expected: Vec<bool> = claims
         .iter()
         .map(|claim| {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use outbox_sync::export::{ExportFormat, Filter, event_line};
-use outbox_sync::fast_export::{BulkOutbox, Outcome, Part, page_rows};
+use outbox_sync::fast_export::{BulkOutbox, Part, ReadEnd, page_rows};
 use outbox_sync::row::{HeldRow, RowError, Table};
 use outbox_sync::status::OutboxFigures;
 use outbox_sync::{Outbox, inputs};
@@ -157,7 +157,7 @@ fn by_bulk(path: &Path) -> Option<Vec<u8>> {
         }
         ControlFlow::Continue(())
     });
-    matches!(outcome, Ok(Outcome::Whole)).then_some(written)
+    matches!(outcome, Ok(ReadEnd::Whole)).then_some(written)
 }
 
 fn write(row: Result<HeldRow, RowError>, out: &mut Vec<u8>) {
@@ -193,12 +193,12 @@ pub(crate) fn row(bytes: &[u8]) {
 
 /// A value for a column. Text need not be UTF-8.
 #[derive(Clone)]
-enum Held {
+enum ColumnValue {
     Value(Value),
     Text(Vec<u8>),
 }
 
-impl ToSql for Held {
+impl ToSql for ColumnValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
             Self::Value(value) => value.into(),
@@ -208,10 +208,10 @@ impl ToSql for Held {
 }
 
 /// What agents write, column for column.
-fn sound_row() -> Vec<Held> {
-    let number = |number| Held::Value(Value::Integer(number));
-    let text = |text: &str| Held::Text(text.as_bytes().to_vec());
-    let nothing = || Held::Value(Value::Null);
+fn sound_row() -> Vec<ColumnValue> {
+    let number = |number| ColumnValue::Value(Value::Integer(number));
+    let text = |text: &str| ColumnValue::Text(text.as_bytes().to_vec());
+    let nothing = || ColumnValue::Value(Value::Null);
     vec![
         number(7),
         text("0189abcd-ef01-4321-8765-fedcba987654"),
@@ -239,17 +239,17 @@ fn sound_row() -> Vec<Held> {
     ]
 }
 
-fn changed(mut changes: &[u8]) -> Vec<Held> {
+fn changed(mut changes: &[u8]) -> Vec<ColumnValue> {
     let mut row = sound_row();
     while let [what, length, rest @ ..] = changes {
         let (bytes, behind) = rest.split_at(usize::from(*length).min(rest.len()));
         let column = usize::from(*what >> 3) % row.len();
         row[column] = match what & 7 {
-            0 => Held::Value(Value::Null),
-            1 => Held::Value(Value::Integer(number(bytes))),
-            2 => Held::Value(Value::Real(f64::from_bits(number(bytes) as u64))),
-            3 => Held::Value(Value::Blob(bytes.to_vec())),
-            _ => Held::Text(bytes.to_vec()),
+            0 => ColumnValue::Value(Value::Null),
+            1 => ColumnValue::Value(Value::Integer(number(bytes))),
+            2 => ColumnValue::Value(Value::Real(f64::from_bits(number(bytes) as u64))),
+            3 => ColumnValue::Value(Value::Blob(bytes.to_vec())),
+            _ => ColumnValue::Text(bytes.to_vec()),
         };
         changes = behind;
     }
@@ -271,7 +271,7 @@ fn empty_outbox(path: &Path) -> Vec<u8> {
     std::fs::read(path).expect("a scratch database")
 }
 
-fn insert(path: &Path, row: &[Held]) -> rusqlite::Result<()> {
+fn insert(path: &Path, row: &[ColumnValue]) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     connection.execute_batch(include_str!("../../sql/fuzz/settings.sql"))?;
     let sql = include_str!("../../sql/fuzz/insert_outbox.sql");

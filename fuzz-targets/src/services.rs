@@ -1,7 +1,7 @@
 //! What services answer: pages by gRPC, answers to a push.
 
 use grpc_client::messages::{PullEventsResponse, SequencedEvent, read};
-use grpc_client::{Address, Kept};
+use grpc_client::{Address, KeptPages};
 use http_client::Reply;
 use outbox_sync::push::understand;
 use prost::Message as _;
@@ -30,7 +30,7 @@ pub(crate) fn pages(bytes: &[u8]) {
     let address = Address::recognise("grpc://127.0.0.1:50051").expect("an address");
     let address = address.expect("an address");
     let folder = scratch::folder();
-    let kept = Kept::open(&folder, &address, &stream()).expect("a file to keep pages in");
+    let kept = KeptPages::open(&folder, &address, &stream()).expect("a file to keep pages in");
     let path = kept.path().to_owned();
     drop(kept);
     let head = std::fs::read(&path).expect("the file that was made");
@@ -44,7 +44,7 @@ pub(crate) fn pages(bytes: &[u8]) {
     framed.extend(bytes);
     for (text, right) in [(framed, true), ([head, bytes].concat(), false)] {
         std::fs::write(&path, &text).expect("a scratch file");
-        let Ok(mut kept) = Kept::open(&folder, &address, &stream()) else {
+        let Ok(mut kept) = KeptPages::open(&folder, &address, &stream()) else {
             assert!(!right, "its first line is right");
             continue;
         };

@@ -36,7 +36,7 @@ pub struct KeptError {
 
 /// What a service answered about one stream, on disk. It is locked for as long as it is open.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptPages {
     path: PathBuf,
     file: BufReader<File>,
     /// Where the next page begins.
@@ -46,7 +46,7 @@ pub struct Kept {
     whole: bool,
 }
 
-impl Kept {
+impl KeptPages {
     /// Opens the file of a stream below `folder`, or makes it, for its owner alone.
     ///
     /// # Errors
@@ -250,8 +250,8 @@ mod tests {
         Address::recognise("grpc://[::1]:50051").unwrap().unwrap()
     }
 
-    fn read(folder: &Path) -> (Kept, Vec<Page>) {
-        let mut kept = Kept::open(folder, &address(), &stream()).unwrap();
+    fn read(folder: &Path) -> (KeptPages, Vec<Page>) {
+        let mut kept = KeptPages::open(folder, &address(), &stream()).unwrap();
         let mut pages = Vec::new();
         while let Some(page) = kept.next_page().unwrap() {
             pages.push(page);
@@ -269,7 +269,7 @@ mod tests {
         let first = fs::metadata(&path).unwrap().len() as usize;
         kept.add(&page(21, 30)).unwrap();
         assert!(
-            Kept::open(folder.path(), &address(), &stream()).is_err(),
+            KeptPages::open(folder.path(), &address(), &stream()).is_err(),
             "it is locked"
         );
         drop(kept);
@@ -293,7 +293,7 @@ mod tests {
         let mut changed = whole.clone();
         *changed.last_mut().unwrap() ^= 1;
         fs::write(&path, &changed).unwrap();
-        let mut kept = Kept::open(folder.path(), &address(), &stream()).unwrap();
+        let mut kept = KeptPages::open(folder.path(), &address(), &stream()).unwrap();
         assert!(kept.next_page().unwrap().is_some());
         let error = kept.next_page().unwrap_err().to_string();
         assert!(error.contains("was changed"), "{error}");
@@ -302,7 +302,7 @@ mod tests {
 
         // Another's file.
         fs::write(&path, b"something else\n").unwrap();
-        let error = Kept::open(folder.path(), &address(), &stream()).unwrap_err();
+        let error = KeptPages::open(folder.path(), &address(), &stream()).unwrap_err();
         assert!(error.to_string().contains("is not what was pulled"), "{error}");
     }
 
@@ -311,7 +311,7 @@ mod tests {
     fn it_is_its_owners_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
-        let kept = Kept::open(&folder.path().join("a"), &address(), &stream()).unwrap();
+        let kept = KeptPages::open(&folder.path().join("a"), &address(), &stream()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(
             (mode(kept.path()), mode(kept.path().parent().unwrap())),

@@ -8,7 +8,7 @@ use ves::span::{Span, Spans};
 
 use crate::pace::Pace;
 use crate::page::Page;
-use crate::service::{Failure, Fault, Service};
+use crate::service::{Failure, FailureKind, Service};
 
 /// So many numbers are asked for at once: more the service does not give.
 const WINDOW: u64 = 1000;
@@ -234,18 +234,18 @@ impl<'a> Pull<'a> {
     async fn failed_at(&mut self, range: Span, failure: Failure) -> Result<(), PullError> {
         let single = range.count() == 1;
         // Smaller ranges would be more questions, which is what a busy service has too many of.
-        if !single && matches!(failure.fault, Fault::Question | Fault::Unwell) {
+        if !single && matches!(failure.fault, FailureKind::Question | FailureKind::Unwell) {
             self.window = range.count().div_ceil(2);
         }
         match failure.fault {
-            Fault::Question if !single => Ok(()),
-            Fault::Question if self.todo.is_empty() => {
+            FailureKind::Question if !single => Ok(()),
+            FailureKind::Question if self.todo.is_empty() => {
                 // Behind the head there need not be anything.
                 self.done = true;
                 Ok(())
             }
-            Fault::Question => self.skip(range),
-            Fault::Unwell if single && self.attempts + 1 >= ATTEMPTS && self.failed < MOST_FAILED => {
+            FailureKind::Question => self.skip(range),
+            FailureKind::Unwell if single && self.attempts + 1 >= ATTEMPTS && self.failed < MOST_FAILED => {
                 self.failed += 1;
                 self.attempts = 0;
                 self.backoff = PAUSES.begin();
@@ -256,7 +256,7 @@ impl<'a> Pull<'a> {
                 self.skip(range)
             }
             // As long as the range becomes smaller, it is another question.
-            Fault::Unwell if !single => self.pace.pause(PAUSES.first).await,
+            FailureKind::Unwell if !single => self.pace.pause(PAUSES.first).await,
             _ => self.try_again(failure).await,
         }
     }
@@ -271,8 +271,8 @@ impl<'a> Pull<'a> {
     async fn try_again(&mut self, failure: Failure) -> Result<(), PullError> {
         self.attempts += 1;
         let attempts = match failure.fault {
-            Fault::Forbidden | Fault::Final => 1,
-            Fault::Busy => BUSY_ATTEMPTS,
+            FailureKind::Forbidden | FailureKind::Final => 1,
+            FailureKind::Busy => BUSY_ATTEMPTS,
             _ => ATTEMPTS,
         };
         if self.attempts >= attempts {

@@ -44,7 +44,7 @@ impl Default for Limits {
 
 /// What a failure means for who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FailureKind {
     /// Nobody answers, not in time or not to the end: to be tried again.
     NoAnswer,
     /// It wants to be left alone for a while.
@@ -63,7 +63,7 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// Of which kind.
-    pub fault: Fault,
+    pub fault: FailureKind,
     /// In words, some of which are the service's.
     pub what: String,
 }
@@ -79,7 +79,7 @@ impl std::error::Error for Failure {}
 impl Failure {
     pub(crate) fn last(what: impl Into<String>) -> Self {
         Self {
-            fault: Fault::Final,
+            fault: FailureKind::Final,
             what: what.into(),
         }
     }
@@ -87,13 +87,13 @@ impl Failure {
     fn of(status: &Status) -> Self {
         let fault = match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown => {
-                Fault::NoAnswer
+                FailureKind::NoAnswer
             }
-            Code::ResourceExhausted => Fault::Busy,
-            Code::OutOfRange => Fault::Question,
-            Code::Internal | Code::DataLoss => Fault::Unwell,
-            Code::Unauthenticated | Code::PermissionDenied => Fault::Forbidden,
-            _ => Fault::Final,
+            Code::ResourceExhausted => FailureKind::Busy,
+            Code::OutOfRange => FailureKind::Question,
+            Code::Internal | Code::DataLoss => FailureKind::Unwell,
+            Code::Unauthenticated | Code::PermissionDenied => FailureKind::Forbidden,
+            _ => FailureKind::Final,
         };
         let said: String = status.message().chars().take(SAID).collect();
         let mut what = format!("{:?}: {said}", status.code());
@@ -212,7 +212,7 @@ impl Service {
         let grpc = &mut self.grpc;
         let call = async {
             grpc.ready().await.map_err(|error| Failure {
-                fault: Fault::NoAnswer,
+                fault: FailureKind::NoAnswer,
                 what: chain(&error),
             })?;
             let codec = ProstCodec::<Asked, Answer>::default();
@@ -223,7 +223,7 @@ impl Service {
         match tokio::time::timeout(self.limits.connect + self.limits.call, call).await {
             Ok(answer) => Ok(answer?.into_inner()),
             Err(_) => Err(Failure {
-                fault: Fault::NoAnswer,
+                fault: FailureKind::NoAnswer,
                 what: format!(
                     "no answer within {} s",
                     (self.limits.connect + self.limits.call).as_secs()

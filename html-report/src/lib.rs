@@ -29,8 +29,8 @@ mod text;
 mod time;
 
 pub use page::{
-    Body, Check, Choice, ChoiceOption, Fact, FindingRow, Matrix, MatrixCell, MatrixRow, Outcome, Page,
-    Section, Signature, Verdict,
+    Body, Check, CheckOutcome, Choice, ChoiceOption, Fact, FindingRow, Headline, Matrix, MatrixCell,
+    MatrixRow, Page, Section, Signature,
 };
 pub use render::render;
 pub use report_file::{ReportArg, ReportFile};

@@ -17,7 +17,7 @@ pub struct Page {
     /// Of what: the log, without secrets.
     pub subtitle: Text,
     /// What comes out of it.
-    pub verdict: Verdict,
+    pub verdict: Headline,
     /// What to do after it.
     pub next: Option<Next>,
     /// The numbers that matter most.
@@ -34,7 +34,7 @@ pub struct Page {
 
 /// What comes out of a report, in one sentence.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct Headline {
     /// What it means.
     pub tone: Tone,
     /// The sentence.
@@ -170,7 +170,7 @@ pub struct Check {
     /// What.
     pub name: Text,
     /// What came out.
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
     /// What that rests on; or why it was not checked.
     pub evidence: Text,
     /// The command that acts on it, or checks again.
@@ -180,7 +180,7 @@ pub struct Check {
 impl Check {
     /// A check.
     #[must_use]
-    pub fn new(name: impl Into<Text>, outcome: Outcome, evidence: impl Into<Text>) -> Self {
+    pub fn new(name: impl Into<Text>, outcome: CheckOutcome, evidence: impl Into<Text>) -> Self {
         Self {
             name: name.into(),
             outcome,
@@ -199,7 +199,7 @@ impl Check {
 
 /// What came out of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// It is not so.
     Fail,
     /// It was not checked, which is no pass.
@@ -255,7 +255,7 @@ impl Page {
         Self {
             title: title.into(),
             subtitle: subtitle.into(),
-            verdict: Verdict {
+            verdict: Headline {
                 tone,
                 sentence: sentence.into(),
             },

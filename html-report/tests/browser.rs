@@ -9,9 +9,9 @@ use cli_common::finding::Code;
 use cli_common::provenance::{Input, Provenance};
 use cli_common::{Next, Tone};
 use html_report::{
-    Body, Check, Choice, ChoiceOption, Entry, FindingRow, History, MarkKind, Matrix, MatrixCell, MatrixRow,
-    Objective, Outcome, Page, Point, Section, Series, Signature, State, Strip, Table, Text, Timeline, Unit,
-    worst_first,
+    Body, Check, CheckOutcome, Choice, ChoiceOption, Entry, FindingRow, History, MarkKind, Matrix,
+    MatrixCell, MatrixRow, Objective, Page, Point, Section, Series, Signature, State, Strip, Table, Text,
+    Timeline, Unit, worst_first,
 };
 
 /// Names that look as random ones do.
@@ -277,18 +277,22 @@ fn sample(count: u64) -> Page {
     let checks = [
         (
             "Service answers and is ready",
-            Outcome::Pass,
+            CheckOutcome::Pass,
             "http://127.0.0.1:8080/health: 200 in 3 ms",
         ),
-        ("Counters are at their floor", Outcome::Pass, "4 of 4 streams"),
+        (
+            "Counters are at their floor",
+            CheckOutcome::Pass,
+            "4 of 4 streams",
+        ),
         (
             "A commitment can go on in each stream",
-            Outcome::Fail,
+            CheckOutcome::Fail,
             "4 of 4 streams have open positions before the next batch",
         ),
         (
             "Alerts are quiet",
-            Outcome::NotChecked,
+            CheckOutcome::NotChecked,
             "no --prometheus was given",
         ),
     ];

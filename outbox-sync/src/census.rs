@@ -9,21 +9,8 @@ use serde::Serialize;
 use ves::{AgentId, EventId, StreamKey};
 
 use crate::export::Class;
-use crate::holdings::{Claim, Holdings, Saying};
-
-/// How sure it is which event was at a number, strongest first (outboxes alone prove nothing).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CensusGrade {
-    /// Independent holders agree.
-    Corroborated,
-    /// One holder says so.
-    Claimed,
-    /// Holders disagree.
-    Contested,
-    /// Nobody names an event for it.
-    Lost,
-}
+use crate::holdings::Holdings;
+use crate::words::{Claim, Contents, NamedEvents, Saying, Spoken, WordGrade};
 
 /// Consecutive numbers of which the same is to be said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,7 +20,7 @@ pub struct MissingRange {
     /// The last.
     pub last: u64,
     /// How sure it is which events were there.
-    pub grade: CensusGrade,
+    pub grade: WordGrade,
     /// Whether somebody holds the events whole.
     pub held: bool,
     /// The files that name or hold them: of many the first hundred.
@@ -66,7 +53,7 @@ pub struct StreamCensus {
     /// How many numbers are missing.
     pub missing: u64,
     /// How many of them by grade.
-    pub by_grade: BTreeMap<CensusGrade, u64>,
+    pub by_grade: BTreeMap<WordGrade, u64>,
     /// How many of them are nowhere: nobody holds an event for them.
     pub nowhere: u64,
     /// What is to be said of them, in order.
@@ -205,14 +192,12 @@ fn of_stream(
     };
     let mut placed = BTreeSet::new();
     let by_number: BTreeMap<u64, &Vec<Claim>> = claims.into_iter().collect();
+    let missing = holes(present, known_to);
+    let events = Events::named_in(&missing, &by_number, holdings);
     let mut last_who = BTreeSet::new();
-    for number in holes(present, known_to).into_iter().flatten() {
-        let (mut range, who) = judge(
-            number,
-            by_number.get(&number).map_or(&[], |c| c.as_slice()),
-            holdings,
-            &mut placed,
-        );
+    for number in missing.into_iter().flatten() {
+        let claims = by_number.get(&number).map_or(&[][..], |c| c.as_slice());
+        let (mut range, who) = judge(number, claims, &events, &mut placed);
         census.missing += 1;
         *census.by_grade.entry(range.grade).or_default() += 1;
         census.nowhere += u64::from(!range.held);
@@ -258,54 +243,73 @@ fn holes(present: &[RangeInclusive<u64>], known_to: u64) -> Vec<RangeInclusive<u
     holes
 }
 
-/// What is to be said of one number. A pulled row weighs more than an agent's word on its own event: the sequencer
-/// itself told the number. With it come the files that name or hold its events.
+/// The events that a log lacks, as outboxes know them.
+struct Events<'a> {
+    holdings: &'a Holdings,
+    /// For how many missing numbers each of them is named.
+    numbers: BTreeMap<EventId, u64>,
+}
+
+impl<'a> Events<'a> {
+    fn named_in(
+        missing: &[RangeInclusive<u64>],
+        claims: &BTreeMap<u64, &Vec<Claim>>,
+        holdings: &'a Holdings,
+    ) -> Self {
+        let mut numbers = BTreeMap::new();
+        for claims in missing.iter().flat_map(|range| claims.range(range.clone())) {
+            let named: BTreeSet<EventId> = claims.1.iter().map(|claim| claim.event_id).collect();
+            for event_id in named {
+                *numbers.entry(event_id).or_default() += 1;
+            }
+        }
+        Self { holdings, numbers }
+    }
+}
+
+impl NamedEvents for Events<'_> {
+    fn contents(&self, event_id: EventId) -> Contents {
+        let event = self.holdings.events.get(&event_id);
+        event.map_or(Contents::None, |event| event.contents)
+    }
+
+    fn is_named_elsewhere(&self, event_id: EventId) -> bool {
+        self.numbers.get(&event_id).is_some_and(|numbers| *numbers > 1)
+    }
+
+    /// What the log says of a holder's other words is for a plan to weigh.
+    fn is_doubted(&self, _: &Claim) -> bool {
+        false
+    }
+}
+
+/// What is to be said of one number. With it come the files that name or hold its events.
 fn judge(
     number: u64,
     claims: &[Claim],
-    holdings: &Holdings,
+    events: &Events<'_>,
     placed: &mut BTreeSet<EventId>,
 ) -> (MissingRange, BTreeSet<usize>) {
-    let pulled: Vec<&Claim> = claims.iter().filter(|c| c.saying != Saying::Own).collect();
-    let counted: Vec<&Claim> = if pulled.is_empty() {
-        claims.iter().collect()
-    } else {
-        pulled
-    };
-    let events: BTreeSet<EventId> = counted.iter().map(|c| c.event_id).collect();
-    let mut grade = match events.len() {
-        0 => CensusGrade::Lost,
-        1 => CensusGrade::Claimed,
-        _ => CensusGrade::Contested,
-    };
+    let holdings = events.holdings;
     let mut held = false;
-    let mut holders = BTreeSet::new();
-    for id in &events {
-        let Some(event) = holdings.events.get(id) else {
+    let mut who: BTreeSet<usize> = claims.iter().map(|claim| claim.holder.0).collect();
+    for claim in claims {
+        let Some(event) = holdings.events.get(&claim.event_id) else {
             continue;
         };
-        held |= event.best.is_some();
-        placed.insert(*id);
-        holders.extend(event.holders.iter().copied());
+        held |= event.contents != Contents::None;
+        placed.insert(claim.event_id);
+        who.extend(event.holders.iter().copied());
     }
-    let naming = claims.iter().filter(|c| events.contains(&c.event_id));
-    let naming: BTreeSet<usize> = naming.map(|c| c.file).collect();
-    // Two copies of one agent's outbox are one voice.
-    let voices = naming.iter().map(|file| holdings.heard[*file].voice.as_str());
-    let voices: BTreeSet<&str> = voices.filter(|voice| !voice.is_empty()).collect();
-    if grade == CensusGrade::Claimed && voices.len() > 1 {
-        grade = CensusGrade::Corroborated;
-    }
-    holders.extend(naming);
     let range = MissingRange {
         first: number,
         last: number,
-        grade,
+        grade: Spoken::of(claims, events).grade(&holdings.holders),
         held,
         holders: Vec::new(),
         more_holders: 0,
     };
-    (range, holders)
+    (range, who)
 }
 
 /// The highest number that anybody says was given out. An agent's own word may be wrong; who said it is named.
@@ -330,13 +334,13 @@ fn known_to(
     for (number, claims) in claims {
         if let Some(claim) = claims.iter().max_by_key(|c| c.saying) {
             let words = match claim.saying {
-                Saying::Own => "its own word",
+                Saying::Outbox => "its own word",
                 Saying::Pointer => "an unsigned pulled row",
-                Saying::Pulled => "a pulled row",
+                Saying::Pulled | Saying::Log => "a pulled row",
             };
             offer(
                 Some(*number),
-                format!("{} ({words})", holdings.heard[claim.file].path),
+                format!("{} ({words})", holdings.holders.name(claim.holder)),
             );
         }
     }

@@ -17,8 +17,8 @@ pub struct FileError {
 
 impl FileError {
     /// A file, and what is wrong with it.
-    pub(crate) fn new(path: &Path, fault: impl Into<Fault>) -> Self {
-        let Fault { what, kind, at } = fault.into();
+    pub(crate) fn new(path: &Path, fault: impl Into<FileFault>) -> Self {
+        let FileFault { what, kind, at } = fault.into();
         Self {
             path: path.to_owned(),
             what,
@@ -40,7 +40,7 @@ impl From<checkpoints::epoch::EpochError> for FileError {
 }
 
 /// What is wrong with a file.
-pub(crate) struct Fault {
+pub(crate) struct FileFault {
     what: String,
     /// How the operating system refused.
     kind: Option<io::ErrorKind>,
@@ -48,13 +48,13 @@ pub(crate) struct Fault {
     at: Option<PathBuf>,
 }
 
-impl From<&str> for Fault {
+impl From<&str> for FileFault {
     fn from(what: &str) -> Self {
         what.to_owned().into()
     }
 }
 
-impl From<String> for Fault {
+impl From<String> for FileFault {
     fn from(what: String) -> Self {
         Self {
             what,
@@ -64,7 +64,7 @@ impl From<String> for Fault {
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for FileFault {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
 
@@ -77,7 +77,7 @@ impl From<io::Error> for Fault {
     }
 }
 
-impl From<serde_json::Error> for Fault {
+impl From<serde_json::Error> for FileFault {
     fn from(error: serde_json::Error) -> Self {
         Self {
             kind: error.io_error_kind(),
@@ -86,7 +86,7 @@ impl From<serde_json::Error> for Fault {
     }
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for FileFault {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly};
         let kind = match error.sqlite_error_code() {
@@ -101,7 +101,7 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
-impl From<OutboxErrorKind> for Fault {
+impl From<OutboxErrorKind> for FileFault {
     fn from(error: OutboxErrorKind) -> Self {
         let what = error.to_string();
         let (kind, at) = match error {

@@ -24,8 +24,8 @@ use ves::{Event, StoreId, StreamKey, TenantId, Timestamp};
 
 use crate::error::FileError;
 use crate::lines::for_each_line;
-use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus, Place, Table};
-use crate::verify::{Outcome, state_name};
+use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus, RowPlace, Table};
+use crate::verify::{Verification, state_name};
 use crate::wire::WireEvent;
 use sink::Sink;
 
@@ -65,7 +65,7 @@ pub enum Class {
 
 /// Where an exported event was held, and what was said of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct HeldAs {
     /// The outbox.
     pub file: String,
     /// The table.
@@ -83,7 +83,7 @@ pub struct Held {
     pub sequenced_at: Option<Timestamp>,
 }
 
-impl Held {
+impl HeldAs {
     /// What a row says of itself.
     pub fn of(row: &HeldRow) -> Self {
         Self {
@@ -108,7 +108,7 @@ struct Line {
     class: Option<Class>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verdict: Option<String>,
-    held: Held,
+    held: HeldAs,
     event: WireEvent,
 }
 
@@ -118,17 +118,17 @@ impl Line {
         row: &HeldRow,
         event: &Event,
         class: Option<Class>,
-        verdict: Option<Outcome>,
+        verdict: Option<Verification>,
     ) -> Result<Self, String> {
         let verdict = verdict.map(|v| match v {
-            Outcome::Holds => "holds".to_owned(),
+            Verification::Holds => "holds".to_owned(),
             _ => "not_checked".to_owned(),
         });
         Ok(Self {
             kind: "event".into(),
             class,
             verdict,
-            held: Held::of(row),
+            held: HeldAs::of(row),
             event: WireEvent::new(event)?,
         })
     }
@@ -162,7 +162,7 @@ pub struct StreamCount {
 
 /// What an export holds, and how to know that it is whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct ExportManifest {
     /// [`MANIFEST_SCHEMA`].
     pub schema: String,
     /// The name of the export, without folders.
@@ -228,7 +228,7 @@ pub struct Filter {
 }
 
 /// What a [`Filter`] goes by.
-pub(crate) struct Facts<'a> {
+pub(crate) struct RowFacts<'a> {
     pub(crate) state: &'static str,
     pub(crate) stream: StreamKey,
     pub(crate) created_at: &'a str,
@@ -239,7 +239,7 @@ pub(crate) struct Facts<'a> {
 impl Filter {
     /// Whether the event of a row is asked for.
     pub fn wants_event(&self, row: &HeldRow, event: &Event) -> bool {
-        self.wants(&Facts {
+        self.wants(&RowFacts {
             state: state_name(&row.origin),
             stream: event.stream,
             created_at: &event.created_at,
@@ -248,7 +248,7 @@ impl Filter {
         })
     }
 
-    pub(crate) fn wants(&self, facts: &Facts<'_>) -> bool {
+    pub(crate) fn wants(&self, facts: &RowFacts<'_>) -> bool {
         let created: Option<Timestamp> = match (self.since, self.until) {
             (None, None) => None,
             _ => facts.created_at.parse().ok(),
@@ -317,8 +317,8 @@ pub struct ExportWriter {
 }
 
 /// What an [`ExportWriter`] can go back to.
-pub struct Mark {
-    sink: sink::Mark,
+pub struct ExportMark {
+    sink: sink::SinkMark,
     tally: Tally,
     classes: BTreeMap<Class, u64>,
 }
@@ -364,8 +364,8 @@ impl ExportWriter {
     }
 
     /// Where the export is now.
-    pub fn mark(&self) -> Mark {
-        Mark {
+    pub fn mark(&self) -> ExportMark {
+        ExportMark {
             sink: self.sink.mark(),
             tally: self.tally.clone(),
             classes: self.classes.clone(),
@@ -373,7 +373,7 @@ impl ExportWriter {
     }
 
     /// Forgets what was added since.
-    pub fn rewind(&mut self, to: Mark) {
+    pub fn rewind(&mut self, to: ExportMark) {
         self.sink.rewind(&to.sink);
         self.tally = to.tally;
         self.classes = to.classes;
@@ -388,7 +388,7 @@ impl ExportWriter {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn add_lines(&mut self, lines: &Lines) -> Result<(), FileError> {
+    pub fn add_lines(&mut self, lines: &ExportLines) -> Result<(), FileError> {
         let mut text = lines.text.as_slice();
         if self.format == ExportFormat::Json && self.tally.events == 0 {
             // Nothing is before the first that a comma would part it from.
@@ -410,7 +410,7 @@ impl ExportWriter {
         row: &HeldRow,
         event: &Event,
         class: Option<Class>,
-        verdict: Option<Outcome>,
+        verdict: Option<Verification>,
     ) -> Result<Result<(), String>, FileError> {
         let line = match Line::new(row, event, class, verdict) {
             Ok(line) => line,
@@ -436,14 +436,14 @@ impl ExportWriter {
     ///
     /// # Errors
     /// The disk fails, or the name was taken meanwhile: then nothing is left behind under it.
-    pub fn finish(mut self, made_from: MadeFrom) -> Result<Manifest, FileError> {
+    pub fn finish(mut self, made_from: MadeFrom) -> Result<ExportManifest, FileError> {
         let path = self.path.clone();
         let error = |e: io::Error| FileError::new(&path, e);
         if self.format == ExportFormat::Json {
             self.sink.append(b"\n]}\n").map_err(error)?;
         }
         let (bytes, sha256) = self.sink.finish().map_err(error)?;
-        let manifest = Manifest {
+        let manifest = ExportManifest {
             schema: MANIFEST_SCHEMA.into(),
             file: path
                 .file_name()
@@ -499,12 +499,12 @@ pub(crate) fn behind_line(format: ExportFormat) -> &'static [u8] {
 
 /// Lines of an export, made by several threads at once.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct ExportLines {
     pub(crate) text: Vec<u8>,
     pub(crate) tally: Tally,
 }
 
-impl Lines {
+impl ExportLines {
     /// Their text.
     pub fn text(&self) -> &[u8] {
         &self.text
@@ -523,7 +523,7 @@ pub struct Export {
     /// Where it can be read: kept, if it came from a pipe.
     input: InputFile,
     format: ExportFormat,
-    manifest: Option<Manifest>,
+    manifest: Option<ExportManifest>,
     flaw: Option<String>,
 }
 
@@ -580,7 +580,7 @@ impl Export {
     }
 
     /// The manifest, if there is one.
-    pub fn manifest(&self) -> Option<&Manifest> {
+    pub fn manifest(&self) -> Option<&ExportManifest> {
         self.manifest.as_ref()
     }
 
@@ -689,7 +689,7 @@ fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
     Ok(Item {
         place: place.to_owned(),
         row: HeldRow {
-            place: Place {
+            place: RowPlace {
                 file: Arc::from(Path::new(&held.file)),
                 table: held.table,
                 row: held.row,
@@ -708,9 +708,9 @@ fn read_line(line: &[u8], place: &str) -> Result<Item, String> {
     })
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, FileError> {
+fn read_manifest(path: &Path) -> Result<ExportManifest, FileError> {
     let file = files::open_text(path).map_err(|e| FileError::new(path, e))?;
-    let manifest: Manifest = serde_json::from_reader(file.take(1 << 30))
+    let manifest: ExportManifest = serde_json::from_reader(file.take(1 << 30))
         .map_err(|e| FileError::new(path, format!("is not a manifest: {e}")))?;
     if manifest.schema != MANIFEST_SCHEMA {
         let what = format!(
@@ -722,7 +722,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, FileError> {
     Ok(manifest)
 }
 
-fn differs(path: &Path, manifest: &Manifest) -> Result<Option<String>, FileError> {
+fn differs(path: &Path, manifest: &ExportManifest) -> Result<Option<String>, FileError> {
     let mut file = File::open(path).map_err(|e| FileError::new(path, e))?;
     let mut hash = Sha256::new();
     let mut bytes = 0;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use cli_common::{Cancel, Progress};
 use serde::Serialize;
 use ves::span::{Span, Spans};
-use ves::{AgentId, EventId, Hash32, StreamKey};
+use ves::{AgentId, EventId, Hash32, SignatureBytes, StreamKey};
 
 use crate::ahead::Ahead;
+use crate::check::{NO_LOG_HOLDS, RowCheck, has_escaped_nul};
 use crate::export::Class;
 use crate::keys::KeyBook;
 use crate::known::{Found, KnownLog, KnownLogError, contains};
@@ -17,7 +18,8 @@ use crate::outbox::Outbox;
 use crate::rendering::RenderingSearch;
 use crate::row::{Content, Item, Origin, OutboxStatus, Table};
 use crate::source::{Source, SourceError};
-use crate::verify::{Outcome, RowVerdict, check_rows};
+use crate::verify::{RowVerdict, Verification, check_rows};
+use crate::words::{Claim, Contents, HolderId, Holders, Saying};
 
 /// Rows are looked up in the log in groups of this many.
 const GROUP: usize = 1024;
@@ -31,10 +33,6 @@ pub struct Heard {
     pub path: String,
     /// The agent whose outbox it is.
     pub agent_id: Option<AgentId>,
-    /// What makes the holder itself: files of one holder are one voice. An export has none: what it holds is
-    /// another's word.
-    #[serde(skip)]
-    pub voice: String,
     /// Whether it is an export, not an outbox.
     #[serde(skip)]
     pub is_export: bool,
@@ -76,7 +74,6 @@ impl Heard {
         Self {
             path: path.display().to_string(),
             agent_id: outbox.and_then(|outbox| outbox.meta().speaks_for()),
-            voice: outbox.map_or_else(String::new, |outbox| outbox.meta().voice()),
             is_export: outbox.is_none(),
             rows: 0,
             in_log: 0,
@@ -91,6 +88,25 @@ impl Heard {
     }
 }
 
+impl Heard {
+    /// Counts a row whose event the log lacks; `refused` is why it is not used whatever its verdict.
+    fn count_lacking(&mut self, item: &Item, verdict: &RowVerdict, usable: bool, refused: Option<&str>) {
+        match verdict.verdict {
+            Verification::Unsigned => self.unsigned += 1,
+            _ if usable => self.missing_held += 1,
+            _ => {
+                self.refused += 1;
+                if self.refusals.len() < MAX_NAMED {
+                    let why = refused.or(verdict.why.as_deref());
+                    let why = why.unwrap_or("it does not verify");
+                    let event_id = item.row.event_id;
+                    (self.refusals).push(format!("{}: event {event_id}: {why}", item.place));
+                }
+            }
+        }
+    }
+}
+
 /// A file that could not be read.
 #[derive(Debug, Clone, Serialize)]
 pub struct NotRead {
@@ -98,29 +114,6 @@ pub struct NotRead {
     pub path: String,
     /// Why.
     pub why: String,
-}
-
-/// What kind of word a number is claimed on, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Saying {
-    /// An agent of its own event. Some engines count up and get it wrong.
-    Own,
-    /// A pulled row that nobody signed.
-    Pointer,
-    /// A pulled row with its signature.
-    Pulled,
-}
-
-/// "This event was at this number".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Claim {
-    /// The event.
-    pub event_id: EventId,
-    /// The file, by its number among those heard.
-    pub file: usize,
-    /// On what word.
-    pub saying: Saying,
 }
 
 /// The best copy of an event.
@@ -135,14 +128,14 @@ pub struct Copy {
     /// What was signed.
     pub signing_hash: Hash32,
     /// Whether it verifies.
-    pub verdict: Outcome,
+    pub verdict: Verification,
 }
 
 impl Copy {
     /// The agent's own row has `command_id` and `base_version` as they were; then what verifies for sure.
     fn rank(&self) -> (bool, bool) {
         let own = matches!(self.table, Table::Outbox | Table::OlderOutbox);
-        (self.verdict == Outcome::Holds, own)
+        (self.verdict == Verification::Holds, own)
     }
 }
 
@@ -157,12 +150,29 @@ pub struct HeldEvent {
     pub best: Option<Copy>,
     /// The files that hold it whole.
     pub holders: BTreeSet<usize>,
+    /// What they hold, and whatever else was signed as it stands, though by a key that was not valid.
+    pub contents: Contents,
+    /// One of those contents.
+    content: Option<(Hash32, SignatureBytes)>,
     /// The states that outboxes give it.
     pub statuses: BTreeSet<OutboxStatus>,
     /// The numbers that are claimed for it.
     pub claims: Vec<(u64, Saying)>,
     /// Whether there are two contents of it that both verify.
     pub two_contents: bool,
+}
+
+impl HeldEvent {
+    fn note_content(&mut self, content: (Hash32, SignatureBytes), is_valid: bool) {
+        let known = *self.content.get_or_insert(content);
+        self.contents = match self.contents {
+            Contents::None => Contents::One { signed: is_valid },
+            Contents::One { signed } if known == content => Contents::One {
+                signed: signed || is_valid,
+            },
+            _ => Contents::Several,
+        };
+    }
 }
 
 /// The rows of a file that are the best copies of their events.
@@ -173,6 +183,8 @@ pub type Chosen = HashMap<(Table, i64), EventId>;
 pub struct Holdings {
     /// The files, in the order given.
     pub heard: Vec<Heard>,
+    /// Who is behind each of them, by its number among them.
+    pub holders: Holders,
     /// Files that could not be read.
     pub not_read: Vec<NotRead>,
     /// Events that the log lacks.
@@ -253,6 +265,8 @@ impl Holdings {
         let heard = Heard::of(path, &source);
         self.agents.extend(heard.agent_id);
         let file = self.heard.len();
+        let voice = outbox.map(|outbox| outbox.meta().voice());
+        self.holders.add(heard.path.clone(), voice);
         self.heard.push(heard);
         let mut bad = Vec::new();
         let mut bad_count = 0;
@@ -322,59 +336,54 @@ impl Holdings {
                 .get(&item.row.event_id)
                 .and_then(|found| found.as_ref().err());
             let number = row.and_then(|row| row.number_in(&item.row.stream));
-            let is_signed = matches!(verdict.verdict, Outcome::Holds | Outcome::NotChecked);
+            let is_signed = matches!(verdict.verdict, Verification::Holds | Verification::NotChecked);
             if let Some(number) = number.filter(|_| is_signed && item.row.content.event().is_some()) {
                 let numbers = self.damaged.entry(item.row.stream).or_default();
                 numbers.insert(Span::at(number));
             }
         }
-        for (item, verdict, _) in check_rows(lacking, keys, search) {
+        for (item, verdict, check) in check_rows(lacking, keys, search) {
             if let std::collections::btree_map::Entry::Vacant(entry) = self.present.entry(item.row.stream) {
                 entry.insert(log.present(&item.row.stream)?);
             }
-            let agent = item.row.content.event().map(|event| event.source_agent_id);
-            self.take_row(file, &item, &verdict, agent);
+            self.take_row(file, &item, &verdict, check.as_ref());
         }
         Ok(())
     }
 
-    fn take_row(&mut self, file: usize, item: &Item, verdict: &RowVerdict, agent: Option<AgentId>) {
+    fn take_row(&mut self, file: usize, item: &Item, verdict: &RowVerdict, check: Option<&RowCheck>) {
         let row = &item.row;
+        let event_of_row = row.content.event();
+        let agent = event_of_row.map(|event| event.source_agent_id);
+        let has_nul = event_of_row.is_some_and(|event| has_escaped_nul(event.payload.json()));
+        let is_refused = has_nul || check.is_some_and(|check| check.refusal().is_some());
         let heard = &mut self.heard[file];
         if let (true, Content::Unsigned { .. }) = (row.place.table.is_older(), &row.content) {
             heard.older_log += 1;
             return;
         }
-        let usable = matches!(verdict.verdict, Outcome::Holds | Outcome::NotChecked) && agent.is_some();
-        match verdict.verdict {
-            Outcome::Unsigned => heard.unsigned += 1,
-            _ if usable => heard.missing_held += 1,
-            _ => {
-                heard.refused += 1;
-                if heard.refusals.len() < MAX_NAMED {
-                    let why = verdict.why.as_deref().unwrap_or("it does not verify");
-                    heard
-                        .refusals
-                        .push(format!("{}: event {}: {why}", item.place, row.event_id));
-                }
-            }
-        }
-        let saying = match (&row.origin, usable) {
-            (Origin::Outbox { .. }, _) => Saying::Own,
-            (_, true) => Saying::Pulled,
-            (_, false) => Saying::Pointer,
-        };
+        let is_whole = matches!(verdict.verdict, Verification::Holds | Verification::NotChecked);
+        let usable = is_whole && agent.is_some() && !has_nul;
+        heard.count_lacking(item, verdict, usable, has_nul.then_some(NO_LOG_HOLDS));
         let event = self.events.entry(row.event_id).or_insert_with(|| HeldEvent {
             stream: row.stream,
             agent: None,
             best: None,
             holders: BTreeSet::new(),
+            contents: Contents::None,
+            content: None,
             statuses: BTreeSet::new(),
             claims: Vec::new(),
             two_contents: false,
         });
         if let Origin::Outbox { status, .. } = row.origin {
             event.statuses.insert(status);
+        }
+        if let (Some(held), Some(check), false) = (event_of_row, check, is_refused) {
+            event.note_content(
+                (check.signing_hash, held.agent_signature),
+                check.signature.is_valid(),
+            );
         }
         if let (true, Some(signing_hash)) = (usable, verdict.signing_hash) {
             let copy = Copy {
@@ -392,14 +401,17 @@ impl Holdings {
                 event.stream = row.stream;
             }
         }
-        if let Some(number) = row.claimed_sequence {
+        // What does not hold what was signed is no word either; a row without content names event and number still.
+        if let Some(number) = row.claimed_sequence.filter(|_| !is_refused) {
+            let saying = Saying::of(row);
             if !event.claims.contains(&(number, saying)) {
                 event.claims.push((number, saying));
             }
             let claim = Claim {
                 event_id: row.event_id,
-                file,
+                holder: HolderId(file),
                 saying,
+                sequenced_at: row.sequenced_at,
             };
             self.claims.entry((row.stream, number)).or_default().push(claim);
         }
@@ -420,7 +432,7 @@ impl Holdings {
     /// What an event is to the log.
     pub fn class(&self, id: &EventId) -> Option<Class> {
         let event = self.events.get(id)?;
-        if event.claims.iter().any(|(_, saying)| *saying != Saying::Own) {
+        if event.claims.iter().any(|(_, saying)| *saying != Saying::Outbox) {
             return Some(Class::Missing);
         }
         let synced = event.statuses.contains(&OutboxStatus::Synced) || !event.claims.is_empty();
@@ -444,7 +456,7 @@ impl Holdings {
             let elsewhere = self.claims.get(&(event.stream, number)).is_some_and(|claims| {
                 claims
                     .iter()
-                    .any(|claim| claim.event_id != *id && claim.saying != Saying::Own)
+                    .any(|claim| claim.event_id != *id && claim.saying != Saying::Outbox)
             });
             in_log || elsewhere
         };

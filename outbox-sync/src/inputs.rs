@@ -14,10 +14,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use self::manifest::{Listed, Manifest};
+use self::manifest::{Listed, OutboxManifest};
 use crate::lost_wal::{self, LostWal};
 use crate::private_copy;
-use crate::sniff::{self, Kind};
+use crate::sniff::{self, FileKind};
 
 /// What SQLite puts beside a database: read with it, never by itself.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -106,7 +106,7 @@ pub fn expand_inputs<S: AsRef<str>>(
 /// # Errors
 /// The text cannot be read.
 pub fn read_manifest(text: impl BufRead) -> io::Result<Vec<Result<PathBuf, String>>> {
-    let Manifest { listed, bad, .. } = Manifest::of(text, Path::new(""))?;
+    let OutboxManifest { listed, bad, .. } = OutboxManifest::of(text, Path::new(""))?;
     let bad = bad
         .into_iter()
         .map(|(line, what)| Err(format!("line {line} {what}")));
@@ -291,7 +291,7 @@ impl Search {
 
     /// What a manifest lists.
     fn manifest(&mut self, path: &Path) -> Result<(), String> {
-        let manifest = Manifest::read(path).map_err(|error| error.to_string())?;
+        let manifest = OutboxManifest::read(path).map_err(|error| error.to_string())?;
         let of_line = |line: u64| format!("line {line} of {}", path.display());
         if manifest.listed.is_empty() && manifest.bad.is_empty() && manifest.cut.is_none() {
             return Err("lists no outbox: it is empty, or holds nothing but comments".into());
@@ -470,15 +470,15 @@ impl Search {
         }
         match sniff::look(path) {
             Err(error) => self.unreadable(path, &error),
-            Ok(Kind::Other { what, may_be_outbox }) => self.leave(path, what, may_be_outbox),
+            Ok(FileKind::Other { what, may_be_outbox }) => self.leave(path, what, may_be_outbox),
             // Who gives a pattern has the names in it.
-            Ok(Kind::Outbox)
+            Ok(FileKind::Outbox)
                 if self.purpose == Purpose::Change && root.is_some() && !sniff::has_database_ending(name) =>
             {
                 let why = "an outbox, by its name a copy: it is left alone unless it is named itself";
                 self.leave(path, why.into(), false);
             }
-            Ok(Kind::Outbox) => self.add(path.to_owned(), meta, false),
+            Ok(FileKind::Outbox) => self.add(path.to_owned(), meta, false),
         }
     }
 

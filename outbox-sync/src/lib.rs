@@ -70,6 +70,7 @@ pub mod source;
 pub mod status;
 pub mod verify;
 pub mod wire;
+pub mod words;
 
 pub use check::{RowCheck, check};
 pub use checkpoints::epoch;
@@ -78,4 +79,4 @@ pub use inputs::{InputError, Inputs, NotUsed, Purpose, expand_inputs};
 pub use keys::{KeyBook, KeySource};
 pub use outbox::{Outbox, OutboxMeta, Shape, StatusCounts};
 pub use rendering::RenderingSearch;
-pub use row::{Content, HeldRow, Origin, OutboxStatus, Place, RowError, Table};
+pub use row::{Content, HeldRow, Origin, OutboxStatus, RowError, RowPlace, Table};

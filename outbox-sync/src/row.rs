@@ -79,7 +79,7 @@ impl Table {
 
 /// Where a row lies: named in messages and reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct RowPlace {
     /// The outbox.
     #[serde(serialize_with = "path_as_text")]
     pub file: Arc<Path>,
@@ -94,7 +94,7 @@ pub(crate) fn path_as_text<S: Serializer>(path: &Path, serializer: S) -> Result<
     serializer.collect_str(&path.display())
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RowPlace {
     /// `alpha.db _ves_outbox row 12`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -189,7 +189,7 @@ impl Content {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldRow {
     /// Where it lies.
-    pub place: Place,
+    pub place: RowPlace,
     /// How the agent came to hold it.
     pub origin: Origin,
     /// The event that it is, or says it is.
@@ -233,7 +233,7 @@ impl HeldRow {
 #[error("{place}: {what}")]
 pub struct RowError {
     /// Where it lies.
-    pub place: Place,
+    pub place: RowPlace,
     /// What is wrong with it.
     pub what: String,
 }
@@ -295,8 +295,8 @@ impl RowReader {
         Some(index + 1)
     }
 
-    pub(crate) fn place(&self, row: i64) -> Place {
-        Place {
+    pub(crate) fn place(&self, row: i64) -> RowPlace {
+        RowPlace {
             file: Arc::clone(&self.file),
             table: self.table,
             row,
@@ -313,7 +313,7 @@ impl RowReader {
         }
     }
 
-    fn read_fields(&self, fields: &Fields<'_>, place: Place) -> Result<HeldRow, String> {
+    fn read_fields(&self, fields: &Fields<'_>, place: RowPlace) -> Result<HeldRow, String> {
         let event_id: EventId = fields.parsed("event_id")?;
         let tenant: TenantId = fields.parsed("tenant_id")?;
         let store: StoreId = fields.parsed("store_id")?;

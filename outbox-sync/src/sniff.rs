@@ -18,7 +18,7 @@ use cli_common::PrivateDir;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// An outbox, or a database that has to be opened to tell.
     Outbox,
     /// Something else.
@@ -30,9 +30,9 @@ pub(crate) enum Kind {
     },
 }
 
-impl Kind {
+impl FileKind {
     fn other(what: impl Into<String>, may_be_outbox: bool) -> Self {
-        Kind::Other {
+        FileKind::Other {
             what: what.into(),
             may_be_outbox,
         }
@@ -79,7 +79,7 @@ const COMPRESSED: [(&[u8], &str, &str); 8] = [
 ///
 /// # Errors
 /// It cannot be read.
-pub(crate) fn look(path: &Path) -> io::Result<Kind> {
+pub(crate) fn look(path: &Path) -> io::Result<FileKind> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut start = Vec::with_capacity(START);
@@ -93,70 +93,70 @@ pub(crate) fn look(path: &Path) -> io::Result<Kind> {
     Ok(of_bytes(&mut file, name, &start, length))
 }
 
-fn of_bytes(file: &mut File, name: &OsStr, start: &[u8], length: u64) -> Kind {
+fn of_bytes(file: &mut File, name: &OsStr, start: &[u8], length: u64) -> FileKind {
     let named = is_database_name(name);
     if start.is_empty() {
-        return Kind::other("has 0 bytes: never written, or cut off", named);
+        return FileKind::other("has 0 bytes: never written, or cut off", named);
     }
     if MAGIC.starts_with(start) {
-        return Kind::other("an SQLite database that was cut off", true);
+        return FileKind::other("an SQLite database that was cut off", true);
     }
     if start.starts_with(&[0x37, 0x7f, 0x06, 0x82]) || start.starts_with(&[0x37, 0x7f, 0x06, 0x83]) {
         let what =
             "the WAL of an SQLite database under another name: put it beside its database, as NAME-wal";
-        return Kind::other(what, true);
+        return FileKind::other(what, true);
     }
     if start.starts_with(&[0x1f, 0x8b]) {
         return of_gzip(file, named);
     }
     if let Some((_, kind, unpack)) = COMPRESSED.iter().find(|(magic, ..)| start.starts_with(magic)) {
-        return Kind::other(format!("compressed by {kind}: unpack it ({unpack})"), named);
+        return FileKind::other(format!("compressed by {kind}: unpack it ({unpack})"), named);
     }
     if start.get(257..262) == Some(b"ustar") {
         let holds = tar_holds_database(file).unwrap_or(true);
-        return Kind::other("a tar archive: unpack it (tar -xf)", named || holds);
+        return FileKind::other("a tar archive: unpack it (tar -xf)", named || holds);
     }
     if start.starts_with(b"PGDMP") {
-        return Kind::other("a dump by pg_dump: give it by --witness", false);
+        return FileKind::other("a dump by pg_dump: give it by --witness", false);
     }
     if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return Kind::other(*what, false);
+        return FileKind::other(*what, false);
     }
     if let Some(what) = text(start) {
         let named = has_database_ending(name);
         return match named {
-            true => Kind::other(format!("is not an SQLite database, but {what}"), true),
-            false => Kind::other(what, false),
+            true => FileKind::other(format!("is not an SQLite database, but {what}"), true),
+            false => FileKind::other(what, false),
         };
     }
     if start.iter().all(|byte| *byte == 0) {
-        return Kind::other("begins with zeros: a database whose start is lost, or nothing", {
+        return FileKind::other("begins with zeros: a database whose start is lost, or nothing", {
             named || length.is_multiple_of(512)
         });
     }
     if looks_random(start) && (named || length.is_multiple_of(4096)) {
-        return Kind::other("may be an encrypted SQLite database: decrypt it first", true);
+        return FileKind::other("may be an encrypted SQLite database: decrypt it first", true);
     }
-    Kind::other("not an SQLite database", named)
+    FileKind::other("not an SQLite database", named)
 }
 
 /// A database of SQLite: whose?
-fn of_sqlite(path: &Path, start: &[u8]) -> Kind {
+fn of_sqlite(path: &Path, start: &[u8]) -> FileKind {
     let Some(header) = start.first_chunk::<HEADER>() else {
         // Opening it says how much of it is left.
-        return Kind::Outbox;
+        return FileKind::Outbox;
     };
     if &header[68..72] == SNAPSHOT {
-        return Kind::other("a snapshot of a log: give it by --witness", false);
+        return FileKind::other("a snapshot of a log: give it by --witness", false);
     }
     let wal = private_copy::beside(path, "-wal");
     let has_wal = wal.metadata().is_ok_and(|wal| wal.len() > 0);
     // What cannot be listed here is opened, which says better what is wrong.
     let Ok(tables) = tables(path, has_wal) else {
-        return Kind::Outbox;
+        return FileKind::Outbox;
     };
     if tables.outbox {
-        return Kind::Outbox;
+        return FileKind::Outbox;
     }
     if tables.first.is_empty() {
         let lost = private_copy::is_wal_mode(header) && !has_wal;
@@ -165,10 +165,10 @@ fn of_sqlite(path: &Path, start: &[u8]) -> Kind {
         } else {
             "an SQLite database without tables"
         };
-        return Kind::other(what, lost);
+        return FileKind::other(what, lost);
     }
     let names = tables.first.join(", ");
-    Kind::other(
+    FileKind::other(
         format!("an SQLite database of something else (tables {names})"),
         false,
     )
@@ -216,7 +216,7 @@ fn list(connection: &Connection) -> rusqlite::Result<Tables> {
     })
 }
 
-fn of_gzip(file: &mut File, named: bool) -> Kind {
+fn of_gzip(file: &mut File, named: bool) -> FileKind {
     let mut inner = Vec::new();
     let unpacked = file.seek(SeekFrom::Start(0)).and_then(|_| {
         flate2::read::GzDecoder::new(file)
@@ -224,15 +224,15 @@ fn of_gzip(file: &mut File, named: bool) -> Kind {
             .read_to_end(&mut inner)
     });
     if inner.starts_with(MAGIC) {
-        return Kind::other("a compressed SQLite database: unpack it (gzip -dk)", true);
+        return FileKind::other("a compressed SQLite database: unpack it (gzip -dk)", true);
     }
     if inner.starts_with(b"PGDMP") || is_dump(&inner) {
-        return Kind::other("a compressed dump of PostgreSQL: give it by --witness", false);
+        return FileKind::other("a compressed dump of PostgreSQL: give it by --witness", false);
     }
     if inner.get(257..262) == Some(b"ustar") {
-        return Kind::other("a compressed archive: unpack it (tar -xzf)", true);
+        return FileKind::other("a compressed archive: unpack it (tar -xzf)", true);
     }
-    Kind::other(
+    FileKind::other(
         "compressed by gzip: unpack it (gzip -dk)",
         named || unpacked.is_err(),
     )
@@ -363,8 +363,8 @@ mod tests {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         match look(&path).unwrap() {
-            Kind::Outbox => ("outbox".into(), true),
-            Kind::Other { what, may_be_outbox } => (what, may_be_outbox),
+            FileKind::Outbox => ("outbox".into(), true),
+            FileKind::Other { what, may_be_outbox } => (what, may_be_outbox),
         }
     }
 

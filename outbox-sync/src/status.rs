@@ -210,7 +210,7 @@ impl Counting {
             if let Some(counts) = &mut self.figures.verdicts {
                 counts.add(&verdict);
             }
-            if verdict.verdict == crate::verify::Outcome::Fails {
+            if verdict.verdict == crate::verify::Verification::Fails {
                 let why = verdict.why.unwrap_or_default();
                 self.fault(format!("{}: {why}", item.place));
             }

@@ -2,17 +2,17 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use ves::{Event, EventCheck, EventId, Hash32, SignatureCheck, StreamKey};
+use ves::{EventCheck, EventId, Hash32, SignatureCheck, StreamKey};
 
-use crate::check::{RowCheck, Verdict, check};
+use crate::check::{CheckVerdict, RowCheck, check_held};
 use crate::keys::{KeyBook, KeySource};
 use crate::rendering::RenderingSearch;
-use crate::row::{Content, HeldRow, Item, Origin, OutboxStatus};
+use crate::row::{Content, Item, Origin, OutboxStatus};
 
 /// The verdict on a row in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum Verification {
     /// The payload hash and the signature hold.
     Holds,
     /// One of them does not, or the key was not valid at the time.
@@ -25,12 +25,12 @@ pub enum Outcome {
     Malformed,
 }
 
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Self {
+impl From<CheckVerdict> for Verification {
+    fn from(verdict: CheckVerdict) -> Self {
         match verdict {
-            Verdict::Holds => Self::Holds,
-            Verdict::Fails => Self::Fails,
-            Verdict::NotChecked => Self::NotChecked,
+            CheckVerdict::Holds => Self::Holds,
+            CheckVerdict::Fails => Self::Fails,
+            CheckVerdict::NotChecked => Self::NotChecked,
         }
     }
 }
@@ -47,8 +47,8 @@ pub struct RowVerdict {
     /// The number that its holder claims for it.
     pub claimed_sequence: Option<u64>,
     /// The verdict.
-    pub verdict: Outcome,
-    /// Why it is not [`Outcome::Holds`].
+    pub verdict: Verification,
+    /// Why it is not [`Verification::Holds`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Whether the payload hash holds: the plain hash of a plaintext payload, the cipher hash of an encrypted one.
@@ -74,15 +74,15 @@ pub struct RowVerdict {
 /// Verdicts in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct VerdictCounts {
-    /// See [`Outcome::Holds`].
+    /// See [`Verification::Holds`].
     pub holds: u64,
-    /// See [`Outcome::Fails`].
+    /// See [`Verification::Fails`].
     pub fails: u64,
-    /// See [`Outcome::NotChecked`].
+    /// See [`Verification::NotChecked`].
     pub not_checked: u64,
-    /// See [`Outcome::Unsigned`].
+    /// See [`Verification::Unsigned`].
     pub unsigned: u64,
-    /// See [`Outcome::Malformed`], and rows that do not even name their event.
+    /// See [`Verification::Malformed`], and rows that do not even name their event.
     pub malformed: u64,
     /// How many of the rows hold since what was signed was found again.
     pub renderings_found: u64,
@@ -92,11 +92,11 @@ impl VerdictCounts {
     /// Counts a verdict.
     pub fn add(&mut self, verdict: &RowVerdict) {
         *match verdict.verdict {
-            Outcome::Holds => &mut self.holds,
-            Outcome::Fails => &mut self.fails,
-            Outcome::NotChecked => &mut self.not_checked,
-            Outcome::Unsigned => &mut self.unsigned,
-            Outcome::Malformed => &mut self.malformed,
+            Verification::Holds => &mut self.holds,
+            Verification::Fails => &mut self.fails,
+            Verification::NotChecked => &mut self.not_checked,
+            Verification::Unsigned => &mut self.unsigned,
+            Verification::Malformed => &mut self.malformed,
         } += 1;
         self.renderings_found += u64::from(verdict.rendering_found);
     }
@@ -114,19 +114,6 @@ impl VerdictCounts {
     /// All rows.
     pub fn total(&self) -> u64 {
         self.holds + self.fails + self.not_checked + self.unsigned + self.malformed
-    }
-}
-
-/// Checks the event that a row holds. Its key is judged at the time when the sequencer is said to have numbered it,
-/// else at the event's own time.
-pub fn check_held(event: &Event, row: &HeldRow, keys: &KeyBook) -> RowCheck {
-    match row.sequenced_at.or_else(|| event.created_at.parse().ok()) {
-        Some(at) => check(event, keys.registry(), at),
-        None => RowCheck {
-            payload: EventCheck::Mismatch(format!("created_at is not a time: {:?}", event.created_at)),
-            signing_hash: event.signing_hash(),
-            signature: SignatureCheck::NotChecked("created_at is not a time".into()),
-        },
     }
 }
 
@@ -161,7 +148,7 @@ fn verdict(item: &Item, keys: &KeyBook) -> (RowVerdict, Option<RowCheck>) {
         event_id: row.event_id,
         stream: row.stream,
         claimed_sequence: row.claimed_sequence,
-        verdict: Outcome::NotChecked,
+        verdict: Verification::NotChecked,
         why: None,
         payload_hash_holds: None,
         signature_holds: None,
@@ -179,17 +166,17 @@ fn verdict(item: &Item, keys: &KeyBook) -> (RowVerdict, Option<RowCheck>) {
             return (verdict, None);
         }
         Content::Unsigned { why } => {
-            verdict.verdict = Outcome::Unsigned;
+            verdict.verdict = Verification::Unsigned;
             verdict.why = Some(why.clone());
             return (verdict, None);
         }
         Content::Malformed { why } => {
-            verdict.verdict = Outcome::Malformed;
+            verdict.verdict = Verification::Malformed;
             verdict.why = Some(why.clone());
             return (verdict, None);
         }
     };
-    let check = check_held(event, row, keys);
+    let check = check_held(event, row.sequenced_at, keys.registry());
     verdict.verdict = check.verdict().into();
     verdict.signing_hash = Some(check.signing_hash);
     verdict.agent_key_id = Some(event.agent_key_id);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{Binaries, Patience, Place, ScratchError};
+use crate::{Binaries, Patience, ScratchError, ScratchPlace};
 
 /// What `pg_controldata` tells of a cluster, running or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl ControlData {
     /// # Errors
     /// A folder that is no cluster; [`ScratchError::Unreadable`].
     pub fn read(
-        place: &Place,
+        place: &ScratchPlace,
         binaries: &Binaries,
         data_dir: &Path,
         patience: &Patience<'_>,

@@ -2,7 +2,7 @@
 //! time, and gone without a trace.
 //!
 //! - [`Binaries`]: where the server's programs are, and of which release.
-//! - [`Place`]: the private folder, the system user that servers run as, and the watchdog that ends all servers and
+//! - [`ScratchPlace`]: the private folder, the system user that servers run as, and the watchdog that ends all servers and
 //!   programs and removes the folder when this process is gone, however it went.
 //! - [`Server`]: one cluster in the place. It listens on a unix socket in the private folder, so nobody else on the machine
 //!   gets at what was restored.
@@ -48,6 +48,6 @@ pub use control::ControlData;
 pub use error::ScratchError;
 pub use patience::Patience;
 pub use pgbackrest::{PgBackRest, Restore};
-pub use place::{Place, Said};
-pub use recovery::{Recovery, Target};
+pub use place::{Said, ScratchPlace};
+pub use recovery::{Recovery, RecoveryTarget};
 pub use server::{Listen, Server};

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::backup_info::{BackupType, StanzaInfo};
 use crate::binaries::on_path;
-use crate::recovery::{Target, shell_word};
-use crate::{Patience, Place, ScratchError, Server};
+use crate::recovery::{RecoveryTarget, shell_word};
+use crate::{Patience, ScratchError, ScratchPlace, Server};
 
 const NAME: &str = "pgbackrest";
 /// Where it keeps what it needs while it runs: by default folders of the system's that an ordinary user cannot enter.
@@ -19,12 +19,12 @@ const OWN_PATHS: [&str; 3] = [
 ];
 
 /// pgBackRest for one stanza, run as the user that servers run as. It reads the one configuration file that is named here,
-/// nothing else below `/etc`, and keeps its locks and logs in the [`Place`].
+/// nothing else below `/etc`, and keeps its locks and logs in the [`ScratchPlace`].
 #[derive(Debug, Clone)]
 pub struct PgBackRest {
     program: PathBuf,
     version: String,
-    place: Place,
+    place: ScratchPlace,
     config: PathBuf,
     stanza: String,
     options: Vec<OsString>,
@@ -40,7 +40,7 @@ pub struct Restore<'a> {
     /// The backup; without it, the newest that has the target ahead.
     pub set: Option<&'a str>,
     /// Where replaying stops; the server is promoted there.
-    pub target: Target,
+    pub target: RecoveryTarget,
     /// The timeline to follow.
     pub timeline: Option<&'a str>,
     /// Whether the folder has an older or a damaged cluster: only files that differ are fetched.
@@ -77,7 +77,7 @@ impl PgBackRest {
     ///
     /// # Errors
     /// [`ScratchError::NotInstalled`].
-    pub fn with_config(place: &Place, config: &Path, stanza: &str) -> Result<Self, ScratchError> {
+    pub fn with_config(place: &ScratchPlace, config: &Path, stanza: &str) -> Result<Self, ScratchError> {
         Self::new(place, installed(place)?, config.to_owned(), stanza)
     }
 
@@ -85,7 +85,11 @@ impl PgBackRest {
     ///
     /// # Errors
     /// [`ScratchError::NotInstalled`].
-    pub fn with_repository(place: &Place, repository: &Path, stanza: &str) -> Result<Self, ScratchError> {
+    pub fn with_repository(
+        place: &ScratchPlace,
+        repository: &Path,
+        stanza: &str,
+    ) -> Result<Self, ScratchError> {
         let found = installed(place)?;
         let config = place.home().join(format!("{stanza}.conf"));
         let text = format!("[global]\nrepo1-path={}\n", repository.display());
@@ -94,7 +98,7 @@ impl PgBackRest {
     }
 
     fn new(
-        place: &Place,
+        place: &ScratchPlace,
         (program, version): (PathBuf, String),
         config: PathBuf,
         stanza: &str,
@@ -250,12 +254,12 @@ impl PgBackRest {
             command.arg(format!("--target-timeline={timeline}"));
         }
         match &restore.target {
-            Target::Time(time) => command.args(["--type=time", &format!("--target={time}")]),
-            Target::Name(name) => command.args(["--type=name", &format!("--target={name}")]),
-            Target::Immediate => command.arg("--type=immediate"),
-            Target::End => command.arg("--type=default"),
+            RecoveryTarget::Time(time) => command.args(["--type=time", &format!("--target={time}")]),
+            RecoveryTarget::Name(name) => command.args(["--type=name", &format!("--target={name}")]),
+            RecoveryTarget::Immediate => command.arg("--type=immediate"),
+            RecoveryTarget::End => command.arg("--type=default"),
         };
-        if restore.target != Target::End {
+        if restore.target != RecoveryTarget::End {
             command.arg("--target-action=promote");
         }
         // What pgBackRest would write itself names neither the configuration file nor the folders of locks and logs.
@@ -286,7 +290,7 @@ impl PgBackRest {
 }
 
 /// Where it is, and its release.
-fn installed(place: &Place) -> Result<(PathBuf, String), ScratchError> {
+fn installed(place: &ScratchPlace) -> Result<(PathBuf, String), ScratchError> {
     let program = on_path(NAME, place.path()).ok_or_else(|| ScratchError::NotInstalled {
         program: NAME.to_owned(),
         looked: "the PATH".to_owned(),

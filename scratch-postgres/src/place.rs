@@ -55,7 +55,7 @@ const LONGEST_HOME: usize = 107 - ".s.PGSQL.65535".len() - 1;
 /// last copy of this value: then, and also when this process is killed, everything that was started in it is ended and the
 /// folder is removed.
 #[derive(Debug, Clone)]
-pub struct Place(Arc<Inner>);
+pub struct ScratchPlace(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -77,7 +77,7 @@ pub struct Said {
     pub stderr: String,
 }
 
-impl Place {
+impl ScratchPlace {
     /// Makes the folder within `parent`, or in the system's temporary folder. `path` is the `PATH` for what is run in it.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// Where to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum RecoveryTarget {
     /// Before the first transaction that was committed after this time (`2026-03-01 08:00:00.123456+00`).
     Time(String),
     /// At a restore point that was made by `pg_create_restore_point`.
@@ -19,7 +19,7 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// Where to stop.
-    pub target: Target,
+    pub target: RecoveryTarget,
     /// The command that fetches a segment (`%f`) of the WAL to a path (`%p`); where the backup has its WAL with it, none.
     pub restore_command: Option<String>,
     /// The timeline to follow: `latest`, `current`, or its number.
@@ -29,7 +29,7 @@ pub struct Recovery {
 impl Recovery {
     /// To a target, along the latest timeline that the archive knows.
     #[must_use]
-    pub fn to(target: Target, restore_command: Option<String>) -> Self {
+    pub fn to(target: RecoveryTarget, restore_command: Option<String>) -> Self {
         Self {
             target,
             restore_command,
@@ -49,10 +49,10 @@ impl Recovery {
             set(name, "");
         }
         match &self.target {
-            Target::Time(time) => set("recovery_target_time", time),
-            Target::Name(name) => set("recovery_target_name", name),
-            Target::Immediate => set("recovery_target", "immediate"),
-            Target::End => (),
+            RecoveryTarget::Time(time) => set("recovery_target_time", time),
+            RecoveryTarget::Name(name) => set("recovery_target_name", name),
+            RecoveryTarget::Immediate => set("recovery_target", "immediate"),
+            RecoveryTarget::End => (),
         }
         set("recovery_target_action", "promote");
         set("recovery_target_timeline", &self.timeline);
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn one_target_is_set() {
-        let recovery = Recovery::to(Target::Name("before".into()), None);
+        let recovery = Recovery::to(RecoveryTarget::Name("before".into()), None);
         let settings = recovery.settings();
         assert!(settings.contains("recovery_target_time = ''\n"), "{settings}");
         assert!(

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::control::newest_timeline;
 use crate::place::{Running, last_lines, tail};
 use crate::recovery::{Recovery, quoted, shell_word};
-use crate::{Binaries, Patience, Place, ScratchError, cluster_version};
+use crate::{Binaries, Patience, ScratchError, ScratchPlace, cluster_version};
 
 /// How long a server may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(30);
@@ -41,10 +41,10 @@ pub enum Listen {
     Loopback,
 }
 
-/// A cluster and, while it is started, its server. Dropped, the server ends at once; the files go with the [`Place`].
+/// A cluster and, while it is started, its server. Dropped, the server ends at once; the files go with the [`ScratchPlace`].
 #[derive(Debug)]
 pub struct Server {
-    place: Place,
+    place: ScratchPlace,
     binaries: Binaries,
     data: PathBuf,
     sockets: PathBuf,
@@ -63,7 +63,7 @@ impl Server {
     /// # Errors
     /// What `initdb` says.
     pub fn create(
-        place: &Place,
+        place: &ScratchPlace,
         binaries: &Binaries,
         name: &str,
         listen: Listen,
@@ -96,7 +96,12 @@ impl Server {
     ///
     /// # Errors
     /// A name that is taken.
-    pub fn of(place: &Place, binaries: &Binaries, name: &str, listen: Listen) -> Result<Self, ScratchError> {
+    pub fn of(
+        place: &ScratchPlace,
+        binaries: &Binaries,
+        name: &str,
+        listen: Listen,
+    ) -> Result<Self, ScratchError> {
         let sockets = place.make_dir(&format!("{name}.s"))?;
         if sockets.as_os_str().len() + ".s.PGSQL.65535".len() >= 107 {
             return Err(ScratchError::PathTooLong { path: sockets });
@@ -428,7 +433,7 @@ impl Server {
 
     /// The place that it is in.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &ScratchPlace {
         &self.place
     }
 

@@ -10,8 +10,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use scratch_postgres::{
-    BackupType, Binaries, ControlData, Listen, Patience, PgBackRest, Place, Recovery, Restore, ScratchError,
-    Search, Server, Target, cluster_version,
+    BackupType, Binaries, ControlData, Listen, Patience, PgBackRest, Recovery, RecoveryTarget, Restore,
+    ScratchError, ScratchPlace, Search, Server, cluster_version,
 };
 
 const PATIENT: Patience<'static> = Patience::new(Duration::from_secs(120), &|| false);
@@ -79,7 +79,7 @@ fn pid_of(data: &Path) -> String {
 #[test]
 fn a_base_backup_and_the_archive_bring_back_a_point_in_time() {
     let Some(binaries) = binaries() else { return };
-    let place = Place::new(None, &search().path).unwrap();
+    let place = ScratchPlace::new(None, &search().path).unwrap();
     let mut server = Server::create(&place, &binaries, "primary", Listen::Socket, &PATIENT).unwrap();
     let archive = place.make_dir("archive it's").unwrap();
     let restore_command = server.archive_to(&archive).unwrap();
@@ -96,7 +96,7 @@ fn a_base_backup_and_the_archive_bring_back_a_point_in_time() {
     // What it was run with is set aside: it does not archive.
     restored.adopt().unwrap();
     restored
-        .recover(&Recovery::to(Target::Time(time), Some(restore_command)))
+        .recover(&Recovery::to(RecoveryTarget::Time(time), Some(restore_command)))
         .unwrap();
     restored.start(&PATIENT).unwrap();
     assert_eq!(rows(&restored), "1,2,3");
@@ -121,7 +121,7 @@ fn a_base_backup_and_the_archive_bring_back_a_point_in_time() {
 #[test]
 fn pgbackrest_brings_back_a_point_in_time() {
     let Some(binaries) = binaries() else { return };
-    let place = Place::new(None, &search().path).unwrap();
+    let place = ScratchPlace::new(None, &search().path).unwrap();
     let mut server = Server::create(&place, &binaries, "primary", Listen::Socket, &PATIENT).unwrap();
     let tool = match PgBackRest::beside(&server, "drill") {
         Err(error @ ScratchError::NotInstalled { .. }) => {
@@ -153,7 +153,7 @@ fn pgbackrest_brings_back_a_point_in_time() {
         let restore = Restore {
             data_dir,
             set: None,
-            target: Target::Time(time.clone()),
+            target: RecoveryTarget::Time(time.clone()),
             timeline: None,
             delta,
         };
@@ -177,7 +177,7 @@ fn pgbackrest_brings_back_a_point_in_time() {
     assert_eq!(cluster_version(&copy).unwrap(), binaries.major());
 
     // Somebody's repository, known by its folder alone.
-    let elsewhere = Place::new(None, &search().path).unwrap();
+    let elsewhere = ScratchPlace::new(None, &search().path).unwrap();
     let reader = PgBackRest::with_repository(&elsewhere, &place.home().join("drill.repo"), "drill").unwrap();
     assert_eq!(reader.info(&PATIENT).unwrap().backup.len(), 2);
     let mut other = Server::of(&elsewhere, &binaries, "restored", Listen::Socket).unwrap();
@@ -185,14 +185,16 @@ fn pgbackrest_brings_back_a_point_in_time() {
     let newest = Restore {
         data_dir: other.data_dir(),
         set: None,
-        target: Target::End,
+        target: RecoveryTarget::End,
         timeline: Some("1"),
         delta: false,
     };
     reader.restore(&newest, &PATIENT).unwrap();
     other.adopt().unwrap();
     let command = reader.restore_command(other.data_dir());
-    other.recover(&Recovery::to(Target::End, Some(command))).unwrap();
+    other
+        .recover(&Recovery::to(RecoveryTarget::End, Some(command)))
+        .unwrap();
     other.start(&PATIENT).unwrap();
     let unknown =
         PgBackRest::with_repository(&elsewhere, &place.home().join("drill.repo"), "nobody").unwrap();
@@ -202,7 +204,7 @@ fn pgbackrest_brings_back_a_point_in_time() {
 #[test]
 fn what_takes_too_long_or_is_not_wanted_any_more_is_ended() {
     let Some(binaries) = binaries() else { return };
-    let place = Place::new(None, &search().path).unwrap();
+    let place = ScratchPlace::new(None, &search().path).unwrap();
     let mut sleeper = place.command(Path::new("/bin/sh"));
     sleeper.args(["-c", "echo $$ >pid; sleep 300 & sleep 300"]);
     let hurried = PATIENT.with_limit(Duration::from_millis(300));
@@ -249,7 +251,7 @@ fn what_is_missing_or_does_not_fit_is_told() {
     );
 
     // A cluster of another release is not started, nor one that is none.
-    let place = Place::new(None, &search().path).unwrap();
+    let place = ScratchPlace::new(None, &search().path).unwrap();
     let mut server = Server::of(&place, &binaries, "other", Listen::Socket).unwrap();
     let data = place.make_dir("other").unwrap();
     fs::write(data.join("PG_VERSION"), "8\n").unwrap();
@@ -264,7 +266,7 @@ fn what_is_missing_or_does_not_fit_is_told() {
     let deep = empty.path().join("a".repeat(100));
     fs::create_dir(&deep).unwrap();
     assert!(matches!(
-        Place::new(Some(&deep), &search().path),
+        ScratchPlace::new(Some(&deep), &search().path),
         Err(ScratchError::PathTooLong { .. })
     ));
 }
@@ -275,7 +277,7 @@ fn helper_that_waits_to_be_killed() {
     if std::env::var_os("SCRATCH_POSTGRES_WAIT").is_none() {
         return;
     }
-    let place = Place::new(None, &search().path).unwrap();
+    let place = ScratchPlace::new(None, &search().path).unwrap();
     let binaries = Binaries::find(&search()).unwrap();
     let mut server = Server::create(&place, &binaries, "a", Listen::Loopback, &PATIENT).unwrap();
     server.start(&PATIENT).unwrap();

@@ -21,7 +21,7 @@ pub struct DrReport {
     /// [`SCHEMA`].
     pub schema: String,
     /// A drill or an incident.
-    pub kind: Kind,
+    pub kind: ReportKind,
     /// Which one: with the day of [`DrReport::started_at`] it names the file.
     pub id: String,
     /// What happened.
@@ -33,7 +33,7 @@ pub struct DrReport {
     /// When it ended.
     pub ended_at: Timestamp,
     /// Whether every check held.
-    pub result: Outcome,
+    pub result: PassFail,
     /// What the command ended with: the bits of the exit status.
     pub exit_status: u8,
     /// The parts, in order.
@@ -59,14 +59,14 @@ pub struct DrReport {
 /// A drill or an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ReportKind {
     /// A rehearsal in a world of its own.
     Drill,
     /// A recovery in earnest.
     Incident,
 }
 
-impl Kind {
+impl ReportKind {
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -126,14 +126,14 @@ pub struct Versions {
 /// `PASS` or `FAIL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Outcome {
+pub enum PassFail {
     /// Every check held.
     Pass,
     /// One did not.
     Fail,
 }
 
-impl Outcome {
+impl PassFail {
     /// Of these checks.
     pub fn of(checks: &[Check]) -> Self {
         if checks.iter().all(|check| check.passed) {
@@ -351,7 +351,7 @@ struct Report1 {
     tool: String,
     started_at: Timestamp,
     seed: u64,
-    result: Outcome,
+    result: PassFail,
     phases: Vec<Phase1>,
     events: EventCounts1,
     objectives: Objectives1,
@@ -415,7 +415,7 @@ impl From<Report1> for DrReport {
         let ended_at = phases.last().map_or(old.started_at, |phase| phase.ended_at);
         Self {
             schema: SCHEMA_1.to_owned(),
-            kind: Kind::Drill,
+            kind: ReportKind::Drill,
             id: format!("embedded-seed-{}", old.seed),
             scenario: Scenario {
                 name: "embedded".to_owned(),
@@ -430,7 +430,7 @@ impl From<Report1> for DrReport {
             started_at: old.started_at,
             ended_at,
             result: old.result,
-            exit_status: if old.result == Outcome::Pass { 0 } else { 4 },
+            exit_status: if old.result == PassFail::Pass { 0 } else { 4 },
             phases,
             integrity: Integrity {
                 positions_expected: Some(old.events.before),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use outbox_sync::words::WordGrade;
 use serde::{Deserialize, Serialize};
 
 /// How sure it is that an event is at a position, weakest first, so that grades compare.
@@ -26,6 +27,17 @@ pub enum Grade {
     Checkpointed,
     /// The batch's root comes out equal to an anchored one.
     Proven,
+}
+
+impl From<WordGrade> for Grade {
+    fn from(grade: WordGrade) -> Self {
+        match grade {
+            WordGrade::Corroborated => Self::Corroborated,
+            WordGrade::Claimed => Self::Claimed,
+            WordGrade::Contested => Self::Contested,
+            WordGrade::Lost => Self::Lost,
+        }
+    }
 }
 
 impl Grade {

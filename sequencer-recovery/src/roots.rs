@@ -33,7 +33,7 @@ impl Grown {
 
 /// What reading a stream gave.
 #[derive(Debug)]
-pub struct Walk {
+pub struct RootWalk {
     /// The tree as far as it was read.
     pub grown: Grown,
     /// The root at each size that was asked for and reached.
@@ -55,8 +55,8 @@ pub async fn walk(
     to: Option<u64>,
     sizes: &BTreeSet<u64>,
     cancel: &Cancel,
-) -> Result<Walk, RecoveryError> {
-    let mut found = Walk {
+) -> Result<RootWalk, RecoveryError> {
+    let mut found = RootWalk {
         roots: BTreeMap::new(),
         hole: None,
         rows: 0,

@@ -23,7 +23,7 @@ const RAISE_VERSION: &str = include_str!("../sql/raise_version.sql");
 
 /// A number that was given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Given {
+pub struct GivenNumber {
     /// To whom.
     pub event: EventId,
     /// In which stream.
@@ -36,7 +36,7 @@ pub struct Given {
 ///
 /// # Errors
 /// What the sequencer could not write: the log that it was given is not sound.
-pub fn run_on(log: &Path, world: &World, rng: &mut Rng, events: usize) -> Result<Vec<Given>, String> {
+pub fn run_on(log: &Path, world: &World, rng: &mut Rng, events: usize) -> Result<Vec<GivenNumber>, String> {
     let mut given = Vec::new();
     let mut work = || -> rusqlite::Result<()> {
         let mut db = Connection::open(log)?;
@@ -113,7 +113,7 @@ fn take(
     world: &World,
     event: &Event,
     at: Timestamp,
-) -> rusqlite::Result<Option<Given>> {
+) -> rusqlite::Result<Option<GivenNumber>> {
     let (tenant, store) = (
         event.stream.tenant_id.to_string(),
         event.stream.store_id.to_string(),
@@ -144,7 +144,7 @@ fn take(
     if let Some(command) = &command {
         db.execute(INSERT_COMMAND, params![tenant, store, command, now])?;
     }
-    let given = Given {
+    let given = GivenNumber {
         event: event.event_id,
         stream: event.stream,
         number,

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use scratch_postgres::{
-    Account, Binaries, Listen, Patience, Place, Recovery, ScratchError, Search, Server, Target,
+    Account, Binaries, Listen, Patience, Recovery, RecoveryTarget, ScratchError, ScratchPlace, Search, Server,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -106,7 +106,7 @@ impl ScratchPostgres {
         fs::remove_dir_all(self.data_dir()).expect("own folder");
         fs::rename(self.base(), self.data_dir()).expect("a base backup was taken");
         let recovery = Recovery::to(
-            Target::Name(restore_point.to_owned()),
+            RecoveryTarget::Name(restore_point.to_owned()),
             self.restore_command.clone(),
         );
         self.server.recover(&recovery).expect("own cluster");
@@ -138,7 +138,7 @@ impl ScratchPostgres {
 
     /// A folder for a cluster and its watchdog, without a cluster. Settings are `name=value`.
     pub(crate) fn prepare(settings: &[&str]) -> Self {
-        let place = Place::new(None, &search().path).expect("a place for a server can be made");
+        let place = ScratchPlace::new(None, &search().path).expect("a place for a server can be made");
         let binaries = binaries().expect("PostgreSQL server binaries are installed (run scripts/setup)");
         let server = Server::of(&place, &binaries, "data", Listen::Loopback);
         let mut server = server.expect("own folder");

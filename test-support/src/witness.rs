@@ -11,7 +11,7 @@ use checkpoints::note::{KeyKind, SignatureLine, Signed};
 use checkpoints::{Checkpoint, Note, VerifierKey};
 use ed25519_dalek::SigningKey;
 use ves::Hash32;
-use ves::log_tree::{Head, empty_root, is_consistent};
+use ves::log_tree::{TreeHead, empty_root, is_consistent};
 
 const NAME: &str = "witness.example/double";
 
@@ -26,7 +26,7 @@ pub struct WitnessDouble {
 struct State {
     key: SigningKey,
     logs: Vec<VerifierKey>,
-    heads: BTreeMap<String, Head>,
+    heads: BTreeMap<String, TreeHead>,
 }
 
 impl WitnessDouble {
@@ -85,7 +85,7 @@ impl WitnessDouble {
     /// # Panics
     /// Never.
     pub fn remember(&self, origin: &str, size: u64, root: Hash32) {
-        let head = Head { size, root };
+        let head = TreeHead { size, root };
         self.state
             .lock()
             .expect("no panic")
@@ -153,7 +153,11 @@ impl State {
             return None;
         }
         let root = empty_root();
-        let latest = self.heads.get(&origin).copied().unwrap_or(Head { size: 0, root });
+        let latest = self
+            .heads
+            .get(&origin)
+            .copied()
+            .unwrap_or(TreeHead { size: 0, root });
         if old != latest.size {
             return Some((409, "text/x.tlog.size", format!("{}\n", latest.size)));
         }

@@ -4,7 +4,7 @@
 //! 15 digits, which a double gives back as they are. The members of an object are written as they come
 //! and put in order at its end.
 //!
-//! Whatever is wrong, rare or doubtful is [`Refused`] and left to the plain path (`ves::jcs::canonicalize`),
+//! Whatever is wrong, rare or doubtful is [`NotFast`] and left to the plain path (`ves::jcs::canonicalize`),
 //! which decides and says why. So all that has to be right here is what is *not* refused.
 #![forbid(unsafe_code)]
 
@@ -32,7 +32,7 @@ impl Canonicalizer {
     ///
     /// # Errors
     /// The text is left to the plain path; then `out` is as it was.
-    pub fn append(&mut self, json: &str, out: &mut Vec<u8>) -> Result<(), Refused> {
+    pub fn append(&mut self, json: &str, out: &mut Vec<u8>) -> Result<(), NotFast> {
         let before = out.len();
         self.members.clear();
         let mut text = Text {
@@ -66,9 +66,9 @@ impl Member {
 /// The text is left to the plain path: it is wrong, or written in a way that is not read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("left to the plain path")]
-pub struct Refused;
+pub struct NotFast;
 
-type Read = Result<(), Refused>;
+type Read = Result<(), NotFast>;
 
 struct Text<'a> {
     json: &'a [u8],
@@ -85,7 +85,7 @@ impl Text<'_> {
         if self.at == self.json.len() {
             Ok(())
         } else {
-            Err(Refused)
+            Err(NotFast)
         }
     }
 
@@ -105,17 +105,17 @@ impl Text<'_> {
     #[inline]
     fn expect(&mut self, byte: u8) -> Read {
         if self.peek() != Some(byte) {
-            return Err(Refused);
+            return Err(NotFast);
         }
         self.at += 1;
         Ok(())
     }
 
     fn value(&mut self, depth: usize) -> Read {
-        match self.peek().ok_or(Refused)? {
+        match self.peek().ok_or(NotFast)? {
             b'"' => self.string().map(|_| ()),
-            b'{' => self.object(depth.checked_sub(1).ok_or(Refused)?),
-            b'[' => self.array(depth.checked_sub(1).ok_or(Refused)?),
+            b'{' => self.object(depth.checked_sub(1).ok_or(NotFast)?),
+            b'[' => self.array(depth.checked_sub(1).ok_or(NotFast)?),
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
             b'n' => self.literal(b"null"),
@@ -125,7 +125,7 @@ impl Text<'_> {
 
     fn literal(&mut self, literal: &[u8]) -> Read {
         if !self.json[self.at..].starts_with(literal) {
-            return Err(Refused);
+            return Err(NotFast);
         }
         self.at += literal.len();
         self.out.extend_from_slice(literal);
@@ -162,7 +162,7 @@ impl Text<'_> {
             loop {
                 let start = self.out.len();
                 if self.peek() != Some(b'"') || self.string()? {
-                    return Err(Refused);
+                    return Err(NotFast);
                 }
                 let name_end = self.out.len();
                 self.space();
@@ -202,7 +202,7 @@ impl Text<'_> {
             members.sort_unstable_by(order);
             if !members.is_sorted_by(|a, b| order(a, b).is_lt()) {
                 // A name twice.
-                return Err(Refused);
+                return Err(NotFast);
             }
             sorted.clear();
             for member in &*members {
@@ -217,13 +217,13 @@ impl Text<'_> {
     }
 
     /// Copies a string; tells whether its canonical form holds escapes.
-    fn string(&mut self) -> Result<bool, Refused> {
+    fn string(&mut self) -> Result<bool, NotFast> {
         self.at += 1;
         self.out.push(b'"');
         let mut escapes = false;
         loop {
             self.plain_run();
-            match self.peek().ok_or(Refused)? {
+            match self.peek().ok_or(NotFast)? {
                 b'"' => {
                     self.at += 1;
                     self.out.push(b'"');
@@ -234,7 +234,7 @@ impl Text<'_> {
                     escapes |= self.escape()?;
                 }
                 // A control character.
-                _ => return Err(Refused),
+                _ => return Err(NotFast),
             }
         }
     }
@@ -269,8 +269,8 @@ impl Text<'_> {
     }
 
     /// Takes what follows a backslash; tells whether an escape was written.
-    fn escape(&mut self) -> Result<bool, Refused> {
-        let byte = self.peek().ok_or(Refused)?;
+    fn escape(&mut self) -> Result<bool, NotFast> {
+        let byte = self.peek().ok_or(NotFast)?;
         self.at += 1;
         match byte {
             b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => {
@@ -288,12 +288,12 @@ impl Text<'_> {
                         self.expect(b'\\')?;
                         self.expect(b'u')?;
                         let low = self.hex()?.checked_sub(0xdc00).filter(|low| *low < 0x400);
-                        0x10000 + ((unit - 0xd800) << 10) + low.ok_or(Refused)?
+                        0x10000 + ((unit - 0xd800) << 10) + low.ok_or(NotFast)?
                     }
                     unit => unit,
                 };
                 // A lone low surrogate is no character.
-                let c = char::from_u32(code).ok_or(Refused)?;
+                let c = char::from_u32(code).ok_or(NotFast)?;
                 let mut utf8 = [0; 4];
                 let text = c.encode_utf8(&mut utf8);
                 match c {
@@ -306,7 +306,7 @@ impl Text<'_> {
                 }
                 Ok(true)
             }
-            _ => Err(Refused),
+            _ => Err(NotFast),
         }
     }
 
@@ -328,14 +328,14 @@ impl Text<'_> {
         self.out.extend_from_slice(&[b'\\', short]);
     }
 
-    fn hex(&mut self) -> Result<u32, Refused> {
-        let (digits, _) = self.json[self.at..].split_first_chunk::<4>().ok_or(Refused)?;
+    fn hex(&mut self) -> Result<u32, NotFast> {
+        let (digits, _) = self.json[self.at..].split_first_chunk::<4>().ok_or(NotFast)?;
         self.at += 4;
         digits.iter().try_fold(0, |value, digit| {
             char::from(*digit)
                 .to_digit(16)
                 .map(|digit| value << 4 | digit)
-                .ok_or(Refused)
+                .ok_or(NotFast)
         })
     }
 
@@ -362,7 +362,7 @@ impl Text<'_> {
             _ => self.digits(),
         };
         if self.at == integer_start {
-            return Err(Refused);
+            return Err(NotFast);
         }
         let mut end = self.at;
         let mut fraction = 0;
@@ -370,7 +370,7 @@ impl Text<'_> {
             self.at += 1;
             fraction = self.digits();
             if fraction == 0 {
-                return Err(Refused);
+                return Err(NotFast);
             }
             // Zeros at the end say nothing, and without digits the point goes too.
             let dot = end;
@@ -389,7 +389,7 @@ impl Text<'_> {
                 self.at += 1;
             }
             if self.digits() == 0 {
-                return Err(Refused);
+                return Err(NotFast);
             }
         }
         // No two decimals of up to 15 digits share a double, so such a number is its double's shortest
@@ -411,10 +411,10 @@ impl Text<'_> {
 
     /// Writes the number from `start` on as ECMAScript prints its double.
     fn double(&mut self, start: usize) -> Read {
-        let text = str::from_utf8(&self.json[start..self.at]).map_err(|_| Refused)?;
-        let number: f64 = text.parse().map_err(|_| Refused)?;
+        let text = str::from_utf8(&self.json[start..self.at]).map_err(|_| NotFast)?;
+        let number: f64 = text.parse().map_err(|_| NotFast)?;
         if !number.is_finite() {
-            return Err(Refused);
+            return Err(NotFast);
         }
         self.out
             .extend_from_slice(ryu_js::Buffer::new().format_finite(number).as_bytes());

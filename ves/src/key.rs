@@ -12,7 +12,7 @@ use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hash32, SignatureBytes};
-use crate::ed25519::{self, Claim, PreparedKey};
+use crate::ed25519::{self, PreparedKey, SignatureInput};
 use crate::event::Event;
 use crate::id::{AgentId, TenantId};
 use crate::keep::Keep;
@@ -443,10 +443,10 @@ impl KeyRegistry {
                 kept.or_else(|| fleeting.get(&std::ptr::from_ref(used)))
             })
             .collect();
-        let claims: Vec<Claim<'_>> = (signatures.iter().zip(&found).zip(&prepared))
+        let claims: Vec<SignatureInput<'_>> = (signatures.iter().zip(&found).zip(&prepared))
             .filter_map(|((signature, found), key)| {
                 let (_, bytes) = found.as_ref().ok()?.ed25519.as_ref()?;
-                key.map(|key| Claim {
+                key.map(|key| SignatureInput {
                     key,
                     message: &signature.signing_hash.0,
                     signature: bytes,

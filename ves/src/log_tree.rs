@@ -151,7 +151,12 @@ impl CompactRange {
     }
 
     /// Appends the next leaves, and gives the head at each of these sizes that it comes to.
-    pub fn extend_through(&mut self, mut leaves: &[Hash32], sizes: &BTreeSet<u64>, mut at: impl FnMut(Head)) {
+    pub fn extend_through(
+        &mut self,
+        mut leaves: &[Hash32],
+        sizes: &BTreeSet<u64>,
+        mut at: impl FnMut(TreeHead),
+    ) {
         while !leaves.is_empty() {
             let next = sizes.range(self.size + 1..).next().copied();
             let room = next.map_or(u64::MAX, |next| next - self.size);
@@ -161,7 +166,7 @@ impl CompactRange {
             leaves = later;
             if next == Some(self.size) {
                 let root = self.root();
-                at(Head {
+                at(TreeHead {
                     size: self.size,
                     root,
                 });
@@ -350,7 +355,7 @@ pub fn root_of_inclusion(leaf: &Hash32, index: u64, size: u64, proof: &[Hash32])
 
 /// A tree's head: how many leaves, and the root over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct TreeHead {
     /// How many leaves.
     pub size: u64,
     /// The root over them.
@@ -358,7 +363,7 @@ pub struct Head {
 }
 
 /// Whether `new` continues `old`, by a consistency proof (RFC 9162, 2.1.4.2).
-pub fn is_consistent(old: Head, new: Head, proof: &[Hash32]) -> bool {
+pub fn is_consistent(old: TreeHead, new: TreeHead, proof: &[Hash32]) -> bool {
     if old.size > new.size {
         return false;
     }
@@ -458,7 +463,7 @@ mod tests {
     fn every_small_tree_gives_one_root_and_its_proofs_hold() {
         let leaves = leaves(70);
         let roots: Vec<Hash32> = (0..=leaves.len()).map(|n| by_definition(&leaves[..n])).collect();
-        let head = |n: usize| Head {
+        let head = |n: usize| TreeHead {
             size: n as u64,
             root: roots[n],
         };
@@ -477,7 +482,7 @@ mod tests {
                     };
                     assert!(is_consistent(head(old), head(new), &proof), "{base}: {old} {new}");
                     if old != new && old > 0 {
-                        let other = Head {
+                        let other = TreeHead {
                             root: Hash32::ZERO,
                             ..head(old)
                         };
@@ -519,10 +524,10 @@ mod tests {
                 range.extend_through(&leaves[from..from + cut], &sizes, |head| heads.push(head));
                 from += cut;
             }
-            let expected: Vec<Head> = sizes
+            let expected: Vec<TreeHead> = sizes
                 .iter()
                 .filter(|size| (1..=leaves.len() as u64).contains(size))
-                .map(|&size| Head { size, root: by_definition(&leaves[..size as usize]) })
+                .map(|&size| TreeHead { size, root: by_definition(&leaves[..size as usize]) })
                 .collect();
             prop_assert_eq!(heads, expected);
             prop_assert_eq!(range.root(), by_definition(&leaves));
@@ -576,8 +581,8 @@ mod tests {
                 prop_assert_ne!(found, Some(root));
             }
             if change < 3 || change == 5 {
-                let old_head = Head { size: old as u64, root: by_definition(&leaves[..old]) };
-                let new_head = Head { size, root };
+                let old_head = TreeHead { size: old as u64, root: by_definition(&leaves[..old]) };
+                let new_head = TreeHead { size, root };
                 prop_assert!(!is_consistent(old_head, new_head, &steps));
             }
         }

@@ -6,7 +6,7 @@ use ed25519_dalek::{Signature, Signer, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Hash32, Preimage, SignatureBytes};
-use crate::ed25519::{Claim, verify_many};
+use crate::ed25519::{SignatureInput, verify_many};
 use crate::id::{EventId, SequencerId, StreamKey};
 use crate::kernel::Batch;
 use crate::post_quantum::{MlDsa65Key, SignatureBundle};
@@ -219,12 +219,12 @@ pub fn check_signatures(receipts: &[&Receipt], keys: &PreparedSequencerKeys) -> 
         .filter_map(|(version, uses)| Some((version, keys.prepared(version, uses)?)))
         .collect();
     let claim = |receipt: &&'_ Receipt| prepared.get(&receipt.sequencer_key_version);
-    let claims: Vec<Claim<'_>> = receipts
+    let claims: Vec<SignatureInput<'_>> = receipts
         .iter()
         .zip(&found)
         .filter_map(|(receipt, found)| {
             let (signature, _) = found.as_ref().ok()?.ed25519.as_ref()?;
-            Some(Claim {
+            Some(SignatureInput {
                 key: claim(receipt)?,
                 message: &receipt.receipt_hash.0,
                 signature,

@@ -216,7 +216,7 @@ fn describe(anchor: &Anchor) -> String {
 
 /// What the blocks up to the trusted one, number `to`, say.
 fn in_range(file: &AnchorsFile, chain: &Chain<'_>, contracts: &[ContractAddress], to: u64) -> Completeness {
-    let held = Held::of(file, chain, contracts);
+    let held = QuietBlocks::of(file, chain, contracts);
     let anchors = file.anchors.iter().map(|anchor| anchor.block_number);
     let claimed = anchors
         .chain(file.chain.scanned.iter().map(|scan| scan.from))
@@ -266,7 +266,7 @@ fn in_range(file: &AnchorsFile, chain: &Chain<'_>, contracts: &[ContractAddress]
 }
 
 /// Which blocks are known to hold no logs of the contracts but those that the receipts have.
-struct Held {
+struct QuietBlocks {
     /// The lowest block that is tied to the trusted one without a gap.
     lowest: u64,
     /// Blocks that may hold logs, and whose receipts do not tell; with the reason.
@@ -275,7 +275,7 @@ struct Held {
     unreliable: Option<u64>,
 }
 
-impl Held {
+impl QuietBlocks {
     fn of(file: &AnchorsFile, chain: &Chain<'_>, contracts: &[ContractAddress]) -> Self {
         let filter = LogFilter::new(contracts);
         let canonical = chain.canonical();
@@ -322,7 +322,7 @@ pub(crate) fn decided(
     contracts: &[ContractAddress],
 ) -> Vec<(u64, u64)> {
     let chain = Chain::new(file, Some(checkpoint));
-    let held = Held::of(file, &chain, contracts);
+    let held = QuietBlocks::of(file, &chain, contracts);
     if held.unreliable.is_some() {
         return Vec::new();
     }

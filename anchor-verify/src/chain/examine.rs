@@ -15,7 +15,7 @@ use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 use crate::anchors_file::AnchorsFile;
 use crate::contracts::{Decoded, decode};
 use crate::pins::ChainPins;
-use crate::standing::{ChainReport, ProvedBy, Standing};
+use crate::standing::{AnchorStanding, ChainReport, ProvedBy};
 
 /// The most storage proofs of one batch that an anchor is compared with, of those that hold. A file that grew over years
 /// may have some; a hostile one could have millions.
@@ -26,8 +26,8 @@ const MAX_UNUSED: usize = 3;
 
 /// Says how sure it is that each anchor of a file is on the chain of `trusted_block`, from nothing but the file.
 ///
-/// An anchor is [`Standing::Trusted`] if its receipt, or its storage proof, is of a block that parent hashes tie to the
-/// trusted block, and nothing in the file contradicts it; [`Standing::Failed`] if anything does. All copies of one proof
+/// An anchor is [`AnchorStanding::Trusted`] if its receipt, or its storage proof, is of a block that parent hashes tie to the
+/// trusted block, and nothing in the file contradicts it; [`AnchorStanding::Failed`] if anything does. All copies of one proof
 /// are judged together, in whatever order they come: one that does not hold beside one that does is not used, and told.
 pub fn examine(file: &AnchorsFile, trusted_block: Option<Hash32>) -> ChainReport {
     examine_pinned(file, trusted_block, &ChainPins::default())
@@ -60,7 +60,7 @@ const NO_BLOCK: &str = "no trusted block was given";
 
 /// A header of the file, by the hash that it has or is said to have.
 #[derive(Debug, Clone, Copy)]
-enum Known {
+enum KnownHeader {
     Block(Block),
     /// What is there under that hash is something else.
     Altered,
@@ -98,7 +98,7 @@ enum Way {
 #[derive(Default)]
 struct OfBatch {
     /// Those that hold under their block's state root; tied ones first, then the newest, each once.
-    holding: Vec<Held>,
+    holding: Vec<StoredBatch>,
     /// Those that do not, with the number of their block where it is known.
     broken: BTreeSet<(Option<u64>, String)>,
     /// Why others say nothing.
@@ -109,7 +109,7 @@ struct OfBatch {
 
 /// What a contract's storage held of a batch at a block.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
+struct StoredBatch {
     tie: Tie,
     newest_first: std::cmp::Reverse<u64>,
     block: Hash32,
@@ -122,7 +122,7 @@ type OfBatches = HashMap<(ContractAddress, BatchId, AnchorKind), Rc<OfBatch>>;
 pub(super) struct Chain<'a> {
     trusted: Option<Hash32>,
     trusted_number: Option<u64>,
-    headers: HashMap<Hash32, Known>,
+    headers: HashMap<Hash32, KnownHeader>,
     /// The chain of the trusted block as far down as headers lead, by number.
     canonical: BTreeMap<u64, Hash32>,
     end: Option<End>,
@@ -141,17 +141,17 @@ struct Receipts<'a> {
 
 impl<'a> Chain<'a> {
     pub(super) fn new(file: &'a AnchorsFile, trusted: Option<Hash32>) -> Self {
-        let mut headers: HashMap<Hash32, Known> = HashMap::new();
+        let mut headers: HashMap<Hash32, KnownHeader> = HashMap::new();
         for entry in &file.chain.headers {
             // The bytes are known by what they hash to, whatever they are said to be.
             let (hash, known) = match header::read(&entry.rlp) {
-                Ok(block) => (block.hash, Known::Block(block)),
-                Err(_) => (Hash32(keccak256(&entry.rlp).0), Known::Altered),
+                Ok(block) => (block.hash, KnownHeader::Block(block)),
+                Err(_) => (Hash32(keccak256(&entry.rlp).0), KnownHeader::Altered),
             };
             // A block's bytes are one thing; those that are no header are of no block, whatever is said of them.
             headers.insert(hash, known);
             if hash != entry.hash {
-                headers.entry(entry.hash).or_insert(Known::Altered);
+                headers.entry(entry.hash).or_insert(KnownHeader::Altered);
             }
         }
         let mut receipts: HashMap<Hash32, Receipts<'a>> = HashMap::new();
@@ -196,14 +196,14 @@ impl<'a> Chain<'a> {
         self.end = loop {
             match self.headers.get(&hash) {
                 None => break Some(End::Missing(hash)),
-                Some(Known::Altered) => break Some(End::Altered(hash)),
+                Some(KnownHeader::Altered) => break Some(End::Altered(hash)),
                 // Each step goes one number down, so that it ends.
-                Some(Known::Block(block))
+                Some(KnownHeader::Block(block))
                     if above.is_some_and(|above| block.number.checked_add(1) != Some(above)) =>
                 {
                     break Some(End::Numbers(hash));
                 }
-                Some(Known::Block(block)) => {
+                Some(KnownHeader::Block(block)) => {
                     self.trusted_number.get_or_insert(block.number);
                     self.canonical.insert(block.number, hash);
                     above = Some(block.number);
@@ -273,7 +273,7 @@ impl<'a> Chain<'a> {
             .clone()
             .and_then(|()| storage::check_batch(kind, proofs, batch));
         match values {
-            Ok(values) => found.holding.push(Held {
+            Ok(values) => found.holding.push(StoredBatch {
                 tie,
                 newest_first: std::cmp::Reverse(block.number),
                 block: block.hash,
@@ -293,8 +293,8 @@ impl<'a> Chain<'a> {
 
     fn block(&self, hash: &Hash32) -> Result<Option<&Block>, String> {
         match self.headers.get(hash) {
-            Some(Known::Block(block)) => Ok(Some(block)),
-            Some(Known::Altered) => Err(format!(
+            Some(KnownHeader::Block(block)) => Ok(Some(block)),
+            Some(KnownHeader::Altered) => Err(format!(
                 "the header of block {hash} does not hash to it: it was altered"
             )),
             None => Ok(None),
@@ -332,7 +332,7 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn standing(&self, anchor: &Anchor) -> Standing {
+    fn standing(&self, anchor: &Anchor) -> AnchorStanding {
         let mut missing = Vec::new();
         let mut by = Vec::new();
         let receipt = match self.by_receipt(anchor) {
@@ -346,18 +346,18 @@ impl<'a> Chain<'a> {
             match way {
                 Way::Proves => by.push(name),
                 Way::Lacks(what) => missing.push(what),
-                Way::Fails(why) => return Standing::Failed { why },
+                Way::Fails(why) => return AnchorStanding::Failed { why },
             }
         }
         match self.trusted {
-            Some(trusted_block) if !by.is_empty() => Standing::Trusted { trusted_block, by },
+            Some(trusted_block) if !by.is_empty() => AnchorStanding::Trusted { trusted_block, by },
             // Whatever else is missing matters to nobody then.
-            None => Standing::Untied {
+            None => AnchorStanding::Untied {
                 why: NO_BLOCK.to_owned(),
             },
             _ => {
                 missing.dedup();
-                Standing::Untied {
+                AnchorStanding::Untied {
                     why: missing.join("; "),
                 }
             }
@@ -499,7 +499,9 @@ impl<'a> Chain<'a> {
         for (proofs, _) in &self.accounts {
             match self.headers.get(&proofs.block_hash) {
                 None => strange += 1,
-                Some(Known::Block(block)) if matches!(self.tie(block.number, &block.hash), Tie::Off(_)) => {
+                Some(KnownHeader::Block(block))
+                    if matches!(self.tie(block.number, &block.hash), Tie::Off(_)) =>
+                {
                     off += 1;
                 }
                 Some(_) => {}
@@ -527,7 +529,7 @@ impl<'a> Chain<'a> {
         }
         let mut unknown_blocks = BTreeSet::new();
         for (hash, of_block) in &self.receipts {
-            let Some(Known::Block(block)) = self.headers.get(hash) else {
+            let Some(KnownHeader::Block(block)) = self.headers.get(hash) else {
                 unknown_blocks.insert(*hash);
                 continue;
             };

@@ -7,20 +7,20 @@ use alloy::primitives::U256;
 use ves::{BatchId, Hash32};
 
 use super::examine::Chain;
-use super::parts::{Head, HeadProof, StorageProofs};
+use super::parts::{ChainHead, HeadProof, StorageProofs};
 use super::storage;
 use crate::anchor::{Anchor, AnchorKind, ContractAddress};
 use crate::anchors_file::AnchorsFile;
 
 /// The heads that a contract of this kind keeps about these streams.
-pub(crate) fn of(kind: AnchorKind, streams: &BTreeSet<Hash32>) -> Vec<Head> {
+pub(crate) fn of(kind: AnchorKind, streams: &BTreeSet<Hash32>) -> Vec<ChainHead> {
     let streams = streams.iter().copied();
     match kind {
-        AnchorKind::StateSetAnchor => std::iter::once(Head::Count)
-            .chain(streams.map(|tenant_store_key| Head::LatestSequence { tenant_store_key }))
+        AnchorKind::StateSetAnchor => std::iter::once(ChainHead::Count)
+            .chain(streams.map(|tenant_store_key| ChainHead::LatestSequence { tenant_store_key }))
             .collect(),
         AnchorKind::SetRegistry => streams
-            .map(|tenant_store_key| Head::LatestBatch { tenant_store_key })
+            .map(|tenant_store_key| ChainHead::LatestBatch { tenant_store_key })
             .collect(),
     }
 }
@@ -119,8 +119,8 @@ impl OfContract<'_> {
                 .map_or_else(|| key.to_string(), |stream| stream.to_string())
         };
         match &head.head {
-            Head::Count => Ok(Some(self.count(value))),
-            Head::LatestSequence { tenant_store_key } => {
+            ChainHead::Count => Ok(Some(self.count(value))),
+            ChainHead::LatestSequence { tenant_store_key } => {
                 let known = of_stream(tenant_store_key);
                 if known.iter().any(|a| U256::from(a.sequence_end) == value) {
                     return Ok(None);
@@ -131,7 +131,7 @@ impl OfContract<'_> {
                     name(tenant_store_key)
                 ))
             }
-            Head::LatestBatch { tenant_store_key } => {
+            ChainHead::LatestBatch { tenant_store_key } => {
                 let word: [u8; 32] = value.to_be_bytes();
                 let is = |a: &&Anchor| a.batch_id.as_bytes()[..] == word[..16] && word[16..] == [0; 16];
                 if of_stream(tenant_store_key).iter().any(is) {
@@ -171,7 +171,7 @@ impl OfContract<'_> {
     /// What is still not bounded.
     fn remains(&self, kind: AnchorKind, proofs: &StorageProofs) -> String {
         let Self { contract, number, .. } = self;
-        let counted = proofs.heads.iter().any(|head| head.head == Head::Count);
+        let counted = proofs.heads.iter().any(|head| head.head == ChainHead::Count);
         match kind {
             AnchorKind::StateSetAnchor if counted => {
                 format!("anchors of contract {contract} after block {number}: nothing bounds them")

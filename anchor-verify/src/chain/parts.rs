@@ -157,7 +157,7 @@ pub struct BatchProof {
 /// Which of a contract's own words about its batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Head {
+pub enum ChainHead {
     /// StateSetAnchor: how many batches it has, of all streams.
     Count,
     /// StateSetAnchor: the last number of the stream's newest batch (`getLatestSequence`).
@@ -172,7 +172,7 @@ pub enum Head {
     },
 }
 
-impl Head {
+impl ChainHead {
     /// Where the contract keeps it.
     pub(crate) fn slot(&self) -> Hash32 {
         let of_mapping = |key: &Hash32, mapping: u8| {
@@ -194,7 +194,7 @@ impl Head {
 #[serde(deny_unknown_fields)]
 pub struct HeadProof {
     /// What it is.
-    pub head: Head,
+    pub head: ChainHead,
     /// The proof of the slot that holds it.
     pub slot: SlotProof,
 }
@@ -348,7 +348,7 @@ type Slot = (Hash32, Vec<Option<Bytes>>);
 #[derive(Default)]
 struct OfAccount {
     batches: BTreeSet<(BatchId, Vec<Slot>)>,
-    heads: BTreeSet<(Head, Slot)>,
+    heads: BTreeSet<(ChainHead, Slot)>,
 }
 
 /// Puts the proofs of one contract at one block together, and each node there once.

@@ -9,7 +9,7 @@ use super::header;
 use crate::anchor::{Anchor, AnchorKind};
 use crate::anchors_file::AnchorsFile;
 use crate::pins::ChainPins;
-use crate::standing::{ChainReport, ProvedBy, Standing};
+use crate::standing::{AnchorStanding, ChainReport, ProvedBy};
 
 /// So many reasons, contracts or blocks are named.
 const MAX_NAMED: usize = 4;
@@ -20,7 +20,7 @@ const NEAR: usize = 4;
 /// What the standings leave open.
 pub(super) fn of_standings(
     file: &AnchorsFile,
-    standings: &[Standing],
+    standings: &[AnchorStanding],
     trusted_block: Option<Hash32>,
     pins: &ChainPins,
 ) -> Vec<String> {
@@ -43,8 +43,7 @@ pub(super) fn of_standings(
             some(contracts.into_iter().collect(), ", ")
         ));
     }
-    let by_storage_alone =
-        |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by == &[ProvedBy::Storage]);
+    let by_storage_alone = |standing: &AnchorStanding| matches!(standing, AnchorStanding::Trusted { by, .. } if by == &[ProvedBy::Storage]);
     let storage_only: Vec<&Anchor> = file
         .anchors
         .iter()
@@ -75,7 +74,7 @@ pub(super) fn of_standings(
 /// Why the trusted block ties none of the anchors, if it ties none.
 pub fn ties_nothing(file: &AnchorsFile, report: &ChainReport) -> Option<String> {
     let trusted = report.trusted_block?;
-    let tied = |standing: &Standing| matches!(standing, Standing::Trusted { .. });
+    let tied = |standing: &AnchorStanding| matches!(standing, AnchorStanding::Trusted { .. });
     if file.anchors.is_empty() || report.standings.iter().any(tied) {
         return None;
     }
@@ -175,10 +174,10 @@ fn alike(hash: &str, text: &str) -> bool {
 }
 
 /// What untied anchors lack, and how many of them.
-fn untied(standings: &[Standing]) -> BTreeMap<&str, usize> {
+fn untied(standings: &[AnchorStanding]) -> BTreeMap<&str, usize> {
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for standing in standings {
-        if let Standing::Untied { why } = standing {
+        if let AnchorStanding::Untied { why } = standing {
             *reasons.entry(why).or_default() += 1;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checkpoints::history::{Held, Place as Line, Refusal, Refused};
+use checkpoints::history::{CheckpointPlace as Line, CountedCheckpoint, Refusal, RefusedEntry};
 use checkpoints::{Conflict, History, Origin};
 use cli_common::finding::{Code, Severity};
 use serde::Serialize;
@@ -55,7 +55,7 @@ impl CheckpointFinding {
         self
     }
 
-    pub(super) fn at(mut self, held: &Held) -> Self {
+    pub(super) fn at(mut self, held: &CountedCheckpoint) -> Self {
         self = self.origin(&held.checkpoint.origin);
         self.places.push(held.place.clone());
         self
@@ -79,7 +79,7 @@ impl CheckpointFinding {
         }
     }
 
-    fn refused((refused, more): (&Refused, usize)) -> Self {
+    fn refused((refused, more): (&RefusedEntry, usize)) -> Self {
         let more = match more {
             0 => String::new(),
             more => format!(" (and {more} more of this kind in the file)"),
@@ -106,7 +106,7 @@ pub fn findings_of(history: &History) -> Vec<CheckpointFinding> {
 const REFUSED: usize = 20;
 
 /// Refused entries, those of one kind and file cut to some.
-fn refused(all: &[Refused]) -> Vec<(&Refused, usize)> {
+fn refused(all: &[RefusedEntry]) -> Vec<(&RefusedEntry, usize)> {
     let mut counts: BTreeMap<(&str, Refusal), usize> = BTreeMap::new();
     for refused in all {
         *counts.entry((&refused.place.file, refused.kind)).or_default() += 1;

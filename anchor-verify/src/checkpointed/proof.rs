@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use checkpoints::file::Flaw;
-use checkpoints::history::{Held, Refusal};
+use checkpoints::history::{CountedCheckpoint, Refusal};
 use checkpoints::proof::TlogProof;
 use checkpoints::{Checkpoint, History, Policy, Trust};
 use cli_common::finding::Code;
@@ -289,8 +289,8 @@ pub fn prove_in_files(stream: StreamKey, number: u64, history: &History) -> Prov
 }
 
 /// The checkpoints that cover a number of a stream, the smallest first.
-fn covering<'a>(history: &'a History, stream: &StreamKey, number: u64) -> Vec<&'a Held> {
-    let mut all: Vec<&Held> = history
+fn covering<'a>(history: &'a History, stream: &StreamKey, number: u64) -> Vec<&'a CountedCheckpoint> {
+    let mut all: Vec<&CountedCheckpoint> = history
         .of(stream)
         .flat_map(checkpoints::StreamCheckpoints::binding)
         .filter(|held| number > 0 && held.checkpoint.size >= number)
@@ -314,7 +314,7 @@ fn uncovered(history: &History, stream: &StreamKey, number: u64) -> Failure {
     Failure::new(Code::CheckpointNone.as_str(), what).at(number, None)
 }
 
-fn yes(held: &Held, tree: &Tree, event: ProvenEvent) -> Proved {
+fn yes(held: &CountedCheckpoint, tree: &Tree, event: ProvenEvent) -> Proved {
     let index = event.sequence_number - 1;
     let Some(path) = tree.inclusion_proof(index, held.checkpoint.size) else {
         let what = format!("the leaves do not reach the checkpoint ({})", held.place);

@@ -1,6 +1,6 @@
 //! What `anchor-verify checkpoints` reports. The JSON form is described in `docs/checkpoints.md`.
 
-use checkpoints::history::{Explanation, Generation, Held};
+use checkpoints::history::{CountedCheckpoint, Explanation, Generation};
 use checkpoints::{Policy, StreamCheckpoints, Trust};
 use cli_common::finding::{Code, Severity};
 use event_log::Place;
@@ -89,7 +89,7 @@ pub struct Witnessed {
 }
 
 impl Latest {
-    fn of(held: &Held) -> Self {
+    fn of(held: &CountedCheckpoint) -> Self {
         let Trust { log, witnesses } = &held.trust;
         let witnessed = witnesses.iter().map(|(key, time)| Witnessed {
             key: key.clone(),
@@ -146,7 +146,8 @@ impl GenerationReport {
     /// `by_log` is the size up to which a log gives the roots of this tree: that proves the steps too.
     pub(super) fn of(generation: &Generation, explained: Explanation, by_log: Option<u64>) -> Self {
         let held = &generation.checkpoints;
-        let is_proven = |held: &Held| held.linked || by_log.is_some_and(|size| held.checkpoint.size <= size);
+        let is_proven =
+            |held: &CountedCheckpoint| held.linked || by_log.is_some_and(|size| held.checkpoint.size <= size);
         let steps = held.iter().zip(held.iter().skip(1));
         let unproven = steps.filter(|(_, after)| !is_proven(after));
         let mut unproven = unproven.map(|(before, after)| (before.checkpoint.size, after.checkpoint.size));

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use checkpoints::StreamCheckpoints;
-use checkpoints::history::{Held, ProvenLeaves};
+use checkpoints::history::{CountedCheckpoint, ProvenLeaves};
 use event_log::Hole;
-use ves::log_tree::{CompactRange, Head};
+use ves::log_tree::{CompactRange, TreeHead};
 use ves::span::Span;
 use ves::{Hash32, StreamKey};
 
@@ -17,7 +17,7 @@ const LEAVES: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Mismatch<'a> {
     /// The smallest one.
-    pub held: &'a Held,
+    pub held: &'a CountedCheckpoint,
     /// The root that the leaves give.
     pub root: Hash32,
     /// How many there are.
@@ -30,7 +30,7 @@ pub struct Lane<'a> {
     /// Whose they are.
     pub of: &'a StreamCheckpoints,
     /// Those that bind the log, by size; the next one is at `at`.
-    targets: Vec<&'a Held>,
+    targets: Vec<&'a CountedCheckpoint>,
     at: usize,
     proven: ProvenLeaves<'a>,
     /// How many leaves were compared with proven ones.
@@ -40,7 +40,7 @@ pub struct Lane<'a> {
     /// How many checkpoints have the root that the leaves give.
     pub matches: u64,
     /// The largest of them.
-    pub matched: Option<&'a Held>,
+    pub matched: Option<&'a CountedCheckpoint>,
     /// Those that have another.
     pub mismatch: Option<Mismatch<'a>>,
     /// The last number up to which there were leaves.
@@ -74,7 +74,7 @@ impl<'a> Lane<'a> {
     }
 
     /// The largest checkpoint that the leaves did not reach, if one is left.
-    pub fn beyond(&self) -> Option<&'a Held> {
+    pub fn beyond(&self) -> Option<&'a CountedCheckpoint> {
         self.targets[self.at..].last().copied()
     }
 
@@ -84,7 +84,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Compares the checkpoints of this size.
-    fn compare_head(&mut self, head: Head) {
+    fn compare_head(&mut self, head: TreeHead) {
         while self.next() == Some(head.size) {
             self.compare_root(head.root);
         }
@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
             next: 1,
             hole: None,
         };
-        let head = Head {
+        let head = TreeHead {
             size: 0,
             root: walk.tree.root(),
         };

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::bundle::{Contents, CutBatches, Held, cut_batches, write_bundle};
+use crate::bundle::{BundleContents, Contents, CutBatches, cut_batches, write_bundle};
 use crate::chain::Completeness;
 use crate::verify::LogSource as _;
 use crate::{AnchorsFile, Verdict};
@@ -135,7 +135,7 @@ impl BundleArgs {
 
 /// A bundle that was written.
 struct Written {
-    counts: Held,
+    counts: BundleContents,
     cut: CutBatches,
     place: Option<Place>,
 }
@@ -219,7 +219,7 @@ pub(super) struct Report {
     pub(super) out: String,
     pub(super) bytes: u64,
     pub(super) redacted: bool,
-    pub(super) counts: Held,
+    pub(super) counts: BundleContents,
     pub(super) completeness: Completeness,
     pub(super) not_checked: Vec<String>,
     pub(super) provenance: Provenance,

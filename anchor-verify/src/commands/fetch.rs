@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::chain::Completeness;
 use crate::chain::parts::Checkpoint;
 use crate::fetch::rpc::{Rpc, RpcFailure};
-use crate::fetch::{FetchError, FetchOptions, Fetched, Proofs, Proved, Reorg, Target, fetch};
+use crate::fetch::{FetchError, FetchOptions, FetchTarget, Fetched, Proofs, Proved, Reorg, fetch};
 use crate::files::may_write;
 use crate::import::{ContractSummary, summarize};
 use crate::{AnchorsFile, ContractAddress, Existing, RefusedLog, Verdict};
@@ -49,8 +49,8 @@ pub struct FetchArgs {
     from: Option<u64>,
 
     /// The last block to search, and the checkpoint of the proofs: latest, safe, finalized or a number
-    #[arg(long, value_name = "BLOCK", default_value_t = Target::Finalized)]
-    to: Target,
+    #[arg(long, value_name = "BLOCK", default_value_t = FetchTarget::Finalized)]
+    to: FetchTarget,
 
     /// The most blocks to search in one call; as many as the node answers without it
     #[arg(long, value_name = "BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -221,7 +221,7 @@ pub(super) fn hint(error: &FetchError) -> String {
         FetchError::Rpc { failure, .. } => failure,
         FetchError::Answer { .. } => return "ask another node (--rpc): this one is broken, or lies".into(),
         FetchError::Target {
-            to: Target::Finalized | Target::Safe,
+            to: FetchTarget::Finalized | FetchTarget::Safe,
             ..
         } => return "a node that does not know finalized blocks needs --to latest or a number".into(),
         FetchError::Target { .. } => {

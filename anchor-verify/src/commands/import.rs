@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::anchors_file::{AnchorsErrorKind, MAX_FILE_BYTES};
 use crate::chain::examine;
-use crate::import::{ContractSummary, StreamSummary, own_document, summarize};
-use crate::{AnchorsFile, Conflict, ContractAddress, Import, Importer, RefusedLog, Standing, group};
+use crate::import::{ContractSummary, ImportedStream, own_document, summarize};
+use crate::{AnchorStanding, AnchorsFile, Conflict, ContractAddress, Import, Importer, RefusedLog, group};
 use clap::Args;
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
@@ -437,7 +437,7 @@ fn print_contracts(
             contract.anchors,
             contract.streams.len()
         ))?;
-        let mut in_order: Vec<&StreamSummary> = contract.streams.iter().collect();
+        let mut in_order: Vec<&ImportedStream> = contract.streams.iter().collect();
         in_order.sort_by_key(|s| std::cmp::Reverse((s.ranges.len(), s.anchors)));
         let mut table = Table::new(&["STREAM", "ANCHORS", "RANGES"]);
         // All contracts together fit a screen.
@@ -464,11 +464,11 @@ fn failed_proofs(file: &AnchorsFile) -> usize {
     let failed = report
         .standings
         .iter()
-        .filter(|s| matches!(s, Standing::Failed { .. }));
+        .filter(|s| matches!(s, AnchorStanding::Failed { .. }));
     failed.count()
 }
 
-fn stream_name(stream: &StreamSummary, labels: &Labels) -> String {
+fn stream_name(stream: &ImportedStream, labels: &Labels) -> String {
     stream.stream.map_or_else(
         || format!("unknown: {}", stream.tenant_store_key),
         |s| labels.of(&s),

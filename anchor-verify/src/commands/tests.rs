@@ -9,15 +9,15 @@ mod checkpointed;
 
 use std::path::Path;
 
-use crate::bundle::Held;
+use crate::bundle::BundleContents;
 use crate::chain::Completeness;
 use crate::chain::parts::Checkpoint;
 use crate::fetch::{Proved, Reorg};
-use crate::import::{ContractSummary, Saved, StreamSummary as StreamAnchors};
+use crate::import::{ContractSummary, ImportedStream as StreamAnchors, Saved};
 use crate::lint::{LintFinding, LintReport, Severity};
 use crate::proof::ProofCheck;
 use crate::verify::report::{
-    Counts, Failure, InputInfo, PlanInfo, StreamSummary, Totals, UnitKind, UnitReport,
+    Counts, Failure, InputInfo, PlanInfo, Totals, UnitKind, UnitReport, VerifiedStream,
 };
 use crate::{AnchorKind, ContractAddress, RefusedLog, Verdict, VerifyReport, tenant_store_key};
 use cli_common::finding::Code;
@@ -88,9 +88,9 @@ fn snapshots<T>(
     }
 }
 
-fn summary(n: usize) -> StreamSummary {
+fn summary(n: usize) -> VerifiedStream {
     let failed = u64::from(is_bad(n));
-    StreamSummary {
+    VerifiedStream {
         stream: stream(n),
         range: None,
         events: 163,
@@ -404,7 +404,7 @@ fn a_bundle_is_told_in_a_few_lines() {
         out: "audit.vesbundle".into(),
         bytes: 81_234 * count as u64,
         redacted: count == 4,
-        counts: Held {
+        counts: BundleContents {
             log: ExportCounts {
                 keys: 12,
                 streams: count as u64,

@@ -7,14 +7,14 @@ use crate::bundle::Bundle;
 use crate::chain::Completeness;
 use crate::chain::parts::Checkpoint;
 use crate::fetch::rpc::Rpc;
-use crate::fetch::{FetchOptions, Proofs, Target, fetch};
+use crate::fetch::{FetchOptions, FetchTarget, Proofs, fetch};
 use crate::pins::KeyPins;
-use crate::verify::report::{SCHEMA, StreamSummary, UnitKind};
+use crate::verify::report::{SCHEMA, UnitKind, VerifiedStream};
 use crate::verify::{ExportSource, InputKind, LogSource, VerifyInput, verify_with};
 use crate::{Anchor, AnchorsFile, ChainReport, Shard, UnitReport, Verdict, VerifyReport, tenant_store_key};
 use checkpoints::{CheckpointArgs, History};
 use clap::Args;
-use cli_common::metrics::{self, Kind, Metrics, MetricsArg};
+use cli_common::metrics::{self, MetricKind, Metrics, MetricsArg};
 use cli_common::provenance::{Inputs, Provenance};
 use cli_common::{
     Cancel, CliError, CommandLine, DbArg, DbTarget, ExitStatus, GlobalArgs, Labels, Next, Output,
@@ -176,7 +176,7 @@ fn told(report: &VerifyReport) -> Metrics {
     let values = verdicts.iter().map(|(labels, value)| (&labels[..], *value));
     page.family(
         "anchor_verify_batches",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Batches by verdict.",
         values,
     );
@@ -198,7 +198,7 @@ fn told(report: &VerifyReport) -> Metrics {
             metrics::now(),
         ),
     ] {
-        page.one(name, Kind::Gauge, help, value);
+        page.one(name, MetricKind::Gauge, help, value);
     }
     page
 }
@@ -245,7 +245,7 @@ pub struct Evidence {
 
 /// What an auditor knows of the chain.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
+pub struct KnownChain<'a> {
     /// A block to trust.
     pub trusted_block: Option<&'a BlockArg>,
     /// Or how one is known from its parent chain.
@@ -256,7 +256,7 @@ pub struct Known<'a> {
     pub named: bool,
 }
 
-impl Known<'_> {
+impl KnownChain<'_> {
     /// Judges anchors by it. `scope` says which of them the input is meant to have.
     ///
     /// # Errors
@@ -358,7 +358,7 @@ impl VerifyArgs {
         log: &mut ToVerify,
         inputs: &mut Inputs,
     ) -> Result<Evidence, CliError> {
-        let known = Known {
+        let known = KnownChain {
             trusted_block: self.trusted_block.as_ref(),
             l1: &self.l1,
             pins: &self.pins,
@@ -473,7 +473,7 @@ fn ask_node(
     let options = FetchOptions {
         contracts,
         from: None,
-        to: Target::Finalized,
+        to: FetchTarget::Finalized,
         proofs: Proofs::Both,
         max_headers: 100_000,
         max_receipts: 1_000,
@@ -675,7 +675,7 @@ fn print_streams<W: std::io::Write>(
         .streams
         .iter()
         .filter(|s| all || s.verdict >= Verdict::NotChecked);
-    let mut told: Vec<&StreamSummary> = told.collect();
+    let mut told: Vec<&VerifiedStream> = told.collect();
     if told.is_empty() {
         return Ok(());
     }

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::verify::report::{Failure, StreamSummary, UnitKind};
+use crate::verify::report::{Failure, UnitKind, VerifiedStream};
 use crate::{UnitReport, Verdict, VerifyReport};
 use cli_common::finding::{Code, Severity};
 use cli_common::{GlobalArgs, Labels, Tone};
 use html_report::{
-    Body, Check, FindingRow, MarkKind, Outcome, Page, Section, Signature, State, Strip, Table, Text,
+    Body, Check, CheckOutcome, FindingRow, MarkKind, Page, Section, Signature, State, Strip, Table, Text,
     worst_first,
 };
 use ves::StreamKey;
@@ -93,13 +93,13 @@ fn strips(report: &VerifyReport, labels: &Labels) -> Vec<Strip> {
     for unit in &report.units {
         units.entry(unit.stream).or_default().push(unit);
     }
-    let strip = |s: &StreamSummary| strip(s, units.get(&s.stream).map_or(&[], Vec::as_slice), labels);
+    let strip = |s: &VerifiedStream| strip(s, units.get(&s.stream).map_or(&[], Vec::as_slice), labels);
     let mut strips: Vec<Strip> = report.streams.iter().map(strip).collect();
     worst_first(&mut strips);
     strips
 }
 
-fn strip(stream: &StreamSummary, units: &[&UnitReport], labels: &Labels) -> Strip {
+fn strip(stream: &VerifiedStream, units: &[&UnitReport], labels: &Labels) -> Strip {
     let last = stream.last.unwrap_or(0);
     let mut strip = Strip::new(labels.of(&stream.stream), stream.stream.to_string(), last);
     for unit in units {
@@ -225,9 +225,9 @@ fn not_proven(report: &VerifyReport, labels: &Labels) -> Section {
 fn completeness(report: &VerifyReport) -> Section {
     let checks = report.completeness.iter().map(|completeness| {
         let outcome = match completeness.verdict {
-            Verdict::Proven => Outcome::Pass,
-            Verdict::Failed => Outcome::Fail,
-            _ => Outcome::NotChecked,
+            Verdict::Proven => CheckOutcome::Pass,
+            Verdict::Failed => CheckOutcome::Fail,
+            _ => CheckOutcome::NotChecked,
         };
         let bounds: Vec<String> = completeness.bounds.iter().map(ToString::to_string).collect();
         Check::new(completeness.to_string(), outcome, bounds.join("; "))

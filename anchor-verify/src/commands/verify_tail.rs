@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::VerifyReport;
-use crate::verify::report::StreamSummary;
+use crate::verify::report::VerifiedStream;
 use cli_common::{CliError, Output};
 
 /// So many streams are told with how far checkpoints reach.
@@ -11,7 +11,7 @@ const CHECKPOINTED: usize = 8;
 
 /// How far checkpoints reach beyond the batches, and on whose word.
 pub fn print<W: std::io::Write>(out: &mut Output<W>, report: &VerifyReport) -> Result<(), CliError> {
-    let mut by_word: BTreeMap<&str, Vec<&StreamSummary>> = BTreeMap::new();
+    let mut by_word: BTreeMap<&str, Vec<&VerifiedStream>> = BTreeMap::new();
     for stream in &report.streams {
         if let Some(held) = &stream.checkpointed {
             by_word.entry(&held.word).or_default().push(stream);

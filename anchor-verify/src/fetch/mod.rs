@@ -32,13 +32,13 @@ use crate::chain::examine;
 use crate::chain::header::{self, Block};
 use crate::chain::parts::{Checkpoint, Scan};
 use crate::import::{RefusedLog, Saved};
-use crate::standing::{ProvedBy, Standing};
+use crate::standing::{AnchorStanding, ProvedBy};
 use logs::{Search, to_search};
 use rpc::{Rpc, RpcFailure};
 
 /// Up to which block to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum FetchTarget {
     /// The newest block, which may still be reorganised away.
     Latest,
     /// The newest block that the node calls safe.
@@ -49,7 +49,7 @@ pub enum Target {
     Number(u64),
 }
 
-impl FromStr for Target {
+impl FromStr for FetchTarget {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
@@ -65,7 +65,7 @@ impl FromStr for Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for FetchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Latest => f.write_str("latest"),
@@ -96,7 +96,7 @@ pub struct FetchOptions {
     /// From which block; without it, from where the file was begun, or 0.
     pub from: Option<u64>,
     /// Up to which block.
-    pub to: Target,
+    pub to: FetchTarget,
     /// What proofs to ask for.
     pub proofs: Proofs,
     /// The most headers that tie anchors to the checkpoint. More are left out, and said to be.
@@ -136,7 +136,7 @@ pub enum FetchError {
     #[error("asking for block {to}: {why}")]
     Target {
         /// Up to which block was to be read.
-        to: Target,
+        to: FetchTarget,
         /// What the node says.
         why: String,
     },
@@ -234,11 +234,11 @@ impl Proved {
         let mut proved = Self::default();
         for standing in &report.standings {
             match standing {
-                Standing::Trusted { by, .. } if by.len() > 1 => proved.both += 1,
-                Standing::Trusted { by, .. } if by.contains(&ProvedBy::Receipt) => proved.receipt += 1,
-                Standing::Trusted { .. } => proved.storage += 1,
-                Standing::Untied { .. } => proved.untied += 1,
-                Standing::Failed { .. } => proved.failed += 1,
+                AnchorStanding::Trusted { by, .. } if by.len() > 1 => proved.both += 1,
+                AnchorStanding::Trusted { by, .. } if by.contains(&ProvedBy::Receipt) => proved.receipt += 1,
+                AnchorStanding::Trusted { .. } => proved.storage += 1,
+                AnchorStanding::Untied { .. } => proved.untied += 1,
+                AnchorStanding::Failed { .. } => proved.failed += 1,
             }
         }
         proved
@@ -409,7 +409,7 @@ fn drop_unproven(
     let mut refused = Vec::new();
     let mut standings = report.standings.iter();
     file.anchors.retain(|anchor| match standings.next() {
-        Some(Standing::Failed { why }) if !before.contains(&place(anchor)) => {
+        Some(AnchorStanding::Failed { why }) if !before.contains(&place(anchor)) => {
             refused.push(made_up(refused.len(), anchor, why));
             false
         }
@@ -479,10 +479,10 @@ impl Run<'_> {
         id.ok_or_else(|| wrong(doing, "it is no number"))
     }
 
-    async fn target(&mut self, to: Target) -> Result<Block, FetchError> {
+    async fn target(&mut self, to: FetchTarget) -> Result<Block, FetchError> {
         let doing = format!("asking for block {to}");
         let tag = match to {
-            Target::Number(number) => hex_number(number),
+            FetchTarget::Number(number) => hex_number(number),
             tag => tag.to_string().into(),
         };
         let none = |why: String| FetchError::Target { to, why };
@@ -492,7 +492,7 @@ impl Run<'_> {
             Err(failure) => return Err(at(doing)(failure)),
         };
         let (_, block) = self.take_header(&answer, &doing)?;
-        if matches!(to, Target::Number(number) if number != block.number) {
+        if matches!(to, FetchTarget::Number(number) if number != block.number) {
             return Err(wrong(doing, format!("it is block {}", block.number)));
         }
         Ok(block)

@@ -9,10 +9,10 @@ use super::rpc::RpcFailure;
 use super::{FetchError, Run, at, hex_number};
 use crate::anchor::{AnchorKind, ContractAddress};
 use crate::anchors_file::AnchorsFile;
-use crate::chain::parts::{ChainParts, Checkpoint, Head, StorageProofs};
+use crate::chain::parts::{ChainHead, ChainParts, Checkpoint, StorageProofs};
 use crate::chain::{examine, heads, storage};
 use crate::import::Importer;
-use crate::standing::{ProvedBy, Standing};
+use crate::standing::{AnchorStanding, ProvedBy};
 
 /// How many batches of anchors are proved in one call.
 const BATCHES_AT_ONCE: usize = 16;
@@ -111,7 +111,7 @@ impl Run<'_> {
 /// What is to be asked: batches without a proof, and heads that are not proved at the checkpoint yet.
 fn questions(file: &AnchorsFile, checkpoint: Checkpoint) -> Vec<Question> {
     let report = examine(file, Some(checkpoint.hash));
-    let proved = |standing: &Standing| matches!(standing, Standing::Trusted { by, .. } if by.contains(&ProvedBy::Storage));
+    let proved = |standing: &AnchorStanding| matches!(standing, AnchorStanding::Trusted { by, .. } if by.contains(&ProvedBy::Storage));
     let mut batches: BTreeMap<(ContractAddress, AnchorKind), BTreeSet<BatchId>> = BTreeMap::new();
     let mut streams: BTreeMap<(ContractAddress, AnchorKind), BTreeSet<Hash32>> = BTreeMap::new();
     for (anchor, standing) in file.anchors.iter().zip(&report.standings) {
@@ -140,7 +140,7 @@ fn questions(file: &AnchorsFile, checkpoint: Checkpoint) -> Vec<Question> {
         if file.chain.proofs.iter().any(there) {
             continue;
         }
-        let slots: Vec<Hash32> = heads::of(kind, &streams).iter().map(Head::slot).collect();
+        let slots: Vec<Hash32> = heads::of(kind, &streams).iter().map(ChainHead::slot).collect();
         questions.extend(slots.chunks(HEADS_AT_ONCE).map(|slots| Question {
             contract,
             batches: 0,
@@ -169,7 +169,7 @@ fn contradictions(
     let mut first = None;
     let mut bad = HashSet::new();
     for (anchor, standing) in trial.anchors.iter().zip(&report.standings) {
-        if let Standing::Failed { why } = standing {
+        if let AnchorStanding::Failed { why } = standing {
             bad.insert((anchor.contract, anchor.batch_id));
             first.get_or_insert_with(|| why.clone());
         }

@@ -8,7 +8,9 @@ use ves::{BatchId, Hash32};
 
 use super::{Importer, RefusedLog, Saved};
 use crate::anchor::{Anchor, AnchorKind, ContractAddress};
-use crate::chain::parts::{AccountProof, BatchProof, Head, HeadProof, NodePool, SlotProof, StorageProofs};
+use crate::chain::parts::{
+    AccountProof, BatchProof, ChainHead, HeadProof, NodePool, SlotProof, StorageProofs,
+};
 use crate::chain::{heads, storage};
 
 /// So many copies of a batch's storage proof are kept: a few nodes may contradict each other, a hostile file could do so
@@ -90,7 +92,7 @@ impl Group {
     }
 
     /// The proof of what the contract keeps about all of its batches, if it holds.
-    fn head(&self, head: Head, pool: &mut NodePool) -> Option<HeadProof> {
+    fn head(&self, head: ChainHead, pool: &mut NodePool) -> Option<HeadProof> {
         let slot = head.slot();
         let answer = self.answers(&slot).find(|answer| self.holds(&slot, answer))?;
         let slot = slot_proof(answer, pool);
@@ -207,13 +209,13 @@ impl Importer {
 }
 
 /// What the contracts of these anchors keep about all of their batches.
-fn heads_of(anchors: &[Anchor]) -> BTreeMap<ContractAddress, Vec<Head>> {
+fn heads_of(anchors: &[Anchor]) -> BTreeMap<ContractAddress, Vec<ChainHead>> {
     let mut streams: BTreeMap<(ContractAddress, AnchorKind), BTreeSet<Hash32>> = BTreeMap::new();
     for anchor in anchors {
         let of_contract = streams.entry((anchor.contract, anchor.kind)).or_default();
         of_contract.insert(anchor.tenant_store_key);
     }
-    let mut heads: BTreeMap<ContractAddress, Vec<Head>> = BTreeMap::new();
+    let mut heads: BTreeMap<ContractAddress, Vec<ChainHead>> = BTreeMap::new();
     for ((contract, kind), streams) in streams {
         heads
             .entry(contract)

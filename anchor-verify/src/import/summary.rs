@@ -17,12 +17,12 @@ pub struct ContractSummary {
     /// How many anchors there are.
     pub anchors: usize,
     /// The streams that they are of.
-    pub streams: Vec<StreamSummary>,
+    pub streams: Vec<ImportedStream>,
 }
 
 /// What an import took of one stream of one contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StreamSummary {
+pub struct ImportedStream {
     /// The stream, if it is known.
     pub stream: Option<StreamKey>,
     /// What SetRegistry calls it.
@@ -55,13 +55,13 @@ pub fn summarize(anchors: &[Anchor]) -> Vec<ContractSummary> {
         .collect()
 }
 
-fn summarize_stream(tenant_store_key: Hash32, anchors: &[&Anchor]) -> StreamSummary {
+fn summarize_stream(tenant_store_key: Hash32, anchors: &[&Anchor]) -> ImportedStream {
     let covered: Spans = anchors
         .iter()
         .filter_map(|anchor| Span::new(anchor.sequence_start, anchor.sequence_end))
         .collect();
     let stream = anchors.iter().find_map(|anchor| anchor.stream);
-    StreamSummary {
+    ImportedStream {
         stream,
         tenant_store_key,
         anchors: anchors.len(),

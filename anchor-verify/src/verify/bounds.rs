@@ -42,14 +42,14 @@ const ANCHORS: (&str, &str) = (
 
 /// What was given: whose unbound fields are to be named.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Given {
+pub(crate) struct GivenInputs {
     pub log: bool,
     pub export: bool,
     pub own_keys: bool,
     pub anchors: bool,
 }
 
-impl Given {
+impl GivenInputs {
     /// The one line that names all fields that nothing binds; `None` if nothing has any.
     pub fn unbound(self) -> Option<String> {
         let groups = LOG
@@ -69,10 +69,10 @@ mod tests {
 
     #[test]
     fn nothing_given_has_no_unbound_fields() {
-        assert_eq!(Given::default().unbound(), None);
-        let line = Given {
+        assert_eq!(GivenInputs::default().unbound(), None);
+        let line = GivenInputs {
             anchors: true,
-            ..Given::default()
+            ..GivenInputs::default()
         };
         assert!(
             line.unbound()

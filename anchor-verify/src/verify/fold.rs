@@ -4,15 +4,16 @@ mod compare;
 
 use std::collections::BTreeMap;
 
-use event_log::{Checker, EntryCheck, LogEntry, ReceiptCheck, RowError, StreamOutline};
+use event_log::{LogEntry, RowError, StreamOutline};
 use ves::merkle::RootBuilder;
-use ves::{EventCheck, EventId, Hash32, Payload, SignatureCheck, StreamKey, Timestamp};
+use ves::{EventId, Hash32, StreamKey, Timestamp};
 
-use crate::rules::CreatedAt;
+use crate::pass::JudgedEvents;
+use crate::rules::{EventVerdict, Unchecked};
+use crate::sweep::{Reach, Sweep};
 use crate::verify::code;
 use crate::verify::plan::{Plan, Unit};
 use crate::verify::report::{Failure, Skipped, UnitKind, UnitReport, Verdict};
-use crate::verify::source::Chunk;
 use crate::verify::tail::Walks;
 
 /// So many failures of one unit are listed; the rest is counted.
@@ -30,137 +31,34 @@ const PARTIAL: &str = "the batch's other events: the input has only hashes that 
 /// So many leaves of a unit wait until they are hashed together.
 const LEAVES: usize = 1024;
 
-/// What is known of one event before it meets its batch.
-pub(super) struct Checked {
+/// An event, as far as its batch needs it.
+pub(super) struct Event {
     stream: StreamKey,
     sequence: u64,
-    leaf: Hash32,
-    failures: Vec<Failure>,
-    skipped: Vec<String>,
-    /// The signature could not be judged since the key is not there.
-    unjudged: bool,
     event_id: EventId,
     sequenced_at: Timestamp,
 }
 
-/// Checks the events of a chunk, each by itself.
-pub(super) fn judge(chunk: Chunk, checker: &Checker) -> Vec<Result<Checked, RowError>> {
-    fn all<T>(
-        rows: Vec<Result<T, RowError>>,
-        checker: &Checker,
-        entry: fn(&T) -> &LogEntry,
-        redacted: fn(&T) -> bool,
-    ) -> Vec<Result<Checked, RowError>> {
-        let mut checks = checker.check(&rows, entry).into_iter();
-        let checked = |row: Result<T, RowError>| {
-            row.map(|held| {
-                let check = checks.next().expect("one check for each entry");
-                Checked::of(entry(&held), redacted(&held), check)
-            })
-        };
-        rows.into_iter().map(checked).collect()
-    }
-    match chunk {
-        Chunk::Raw(rows) => all(rows.read(), checker, |entry| entry, |_| false),
-        Chunk::Kept(rows) => all(rows.read(), checker, |entry| entry, |_| false),
-        Chunk::Read(rows) => all(rows, checker, |held| &held.entry, |held| held.redacted),
-    }
-}
-
-impl Checked {
-    fn of(entry: &LogEntry, redacted: bool, check: EntryCheck) -> Self {
-        let mut checked = Self {
-            stream: entry.event.stream,
-            sequence: entry.sequence_number,
-            leaf: check.leaf,
-            failures: Vec::new(),
-            skipped: Vec::new(),
-            unjudged: false,
-            event_id: entry.event.event_id,
-            sequenced_at: entry.sequenced_at,
-        };
-        checked.judge_hashes(entry, redacted, &check);
-        checked.judge_created_at(entry);
-        checked.judge_signature(entry, check.signature);
-        checked.judge_receipt(entry, check.receipt);
-        checked
-    }
-
-    fn fail(&mut self, entry: &LogEntry, code: &str, what: impl Into<String>) {
-        let failure = Failure::new(code, what).at(entry.sequence_number, Some(entry.event.event_id));
-        self.failures.push(failure);
-    }
-
-    fn judge_hashes(&mut self, entry: &LogEntry, redacted: bool, check: &EntryCheck) {
-        if !check.signing_hash_matches {
-            let what = format!(
-                "the stored signing hash is {}, the fields hash to {}",
-                entry.event_signing_hash, check.signing_hash
-            );
-            self.fail(entry, code::SIGNING_HASH, what);
-        }
-        if redacted {
-            self.skipped.push("payload hash: the payload was left out".into());
-        } else if let EventCheck::Mismatch(what) = &check.payload {
-            self.fail(entry, code::PAYLOAD_HASH, what);
-        } else if matches!(entry.event.payload, Payload::Encrypted(_)) {
-            self.skipped
-                .push("plaintext hash of an encrypted payload: it takes the recipients' keys".into());
-        }
-    }
-
-    fn judge_created_at(&mut self, entry: &LogEntry) {
-        let created_at = CreatedAt::of(entry);
-        if created_at == CreatedAt::Unknown {
-            self.skipped
-                .push("created_at: the text that was signed is no time that is known".into());
-        }
-        if let Some((code, what)) = created_at.wrong(entry) {
-            self.fail(entry, code.as_str(), what);
-        }
-    }
-
-    fn judge_signature(&mut self, entry: &LogEntry, signature: SignatureCheck) {
-        let event = &entry.event;
-        let by = format!("key {} of agent {}", event.agent_key_id, event.source_agent_id);
-        match signature {
-            SignatureCheck::Valid => {}
-            SignatureCheck::Invalid => {
-                self.fail(
-                    entry,
-                    code::SIGNATURE,
-                    format!("the signature by {by} does not hold"),
-                );
-            }
-            SignatureCheck::KeyNotValid(why) => self.fail(entry, code::KEY, format!("{by}: {why}")),
-            SignatureCheck::KeyUnknown => {
-                self.unjudged = true;
-                self.skipped
-                    .push(format!("agent signature: {by} is not among the keys"));
-            }
-            SignatureCheck::NotChecked(why) => self.skipped.push(format!("agent signature: {why}")),
-        }
-    }
-
-    fn judge_receipt(&mut self, entry: &LogEntry, receipt: ReceiptCheck) {
-        match receipt {
-            ReceiptCheck::Missing => self.skipped.push("receipt: there is none".into()),
-            ReceiptCheck::Mismatch(what) => self.fail(entry, code::RECEIPT, what),
-            ReceiptCheck::Matches(SignatureCheck::Valid) => {}
-            ReceiptCheck::Matches(SignatureCheck::NotChecked(why)) => {
-                self.skipped.push(format!("receipt signature: {why}"));
-            }
-            ReceiptCheck::Matches(_) => self.fail(
-                entry,
-                code::RECEIPT_SIGNATURE,
-                "the sequencer's signature over the receipt does not hold",
-            ),
+impl Event {
+    pub(super) fn of(entry: LogEntry) -> Self {
+        let LogEntry {
+            event,
+            sequence_number,
+            sequenced_at,
+            ..
+        } = entry;
+        Self {
+            stream: event.stream,
+            sequence: sequence_number,
+            event_id: event.event_id,
+            sequenced_at,
         }
     }
 }
 
 /// A unit as far as the pass has come.
 struct Progressing {
+    stream: StreamKey,
     unit: Unit,
     roots: RootBuilder,
     /// The last leaves, which are not in `roots` yet.
@@ -179,8 +77,9 @@ struct Progressing {
 }
 
 impl Progressing {
-    fn new(unit: Unit) -> Self {
+    fn new(unit: Unit, plan: &Plan) -> Self {
         Self {
+            stream: plan.outline.streams[unit.stream].stream,
             next: unit.held.0,
             unit,
             roots: RootBuilder::default(),
@@ -268,33 +167,34 @@ impl Progressing {
         }
     }
 
-    fn event(&mut self, checked: &Checked, held: &StreamOutline, notes: &Notes) {
-        self.missing_before(checked.sequence, held, notes);
-        self.next = checked.sequence.saturating_add(1);
+    fn event(&mut self, event: &Event, verdict: &EventVerdict, held: &StreamOutline, notes: &Notes) {
+        self.missing_before(event.sequence, held, notes);
+        self.next = event.sequence.saturating_add(1);
         self.events += 1;
-        self.leaf(checked.leaf);
-        self.unjudged |= checked.unjudged;
-        self.judge_time(checked);
-        for failure in &checked.failures {
-            self.fail(failure.clone());
+        self.leaf(verdict.leaf);
+        self.judge_time(event);
+        for fault in &verdict.faults {
+            let failure = Failure::new(fault.code().as_str(), fault.to_string());
+            self.fail(failure.at(event.sequence, Some(event.event_id)));
         }
-        for what in &checked.skipped {
-            self.skip(what, Some(checked.sequence));
+        for unchecked in &verdict.unchecked {
+            self.unjudged |= matches!(unchecked, Unchecked::Key(_));
+            self.skip(&unchecked.words(), Some(event.sequence));
         }
     }
 
     /// Bounds when the event was sequenced, which no hash binds: not after its batch was anchored.
-    fn judge_time(&mut self, checked: &Checked) {
-        let at = checked.sequenced_at;
+    fn judge_time(&mut self, event: &Event) {
+        let at = event.sequenced_at;
         let anchored = self.unit.anchoring.at;
         if let Some((code, what)) = anchored.and_then(|anchored| anchored.sequenced_later(at)) {
             let failure = Failure::new(code.as_str(), what);
-            self.fail(failure.at(checked.sequence, Some(checked.event_id)));
+            self.fail(failure.at(event.sequence, Some(event.event_id)));
         }
         if self.last_sequenced.is_some_and(|last| at < last) {
             self.skip(
                 "sequenced_at: it is said to be sequenced before the number before it",
-                Some(checked.sequence),
+                Some(event.sequence),
             );
         }
         self.last_sequenced = Some(at);
@@ -396,6 +296,14 @@ impl Progressing {
     }
 }
 
+impl Reach for Progressing {
+    type Place = (StreamKey, u64);
+
+    fn reach(&self) -> (Self::Place, Self::Place) {
+        ((self.stream, self.unit.start), (self.stream, self.unit.end))
+    }
+}
+
 /// Rows that cannot be read and say where they would be. Where they stand says little: they must not move the pass.
 #[derive(Default)]
 struct Notes(BTreeMap<(StreamKey, u64), String>);
@@ -422,9 +330,9 @@ impl Notes {
 /// Where the pass is.
 pub(super) struct Fold<'a> {
     plan: &'a Plan,
-    /// Units not begun yet, the next one last.
-    waiting: Vec<Unit>,
-    active: Vec<Progressing>,
+    units: Sweep<Progressing>,
+    /// Units whose events are not looked at.
+    passed_over: Vec<Progressing>,
     done: Vec<UnitReport>,
     notes: Notes,
     problems: Vec<Failure>,
@@ -434,12 +342,13 @@ pub(super) struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub fn new(plan: &'a Plan, mut units: Vec<Unit>) -> Self {
-        units.reverse();
+    pub fn new(plan: &'a Plan, units: Vec<Unit>) -> Self {
+        let units = units.into_iter().map(|unit| Progressing::new(unit, plan));
+        let (passed_over, units) = units.partition(|begun| begun.unit.passed_over);
         Self {
             plan,
-            waiting: units,
-            active: Vec::new(),
+            units: Sweep::new(units),
+            passed_over,
             done: Vec::new(),
             notes: Notes::default(),
             problems: Vec::new(),
@@ -449,60 +358,37 @@ impl<'a> Fold<'a> {
     }
 
     /// Takes the next rows.
-    pub fn rows(&mut self, rows: Vec<Result<Checked, RowError>>) {
+    pub fn rows(&mut self, rows: JudgedEvents<Event>) {
         for row in rows {
             match row {
-                Ok(checked) => self.event(&checked),
+                Ok((event, verdict)) => self.event(&event, &verdict),
                 Err(row) => self.unreadable(&row),
             }
         }
     }
 
-    /// Begins and ends units, so that those that hold this place are active.
-    fn advance(&mut self, stream: &StreamKey, sequence: u64) {
-        let plan = self.plan;
-        let place = |unit: &Unit| (plan.outline.streams[unit.stream].stream, unit.start);
-        let here = (*stream, sequence);
-        let mut at = 0;
-        while at < self.active.len() {
-            let unit = &self.active[at].unit;
-            if (place(unit).0, unit.end) < here {
-                let done = self.active.remove(at);
-                self.done.push(done.finish(plan, &self.notes));
-            } else {
-                at += 1;
-            }
-        }
-        while let Some(unit) = self.waiting.pop_if(|unit| place(unit) <= here) {
-            let begun = Progressing::new(unit);
-            if begun.unit.passed_over || (place(&begun.unit).0, begun.unit.end) < here {
-                self.done.push(begun.finish(plan, &self.notes));
-            } else {
-                self.active.push(begun);
-            }
-        }
-    }
-
-    fn event(&mut self, checked: &Checked) {
-        self.advance(&checked.stream, checked.sequence);
+    fn event(&mut self, event: &Event, verdict: &EventVerdict) {
+        let Self {
+            plan, done, notes, ..
+        } = self;
+        let here = (event.stream, event.sequence);
+        let mut end = |unit: Progressing| done.push(unit.finish(plan, notes));
+        self.units.advance(&here, &mut end);
         if !self.walks.is_empty()
-            && let Some(walk) = self.walks.get_mut(&checked.stream)
+            && let Some(walk) = self.walks.get_mut(&event.stream)
         {
-            walk.leaf(checked.sequence, checked.leaf);
+            walk.leaf(event.sequence, verdict.leaf);
         }
-        for active in &mut self.active {
-            let held = &self.plan.outline.streams[active.unit.stream];
-            if held.stream != checked.stream || checked.sequence < active.unit.start {
-                continue;
-            }
-            if checked.sequence < active.next {
+        for active in self.units.active() {
+            if event.sequence < active.next {
                 // A table without its constraint may give a number twice.
-                let what = format!("number {} is there twice", checked.sequence);
+                let what = format!("number {} is there twice", event.sequence);
                 active.unreadable = true;
-                active.fail(Failure::new(code::UNREADABLE, what).at(checked.sequence, None));
+                active.fail(Failure::new(code::UNREADABLE, what).at(event.sequence, None));
                 continue;
             }
-            active.event(checked, held, &self.notes);
+            let held = &self.plan.outline.streams[active.unit.stream];
+            active.event(event, verdict, held, &self.notes);
         }
     }
 
@@ -526,14 +412,11 @@ impl<'a> Fold<'a> {
     /// The reports of all units, in the order of the plan, and what has no place in them.
     pub fn finish(mut self) -> (Vec<UnitReport>, Vec<Failure>) {
         let plan = self.plan;
-        let rest = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .map(Progressing::new);
-        for unit in std::mem::take(&mut self.active).into_iter().chain(rest) {
-            self.done.push(unit.finish(plan, &self.notes));
-        }
-        // A row whose place is in no unit at all; one in another shard's unit is that shard's.
         let notes = std::mem::take(&mut self.notes);
+        let units = std::mem::take(&mut self.units).finish();
+        let rest = units.chain(std::mem::take(&mut self.passed_over));
+        self.done.extend(rest.map(|unit| unit.finish(plan, &notes)));
+        // A row whose place is in no unit at all; one in another shard's unit is that shard's.
         for ((stream, sequence), what) in notes.0 {
             let holds = |unit: &Unit| {
                 plan.outline.streams[unit.stream].stream == stream

@@ -23,11 +23,12 @@ use event_log::{Checker, ExportError, LogError, Pipeline, Place};
 use ves::{Hash32, SequencerKeys, StreamKey};
 
 use crate::anchors_file::AnchorsFile;
+use crate::pass::judge;
 use crate::pins::KeyPins;
-use crate::standing::{ChainReport, Standing};
-use fold::Fold;
+use crate::standing::{AnchorStanding, ChainReport};
+use fold::{Event, Fold};
 use plan::Plan;
-use report::{Counts, InputInfo, PlanInfo, StreamSummary, Totals};
+use report::{Counts, InputInfo, PlanInfo, Totals, VerifiedStream};
 pub use report::{InputKind, Shard, UnitReport, Verdict, VerifyReport};
 pub use source::{DbSource, ExportSource, LogSource};
 use tail::Tail;
@@ -208,7 +209,7 @@ pub fn verify_with(
         .fold(0, u64::saturating_add);
     progress.start("verifying events", Some(total));
     let checker = Arc::new(Checker::new(keys, input.sequencer_keys.clone()));
-    let mut pipeline = Pipeline::new(move |chunk| fold::judge(chunk, &checker));
+    let mut pipeline = Pipeline::new(move |chunk| judge(chunk, &checker, Event::of));
     let mut fold = Fold::new(&plan, units);
     if let Some(history) = checkpoints {
         fold.walks = tail::walks(history, &plan.outline);
@@ -229,7 +230,7 @@ pub fn verify_with(
     progress.finish();
     let walks = std::mem::take(&mut fold.walks);
     let (units, mut problems) = fold.finish();
-    let mut streams: Vec<StreamSummary> = plan.outline.streams.iter().map(stream_summary).collect();
+    let mut streams: Vec<VerifiedStream> = plan.outline.streams.iter().map(stream_summary).collect();
     let tail = checkpoints
         .map(|history| Tail::of(history, walks, &plan.outline, &partly, &mut streams))
         .unwrap_or_default();
@@ -283,7 +284,7 @@ fn plan_of(source: &mut dyn LogSource, input: &VerifyInput<'_>) -> Result<Plan, 
 
 /// What a pass has seen.
 struct Seen {
-    streams: Vec<StreamSummary>,
+    streams: Vec<VerifiedStream>,
     units: Vec<UnitReport>,
     problems: Vec<report::Failure>,
     not_checked: Vec<String>,
@@ -331,7 +332,7 @@ fn report_of(source: &dyn LogSource, input: &VerifyInput<'_>, plan: &Plan, seen:
 
 fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
     let standings = || input.anchors.iter().flat_map(|(_, chain)| &chain.standings);
-    let count = |wanted: fn(&Standing) -> bool| standings().filter(|s| wanted(s)).count() as u64;
+    let count = |wanted: fn(&AnchorStanding) -> bool| standings().filter(|s| wanted(s)).count() as u64;
     InputInfo {
         kind: input.kind,
         name: input.name.to_owned(),
@@ -339,8 +340,8 @@ fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
         keys: plan.outline.keys.len() as u64,
         keys_pinned: input.keys.is_some(),
         anchors: standings().count() as u64,
-        anchors_trusted: count(|s| matches!(s, Standing::Trusted { .. })),
-        anchors_failed: count(|s| matches!(s, Standing::Failed { .. })),
+        anchors_trusted: count(|s| matches!(s, AnchorStanding::Trusted { .. })),
+        anchors_failed: count(|s| matches!(s, AnchorStanding::Failed { .. })),
         chain_id: input.anchors.and_then(|(file, _)| file.chain_id),
         trusted_block: input.anchors.and_then(|(_, chain)| chain.trusted_block),
         ties_nothing: input
@@ -356,8 +357,8 @@ fn input_info(input: &VerifyInput<'_>, plan: &Plan) -> InputInfo {
     }
 }
 
-fn stream_summary(stream: &event_log::StreamOutline) -> StreamSummary {
-    StreamSummary {
+fn stream_summary(stream: &event_log::StreamOutline) -> VerifiedStream {
+    VerifiedStream {
         stream: stream.stream,
         range: stream.range.as_ref().map(|r| (*r.start(), *r.end())),
         events: stream.events,

@@ -14,13 +14,13 @@ use crate::anchor::Anchor;
 use crate::anchors_file::AnchorsFile;
 use crate::partial::PartialBatch;
 use crate::rules::{Anchoring, Elsewhere};
-use crate::standing::{ChainReport, Standing};
-use crate::verify::bounds::Given;
+use crate::standing::{AnchorStanding, ChainReport};
+use crate::verify::bounds::GivenInputs;
 use crate::verify::report::{AnchorRef, Failure, InputKind, Shard, UnitKind};
 use crate::verify::source::Wanted;
 use crate::verify::{VerifyError, VerifyInput, code};
-pub(super) use sorted::Anchored;
-use sorted::{Known, MAX_ANCHORS, OfRange, Ranges, Sorted, anchor_ref};
+pub(super) use sorted::RangeAnchor;
+use sorted::{KnownAnchors, MAX_ANCHORS, OfRange, Ranges, Sorted, anchor_ref};
 
 /// So many batches may share one position. More are only in a log that was made to be expensive.
 const MAX_OVERLAP: usize = 16;
@@ -40,7 +40,7 @@ pub(super) struct Unit {
     pub partial: Option<RangeRoot>,
     /// Which commitments of the stream have this range.
     pub commitments: Vec<usize>,
-    pub anchored: Vec<Anchored>,
+    pub anchored: Vec<RangeAnchor>,
     /// Anchors that their own proofs contradict.
     pub failed_anchors: Vec<AnchorRef>,
     /// When and where its anchors are, those that failed among them.
@@ -198,7 +198,7 @@ impl Plan {
         }
         self.not_checked.extend(chain.not_checked.iter().cloned());
         let known: Vec<StreamKey> = self.outline.streams.iter().map(|s| s.stream).collect();
-        let known_of_file = Known::new(file, chain, &known);
+        let known_of_file = KnownAnchors::new(file, chain, &known);
         let mut sorted = Sorted::default();
         for (anchor, standing) in file.anchors.iter().zip(&chain.standings) {
             self.sort_anchor(anchor, standing, &known_of_file, &mut sorted);
@@ -221,11 +221,17 @@ impl Plan {
         Ok(sorted.ranges)
     }
 
-    fn sort_anchor(&mut self, anchor: &Anchor, standing: &Standing, known: &Known, sorted: &mut Sorted) {
+    fn sort_anchor(
+        &mut self,
+        anchor: &Anchor,
+        standing: &AnchorStanding,
+        known: &KnownAnchors,
+        sorted: &mut Sorted,
+    ) {
         let stream = known.streams.get(&anchor.tenant_store_key).copied();
         let range = (anchor.sequence_start, anchor.sequence_end);
         let failed = match standing {
-            Standing::Failed { why } => Some(why),
+            AnchorStanding::Failed { why } => Some(why),
             _ => None,
         };
         if let Some(why) = failed {
@@ -425,7 +431,7 @@ impl Plan {
                 input.kind
             ));
         }
-        let given = Given {
+        let given = GivenInputs {
             log: true,
             export: matches!(input.kind, InputKind::Export | InputKind::Bundle),
             own_keys: input.keys.is_none(),
@@ -508,7 +514,7 @@ fn anchoring(unit: &Unit, chain_id: Option<u64>) -> Anchoring {
     let failed = failed.map(|a| (a.transaction_hash, a.block_number));
     let sound = unit.anchored.iter().flat_map(|a| a.places.iter().copied());
     Anchoring {
-        at: Anchored::first(&unit.anchored),
+        at: RangeAnchor::first(&unit.anchored),
         places: sound.chain(failed).collect(),
         chain_id,
     }

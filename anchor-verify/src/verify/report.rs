@@ -136,7 +136,7 @@ pub struct AnchorRef {
     pub why: String,
 }
 
-/// The name of a [`crate::Standing`].
+/// The name of a [`crate::AnchorStanding`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StandingName {
@@ -233,7 +233,7 @@ impl Counts {
 /// One stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StreamSummary {
+pub struct VerifiedStream {
     /// Which stream it is of.
     pub stream: StreamKey,
     /// The numbers that the input holds, where it is a part of a log.
@@ -277,7 +277,7 @@ pub struct Checkpointed {
     pub matching: u64,
 }
 
-impl StreamSummary {
+impl VerifiedStream {
     /// The numbers behind the last batch that a checkpoint covers.
     pub fn checkpointed_tail(&self) -> Option<(u64, u64)> {
         let first = self.last_batched.map_or(1, |last| last.saturating_add(1));
@@ -430,7 +430,7 @@ pub struct VerifyReport {
     /// All streams together.
     pub totals: Totals,
     /// The streams by key.
-    pub streams: Vec<StreamSummary>,
+    pub streams: Vec<VerifiedStream>,
     /// The batches and the ranges in no batch, in the order of the plan.
     pub units: Vec<UnitReport>,
     /// What does not hold and belongs to no unit: rows without a place, anchors that contradict their proofs.
@@ -697,7 +697,7 @@ fn same_input(a: &VerifyReport, b: &VerifyReport) -> bool {
         ..report.input.clone()
     };
     let base = |report: &VerifyReport| -> Vec<_> {
-        let base = |s: &StreamSummary| (s.stream, s.range, s.events, s.first, s.last);
+        let base = |s: &VerifiedStream| (s.stream, s.range, s.events, s.first, s.last);
         report.streams.iter().map(base).collect()
     };
     unnamed(a) == unnamed(b)

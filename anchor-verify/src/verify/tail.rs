@@ -9,7 +9,7 @@ use ves::StreamKey;
 
 use crate::checkpointed::finding::{CheckpointFinding, findings_of, log_findings};
 use crate::checkpointed::walk::{Lane, Walk};
-use crate::verify::report::{Checkpointed, Failure, StreamSummary};
+use crate::verify::report::{Checkpointed, Failure, VerifiedStream};
 
 /// The trees of the streams that checkpoints bind.
 pub(super) type Walks<'a> = BTreeMap<StreamKey, Walk<'a>>;
@@ -41,7 +41,7 @@ impl Tail {
         walks: Walks<'_>,
         outline: &Outline,
         partly: &BTreeSet<StreamKey>,
-        streams: &mut [StreamSummary],
+        streams: &mut [VerifiedStream],
     ) -> Self {
         let mut tail = Self::default();
         for finding in findings_of(history) {

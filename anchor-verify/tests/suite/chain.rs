@@ -8,7 +8,9 @@ use alloy::primitives::Bytes;
 use alloy::rlp::Decodable;
 use alloy_trie::root::ordered_trie_root_encoded;
 use anchor_verify::chain::{complete, examine};
-use anchor_verify::{AnchorKind, AnchorsFile, ChainReport, Import, Importer, ProvedBy, Standing, Verdict};
+use anchor_verify::{
+    AnchorKind, AnchorStanding, AnchorsFile, ChainReport, Import, Importer, ProvedBy, Verdict,
+};
 use serde_json::Value;
 use ves::Hash32;
 
@@ -50,7 +52,7 @@ fn trusted(folder: &Path, which: &[&str]) -> Hash32 {
 
 fn count(report: &ChainReport, by: &[&str]) -> usize {
     let words = |ways: &[ProvedBy]| ways.iter().map(|way| way.as_str()).eq(by.iter().copied());
-    let is = |s: &&Standing| matches!(s, Standing::Trusted { by: ways, .. } if words(ways));
+    let is = |s: &&AnchorStanding| matches!(s, AnchorStanding::Trusted { by: ways, .. } if words(ways));
     report.standings.iter().filter(is).count()
 }
 
@@ -121,7 +123,7 @@ fn check(folder: &str, anchored: usize, blocks: (usize, usize)) {
         untied
             .standings
             .iter()
-            .all(|s| matches!(s, Standing::Untied { .. }))
+            .all(|s| matches!(s, AnchorStanding::Untied { .. }))
     );
     assert!(
         untied
@@ -139,7 +141,7 @@ fn check(folder: &str, anchored: usize, blocks: (usize, usize)) {
         other
             .standings
             .iter()
-            .all(|s| matches!(s, Standing::Untied { .. }))
+            .all(|s| matches!(s, AnchorStanding::Untied { .. }))
     );
 }
 
@@ -188,7 +190,7 @@ fn golden() -> (PathBuf, AnchorsFile, Hash32) {
 
 fn why(file: &AnchorsFile, trusted: Hash32, index: usize) -> String {
     match &examine(file, Some(trusted)).standings[index] {
-        Standing::Failed { why } => why.clone(),
+        AnchorStanding::Failed { why } => why.clone(),
         other => panic!("anchor {index} is {other:?}"),
     }
 }
@@ -246,11 +248,11 @@ fn an_altered_anchor_fails_by_receipt_and_by_storage() {
                 let standing = &examine(&file, Some(head)).standings[index];
                 // Storage knows no place of a log, and nothing of another batch or contract.
                 let told = way != "storage" || at < 3;
-                let failed = matches!(standing, Standing::Failed { .. });
+                let failed = matches!(standing, AnchorStanding::Failed { .. });
                 let by_storage =
-                    matches!(standing, Standing::Trusted { by, .. } if by == &[ProvedBy::Storage]);
+                    matches!(standing, AnchorStanding::Trusted { by, .. } if by == &[ProvedBy::Storage]);
                 assert!(
-                    failed || (!told && (by_storage || matches!(standing, Standing::Untied { .. }))),
+                    failed || (!told && (by_storage || matches!(standing, AnchorStanding::Untied { .. }))),
                     "anchor {index}, change {at}, {way}: {standing:?}"
                 );
                 assert!(failed || at != 3 || !by_storage);
@@ -291,7 +293,7 @@ fn altered_headers_receipts_and_proofs_fail() {
     missing.chain.proofs.clear();
     let standing = &examine(&missing, Some(head)).standings[index];
     assert!(
-        matches!(standing, Standing::Untied { why } if why.contains("missing")),
+        matches!(standing, AnchorStanding::Untied { why } if why.contains("missing")),
         "{standing:?}"
     );
 
@@ -492,7 +494,7 @@ fn only_the_trusted_hash_tells_a_forged_block_from_a_real_one() {
     assert_eq!(count(&examine(&forged, Some(head)), &["receipt"]), 0);
     assert!(matches!(
         examine(&forged, None).standings[index],
-        Standing::Untied { .. }
+        AnchorStanding::Untied { .. }
     ));
 
     // Real headers beside the forged ones: the block is known not to be on the trusted chain.
@@ -617,7 +619,7 @@ fn random_damage_never_proves_anything_else() {
         read += 1;
         let report = examine(&file, Some(head));
         for (anchor, standing) in file.anchors.iter().zip(&report.standings) {
-            if matches!(standing, Standing::Trusted { .. }) {
+            if matches!(standing, AnchorStanding::Trusted { .. }) {
                 let same = small.anchors.iter().any(|a| {
                     (
                         a.batch_id,

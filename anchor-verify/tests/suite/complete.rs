@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anchor_verify::chain::{Completeness, complete};
 use anchor_verify::fetch::rpc::Rpc;
-use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Target, fetch};
+use anchor_verify::fetch::{FetchError, FetchOptions, FetchTarget, Fetched, Proofs, fetch};
 use anchor_verify::{AnchorsFile, Verdict};
 use cli_common::{Cancel, NoProgress};
 use evm::{Chain, assert_trusted, commitments, fetch_from, hex, run, word, world};
@@ -617,7 +617,7 @@ fn nodes_as_they_are() {
         code == 4 && said.contains("is it the right one?"),
         "{code} {said}"
     );
-    assert!(matches!(chain.options().to, Target::Latest));
+    assert!(matches!(chain.options().to, FetchTarget::Latest));
     assert!(Path::new(&dir.path().join("x.json")).exists());
     let text = fs::read_to_string(dir.path().join("x.json")).unwrap();
     assert!(text.contains("\"searched_from\": 0"), "{text}");

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alloy::primitives::{B256, Bytes};
 use alloy::sol_types::SolCall;
 use anchor_verify::chain::examine;
-use anchor_verify::fetch::{FetchError, FetchOptions, Proofs, Target};
-use anchor_verify::{AnchorKind, AnchorsFile, ContractAddress, Importer, Standing};
+use anchor_verify::fetch::{FetchError, FetchOptions, FetchTarget, Proofs};
+use anchor_verify::{AnchorKind, AnchorStanding, AnchorsFile, ContractAddress, Importer};
 use evm::{Chain, abi, assert_trusted, commitments, fetch_from, hex, run, world};
 use serde_json::{Value, json};
 use test_support::{Anvil, FaultyNode, evm_available};
@@ -93,14 +93,14 @@ fn real_commitments_are_anchored_fetched_tied_and_extended() {
     let trusted = report
         .standings
         .iter()
-        .filter(|s| matches!(s, Standing::Trusted { .. }))
+        .filter(|s| matches!(s, AnchorStanding::Trusted { .. }))
         .count();
     assert_eq!(trusted, 2 * first.len());
     assert!(
         report
             .standings
             .iter()
-            .all(|s| !matches!(s, Standing::Failed { .. }))
+            .all(|s| !matches!(s, AnchorStanding::Failed { .. }))
     );
 
     // Fetched at once, and without headers in between: storage proves.
@@ -135,7 +135,7 @@ fn real_commitments_are_anchored_fetched_tied_and_extended() {
     // From a later block on there is less.
     let options = FetchOptions {
         from: Some(10),
-        to: Target::Number(12),
+        to: FetchTarget::Number(12),
         ..chain.options()
     };
     let some = chain.fetch(&options, None);
@@ -151,7 +151,7 @@ fn real_commitments_are_anchored_fetched_tied_and_extended() {
     // Finalized is older than all of it.
     let finalized = chain.fetch(
         &FetchOptions {
-            to: Target::Finalized,
+            to: FetchTarget::Finalized,
             ..chain.options()
         },
         None,
@@ -183,7 +183,7 @@ fn a_reorganisation_between_runs_is_noticed_and_told() {
         standing_before
             .standings
             .iter()
-            .all(|s| matches!(s, Standing::Untied { .. }))
+            .all(|s| matches!(s, AnchorStanding::Untied { .. }))
     );
     chain.both(&commitments[3..4]);
     let after = chain.fetch(&chain.options(), Some(before.file.clone()));
@@ -201,7 +201,7 @@ fn a_reorganisation_between_runs_is_noticed_and_told() {
         .standings
         .iter()
         .filter_map(|s| match s {
-            Standing::Failed { why } => Some(why),
+            AnchorStanding::Failed { why } => Some(why),
             _ => None,
         })
         .collect();
@@ -220,7 +220,7 @@ fn a_reorganisation_between_runs_is_noticed_and_told() {
     assert!(
         old.standings
             .iter()
-            .filter(|s| matches!(s, Standing::Trusted { .. }))
+            .filter(|s| matches!(s, AnchorStanding::Trusted { .. }))
             .count()
             >= 10
     );
@@ -268,11 +268,13 @@ fn decoys_and_faulty_logs_do_not_become_anchors() {
     all.chain.extend(decoys.chain);
     let pretending = AnchorsFile::new(all.chain_id, vec![pretending]).with_chain(all.chain);
     let report = examine(&pretending, Some(chain.head()));
-    assert!(matches!(&report.standings[0], Standing::Failed { why } if why.contains("is of contract")));
+    assert!(matches!(&report.standings[0], AnchorStanding::Failed { why } if why.contains("is of contract")));
     let mut by_storage = pretending.clone();
     by_storage.chain.receipts.clear();
     let report = examine(&by_storage, Some(chain.head()));
-    assert!(matches!(&report.standings[0], Standing::Failed { why } if why.contains("another eventsRoot")));
+    assert!(
+        matches!(&report.standings[0], AnchorStanding::Failed { why } if why.contains("another eventsRoot"))
+    );
 
     // Logs that no sequencer can have meant: trailing words, an id of 32 bytes that begins as a batch's, a wrong count.
     let good = chain.node.rpc(
@@ -342,7 +344,7 @@ fn a_node_that_forgot_falls_back_to_the_other_proof() {
     let number = u64::from_str_radix(&number.as_str().unwrap()[2..], 16).unwrap();
     chain.node.mine(20);
     let options = FetchOptions {
-        to: Target::Number(number),
+        to: FetchTarget::Number(number),
         ..chain.options()
     };
     let fetched = chain.fetch(&options, None);
@@ -382,7 +384,7 @@ fn a_node_that_is_behind_takes_nothing_away() {
         }
     });
     let options = FetchOptions {
-        to: Target::Number(6),
+        to: FetchTarget::Number(6),
         ..chain.options()
     };
     let fetched = fetch_from(&behind.url(), &options, Some(whole.clone())).unwrap();

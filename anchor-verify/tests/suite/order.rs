@@ -10,7 +10,7 @@ use alloy::primitives::U256;
 use anchor_verify::chain::HeaderBytes;
 use anchor_verify::chain::examine;
 use anchor_verify::chain::parts::{BlockReceipts, StorageProofs};
-use anchor_verify::{Anchor, AnchorKind, AnchorsFile, Importer, Standing, group};
+use anchor_verify::{Anchor, AnchorKind, AnchorStanding, AnchorsFile, Importer, group};
 use proptest::prelude::*;
 use serde_json::Value;
 use ves::Hash32;
@@ -149,7 +149,7 @@ fn file_of<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> AnchorsFile {
     file
 }
 
-type Judged = (BTreeMap<String, Standing>, BTreeSet<String>);
+type Judged = (BTreeMap<String, AnchorStanding>, BTreeSet<String>);
 
 fn judge(file: &AnchorsFile, trusted: Option<Hash32>) -> Judged {
     let report = examine(file, trusted);
@@ -184,7 +184,7 @@ proptest! {
         if whole && block == 0 {
             let registry = one.anchors.iter().find(|a| a.kind == AnchorKind::SetRegistry).unwrap();
             let standing = &judged.0[&serde_json::to_string(registry).unwrap()];
-            prop_assert!(matches!(standing, Standing::Trusted { .. }), "{:?}", standing);
+            prop_assert!(matches!(standing, AnchorStanding::Trusted { .. }), "{:?}", standing);
             let copies = given().any(|at| (good.len()..good.len() + 8).contains(&at) && at != good.len() + 2);
             let told = judged.1.iter().any(|what| what.contains("was not used"));
             prop_assert!(!copies || told, "{:?}", judged.1);
@@ -269,7 +269,8 @@ fn two_answers_for_one_account_are_judged_together() {
             let bytes = fs::read(folder.path().join("anchors.json")).unwrap();
             let file = AnchorsFile::from_json(&bytes).unwrap();
             let report = examine(&file, Some(head));
-            let proven = |s: &Standing| matches!(s, Standing::Trusted { by, .. } if by.len() == 2);
+            let proven =
+                |s: &AnchorStanding| matches!(s, AnchorStanding::Trusted { by, .. } if by.len() == 2);
             let all_proven = report.standings.iter().all(proven);
             assert!(all_proven, "{kind} {order:?}: {:?}", report.standings);
             let named = report

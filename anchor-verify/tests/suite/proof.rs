@@ -7,7 +7,7 @@ use std::path::Path;
 use anchor_verify::agent::AgentKey;
 use anchor_verify::proof::{Detail, ProofCheck, ProofFile, Proved, Wanted, prove};
 use anchor_verify::verify::{DbSource, code};
-use anchor_verify::{AnchorsFile, Standing, Verdict};
+use anchor_verify::{AnchorStanding, AnchorsFile, Verdict};
 use cli_common::{Cancel, DbTarget, NoProgress};
 use common::{Real, standing, trust, trusted, untied};
 use event_log::Scope;
@@ -420,7 +420,7 @@ fn forged_anchors_do_not_help() {
     });
     assert_eq!(check(&forged).verdict, Verdict::MatchesAnchors);
     let own = forged.anchors().unwrap();
-    let failed = || Standing::Failed {
+    let failed = || AnchorStanding::Failed {
         why: "the receipt's root is another".into(),
     };
     let found = forged.check(&own, &standing(&own, |_| failed()), &AgentKey::default());
@@ -438,7 +438,7 @@ fn forged_anchors_do_not_help() {
     let own = both.anchors().unwrap();
     let real_is_trusted = standing(&own, |a| {
         if a.events_root == own_root.batch.events_root {
-            Standing::Untied {
+            AnchorStanding::Untied {
                 why: "no proof".into(),
             }
         } else {

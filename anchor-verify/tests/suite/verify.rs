@@ -5,7 +5,7 @@ use crate::common;
 use std::sync::LazyLock;
 
 use anchor_verify::verify::{DbSource, ExportSource, InputKind, VerifyError, VerifyInput, code, verify};
-use anchor_verify::{AnchorsFile, Shard, Standing, UnitKind, UnitReport, Verdict, VerifyReport};
+use anchor_verify::{AnchorStanding, AnchorsFile, Shard, UnitKind, UnitReport, Verdict, VerifyReport};
 use cli_common::{Cancel, DbTarget, ExitStatus, NoProgress};
 use common::{Change, Check, Lines, Real, counts, export_of, flip, standing, trust, trusted, untied};
 use event_log::Scope;
@@ -330,7 +330,7 @@ fn what_anchors_are_worth_decides_the_verdict() {
     let (world, lines, anchors) = &*HONEST;
     let text = lines.text();
     let first = anchors.anchors[0];
-    let run = |file: &AnchorsFile, of: &dyn Fn(&anchor_verify::Anchor) -> Standing| {
+    let run = |file: &AnchorsFile, of: &dyn Fn(&anchor_verify::Anchor) -> AnchorStanding| {
         Check {
             anchors: Some((file, &standing(file, of))),
             sequencer_keys: world.sequencer_public_key().into(),
@@ -338,10 +338,10 @@ fn what_anchors_are_worth_decides_the_verdict() {
         }
         .text(&text)
     };
-    let untied = || Standing::Untied {
+    let untied = || AnchorStanding::Untied {
         why: "no proof".into(),
     };
-    let failed = || Standing::Failed {
+    let failed = || AnchorStanding::Failed {
         why: "the receipt's root is another".into(),
     };
     let unit = |report: &VerifyReport| -> UnitReport {

@@ -6,10 +6,10 @@ use uuid::Uuid;
 use ves::merkle::{self, leaf_hash};
 use ves::{Hash32, SignatureBytes, StreamKey, stream};
 
-use super::Refused;
+use super::Refusal;
 
-pub(super) async fn commit(pool: &PgPool, body: &[u8]) -> Result<Value, Refused> {
-    let bad = |message: &str| Refused::Status(400, message.to_owned());
+pub(super) async fn commit(pool: &PgPool, body: &[u8]) -> Result<Value, Refusal> {
+    let bad = |message: &str| Refusal::Status(400, message.to_owned());
     let request: Value = serde_json::from_slice(body).map_err(|e| bad(&e.to_string()))?;
     let id = |name: &str| request[name].as_str().and_then(|text| text.parse::<Uuid>().ok());
     let (Some(tenant), Some(store)) = (id("tenant_id"), id("store_id")) else {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use ves::receipt::{receipt_hash, sign_receipt_hash};
 use ves::{Event, EventCheck, Hash32, SignatureBytes, StreamKey};
 
-use super::Refused;
+use super::Refusal;
 
 /// The id that the double signs as.
 const SEQUENCER: Uuid = Uuid::from_u128(0x5e9e_0000_0000_4000_8000_0000_0000_0001);
@@ -26,7 +26,7 @@ struct Ingest<'a> {
     given: Vec<i64>,
 }
 
-pub(super) async fn ingest(pool: &PgPool, key: &SigningKey, body: &[u8]) -> Result<Value, Refused> {
+pub(super) async fn ingest(pool: &PgPool, key: &SigningKey, body: &[u8]) -> Result<Value, Refusal> {
     let events = read(body)?;
     let stream = events[0].stream;
     let mut work = Ingest {
@@ -59,8 +59,8 @@ pub(super) async fn ingest(pool: &PgPool, key: &SigningKey, body: &[u8]) -> Resu
     Ok(answer)
 }
 
-fn read(body: &[u8]) -> Result<Vec<Event>, Refused> {
-    let bad = |message: String| Refused::Status(400, message);
+fn read(body: &[u8]) -> Result<Vec<Event>, Refusal> {
+    let bad = |message: String| Refusal::Status(400, message);
     // The text of the payloads must reach the hash as it came.
     let request: HashMap<String, Box<serde_json::value::RawValue>> =
         serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;

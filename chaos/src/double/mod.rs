@@ -96,24 +96,24 @@ impl Double {
         } else if route("POST /api/v1/ves/commitments ") {
             self.runtime.block_on(commit::commit(&self.pool, &request.body))
         } else {
-            Err(Refused::Status(404, "Not Found".into()))
+            Err(Refusal::Status(404, "Not Found".into()))
         };
         match outcome {
             Ok(answer) => Message::answer(200, &answer),
-            Err(Refused::Status(status, message)) => Message::answer(status, &json!({"error": message})),
-            Err(Refused::Database(error)) => Message::answer(500, &json!({"error": error.to_string()})),
+            Err(Refusal::Status(status, message)) => Message::answer(status, &json!({"error": message})),
+            Err(Refusal::Database(error)) => Message::answer(500, &json!({"error": error.to_string()})),
         }
     }
 }
 
 /// Why a request has no good answer.
-enum Refused {
+enum Refusal {
     Status(u16, String),
     /// An HTTP 500, as the real one answers.
     Database(sqlx::Error),
 }
 
-impl From<sqlx::Error> for Refused {
+impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error)
     }

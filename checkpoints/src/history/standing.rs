@@ -2,7 +2,7 @@
 
 use ves::Hash32;
 
-use super::{Generation, Held, Run, StreamCheckpoints};
+use super::{CountedCheckpoint, Generation, Run, StreamCheckpoints};
 
 impl StreamCheckpoints {
     /// Up to which number each generation's tree is that of a log which continues the newest: `None` for the newest, 0
@@ -27,7 +27,7 @@ impl StreamCheckpoints {
 
     /// The checkpoints that bind a log which continues the newest generation, by size: those of that one, and of those
     /// before it as far as they have their numbers in common with it.
-    pub fn binding(&self) -> Vec<&Held> {
+    pub fn binding(&self) -> Vec<&CountedCheckpoint> {
         let limits = self.limits();
         let of = |(generation, limit): (&'_ Generation, Option<u64>)| {
             let end = limit.map_or(generation.checkpoints.len(), |limit| {
@@ -37,7 +37,7 @@ impl StreamCheckpoints {
             });
             0..end
         };
-        let mut all: Vec<&Held> = self
+        let mut all: Vec<&CountedCheckpoint> = self
             .generations
             .iter()
             .zip(limits)

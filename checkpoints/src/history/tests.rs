@@ -56,7 +56,7 @@ fn entry(generation: u32, all: &[Hash32], size: u64, first: Option<u64>) -> Entr
         }),
     };
     Entry {
-        leaves: first.map(|first| Leaves {
+        leaves: first.map(|first| LeavesOfFile {
             first,
             hashes: all[first as usize - 1..size as usize].to_vec(),
         }),
@@ -78,7 +78,7 @@ fn history(files: &[&[Entry]]) -> History {
     collector.finish()
 }
 
-fn sizes(held: &[Held]) -> Vec<u64> {
+fn sizes(held: &[CountedCheckpoint]) -> Vec<u64> {
     held.iter().map(|held| held.checkpoint.size).collect()
 }
 

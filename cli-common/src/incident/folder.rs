@@ -226,7 +226,7 @@ fn keep_private(_: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::timeline::Fault;
+    use super::super::timeline::TimelineFault;
     use super::*;
 
     fn incident() -> Incident {
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(faults(&whole), []);
         assert_eq!(
             faults(&whole.replace("\"one\"", "\"ONE\"")),
-            [Fault::Chain { line: 3 }]
+            [TimelineFault::Chain { line: 3 }]
         );
         let without: Vec<&str> = whole
             .lines()
@@ -299,13 +299,16 @@ mod tests {
             .filter(|l| l.0 != 1)
             .map(|l| l.1)
             .collect();
-        assert_eq!(faults(&(without.join("\n") + "\n")), [Fault::Chain { line: 2 }]);
+        assert_eq!(
+            faults(&(without.join("\n") + "\n")),
+            [TimelineFault::Chain { line: 2 }]
+        );
         // Killed in the middle of a line: the rest goes on behind it.
         let torn = &whole[..whole.len() - 20];
-        assert_eq!(faults(torn), [Fault::Unreadable { line: 3 }]);
+        assert_eq!(faults(torn), [TimelineFault::Unreadable { line: 3 }]);
         let entry = folder.append(note("three")).unwrap();
         let timeline = folder.timeline().unwrap();
-        assert_eq!(timeline.faults, [Fault::Unreadable { line: 3 }]);
+        assert_eq!(timeline.faults, [TimelineFault::Unreadable { line: 3 }]);
         assert_eq!((entry.n, timeline.entries.len()), (4, 3));
     }
 

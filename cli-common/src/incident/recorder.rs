@@ -19,10 +19,10 @@ const LARGEST_KEPT: u64 = 256 << 20;
 
 /// Where a command notes what came of it. Without an incident, and without anybody to be notified, nowhere.
 #[derive(Clone, Default)]
-pub struct Recorder(Arc<Mutex<Kept>>);
+pub struct Recorder(Arc<Mutex<RecorderState>>);
 
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct RecorderState {
     /// For the incident, if the command runs for one.
     pub(super) recording: Option<Recording>,
     /// The last report, if somebody is to be notified.
@@ -49,7 +49,7 @@ pub(crate) struct Recording {
 }
 
 impl Recorder {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Kept> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RecorderState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

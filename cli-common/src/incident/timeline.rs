@@ -139,7 +139,7 @@ pub struct Evidence {
 
 /// What is wrong with a timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum TimelineFault {
     /// This line is no entry: it was cut off, or changed.
     Unreadable {
         /// Counted from 1.
@@ -152,7 +152,7 @@ pub enum Fault {
     },
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for TimelineFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreadable { line } => write!(
@@ -175,7 +175,7 @@ pub struct Timeline {
     /// The entries, in order.
     pub entries: Vec<Entry>,
     /// What is wrong.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<TimelineFault>,
     lines: u64,
     last: String,
 }
@@ -200,11 +200,11 @@ impl Timeline {
             match serde_json::from_slice::<Entry>(line) {
                 Ok(entry) => {
                     if entry.previous != timeline.last || entry.n != number {
-                        timeline.faults.push(Fault::Chain { line: number });
+                        timeline.faults.push(TimelineFault::Chain { line: number });
                     }
                     timeline.entries.push(entry);
                 }
-                Err(_) => timeline.faults.push(Fault::Unreadable { line: number }),
+                Err(_) => timeline.faults.push(TimelineFault::Unreadable { line: number }),
             }
             timeline.last = hex::encode(Sha256::digest(line));
         }

@@ -22,7 +22,7 @@ use crate::snapshot::Snapshot;
 
 use lines::{Line, Lines};
 use row::Fields;
-use statement::{Head, head};
+use statement::{StatementHead, head};
 
 /// So many rows that cannot be read are described; all are counted.
 const DESCRIBED: usize = 100;
@@ -132,13 +132,13 @@ impl<R: BufRead> Reading<'_, R> {
                 return Err(DumpError::Cancelled);
             }
             match head {
-                Head::Other => {}
-                Head::Comment(comment) => self.comment(&comment),
-                Head::SearchPath(schema) => self.search_path = Some(schema),
-                Head::Encoding(encoding) => check_encoding(&encoding)?,
-                Head::Database(name) => self.database = Some(name),
-                Head::Insert(table) => refuse_inserts(&table)?,
-                Head::Copy {
+                StatementHead::Other => {}
+                StatementHead::Comment(comment) => self.comment(&comment),
+                StatementHead::SearchPath(schema) => self.search_path = Some(schema),
+                StatementHead::Encoding(encoding) => check_encoding(&encoding)?,
+                StatementHead::Database(name) => self.database = Some(name),
+                StatementHead::Insert(table) => refuse_inserts(&table)?,
+                StatementHead::Copy {
                     schema,
                     table,
                     columns,

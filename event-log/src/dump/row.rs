@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::conn::MAX_VALUE;
 use crate::schema::Table;
-use crate::value::{Kind, Value};
+use crate::value::{Value, ValueKind};
 
 /// Columns that may be empty: whoever copies a part of a table by hand may leave them out.
 const MAY_BE_EMPTY: [&str; 10] = [
@@ -32,7 +32,7 @@ fn absent(table: &Table, column: &str) -> Option<Value> {
 /// Where the columns of a table stand in the rows of a dump.
 pub(super) struct Fields {
     /// For each column of the table its name, its kind, and its place, or what its absence means.
-    columns: Vec<(&'static str, Kind, Result<usize, Value>)>,
+    columns: Vec<(&'static str, ValueKind, Result<usize, Value>)>,
     /// How many fields a row has.
     count: usize,
 }
@@ -95,19 +95,19 @@ impl Fields {
     }
 }
 
-fn field(raw: &[u8], kind: Kind, column: &str) -> Result<Value, String> {
+fn field(raw: &[u8], kind: ValueKind, column: &str) -> Result<Value, String> {
     if raw == b"\\N" {
         return Ok(Value::Null);
     }
     let bytes = unescape(raw)?;
-    if kind == Kind::Bytes {
+    if kind == ValueKind::Bytes {
         return bytea(&bytes).map(Value::Bytes);
     }
     let text = String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
     match kind {
-        Kind::Uuid => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| e.to_string()),
-        Kind::Int => text.parse().map(Value::Int).map_err(|_| not("a number", &text)),
-        Kind::Time => time(&text, column),
+        ValueKind::Uuid => Uuid::try_parse(&text).map(Value::Uuid).map_err(|e| e.to_string()),
+        ValueKind::Int => text.parse().map(Value::Int).map_err(|_| not("a number", &text)),
+        ValueKind::Time => time(&text, column),
         _ => Ok(Value::Text(text)),
     }
 }

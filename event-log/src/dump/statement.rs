@@ -2,7 +2,7 @@
 
 /// A line that matters.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Head {
+pub(super) enum StatementHead {
     /// `-- …`
     Comment(String),
     /// `SET search_path = …`: the first schema of it.
@@ -27,36 +27,38 @@ pub(super) enum Head {
 const MAX_HEAD: usize = 64 << 10;
 
 /// Reads a line.
-pub(super) fn head(line: &[u8]) -> Head {
+pub(super) fn head(line: &[u8]) -> StatementHead {
     if line.len() > MAX_HEAD && !line.starts_with(b"INSERT INTO ") {
-        return Head::Other;
+        return StatementHead::Other;
     }
     let line = String::from_utf8_lossy(&line[..line.len().min(MAX_HEAD)]);
     let line = line.trim_end();
     let read = if let Some(comment) = line.strip_prefix("--") {
-        Some(Head::Comment(comment.trim().to_owned()))
+        Some(StatementHead::Comment(comment.trim().to_owned()))
     } else if let Some(rest) = line.strip_prefix("COPY ") {
         copy(rest)
     } else if let Some(rest) = line.strip_prefix("INSERT INTO ") {
-        qualified(rest).map(|(_, table, _)| Head::Insert(table))
+        qualified(rest).map(|(_, table, _)| StatementHead::Insert(table))
     } else if let Some(rest) = line.strip_prefix("SET search_path = ") {
         // Newer dumps empty it by set_config, and name every schema.
-        name(rest).map(|(schema, _)| Head::SearchPath(schema))
+        name(rest).map(|(schema, _)| StatementHead::SearchPath(schema))
     } else if let Some(rest) = line.strip_prefix("SET client_encoding = '") {
         rest.split('\'')
             .next()
-            .map(|encoding| Head::Encoding(encoding.to_owned()))
+            .map(|encoding| StatementHead::Encoding(encoding.to_owned()))
     } else if let Some(rest) = line.strip_prefix("\\connect ") {
         let rest = rest.split_once("dbname=").map_or(rest, |(_, name)| name);
-        Some(Head::Database(rest.trim_matches(['"', '\'', ' ']).to_owned()))
+        Some(StatementHead::Database(
+            rest.trim_matches(['"', '\'', ' ']).to_owned(),
+        ))
     } else {
         None
     };
-    read.unwrap_or(Head::Other)
+    read.unwrap_or(StatementHead::Other)
 }
 
 /// `schema.table (column, …) FROM stdin;`
-fn copy(rest: &str) -> Option<Head> {
+fn copy(rest: &str) -> Option<StatementHead> {
     let (schema, table, rest) = qualified(rest)?;
     let mut rest = rest.trim_start().strip_prefix('(')?;
     let mut columns = Vec::new();
@@ -66,7 +68,7 @@ fn copy(rest: &str) -> Option<Head> {
         let after = after.trim_start();
         if let Some(end) = after.strip_prefix(')') {
             let from = end.trim().eq_ignore_ascii_case("FROM stdin;");
-            return from.then_some(Head::Copy {
+            return from.then_some(StatementHead::Copy {
                 schema,
                 table,
                 columns,

@@ -4,7 +4,7 @@ use cli_common::Tone;
 use maud::{Markup, html};
 
 use super::{KEPT, SHOWN, badge, beyond, outcome_badge, severity_badge};
-use crate::{Check, Choice, ChoiceOption, FindingRow, Outcome, Text};
+use crate::{Check, CheckOutcome, Choice, ChoiceOption, FindingRow, Text};
 
 /// A command to copy: one click marks it whole.
 pub(super) fn command(command: &Text) -> Markup {
@@ -79,8 +79,8 @@ pub(super) fn checks(all: &[Check]) -> Markup {
     let count = |outcome| all.iter().filter(|check| check.outcome == outcome).count();
     html! {
         p.intro {
-            (count(Outcome::Pass)) " passed, " (count(Outcome::Fail)) " failed, "
-            (count(Outcome::NotChecked)) " not checked."
+            (count(CheckOutcome::Pass)) " passed, " (count(CheckOutcome::Fail)) " failed, "
+            (count(CheckOutcome::NotChecked)) " not checked."
         }
         ul.checks {
             @for check in in_order.iter().take(KEPT) {

@@ -14,7 +14,7 @@ use cli_common::{Next, Tone, not_checked_by_kind};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Body, Fact, Outcome, Page, Section, Signature, Text};
+use crate::{Body, CheckOutcome, Fact, Page, Section, Signature, Text};
 
 /// All that a page looks like.
 const STYLE: &str = include_str!("style.css");
@@ -316,11 +316,11 @@ fn badge(tone: Tone, word: &str) -> Markup {
     }
 }
 
-fn outcome_badge(outcome: Outcome) -> Markup {
+fn outcome_badge(outcome: CheckOutcome) -> Markup {
     match outcome {
-        Outcome::Pass => badge(Tone::Good, "Pass"),
-        Outcome::NotChecked => badge(Tone::Doubt, "Not checked"),
-        Outcome::Fail => badge(Tone::Bad, "Fail"),
+        CheckOutcome::Pass => badge(Tone::Good, "Pass"),
+        CheckOutcome::NotChecked => badge(Tone::Doubt, "Not checked"),
+        CheckOutcome::Fail => badge(Tone::Bad, "Fail"),
     }
 }
 

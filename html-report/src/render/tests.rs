@@ -80,8 +80,8 @@ fn lists(page: &mut Page, text: &str) {
     page.section(Section::new(
         text,
         Body::Checks(vec![
-            Check::new(text, Outcome::Pass, text),
-            Check::new(text, Outcome::Fail, text).command(text),
+            Check::new(text, CheckOutcome::Pass, text),
+            Check::new(text, CheckOutcome::Fail, text).command(text),
         ]),
     ));
     let mut table = Table::new(&[text, "#Number"]);

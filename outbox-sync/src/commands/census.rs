@@ -10,9 +10,10 @@ use cli_common::{
     Table, Tone, again, print_report, stderr_progress,
 };
 use event_log::Place;
-use outbox_sync::census::{Census, CensusGrade, MissingRange, StreamCensus, take};
+use outbox_sync::census::{Census, MissingRange, StreamCensus, take};
 use outbox_sync::holdings::{Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
+use outbox_sync::words::WordGrade;
 use serde::Serialize;
 
 use super::errors::{holdings_error, log_error};
@@ -116,6 +117,9 @@ fn attempt(
     status |= report_empty_log(Some(&mut log), &mut not_checked, global)?;
     not_checked
         .push("receipts and anchors: what is receipted or proven, sequencer-recovery audit says".into());
+    not_checked.push(
+        "numbers that engines counted up: sequencer-recovery plan says what speaks against them".into(),
+    );
     if log.is_export() {
         not_checked.push("who is known but not heard: an export of a log knows no keys".into());
     }
@@ -182,12 +186,12 @@ fn next(census: &Census, not_whole: usize, of_export: bool, args: &CensusArgs) -
     Next::run_for(why, &plan.with(["--out", free_name("plan", "ndjson").as_str()]))
 }
 
-fn grade_name(grade: CensusGrade) -> &'static str {
+fn grade_name(grade: WordGrade) -> &'static str {
     match grade {
-        CensusGrade::Corroborated => "corroborated",
-        CensusGrade::Claimed => "claimed",
-        CensusGrade::Contested => "contested",
-        CensusGrade::Lost => "lost",
+        WordGrade::Corroborated => "corroborated",
+        WordGrade::Claimed => "claimed",
+        WordGrade::Contested => "contested",
+        WordGrade::Lost => "lost",
     }
 }
 

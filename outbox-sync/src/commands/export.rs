@@ -12,13 +12,13 @@ use cli_common::provenance::FileHash;
 use cli_common::{Cancel, CliError, Existing, ExitStatus, GlobalArgs, Next, again, stderr_progress};
 use event_log::Place;
 use outbox_sync::export::{
-    Class, ExportFormat, ExportWriter, Filter, MadeFrom, Manifest, Mark, manifest_path,
+    Class, ExportFormat, ExportManifest, ExportMark, ExportWriter, Filter, MadeFrom, manifest_path,
 };
-use outbox_sync::fast_export::{BulkOutbox, Outcome as Read, Part};
+use outbox_sync::fast_export::{BulkOutbox, Part, ReadEnd as Read};
 use outbox_sync::holdings::{Chosen, Heard, Holdings, NotRead};
 use outbox_sync::inputs::Purpose;
 use outbox_sync::source::{Source, looks_like_export};
-use outbox_sync::verify::Outcome;
+use outbox_sync::verify::Verification;
 use outbox_sync::{Content, HeldRow, KeyBook, Outbox, OutboxError, RenderingSearch};
 use ves::EventId;
 
@@ -153,7 +153,7 @@ impl Work<'_> {
     fn conclude(
         self,
         paths: &[PathBuf],
-        manifest: Manifest,
+        manifest: ExportManifest,
         already: usize,
         mut not_used: Vec<String>,
     ) -> (Document, ExitStatus) {
@@ -500,7 +500,7 @@ impl Work<'_> {
             if !same || !wanted || !written.insert(*id) {
                 return ControlFlow::Continue(());
             }
-            let verdict = (best.verdict != Outcome::Unsigned).then_some(best.verdict);
+            let verdict = (best.verdict != Verification::Unsigned).then_some(best.verdict);
             match writer.add(&item.row, event, Some(class), verdict) {
                 Ok(Ok(())) => {}
                 Ok(Err(what)) => self.leave_out(format!("{}: {what}", item.place)),
@@ -545,7 +545,7 @@ fn hashed_beside(
 
 /// Where an export of one file began, to go back to.
 struct Begun {
-    writer: Mark,
+    writer: ExportMark,
     left_out: u64,
     left_out_first: usize,
 }

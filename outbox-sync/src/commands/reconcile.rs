@@ -16,7 +16,7 @@ use outbox_sync::holdings::NotRead;
 use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::receipts::read_receipts;
-use outbox_sync::reconcile::{Facts, ReconcileError, Reconciliation, apply, plan};
+use outbox_sync::reconcile::{LogKnowledge, ReconcileError, Reconciliation, apply, plan};
 use ves::{EventId, Receipt, SequencerKeys, SignatureCheck};
 
 use super::errors::{file_error, log_error, reconcile_error};
@@ -214,7 +214,7 @@ impl<'a> Work<'a> {
             if self.log.is_none() {
                 self.log = self.args.db.open(self.cancel)?;
             }
-            let mut facts = Facts {
+            let mut facts = LogKnowledge {
                 log: self.log.as_mut(),
                 epoch: self.epoch.as_ref(),
                 receipts: std::mem::take(&mut self.receipts),

@@ -18,7 +18,7 @@ use outbox_sync::inputs::Purpose;
 use outbox_sync::known::KnownLog;
 use outbox_sync::row::Item;
 use outbox_sync::source::{Source, SourceError};
-use outbox_sync::verify::{Outcome, RowVerdict, VerdictCounts, check_rows};
+use outbox_sync::verify::{RowVerdict, VerdictCounts, Verification, check_rows};
 use outbox_sync::{KeyBook, KeySource, RenderingSearch};
 use serde::Serialize;
 
@@ -279,7 +279,7 @@ impl<W: Write> Work<'_, W> {
         self.progress.advance(group.len() as u64);
         for (_, verdict, _) in check_rows(group, self.keys, &mut self.search) {
             counts.add(&verdict);
-            if !self.global.all && verdict.verdict == Outcome::Holds {
+            if !self.global.all && verdict.verdict == Verification::Holds {
                 continue;
             }
             match self.global.format {
@@ -392,11 +392,11 @@ impl Shown {
 /// What fails comes first.
 fn order(verdict: &RowVerdict) -> u8 {
     match verdict.verdict {
-        Outcome::Fails => 0,
-        Outcome::Malformed => 1,
-        Outcome::NotChecked => 2,
-        Outcome::Unsigned => 3,
-        Outcome::Holds => 4,
+        Verification::Fails => 0,
+        Verification::Malformed => 1,
+        Verification::NotChecked => 2,
+        Verification::Unsigned => 3,
+        Verification::Holds => 4,
     }
 }
 
@@ -494,13 +494,13 @@ fn print_rows(out: &mut Output<impl Write>, all: &[RowVerdict], short: &ShortPat
     Ok(())
 }
 
-fn word(verdict: Outcome) -> (&'static str, Tone) {
+fn word(verdict: Verification) -> (&'static str, Tone) {
     match verdict {
-        Outcome::Fails => ("FAILS", Tone::Bad),
-        Outcome::Malformed => ("MALFORMED", Tone::Bad),
-        Outcome::NotChecked => ("NOT CHECKED", Tone::Doubt),
-        Outcome::Unsigned => ("UNSIGNED", Tone::Doubt),
-        Outcome::Holds => ("HOLDS", Tone::Good),
+        Verification::Fails => ("FAILS", Tone::Bad),
+        Verification::Malformed => ("MALFORMED", Tone::Bad),
+        Verification::NotChecked => ("NOT CHECKED", Tone::Doubt),
+        Verification::Unsigned => ("UNSIGNED", Tone::Doubt),
+        Verification::Holds => ("HOLDS", Tone::Good),
     }
 }
 

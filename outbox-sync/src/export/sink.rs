@@ -75,7 +75,7 @@ struct Writer {
 }
 
 /// A point to go back to.
-pub(crate) struct Mark {
+pub(crate) struct SinkMark {
     hash: Sha256,
     bytes: u64,
     block: Vec<u8>,
@@ -114,8 +114,8 @@ impl Sink {
     }
 
     /// Where the file is now.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark {
+    pub(crate) fn mark(&self) -> SinkMark {
+        SinkMark {
             hash: self.hash.clone(),
             bytes: self.bytes,
             block: self.block.filled().to_vec(),
@@ -123,7 +123,7 @@ impl Sink {
     }
 
     /// Forgets what was appended since.
-    pub(crate) fn rewind(&mut self, to: &Mark) {
+    pub(crate) fn rewind(&mut self, to: &SinkMark) {
         self.hash = to.hash.clone();
         self.bytes = to.bytes;
         self.block.filled = 0;

@@ -10,7 +10,7 @@
 //! concerns no row of an event table (other indexes, free pages) is not looked for.
 //!
 //! So rows are handed over **before** it is known whether they count. Whoever takes them must be able to give them
-//! back: [`Outcome::Doubtful`] says that nothing of what was handed over counts, and [`Outbox::salvage`] reads such files.
+//! back: [`ReadEnd::Doubtful`] says that nothing of what was handed over counts, and [`Outbox::salvage`] reads such files.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -24,13 +24,13 @@ use std::thread;
 use rusqlite::{Connection, Statement};
 
 use crate::error::{OutboxError, OutboxErrorKind};
-use crate::export::{ExportFormat, Filter, Lines, before_line, behind_line};
+use crate::export::{ExportFormat, ExportLines, Filter, before_line, behind_line};
 use crate::outbox::{self, Outbox, table_sql};
 use crate::private_copy;
 use crate::row::{HeldRow, RowError, RowReader, Table};
 
 use super::in_place::InPlace;
-use super::leaves::{Layout, Leaves};
+use super::leaves::{Layout, LeafPages};
 use super::plain_line::{Done, PlainLines, Values};
 
 /// Row numbers that one thread takes at a time: so few that mostly all their pieces may wait to be taken. Of a longer stretch
@@ -59,7 +59,7 @@ pub enum Part<'a> {
     /// Rows as lines: those that were asked for.
     Lines {
         /// The lines.
-        lines: &'a Lines,
+        lines: &'a ExportLines,
         /// How many rows were read for them.
         rows: u64,
     },
@@ -69,7 +69,7 @@ pub enum Part<'a> {
 
 /// How the reading ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ReadEnd {
     /// All rows were handed over, of one sound state of the file.
     Whole,
     /// The one who took them had enough.
@@ -83,12 +83,12 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct BulkOutbox {
     outbox: Outbox,
-    place: Place,
+    place: FilePlace,
 }
 
 /// Where the file is read.
 #[derive(Debug)]
-struct Place {
+struct FilePlace {
     /// The file's name, as it was given.
     path: Arc<Path>,
     lies: Lies,
@@ -102,7 +102,7 @@ enum Lies {
     Copied(PathBuf),
 }
 
-impl Place {
+impl FilePlace {
     fn connect(&self) -> rusqlite::Result<Connection> {
         match &self.lies {
             Lies::InPlace(held) => held.connect(),
@@ -110,11 +110,11 @@ impl Place {
         }
     }
 
-    fn leaves(&self, connection: &Connection, table: Table) -> Option<Leaves<'_>> {
+    fn leaves(&self, connection: &Connection, table: Table) -> Option<LeafPages<'_>> {
         match &self.lies {
             Lies::InPlace(held) => {
                 let (file, header) = held.pages();
-                Some(Leaves::new(file, Layout::of(connection, header, table)?))
+                Some(LeafPages::new(file, Layout::of(connection, header, table)?))
             }
             Lies::Copied(_) => None,
         }
@@ -141,7 +141,7 @@ struct Stretch {
 /// Parts, with lines of their own.
 #[derive(Debug)]
 enum Made {
-    Lines { lines: Lines, rows: u64 },
+    Lines { lines: ExportLines, rows: u64 },
     Row(Box<Result<HeldRow, RowError>>),
 }
 
@@ -174,7 +174,7 @@ impl BulkOutbox {
         };
         outbox::limit_rows(&connection)?;
         let outbox = Outbox::of_connection(path, connection, dir, None, false)?;
-        let place = Place {
+        let place = FilePlace {
             path: Arc::clone(&outbox.meta().path),
             lies,
             closed_later: Mutex::default(),
@@ -232,7 +232,7 @@ impl BulkOutbox {
         format: ExportFormat,
         filter: &Filter,
         each: &mut dyn FnMut(Part<'_>) -> ControlFlow<()>,
-    ) -> Result<Outcome, OutboxError> {
+    ) -> Result<ReadEnd, OutboxError> {
         let failed = |error: rusqlite::Error| OutboxErrorKind::from(error).of(&self.outbox.meta().path);
         let work = Work {
             place: &self.place,
@@ -258,14 +258,14 @@ impl BulkOutbox {
             work.stop.store(true, Ordering::Relaxed);
             outcome
         });
-        if outcome != Outcome::Whole {
+        if outcome != ReadEnd::Whole {
             return Ok(outcome);
         }
         let doubt = self.is_short(&work).or_else(|| match &self.place.lies {
             Lies::InPlace(held) if !held.unchanged() => Some("it was changed while it was read".into()),
             Lies::InPlace(_) | Lies::Copied(_) => None,
         });
-        Ok(doubt.map_or(Outcome::Whole, Outcome::Doubtful))
+        Ok(doubt.map_or(ReadEnd::Whole, ReadEnd::Doubtful))
     }
 
     /// How the rows that were read differ in number from what is to be expected.
@@ -324,7 +324,7 @@ impl Todo {
 }
 
 struct Work<'a> {
-    place: &'a Place,
+    place: &'a FilePlace,
     format: ExportFormat,
     filter: &'a Filter,
     todo: Mutex<Todo>,
@@ -341,11 +341,11 @@ impl Work<'_> {
         &self,
         stretches: Receiver<Receiver<Piece>>,
         each: &mut dyn FnMut(Part<'_>) -> ControlFlow<()>,
-    ) -> Outcome {
+    ) -> ReadEnd {
         for piece in stretches.into_iter().flatten() {
             let parts = match piece {
                 Ok(parts) => parts,
-                Err(why) => return Outcome::Doubtful(why),
+                Err(why) => return ReadEnd::Doubtful(why),
             };
             for part in parts {
                 let next = match part {
@@ -357,11 +357,11 @@ impl Work<'_> {
                     }
                 };
                 if next.is_break() {
-                    return Outcome::Stopped;
+                    return ReadEnd::Stopped;
                 }
             }
         }
-        Outcome::Whole
+        ReadEnd::Whole
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
@@ -551,7 +551,7 @@ struct Reading<'w> {
     reader: RowReader,
     plain: Option<PlainLines<'w>>,
     /// Its pages, where they can be read without SQLite.
-    leaves: Option<Leaves<'w>>,
+    leaves: Option<LeafPages<'w>>,
     /// How many of the last stretches did not even begin with an ordinary row.
     missed: u32,
 }
@@ -560,7 +560,7 @@ struct PieceInMaking<'w> {
     work: &'w Work<'w>,
     parts: Vec<Made>,
     parts_bytes: usize,
-    lines: Lines,
+    lines: ExportLines,
     rows: u64,
 }
 
@@ -570,7 +570,7 @@ impl<'w> PieceInMaking<'w> {
             work,
             parts: Vec::new(),
             parts_bytes: 0,
-            lines: Lines::default(),
+            lines: ExportLines::default(),
             rows: 0,
         }
     }
@@ -603,7 +603,7 @@ impl<'w> PieceInMaking<'w> {
         number: i64,
         plain: &mut PlainLines<'_>,
     ) -> Option<usize> {
-        let Lines { text, tally } = &mut self.lines;
+        let ExportLines { text, tally } = &mut self.lines;
         if text.capacity() == 0 && self.parts.is_empty() {
             *text = self.work.memory();
         }

@@ -100,7 +100,7 @@ pub fn page_rows(
 ) -> Option<bool> {
     let layout = Layout::of(connection, &first_bytes(file)?, table)?;
     let columns = 1 + layout.columns.len();
-    let mut by_pages = Leaves::new(file, layout);
+    let mut by_pages = LeafPages::new(file, layout);
     let all = by_pages.rows(*numbers.start(), *numbers.end(), &mut |number, record| {
         let values: Option<Vec<ValueRef<'_>>> = (0..columns).map(|column| record.value(column)).collect();
         match values {
@@ -112,7 +112,7 @@ pub fn page_rows(
 }
 
 /// Reads rows of one table.
-pub(crate) struct Leaves<'f> {
+pub(crate) struct LeafPages<'f> {
     file: &'f File,
     layout: Layout,
     window: Window,
@@ -152,7 +152,7 @@ struct Scan<'e> {
     each: &'e mut dyn FnMut(i64, &Record<'_>) -> ControlFlow<()>,
 }
 
-impl<'f> Leaves<'f> {
+impl<'f> LeafPages<'f> {
     pub(crate) fn new(file: &'f File, layout: Layout) -> Self {
         Self {
             file,
@@ -243,7 +243,7 @@ impl<'f> Leaves<'f> {
         ((2..=self.layout.pages).contains(&page) && page != locked).then_some(())
     }
 
-    /// Rows of a leaf. What it gives is that of [`Leaves::below`].
+    /// Rows of a leaf. What it gives is that of [`LeafPages::below`].
     fn leaf(&mut self, window: &Window, child: Child, scan: &mut Scan<'_>) -> Option<bool> {
         let page = window.page(child.page, self.layout.page_size)?;
         let cells = usize::from(short(page, 3)?);

@@ -6,7 +6,7 @@
 //!
 //! **What it promises.** The same bytes: whatever it hands over as lines is what [`ExportWriter::add`] would write for
 //! those rows, and whatever is not ordinary in any way (a row, a page, a file) is left to the plain way or handed over as a
-//! row. It never touches the outbox. Where it cannot vouch for what it handed over it says so ([`Outcome::Doubtful`]), and
+//! row. It never touches the outbox. Where it cannot vouch for what it handed over it says so ([`ReadEnd::Doubtful`]), and
 //! nothing of it counts. Tests compare the two ways, byte for byte.
 //!
 //! **How it is switched off.** `outbox-sync export --row-by-row` does without it. Nothing else in this crate needs it:
@@ -24,6 +24,6 @@ mod leaves;
 mod plain_line;
 mod skim;
 
-pub use bulk::{BulkOutbox, Outcome, Part};
+pub use bulk::{BulkOutbox, Part, ReadEnd};
 pub use leaves::page_rows;
 pub use skim::is_json_line;

@@ -10,7 +10,7 @@ use rusqlite::types::ValueRef;
 use uuid::Uuid;
 use ves::{StreamKey, Timestamp};
 
-use crate::export::{Facts, Filter, Tally, json_text};
+use crate::export::{Filter, RowFacts, Tally, json_text};
 use crate::row::{MAX_FIELD_BYTES, OutboxStatus, RowReader, Table};
 use crate::verify::status_name;
 
@@ -64,12 +64,12 @@ pub(crate) struct PlainLines<'a> {
     start: Vec<u8>,
     filter: &'a Filter,
     /// UUIDs that come again and again.
-    known: [Known; 3],
+    known: [LastUuid; 3],
 }
 
 /// A UUID as it was last met, and as it is written.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct LastUuid {
     met: [u8; 36],
     written: [u8; 36],
     id: Uuid,
@@ -135,7 +135,7 @@ impl<'a> PlainLines<'a> {
             table,
             start,
             filter,
-            known: [Known::NIL; 3],
+            known: [LastUuid::NIL; 3],
         })
     }
 
@@ -171,7 +171,7 @@ impl<'a> PlainLines<'a> {
         self.write_signed(row, out)?;
         self.write_options(row, out)?;
         out.extend_from_slice(b"}}");
-        let facts = Facts {
+        let facts = RowFacts {
             state: head.state,
             stream: head.stream,
             created_at: head.created_at,
@@ -186,7 +186,7 @@ impl<'a> PlainLines<'a> {
     }
 
     /// Whose event it is, in what state, and what it is filtered by.
-    fn head<'r>(&mut self, row: &'r impl Values) -> Option<Head<'r>> {
+    fn head<'r>(&mut self, row: &'r impl Values) -> Option<RowHead<'r>> {
         let c = self.columns;
         let [tenant, store, agent] = &mut self.known;
         tenant.meet(text(row, c.tenant_id)?)?;
@@ -202,7 +202,7 @@ impl<'a> PlainLines<'a> {
             }),
             None => None,
         };
-        Some(Head {
+        Some(RowHead {
             stream: StreamKey::new(tenant.id.into(), store.id.into()),
             claimed: match integer(row, c.number)? {
                 Some(number) if number >= 1 => Some(number),
@@ -226,7 +226,7 @@ impl<'a> PlainLines<'a> {
     }
 
     /// The event up to its payload: ids, key, names, time.
-    fn write_names(&self, row: &impl Values, head: &Head<'_>, out: &mut Vec<u8>) -> Option<()> {
+    fn write_names(&self, row: &impl Values, head: &RowHead<'_>, out: &mut Vec<u8>) -> Option<()> {
         let c = self.columns;
         let [tenant, store, agent] = &self.known;
         out.extend_from_slice(b"},\"event\":{\"ves_version\":");
@@ -326,7 +326,7 @@ impl<'a> PlainLines<'a> {
 }
 
 /// What is known of a row before its line is written.
-struct Head<'r> {
+struct RowHead<'r> {
     stream: StreamKey,
     claimed: Option<i64>,
     status: Option<OutboxStatus>,
@@ -338,7 +338,7 @@ struct Head<'r> {
 }
 
 /// Where the event was held, and what its holder says of it.
-fn write_held(head: &Head<'_>, number: i64, out: &mut Vec<u8>) -> Option<()> {
+fn write_held(head: &RowHead<'_>, number: i64, out: &mut Vec<u8>) -> Option<()> {
     decimal(out, number);
     if let Some(status) = head.status {
         out.extend_from_slice(b",\"status\":\"");
@@ -386,7 +386,7 @@ fn integer(row: &impl Values, column: usize) -> Option<Option<i64>> {
     }
 }
 
-impl Known {
+impl LastUuid {
     const NIL: Self = Self {
         met: *b"00000000-0000-0000-0000-000000000000",
         written: *b"00000000-0000-0000-0000-000000000000",
@@ -500,7 +500,7 @@ mod tests {
                 text.escape_ascii().to_string()
             );
         }
-        let mut known = Known::NIL;
+        let mut known = LastUuid::NIL;
         assert_eq!(known.meet(&[0; 36]), None);
         for text in [*text, *text, text.map(|b| b.to_ascii_uppercase()), [b'0'; 36]] {
             let met = known.meet(&text);

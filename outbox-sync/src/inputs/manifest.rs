@@ -20,7 +20,7 @@ const MAX_NAME: usize = 200;
 
 /// What a manifest lists.
 #[derive(Debug, Default)]
-pub(super) struct Manifest {
+pub(super) struct OutboxManifest {
     /// The outboxes, in their order.
     pub listed: Vec<Listed>,
     /// Lines that cannot be used, by their numbers, and why.
@@ -44,7 +44,7 @@ pub(super) struct Listed {
     pub name: Option<String>,
 }
 
-impl Manifest {
+impl OutboxManifest {
     /// Reads a manifest; memory is bounded, whatever is in it.
     ///
     /// # Errors
@@ -228,11 +228,11 @@ fn of_url(scheme: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &[u8]) -> Manifest {
+    fn read(text: &[u8]) -> OutboxManifest {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fleet.txt");
         std::fs::write(&path, text).unwrap();
-        let mut manifest = Manifest::read(&path).unwrap();
+        let mut manifest = OutboxManifest::read(&path).unwrap();
         for listed in &mut manifest.listed {
             if let Ok(short) = listed.path.strip_prefix(dir.path()) {
                 listed.path = short.to_owned();
@@ -321,7 +321,7 @@ mod tests {
         // No end at all.
         #[cfg(target_os = "linux")]
         {
-            let manifest = Manifest::read(Path::new("/dev/zero")).unwrap();
+            let manifest = OutboxManifest::read(Path::new("/dev/zero")).unwrap();
             assert!(manifest.listed.is_empty() && manifest.cut.unwrap().contains("64 MiB"));
         }
     }

@@ -31,9 +31,9 @@ pub use evidence::Evidence;
 pub use http::{ApiKey, HttpTransport, ingest_url};
 use journal::Passed;
 use report::note;
-pub use report::{GroupCount, Held, MAX_LISTED, Noted, PushError, Pushed, StopCause};
-use request::{ENVELOPE, Numbered, Outcome};
-pub use standing::{InFlight, SharedStanding, Standing};
+pub use report::{GroupCount, HeldBack, MAX_LISTED, Noted, PushError, Pushed, StopCause};
+use request::{ENVELOPE, Numbered, RequestOutcome};
+pub use standing::{InFlight, PushStanding, SharedStanding};
 
 use crate::wire::WireEvent;
 
@@ -137,7 +137,7 @@ struct Track {
     /// Whether it was said that the log was rewound.
     rewound: bool,
     /// Once a request could not be settled.
-    held: Option<Held>,
+    held: Option<HeldBack>,
 }
 
 /// A push under way: give it events with [`Push::add`], then [`Push::finish`].
@@ -486,22 +486,24 @@ impl<'a> Push<'a> {
             let after: usize = stack.iter().map(Vec::len).sum();
             let done = done.inspect_err(|_| self.report.not_sent += after as u64)?;
             match done {
-                Outcome::Settled => {
+                RequestOutcome::Settled => {
                     self.failing = 0;
                     self.unsettled = 0;
                 }
-                Outcome::Refused { mut batch, .. } if batch.len() > 1 => {
+                RequestOutcome::Refused { mut batch, .. } if batch.len() > 1 => {
                     let second = batch.split_off(batch.len() / 2);
                     stack.push(second);
                     stack.push(batch);
                 }
-                Outcome::Refused { batch, what, failed } => {
+                RequestOutcome::Refused { batch, what, failed } => {
                     for one in batch {
                         self.refused(&key, &one, what.clone(), failed)
                             .inspect_err(|_| self.report.not_sent += after as u64)?;
                     }
                 }
-                Outcome::Unsettled { batch, why } => return self.hold(&key, &batch, &why, after as u64),
+                RequestOutcome::Unsettled { batch, why } => {
+                    return self.hold(&key, &batch, &why, after as u64);
+                }
             }
         }
         Ok(())
@@ -554,7 +556,7 @@ impl<'a> Push<'a> {
         let Some(request) = request::in_flight(key, batch) else {
             return Ok(());
         };
-        let held = Held {
+        let held = HeldBack {
             agent_id: key.0,
             stream: key.1,
             unanswered: request.events,

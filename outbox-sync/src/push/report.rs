@@ -52,7 +52,7 @@ pub struct GroupCount {
 /// One agent's events in one stream, of which nothing more is sent in this run: a request of them could not be settled,
 /// and what comes later must not be numbered before it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Held {
+pub struct HeldBack {
     /// The agent.
     pub agent_id: AgentId,
     /// The stream.
@@ -69,7 +69,7 @@ pub struct Held {
     pub why: String,
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for HeldBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -106,7 +106,7 @@ pub struct Pushed {
     /// How many.
     pub unanswered_count: u64,
     /// Whose events were held back after them.
-    pub held: Vec<Held>,
+    pub held: Vec<HeldBack>,
     /// Events that were read and not sent.
     pub not_sent: u64,
     /// Receipts that do not hold, in answers that were the last word.

@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What came of a request.
-pub(super) enum Outcome {
+pub(super) enum RequestOutcome {
     /// Every event has a receipt or a rejection.
     Settled,
     /// The sequencer does not take these events together; `failed` if it failed on them.
@@ -127,7 +127,7 @@ impl Push<'_> {
         &mut self,
         key: &GroupKey,
         mut batch: Vec<Waiting>,
-    ) -> Result<Outcome, PushError> {
+    ) -> Result<RequestOutcome, PushError> {
         let most = self.options.attempts.max(1);
         let mut tries = Tries::new(&self.options);
         let mut sent = false;
@@ -150,7 +150,7 @@ impl Push<'_> {
                     self.heard = true;
                     self.report.requests += 1;
                     if batch.is_empty() {
-                        return Ok(Outcome::Settled);
+                        return Ok(RequestOutcome::Settled);
                     }
                     let flaws = settled.flaws_in_words();
                     self.refuse_answer(key, &flaws);
@@ -164,14 +164,14 @@ impl Push<'_> {
                 Reaction::Refused(what) => {
                     self.report.requests += 1;
                     let failed = false;
-                    return Ok(Outcome::Refused { batch, what, failed });
+                    return Ok(RequestOutcome::Refused { batch, what, failed });
                 }
                 Reaction::Failed(what) => {
                     tries.failed += 1;
                     if tries.failed >= enough_failures(&batch) || tries.made >= most {
                         self.report.requests += 1;
                         let failed = true;
-                        return Ok(Outcome::Refused { batch, what, failed });
+                        return Ok(RequestOutcome::Refused { batch, what, failed });
                     }
                     what
                 }
@@ -191,7 +191,7 @@ impl Push<'_> {
                     let error = StopCause::Unreachable(failure).because(why);
                     return self.stop(&batch, sent, error);
                 }
-                return Ok(Outcome::Unsettled { batch, why });
+                return Ok(RequestOutcome::Unsettled { batch, why });
             }
             self.report.retries += 1;
             if let Err(error) = self.pause(&mut tries, asked, &what) {
@@ -201,7 +201,7 @@ impl Push<'_> {
     }
 
     /// Ends the run. What was tried may be in the log; what was not is not.
-    fn stop(&mut self, batch: &[Waiting], sent: bool, error: PushError) -> Result<Outcome, PushError> {
+    fn stop(&mut self, batch: &[Waiting], sent: bool, error: PushError) -> Result<RequestOutcome, PushError> {
         if sent || self.standing.now().in_flight.is_some() {
             self.note_unanswered(batch, "sent, and not answered when the run ended");
         } else {

@@ -8,7 +8,7 @@ use ves::{AgentId, EventId, StreamKey};
 
 /// What was handed over and what not, as far as it is known now.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct PushStanding {
     /// Events that the sequencer accepted.
     pub accepted: u64,
     /// Events that it had already.
@@ -48,7 +48,7 @@ impl fmt::Display for InFlight {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for PushStanding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -71,18 +71,18 @@ impl fmt::Display for Standing {
     }
 }
 
-/// A [`Standing`] that several threads see.
+/// A [`PushStanding`] that several threads see.
 #[derive(Debug, Clone, Default)]
-pub struct SharedStanding(Arc<Mutex<Standing>>);
+pub struct SharedStanding(Arc<Mutex<PushStanding>>);
 
 impl SharedStanding {
     /// How it stands now.
     #[must_use]
-    pub fn now(&self) -> Standing {
+    pub fn now(&self) -> PushStanding {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Standing)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut PushStanding)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

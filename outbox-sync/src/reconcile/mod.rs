@@ -21,7 +21,7 @@ use crate::keys::KeyBook;
 use crate::known::{Found, KnownLog, KnownLogError};
 use crate::outbox::{Outbox, OutboxMeta, Shape};
 use crate::rendering::RenderingSearch;
-use crate::row::{Content, HeldRow, Origin, OutboxStatus, Place, Table};
+use crate::row::{Content, HeldRow, Origin, OutboxStatus, RowPlace, Table};
 use crate::verify::state_name;
 
 pub use apply::apply;
@@ -30,7 +30,7 @@ pub use apply::apply;
 const GROUP: usize = 1024;
 
 /// What is known of the log: at least one of these.
-pub struct Facts<'a> {
+pub struct LogKnowledge<'a> {
     /// The log itself. What it says counts before all else.
     pub log: Option<&'a mut KnownLog>,
     /// The recovery epoch: for agents without access to the log.
@@ -68,7 +68,7 @@ pub struct Change {
     /// What is done.
     pub action: Action,
     /// Where.
-    pub place: Place,
+    pub place: RowPlace,
     /// The event.
     pub event_id: EventId,
     /// Before.
@@ -190,7 +190,7 @@ enum Fact {
 /// The outbox cannot be read or is damaged, the log fails, or nothing is known of the outbox's stream.
 pub fn plan(
     path: &Path,
-    facts: &mut Facts<'_>,
+    facts: &mut LogKnowledge<'_>,
     keys: &mut KeyBook,
 ) -> Result<Reconciliation, ReconcileError> {
     let outbox = Outbox::open(path)?;
@@ -254,7 +254,7 @@ impl Planning {
     }
 
     /// How far the streams go: by the log, or else by the epoch.
-    fn read_heads(&mut self, facts: &mut Facts<'_>) -> Result<(), KnownLogError> {
+    fn read_heads(&mut self, facts: &mut LogKnowledge<'_>) -> Result<(), KnownLogError> {
         let epoch = facts.epoch.map_or(&[][..], |epoch| &epoch.streams);
         let Some(log) = facts.log.as_deref_mut() else {
             self.heads.extend(epoch.iter().map(|s| (s.stream, s.head)));
@@ -286,7 +286,7 @@ impl Planning {
     fn read_rows(
         &mut self,
         outbox: &Outbox,
-        facts: &mut Facts<'_>,
+        facts: &mut LogKnowledge<'_>,
         keys: &KeyBook,
     ) -> Result<(), ReconcileError> {
         let mut search = RenderingSearch::new(keys.registry());
@@ -344,7 +344,7 @@ impl Planning {
         reconciliation
     }
 
-    fn take_group(&mut self, rows: Vec<HeldRow>, facts: &mut Facts<'_>) -> Result<(), KnownLogError> {
+    fn take_group(&mut self, rows: Vec<HeldRow>, facts: &mut LogKnowledge<'_>) -> Result<(), KnownLogError> {
         let mut found = HashMap::new();
         let mut hashes: HashMap<(StreamKey, u64), Stored> = HashMap::new();
         let mut asks_log = false;
@@ -425,7 +425,7 @@ impl Planning {
     }
 
     /// Without the log: what receipts and the epoch tell.
-    fn told_fact(&self, row: &HeldRow, facts: &Facts<'_>) -> Fact {
+    fn told_fact(&self, row: &HeldRow, facts: &LogKnowledge<'_>) -> Fact {
         if let (Some(receipt), Some(event)) = (facts.receipts.get(&row.event_id), row.content.event()) {
             if receipt.hash_matches(&row.stream, &event.signing_hash()) {
                 let number = receipt.sequence_number;

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::writer::Writer;
-use outbox_sync::export::{ExportFormat, ExportWriter, Filter, MadeFrom, Manifest};
-use outbox_sync::fast_export::{BulkOutbox, Outcome, Part};
+use outbox_sync::export::{ExportFormat, ExportManifest, ExportWriter, Filter, MadeFrom};
+use outbox_sync::fast_export::{BulkOutbox, Part, ReadEnd};
 use outbox_sync::{Content, HeldRow, Outbox, RowError};
 use rusqlite::Connection;
 
 /// What an export is: its bytes, its manifest, and the rows that did not go out.
-type Exported = (String, Manifest, Vec<String>);
+type Exported = (String, ExportManifest, Vec<String>);
 
 fn finish(writer: ExportWriter, out: &Path, left: Vec<String>) -> Exported {
     let mut manifest = writer.finish(MadeFrom::default()).unwrap();
@@ -70,7 +70,7 @@ fn at_once(path: &Path, out: &Path, format: ExportFormat, filter: &Filter) -> (E
         }
         ControlFlow::Continue(())
     });
-    assert_eq!(outcome.unwrap(), Outcome::Whole);
+    assert_eq!(outcome.unwrap(), ReadEnd::Whole);
     (finish(writer, out, left), fast)
 }
 
@@ -330,7 +330,7 @@ fn closed(path: &Path, mode: &str, rows: i64) {
 }
 
 /// Reads to the end; `meanwhile` is called once when the first rows have come. How many rows, and how it ended.
-fn read(bulk: &BulkOutbox, meanwhile: impl FnOnce()) -> (u64, Outcome) {
+fn read(bulk: &BulkOutbox, meanwhile: impl FnOnce()) -> (u64, ReadEnd) {
     let mut meanwhile = Some(meanwhile);
     let mut read = 0;
     let outcome = bulk.read(ExportFormat::Ndjson, &Filter::default(), &mut |part| {
@@ -357,9 +357,9 @@ fn a_file_at_rest_is_read_in_place_and_nothing_is_touched() {
         assert!(bulk.is_in_place(), "{mode}");
         assert_eq!(bulk.about(), Some(5000));
         let during = || assert_eq!(common::fingerprint(dir.path()).len(), before.len(), "{mode}");
-        assert_eq!(read(&bulk, during), (5000, Outcome::Whole), "{mode}");
+        assert_eq!(read(&bulk, during), (5000, ReadEnd::Whole), "{mode}");
         // Again, from the same handle.
-        assert_eq!(read(&bulk, || ()), (5000, Outcome::Whole), "{mode}");
+        assert_eq!(read(&bulk, || ()), (5000, ReadEnd::Whole), "{mode}");
         drop(bulk);
         assert_eq!(common::fingerprint(dir.path()), before, "{mode}");
     }
@@ -374,7 +374,7 @@ fn what_a_writer_may_be_at_is_copied() {
         let before = common::fingerprint(dir.path());
         let bulk = BulkOutbox::open(&path).unwrap();
         assert!(!bulk.is_in_place(), "{what}");
-        assert_eq!(read(&bulk, || ()), (10, Outcome::Whole), "{what}");
+        assert_eq!(read(&bulk, || ()), (10, ReadEnd::Whole), "{what}");
         drop(bulk);
         assert_eq!(common::fingerprint(dir.path()), before, "{what}");
     };
@@ -410,14 +410,14 @@ fn a_writer_that_begins_meanwhile_is_noticed_in_wal_mode() {
             }
         });
         // What was read may make no sense by then, which is as good a reason.
-        assert!(matches!(outcome, Outcome::Doubtful(_)), "{outcome:?}");
+        assert!(matches!(outcome, ReadEnd::Doubtful(_)), "{outcome:?}");
         drop(bulk);
         assert!(names(dir.path()).contains(&"a.db-wal".to_owned()), "{stopped}");
         // The next one copies.
         let bulk = BulkOutbox::open(&path).unwrap();
         assert!(!bulk.is_in_place());
         let (rows, outcome) = read(&bulk, || ());
-        assert_eq!((rows % 2, outcome), (0, Outcome::Whole));
+        assert_eq!((rows % 2, outcome), (0, ReadEnd::Whole));
         assert!(rows > 10_000, "{rows}");
     }
 }
@@ -438,7 +438,7 @@ fn a_writer_waits_for_the_reader_in_rollback_mode() {
             std::thread::yield_now();
         }
     });
-    assert_eq!((rows, outcome), (10_000, Outcome::Whole));
+    assert_eq!((rows, outcome), (10_000, ReadEnd::Whole));
     drop(bulk);
     // It comes up, and goes on.
     starting.unwrap().join().unwrap().stop();
@@ -456,7 +456,7 @@ fn a_file_that_is_changed_without_sqlite_is_noticed() {
         let other = dir.path().join("b.db");
         fs::copy(&path, &other).unwrap();
         let (_, outcome) = read(&bulk, || fs::rename(&other, &path).unwrap());
-        assert!(matches!(outcome, Outcome::Doubtful(_)), "{mode}: {outcome:?}");
+        assert!(matches!(outcome, ReadEnd::Doubtful(_)), "{mode}: {outcome:?}");
     }
 }
 
@@ -494,7 +494,7 @@ fn damage_is_noticed() {
             let bulk = BulkOutbox::open(&path).unwrap();
             let (_, outcome) = read(&bulk, || ());
             assert!(
-                matches!(outcome, Outcome::Doubtful(_)),
+                matches!(outcome, ReadEnd::Doubtful(_)),
                 "{name} {twice}: {outcome:?}"
             );
         }
@@ -512,7 +512,7 @@ fn one_who_has_enough_is_not_given_more() {
         calls += 1;
         ControlFlow::Break(())
     });
-    assert_eq!((calls, outcome.unwrap()), (1, Outcome::Stopped));
+    assert_eq!((calls, outcome.unwrap()), (1, ReadEnd::Stopped));
 }
 
 /// The command beside a writer that never rests: each export is one state of the file.

@@ -21,3 +21,4 @@ mod reconcile_frozen;
 mod scenario;
 mod session;
 mod untouched;
+mod words;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use outbox_sync::check::Verdict;
+use outbox_sync::check::CheckVerdict;
 use outbox_sync::{
     Content, Origin, Outbox, OutboxErrorKind, OutboxStatus, Purpose, RenderingSearch, Shape, check,
     expand_inputs,
@@ -150,7 +150,11 @@ fn every_row_is_what_the_truth_says() {
                     let holds = payload_ok && expected.sig_ok;
                     assert_eq!(
                         check.verdict(),
-                        if holds { Verdict::Holds } else { Verdict::Fails }
+                        if holds {
+                            CheckVerdict::Holds
+                        } else {
+                            CheckVerdict::Fails
+                        }
                     );
                 }
                 Content::Unsigned { .. } => assert!(!expected.sig_ok, "{}", row.place),
@@ -221,7 +225,7 @@ fn what_older_outboxes_signed_is_found_again() {
         assert!(search.resolve(&mut row), "{}", row.place);
         let event = row.content.event().unwrap();
         let check = check(event, &keys, at);
-        assert_eq!(check.verdict(), Verdict::Holds);
+        assert_eq!(check.verdict(), CheckVerdict::Holds);
         if let Some(known) = truth["events"].get(row.event_id.to_string()) {
             assert_eq!(
                 check.signing_hash.to_string(),
@@ -299,7 +303,7 @@ fn tampered_rows_do_not_verify() {
         let row = row.unwrap();
         let event = row.content.event().unwrap();
         let encrypted = matches!(event.payload, ves::Payload::Encrypted(_));
-        if check(event, &keys, at).verdict() != Verdict::Holds && !encrypted {
+        if check(event, &keys, at).verdict() != CheckVerdict::Holds && !encrypted {
             failed.push(row.place.row);
         }
     }

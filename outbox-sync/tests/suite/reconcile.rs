@@ -9,7 +9,7 @@ use common::Scenario;
 use common::writer::Writer;
 use outbox_sync::epoch::{EpochStream, RecoveryEpoch, RestoredNumber};
 use outbox_sync::known::KnownLog;
-use outbox_sync::reconcile::{Facts, ReconcileError, apply, plan};
+use outbox_sync::reconcile::{LogKnowledge, ReconcileError, apply, plan};
 use outbox_sync::{KeyBook, Origin, Outbox, OutboxStatus};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -266,8 +266,8 @@ fn an_epoch_alone_tells_an_agent_what_it_can() {
     assert_eq!(code, 0);
 }
 
-fn facts(log: &mut KnownLog) -> Facts<'_> {
-    Facts {
+fn facts(log: &mut KnownLog) -> LogKnowledge<'_> {
+    LogKnowledge {
         log: Some(log),
         epoch: None,
         receipts: HashMap::new(),

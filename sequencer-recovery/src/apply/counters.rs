@@ -14,7 +14,7 @@ use ves::digest::Preimage;
 use crate::apply::TOOL;
 use crate::error::RecoveryError;
 use crate::floor::{self, FloorChoice, FloorOption, Witness};
-use crate::stream::examine::Known;
+use crate::stream::examine::NumberSources;
 use crate::stream::family::{self, Family};
 use crate::stream::preflight;
 use crate::stream::raised::Raised;
@@ -111,7 +111,7 @@ pub async fn counters(
             let commitments = view.commitments(&stream).await?.rows;
             let raised = Raised::of(view, &stream, state.counter).await?;
             let anchored = survey.anchored(&stream);
-            let known = Known {
+            let known = NumberSources {
                 state,
                 raised: raised.as_ref(),
                 last_receipt: receipts.get(&stream).copied(),

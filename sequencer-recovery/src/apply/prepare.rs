@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use event_log::{Commitment, Entity, Log, Repair, Reserved, RestoredEvent, Written};
+use event_log::{Commitment, Entity, Log, Repair, Reserved, RestoredEvent, WrittenRows};
 use ves::{CommandId, KeyRegistry, Timestamp};
 
 use super::appending::Grown;
@@ -35,7 +35,7 @@ pub(super) struct Prepared {
     /// What must be read back.
     pub(super) expected: Expectation,
     /// How many rows wait.
-    pub(super) waiting: Written,
+    pub(super) waiting: WrittenRows,
     pub(super) commitments: Vec<PlannedCommitment>,
     pub(super) rows: Vec<Commitment>,
     /// The highest number that the recovery gave back without a hole below it.
@@ -110,7 +110,7 @@ impl Job<'_> {
             moved: None,
             receipts,
             expected: Expectation::new(header),
-            waiting: Written::default(),
+            waiting: WrittenRows::default(),
             commitments: Vec::new(),
             rows,
             bookkeeping: Bookkeeping::default(),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use cli_common::{Cancel, DbTarget, PrivateDir};
 use event_log::DumpError;
 use scratch_postgres::{
-    Binaries, Listen, PgBackRest, Place, Recovery, Restore, ScratchError, Server, Target, cluster_version,
+    Binaries, Listen, PgBackRest, Recovery, RecoveryTarget, Restore, ScratchError, ScratchPlace, Server,
+    cluster_version,
 };
 
 use super::failure::CheckFailure;
@@ -109,7 +110,7 @@ fn of_pgbackrest(
     origin: &mut Origin,
     way: &mut Way,
 ) -> Outcome {
-    let place = Place::new(scratch.parent, scratch.path())?;
+    let place = ScratchPlace::new(scratch.parent, scratch.path())?;
     let usual = || USUAL.iter().map(PathBuf::from).find(|path| path.is_file());
     let Some(config) = from.config.clone().or_else(usual) else {
         return Err(CheckFailure::NoBackup {
@@ -167,8 +168,8 @@ fn of_pgbackrest(
     start(server, scratch, way)
 }
 
-fn target(time: Option<&str>) -> Target {
-    time.map_or(Target::End, |time| Target::Time(time.to_owned()))
+fn target(time: Option<&str>) -> RecoveryTarget {
+    time.map_or(RecoveryTarget::End, |time| RecoveryTarget::Time(time.to_owned()))
 }
 
 fn of_this_release(scratch: &Scratch<'_>, data: &Path) -> Result<Binaries, ScratchError> {
@@ -237,7 +238,7 @@ fn of_base_backup(
         });
     }
     room::check(scratch.parent, room::size_of(dir).map_err(CheckFailure::io(dir))?)?;
-    let place = Place::new(scratch.parent, scratch.path())?;
+    let place = ScratchPlace::new(scratch.parent, scratch.path())?;
     let data = place.home().join(NAME);
     way.step("restore", |_| Copying { place: &place }.cluster(dir, &data))?;
     let binaries = or_broken!("restore", of_this_release(scratch, &data));
@@ -273,7 +274,7 @@ fn of_base_backup(
 }
 
 /// Whether the user that the server runs as may read a folder.
-fn readable(place: &Place, folder: &Path) -> Result<(), CheckFailure> {
+fn readable(place: &ScratchPlace, folder: &Path) -> Result<(), CheckFailure> {
     let mut command = place.command(Path::new("/bin/sh"));
     command
         .args(["-c", "test -r \"$1\" && test -x \"$1\"", "sh"])
@@ -293,7 +294,7 @@ fn readable(place: &Place, folder: &Path) -> Result<(), CheckFailure> {
 
 /// Copies a cluster into the place, and gives it to the user that the server runs as.
 struct Copying<'a> {
-    place: &'a Place,
+    place: &'a ScratchPlace,
 }
 
 impl Copying<'_> {
@@ -357,7 +358,7 @@ impl Copying<'_> {
 fn of_archive(dump: &Dump, scratch: &Scratch<'_>, way: &mut Way) -> Outcome {
     let size = room::size_of(dump.path()).map_err(CheckFailure::io(dump.path()))?;
     room::check(scratch.parent, size.saturating_mul(DUMP_GROWS))?;
-    let place = Place::new(scratch.parent, scratch.path())?;
+    let place = ScratchPlace::new(scratch.parent, scratch.path())?;
     let binaries = Binaries::find(&scratch.search)?;
     let mut server = Server::create(&place, &binaries, NAME, Listen::Socket, &scratch.patience)?;
     server.start(&scratch.patience)?;

@@ -160,7 +160,7 @@ fn name(alert: &Alert) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checklist::line::Verdict;
+    use crate::checklist::line::LineVerdict;
 
     fn alerts(text: &str) -> Vec<Alert> {
         let body = format!(r#"{{"status":"success","data":{{"alerts":{text}}}}}"#);
@@ -181,14 +181,14 @@ mod tests {
                 {"labels":{"alertname":"Slow"},"state":"pending"}]"#,
         );
         let line = judge("p", &some, Ok(3));
-        assert_eq!(line.verdict, Verdict::Fail);
+        assert_eq!(line.verdict, LineVerdict::Fail);
         assert_eq!(
             line.evidence[1],
             "Down, severity page, since 2026-01-01T00:00:00Z"
         );
         assert!(line.evidence[0].contains("1 firing, 1 pending"), "{line:?}");
-        assert_eq!(judge("p", &some[1..], Ok(3)).verdict, Verdict::Pass);
-        assert_eq!(judge("p", &[], Ok(0)).verdict, Verdict::NotChecked);
-        assert_eq!(judge("p", &[], Err("x".into())).verdict, Verdict::Pass);
+        assert_eq!(judge("p", &some[1..], Ok(3)).verdict, LineVerdict::Pass);
+        assert_eq!(judge("p", &[], Ok(0)).verdict, LineVerdict::NotChecked);
+        assert_eq!(judge("p", &[], Err("x".into())).verdict, LineVerdict::Pass);
     }
 }

@@ -71,7 +71,7 @@ impl PgBackRest {
 
 /// What there is to know before a backup is looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct BackupQuestion<'a> {
     /// Where backups are, if that was said.
     pub source: Option<&'a BackupSource>,
     /// How old the newest may be.
@@ -86,7 +86,7 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// The user stopped it.
-pub fn line(asked: Asked<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
+pub fn line(asked: BackupQuestion<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
     match asked.source {
         None => {
             let again = vec!["--pgbackrest".into(), "STANZA".into()];
@@ -127,7 +127,11 @@ fn ask(repository: &PgBackRest, cancel: &Cancel) -> Result<Result<StanzaInfo, St
     })
 }
 
-fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> Result<Line, Cancelled> {
+fn of_pgbackrest(
+    repository: &PgBackRest,
+    asked: BackupQuestion<'_>,
+    cancel: &Cancel,
+) -> Result<Line, Cancelled> {
     let mut words = vec!["pgbackrest".to_owned()];
     words.extend(repository.words());
     words.extend(["--type=full".into(), "backup".into()]);
@@ -144,7 +148,7 @@ fn of_pgbackrest(repository: &PgBackRest, asked: Asked<'_>, cancel: &Cancel) -> 
     Ok(judge(&stanza, asked).step(step))
 }
 
-fn judge(stanza: &StanzaInfo, asked: Asked<'_>) -> Line {
+fn judge(stanza: &StanzaInfo, asked: BackupQuestion<'_>) -> Line {
     let stanza_name = beginning(&stanza.name);
     if stanza.status.code != 0 {
         let message = beginning(&stanza.status.message);
@@ -187,7 +191,7 @@ fn judge(stanza: &StanzaInfo, asked: Asked<'_>) -> Line {
     }
     for what in wrong {
         line = Line {
-            verdict: super::line::Verdict::Fail,
+            verdict: super::line::LineVerdict::Fail,
             ..line
         }
         .seen(what);
@@ -196,7 +200,7 @@ fn judge(stanza: &StanzaInfo, asked: Asked<'_>) -> Line {
 }
 
 /// A verdict by age alone.
-fn by_age(what: &str, made: SystemTime, asked: Asked<'_>) -> Line {
+fn by_age(what: &str, made: SystemTime, asked: BackupQuestion<'_>) -> Line {
     let text = format!("{what} {}", moment(made));
     let oldest = told(asked.oldest);
     match asked.now.duration_since(made) {
@@ -216,7 +220,7 @@ fn by_age(what: &str, made: SystemTime, asked: Asked<'_>) -> Line {
     }
 }
 
-fn of_folder(path: &Path, asked: Asked<'_>) -> Line {
+fn of_folder(path: &Path, asked: BackupQuestion<'_>) -> Line {
     let newest = match newest_in(path) {
         Ok(newest) => newest,
         Err(error) => {
@@ -300,12 +304,12 @@ pub fn told(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checklist::line::Verdict;
+    use crate::checklist::line::LineVerdict;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn asked(now: u64, server: Option<&ServerPlace>) -> Asked<'_> {
-        Asked {
+    fn asked(now: u64, server: Option<&ServerPlace>) -> BackupQuestion<'_> {
+        BackupQuestion {
             source: None,
             oldest: 24 * HOUR,
             now: UNIX_EPOCH + Duration::from_secs(now),
@@ -328,20 +332,29 @@ mod tests {
              "archive":{"start":"000000010000000000000002","stop":"000000010000000000000002"}},
             {"label":"A","type":"full","timestamp":{"start":1,"stop":100000}}]"#;
         let line = judge(&stanza(two), asked(200_000 + 7_200, None));
-        assert_eq!(line.verdict, Verdict::Pass);
+        assert_eq!(line.verdict, LineVerdict::Pass);
         assert!(
             line.evidence[0].contains("B (incr)") && line.evidence[0].contains("2h old"),
             "{line:?}"
         );
-        assert_eq!(judge(&stanza(two), asked(400_000, None)).verdict, Verdict::Fail);
-        assert_eq!(judge(&stanza(two), asked(100_000, None)).verdict, Verdict::Fail);
-        assert_eq!(judge(&stanza("[]"), asked(1, None)).verdict, Verdict::Fail);
+        assert_eq!(
+            judge(&stanza(two), asked(400_000, None)).verdict,
+            LineVerdict::Fail
+        );
+        assert_eq!(
+            judge(&stanza(two), asked(100_000, None)).verdict,
+            LineVerdict::Fail
+        );
+        assert_eq!(judge(&stanza("[]"), asked(1, None)).verdict, LineVerdict::Fail);
         let torn = two.replace("\"error\":false", "\"error\":true");
-        assert_eq!(judge(&stanza(&torn), asked(200_100, None)).verdict, Verdict::Fail);
+        assert_eq!(
+            judge(&stanza(&torn), asked(200_100, None)).verdict,
+            LineVerdict::Fail
+        );
         let mut server = server();
         assert_eq!(
             judge(&stanza(two), asked(200_100, Some(&server))).verdict,
-            Verdict::Pass
+            LineVerdict::Pass
         );
         server.timeline = Some(2);
         let before = judge(&stanza(two), asked(200_100, Some(&server)));
@@ -352,7 +365,7 @@ mod tests {
         server.system_identifier = Some("8".into());
         assert_eq!(
             judge(&stanza(two), asked(200_100, Some(&server))).verdict,
-            Verdict::Fail
+            LineVerdict::Fail
         );
     }
 
@@ -374,15 +387,21 @@ mod tests {
     fn a_folder_is_as_old_as_its_newest_backup() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        assert_eq!(of_folder(folder.path(), asked(now, None)).verdict, Verdict::Fail);
+        assert_eq!(
+            of_folder(folder.path(), asked(now, None)).verdict,
+            LineVerdict::Fail
+        );
         fs::write(folder.path().join("a.dump"), "x").unwrap();
-        assert_eq!(of_folder(folder.path(), asked(now, None)).verdict, Verdict::Pass);
+        assert_eq!(
+            of_folder(folder.path(), asked(now, None)).verdict,
+            LineVerdict::Pass
+        );
         assert_eq!(
             of_folder(folder.path(), asked(now + 100_000, None)).verdict,
-            Verdict::Fail
+            LineVerdict::Fail
         );
         let none = of_folder(&folder.path().join("none"), asked(now, None));
-        assert_eq!((none.verdict, none.could_not), (Verdict::NotChecked, true));
+        assert_eq!((none.verdict, none.could_not), (LineVerdict::NotChecked, true));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Serialize for LineId {
 
 /// What came of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Verdict {
+pub enum LineVerdict {
     /// The answer is yes.
     #[serde(rename = "PASS")]
     Pass,
@@ -112,13 +112,13 @@ pub enum Verdict {
     NotChecked,
 }
 
-impl Verdict {
+impl LineVerdict {
     /// The words that reports use.
     pub fn as_str(self) -> &'static str {
         match self {
-            Verdict::Pass => "PASS",
-            Verdict::Fail => "FAIL",
-            Verdict::NotChecked => "NOT CHECKED",
+            LineVerdict::Pass => "PASS",
+            LineVerdict::Fail => "FAIL",
+            LineVerdict::NotChecked => "NOT CHECKED",
         }
     }
 }
@@ -152,7 +152,7 @@ pub struct Line {
     /// The question.
     pub question: &'static str,
     /// What came of it.
-    pub verdict: Verdict,
+    pub verdict: LineVerdict,
     /// Why it was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -173,7 +173,7 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(id: LineId, verdict: Verdict) -> Self {
+    fn new(id: LineId, verdict: LineVerdict) -> Self {
         Self {
             id,
             question: id.question(),
@@ -189,19 +189,19 @@ impl Line {
 
     /// The answer is yes, by this.
     pub fn pass(id: LineId, evidence: impl Into<String>) -> Self {
-        Self::new(id, Verdict::Pass).seen(evidence)
+        Self::new(id, LineVerdict::Pass).seen(evidence)
     }
 
     /// The answer is no, by this.
     pub fn fail(id: LineId, evidence: impl Into<String>) -> Self {
-        Self::new(id, Verdict::Fail).seen(evidence)
+        Self::new(id, LineVerdict::Fail).seen(evidence)
     }
 
     /// Nobody looked: it was not asked for, or there is nothing to look at.
     pub fn not_checked(id: LineId, reason: impl Into<String>) -> Self {
         Self {
             reason: Some(reason.into()),
-            ..Self::new(id, Verdict::NotChecked)
+            ..Self::new(id, LineVerdict::NotChecked)
         }
     }
 
@@ -229,8 +229,8 @@ impl Line {
 
     /// Makes a failure of what was not checked.
     pub(super) fn require(&mut self) {
-        if self.verdict == Verdict::NotChecked {
-            self.verdict = Verdict::Fail;
+        if self.verdict == LineVerdict::NotChecked {
+            self.verdict = LineVerdict::Fail;
             self.required = true;
         }
     }
@@ -265,9 +265,9 @@ mod tests {
     fn what_is_required_and_not_checked_fails_and_says_so() {
         let mut line = Line::not_checked(LineId::BackupAge, "nobody was asked");
         line.require();
-        assert_eq!((line.verdict, line.required), (Verdict::Fail, true));
+        assert_eq!((line.verdict, line.required), (LineVerdict::Fail, true));
         let mut line = Line::pass(LineId::BackupAge, "young");
         line.require();
-        assert_eq!((line.verdict, line.required), (Verdict::Pass, false));
+        assert_eq!((line.verdict, line.required), (LineVerdict::Pass, false));
     }
 }

@@ -15,7 +15,7 @@ use ves::StreamKey;
 
 use crate::plan::committing::Committing;
 use crate::report::audit::AuditReport;
-use line::{Line, LineId, Verdict};
+use line::{Line, LineId, LineVerdict};
 
 pub use fetch::check_url;
 
@@ -74,9 +74,9 @@ impl Checklist {
         }
         let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
         let counts = Counts {
-            pass: count(Verdict::Pass),
-            fail: count(Verdict::Fail),
-            not_checked: count(Verdict::NotChecked),
+            pass: count(LineVerdict::Pass),
+            fail: count(LineVerdict::Fail),
+            not_checked: count(LineVerdict::NotChecked),
         };
         let streams = audit.map(|a| a.streams.as_slice()).unwrap_or_default();
         let unseen = lines

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event_log::{Place, ServerMode};
 
-use super::line::{Line, LineId, Step, Verdict};
+use super::line::{Line, LineId, LineVerdict, Step};
 use crate::finding::{Code, Finding, Remedy, Severity};
 use crate::report::audit::{AuditReport, StreamReport};
 use crate::stream::unheard;
@@ -15,7 +15,7 @@ const NAMED: usize = 8;
 
 /// What was given to be asked.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Given {
+pub struct GivenToAudit {
     /// Anchors files.
     pub anchors: bool,
     /// A public key of the sequencer.
@@ -120,14 +120,14 @@ pub fn without_audit(why: &str) -> Vec<Line> {
 }
 
 /// What the audit answers.
-pub fn lines(report: &AuditReport, given: Given) -> Vec<Line> {
+pub fn lines(report: &AuditReport, given: GivenToAudit) -> Vec<Line> {
     let of = Of { report, given };
     LINES.into_iter().map(|id| of.line(id)).collect()
 }
 
 struct Of<'a> {
     report: &'a AuditReport,
-    given: Given,
+    given: GivenToAudit,
 }
 
 impl Of<'_> {
@@ -327,7 +327,7 @@ impl Of<'_> {
         let line = Line::pass(LineId::CountersFloor, what);
         match self.nobody_asked() {
             Some(why) => Line {
-                verdict: Verdict::NotChecked,
+                verdict: LineVerdict::NotChecked,
                 reason: Some(why),
                 ..line
             }
@@ -383,7 +383,7 @@ impl Of<'_> {
             None => return line,
         };
         Line {
-            verdict: Verdict::NotChecked,
+            verdict: LineVerdict::NotChecked,
             reason: Some(why),
             ..line
         }
@@ -394,7 +394,7 @@ impl Of<'_> {
         let line = Line::pass(LineId::NumbersOnce, format!("of {} event(s)", self.events()));
         match self.nobody_asked() {
             Some(_) => Line {
-                verdict: Verdict::NotChecked,
+                verdict: LineVerdict::NotChecked,
                 reason: Some(
                     "nobody beside the log was heard, who would know another event at a number".into(),
                 ),

@@ -1,7 +1,7 @@
 //! After a repair: which streams no longer go through what was signed of them, and so begin a new generation of their tree.
 
 use checkpoints::History;
-use checkpoints::history::Held;
+use checkpoints::history::CountedCheckpoint;
 use cli_common::Cancel;
 use event_log::Log;
 use outbox_sync::epoch::{EpochGeneration, RecoveryEpoch};
@@ -15,7 +15,7 @@ use crate::roots::{Grown, walk};
 /// What checkpoints that count say of a stream, in all its generations.
 pub fn promises_of(history: &History, stream: &StreamKey) -> Vec<Promise> {
     let generations = history.of(stream).flat_map(|of| &of.generations);
-    let promise = |held: &Held| Promise {
+    let promise = |held: &CountedCheckpoint| Promise {
         generation: held.checkpoint.origin.generation,
         size: held.checkpoint.size,
         root: held.checkpoint.root,

@@ -41,7 +41,7 @@ use crate::sanction::Sanction;
 use out::Out;
 use report::CheckpointReport;
 use run::Run;
-use state::{SCHEMA, State};
+use state::{CheckpointState, SCHEMA};
 use witness::Witnesses;
 
 /// What to sign, and how.
@@ -96,9 +96,9 @@ pub async fn checkpoint(
 ) -> Result<(CheckpointReport, Option<RecoveryError>), RecoveryError> {
     let begun = Instant::now();
     let identity = LogIdentity::of(log)?;
-    let state = notes.read::<State>(SCHEMA)?;
+    let state = notes.read::<CheckpointState>(SCHEMA)?;
     let is_new = state.is_none();
-    let mut state = state.unwrap_or_else(|| State::new(identity.clone(), options.deployment));
+    let mut state = state.unwrap_or_else(|| CheckpointState::new(identity.clone(), options.deployment));
     let moved = bind(&mut state, identity, options, notes)?;
     let opened = Out::open(options.out)?;
     let mut run = Run::begin(
@@ -145,7 +145,7 @@ pub async fn checkpoint(
 
 /// Makes sure that the log is the one that was signed; says whether it was taken for it by the operator's word.
 fn bind(
-    state: &mut State,
+    state: &mut CheckpointState,
     identity: LogIdentity,
     options: &Options<'_>,
     notes: &LockedFile,

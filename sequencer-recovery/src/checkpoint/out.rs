@@ -8,7 +8,7 @@ use checkpoints::file::{Appender, EXTENSION, Entry, EntryReader, Located, files_
 use sha2::{Digest as _, Sha256};
 use ves::{Hash32, StreamKey};
 
-use super::state::Mark;
+use super::state::ReadUpTo;
 use crate::error::RecoveryError;
 use crate::new_file::io_error;
 
@@ -92,11 +92,11 @@ impl Out {
     pub fn read(
         &self,
         name: &str,
-        mark: Option<&Mark>,
+        mark: Option<&ReadUpTo>,
         each: &mut dyn FnMut(Located),
-    ) -> Result<(Mark, bool), RecoveryError> {
+    ) -> Result<(ReadUpTo, bool), RecoveryError> {
         let path = self.path_of(name);
-        let mut read = || -> io::Result<(Mark, bool)> {
+        let mut read = || -> io::Result<(ReadUpTo, bool)> {
             let mut file = File::open(&path)?;
             let known = match mark {
                 Some(mark) if mark.offset > 0 => mark_at(&mut file, mark.offset)?.as_ref() == Some(mark),
@@ -119,7 +119,7 @@ impl Out {
     ///
     /// # Errors
     /// They could not be written.
-    pub fn append(&mut self, name: &str, entries: &[Entry]) -> Result<Mark, RecoveryError> {
+    pub fn append(&mut self, name: &str, entries: &[Entry]) -> Result<ReadUpTo, RecoveryError> {
         let path = self.path_of(name);
         let failed = |e| io_error(&path, e);
         match &mut self.of {
@@ -156,7 +156,7 @@ fn open(path: &Path) -> Result<Appender, RecoveryError> {
 }
 
 /// The mark at an offset; nothing if the file is shorter.
-fn mark_at(file: &mut File, offset: u64) -> io::Result<Option<Mark>> {
+fn mark_at(file: &mut File, offset: u64) -> io::Result<Option<ReadUpTo>> {
     if file.metadata()?.len() < offset {
         return Ok(None);
     }
@@ -165,5 +165,5 @@ fn mark_at(file: &mut File, offset: u64) -> io::Result<Option<Mark>> {
     let mut bytes = Vec::new();
     file.take(offset - from).read_to_end(&mut bytes)?;
     let before = Hash32(Sha256::digest(&bytes).into());
-    Ok(Some(Mark { offset, before }))
+    Ok(Some(ReadUpTo { offset, before }))
 }

@@ -8,7 +8,7 @@ use event_log::Hole;
 use ves::{Hash32, StreamKey};
 
 use crate::finding::{Code, Finding};
-use crate::roots::Walk;
+use crate::roots::RootWalk;
 use crate::sanction::Sanction;
 
 /// One root that was signed.
@@ -140,7 +140,7 @@ pub fn sizes(path: &Path) -> BTreeSet<u64> {
 pub fn goes_through(
     stream: &StreamKey,
     path: &Path,
-    walk: &Walk,
+    walk: &RootWalk,
     last: Option<u64>,
 ) -> Result<(), Box<Finding>> {
     for (size, (root, place)) in path {
@@ -162,7 +162,7 @@ pub fn goes_through(
 
 fn behind(
     stream: &StreamKey,
-    walk: &Walk,
+    walk: &RootWalk,
     last: Option<u64>,
     size: u64,
     highest: u64,

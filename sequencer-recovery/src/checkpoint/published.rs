@@ -8,7 +8,7 @@ use ves::StreamKey;
 
 use super::out::Out;
 use super::promises::Promise;
-use super::state::Mark;
+use super::state::ReadUpTo;
 use crate::error::RecoveryError;
 
 /// So many entries that do not count are named.
@@ -45,7 +45,7 @@ impl Published {
     pub fn read(
         out: &Out,
         looking: &Looking<'_>,
-        marks: &mut BTreeMap<String, Mark>,
+        marks: &mut BTreeMap<String, ReadUpTo>,
         from_start: bool,
     ) -> Result<Self, RecoveryError> {
         let mut all = Self::default();

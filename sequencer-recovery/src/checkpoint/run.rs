@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use checkpoints::file::{Entry, EntryReader, Leaves, MAX_LEAVES};
+use checkpoints::file::{Entry, EntryReader, LeavesOfFile, MAX_LEAVES};
 use checkpoints::{Checkpoint, Continues, Origin, Policy};
 use cli_common::Cancel;
 use event_log::{Hole, Place, SnapshotPlace, View};
@@ -14,7 +14,7 @@ use super::promises::{self, Promise};
 use super::publish::publish;
 use super::published::{Looking, Published};
 use super::report::{self, CheckpointReport, Cost, StreamSigned};
-use super::state::{Pending, SignedTree, State};
+use super::state::{CheckpointState, Pending, SignedTree};
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
 use crate::locked_file::LockedFile;
@@ -27,7 +27,7 @@ pub(super) struct Run<'a> {
     cancel: &'a Cancel,
     out: Out,
     policy: Policy,
-    state: State,
+    state: CheckpointState,
     trees: BTreeMap<StreamKey, SignedTree>,
     published: Published,
     /// Texts of notes that the last run may not have put into their file.
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
         options: &'a Options<'a>,
         notes: &'a LockedFile,
         out: Out,
-        mut state: State,
+        mut state: CheckpointState,
         full: bool,
         cancel: &'a Cancel,
     ) -> Result<Self, RecoveryError> {
@@ -429,7 +429,7 @@ impl<'a> Run<'a> {
             .as_ref()
             .is_some_and(|(_, leaves)| leaves.len() < peaks.len());
         let entry = Entry {
-            leaves: leaves.map(|(first, hashes)| Leaves { first, hashes }),
+            leaves: leaves.map(|(first, hashes)| LeavesOfFile { first, hashes }),
             peaks: if few { Vec::new() } else { peaks.to_vec() },
             note: checkpoint.sign(self.options.key),
             checkpoint,

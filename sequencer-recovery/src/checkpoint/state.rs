@@ -20,7 +20,7 @@ pub const SCHEMA: &str = "checkpoint-state/1";
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct CheckpointState {
     /// [`SCHEMA`].
     pub schema: String,
     /// The log that is signed.
@@ -32,7 +32,7 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Hash32>,
     /// How far the files of checkpoints were read, by name.
-    pub read: BTreeMap<String, Mark>,
+    pub read: BTreeMap<String, ReadUpTo>,
     /// Streams of which something was read there that they were not compared with yet. They are read from their first event
     /// on, with all that was ever signed of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -68,7 +68,7 @@ pub struct SignedTree {
 /// How far a file was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Mark {
+pub struct ReadUpTo {
     /// Up to this byte.
     pub offset: u64,
     /// SHA-256 of the bytes directly before it: another file, or one that was altered, has others there.
@@ -85,7 +85,7 @@ pub struct Pending {
     pub entry: String,
 }
 
-impl State {
+impl CheckpointState {
     /// Nothing is signed yet.
     pub fn new(log: LogIdentity, deployment: &str) -> Self {
         Self {

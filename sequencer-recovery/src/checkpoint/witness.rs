@@ -42,7 +42,7 @@ pub struct Witnesses {
 
 /// Why a witness did not cosign.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct NotCosigned {
     /// Where it is.
     pub url: String,
     /// What it said, and what to do about it.
@@ -57,7 +57,7 @@ pub struct Cosigned {
     /// Who cosigned.
     pub by: Vec<String>,
     /// Who did not.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<NotCosigned>,
     /// How many rows were read for proofs.
     pub rows: u64,
 }
@@ -134,7 +134,7 @@ impl Witnesses {
             }
             let url = url.clone();
             all.refused
-                .extend(last.map(|(what, split)| Refused { url, what, split }));
+                .extend(last.map(|(what, split)| NotCosigned { url, what, split }));
         }
         Ok(all)
     }

@@ -455,7 +455,7 @@ fn print_table<W: std::io::Write>(
         out.verdict(Tone::Good, NOTHING_TO_DO)?;
         return print_place(out, &report.place);
     }
-    let outcome = Outcome::of(report);
+    let outcome = ApplySums::of(report);
     print_verdict(out, &outcome)?;
     print_place(out, &report.place)?;
     print_streams(out, &outcome)?;
@@ -502,7 +502,7 @@ pub(super) struct Row {
 
 /// What an apply did, in sums.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct ApplySums {
     pub dry_run: bool,
     pub rows: Vec<Row>,
     pub keys: u64,
@@ -513,7 +513,7 @@ pub(super) struct Outcome {
     pub untouched: u64,
 }
 
-impl Outcome {
+impl ApplySums {
     pub(super) fn of(report: &ApplyReport) -> Self {
         let sum = |of: fn(&AppliedStream) -> u64| -> u64 { report.streams.iter().map(of).sum() };
         let row = |s: &AppliedStream| Row {
@@ -603,7 +603,7 @@ impl Outcome {
 
 pub(super) fn print_verdict<W: std::io::Write>(
     out: &mut Output<W>,
-    outcome: &Outcome,
+    outcome: &ApplySums,
 ) -> Result<(), CliError> {
     let (tone, moved) = (outcome.tone(), outcome.moved);
     for sentence in outcome.sentences() {
@@ -638,7 +638,7 @@ pub(super) fn print_verdict<W: std::io::Write>(
 }
 
 /// What came out of it, in a sentence or two.
-pub(super) fn verdict(outcome: &Outcome) -> (Tone, String) {
+pub(super) fn verdict(outcome: &ApplySums) -> (Tone, String) {
     if outcome.rows.is_empty() {
         return (Tone::Good, NOTHING_TO_DO.to_owned());
     }
@@ -660,7 +660,7 @@ pub(super) fn status_word(status: StreamStatus, dry_run: bool) -> (&'static str,
 
 pub(super) fn print_streams<W: std::io::Write>(
     out: &mut Output<W>,
-    outcome: &Outcome,
+    outcome: &ApplySums,
 ) -> Result<(), CliError> {
     let labels = out.label_streams(outcome.rows.iter().map(|row| row.stream));
     let mut rows = outcome.rows.clone();

@@ -14,7 +14,7 @@ use sequencer_recovery::witness::Heard;
 use serde::Serialize;
 
 use super::report::{
-    Standing, print_findings, print_journal, print_not_checked, print_not_heard, print_place,
+    WorstProblems, print_findings, print_journal, print_not_checked, print_not_heard, print_place,
 };
 use super::{
     FamilyArg, SurveyArgs, cancel_on_signals, made, metrics, open, or_dash, page, read_on, report_incomplete,
@@ -197,7 +197,7 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
     let streams = report.streams.iter().map(|s| s.stream);
     let labels = out.label_streams(streams.chain(beside.map(|s| s.stream)));
     let of_ves = report.findings.iter().filter(|f| f.family.is_none());
-    let standing = Standing::of(of_ves);
+    let standing = WorstProblems::of(of_ves);
     print_verdict(out, report, &standing)?;
     print_totals(out, report)?;
     print_place(out, &report.place)?;
@@ -221,21 +221,21 @@ pub fn print_table<W: std::io::Write>(out: &mut Output<W>, report: &AuditReport)
 }
 
 /// Whether nothing is wrong with a stream.
-pub(super) fn is_whole(stream: &StreamReport, standing: &Standing) -> bool {
+pub(super) fn is_whole(stream: &StreamReport, standing: &WorstProblems) -> bool {
     stream.missing == 0 && stream.batch_counts().failed == 0 && !standing.is_bad(&stream.stream)
 }
 
 fn print_verdict<W: std::io::Write>(
     out: &mut Output<W>,
     report: &AuditReport,
-    standing: &Standing,
+    standing: &WorstProblems,
 ) -> Result<(), CliError> {
     let (tone, sentence) = verdict(report, standing);
     out.verdict(tone, &sentence)
 }
 
 /// What came out of it, in a sentence.
-pub(super) fn verdict(report: &AuditReport, standing: &Standing) -> (Tone, String) {
+pub(super) fn verdict(report: &AuditReport, standing: &WorstProblems) -> (Tone, String) {
     let t = &report.totals;
     let whole = report.streams.iter().filter(|s| is_whole(s, standing)).count();
     let streams = match (report.ves, report.streams.len() - whole) {
@@ -282,7 +282,7 @@ fn print_streams<W: std::io::Write>(
     out: &mut Output<W>,
     report: &AuditReport,
     labels: &Labels,
-    standing: &Standing,
+    standing: &WorstProblems,
 ) -> Result<(), CliError> {
     let all = out.all();
     let mut told: Vec<&StreamReport> = report
@@ -463,7 +463,7 @@ fn print_family<W: std::io::Write>(
     labels: &Labels,
 ) -> Result<(), CliError> {
     let of_family = |f: &&Finding| f.family == Some(family.family);
-    let standing = Standing::of(report.findings.iter().filter(of_family));
+    let standing = WorstProblems::of(report.findings.iter().filter(of_family));
     let mut told: Vec<&FamilyStream> = family
         .streams
         .iter()

@@ -10,10 +10,10 @@ use cli_common::{
     stderr_progress,
 };
 use event_log::Place;
-use html_report::{Body, Check, Outcome, Page, ReportArg, ReportFile, Section};
-use sequencer_recovery::checklist::backup::{Asked, BackupSource, PgBackRest};
-use sequencer_recovery::checklist::line::{Line, LineId, Step, Verdict};
-use sequencer_recovery::checklist::of_audit::{self, Given};
+use html_report::{Body, Check, CheckOutcome, Page, ReportArg, ReportFile, Section};
+use sequencer_recovery::checklist::backup::{BackupQuestion, BackupSource, PgBackRest};
+use sequencer_recovery::checklist::line::{Line, LineId, LineVerdict, Step};
+use sequencer_recovery::checklist::of_audit::{self, GivenToAudit};
 use sequencer_recovery::checklist::{Checklist, SCHEMA, alerts, backup, check_url, service};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::report::audit::{AuditReport, audit};
@@ -112,7 +112,7 @@ impl std::str::FromStr for Required {
 pub fn run(args: &ChecklistArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let input = args.survey.input()?;
     let hashed = args.survey.hashed(&input)?;
-    let given = Given {
+    let given = GivenToAudit {
         anchors: !input.anchors.is_empty(),
         sequencer_keys: !input.witnesses.sequencer_keys.is_empty(),
     };
@@ -166,7 +166,7 @@ fn backup_line(
     cancel: &Cancel,
 ) -> Result<Line, cli_common::Cancelled> {
     let source = args.backup.source();
-    let asked = Asked {
+    let asked = BackupQuestion {
         source: source.as_ref(),
         oldest: args.backup.backup_age,
         now: SystemTime::now(),
@@ -203,7 +203,7 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn write(&self, line: &mut Line) {
         let Some(step) = &line.step else { return };
-        if line.verdict != Verdict::Pass {
+        if line.verdict != LineVerdict::Pass {
             line.next = Some(self.next(step));
         }
     }
@@ -261,13 +261,13 @@ fn next(checklist: &Checklist) -> Next {
         let lines = checklist.lines.iter().filter(move |line| line.verdict == verdict);
         lines.filter_map(|line| Some((line, line.next.clone()?)))
     };
-    if let Some((line, next)) = of(Verdict::Fail).next() {
+    if let Some((line, next)) = of(LineVerdict::Fail).next() {
         return about(line, next);
     }
     if checklist.counts.fail == 0 && checklist.counts.not_checked == 0 {
         return Next::nothing("every line passed");
     }
-    match of(Verdict::NotChecked).next() {
+    match of(LineVerdict::NotChecked).next() {
         Some((line, next)) => about(line, next),
         None => Next::nothing("each line says what it takes"),
     }
@@ -319,9 +319,9 @@ fn page(checklist: &Checklist) -> Page {
     }
     let check = |line: &Line| {
         let outcome = match line.verdict {
-            Verdict::Pass => Outcome::Pass,
-            Verdict::Fail => Outcome::Fail,
-            Verdict::NotChecked => Outcome::NotChecked,
+            LineVerdict::Pass => CheckOutcome::Pass,
+            LineVerdict::Fail => CheckOutcome::Fail,
+            LineVerdict::NotChecked => CheckOutcome::NotChecked,
         };
         let seen: Vec<&str> = line
             .reason
@@ -420,10 +420,15 @@ pub(super) fn print_table<W: std::io::Write>(
     out.line("")?;
     out.table(&table)?;
     print_streams(out, checklist, &labels)?;
-    print_lines(out, checklist, "FAILED", Verdict::Fail)?;
+    print_lines(out, checklist, "FAILED", LineVerdict::Fail)?;
     // Why the others were not checked, the table says.
     if out.all() {
-        print_lines(out, checklist, "NOT CHECKED, of the lines", Verdict::NotChecked)?;
+        print_lines(
+            out,
+            checklist,
+            "NOT CHECKED, of the lines",
+            LineVerdict::NotChecked,
+        )?;
     }
     print_not_checked(out, &checklist.not_checked)
 }
@@ -471,11 +476,11 @@ fn shortened(seen: &str) -> String {
     format!("{} ...", &short[..end])
 }
 
-fn tone(verdict: Verdict) -> Tone {
+fn tone(verdict: LineVerdict) -> Tone {
     match verdict {
-        Verdict::Pass => Tone::Good,
-        Verdict::Fail => Tone::Bad,
-        Verdict::NotChecked => Tone::Doubt,
+        LineVerdict::Pass => Tone::Good,
+        LineVerdict::Fail => Tone::Bad,
+        LineVerdict::NotChecked => Tone::Doubt,
     }
 }
 
@@ -504,7 +509,7 @@ fn print_lines<W: std::io::Write>(
     out: &mut Output<W>,
     checklist: &Checklist,
     title: &str,
-    verdict: Verdict,
+    verdict: LineVerdict,
 ) -> Result<(), CliError> {
     let mut lines = checklist
         .lines

@@ -9,7 +9,7 @@ use sequencer_recovery::finding::Finding;
 use sequencer_recovery::report::gaps::{GapsReport, SCHEMA, StreamGaps, gaps};
 use ves::{StoreId, TenantId};
 
-use super::report::{Standing, detailed, print_findings, print_not_checked, print_place};
+use super::report::{WorstProblems, detailed, print_findings, print_not_checked, print_place};
 use super::{cancel_on_signals, log_inputs, made, open, or_dash, read_on, write_place};
 
 /// Say which numbers every stream lacks, as far as the log knows
@@ -86,7 +86,7 @@ pub(super) fn print_table<W: std::io::Write>(
     report: &GapsReport,
 ) -> Result<(), CliError> {
     let labels = out.label_streams(report.streams.iter().map(|s| s.stream));
-    let standing = Standing::of(&report.findings);
+    let standing = WorstProblems::of(&report.findings);
     let wrong = |s: &StreamGaps| s.missing > 0 || s.odd > 0 || standing.is_bad(&s.stream);
     let mut told: Vec<&StreamGaps> = report.streams.iter().filter(|s| wrong(s)).collect();
     print_verdict(out, report, told.len())?;

@@ -1,11 +1,11 @@
 //! What audits and drills that a timer runs tell Prometheus. Names and meanings: docs/cadence.md.
 
-use cli_common::metrics::{Kind, Metrics, now};
-use sequencer_recovery::dr_report::{DrReport, Outcome};
+use cli_common::metrics::{MetricKind, Metrics, now};
+use sequencer_recovery::dr_report::{DrReport, PassFail};
 use sequencer_recovery::report::audit::AuditReport;
 
 fn gauge(page: &mut Metrics, name: &str, help: &str, value: f64) {
-    page.one(name, Kind::Gauge, help, value);
+    page.one(name, MetricKind::Gauge, help, value);
 }
 
 /// Of an audit.
@@ -47,7 +47,7 @@ pub(super) fn of_audit(report: &AuditReport) -> Metrics {
     let values = verdicts.iter().map(|(labels, value)| (&labels[..], *value));
     page.family(
         "sequencer_audit_batches",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Batches by verdict.",
         values,
     );
@@ -63,7 +63,7 @@ pub(super) fn of_audit(report: &AuditReport) -> Metrics {
 /// Of a drill.
 pub(super) fn of_drill(report: &DrReport) -> Metrics {
     let mut page = Metrics::default();
-    let passed = f64::from(u8::from(report.result == Outcome::Pass));
+    let passed = f64::from(u8::from(report.result == PassFail::Pass));
     gauge(
         &mut page,
         "sequencer_drill_passed",

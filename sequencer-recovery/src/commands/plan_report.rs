@@ -10,7 +10,7 @@ use sequencer_recovery::plan::hold_back::{Because, HoldBack};
 use sequencer_recovery::plan::planned::KeyBasis;
 use sequencer_recovery::plan::planned::{LeftOut, LeftOutAs};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
-use sequencer_recovery::plan::{MissedKey, PlanSummary, StreamSummary};
+use sequencer_recovery::plan::{MissedKey, PlanSummary, PlannedStreamSummary};
 
 use super::report::{detailed, print_not_checked, print_not_heard, print_place};
 use super::{or_dash, strips};
@@ -89,7 +89,7 @@ fn print_verdict<W: std::io::Write>(out: &mut Output<W>, summary: &PlanSummary) 
         summary.streams.len() - deciding
     ))?;
     out.line(&summary.totals.proof.describe())?;
-    let goes_back = |s: &&StreamSummary| s.by_grade.contains_key(&Grade::Checkpointed);
+    let goes_back = |s: &&PlannedStreamSummary| s.by_grade.contains_key(&Grade::Checkpointed);
     let by: BTreeSet<&str> = summary
         .streams
         .iter()
@@ -147,7 +147,7 @@ pub(super) fn verdict(summary: &PlanSummary) -> (Tone, String) {
 }
 
 /// Whether there is more about a stream than that what it lacks goes back on the evidence that was asked for.
-fn is_to_decide(s: &StreamSummary) -> bool {
+fn is_to_decide(s: &PlannedStreamSummary) -> bool {
     !s.open.is_empty()
         || s.reissued > 0
         || !s.moves.is_empty()
@@ -161,7 +161,7 @@ fn is_to_decide(s: &StreamSummary) -> bool {
         || s.commitments_stop.is_some()
 }
 
-fn open_positions(s: &StreamSummary) -> u64 {
+fn open_positions(s: &PlannedStreamSummary) -> u64 {
     let counts = s.open.iter().map(PlannedOpen::count);
     counts.fold(0u64, u64::saturating_add)
 }
@@ -187,7 +187,7 @@ fn print_streams<W: std::io::Write>(
     if summary.streams.is_empty() {
         return Ok(());
     }
-    let mut in_order: Vec<&StreamSummary> = summary.streams.iter().collect();
+    let mut in_order: Vec<&PlannedStreamSummary> = summary.streams.iter().collect();
     in_order.sort_by_key(|s| {
         let worst = Reverse((s.reissued, open_positions(s), is_to_decide(s), s.missing));
         (worst, s.stream)
@@ -237,7 +237,7 @@ fn print_lines<W: std::io::Write>(out: &mut Output<W>, lines: &[String], what: &
 }
 
 /// What becomes of one stream.
-fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &PlannedStreamSummary) -> Result<(), CliError> {
     print_keys(out, s)?;
     for (grade, count) in &s.by_grade {
         let by = match (grade, &s.checkpointed_by) {
@@ -303,7 +303,10 @@ fn print_stream<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Re
     Ok(())
 }
 
-fn print_must_not_commit<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_must_not_commit<W: std::io::Write>(
+    out: &mut Output<W>,
+    s: &PlannedStreamSummary,
+) -> Result<(), CliError> {
     let all = out.all();
     let line = |range: &HoldBack| {
         let why = match range.because {
@@ -318,7 +321,7 @@ fn print_must_not_commit<W: std::io::Write>(out: &mut Output<W>, s: &StreamSumma
     print_lines(out, &held, "range(s) that must not be committed")
 }
 
-fn print_keys<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_keys<W: std::io::Write>(out: &mut Output<W>, s: &PlannedStreamSummary) -> Result<(), CliError> {
     for key in &s.keys {
         let (id, agent, from) = (key.key.key_id, key.key.agent_id, key.sources.join(", "));
         out.line(&match key.basis {
@@ -345,7 +348,10 @@ fn print_keys<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Resu
 }
 
 /// What is put right beside events and counters.
-fn print_bookkeeping<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_bookkeeping<W: std::io::Write>(
+    out: &mut Output<W>,
+    s: &PlannedStreamSummary,
+) -> Result<(), CliError> {
     let b = &s.bookkeeping;
     let receipts: u64 = b.receipts.iter().map(|r| r.end() - r.start() + 1).sum();
     let books = [
@@ -375,7 +381,7 @@ fn print_bookkeeping<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) 
 }
 
 /// What the counter becomes, why, and what the other choices cost.
-fn print_floor<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_floor<W: std::io::Write>(out: &mut Output<W>, s: &PlannedStreamSummary) -> Result<(), CliError> {
     let Some(floor) = &s.floor else { return Ok(()) };
     // What gets a new number comes after what the witness knows.
     let known = floor.counter.max(s.counter_before.unwrap_or(0));
@@ -417,7 +423,7 @@ fn print_what_it_means<W: std::io::Write>(
     if out.all() {
         return Ok(());
     }
-    let floors = |s: &StreamSummary| s.floor.as_ref().is_some_and(|floor| floor.options.len() > 1);
+    let floors = |s: &PlannedStreamSummary| s.floor.as_ref().is_some_and(|floor| floor.options.len() > 1);
     if summary.streams.iter().any(floors) {
         out.line("")?;
         out.line(
@@ -436,7 +442,10 @@ fn print_what_it_means<W: std::io::Write>(
 }
 
 /// Keys that an audit of the repaired log will miss.
-fn print_keys_missed<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_keys_missed<W: std::io::Write>(
+    out: &mut Output<W>,
+    s: &PlannedStreamSummary,
+) -> Result<(), CliError> {
     let line = |key: &MissedKey| {
         format!(
             "  {} of the events that go back have key {} of agent {}, of which an audit will say event.key: {} \
@@ -466,7 +475,7 @@ fn tombstones_and(tombstones: u64, appended: u64, left_out: u64) -> String {
 }
 
 /// Numbers that were given out twice, for people: both histories, and what becomes of them.
-fn print_reissue<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_reissue<W: std::io::Write>(out: &mut Output<W>, s: &PlannedStreamSummary) -> Result<(), CliError> {
     if s.reissue.is_empty() {
         return Ok(());
     }
@@ -512,7 +521,7 @@ pub fn print_histories<W: std::io::Write>(
 const SHOWN_REISSUES: usize = 3;
 
 /// What is appended, and what waits and is not.
-fn print_appending<W: std::io::Write>(out: &mut Output<W>, s: &StreamSummary) -> Result<(), CliError> {
+fn print_appending<W: std::io::Write>(out: &mut Output<W>, s: &PlannedStreamSummary) -> Result<(), CliError> {
     if let (1.., Some(last)) = (s.appended, s.counter_after) {
         out.line(&format!(
             "  {} event(s) that were never sequenced are appended, at {}-{last}",

@@ -95,9 +95,9 @@ pub fn when(time: Timestamp) -> String {
 
 /// How bad it stands with each stream that problems were found in: the rank of its worst problem (0 is the worst), and
 /// which codes there are, the worst first.
-pub struct Standing(BTreeMap<StreamKey, BTreeSet<(u8, Code)>>);
+pub struct WorstProblems(BTreeMap<StreamKey, BTreeSet<(u8, Code)>>);
 
-impl Standing {
+impl WorstProblems {
     /// By what was found.
     pub fn of<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Self {
         let mut streams: BTreeMap<StreamKey, BTreeSet<(u8, Code)>> = BTreeMap::new();
@@ -166,7 +166,7 @@ pub fn print_findings<W: Write>(
 }
 
 fn print_each<W: Write>(out: &mut Output<W>, labels: &Labels, findings: &[&Finding]) -> Result<(), CliError> {
-    let standing = Standing::of(findings.iter().copied());
+    let standing = WorstProblems::of(findings.iter().copied());
     let mut in_order = findings.to_vec();
     in_order.sort_by_key(|finding| {
         let of_stream = finding.stream.map(|stream| (standing.rank(&stream), stream));

@@ -11,7 +11,7 @@ use sequencer_recovery::grade::Grade;
 use sequencer_recovery::incident::Course;
 use sequencer_recovery::incident::facts::{self, Report};
 use sequencer_recovery::incident::summary::last_audit;
-use sequencer_recovery::plan::StreamSummary;
+use sequencer_recovery::plan::PlannedStreamSummary;
 use sequencer_recovery::plan::plan_file::PlanFile;
 use sequencer_recovery::plan::planned::{PlanLine, PlannedOpen, PlannedStream};
 use sequencer_recovery::report::audit::StreamReport;
@@ -200,7 +200,7 @@ fn mark_witness(strip: &mut Strip, witness: &Witness) {
 }
 
 /// A stream as it would be after its plan.
-pub fn of_plan(stream: &StreamSummary, labels: &Labels) -> Strip {
+pub fn of_plan(stream: &PlannedStreamSummary, labels: &Labels) -> Strip {
     let name = labels.of(&stream.stream);
     let mut strip = Strip::new(name, stream.stream.to_string(), stream.head_before);
     // Up to the counter, nothing stands beyond the last event but what the plan puts there.

@@ -14,7 +14,9 @@ use sequencer_recovery::grade::Grade;
 use sequencer_recovery::plan::committing::Committing;
 use sequencer_recovery::plan::hold_back::{Because, HoldBack};
 use sequencer_recovery::plan::planned::{PlannedOpen, PlannedReissue};
-use sequencer_recovery::plan::{BatchSummary, GoesBack, MissedKey, PlanSummary, PlanTotals, StreamSummary};
+use sequencer_recovery::plan::{
+    BatchSummary, GoesBack, MissedKey, PlanSummary, PlanTotals, PlannedStreamSummary,
+};
 use sequencer_recovery::report::audit::{AuditReport, StreamReport, Totals};
 use sequencer_recovery::report::gaps::{GapsReport, StreamGaps};
 use sequencer_recovery::stream::batches::{Batch, BatchVerdict};
@@ -464,7 +466,7 @@ fn counters_are_short() {
 }
 
 fn plan_summary(count: usize) -> PlanSummary {
-    let streams: Vec<StreamSummary> = (0..count).map(planned).collect();
+    let streams: Vec<PlannedStreamSummary> = (0..count).map(planned).collect();
     let open = streams.iter().flat_map(|s| &s.open).map(PlannedOpen::count).sum();
     let missing: u64 = streams.iter().map(|s| s.missing).sum();
     PlanSummary {
@@ -495,7 +497,7 @@ fn plan_summary(count: usize) -> PlanSummary {
     }
 }
 
-fn planned(n: usize) -> StreamSummary {
+fn planned(n: usize) -> PlannedStreamSummary {
     let open = is_bad(n).then(|| PlannedOpen {
         from: 164,
         to: 168,
@@ -505,7 +507,7 @@ fn planned(n: usize) -> StreamSummary {
         batch: None,
         filled: false,
     });
-    StreamSummary {
+    PlannedStreamSummary {
         stream: stream(n),
         missing: 37,
         events: if open.is_some() { 32 } else { 37 },
@@ -571,7 +573,7 @@ fn a_plan_is_short_and_tells_what_is_to_decide() {
     });
 }
 
-fn outcome(count: usize) -> apply::Outcome {
+fn outcome(count: usize) -> apply::ApplySums {
     let row = |n: usize| apply::Row {
         stream: stream(n),
         status: match n % 50 {
@@ -583,11 +585,11 @@ fn outcome(count: usize) -> apply::Outcome {
         counters: [Some(1_163), Some(1_214)],
         open: if is_bad(n) { 5 } else { 0 },
     };
-    apply::Outcome {
+    apply::ApplySums {
         rows: (0..count).map(row).collect(),
         keys: 1,
         untouched: 2,
-        ..apply::Outcome::default()
+        ..apply::ApplySums::default()
     }
 }
 

@@ -14,9 +14,9 @@ use clap::Args;
 use cli_common::metrics::MetricsArg;
 use cli_common::{Cancel, CliError, DbArg, ExitStatus, GlobalArgs, SequencerPublicKeyArgs};
 use event_log::{Place, StreamFilter};
-use sequencer_recovery::watch::alarms::{Alarm, Changes, Source};
-use sequencer_recovery::watch::anchored::Anchored;
-use sequencer_recovery::watch::jobs::{Jobs, Outcome, once};
+use sequencer_recovery::watch::alarms::{Alarm, AlarmSource, Changes};
+use sequencer_recovery::watch::anchored::AnchoredStreams;
+use sequencer_recovery::watch::jobs::{JobOutcome, Jobs, once};
 use sequencer_recovery::watch::kept_log::KeptLog;
 use sequencer_recovery::watch::memory::Memory;
 use sequencer_recovery::watch::metrics::{Beside, metrics};
@@ -171,7 +171,7 @@ pub fn run(args: &WatchArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     let cancel = cancel_on_signals()?;
     let (memory, alarms) = Memory::open(&args.state)?;
     let jobs = jobs::jobs(args, &options)?;
-    let watch = Watch::new(options, memory, alarms, Anchored::default());
+    let watch = Watch::new(options, memory, alarms, AnchoredStreams::default());
     let page = Page::default();
     if let Some(address) = args.listen {
         let answered = serve(address, page.clone(), cancel.clone()).map_err(|e| {
@@ -232,13 +232,13 @@ struct Run<'a> {
     /// Why what is remembered is not written down.
     unsaved: Option<CliError>,
     /// What is looked at on other threads and could not be the last time, and why.
-    undone: BTreeMap<Source, String>,
+    undone: BTreeMap<AlarmSource, String>,
 }
 
 impl Run<'_> {
     fn until_stopped(&mut self, jobs: &Jobs) {
         while !self.cancel.is_cancelled() {
-            let outcomes: Vec<Outcome> = jobs.outcomes().collect();
+            let outcomes: Vec<JobOutcome> = jobs.outcomes().collect();
             for outcome in outcomes {
                 self.take(outcome);
             }
@@ -320,10 +320,10 @@ impl Run<'_> {
     }
 
     /// Takes what another thread found.
-    fn take(&mut self, outcome: Outcome) {
+    fn take(&mut self, outcome: JobOutcome) {
         let at = match outcome.source {
-            Source::Anchors => &mut self.beside.anchors_at,
-            Source::Checkpoints => &mut self.beside.checkpoints_at,
+            AlarmSource::Anchors => &mut self.beside.anchors_at,
+            AlarmSource::Checkpoints => &mut self.beside.checkpoints_at,
             _ => &mut self.beside.outboxes_at,
         };
         if outcome.found.is_some() {

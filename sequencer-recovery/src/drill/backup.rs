@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use scratch_postgres::{BackupType, Patience, PgBackRest, Recovery, Restore, ScratchError, Server, Target};
+use scratch_postgres::{
+    BackupType, Patience, PgBackRest, Recovery, RecoveryTarget, Restore, ScratchError, Server,
+};
 use serde_json::json;
 
 use super::options::{BackupTool, PitrOptions};
@@ -111,7 +113,7 @@ impl Backup {
         time: &str,
         patience: &Patience<'_>,
     ) -> Result<(), ScratchError> {
-        let target = Target::Time(time.to_owned());
+        let target = RecoveryTarget::Time(time.to_owned());
         match self {
             Self::PgBackRest(tool) => {
                 let restore = Restore {

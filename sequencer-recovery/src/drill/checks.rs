@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fixtures::{HeldClass, Truth};
 
-use super::outcome::Outcome;
+use super::outcome::RepairOutcome;
 use crate::apply::{AppliedStream, ApplyReport, StreamStatus};
 use crate::dr_report::{Check, Objectives, Phase};
 use crate::finding::{Code, Severity};
@@ -75,7 +75,7 @@ pub(super) fn applied(applied: &ApplyReport) -> Check {
     )
 }
 
-pub(super) fn placed(outcome: &Outcome) -> Check {
+pub(super) fn placed(outcome: &RepairOutcome) -> Check {
     let misplaced = outcome.counts.misplaced.unwrap_or(0);
     check(
         "no event stands at a position that was never its own",
@@ -85,7 +85,7 @@ pub(super) fn placed(outcome: &Outcome) -> Check {
 }
 
 /// Every anchored batch whose missing events are all held, with their numbers, must be whole again.
-pub(super) fn provable(outcome: &Outcome, truth: &Truth, planned: &PlanSummary) -> Check {
+pub(super) fn provable(outcome: &RepairOutcome, truth: &Truth, planned: &PlanSummary) -> Check {
     let (mut provable, mut open) = (0, Vec::new());
     for stream in &truth.streams {
         let missing = outcome.missing.get(&stream.stream);
@@ -122,7 +122,7 @@ pub(super) fn provable(outcome: &Outcome, truth: &Truth, planned: &PlanSummary) 
 }
 
 /// Every event that somebody holds whole must be back, up to the last checkpoint of its stream.
-pub(super) fn checkpointed(outcome: &Outcome, truth: &Truth, every: u64) -> Check {
+pub(super) fn checkpointed(outcome: &RepairOutcome, truth: &Truth, every: u64) -> Check {
     let (mut held, mut open) = (0, 0);
     for stream in &truth.streams {
         let missing = outcome.missing.get(&stream.stream);
@@ -144,7 +144,7 @@ pub(super) fn checkpointed(outcome: &Outcome, truth: &Truth, every: u64) -> Chec
 }
 
 /// No counter may give out a number again that was given out, as far as a witness who is left knows.
-pub(super) fn counters(outcome: &Outcome, truth: &Truth) -> Check {
+pub(super) fn counters(outcome: &RepairOutcome, truth: &Truth) -> Check {
     let mut behind = Vec::new();
     for stream in &truth.streams {
         let counter = outcome

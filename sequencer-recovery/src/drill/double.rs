@@ -49,7 +49,7 @@ pub(super) enum DoubleError {
 }
 
 /// What became of the wish for a commitment.
-pub(super) enum Committed {
+pub(super) enum CommitResult {
     /// What follows the last commitment, up to the first hole.
     Batch,
     /// Why nothing was.
@@ -229,7 +229,7 @@ impl Double {
         &mut self,
         stream: &StreamKey,
         at: Timestamp,
-    ) -> Result<Committed, DoubleError> {
+    ) -> Result<CommitResult, DoubleError> {
         let wanted = Wanted {
             batch: BatchId(Uuid::new_v8(*name_of(stream, at).as_bytes())),
             stream: *stream,
@@ -239,7 +239,7 @@ impl Double {
         self.commit_range(&wanted).await
     }
 
-    async fn commit_range(&mut self, wanted: &Wanted) -> Result<Committed, DoubleError> {
+    async fn commit_range(&mut self, wanted: &Wanted) -> Result<CommitResult, DoubleError> {
         let (tenant, store) = (wanted.stream.tenant_id.0, wanted.stream.store_id.0);
         let mut tx = self.connection.begin().await?;
         sqlx::query(drill!("lock_commitments"))
@@ -278,7 +278,7 @@ impl Double {
         }
         let (start, count) = (start.unsigned_abs(), leaves.len() as u64);
         let Some(root) = merkle::root(&leaves) else {
-            return Ok(Committed::Nothing(match rows.first() {
+            return Ok(CommitResult::Nothing(match rows.first() {
                 Some(_) => format!(
                     "position {start}, the first after the last commitment, is open: what follows cannot be committed \
                      until it is filled (plan --accept, --fill-losses)"
@@ -305,7 +305,7 @@ impl Double {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        Ok(Committed::Batch)
+        Ok(CommitResult::Batch)
     }
 
     /// Does to the log what happened to the world's after the restore: what was given out again, committed, revoked, or set

@@ -7,10 +7,10 @@ use event_log::Log;
 use fixtures::World;
 use ves::Timestamp;
 
-use super::outcome::Outcome;
+use super::outcome::RepairOutcome;
 use super::phases::{Begun, Phases};
-use super::walk::{Files, Repair, Walk, failed};
-use super::{DrillError, DrillOptions, Ended, Fault, plan_options, versions};
+use super::walk::{DrillWalk, Files, Repair, failed};
+use super::{DrillError, DrillFault, DrillOptions, Ended, plan_options, versions};
 use crate::dr_report::DrReport;
 use crate::error::RecoveryError;
 use crate::plan::PlanOptions;
@@ -44,7 +44,7 @@ pub(super) async fn run(
     let truth = world.truth();
     let target = DbTarget::Snapshot(path.clone());
     let log = Log::open(&target).await.map_err(RecoveryError::from)?;
-    let walk = Walk {
+    let walk = DrillWalk {
         log: &log,
         target: &target,
         files: &files,
@@ -53,14 +53,14 @@ pub(super) async fn run(
         cancel,
     };
     let decided = plan_options(options);
-    let undecided = match options.faults.contains(&Fault::RanOn) {
+    let undecided = match options.faults.contains(&DrillFault::RanOn) {
         true => Some(walk.plan("plan-undecided.ndjson", &options.plan).await?),
         false => None,
     };
     let mut repair = walk.repair("plan.ndjson", &decided, &mut phases).await?;
-    let mut outcome = Outcome::read(&log, &truth, &repair.applied).await?;
+    let mut outcome = RepairOutcome::read(&log, &truth, &repair.applied).await?;
     let mut first = None;
-    if options.faults.contains(&Fault::SecondRecovery) {
+    if options.faults.contains(&DrillFault::SecondRecovery) {
         let (again, second) = recover_again(walk, &decided, &mut phases).await?;
         repair = again;
         first = Some(std::mem::replace(&mut outcome, second));
@@ -87,10 +87,10 @@ pub(super) async fn run(
 
 /// The log is recovered to the same point a second time, and repaired again.
 async fn recover_again(
-    walk: Walk<'_>,
+    walk: DrillWalk<'_>,
     decided: &PlanOptions,
     phases: &mut Phases<'_>,
-) -> Result<(Repair, Outcome), RecoveryError> {
+) -> Result<(Repair, RepairOutcome), RecoveryError> {
     let begun = Begun::now();
     let dir = &walk.files.dir;
     // Files of SQLite's own may lie beside the log: the recovered one is another file.
@@ -99,13 +99,13 @@ async fn recover_again(
     let target = DbTarget::Snapshot(path);
     let log = Log::open(&target).await?;
     phases.end("recover-again", "the drill", begun);
-    let walk = Walk {
+    let walk = DrillWalk {
         log: &log,
         target: &target,
         ..walk
     };
     let repair = walk.repair("plan-2.ndjson", decided, phases).await?;
-    let outcome = Outcome::read(&log, &walk.world.truth(), &repair.applied).await?;
+    let outcome = RepairOutcome::read(&log, &walk.world.truth(), &repair.applied).await?;
     Ok((repair, outcome))
 }
 

@@ -8,7 +8,7 @@ use fixtures::WorldSpec;
 
 /// Something that goes wrong besides the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum DrillFault {
     /// The outboxes of two more agents are gone.
     LostAgent,
     /// Agents note wrong numbers, and many of them.
@@ -29,7 +29,7 @@ pub enum Fault {
     SecondRecovery,
 }
 
-impl Fault {
+impl DrillFault {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::LostAgent,
@@ -80,30 +80,30 @@ impl Fault {
 }
 
 /// Why these faults cannot be drilled together, or not in this drill; `None` if they can.
-pub(super) fn contradiction(faults: &BTreeSet<Fault>, on_a_server: bool) -> Option<String> {
-    let both = |a: Fault, b: Fault| faults.contains(&a) && faults.contains(&b);
-    if both(Fault::RanOn, Fault::RewoundCounter) {
+pub(super) fn contradiction(faults: &BTreeSet<DrillFault>, on_a_server: bool) -> Option<String> {
+    let both = |a: DrillFault, b: DrillFault| faults.contains(&a) && faults.contains(&b);
+    if both(DrillFault::RanOn, DrillFault::RewoundCounter) {
         return Some("a sequencer whose counters stand behind its events cannot run on: it fails".into());
     }
-    if both(Fault::RanOn, Fault::MissingAnchors) {
+    if both(DrillFault::RanOn, DrillFault::MissingAnchors) {
         return Some("which of two histories is the promised one cannot be told without anchors".into());
     }
-    if both(Fault::RanOn, Fault::BeforeMigration) {
+    if both(DrillFault::RanOn, DrillFault::BeforeMigration) {
         return Some("a sequencer that runs on has migrated its database first".into());
     }
-    if faults.contains(&Fault::BeforeMigration) && !on_a_server {
+    if faults.contains(&DrillFault::BeforeMigration) && !on_a_server {
         return Some("a snapshot file has no migrations: it needs --pitr".into());
     }
     None
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DrillFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for Fault {
+impl FromStr for DrillFault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -121,18 +121,25 @@ mod tests {
 
     #[test]
     fn faults_are_read_as_they_are_written() {
-        for fault in Fault::ALL {
+        for fault in DrillFault::ALL {
             assert_eq!(fault.to_string().parse(), Ok(fault));
         }
-        assert!("fire".parse::<Fault>().unwrap_err().contains("ran-on"));
+        assert!("fire".parse::<DrillFault>().unwrap_err().contains("ran-on"));
     }
 
     #[test]
     fn what_cannot_be_drilled_together_is_told() {
-        let told = |faults: &[Fault], server| contradiction(&faults.iter().copied().collect(), server);
-        assert!(told(&[Fault::RanOn, Fault::RewoundCounter], true).is_some());
-        assert!(told(&[Fault::BeforeMigration], false).unwrap().contains("--pitr"));
-        assert_eq!(told(&[Fault::BeforeMigration], true), None);
-        assert_eq!(told(&[Fault::LostAgent, Fault::WrongClaims], false), None);
+        let told = |faults: &[DrillFault], server| contradiction(&faults.iter().copied().collect(), server);
+        assert!(told(&[DrillFault::RanOn, DrillFault::RewoundCounter], true).is_some());
+        assert!(
+            told(&[DrillFault::BeforeMigration], false)
+                .unwrap()
+                .contains("--pitr")
+        );
+        assert_eq!(told(&[DrillFault::BeforeMigration], true), None);
+        assert_eq!(
+            told(&[DrillFault::LostAgent, DrillFault::WrongClaims], false),
+            None
+        );
     }
 }

@@ -3,8 +3,8 @@
 use fixtures::{HeldClass, Truth, World};
 
 use super::checks::check;
-use super::fault::Fault;
-use super::outcome::Outcome;
+use super::fault::DrillFault;
+use super::outcome::RepairOutcome;
 use super::walk::Repair;
 use crate::apply::StreamStatus;
 use crate::dr_report::Check;
@@ -18,27 +18,27 @@ pub(super) struct Seen<'a> {
     pub(super) world: &'a World,
     pub(super) truth: &'a Truth,
     pub(super) repair: &'a Repair,
-    pub(super) outcome: &'a Outcome,
+    pub(super) outcome: &'a RepairOutcome,
     /// The plan without a word on numbers that were given out twice.
     pub(super) undecided: Option<&'a PlanSummary>,
     /// What became of applying to a log of an older level.
     pub(super) before_migration: Option<&'a str>,
     /// The outcome of the first repair, where the log was recovered a second time.
-    pub(super) first: Option<&'a Outcome>,
+    pub(super) first: Option<&'a RepairOutcome>,
 }
 
 /// The check of a fault, or why there was nothing to check.
-pub(super) fn judge(fault: Fault, seen: &Seen<'_>) -> Result<Check, String> {
+pub(super) fn judge(fault: DrillFault, seen: &Seen<'_>) -> Result<Check, String> {
     let judged = match fault {
-        Fault::LostAgent => lost_agent(seen),
-        Fault::WrongClaims => wrong_claims(seen),
-        Fault::TamperedOutbox => tampered_outbox(seen),
-        Fault::RewoundCounter => rewound_counter(seen),
-        Fault::RanOn => ran_on(seen),
-        Fault::MissingAnchors => missing_anchors(seen),
-        Fault::RevokedKey => revoked_key(seen),
-        Fault::BeforeMigration => before_migration(seen),
-        Fault::SecondRecovery => second_recovery(seen),
+        DrillFault::LostAgent => lost_agent(seen),
+        DrillFault::WrongClaims => wrong_claims(seen),
+        DrillFault::TamperedOutbox => tampered_outbox(seen),
+        DrillFault::RewoundCounter => rewound_counter(seen),
+        DrillFault::RanOn => ran_on(seen),
+        DrillFault::MissingAnchors => missing_anchors(seen),
+        DrillFault::RevokedKey => revoked_key(seen),
+        DrillFault::BeforeMigration => before_migration(seen),
+        DrillFault::SecondRecovery => second_recovery(seen),
     };
     match judged {
         Some((what, passed, detail)) => Ok(check(format!("{fault}: {what}"), passed, detail)),

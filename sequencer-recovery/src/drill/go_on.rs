@@ -7,8 +7,8 @@ use ves::payload::{NO_CIPHER_HASH, plain_hash};
 use ves::{Event, EventId, Payload, SignatureBytes, SignatureScheme, StreamKey, Timestamp};
 
 use super::checks::check;
-use super::double::{Committed, Double, DoubleError};
-use super::outcome::Outcome;
+use super::double::{CommitResult, Double, DoubleError};
+use super::outcome::RepairOutcome;
 use crate::dr_report::{Check, StreamOutcome};
 
 /// So long after the disaster: the sequencer is started again.
@@ -21,7 +21,7 @@ const PAYLOAD: &str = r#"{"drill": "the sequencer went on"}"#;
 pub(super) async fn go_on(
     double: &mut Double,
     world: &World,
-    outcome: &mut Outcome,
+    outcome: &mut RepairOutcome,
 ) -> Result<Vec<Check>, DoubleError> {
     let at = Timestamp(world.disaster_at().0.saturating_add(LATER));
     let (mut wrong, mut refused) = (Vec::new(), 0);
@@ -36,8 +36,8 @@ pub(super) async fn go_on(
             ));
         }
         match double.commit(&stream.stream, at).await? {
-            Committed::Batch => committed += 1,
-            Committed::Nothing(why) => {
+            CommitResult::Batch => committed += 1,
+            CommitResult::Nothing(why) => {
                 open += 1;
                 unexplained += u64::from(stream.unresolved == 0 && !has_hole(stream, expected));
                 stream.no_commitment = Some(why);

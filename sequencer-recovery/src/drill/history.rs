@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use ves::Timestamp;
 
-use crate::dr_report::{DrReport, Kind, Outcome};
+use crate::dr_report::{DrReport, PassFail, ReportKind};
 use crate::error::RecoveryError;
 
 /// The document's name and version; documented in docs/drill.md.
@@ -17,7 +17,7 @@ const LARGEST: u64 = 64 << 20;
 
 /// The reports of a folder, oldest first.
 #[derive(Debug, Serialize)]
-pub struct History {
+pub struct DrillHistory {
     /// [`SCHEMA`].
     pub schema: &'static str,
     /// The folder.
@@ -36,13 +36,13 @@ pub struct Entry {
     /// Which one.
     pub id: String,
     /// A drill or an incident.
-    pub kind: Kind,
+    pub kind: ReportKind,
     /// When it began.
     pub started_at: Timestamp,
     /// The scenario and the faults.
     pub scenario: String,
     /// Whether every check held.
-    pub result: Outcome,
+    pub result: PassFail,
     /// Recovery time reached; seconds.
     pub rto_seconds: Option<f64>,
     /// Whether it was within what was wanted.
@@ -86,7 +86,7 @@ pub struct NotRead {
     pub why: String,
 }
 
-impl History {
+impl DrillHistory {
     /// Reads the reports (`*.json`) of a folder. What is no report is named, and stops nothing.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Entry {
             rto_seconds: difference(self.rto_seconds, before.rto_seconds),
             rpo_seconds: difference(self.rpo_seconds, before.rpo_seconds),
             pass_rate: difference(self.pass_rate, before.pass_rate),
-            newly_failed: self.result == Outcome::Fail && before.result == Outcome::Pass,
+            newly_failed: self.result == PassFail::Fail && before.result == PassFail::Pass,
         }
     }
 }

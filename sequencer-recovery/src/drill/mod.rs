@@ -25,20 +25,20 @@ use cli_common::{Cancel, Progress};
 use fixtures::{Truth, World};
 use ves::Timestamp;
 
-pub use fault::Fault;
+pub use fault::DrillFault;
 pub use options::{
     BackupTool, DrillOptions, EMBEDDED_PHASES, MOST_EVENTS, MOST_STREAMS, PITR_PHASES, PitrOptions, Targets,
 };
 
 use crate::dr_report::{
-    Check, DrReport, EventCounts, Integrity, Kind, Objectives, Outcome as Verdict, RecoveryPoint,
-    RecoveryTime, SCHEMA, Scenario, Versions,
+    Check, DrReport, EventCounts, Integrity, Objectives, PassFail as Verdict, RecoveryPoint, RecoveryTime,
+    ReportKind, SCHEMA, Scenario, Versions,
 };
 use crate::error::RecoveryError;
 use crate::plan::{OnReissue, PlanOptions, PlanSummary};
 use crate::report::audit::AuditReport;
 use fault_checks::{Seen, judge};
-use outcome::{Lost, Outcome};
+use outcome::{Lost, RepairOutcome};
 use phases::Phases;
 use walk::{Repair, TOOL};
 
@@ -87,7 +87,7 @@ pub async fn drill(
     match &options.pitr {
         None => embedded::run(dir, options, started_at, progress, cancel).await,
         Some(pitr) => {
-            let asked = pitr::Asked {
+            let asked = pitr::PitrDrill {
                 options,
                 pitr,
                 started_at,
@@ -100,7 +100,7 @@ pub async fn drill(
 /// What the plan is to decide: numbers that were given out twice need a word, and it is what is anchored that is kept.
 fn plan_options(options: &DrillOptions) -> PlanOptions {
     let mut plan = options.plan.clone();
-    if options.faults.contains(&Fault::RanOn) && plan.on_reissue.is_none() {
+    if options.faults.contains(&DrillFault::RanOn) && plan.on_reissue.is_none() {
         plan.on_reissue = Some(OnReissue::KeepAnchored);
     }
     plan
@@ -112,10 +112,10 @@ struct Ended<'a> {
     world: &'a World,
     truth: &'a Truth,
     repair: &'a Repair,
-    outcome: Outcome,
+    outcome: RepairOutcome,
     undecided: Option<PlanSummary>,
     before_migration: Option<String>,
-    first: Option<Outcome>,
+    first: Option<RepairOutcome>,
     phases: Phases<'a>,
     /// The phases between the disaster and the repaired log.
     counted: &'a [&'a str],
@@ -137,7 +137,7 @@ impl Ended<'_> {
             checks::applied(&repair.applied),
             checks::placed(&self.outcome),
         ];
-        if !options.faults.contains(&Fault::MissingAnchors) {
+        if !options.faults.contains(&DrillFault::MissingAnchors) {
             checks.push(checks::provable(&self.outcome, truth, &repair.planned));
         }
         if options.checkpoint_every > 0 {
@@ -198,7 +198,7 @@ impl Ended<'_> {
         let result = Verdict::of(&checks);
         DrReport {
             schema: SCHEMA.to_owned(),
-            kind: Kind::Drill,
+            kind: ReportKind::Drill,
             id: id(&self.scenario.name, self.started_at),
             scenario: self.scenario,
             versions: self.versions,
@@ -236,7 +236,7 @@ fn versions() -> Versions {
     }
 }
 
-fn integrity(after: &AuditReport, outcome: &Outcome) -> Integrity {
+fn integrity(after: &AuditReport, outcome: &RepairOutcome) -> Integrity {
     let batches = &after.totals.batches;
     let missing: usize = outcome
         .missing

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use fixtures::{Cut, WorldSpec};
 use scratch_postgres::Search;
 
-use super::fault::{Fault, contradiction};
+use super::fault::{DrillFault, contradiction};
 use crate::dr_report::Scenario;
 use crate::plan::PlanOptions;
 
@@ -35,7 +35,7 @@ pub struct DrillOptions {
     /// A checkpoint each time that a stream has grown by so many events; 0 for none.
     pub checkpoint_every: u64,
     /// What goes wrong besides the loss.
-    pub faults: BTreeSet<Fault>,
+    pub faults: BTreeSet<DrillFault>,
     /// Whether, and how, it is drilled on a real server; otherwise on a snapshot file.
     pub pitr: Option<PitrOptions>,
 }
@@ -173,7 +173,7 @@ impl DrillOptions {
         Scenario {
             name: self.scenario().to_owned(),
             backup: None,
-            faults: self.faults.iter().map(Fault::to_string).collect(),
+            faults: self.faults.iter().map(DrillFault::to_string).collect(),
             seed: Some(spec.seed),
             streams: Some(spec.streams() as u64),
             agents: Some((spec.streams() * spec.agents_per_stream.max(1)) as u64),

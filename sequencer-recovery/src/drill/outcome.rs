@@ -13,7 +13,7 @@ use crate::report::audit::AuditReport;
 
 /// The repaired log, held against the truth.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct RepairOutcome {
     pub(super) counts: EventCounts,
     pub(super) streams: Vec<StreamOutcome>,
     /// Positions that are still missing, by stream.
@@ -24,7 +24,7 @@ pub(super) struct Outcome {
     pub(super) altered: u64,
 }
 
-impl Outcome {
+impl RepairOutcome {
     pub(super) async fn read(log: &Log, truth: &Truth, applied: &ApplyReport) -> Result<Self, RecoveryError> {
         let mut view = log.view().await?;
         let mut outcome = Self::default();

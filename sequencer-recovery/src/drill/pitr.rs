@@ -10,17 +10,17 @@ use std::time::Duration;
 use cli_common::{Cancel, DbTarget, Progress};
 use event_log::Log;
 use fixtures::{Step, World};
-use scratch_postgres::{Binaries, Listen, Patience, Place, Server};
+use scratch_postgres::{Binaries, Listen, Patience, ScratchPlace, Server};
 use ves::Timestamp;
 
 use super::backup::Backup;
 use super::checks::{self, check};
 use super::double::{Double, DoubleError, Present, present};
 use super::go_on::go_on;
-use super::outcome::Outcome;
+use super::outcome::RepairOutcome;
 use super::phases::{Begun, Phases};
-use super::walk::{Files, Repair, Walk};
-use super::{DrillError, DrillOptions, Ended, Fault, PitrOptions, plan_options, versions};
+use super::walk::{DrillWalk, Files, Repair};
+use super::{DrillError, DrillFault, DrillOptions, Ended, PitrOptions, plan_options, versions};
 use crate::dr_report::{Check, DrReport, Versions};
 use crate::error::RecoveryError;
 use crate::plan::PlanSummary;
@@ -62,7 +62,7 @@ struct Recovered {
 
 /// What is to be drilled.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct PitrDrill<'a> {
     pub(super) options: &'a DrillOptions,
     pub(super) pitr: &'a PitrOptions,
     pub(super) started_at: Timestamp,
@@ -70,7 +70,7 @@ pub(super) struct Asked<'a> {
 
 pub(super) async fn run(
     dir: &Path,
-    asked: Asked<'_>,
+    asked: PitrDrill<'_>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<DrReport, DrillError> {
@@ -78,7 +78,7 @@ pub(super) async fn run(
     let stopped = || cancel.is_cancelled();
     let patience = Patience::new(PATIENCE, &stopped);
     let binaries = Binaries::find(&pitr.search)?;
-    let place = Place::new(pitr.scratch.as_deref(), &pitr.search.path)?;
+    let place = ScratchPlace::new(pitr.scratch.as_deref(), &pitr.search.path)?;
     let world = World::generate(&options.spec());
     let files = Files::write(dir, &world, options)?;
     let mut phases = Phases::new(&options.targets.phases);
@@ -131,11 +131,11 @@ struct Walked {
     repair: Repair,
     undecided: Option<PlanSummary>,
     before_migration: Option<String>,
-    first: Option<Outcome>,
+    first: Option<RepairOutcome>,
 }
 
 impl Cluster<'_> {
-    fn is(&self, fault: Fault) -> bool {
+    fn is(&self, fault: DrillFault) -> bool {
         self.options.faults.contains(&fault)
     }
 
@@ -144,16 +144,16 @@ impl Cluster<'_> {
         files: &Files,
         progress: &dyn Progress,
         phases: &mut Phases<'_>,
-    ) -> Result<(Walked, Recovered, Outcome), DrillError> {
+    ) -> Result<(Walked, Recovered, RepairOutcome), DrillError> {
         self.load(progress, phases).await?;
         let mut recovered = self.recover(phases).await?;
         progress.start("repairing", None);
         let truth = self.world.truth();
         let mut walked = self.walk(files, "plan.ndjson", progress, phases).await?;
         let (log, _) = self.open().await?;
-        let mut outcome = Outcome::read(&log, &truth, &walked.repair.applied).await?;
+        let mut outcome = RepairOutcome::read(&log, &truth, &walked.repair.applied).await?;
         drop(log);
-        if self.is(Fault::SecondRecovery) {
+        if self.is(DrillFault::SecondRecovery) {
             let begun = Begun::now();
             self.backup.destroy(&mut self.server)?;
             self.backup
@@ -165,7 +165,7 @@ impl Cluster<'_> {
             phases.end("recover-again", self.backup.component(), begun);
             let mut again = self.walk(files, "plan-2.ndjson", progress, phases).await?;
             let (log, _) = self.open().await?;
-            let second = Outcome::read(&log, &truth, &again.repair.applied).await?;
+            let second = RepairOutcome::read(&log, &truth, &again.repair.applied).await?;
             again.first = Some(std::mem::replace(&mut outcome, second));
             walked = Walked {
                 undecided: walked.undecided,
@@ -194,7 +194,7 @@ impl Cluster<'_> {
         self.server.start(&self.patience)?;
         let mut double = Double::connect(&self.server, self.world).await?;
         double.create_tables().await?;
-        if self.is(Fault::BeforeMigration) {
+        if self.is(DrillFault::BeforeMigration) {
             double.undo_migrations().await?;
         }
         let third = before.len() / 3;
@@ -213,7 +213,7 @@ impl Cluster<'_> {
         let begun = Begun::now();
         self.write(&mut double, &before[2 * third..], progress).await?;
         self.target_time = double.clock().await?;
-        if self.is(Fault::BeforeMigration) {
+        if self.is(DrillFault::BeforeMigration) {
             double.migrate().await?;
         }
         self.write(&mut double, after, progress).await?;
@@ -337,7 +337,7 @@ impl Cluster<'_> {
     ) -> Result<Walked, DrillError> {
         let decided = plan_options(self.options);
         let mut before_migration = None;
-        if self.is(Fault::BeforeMigration) {
+        if self.is(DrillFault::BeforeMigration) {
             before_migration = Some(self.refused_before_migration(files, name, progress).await?);
             let begun = Begun::now();
             Double::connect(&self.server, self.world).await?.migrate().await?;
@@ -345,7 +345,7 @@ impl Cluster<'_> {
         }
         let (log, target) = self.open().await?;
         let walk = self.walker(&log, &target, files, progress);
-        let undecided = match self.is(Fault::RanOn) {
+        let undecided = match self.is(DrillFault::RanOn) {
             true => Some(
                 walk.plan(&format!("undecided-{name}"), &self.options.plan)
                     .await?,
@@ -366,8 +366,8 @@ impl Cluster<'_> {
         target: &'a DbTarget,
         files: &'a Files,
         progress: &'a dyn Progress,
-    ) -> Walk<'a> {
-        Walk {
+    ) -> DrillWalk<'a> {
+        DrillWalk {
             log,
             target,
             files,

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use super::Fault;
+use super::DrillFault;
 
 /// A quarter of a year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Quarter {
 struct Scenario {
     title: &'static str,
     story: &'static str,
-    faults: &'static [Fault],
+    faults: &'static [DrillFault],
     questions: &'static [&'static str],
     expected: &'static [&'static str],
 }
@@ -77,7 +77,7 @@ const SCENARIOS: [Scenario; 8] = [
         title: "The restore succeeded, and nobody stopped the sequencer",
         story: "The restored database was put behind the load balancer at once. For eleven minutes the sequencer gave out \
                 numbers that had been promised to other events, and committed over them.",
-        faults: &[Fault::RanOn],
+        faults: &[DrillFault::RanOn],
         questions: &[
             "Who may decide which of the two histories is kept, and what do the anchors say?",
             "What do we tell the agents whose receipts are superseded?",
@@ -93,7 +93,7 @@ const SCENARIOS: [Scenario; 8] = [
         title: "Two agents' machines went with the same site",
         story: "The site that burned held the database and two agents with their outboxes. Nobody else pulled all of what \
                 they had pushed.",
-        faults: &[Fault::LostAgent],
+        faults: &[DrillFault::LostAgent],
         questions: &[
             "Which events can nobody bring back, and who signs that they are lost?",
             "Do we fill the lost positions with tombstones, and what does that cost?",
@@ -109,7 +109,7 @@ const SCENARIOS: [Scenario; 8] = [
         title: "The agents' numbers contradict each other",
         story: "A fleet of agents with the older engine counted on over rejected events for a week. Their outboxes claim \
                 numbers that belong to others.",
-        faults: &[Fault::WrongClaims],
+        faults: &[DrillFault::WrongClaims],
         questions: &[
             "Which grade of evidence do we accept, and who answers for less than corroborated?",
             "Which agents have to be upgraded before they push again?",
@@ -124,7 +124,7 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario {
         title: "Somebody altered an outbox",
         story: "During the outage an agent's owner edited payloads in its outbox, so as to have other prices on record.",
-        faults: &[Fault::TamperedOutbox],
+        faults: &[DrillFault::TamperedOutbox],
         questions: &[
             "How do we learn of it, and what is kept as evidence?",
             "Which other witness has the same events unaltered?",
@@ -139,7 +139,7 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario {
         title: "The chain cannot be reached",
         story: "The restore falls on a day on which neither the node nor an anchors file can be had.",
-        faults: &[Fault::MissingAnchors],
+        faults: &[DrillFault::MissingAnchors],
         questions: &[
             "Do we wait for the chain or repair on weaker evidence?",
             "What changes for the counters when no anchor is heard?",
@@ -154,7 +154,7 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario {
         title: "The target time lies before last week's migration",
         story: "Corruption crept in eight days ago. The only clean target lies before the sequencer's last migration.",
-        faults: &[Fault::BeforeMigration],
+        faults: &[DrillFault::BeforeMigration],
         questions: &[
             "Who runs the migration, and what keeps the sequencer from taking events while it does?",
             "What does eight days of loss mean for RPO, and who must be told?",
@@ -170,7 +170,7 @@ const SCENARIOS: [Scenario; 8] = [
         title: "The first recovery went wrong, and an agent was compromised",
         story: "While the first repair is verified, the disk fails and the database is restored a second time. At the same time \
                 security asks for an agent's key to be revoked.",
-        faults: &[Fault::SecondRecovery, Fault::RevokedKey],
+        faults: &[DrillFault::SecondRecovery, DrillFault::RevokedKey],
         questions: &[
             "Which plans and undo files belong to which recovery?",
             "Do events that were signed before the key was revoked still count?",

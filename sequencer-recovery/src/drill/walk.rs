@@ -10,7 +10,7 @@ use event_log::Log;
 use fixtures::{CheckpointSpec, World, WriteError};
 
 use super::phases::{Begun, Phases};
-use super::{DrillOptions, Fault};
+use super::{DrillFault, DrillOptions};
 use crate::apply::{ApplyOptions, ApplyReport, apply};
 use crate::error::RecoveryError;
 use crate::plan::plan_file::PlanFile;
@@ -33,7 +33,7 @@ impl Files {
     /// Writes the world's outboxes, anchors, checkpoints and truth. Without anchors they are written, and not shown to
     /// anybody.
     pub(super) fn write(dir: &Path, world: &World, options: &DrillOptions) -> Result<Self, RecoveryError> {
-        let with_anchors = !options.faults.contains(&Fault::MissingAnchors);
+        let with_anchors = !options.faults.contains(&DrillFault::MissingAnchors);
         let (outboxes, anchors) = (dir.join("outboxes"), dir.join("anchors.json"));
         std::fs::create_dir_all(&outboxes).map_err(|source| RecoveryError::Io {
             path: outboxes.clone(),
@@ -99,7 +99,7 @@ pub(super) fn failed(path: &Path) -> impl Fn(WriteError) -> RecoveryError + '_ {
 
 /// The log that is worked on, and with what.
 #[derive(Clone, Copy)]
-pub(super) struct Walk<'a> {
+pub(super) struct DrillWalk<'a> {
     pub(super) log: &'a Log,
     pub(super) target: &'a DbTarget,
     pub(super) files: &'a Files,
@@ -127,7 +127,7 @@ pub(super) struct Repair {
 
 const TOOL_NAME: &str = "sequencer-recovery";
 
-impl Walk<'_> {
+impl DrillWalk<'_> {
     pub(super) async fn audit(&self) -> Result<AuditReport, RecoveryError> {
         let mut view = self.log.view().await?;
         let (db, input) = (self.target.to_string(), &self.files.input);
@@ -188,7 +188,7 @@ impl Walk<'_> {
         // What checkpoints are worth; it is no part of a recovery, and its time does not count.
         let without_checkpoints = match self.files.without_checkpoints() {
             Some(files) => {
-                let walk = Walk {
+                let walk = DrillWalk {
                     files: &files,
                     ..*self
                 };

@@ -29,7 +29,7 @@ use crate::sanction::Sanction;
 use crate::stream::survey::read_anchors;
 use notes::{Note, Notes, SCHEMA};
 use report::GuardReport;
-use stream::{Judged, Known};
+use stream::{ComparedWith, Judged};
 
 /// What a log is compared with.
 pub struct Promised<'a> {
@@ -90,7 +90,7 @@ pub async fn guard(
     let mut seen = Vec::new();
     for stream in &streams {
         cancel.check()?;
-        let known = Known {
+        let known = ComparedWith {
             stream: *stream,
             head: heads.get(stream),
             note: noted.get(stream).copied(),

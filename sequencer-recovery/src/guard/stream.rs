@@ -16,7 +16,7 @@ use crate::roots::{Grown, leaf_at, walk};
 use crate::sanction::Sanction;
 
 /// What a stream is compared with.
-pub(super) struct Known<'a> {
+pub(super) struct ComparedWith<'a> {
     pub(super) stream: StreamKey,
     pub(super) head: Option<&'a StreamHead>,
     pub(super) note: Option<&'a Note>,
@@ -51,7 +51,7 @@ pub(super) fn anchored(anchors: Option<&AnchorView>, stream: &StreamKey) -> Opti
     anchors?.stream(stream)?.head()
 }
 
-impl Known<'_> {
+impl ComparedWith<'_> {
     fn last(&self) -> u64 {
         self.head.and_then(|head| head.last).unwrap_or(0)
     }

@@ -79,7 +79,7 @@ pub struct AuditStream {
     pub gaps: Vec<Range>,
     /// The highest number that anybody knows.
     #[serde(default)]
-    pub head_known: Option<Known>,
+    pub head_known: Option<HighestKnown>,
     /// When the last event before the first missing one was numbered.
     #[serde(default)]
     pub whole_until: Option<Timestamp>,
@@ -96,7 +96,7 @@ pub struct Range {
 
 /// The highest number that anybody knows.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Known {
+pub struct HighestKnown {
     /// The number.
     pub sequence: u64,
     /// Who knows it.

@@ -30,7 +30,7 @@ const MAX_FILES: usize = 1_000_000;
 
 /// The files of an incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct IncidentManifest {
     /// [`SCHEMA`].
     pub schema: String,
     /// The incident's name.
@@ -58,7 +58,7 @@ pub struct ManifestFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SignedManifest {
     /// The manifest.
-    pub manifest: Manifest,
+    pub manifest: IncidentManifest,
     /// The signer's Ed25519 public key; absent if it is not signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<Hash32>,
@@ -72,7 +72,7 @@ impl SignedManifest {
     ///
     /// # Errors
     /// It has no canonical form, which none of a folder is without.
-    pub fn new(manifest: Manifest, key: Option<&SigningKey>) -> Result<Self, jcs::JcsError> {
+    pub fn new(manifest: IncidentManifest, key: Option<&SigningKey>) -> Result<Self, jcs::JcsError> {
         let signature = match key {
             Some(key) => Some(SignatureBytes(key.sign(&message(&manifest)?).to_bytes())),
             None => None,
@@ -103,7 +103,7 @@ impl SignedManifest {
     }
 }
 
-fn message(manifest: &Manifest) -> Result<Vec<u8>, jcs::JcsError> {
+fn message(manifest: &IncidentManifest) -> Result<Vec<u8>, jcs::JcsError> {
     let json = serde_json::to_string(manifest)?;
     Ok([DOMAIN, jcs::canonicalize(&json)?.as_bytes()].concat())
 }
@@ -153,7 +153,7 @@ pub fn files(folder: &Path) -> Result<Vec<ManifestFile>, CliError> {
 
 /// How a folder differs from its manifest: what was changed, is missing, or came later.
 #[must_use]
-pub fn differences(manifest: &Manifest, found: &[ManifestFile]) -> Vec<String> {
+pub fn differences(manifest: &IncidentManifest, found: &[ManifestFile]) -> Vec<String> {
     let by_name = |files: &[ManifestFile]| -> BTreeMap<String, ManifestFile> {
         files
             .iter()
@@ -191,7 +191,7 @@ mod tests {
         for name in ["b", "a", "evidence/c", NAME, SUMS] {
             fs::write(at(name), name).unwrap();
         }
-        let manifest = Manifest {
+        let manifest = IncidentManifest {
             schema: SCHEMA.into(),
             incident: "i".into(),
             closed_at: "2026-11-28T00:00:00Z".into(),

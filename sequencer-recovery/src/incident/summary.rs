@@ -9,8 +9,8 @@ use super::Course;
 use super::course::Run;
 use super::facts::Audit;
 use crate::dr_report::{
-    self, DrReport, EventCounts, Integrity, Intervention, Kind, Objectives, Outcome, Phase, RecoveryPoint,
-    RecoveryTime, Scenario, StreamOutcome, Versions, met,
+    self, DrReport, EventCounts, Integrity, Intervention, Objectives, PassFail, Phase, RecoveryPoint,
+    RecoveryTime, ReportKind, Scenario, StreamOutcome, Versions, met,
 };
 use crate::report::audit::BatchCounts;
 use crate::stream::proof_reach::ProofTotals;
@@ -154,10 +154,10 @@ impl Summary {
         let incident = &course.incident;
         let started_at = course.moment(Moment::OutageBegan).unwrap_or(Timestamp(0));
         let checks: Vec<dr_report::Check> = self.checks.iter().map(Check::recorded).collect();
-        let result = Outcome::of(&checks);
+        let result = PassFail::of(&checks);
         DrReport {
             schema: dr_report::SCHEMA.into(),
-            kind: Kind::Incident,
+            kind: ReportKind::Incident,
             id: incident.id.clone(),
             scenario: Scenario {
                 name: "incident".into(),
@@ -175,7 +175,7 @@ impl Summary {
             started_at,
             ended_at: course.closed_at.unwrap_or(started_at),
             result,
-            exit_status: if result == Outcome::Pass { 0 } else { 4 },
+            exit_status: if result == PassFail::Pass { 0 } else { 4 },
             phases: self.phases.clone(),
             events: EventCounts {
                 before: None,

@@ -9,7 +9,7 @@ use ves::{Hash32, Timestamp};
 
 use crate::grade::Grade;
 use crate::place::goal::{Attempt, Goal};
-use crate::place::placement::{Budget, Judge, Outcome};
+use crate::place::placement::{Budget, Judge, TargetOutcome};
 use crate::stream::checkpointed::basis;
 
 impl Judge<'_> {
@@ -106,7 +106,7 @@ impl Judge<'_> {
     fn solve_head(
         &mut self,
         base: &CompactRange,
-        held: &checkpoints::history::Held,
+        held: &checkpoints::history::CountedCheckpoint,
         budget: Budget,
     ) -> Option<CompactRange> {
         let log = self.log_tree()?;
@@ -135,8 +135,8 @@ impl Judge<'_> {
         }
         let tries = attempt.allowance.tried;
         let outcome = match &found {
-            Some(_) => Outcome::Solved { tries },
-            None => Outcome::NoMatch { tries },
+            Some(_) => TargetOutcome::Solved { tries },
+            None => TargetOutcome::NoMatch { tries },
         };
         self.note_head(head.size, outcome);
         let (positions, picked) = found?;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ves::log_tree::{self, CompactRange, Head};
+use ves::log_tree::{self, CompactRange, TreeHead};
 use ves::span::Span;
 use ves::{Hash32, Timestamp};
 
@@ -38,7 +38,7 @@ impl<'t> Goal<'t> {
 
     /// The head of the tree over the stream, of which the part `before` is known. `None` if that is all of it.
     pub(super) fn of_log(
-        head: Head,
+        head: TreeHead,
         before: &'t CompactRange,
         present: &'t BTreeMap<u64, Hash32>,
         times: &'t BTreeMap<u64, Timestamp>,

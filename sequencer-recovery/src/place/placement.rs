@@ -17,14 +17,14 @@ use crate::grade::Grade;
 use crate::place::guesses::Choice;
 pub use crate::place::solve::Budget;
 use crate::stream::checkpointed::Checkpointed;
-use crate::stream::facts::History;
+use crate::stream::facts::EntityHistory;
 use crate::stream::target::Target;
 use crate::stream::tree::TreeScan;
-use crate::witness::evidence::{Holders, StreamEvidence};
+use crate::witness::evidence::{Holders, Saying, StreamEvidence};
 
 /// What became of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TargetOutcome {
     /// The root came out equal after this many tries.
     Solved {
         /// Roots computed.
@@ -96,9 +96,9 @@ pub struct Judgement {
     /// The other missing positions, ascending.
     pub open: Vec<Open>,
     /// What became of each target, by batch.
-    pub outcomes: Vec<(BatchId, Outcome)>,
+    pub outcomes: Vec<(BatchId, TargetOutcome)>,
     /// What became of each checkpoint that only its root was known of, by size.
-    pub heads: Vec<(u64, Outcome)>,
+    pub heads: Vec<(u64, TargetOutcome)>,
     /// Missing positions without a placement for which a word that can be trusted names an event.
     pub spoken_for: BTreeSet<u64>,
 }
@@ -113,7 +113,7 @@ pub struct Question<'a> {
     /// The batches with a known root that touch them.
     pub targets: &'a [Target],
     /// Where the events of its entities stand.
-    pub history: &'a History,
+    pub history: &'a EntityHistory,
     /// What checkpoints say of it.
     pub checkpointed: &'a Checkpointed,
     /// The tree over it, as far as the log has it, where checkpoints' roots are to be searched for.
@@ -153,15 +153,15 @@ pub fn judge(
 pub(super) struct Judge<'a> {
     stream: &'a StreamKey,
     missing: &'a Spans,
-    history: &'a History,
+    history: &'a EntityHistory,
     checkpointed: &'a Checkpointed,
     log_tree: Option<&'a TreeScan>,
-    heads: Vec<(u64, Outcome)>,
+    heads: Vec<(u64, TargetOutcome)>,
     evidence: &'a StreamEvidence,
     holders: &'a Holders,
     placed: BTreeMap<u64, Placement>,
     used: HashSet<EventId>,
-    outcomes: BTreeMap<BatchId, Outcome>,
+    outcomes: BTreeMap<BatchId, TargetOutcome>,
 }
 
 impl<'a> Judge<'a> {
@@ -216,13 +216,14 @@ impl<'a> Judge<'a> {
         Some(self.leaf(position, placement.candidate))
     }
 
-    pub(super) fn note_head(&mut self, size: u64, outcome: Outcome) {
+    pub(super) fn note_head(&mut self, size: u64, outcome: TargetOutcome) {
         self.heads.push((size, outcome));
     }
 
     fn solved_batches(&self) -> HashSet<BatchId> {
-        let solved =
-            |(id, outcome): (&BatchId, &Outcome)| matches!(outcome, Outcome::Solved { .. }).then_some(*id);
+        let solved = |(id, outcome): (&BatchId, &TargetOutcome)| {
+            matches!(outcome, TargetOutcome::Solved { .. }).then_some(*id)
+        };
         self.outcomes.iter().filter_map(solved).collect()
     }
 
@@ -274,7 +275,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             for &candidate in self.evidence.candidates_of(claim.event_id) {
-                *weights.entry(candidate).or_default() += claim.saying.weight();
+                *weights.entry(candidate).or_default() += weight(claim.saying);
             }
         }
         for held in self.evidence.receipts.get(&position).into_iter().flatten() {
@@ -299,6 +300,7 @@ impl<'a> Judge<'a> {
     fn finish(self) -> Judgement {
         let (mut open, mut spoken_for) = (Vec::new(), BTreeSet::new());
         let trust = self.trust();
+        let positions_of = self.positions_of();
         for gap in self.missing.iter() {
             let claims = self.evidence.claims.range(gap.positions());
             let claimed: BTreeSet<u64> = claims.map(|(p, _)| *p).collect();
@@ -315,7 +317,7 @@ impl<'a> Judge<'a> {
             }
             let unplaced = claimed.into_iter().filter(|p| !self.placed.contains_key(p));
             for position in unplaced {
-                open.push(self.describe_open(position, &trust));
+                open.push(self.describe_open(position, &trust, &positions_of));
                 let mut claims = self.evidence.claims.get(&position).into_iter().flatten();
                 if claims.any(|c| !self.used.contains(&c.event_id) && trust.doubt(position, c).is_none()) {
                     spoken_for.insert(position);
@@ -330,6 +332,17 @@ impl<'a> Judge<'a> {
             heads: self.heads,
             placements: self.placed.into_values().collect(),
         }
+    }
+}
+
+/// How much a claim of this kind counts when guesses are ordered. Only the order of guesses depends on it; what is accepted
+/// does not.
+fn weight(saying: Saying) -> u32 {
+    match saying {
+        Saying::Outbox => 2,
+        Saying::Pointer => 5,
+        Saying::Pulled => 8,
+        Saying::Log => 20,
     }
 }
 

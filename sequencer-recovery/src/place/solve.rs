@@ -232,7 +232,7 @@ const GROUP: usize = 2048;
 
 /// How a search ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum SearchEnd {
     /// This guess gives the root.
     Found(Vec<u32>),
     /// There are no more guesses.
@@ -277,13 +277,13 @@ pub struct Allowance {
 
 impl Allowance {
     /// Whether nothing is left, and why.
-    pub fn spent(&self) -> Option<Ended> {
+    pub fn spent(&self) -> Option<SearchEnd> {
         if self.tried >= self.tries {
-            return Some(Ended::Candidates);
+            return Some(SearchEnd::Candidates);
         }
         self.until
             .is_some_and(|until| Instant::now() >= until)
-            .then_some(Ended::Seconds)
+            .then_some(SearchEnd::Seconds)
     }
 }
 
@@ -294,7 +294,7 @@ pub fn search(
     root: &Hash32,
     allowance: &mut Allowance,
     mut next: impl FnMut(&mut dyn Choices) -> Option<Vec<u32>>,
-) -> Ended {
+) -> SearchEnd {
     let mut size = RUN / 4;
     loop {
         if let Some(ended) = allowance.spent() {
@@ -309,12 +309,12 @@ pub fn search(
             }
         }
         if group.is_empty() {
-            return Ended::Exhausted;
+            return SearchEnd::Exhausted;
         }
         match first_match(paths, slots.slots(), root, &group) {
             Some(index) => {
                 allowance.tried += index as u64 + 1;
-                return Ended::Found(group.swap_remove(index));
+                return SearchEnd::Found(group.swap_remove(index));
             }
             None => allowance.tried += group.len() as u64,
         }
@@ -464,9 +464,9 @@ mod tests {
             });
             (ended, allowance.tried)
         };
-        assert_eq!(run(1000, 1000, None), (Ended::Found(vec![2]), 150));
-        assert_eq!(run(149, 1000, None), (Ended::Exhausted, 149));
-        assert_eq!(run(1000, 149, None), (Ended::Candidates, 149));
-        assert_eq!(run(1000, 1000, Some(Instant::now())), (Ended::Seconds, 0));
+        assert_eq!(run(1000, 1000, None), (SearchEnd::Found(vec![2]), 150));
+        assert_eq!(run(149, 1000, None), (SearchEnd::Exhausted, 149));
+        assert_eq!(run(1000, 149, None), (SearchEnd::Candidates, 149));
+        assert_eq!(run(1000, 1000, Some(Instant::now())), (SearchEnd::Seconds, 0));
     }
 }

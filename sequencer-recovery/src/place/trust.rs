@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ves::{CommandId, EventId};
 
-use crate::stream::facts::History;
+use crate::stream::facts::EntityHistory;
 use crate::witness::evidence::{Claim, HolderId, Pushes, Saying, StreamEvidence};
 
 /// A holder whose engine counts on is believed alone only if the log confirms so many of its rows.
@@ -61,7 +61,7 @@ impl Trust {
     /// Draws up what is known. `placed` says whether an event has been given a position by a root or a receipt.
     pub fn new(
         evidence: &StreamEvidence,
-        history: &History,
+        history: &EntityHistory,
         refuted: BTreeMap<(HolderId, Saying), u64>,
         placed: &dyn Fn(EventId, u64) -> bool,
     ) -> Self {
@@ -151,7 +151,7 @@ struct Signs {
 }
 
 impl Signs {
-    fn of(pushes: &Pushes, evidence: &StreamEvidence, history: &History) -> Self {
+    fn of(pushes: &Pushes, evidence: &StreamEvidence, history: &EntityHistory) -> Self {
         let mut first: HashMap<u32, (i64, &'static str)> = HashMap::new();
         let mut commands: BTreeSet<CommandId> = evidence.remembered.clone();
         let mut accepted: HashMap<(&str, &str), u64> = HashMap::new();

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use anchor_verify::rules::AgentKey;
 use event_log::View;
 use outbox_sync::KeyBook;
 use serde::Serialize;
@@ -228,7 +229,8 @@ fn named(tenant: TenantId, examined: &Examined, evidence: &StreamEvidence) -> BT
         .iter()
         .filter(|c| c.signature == SignatureCheck::KeyUnknown)
         .map(|c| (c.event.source_agent_id, c.event.agent_key_id));
-    let in_log = examined.scan.tally.unknown_keys.keys().copied();
+    let in_log = examined.scan.tally.unknown_keys.keys();
+    let in_log = in_log.map(|key| (key.agent_id, key.key_id));
     of_candidates
         .chain(in_log)
         .map(|(agent, key)| (tenant, agent, key))
@@ -304,11 +306,9 @@ impl Judged<'_> {
 
     /// Where events of the log name a key that it lacks.
     fn positions(&self, key: &SigningKey) -> Option<&Places> {
-        self.examined
-            .scan
-            .tally
-            .unknown_keys
-            .get(&(key.agent_id, key.key_id))
+        let (agent_id, key_id) = (key.agent_id, key.key_id);
+        let named = AgentKey { agent_id, key_id };
+        self.examined.scan.tally.unknown_keys.get(&named)
     }
 
     /// Whether an event verifies with a key: `None` if none does, otherwise whether one does that a root proves.

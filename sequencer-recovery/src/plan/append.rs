@@ -17,7 +17,7 @@ use crate::error::RecoveryError;
 use crate::place::placement::{Judgement, describe_signature};
 use crate::plan::planned::{JudgeKeys, LeftOut, LeftOutAs, PlannedAppend, PlannedEvent};
 use crate::stream::examine::Examined;
-use crate::witness::evidence::{Holders, StreamEvidence, Waiting};
+use crate::witness::evidence::{Holders, StreamEvidence, WaitingRow};
 use crate::witness::flaw::flaw;
 use crate::witness::rejection::{Reason, Rejection};
 
@@ -116,7 +116,7 @@ impl<'a> OpenPlaces<'a> {
     }
 
     /// The number after which an event that waits in these rows would have been sequenced, if it was, and who says so.
-    fn after(&self, agent: AgentId, rows: &[&Waiting], holders: &Holders) -> (u64, String) {
+    fn after(&self, agent: AgentId, rows: &[&WaitingRow], holders: &Holders) -> (u64, String) {
         let mut best = (0, "nothing is known of its agent's earlier events".to_owned());
         let first = rows.iter().map(|row| row.local_seq).min().unwrap_or(i64::MAX);
         // Agents hand their events over in their own order, and the sequencer keeps it.
@@ -162,7 +162,7 @@ fn highest_not_in(span: Span, set: &BTreeSet<u64>) -> Option<u64> {
 
 /// Whether an event that waits was sequenced, as far as anybody knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
+enum WasSequenced {
     /// It was not.
     Never(String),
     /// It may have been.
@@ -180,18 +180,18 @@ fn standing(
     holders: &Holders,
     event_id: EventId,
     agent: AgentId,
-    all: &[Waiting],
-    waiting: &[&Waiting],
-) -> Standing {
+    all: &[WaitingRow],
+    waiting: &[&WaitingRow],
+) -> WasSequenced {
     if places.placed.contains_key(&event_id) {
-        return Standing::Elsewhere;
+        return WasSequenced::Elsewhere;
     }
     if let Some(positions) = places.named.get(&event_id) {
         if positions.iter().any(|position| places.is_missing(*position)) {
-            return Standing::Elsewhere;
+            return WasSequenced::Elsewhere;
         }
         let at = Spans::of_positions(positions.iter().copied());
-        return Standing::Doubtful {
+        return WasSequenced::Doubtful {
             why: format!("it is said to be at {at}, where the log has another event"),
             may_be_forced: true,
         };
@@ -201,23 +201,23 @@ fn standing(
         .find(|row| !matches!(row.status, OutboxStatus::Pending | OutboxStatus::Failed))
     {
         let (name, status) = (holders.name(other.holder), other.status.as_str());
-        return Standing::Doubtful {
+        return WasSequenced::Doubtful {
             why: format!("in {name} it does not wait: its state there is {status}"),
             may_be_forced: false,
         };
     }
     let (after, basis) = places.after(agent, waiting, holders);
     match places.nobodys {
-        Some(position) if position > after => Standing::Doubtful {
+        Some(position) if position > after => WasSequenced::Doubtful {
             why: format!(
                 "{position} is missing and nobody knows whose it was: it may have been this event's ({basis})"
             ),
             may_be_forced: true,
         },
-        Some(position) => Standing::Never(format!(
+        Some(position) => WasSequenced::Never(format!(
             "no witness names a number for it; {basis}, and nothing is unaccounted for after {position}"
         )),
-        None => Standing::Never(
+        None => WasSequenced::Never(
             "no witness names a number for it, and every number that was given out is accounted for".into(),
         ),
     }
@@ -362,7 +362,7 @@ pub(crate) struct AppendInput<'a> {
 }
 
 /// An event that waits, its first row, and why it gets a number.
-type Candidate<'a> = (&'a Waiting, &'a Event, String);
+type Candidate<'a> = (&'a WaitingRow, &'a Event, String);
 
 /// Decides which of the events that wait get a number, and which.
 ///
@@ -374,8 +374,8 @@ pub(crate) async fn appending(view: &mut View, input: &AppendInput<'_>) -> Resul
     let mut found = Appending::default();
     let mut candidates = Vec::new();
     for (event_id, rows) in &input.evidence.waiting {
-        let waits = |row: &&Waiting| matches!(row.status, OutboxStatus::Pending | OutboxStatus::Failed);
-        let waiting: Vec<&Waiting> = rows.iter().filter(waits).collect();
+        let waits = |row: &&WaitingRow| matches!(row.status, OutboxStatus::Pending | OutboxStatus::Failed);
+        let waiting: Vec<&WaitingRow> = rows.iter().filter(waits).collect();
         let Some(first) = waiting.iter().min_by_key(|row| (row.local_seq, row.holder)) else {
             continue;
         };
@@ -424,7 +424,7 @@ impl Why {
 }
 
 impl<'a> AppendInput<'a> {
-    fn left_out(&self, event_id: EventId, row: &Waiting, agent: Option<AgentId>, why: Why) -> LeftOut {
+    fn left_out(&self, event_id: EventId, row: &WaitingRow, agent: Option<AgentId>, why: Why) -> LeftOut {
         LeftOut {
             event_id,
             source_agent_id: agent,
@@ -441,8 +441,8 @@ impl<'a> AppendInput<'a> {
     fn candidate(
         &self,
         event_id: EventId,
-        rows: &[Waiting],
-        waiting: &[&Waiting],
+        rows: &[WaitingRow],
+        waiting: &[&WaitingRow],
         places: &OpenPlaces<'_>,
     ) -> Option<Result<(&'a Event, String), Why>> {
         let candidate = match self.evidence.candidates_of(event_id) {
@@ -463,13 +463,13 @@ impl<'a> AppendInput<'a> {
         let event = &candidate.event;
         let agent = event.source_agent_id;
         let basis = match standing(places, self.holders, event_id, agent, rows, waiting) {
-            Standing::Elsewhere => return None,
-            Standing::Never(basis) => basis,
-            Standing::Doubtful {
+            WasSequenced::Elsewhere => return None,
+            WasSequenced::Never(basis) => basis,
+            WasSequenced::Doubtful {
                 why,
                 may_be_forced: true,
             } if self.options.doubtful => format!("appended although doubtful: {why}"),
-            Standing::Doubtful { why, .. } => return Some(Err(Why::doubtful(why))),
+            WasSequenced::Doubtful { why, .. } => return Some(Err(Why::doubtful(why))),
         };
         // Numbers above the counter that somebody claims are given out again: that is what such a floor means.
         let last = places.missing.last();

@@ -25,7 +25,7 @@ pub struct Committing {
 
 /// What decides whether a stream can be committed further.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
+pub struct CommitReadiness<'a> {
     /// The last number that is committed.
     pub committed: Option<u64>,
     /// The first number that has an event.
@@ -44,8 +44,8 @@ pub struct Standing<'a> {
 
 impl Committing {
     /// Judges a stream.
-    pub fn of(standing: &Standing<'_>) -> Self {
-        let Standing { committed, open, .. } = *standing;
+    pub fn of(standing: &CommitReadiness<'_>) -> Self {
+        let CommitReadiness { committed, open, .. } = *standing;
         let next = match committed {
             Some(last) => last.checked_add(1),
             None => standing.first,
@@ -120,8 +120,8 @@ fn open_in_words(hole: Span) -> String {
 mod tests {
     use super::*;
 
-    fn standing<'a>(committed: Option<u64>, open: &'a [Span], anchored: &'a [Span]) -> Standing<'a> {
-        Standing {
+    fn standing<'a>(committed: Option<u64>, open: &'a [Span], anchored: &'a [Span]) -> CommitReadiness<'a> {
+        CommitReadiness {
             committed,
             first: Some(1),
             head: Some(40),
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!((done.can_go_on(), done.next, done.up_to), (true, Some(41), None));
         // The first commitment may begin anywhere.
         let leading = [span(1, 4)];
-        let first = Committing::of(&Standing {
+        let first = Committing::of(&CommitReadiness {
             first: Some(5),
             ..standing(None, &leading, &[])
         });
@@ -177,12 +177,12 @@ mod tests {
             !held.can_go_on() && held.blocked[0].contains("anchored"),
             "{held:?}"
         );
-        let twice = Committing::of(&Standing {
+        let twice = Committing::of(&CommitReadiness {
             given_out_twice: 2,
             ..standing(Some(32), &[], &[])
         });
         assert!(!twice.can_go_on());
-        let behind = Committing::of(&Standing {
+        let behind = Committing::of(&CommitReadiness {
             not_committed: 1,
             ..standing(Some(32), &[], &[])
         });

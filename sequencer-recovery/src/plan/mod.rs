@@ -50,7 +50,7 @@ use crate::stream::unheard::Seen;
 
 pub use options::{OnReissue, PlanOptions};
 pub use stream_plan::StreamPlan;
-pub use summary::{BatchSummary, GoesBack, MissedKey, PlanSummary, PlanTotals, StreamSummary};
+pub use summary::{BatchSummary, GoesBack, MissedKey, PlanSummary, PlanTotals, PlannedStreamSummary};
 
 /// What a plan is made from.
 #[derive(Debug)]
@@ -232,7 +232,7 @@ impl<'a> Planner<'a> {
         self.skipped.extend(examined.skipped.clone());
         let reach = examined.proof_reach().timed(view, state).await?;
         self.proof.add(examined.head_known, &reach);
-        let given = reissue::Given {
+        let given = reissue::ReissueInput {
             examined: &examined,
             evidence: self.survey.evidence(&state.stream),
             holders: &self.survey.collected.holders,

@@ -15,13 +15,13 @@ use super::planned::{
     PlannedBatch, PlannedCommitment, PlannedEvent, PlannedKey, PlannedMove, PlannedOpen, PlannedReissue,
     PlannedStream, PlannedSuperseded, PlannedTombstone,
 };
-use super::summary::{self, BatchSummary, HeadSummary, MissedKey, StreamSummary};
+use super::summary::{self, BatchSummary, HeadSummary, MissedKey, PlannedStreamSummary};
 use super::times::planned_events;
 use super::tombstone::{self, FillInput, Filling, RecoveryAgents};
 use crate::error::RecoveryError;
 use crate::floor::{self, Floor};
 use crate::grade::Grade;
-use crate::place::placement::{Judgement, Outcome, Placement};
+use crate::place::placement::{Judgement, Placement, TargetOutcome};
 use crate::stream::bookkeeping::Bookkeeping;
 use crate::stream::examine::Examined;
 use crate::stream::survey::Survey;
@@ -53,7 +53,7 @@ pub struct StreamPlan {
     /// What stays open or is filled with tombstones, ascending.
     pub open: Vec<PlannedOpen>,
     /// In numbers.
-    pub summary: StreamSummary,
+    pub summary: PlannedStreamSummary,
 }
 
 impl StreamPlan {
@@ -281,7 +281,7 @@ impl Draft {
         for event in &self.events {
             *by_grade.entry(event.grade).or_default() += 1;
         }
-        let summary = StreamSummary {
+        let summary = PlannedStreamSummary {
             stream: header.stream,
             missing: examined.missing(),
             events: header.events,
@@ -365,7 +365,7 @@ impl Draft {
 fn solved(input: &StreamInput<'_>) -> Vec<PlannedBatch> {
     let is_solved = |id| {
         let mut outcomes = input.judgement.outcomes.iter();
-        outcomes.any(|(of, outcome)| *of == id && matches!(outcome, Outcome::Solved { .. }))
+        outcomes.any(|(of, outcome)| *of == id && matches!(outcome, TargetOutcome::Solved { .. }))
     };
     let targets = input.examined.targets.iter();
     targets

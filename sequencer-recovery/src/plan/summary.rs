@@ -16,7 +16,7 @@ use crate::damage::NotPlanned;
 use crate::finding::Finding;
 use crate::floor::Floor;
 use crate::grade::Grade;
-use crate::place::placement::{Judgement, Limit, Outcome};
+use crate::place::placement::{Judgement, Limit, TargetOutcome};
 use crate::stream::bookkeeping::Bookkeeping;
 use crate::stream::proof_reach::ProofTotals;
 use crate::stream::target::Target;
@@ -41,7 +41,7 @@ pub struct PlanSummary {
     /// Sums over all streams.
     pub totals: PlanTotals,
     /// The streams, by tenant and store.
-    pub streams: Vec<StreamSummary>,
+    pub streams: Vec<PlannedStreamSummary>,
     /// A witness could not be read, or not to its end.
     pub witness_unreadable: bool,
     /// Which, and why.
@@ -102,7 +102,7 @@ pub struct PlanTotals {
 
 /// One stream of the plan.
 #[derive(Debug, Serialize)]
-pub struct StreamSummary {
+pub struct PlannedStreamSummary {
     /// The stream.
     #[serde(flatten)]
     pub stream: StreamKey,
@@ -228,9 +228,9 @@ pub struct HeadSummary {
 
 /// What became of the checkpoints that had to be searched for.
 pub(super) fn heads(judgement: &Judgement) -> Vec<HeadSummary> {
-    let summary = |(size, outcome): &(u64, Outcome)| HeadSummary {
+    let summary = |(size, outcome): &(u64, TargetOutcome)| HeadSummary {
         size: *size,
-        solved: matches!(outcome, Outcome::Solved { .. }),
+        solved: matches!(outcome, TargetOutcome::Solved { .. }),
         outcome: describe_outcome(outcome),
     };
     judgement.heads.iter().map(summary).collect()
@@ -280,13 +280,13 @@ impl PlanTotals {
 
 /// What became of the batches with a known root and missing events.
 pub(super) fn batches(judgement: &Judgement, targets: &[Target]) -> Vec<BatchSummary> {
-    let summary = |(id, outcome): &(BatchId, Outcome)| {
+    let summary = |(id, outcome): &(BatchId, TargetOutcome)| {
         let target = targets.iter().find(|t| t.batch_id == *id)?;
         Some(BatchSummary {
             batch_id: *id,
             sequence_start: target.range.start(),
             sequence_end: target.range.end(),
-            solved: matches!(outcome, Outcome::Solved { .. }),
+            solved: matches!(outcome, TargetOutcome::Solved { .. }),
             outcome: describe_outcome(outcome),
         })
     };
@@ -294,10 +294,10 @@ pub(super) fn batches(judgement: &Judgement, targets: &[Target]) -> Vec<BatchSum
 }
 
 /// What became of a batch, in words.
-fn describe_outcome(outcome: &Outcome) -> String {
+fn describe_outcome(outcome: &TargetOutcome) -> String {
     match outcome {
-        Outcome::Solved { tries } => format!("solved: the root came out equal at guess {tries}"),
-        Outcome::NoCandidate { positions, limit } => {
+        TargetOutcome::Solved { tries } => format!("solved: the root came out equal at guess {tries}"),
+        TargetOutcome::NoCandidate { positions, limit } => {
             let unfinished = match limit {
                 None => String::new(),
                 Some(limit) => format!(
@@ -307,10 +307,10 @@ fn describe_outcome(outcome: &Outcome) -> String {
             };
             format!("open: nobody names an event that verifies for {positions}{unfinished}")
         }
-        Outcome::NoMatch { tries } => {
+        TargetOutcome::NoMatch { tries } => {
             format!("open: none of the {tries} combination(s) of the named events gives the root")
         }
-        Outcome::BudgetSpent { tries, limit } => {
+        TargetOutcome::BudgetSpent { tries, limit } => {
             format!(
                 "open: the search was NOT finished: {tries} combination(s) were tried, and {} ran out before the root \
                  came out equal",

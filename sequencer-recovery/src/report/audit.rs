@@ -13,7 +13,7 @@ use crate::finding::{Finding, Severity};
 use crate::floor::{self, FloorChoice, Witness};
 use crate::gap::Gap;
 use crate::place::placement::Budget;
-use crate::plan::committing::{Committing, Standing};
+use crate::plan::committing::{CommitReadiness, Committing};
 use crate::plan::planned::PlannedReissue;
 use crate::plan::reissue;
 use crate::proofs;
@@ -352,7 +352,7 @@ async fn audit_ves(
         let evidence = survey.evidence(&state.stream);
         let holders = &survey.collected.holders;
         stream.held_by = held_by(evidence, holders);
-        let given = reissue::Given {
+        let given = reissue::ReissueInput {
             examined: &examined,
             evidence,
             holders,
@@ -407,7 +407,7 @@ fn committing(examined: &Examined, given_out_twice: u64) -> Committing {
     let open: Vec<Span> = examined.gaps.iter().filter_map(Gap::span).collect();
     // One whose root does not come out, and never will, no commitment of the log can contradict any more than it does.
     let missed = |b: &&Batch| b.anchored && !b.committed && b.verdict != BatchVerdict::Failed;
-    Committing::of(&Standing {
+    Committing::of(&CommitReadiness {
         committed: examined.commitments.iter().map(|c| c.sequence_end).max(),
         first: examined.state.first,
         head: examined.state.last,

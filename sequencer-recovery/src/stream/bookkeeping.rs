@@ -30,7 +30,7 @@ impl Bookkeeping {
     }
 
     /// Judges what the sequencer keeps beside a stream's events. Receipts are for whoever reads the events.
-    pub(super) fn of(kept: Kept, stands: Standing, findings: &mut Vec<Finding>) -> Self {
+    pub(super) fn of(kept: KeptRows, stands: StreamReach, findings: &mut Vec<Finding>) -> Self {
         let mut judge = Judge { stands, findings };
         Self {
             receipts: Spans::default(),
@@ -43,7 +43,7 @@ impl Bookkeeping {
 }
 
 /// What the sequencer keeps beside a stream's events, as far as it does not go with them.
-pub(super) struct Kept {
+pub(super) struct KeptRows {
     commands: CommandsApart,
     /// Commands among those without an event that one carries whose row does not say of which stream it is.
     carried: Vec<CommandId>,
@@ -52,7 +52,7 @@ pub(super) struct Kept {
     projection: Rows<u64>,
 }
 
-impl Kept {
+impl KeptRows {
     /// Reads it.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Kept {
 
 /// How far a stream stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
+pub(super) struct StreamReach {
     /// The stream.
     pub(super) stream: StreamKey,
     /// Its last event.
@@ -92,7 +92,7 @@ pub(super) struct Standing {
 }
 
 struct Judge<'a> {
-    stands: Standing,
+    stands: StreamReach,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -167,7 +167,7 @@ impl Judge<'_> {
 
     /// Where the projection checkpoint goes back to, if it has run past a missing event.
     fn projection(&mut self, found: Rows<u64>) -> Option<u64> {
-        let Standing {
+        let StreamReach {
             stream,
             last,
             first_gap,

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use anchor_verify::AnchoredBatch;
 use anchor_verify::checkpointed::against_anchors;
-use checkpoints::history::{Generation, Held, History, Place, Refusal, StreamCheckpoints};
+use checkpoints::history::{
+    CheckpointPlace, CountedCheckpoint, Generation, History, Refusal, StreamCheckpoints,
+};
 use event_log::StreamFilter;
 use ves::log_tree::CompactRange;
 use ves::span::{Span, Spans};
@@ -90,7 +92,7 @@ impl Checkpointed {
     }
 
     /// The checkpoints that count, by size.
-    pub fn heads(&self) -> impl Iterator<Item = &Held> {
+    pub fn heads(&self) -> impl Iterator<Item = &CountedCheckpoint> {
         // Where a newer tree leaves an older one, its own checkpoints are larger.
         self.trees.iter().flat_map(|(tree, to)| {
             let to = self.usable_to.min(*to);
@@ -100,7 +102,7 @@ impl Checkpointed {
     }
 
     /// The largest of them.
-    pub fn latest(&self) -> Option<&Held> {
+    pub fn latest(&self) -> Option<&CountedCheckpoint> {
         self.heads().last()
     }
 
@@ -141,7 +143,7 @@ impl Checkpointed {
 }
 
 /// A checkpoint in words, with whose word it is.
-pub fn basis(held: &Held) -> String {
+pub fn basis(held: &CountedCheckpoint) -> String {
     format!(
         "the checkpoint of {} events, {}",
         held.checkpoint.size,
@@ -152,7 +154,7 @@ pub fn basis(held: &Held) -> String {
 /// The numbers that checkpoints know of. Those of older generations were given out, too; of two that contradict each other
 /// both were signed.
 fn witnesses(of: &StreamCheckpoints) -> Vec<Witness> {
-    let witness = |held: &Held, grade: Grade, who: String| Witness {
+    let witness = |held: &CountedCheckpoint, grade: Grade, who: String| Witness {
         sequence: held.checkpoint.size,
         grade,
         who,
@@ -181,7 +183,7 @@ pub(super) fn judge(history: &History, filter: &StreamFilter) -> Vec<Finding> {
         findings.push(finding.stream(conflict.stream));
     }
     // Many entries may be of one kind: one key that was not given, one witness that is slow.
-    let mut refused: BTreeMap<(Refusal, &str), (u64, &Place)> = BTreeMap::new();
+    let mut refused: BTreeMap<(Refusal, &str), (u64, &CheckpointPlace)> = BTreeMap::new();
     for entry in history.refused.iter().filter(|r| admits(r.stream)) {
         refused
             .entry((entry.kind, &entry.why))
@@ -248,7 +250,7 @@ impl Checkpointed {
 
 #[cfg(test)]
 mod tests {
-    use checkpoints::file::{Entry, Leaves};
+    use checkpoints::file::{Entry, LeavesOfFile};
     use checkpoints::history::Collector;
     use checkpoints::note::KeyKind;
     use checkpoints::{Checkpoint, Continues, Origin, Policy, VerifierKey};
@@ -296,7 +298,7 @@ mod tests {
         let mut tree = CompactRange::default();
         tree.extend(&all[..size]);
         Entry {
-            leaves: Some(Leaves {
+            leaves: Some(LeavesOfFile {
                 first: first as u64,
                 hashes: all[first - 1..size].to_vec(),
             }),

@@ -17,12 +17,12 @@ use crate::gap::{self, Gap, GapKind};
 use crate::grade::Grade;
 use crate::skipped::Skipped;
 use crate::stream::batches::{self, Batch, BatchJudge};
-use crate::stream::bookkeeping::{Bookkeeping, Kept, Standing};
+use crate::stream::bookkeeping::{Bookkeeping, KeptRows, StreamReach};
 use crate::stream::checkpointed::Checkpointed;
 use crate::stream::facts;
 use crate::stream::proof_reach::ProofReach;
 use crate::stream::raised::{COUNTER_WITNESS, Raised, counter_witnesses};
-use crate::stream::scan::{BatchRange, BatchScan, Pass, Places, Scan, ScanInput, Tally};
+use crate::stream::scan::{BatchRange, BatchScan, Pass, Scan, ScanInput, Tally};
 use crate::stream::target::Target;
 use crate::witness::evidence::StreamEvidence;
 
@@ -136,18 +136,18 @@ pub async fn examine(
         sequencer_keys: input.sequencer_keys,
         commitments: &commitments,
         ranges: &ranges,
-        history: facts::History::wanted(evidence),
+        history: facts::EntityHistory::wanted(evidence),
         checkpointed: &checkpointed,
     };
     let pass = Pass::read(view, &state, &scan_input, input.progress, input.cancel).await?;
     // Asked while the last events are being verified.
     let raised = Raised::of(view, &stream, state.counter).await?;
     let present = present(view, &state, evidence).await?;
-    let kept = Kept::read(view, &stream).await?;
+    let kept = KeptRows::read(view, &stream).await?;
     let mut scan = pass.finish();
     input.cancel.check()?;
     scan.note_damaged(&evidence.damaged);
-    let known = Known {
+    let known = NumberSources {
         state: &state,
         raised: raised.as_ref(),
         last_receipt: scan.tally.last_receipt,
@@ -213,7 +213,7 @@ async fn present(
 }
 
 /// What knows of numbers that a stream gave out.
-pub(crate) struct Known<'a> {
+pub(crate) struct NumberSources<'a> {
     /// The stream's rows and counter.
     pub(crate) state: &'a StreamState,
     /// Whether the counter is our own writing.
@@ -226,7 +226,7 @@ pub(crate) struct Known<'a> {
     pub(crate) evidence: &'a StreamEvidence,
 }
 
-impl Known<'_> {
+impl NumberSources<'_> {
     /// Everybody who knows of a number.
     pub(crate) fn witnesses(&self) -> Vec<Witness> {
         let mut all = Vec::new();
@@ -319,8 +319,8 @@ impl Examined {
         self.not_checked.append(&mut judge.not_checked);
     }
 
-    fn judge_bookkeeping(&mut self, kept: Kept) {
-        let stands = Standing {
+    fn judge_bookkeeping(&mut self, kept: KeptRows) {
+        let stands = StreamReach {
             stream: self.state.stream,
             last: self.state.last,
             first_gap: self.gaps.first().map(|gap| gap.from),
@@ -459,6 +459,10 @@ impl Examined {
             let why = "the text that was signed is no time that is known";
             skipped.add(stream, "column(s) created_at", why, tally.created_at_unknown);
         }
+        if tally.sequenced_before > 0 {
+            let why = "it is said to be before that of the number before";
+            skipped.add(stream, "time(s) of sequencing", why, tally.sequenced_before);
+        }
         if tally.encrypted > 0 {
             let why = "it takes the recipients' keys";
             skipped.add(
@@ -473,60 +477,38 @@ impl Examined {
 
 /// What is wrong with the events that a pass read.
 pub(super) fn of_events(stream: StreamKey, tally: &Tally) -> Vec<Finding> {
-    let kinds: [(Code, &Places, &str); 10] = [
-        (
-            Code::EventTombstone,
-            &tally.tombstones,
-            "position(s) are filled with tombstones",
-        ),
+    let kinds = [
         (
             Code::EventSigningHash,
-            &tally.signing_hash,
             "stored signing hash(es) are not those of the fields",
         ),
         (
             Code::EventPayloadHash,
-            &tally.payload_hash,
             "stored payload hash(es) are not those of the payload",
         ),
         (
             Code::EventCreatedAt,
-            &tally.created_at,
             "column(s) created_at are not the moment of the text that was signed",
         ),
         (
             Code::EventSequencedAt,
-            &tally.sequenced_at,
             "event(s) are said to be sequenced after their batch was anchored",
         ),
-        (
-            Code::EventSignature,
-            &tally.signature,
-            "agent signature(s) do not hold",
-        ),
+        (Code::EventSignature, "agent signature(s) do not hold"),
         (
             Code::EventKey,
-            &tally.key,
             "event(s) have a key that is unknown or was not valid",
         ),
-        (
-            Code::ReceiptMissing,
-            &tally.receipt_missing,
-            "event(s) have no receipt",
-        ),
-        (
-            Code::ReceiptMismatch,
-            &tally.receipt_mismatch,
-            "receipt(s) do not fit their event",
-        ),
-        (
-            Code::ReceiptSignature,
-            &tally.receipt_signature,
-            "receipt signature(s) do not hold",
-        ),
+        (Code::ReceiptMissing, "event(s) have no receipt"),
+        (Code::ReceiptMismatch, "receipt(s) do not fit their event"),
+        (Code::ReceiptSignature, "receipt signature(s) do not hold"),
     ];
+    let kinds = kinds.map(|(code, what)| (code, tally.wrong.get(&code), what));
+    let tombstones = "position(s) are filled with tombstones";
+    let tombstones = (Code::EventTombstone, Some(&tally.tombstones), tombstones);
     let mut findings = of_unreadable(stream, tally);
-    for (code, places, what) in kinds {
+    for (code, places, what) in std::iter::once(tombstones).chain(kinds) {
+        let Some(places) = places else { continue };
         let (Some(first), Some(last)) = (places.positions.first(), places.positions.last()) else {
             continue;
         };
@@ -563,6 +545,11 @@ fn of_unreadable(stream: StreamKey, tally: &Tally) -> Vec<Finding> {
     for (position, what) in &tally.unreadable_payloads {
         let message = format!("the payload cannot be read: {what}");
         findings.push(finding(Code::EventUnreadable, message).range(*position, *position));
+    }
+    let more = tally.count(Code::EventUnreadable) - tally.unreadable_payloads.len() as u64;
+    if more > 0 {
+        let message = format!("{more} more payloads cannot be read");
+        findings.push(finding(Code::EventUnreadable, message).count(more));
     }
     if tally.repeated.count > 0 {
         let message = format!(

@@ -13,7 +13,7 @@ use crate::witness::evidence::{Candidate, StreamEvidence};
 
 /// Where the events of some entities stand in the log.
 #[derive(Debug, Clone, Default)]
-pub struct History {
+pub struct EntityHistory {
     of: HashMap<String, HashMap<String, Line>>,
 }
 
@@ -26,7 +26,7 @@ struct Line {
     counts: bool,
 }
 
-impl History {
+impl EntityHistory {
     /// Of the entities for which some event that the log lacks says on which version it builds.
     pub fn wanted(evidence: &StreamEvidence) -> Self {
         let mut history = Self::default();
@@ -118,13 +118,13 @@ struct EventFacts {
 }
 
 /// What stands where already, for [`Facts::new`].
-pub struct Known<'a> {
+pub struct Occupied<'a> {
     /// Where agents' events stand, with their number in the agent's own order.
     pub order: &'a BTreeMap<AgentId, BTreeMap<u64, i64>>,
     /// When the events around the open positions were numbered.
     pub times: &'a BTreeMap<u64, Timestamp>,
     /// The log's events by entity.
-    pub history: &'a History,
+    pub history: &'a EntityHistory,
     /// Events that have their place by evidence.
     pub placed: &'a BTreeMap<u64, usize>,
     /// Missing positions of the stream.
@@ -137,7 +137,7 @@ impl Facts {
         positions: &[u64],
         candidates: impl Iterator<Item = usize>,
         evidence: &StreamEvidence,
-        known: &Known<'_>,
+        known: &Occupied<'_>,
     ) -> Self {
         let mut times: HashMap<EventId, Timestamp> = HashMap::new();
         for claim in evidence.claims.values().flatten() {

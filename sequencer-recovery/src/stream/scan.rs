@@ -6,20 +6,21 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use anchor_verify::rules::{AnchoredAt, CreatedAt, Wrong};
+use anchor_verify::pass::{JudgedEvents, judge};
+use anchor_verify::rules::{AgentKey, AnchoredAt, EventFault, EventVerdict, Unchecked, Wrong};
+use anchor_verify::sweep::{Reach, Sweep};
+use anchor_verify::verify::source::Chunk;
+use cli_common::finding::Code;
 use cli_common::{Cancel, Progress};
-use event_log::{
-    Checker, Commitment, EntryCheck, LogEntry, Pipeline, RawEntries, ReceiptCheck, RowError, StreamState,
-    View,
-};
+use event_log::{Checker, Commitment, LogEntry, Pipeline, RawEntries, RowError, StreamState, View};
 use serde::Serialize;
 use ves::merkle;
 use ves::span::{Span, Spans};
-use ves::{AgentId, EventCheck, Hash32, KeyRegistry, SequencerKeys, SignatureCheck, StreamKey, Timestamp};
+use ves::{AgentId, Hash32, KeyRegistry, SequencerKeys, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
 use crate::stream::checkpointed::Checkpointed;
-use crate::stream::facts::History;
+use crate::stream::facts::EntityHistory;
 use crate::stream::fingerprint::FingerprintBuilder;
 use crate::stream::tombstone_event;
 use crate::stream::tree::{TreeFold, TreeScan};
@@ -80,38 +81,26 @@ pub struct Tally {
     pub repeated: Places,
     /// The last number that was looked at.
     last: Option<u64>,
-    /// Stored signing hash ≠ recomputed.
-    pub signing_hash: Places,
-    /// Stored payload hash ≠ recomputed.
-    pub payload_hash: Places,
-    /// The column `created_at` ≠ the moment of the text that was signed.
-    pub created_at: Places,
+    /// What is wrong with events and their receipts, by the rule that is broken.
+    pub wrong: BTreeMap<Code, Places>,
     /// Texts that are no time that is known here.
     pub created_at_unknown: u64,
-    /// Said to be sequenced after an anchor of their batch.
-    pub sequenced_at: Places,
-    /// Signatures that do not hold.
-    pub signature: Places,
-    /// Signatures whose key is unknown or was not valid.
-    pub key: Places,
+    /// Events that are said to be sequenced before the one before them.
+    pub sequenced_before: u64,
+    /// When the last event is said to be sequenced.
+    last_sequenced: Option<Timestamp>,
     /// Where events name a key that is not registered, by key.
-    pub unknown_keys: BTreeMap<(AgentId, u32), Places>,
+    pub unknown_keys: BTreeMap<AgentKey, Places>,
     /// Tombstones.
     pub tombstones: Places,
     /// Signatures that hold.
     pub signatures_valid: u64,
     /// Signatures not checked, by reason.
     pub signatures_not_checked: BTreeMap<String, u64>,
-    /// Events without a receipt.
-    pub receipt_missing: Places,
     /// The highest number that a receipt gives.
     pub last_receipt: Option<u64>,
     /// Positions of all events without a receipt that verify themselves.
     pub receipts_to_make: Spans,
-    /// Receipts that name another number, time or hash.
-    pub receipt_mismatch: Places,
-    /// Receipt signatures that do not hold.
-    pub receipt_signature: Places,
     /// Receipts with the right hash.
     pub receipts_matching: u64,
     /// Receipt signatures that hold.
@@ -160,7 +149,7 @@ pub struct Scan {
     /// One entry for each range asked for.
     pub batches: Vec<BatchScan>,
     /// Where the events of the entities asked for stand.
-    pub history: History,
+    pub history: EntityHistory,
     /// The tree over the stream, as far as checkpoints ask for it.
     pub tree: TreeScan,
 }
@@ -203,20 +192,17 @@ pub struct ScanInput<'a> {
     /// The ranges whose roots are wanted.
     pub ranges: &'a [BatchRange],
     /// The entities whose events are to be noted.
-    pub history: History,
+    pub history: EntityHistory,
     /// What checkpoints say.
     pub checkpointed: &'a Checkpointed,
 }
-
-/// An event as it was verified, or what its row is instead.
-type Verified = Result<(LogEntry, EntryCheck, CreatedAt), RowError>;
 
 /// A pass over a stream whose rows are read. The last of them are still being verified, on other threads: whoever reads on
 /// before [`Pass::finish`] does not wait for them.
 pub(super) struct Pass<'a> {
     fold: Fold<'a>,
     /// None of a stream without events.
-    pipeline: Option<Pipeline<RawEntries, Vec<Verified>>>,
+    pipeline: Option<Pipeline<RawEntries, JudgedEvents<LogEntry>>>,
     progress: &'a dyn Progress,
 }
 
@@ -248,7 +234,8 @@ impl<'a> Pass<'a> {
                 progress,
             });
         };
-        let mut pipeline = verifying(Checker::new(input.keys.clone(), input.sequencer_keys.clone()));
+        let checker = Checker::new(input.keys.clone(), input.sequencer_keys.clone());
+        let mut pipeline = Pipeline::new(move |rows| judge(Chunk::Raw(rows), &checker, |entry| entry));
         view.for_each_raw_chunk(&state.stream, first..=last, &mut |chunk| {
             if cancel.is_cancelled() {
                 return ControlFlow::Break(());
@@ -279,82 +266,70 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Verifies chunks of rows on all threads.
-fn verifying(checker: Checker) -> Pipeline<RawEntries, Vec<Verified>> {
-    Pipeline::new(move |rows: RawEntries| {
-        let rows = rows.read();
-        let mut checks = checker.check(&rows, |entry| entry).into_iter();
-        let mut checked = |entry: LogEntry| {
-            let check = checks.next().expect("one check for each entry");
-            let created_at = CreatedAt::of(&entry);
-            (entry, check, created_at)
-        };
-        rows.into_iter().map(|row| row.map(&mut checked)).collect()
-    })
-}
-
 /// A leaf at its position, and when its event was numbered.
 type Leaf = (u64, Hash32, Timestamp);
 
-/// The ranges whose roots are wanted, followed along the stream. Ranges may overlap.
+/// A range whose root is wanted, as far as the pass has come.
+struct Following<'a> {
+    /// Its place among those asked for.
+    index: usize,
+    range: &'a BatchRange,
+    leaves: Vec<Leaf>,
+}
+
+impl Reach for Following<'_> {
+    type Place = u64;
+
+    fn reach(&self) -> (u64, u64) {
+        (self.range.start, self.range.end)
+    }
+}
+
+/// The ranges whose roots are wanted, followed along the stream.
 struct Batches<'a> {
-    ranges: &'a [BatchRange],
-    /// Indexes by start, those not begun yet last to first.
-    waiting: Vec<usize>,
-    active: Vec<(usize, Vec<Leaf>)>,
-    done: Vec<Option<BatchScan>>,
+    following: Sweep<Following<'a>>,
+    done: BTreeMap<usize, BatchScan>,
 }
 
 impl<'a> Batches<'a> {
     fn new(ranges: &'a [BatchRange]) -> Self {
-        let mut waiting: Vec<usize> = (0..ranges.len()).collect();
-        waiting.sort_by_key(|&i| std::cmp::Reverse(ranges[i].start));
+        let following = |(index, range)| Following {
+            index,
+            range,
+            leaves: Vec::new(),
+        };
         Self {
-            ranges,
-            waiting,
-            active: Vec::new(),
-            done: vec![None; ranges.len()],
+            following: Sweep::new(ranges.iter().enumerate().map(following).collect()),
+            done: BTreeMap::new(),
         }
     }
 
     /// Takes the next leaf; says so if a range that it is in was anchored before.
     fn leaf(&mut self, position: u64, leaf: Hash32, at: Timestamp) -> Option<Wrong> {
-        while let Some(&next) = self.waiting.last()
-            && self.ranges[next].start <= position
-        {
-            self.waiting.pop();
-            self.active.push((next, Vec::new()));
-        }
-        let Self {
-            ranges, active, done, ..
-        } = self;
+        // Leaves of whole batches are not kept longer than until the pass is behind them.
+        let mut end = |ended: Following<'_>| {
+            self.done.insert(ended.index, ended.scan());
+        };
+        self.following.advance(&position, &mut end);
         let mut wrong = None;
-        active.retain_mut(|(index, leaves)| {
-            let range = &ranges[*index];
-            if position <= range.end {
-                leaves.push((position, leaf, at));
-                wrong = wrong.take().or_else(|| range.anchored_at?.sequenced_later(at));
-            }
-            // Done as soon as the stream has passed: leaves of whole batches are not kept.
-            let passed = position >= range.end;
-            if passed {
-                done[*index] = Some(BatchScan::of(range, leaves));
-            }
-            !passed
-        });
+        for following in self.following.active() {
+            following.leaves.push((position, leaf, at));
+            wrong = wrong.or_else(|| following.range.anchored_at?.sequenced_later(at));
+        }
         wrong
     }
 
     fn finish(mut self) -> Vec<BatchScan> {
-        for (index, leaves) in std::mem::take(&mut self.active) {
-            self.done[index] = Some(BatchScan::of(&self.ranges[index], &leaves));
+        for rest in self.following.finish() {
+            self.done.insert(rest.index, rest.scan());
         }
-        let ranges = self.ranges;
-        self.done
-            .into_iter()
-            .zip(ranges)
-            .map(|(d, r)| d.unwrap_or_else(|| BatchScan::of(r, &[])))
-            .collect()
+        self.done.into_values().collect()
+    }
+}
+
+impl Following<'_> {
+    fn scan(&self) -> BatchScan {
+        BatchScan::of(self.range, &self.leaves)
     }
 }
 
@@ -383,43 +358,43 @@ struct Fold<'a> {
     fingerprint: FingerprintBuilder,
     tally: Tally,
     batches: Batches<'a>,
-    history: History,
+    history: EntityHistory,
     tree: TreeFold<'a>,
 }
 
 impl Fold<'_> {
-    fn rows(&mut self, rows: Vec<Verified>, progress: &dyn Progress) {
+    fn rows(&mut self, rows: JudgedEvents<LogEntry>, progress: &dyn Progress) {
         progress.advance(rows.len() as u64);
         for row in rows {
-            self.row(row);
+            match row {
+                Ok((entry, verdict)) => self.event(&entry, &verdict),
+                Err(row) => self.unreadable(&row),
+            }
         }
     }
 
-    fn row(&mut self, row: Verified) {
-        let (entry, checked, created_at) = match row {
-            Ok(row) => row,
-            Err(error) => {
-                let position = error.sequence.unwrap_or(0);
-                self.tally.unreadable.add(position, || error.to_string());
-                if self.tally.unreadable_rows.len() < UNREADABLE_ROWS {
-                    let what = format!("{}: {}", error.table, error.what);
-                    self.tally.unreadable_rows.push((position, what));
-                }
-                return;
-            }
-        };
+    fn unreadable(&mut self, row: &RowError) {
+        let position = row.sequence.unwrap_or(0);
+        self.tally.unreadable.add(position, || row.to_string());
+        if self.tally.unreadable_rows.len() < UNREADABLE_ROWS {
+            let what = format!("{}: {}", row.table, row.what);
+            self.tally.unreadable_rows.push((position, what));
+        }
+    }
+
+    fn event(&mut self, entry: &LogEntry, verdict: &EventVerdict) {
         debug_assert_eq!(entry.event.stream, self.stream);
         let position = entry.sequence_number;
-        self.fingerprint.entry(&entry);
+        self.fingerprint.entry(entry);
         if self.tally.last.replace(position) == Some(position) {
             let event = entry.event.event_id;
             self.tally.repeated.add(position, || format!("event {event}"));
             return;
         }
-        if let Some((_, what)) = self.batches.leaf(position, checked.leaf, entry.sequenced_at) {
-            self.tally.sequenced_at.add(position, || what);
+        if let Some((code, what)) = self.batches.leaf(position, verdict.leaf, entry.sequenced_at) {
+            self.tally.wrong(code, position, || what);
         }
-        self.tree.leaf(position, checked.leaf, entry.sequenced_at);
+        self.tree.leaf(position, verdict.leaf, entry.sequenced_at);
         let whole = self.tally.events + 1 == position;
         self.history.note(&entry.event, position, whole);
         let tally = &mut self.tally;
@@ -430,19 +405,14 @@ impl Fold<'_> {
         }
         let numbered = entry.receipt.as_ref().map(|receipt| receipt.sequence_number);
         tally.last_receipt = tally.last_receipt.max(numbered);
-        if matches!(entry.event.payload, ves::Payload::Encrypted(_)) {
-            tally.encrypted += 1;
-        }
         if tombstone_event::is_tombstone(&entry.event, position) {
             tally
                 .tombstones
                 .add(position, || format!("by agent {}", entry.event.source_agent_id));
         }
-        let sound = checked.signing_hash_matches && checked.payload.is_match();
-        tally.hashes(&entry, &checked);
-        tally.created_at(&entry, created_at);
-        tally.signature(&entry, checked.signature);
-        tally.receipt(&entry, checked.receipt, sound);
+        let before = tally.last_sequenced.replace(entry.sequenced_at);
+        tally.sequenced_before += u64::from(before > Some(entry.sequenced_at));
+        tally.verdict(entry, verdict);
     }
 
     fn finish(self) -> Scan {
@@ -457,87 +427,74 @@ impl Fold<'_> {
 }
 
 impl Tally {
-    fn hashes(&mut self, entry: &LogEntry, checked: &EntryCheck) {
+    /// How many events or receipts break a rule.
+    pub fn count(&self, code: Code) -> u64 {
+        self.wrong.get(&code).map_or(0, |places| places.count)
+    }
+
+    fn wrong(&mut self, code: Code, position: u64, what: impl FnOnce() -> String) {
+        self.wrong.entry(code).or_default().add(position, what);
+    }
+
+    fn verdict(&mut self, entry: &LogEntry, verdict: &EventVerdict) {
+        self.signatures_valid += u64::from(verdict.signature_holds());
+        self.receipts_matching += u64::from(verdict.receipt_matches());
+        self.receipt_signatures_valid += u64::from(verdict.receipt_signature_holds());
         let position = entry.sequence_number;
-        if !checked.signing_hash_matches {
-            self.signing_hash.add(position, || {
-                format!(
-                    "stored {}, the fields hash to {}",
-                    entry.event_signing_hash, checked.signing_hash
-                )
-            });
-        }
-        if let EventCheck::Mismatch(what) = &checked.payload {
-            let (ves::Payload::Plain(json) | ves::Payload::Encrypted(json)) = &entry.event.payload;
-            match ves::jcs::canonicalize(json) {
-                // Too deep, say: no hash of it can be wrong.
-                Err(error) if self.unreadable_payloads.len() < UNREADABLE_ROWS => {
-                    self.unreadable_payloads.push((position, error.to_string()));
-                }
-                _ => self.payload_hash.add(position, || what.clone()),
+        for fault in &verdict.faults {
+            if let EventFault::Payload(why) = fault
+                && self.unreadable_payloads.len() < UNREADABLE_ROWS
+            {
+                self.unreadable_payloads.push((position, why.clone()));
             }
+            self.wrong(fault.code(), position, || example(fault, entry));
+        }
+        for unchecked in &verdict.unchecked {
+            self.unchecked(entry, unchecked);
+        }
+        if verdict.unchecked.contains(&Unchecked::Receipt) && verdict.hashes_match() {
+            self.receipts_to_make.extend(Span::new(position, position));
         }
     }
 
-    fn created_at(&mut self, entry: &LogEntry, created_at: CreatedAt) {
-        self.created_at_unknown += u64::from(created_at == CreatedAt::Unknown);
-        if let Some((_, what)) = created_at.wrong(entry) {
-            self.created_at.add(entry.sequence_number, || what);
+    fn unchecked(&mut self, entry: &LogEntry, unchecked: &Unchecked) {
+        let position = entry.sequence_number;
+        match unchecked {
+            // A log's payloads are there.
+            Unchecked::Payload => {}
+            Unchecked::Plaintext => self.encrypted += 1,
+            Unchecked::CreatedAt => self.created_at_unknown += 1,
+            Unchecked::Key(name) => {
+                let places = self.unknown_keys.entry(*name).or_default();
+                places.add(position, String::new);
+                self.wrong(Code::EventKey, position, || format!("{name} is not registered"));
+            }
+            Unchecked::Signature(why) => {
+                *self.signatures_not_checked.entry(why.clone()).or_default() += 1;
+            }
+            Unchecked::Receipt => {
+                let event = entry.event.event_id;
+                self.wrong(Code::ReceiptMissing, position, || format!("event {event}"));
+            }
+            Unchecked::ReceiptSignature(why) => {
+                *self
+                    .receipt_signatures_not_checked
+                    .entry(why.clone())
+                    .or_default() += 1;
+            }
         }
     }
+}
 
-    fn signature(&mut self, entry: &LogEntry, signature: SignatureCheck) {
-        let position = entry.sequence_number;
-        match signature {
-            SignatureCheck::Valid => self.signatures_valid += 1,
-            SignatureCheck::Invalid => self.signature.add(position, || {
-                format!(
-                    "by key {} of agent {}",
-                    entry.event.agent_key_id, entry.event.source_agent_id
-                )
-            }),
-            SignatureCheck::KeyUnknown => {
-                let name = (entry.event.source_agent_id, entry.event.agent_key_id);
-                self.unknown_keys
-                    .entry(name)
-                    .or_default()
-                    .add(position, String::new);
-                self.key.add(position, || {
-                    format!(
-                        "key {} of agent {} is not registered",
-                        entry.event.agent_key_id, entry.event.source_agent_id
-                    )
-                });
-            }
-            SignatureCheck::KeyNotValid(why) => self.key.add(position, || why),
-            SignatureCheck::NotChecked(why) => *self.signatures_not_checked.entry(why).or_default() += 1,
+/// What is wrong at the first place of several, behind a sentence that says of what kind it is.
+fn example(fault: &EventFault, entry: &LogEntry) -> String {
+    match fault {
+        EventFault::SigningHash { stored, computed } => {
+            format!("stored {stored}, the fields hash to {computed}")
         }
-    }
-
-    /// `sound`: the event's hashes are right, so that a receipt can be made for it.
-    fn receipt(&mut self, entry: &LogEntry, receipt: ReceiptCheck, sound: bool) {
-        let position = entry.sequence_number;
-        match receipt {
-            ReceiptCheck::Missing => {
-                if sound {
-                    self.receipts_to_make.extend(Span::new(position, position));
-                }
-                self.receipt_missing
-                    .add(position, || format!("event {}", entry.event.event_id));
-            }
-            ReceiptCheck::Mismatch(what) => self.receipt_mismatch.add(position, || what),
-            ReceiptCheck::Matches(signature) => {
-                self.receipts_matching += 1;
-                match signature {
-                    SignatureCheck::Valid => self.receipt_signatures_valid += 1,
-                    SignatureCheck::NotChecked(why) => {
-                        *self.receipt_signatures_not_checked.entry(why).or_default() += 1;
-                    }
-                    _ => self
-                        .receipt_signature
-                        .add(position, || format!("event {}", entry.event.event_id)),
-                }
-            }
-        }
+        EventFault::Signature(by) => format!("by {by}"),
+        EventFault::KeyNotValid(_, why) => why.clone(),
+        EventFault::ReceiptSignature => format!("event {}", entry.event.event_id),
+        fault => fault.to_string(),
     }
 }

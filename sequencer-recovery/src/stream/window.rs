@@ -13,7 +13,7 @@ use crate::finding::{Code, Finding};
 use crate::stream::batches::BatchJudge;
 use crate::stream::checkpointed::Checkpointed;
 use crate::stream::examine::{of_events, ranges};
-use crate::stream::facts::History;
+use crate::stream::facts::EntityHistory;
 use crate::stream::scan::{BatchRange, Pass, ScanInput};
 
 /// What the rows are judged by.
@@ -24,6 +24,8 @@ pub struct WindowInput<'a> {
     pub sequencer_keys: &'a SequencerKeys,
     /// The stream's anchored batches, by start; those that lie in the window are compared.
     pub anchored: &'a [AnchoredBatch],
+    /// The chain that they are of, if it is known.
+    pub chain_id: Option<u64>,
     /// Who may stop it.
     pub cancel: &'a Cancel,
 }
@@ -100,7 +102,7 @@ pub async fn window(
         sequencer_keys: input.sequencer_keys,
         commitments: &[],
         ranges: &ranges,
-        history: History::default(),
+        history: EntityHistory::default(),
         checkpointed: &Checkpointed::default(),
     };
     let mut state = StreamState::new(*stream);
@@ -111,9 +113,13 @@ pub async fn window(
     let mut judge = BatchJudge::new(*stream, &scan);
     judge.commitments(&commitments);
     judge.anchors(&anchored, &commitments);
+    let places = judge.anchoring(&anchored, &commitments, input.chain_id);
     let before = previous(view, before, &commitments).await?;
     judge.state_chain(before.as_ref(), &commitments);
     findings.append(&mut judge.findings);
+    if places.elsewhere.is_any_there() {
+        findings.extend(places.findings);
+    }
     findings.extend(of_events(*stream, &scan.tally));
     let tally = &scan.tally;
     let rows = tally.events + tally.unreadable.count + tally.repeated.count;
@@ -122,7 +128,9 @@ pub async fn window(
         span: wide,
         rows,
         has_holes: tally.events + tally.unreadable.count < wide.count(),
-        doubts_keys: tally.signature.count + tally.key.count + tally.receipt_signature.count > 0,
+        doubts_keys: [Code::EventSignature, Code::EventKey, Code::ReceiptSignature]
+            .iter()
+            .any(|code| tally.count(*code) > 0),
         first_leaf: first,
         last_leaf: last,
         leaves,

@@ -12,7 +12,7 @@ use crate::finding::{Code, Finding, Severity};
 /// Which look found a problem: only the same can say that it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum AlarmSource {
     /// Heads and counters beside what is remembered.
     Heads,
     /// Rows of events, and batches.
@@ -31,7 +31,7 @@ pub enum Source {
     Log,
 }
 
-impl Source {
+impl AlarmSource {
     const ALL: [Self; 8] = [
         Self::Heads,
         Self::Rows,
@@ -66,7 +66,7 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Alarm {
     /// Which look found it.
-    pub source: Source,
+    pub source: AlarmSource,
     /// What it is.
     #[serde(flatten)]
     pub finding: Finding,
@@ -75,9 +75,9 @@ pub struct Alarm {
 }
 
 /// One problem seen twice is one alarm: what it is, and where it begins. Its words and its end may change.
-type Key = (Source, Code, Option<StreamKey>, Option<u64>);
+type Key = (AlarmSource, Code, Option<StreamKey>, Option<u64>);
 
-fn key(source: Source, finding: &Finding) -> Key {
+fn key(source: AlarmSource, finding: &Finding) -> Key {
     (source, finding.code, finding.stream, finding.from)
 }
 
@@ -85,7 +85,7 @@ fn key(source: Source, finding: &Finding) -> Key {
 #[derive(Debug, Clone, Copy)]
 pub struct Scope {
     /// Which look.
-    pub source: Source,
+    pub source: AlarmSource,
     /// Which stream; without one, all of them and the log itself.
     pub stream: Option<StreamKey>,
     /// Which numbers of it; without them, all.
@@ -94,7 +94,7 @@ pub struct Scope {
 
 impl Scope {
     /// Of everything that a look looks at.
-    pub fn all(source: Source) -> Self {
+    pub fn all(source: AlarmSource) -> Self {
         Self {
             source,
             stream: None,
@@ -103,7 +103,7 @@ impl Scope {
     }
 
     /// Of a stream.
-    pub fn stream(source: Source, stream: StreamKey) -> Self {
+    pub fn stream(source: AlarmSource, stream: StreamKey) -> Self {
         Self {
             stream: Some(stream),
             ..Self::all(source)
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn an_alarm_is_raised_once_and_ends_once() {
         let mut alarms = Alarms::default();
-        let all = Scope::stream(Source::Holes, stream(1));
+        let all = Scope::stream(AlarmSource::Holes, stream(1));
         let raised = alarms.settle(&all, vec![hole(1, 5, 9)], "t1");
         assert_eq!((raised.raised.len(), raised.ended.len()), (1, 0));
         // It grew: the same alarm.
@@ -231,13 +231,17 @@ mod tests {
     #[test]
     fn only_a_look_at_the_same_place_ends_an_alarm() {
         let mut alarms = Alarms::default();
-        alarms.settle(&Scope::stream(Source::Rows, stream(1)), vec![hole(1, 5, 9)], "t1");
+        alarms.settle(
+            &Scope::stream(AlarmSource::Rows, stream(1)),
+            vec![hole(1, 5, 9)],
+            "t1",
+        );
         let elsewhere = [
-            Scope::stream(Source::Holes, stream(1)),
-            Scope::stream(Source::Rows, stream(2)),
+            Scope::stream(AlarmSource::Holes, stream(1)),
+            Scope::stream(AlarmSource::Rows, stream(2)),
             Scope {
                 span: Span::new(1, 8),
-                ..Scope::stream(Source::Rows, stream(1))
+                ..Scope::stream(AlarmSource::Rows, stream(1))
             },
         ];
         for scope in &elsewhere {
@@ -248,7 +252,7 @@ mod tests {
         }
         let here = Scope {
             span: Span::new(5, 9),
-            ..Scope::stream(Source::Rows, stream(1))
+            ..Scope::stream(AlarmSource::Rows, stream(1))
         };
         assert_eq!(alarms.settle(&here, Vec::new(), "t3").ended.len(), 1);
     }
@@ -257,7 +261,7 @@ mod tests {
     fn notices_are_no_alarms() {
         let mut alarms = Alarms::default();
         let notice = Finding::new(Code::EventTombstone, "filled").stream(stream(1));
-        let changes = alarms.settle(&Scope::all(Source::Rows), vec![notice], "t1");
+        let changes = alarms.settle(&Scope::all(AlarmSource::Rows), vec![notice], "t1");
         assert!(changes.raised.is_empty() && alarms.open().count() == 0);
     }
 }

@@ -18,11 +18,13 @@ const MOST_NUMBERS: u64 = 20_000;
 
 /// The anchored batches of each stream, by start.
 #[derive(Debug, Clone, Default)]
-pub struct Anchored {
+pub struct AnchoredStreams {
+    /// The chain that they are of, if the file says so.
+    pub chain_id: Option<u64>,
     batches: BTreeMap<StreamKey, Vec<AnchoredBatch>>,
 }
 
-impl Anchored {
+impl AnchoredStreams {
     /// Reads anchors files; gives what they say against each other, too. `known` are the log's streams, by which the names of
     /// SetRegistry are resolved.
     ///
@@ -42,6 +44,7 @@ impl Anchored {
         let batches = of_streams.filter_map(|of| Some((of.stream.filter(|s| filter.admits(s))?, of.batches)));
         Ok((
             Self {
+                chain_id: file.chain_id,
                 batches: batches.collect(),
             },
             findings,

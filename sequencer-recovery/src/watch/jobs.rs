@@ -7,28 +7,28 @@ use std::time::Duration;
 use cli_common::Cancel;
 use ves::StreamKey;
 
-use super::alarms::Source;
-use super::anchored::Anchored;
+use super::alarms::AlarmSource;
+use super::anchored::AnchoredStreams;
 use crate::finding::Finding;
 
 /// What came of one turn of a job.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct JobOutcome {
     /// Which look it was.
-    pub source: Source,
+    pub source: AlarmSource,
     /// What it found; nothing if it could not look.
     pub found: Option<Vec<Finding>>,
     /// Numbers that somebody knows of, and who.
     pub heard: Vec<(StreamKey, u64, String)>,
     /// What anchors say now, if it was a look at anchors.
-    pub anchored: Option<Anchored>,
+    pub anchored: Option<AnchoredStreams>,
     /// What did not go well.
     pub errors: Vec<String>,
 }
 
-impl Outcome {
+impl JobOutcome {
     /// It could not look.
-    pub fn failed(source: Source, error: &dyn std::fmt::Display) -> Self {
+    pub fn failed(source: AlarmSource, error: &dyn std::fmt::Display) -> Self {
         Self {
             source,
             found: None,
@@ -39,7 +39,7 @@ impl Outcome {
     }
 
     /// It looked and found this.
-    pub fn found(source: Source, found: Vec<Finding>) -> Self {
+    pub fn found(source: AlarmSource, found: Vec<Finding>) -> Self {
         Self {
             source,
             found: Some(found),
@@ -51,12 +51,12 @@ impl Outcome {
 }
 
 /// A turn of a job. Nothing comes of it if it was not due.
-pub type Turn = Box<dyn FnMut(&Cancel) -> Option<Outcome> + Send>;
+pub type Turn = Box<dyn FnMut(&Cancel) -> Option<JobOutcome> + Send>;
 
 /// Work that is done again and again.
 pub struct Job {
     /// Which look it is.
-    pub source: Source,
+    pub source: AlarmSource,
     /// How long after a turn the next one begins.
     pub every: Duration,
     /// What it does.
@@ -65,7 +65,7 @@ pub struct Job {
 
 /// Jobs at work.
 pub struct Jobs {
-    outcomes: Receiver<Outcome>,
+    outcomes: Receiver<JobOutcome>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -82,7 +82,7 @@ impl Jobs {
     }
 
     /// What came of them since this was asked last.
-    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
+    pub fn outcomes(&self) -> impl Iterator<Item = JobOutcome> + '_ {
         self.outcomes.try_iter()
     }
 
@@ -94,7 +94,7 @@ impl Jobs {
     }
 }
 
-fn run(mut job: Job, sender: &Sender<Outcome>, cancel: &Cancel) {
+fn run(mut job: Job, sender: &Sender<JobOutcome>, cancel: &Cancel) {
     loop {
         if let Some(outcome) = (job.work)(cancel)
             && (cancel.is_cancelled() || sender.send(outcome).is_err())
@@ -108,7 +108,7 @@ fn run(mut job: Job, sender: &Sender<Outcome>, cancel: &Cancel) {
 }
 
 /// Runs each job once, here, in order.
-pub fn once(jobs: Vec<Job>, cancel: &Cancel) -> Vec<Outcome> {
+pub fn once(jobs: Vec<Job>, cancel: &Cancel) -> Vec<JobOutcome> {
     jobs.into_iter()
         .filter_map(|mut job| (job.work)(cancel))
         .collect()

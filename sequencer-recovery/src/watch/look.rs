@@ -8,9 +8,9 @@ use event_log::{Place, StreamFilter, StreamHead, View};
 use ves::span::Span;
 use ves::{KeyRegistry, SequencerKeys, StreamKey};
 
-use super::alarms::{Alarm, Alarms, Changes, Scope, Source};
-use super::anchored::Anchored;
-use super::jobs::Outcome;
+use super::alarms::{Alarm, AlarmSource, Alarms, Changes, Scope};
+use super::anchored::AnchoredStreams;
+use super::jobs::JobOutcome;
 use super::kept_log::KeptLog;
 use super::memory::Memory;
 use super::rewound::{changed, counter, rewound};
@@ -97,7 +97,7 @@ pub struct Watch {
     /// Which problems are open.
     pub alarms: Alarms,
     /// What anchors say.
-    pub anchored: Anchored,
+    pub anchored: AnchoredStreams,
     /// What was counted.
     pub counted: Counted,
     /// Each stream as the last look saw it.
@@ -153,7 +153,7 @@ struct At<'a> {
 
 impl Watch {
     /// Goes on from what is remembered.
-    pub fn new(options: Options, memory: Memory, alarms: Vec<Alarm>, anchored: Anchored) -> Self {
+    pub fn new(options: Options, memory: Memory, alarms: Vec<Alarm>, anchored: AnchoredStreams) -> Self {
         Self {
             pace: Pace::new(options.scrub, options.scrub_rate),
             adopt: options.adopt,
@@ -241,7 +241,7 @@ impl Watch {
             let finding = Finding::new(Code::HistoryRewound, message);
             let changes = self
                 .alarms
-                .settle(&Scope::all(Source::Log), vec![finding], at.clock);
+                .settle(&Scope::all(AlarmSource::Log), vec![finding], at.clock);
             look.changes.extend(changes);
             return Ok(());
         }
@@ -253,7 +253,7 @@ impl Watch {
         let unreadable = unreadable.map(|e| Finding::new(Code::EventUnreadable, e.to_string()));
         let settled = self
             .alarms
-            .settle(&Scope::all(Source::Log), unreadable.collect(), at.clock);
+            .settle(&Scope::all(AlarmSource::Log), unreadable.collect(), at.clock);
         look.changes.extend(settled);
         look.place = Some(view.place().clone());
         self.heads = heads.rows.into_iter().map(|head| (head.stream, head)).collect();
@@ -362,12 +362,14 @@ impl Watch {
         }
         let changes = self
             .alarms
-            .settle(&Scope::stream(Source::Heads, *stream), found, at.clock);
+            .settle(&Scope::stream(AlarmSource::Heads, *stream), found, at.clock);
         look.changes.extend(changes);
         let beyond = self.anchored.tail(stream, last).into_iter().collect();
-        let changes = self
-            .alarms
-            .settle(&Scope::stream(Source::AnchoredTail, *stream), beyond, at.clock);
+        let changes = self.alarms.settle(
+            &Scope::stream(AlarmSource::AnchoredTail, *stream),
+            beyond,
+            at.clock,
+        );
         look.changes.extend(changes);
         Ok(is_rewound)
     }
@@ -437,7 +439,7 @@ impl Watch {
         }
         let scope = Scope {
             span: Some(read.span),
-            ..Scope::stream(Source::Rows, *stream)
+            ..Scope::stream(AlarmSource::Rows, *stream)
         };
         let found = std::mem::take(&mut read.findings);
         look.changes.extend(self.alarms.settle(&scope, found, at.clock));
@@ -461,6 +463,7 @@ impl Watch {
             keys: self.keys.as_ref().map_or(&none, |(_, keys)| keys),
             sequencer_keys: &self.options.sequencer_keys,
             anchored: self.anchored.of(stream),
+            chain_id: self.anchored.chain_id,
             cancel: at.cancel,
         };
         window(view, stream, part.span, part.committed, &input).await
@@ -505,7 +508,8 @@ impl Watch {
 
     /// Where rows of a stream have something wrong that may have been put right: a few of those places, others at each look.
     fn open_spans(&self, stream: &StreamKey) -> Vec<Span> {
-        let of_rows = |alarm: &&Alarm| alarm.source == Source::Rows && alarm.finding.stream == Some(*stream);
+        let of_rows =
+            |alarm: &&Alarm| alarm.source == AlarmSource::Rows && alarm.finding.stream == Some(*stream);
         let spans = self.alarms.open().filter(of_rows).filter_map(|alarm| {
             let span = Span::new(alarm.finding.from?, alarm.finding.to?)?;
             (span.count() <= MOST_AGAIN).then_some(span)
@@ -565,7 +569,7 @@ impl Watch {
             let gaps = gap::gaps(&of.ranges, head);
             self.missing.insert(of.stream, gaps.iter().map(Gap::count).sum());
             let found = gaps.iter().map(|gap| missing(&of.stream, gap)).collect();
-            let scope = Scope::stream(Source::Holes, of.stream);
+            let scope = Scope::stream(AlarmSource::Holes, of.stream);
             look.changes.extend(self.alarms.settle(&scope, found, at.clock));
         }
         Ok(())
@@ -594,7 +598,7 @@ impl Watch {
     }
 
     /// Takes what a thread of its own found.
-    pub fn take(&mut self, outcome: Outcome, clock: &str) -> Changes {
+    pub fn take(&mut self, outcome: JobOutcome, clock: &str) -> Changes {
         for (stream, number, who) in &outcome.heard {
             self.memory.stream(stream).heard_of(*number, who);
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 use ves::StreamKey;
 
-use super::alarms::{Alarm, Source};
+use super::alarms::{Alarm, AlarmSource};
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
 use crate::locked_file::LockedFile;
@@ -215,7 +215,7 @@ fn read_alarms(connection: &Connection) -> Result<Vec<Alarm>, String> {
         };
         let (source, code) = (text(0)?.unwrap_or_default(), text(1)?.unwrap_or_default());
         let known = Code::ALL.iter().find(|known| known.as_str() == code);
-        let (Some(source), Some(code)) = (Source::named(&source), known) else {
+        let (Some(source), Some(code)) = (AlarmSource::named(&source), known) else {
             continue;
         };
         let mut finding = Finding::new(*code, text(7)?.unwrap_or_default());

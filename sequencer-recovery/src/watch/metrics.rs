@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cli_common::metrics::{Kind, Metrics};
+use cli_common::metrics::{MetricKind, Metrics};
 use ves::StreamKey;
 
 use super::look::Watch;
@@ -50,25 +50,25 @@ fn of_looks(page: &mut Metrics, watch: &Watch, beside: &Beside) {
     let up = f64::from(u8::from(beside.up));
     page.one(
         "sequencer_watch_up",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Whether the last look at the log succeeded.",
         up,
     );
     page.one(
         "sequencer_watch_last_look_timestamp_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "When the last look that succeeded ended.",
         beside.looked_at,
     );
     page.one(
         "sequencer_watch_last_look_duration_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "How long it took.",
         beside.took.as_secs_f64(),
     );
     page.one(
         "sequencer_watch_memory_written",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Whether what is remembered is written down.",
         f64::from(u8::from(watch.written)),
     );
@@ -105,7 +105,7 @@ fn of_looks(page: &mut Metrics, watch: &Watch, beside: &Beside) {
         ),
     ];
     for (name, help, value) in counters {
-        page.one(name, Kind::Counter, help, value);
+        page.one(name, MetricKind::Counter, help, value);
     }
 }
 
@@ -117,7 +117,7 @@ fn of_problems(page: &mut Metrics, watch: &Watch) {
     let total: u64 = open.values().sum();
     page.one(
         "sequencer_watch_problems",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Problems that are open.",
         total as f64,
     );
@@ -127,21 +127,21 @@ fn of_problems(page: &mut Metrics, watch: &Watch) {
         .collect();
     page.family(
         "sequencer_watch_problems_by_code",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Problems that are open, by the code of the finding.",
         labels.iter().map(|(labels, value)| (&labels[..], *value)),
     );
     let rewound = open.contains_key(&Code::HistoryRewound);
     page.one(
         "sequencer_watch_history_rewound",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Whether a stream is less than it was, or another: stop the sequencer.",
         f64::from(u8::from(rewound)),
     );
     let missing: u64 = watch.missing.values().sum();
     page.one(
         "sequencer_watch_missing_events",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Numbers without an event.",
         missing as f64,
     );
@@ -156,13 +156,13 @@ fn of_scrub(page: &mut Metrics, watch: &Watch, beside: &Beside) {
     };
     page.one(
         "sequencer_watch_scrub_progress_ratio",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "How much of the pass over old events is done, from 0 to 1.",
         ratio,
     );
     page.one(
         "sequencer_watch_scrubbed_events_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Old events that were read and verified again.",
         watch.counted.scrubbed as f64,
     );
@@ -197,7 +197,7 @@ fn of_others(page: &mut Metrics, beside: &Beside) {
     }
     page.one(
         "sequencer_watch_jobs_failed_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Looks at anchors, outboxes and checkpoints that failed.",
         beside.failed_jobs as f64,
     );
@@ -205,14 +205,14 @@ fn of_others(page: &mut Metrics, beside: &Beside) {
 
 fn at(page: &mut Metrics, name: &str, help: &str, value: Option<f64>) {
     if let Some(value) = value {
-        page.one(name, Kind::Gauge, help, value);
+        page.one(name, MetricKind::Gauge, help, value);
     }
 }
 
 fn of_streams(page: &mut Metrics, watch: &Watch) {
     page.one(
         "sequencer_watch_streams",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Streams.",
         watch.heads.len() as f64,
     );
@@ -230,7 +230,7 @@ fn of_streams(page: &mut Metrics, watch: &Watch) {
             .collect();
         page.family(
             name,
-            Kind::Gauge,
+            MetricKind::Gauge,
             help,
             values.iter().map(|(labels, value)| (&labels[..], *value)),
         );

@@ -7,8 +7,8 @@ use event_log::{Log, OpenOptions, StreamFilter, StreamHead};
 use outbox_sync::Purpose;
 use ves::{SequencerKeys, StreamKey};
 
-use super::alarms::Source;
-use super::jobs::Outcome;
+use super::alarms::AlarmSource;
+use super::jobs::JobOutcome;
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding, Remedy};
 use crate::floor;
@@ -33,17 +33,17 @@ pub struct OutboxesInput {
 }
 
 /// Looks through all outboxes once.
-pub async fn look(input: &OutboxesInput, cancel: &Cancel) -> Outcome {
+pub async fn look(input: &OutboxesInput, cancel: &Cancel) -> JobOutcome {
     match heard(input, cancel).await {
         Ok(outcome) => outcome,
-        Err(error) => Outcome::failed(Source::Outboxes, &error),
+        Err(error) => JobOutcome::failed(AlarmSource::Outboxes, &error),
     }
 }
 
-async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, RecoveryError> {
+async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<JobOutcome, RecoveryError> {
     let found = match outbox_sync::expand_inputs(&input.outboxes, &input.manifests, Purpose::Read) {
         Ok(found) => found,
-        Err(error) => return Ok(Outcome::failed(Source::Outboxes, &error)),
+        Err(error) => return Ok(JobOutcome::failed(AlarmSource::Outboxes, &error)),
     };
     let log = Log::open_with(&input.db, &OpenOptions::stopped_by(cancel)).await?;
     let mut view = log.view().await?;
@@ -71,9 +71,9 @@ async fn heard(input: &OutboxesInput, cancel: &Cancel) -> Result<Outcome, Recove
     let (mut findings, numbers) = beyond(&collected, &heads);
     let unreadable = |f: &Finding| f.code == Code::WitnessUnreadable;
     findings.extend(collected.findings.into_iter().filter(unreadable));
-    Ok(Outcome {
+    Ok(JobOutcome {
         heard: numbers,
-        ..Outcome::found(Source::Outboxes, findings)
+        ..JobOutcome::found(AlarmSource::Outboxes, findings)
     })
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event_log::UnreadableEvent;
 use outbox_sync::RowCheck;
-use ves::{EventCheck, EventId, SignatureCheck, StreamKey};
+use ves::{EventId, StreamKey};
 
 use super::Collected;
 use crate::finding::{Code, Finding};
@@ -26,15 +26,6 @@ pub(super) struct DamagedRows {
     more: u64,
 }
 
-/// Why what a witness holds is not the event that was signed, if it is not.
-pub(super) fn refusal(check: &RowCheck) -> Option<String> {
-    match (&check.payload, &check.signature) {
-        (EventCheck::Mismatch(why), _) => Some(why.clone()),
-        (_, SignatureCheck::Invalid) => Some("its signature does not hold".to_owned()),
-        _ => None,
-    }
-}
-
 impl Collected {
     /// Notes an event of a stream that the log has in a row which does not say where. Only what a witness holds as it was
     /// signed (`check`) tells of which stream the row is.
@@ -44,7 +35,7 @@ impl Collected {
         stream: StreamKey,
         check: Option<&RowCheck>,
     ) {
-        let is_signed = check.is_some_and(|check| refusal(check).is_none());
+        let is_signed = check.is_some_and(|check| check.refusal().is_none());
         let what = row.error.to_string();
         if let Some(number) = row.number_in(&stream).filter(|_| is_signed) {
             let evidence = self.streams.entry(stream).or_default();

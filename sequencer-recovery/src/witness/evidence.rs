@@ -6,103 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outbox_sync::OutboxStatus;
 use serde::Serialize;
-use ves::{AgentId, CommandId, Event, EventId, Hash32, Receipt, SignatureCheck, Timestamp};
+use ves::{AgentId, CommandId, Event, EventId, Hash32, Receipt, SignatureCheck};
 
 use crate::floor::Witness;
 use crate::grade::Grade;
 use crate::witness::rejection::Rejection;
-
-/// So many holders are named in a sentence.
-const NAMED: usize = 7;
-
-/// A witness's database or file, as an index into [`Holders`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HolderId(pub usize);
-
-/// The holders heard, and which of them are one and the same.
-#[derive(Debug, Default)]
-pub struct Holders {
-    names: Vec<String>,
-    /// What makes a holder itself: the agent where known, so that two copies of one outbox do not
-    /// corroborate each other.
-    identities: Vec<String>,
-}
-
-impl Holders {
-    /// Registers a holder by its display name and the identity behind it.
-    pub fn add(&mut self, name: String, identity: String) -> HolderId {
-        self.names.push(name);
-        self.identities.push(identity);
-        HolderId(self.names.len() - 1)
-    }
-
-    /// The display name.
-    pub fn name(&self, holder: HolderId) -> &str {
-        &self.names[holder.0]
-    }
-
-    /// The display names of several: of many the first ones, and how many more they are.
-    pub fn names(&self, holders: &BTreeSet<HolderId>) -> String {
-        let few = holders.len() <= NAMED + 1;
-        let named = if few { holders.len() } else { NAMED };
-        let names: Vec<&str> = holders.iter().take(named).map(|h| self.name(*h)).collect();
-        let names = names.join(", ");
-        if few {
-            names
-        } else {
-            format!("{names} and {} more", holders.len() - NAMED)
-        }
-    }
-
-    /// How many of these holders are independent of each other.
-    pub fn independent(&self, holders: impl IntoIterator<Item = HolderId>) -> usize {
-        let identities: BTreeSet<&str> = holders
-            .into_iter()
-            .map(|h| self.identities[h.0].as_str())
-            .collect();
-        identities.len()
-    }
-}
-
-/// What kind of word a claim is, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Saying {
-    /// The agent's own bookkeeping after a push. Engines that count up get it wrong.
-    Outbox,
-    /// A pulled row without a usable signature: no content, but it names event and number.
-    Pointer,
-    /// A pulled row with its signature: the sequencer itself told the number.
-    Pulled,
-    /// A row of another copy of the log.
-    Log,
-}
-
-impl Saying {
-    /// How much a claim of this kind counts when guesses are ordered. Only the order of guesses depends
-    /// on it; what is accepted does not.
-    pub fn weight(self) -> u32 {
-        match self {
-            Saying::Outbox => 2,
-            Saying::Pointer => 5,
-            Saying::Pulled => 8,
-            Saying::Log => 20,
-        }
-    }
-}
-
-/// "This event was at this position", as one holder says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The event.
-    pub event_id: EventId,
-    /// Who says so.
-    pub holder: HolderId,
-    /// What kind of word it is.
-    pub saying: Saying,
-    /// When the sequencer numbered it, if the holder knows.
-    pub sequenced_at: Option<Timestamp>,
-}
+pub use outbox_sync::words::{Claim, HolderId, Holders, Saying};
 
 /// An event that a witness holds whole and the log lacks. Its payload and signing hash verify.
 #[derive(Debug, Clone)]
@@ -123,7 +32,7 @@ pub struct Candidate {
 
 /// A witness's row that is not used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
+pub struct RefusedRow {
     /// The event, if the row names one.
     pub event_id: Option<EventId>,
     /// File, table and row.
@@ -199,7 +108,7 @@ pub struct StreamEvidence {
     /// Receipts with a matching hash and a valid signature, by position.
     pub receipts: BTreeMap<u64, Vec<HeldReceipt>>,
     /// Rows of agents' own outboxes whose events the log lacks, by event.
-    pub waiting: BTreeMap<EventId, Vec<Waiting>>,
+    pub waiting: BTreeMap<EventId, Vec<WaitingRow>>,
     /// How far each outbox got with the sequencer.
     pub progress: BTreeMap<HolderId, Progress>,
     /// Rows of the log that do not say all of where they stand, by the number that they do say: that they are of this stream
@@ -323,7 +232,7 @@ impl StreamEvidence {
 
 /// A row of an agent's own outbox whose event the log lacks.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub struct WaitingRow {
     /// The outbox.
     pub holder: HolderId,
     /// The row's place in the agent's own order.
@@ -395,19 +304,5 @@ mod tests {
             let witnesses: Vec<(String, u64)> = evidence.witnesses.into_iter().map(|w| (w.who, w.sequence)).collect();
             prop_assert_eq!(witnesses, highest);
         }
-    }
-
-    #[test]
-    fn many_holders_are_named_in_few_words() {
-        let mut holders = Holders::default();
-        let all: BTreeSet<HolderId> = (0..9_000)
-            .map(|n| holders.add(format!("{n}.db"), n.to_string()))
-            .collect();
-        assert_eq!(
-            holders.names(&all),
-            "0.db, 1.db, 2.db, 3.db, 4.db, 5.db, 6.db and 8993 more"
-        );
-        let few: BTreeSet<HolderId> = all.into_iter().take(8).collect();
-        assert!(holders.names(&few).ends_with("6.db, 7.db"));
     }
 }

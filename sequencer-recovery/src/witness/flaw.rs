@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use ves::{Event, EventCheck, Payload, Timestamp};
 
-use super::rejection::{Reason, Rejection, has_escaped_nul};
+use outbox_sync::check::has_escaped_nul;
+
+use super::rejection::{Reason, Rejection};
 
 /// What the sequencer takes, in bytes: a longer `entity_type`, `entity_id` or `event_type` is refused.
 const LIMITS: [usize; 3] = [128, 512, 256];

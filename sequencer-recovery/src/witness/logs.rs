@@ -18,7 +18,6 @@ use crate::grade::Grade;
 use crate::proofs;
 use crate::witness::evidence::{Candidate, Claim, HeldReceipt, HolderId, Saying};
 
-use super::damaged::refusal;
 use super::{Asked, Collected, Heard, HeardKind, InLog, WINDOW};
 
 /// A longer payload than this is not planned; the sequencer takes 1 MiB.
@@ -93,7 +92,7 @@ pub(super) async fn hear_log(
             .findings
             .push(Finding::new(Code::WitnessRefused, message));
     }
-    let holder = collected.holders.add(name.clone(), name.clone());
+    let holder = collected.holders.add(name.clone(), Some(name.clone()));
     let states = other.streams(asked.filter).await?.rows;
     if states.iter().all(|state| state.last.is_none()) {
         collected.holds_nothing(&name);
@@ -154,7 +153,7 @@ pub(super) async fn read_export(
         }
     };
     let name = path.display().to_string();
-    let holder = collected.holders.add(name.clone(), name.clone());
+    let holder = collected.holders.add(name.clone(), Some(name.clone()));
     let mut streams = reader.outline().streams.iter();
     if !streams.any(|of| asked.filter.admits(&of.stream) && of.last.is_some()) {
         collected.holds_nothing(&name);
@@ -341,7 +340,7 @@ pub(super) async fn take_entries(
         }
         let check = check();
         let place = format!("{} {stream} {position}", heard.path);
-        if let Some(why) = refusal(&check) {
+        if let Some(why) = check.refusal() {
             heard.refuse(Some(event_id), place, why, Some(evidence));
             continue;
         }

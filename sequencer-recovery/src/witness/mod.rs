@@ -28,7 +28,7 @@ use ves::{CommandId, EventId, KeyRegistry, SequencerKeys, SigningKey, StreamKey}
 
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
-use crate::witness::evidence::{HolderId, Holders, Refused, StreamEvidence};
+use crate::witness::evidence::{HolderId, Holders, RefusedRow, StreamEvidence};
 
 pub use archives::Archives;
 pub use dump::Dump;
@@ -117,7 +117,7 @@ pub struct Heard {
     pub refused: u64,
     /// The first of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub refusals: Vec<Refused>,
+    pub refusals: Vec<RefusedRow>,
     /// Why it could not be read, or not to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -351,7 +351,7 @@ impl Heard {
         evidence: Option<&mut StreamEvidence>,
     ) {
         self.refused += 1;
-        let refused = Refused {
+        let refused = RefusedRow {
             event_id,
             place,
             reason,

@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use cli_common::{Cancel, Progress};
 use event_log::{FoundEvent, StreamFilter, UnreadableEvent, View};
 use outbox_sync::ahead::Ahead;
+use outbox_sync::check::check_evidence;
 use outbox_sync::{
     Content, HeldRow, Origin, Outbox, OutboxError, OutboxMeta, OutboxStatus, RenderingSearch, RowCheck,
     RowError,
 };
 use rayon::prelude::*;
-use ves::{Event, EventCheck, EventId, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
+use ves::{EventId, KeyRegistry, SignatureCheck, StreamKey, Timestamp};
 
 use crate::error::RecoveryError;
 use crate::finding::{Code, Finding};
 use crate::floor::Witness;
 use crate::grade::Grade;
 use crate::witness::evidence::{
-    Candidate, Claim, HolderId, PushedRow, Pushes, Saying, StreamEvidence, Waiting,
+    Candidate, Claim, HolderId, PushedRow, Pushes, Saying, StreamEvidence, WaitingRow,
 };
 use crate::witness::flaw::flaw_of_checked;
-use crate::witness::rejection::{Rejection, has_escaped_nul};
+use crate::witness::rejection::Rejection;
 
-use super::damaged::refusal;
 use super::names::holder_names;
 use super::{Asked, Collected, GROUP, Heard, HeardKind, InLog, Inputs};
 
@@ -88,9 +88,9 @@ async fn read_outbox(
     }
     note_damage(path, meta.damage.as_deref(), &mut heard, collected);
     let identity = meta.voice();
-    let holder = collected.holders.add(name.clone(), identity.clone());
+    let holder = collected.holders.add(name.clone(), Some(identity.clone()));
     heard.holder = Some(holder);
-    let mut source = Source {
+    let mut source = OutboxReading {
         holder,
         file: name,
         identity,
@@ -171,7 +171,7 @@ impl Push {
 }
 
 /// One outbox while it is read.
-struct Source<'a> {
+struct OutboxReading<'a> {
     holder: HolderId,
     file: String,
     identity: String,
@@ -186,7 +186,7 @@ struct Source<'a> {
     search: RenderingSearch<'a>,
 }
 
-impl Source<'_> {
+impl OutboxReading<'_> {
     /// Takes all rows. An error is what ended the reading early; what was read before is taken.
     async fn take_rows(
         &mut self,
@@ -258,7 +258,7 @@ impl Source<'_> {
                     .content
                     .event()
                     .filter(|_| !is_placed(&row))
-                    .map(|event| check_held(event, &row, keys));
+                    .map(|event| check_evidence(event, row.sequenced_at, keys));
                 (row, check)
             })
             .collect();
@@ -276,11 +276,7 @@ impl Source<'_> {
         heard: &mut Heard,
         collected: &mut Collected,
     ) {
-        let saying = match (&row.origin, &row.content) {
-            (Origin::Outbox { .. }, _) => Saying::Outbox,
-            (_, Content::Signed(_)) => Saying::Pulled,
-            _ => Saying::Pointer,
-        };
+        let saying = Saying::of(&row);
         let evidence = collected.streams.entry(row.stream).or_default();
         if let Some(position) = row.claimed_sequence {
             let top = self.highest.entry((row.stream, saying)).or_default();
@@ -355,7 +351,7 @@ impl Source<'_> {
         let place = row.place.to_string();
         match (row.content, check) {
             (Content::Signed(event), Some(check)) => {
-                if let Some(why) = refusal(&check) {
+                if let Some(why) = check.refusal() {
                     heard.refuse(Some(row.event_id), place, why, Some(evidence));
                     return false;
                 }
@@ -407,13 +403,17 @@ impl Source<'_> {
                 "it is unsigned, or nothing that was tried gives what was signed",
             )),
         };
-        evidence.waiting.entry(row.event_id).or_default().push(Waiting {
-            holder: self.holder,
-            local_seq,
-            status,
-            agent: event.map(|event| event.source_agent_id),
-            flaw,
-        });
+        evidence
+            .waiting
+            .entry(row.event_id)
+            .or_default()
+            .push(WaitingRow {
+                holder: self.holder,
+                local_seq,
+                status,
+                agent: event.map(|event| event.source_agent_id),
+                flaw,
+            });
     }
 
     /// What the agent fetched of its peers' keys: its word only, and judged as such.
@@ -555,24 +555,5 @@ fn note_in_log(
         Some((position, _)) if stream == row.stream && at == position => evidence.confirmed_claims += 1,
         Some((position, claim)) => evidence.contradict(position, claim),
         None => {}
-    }
-}
-
-/// Checks an event that the log lacks. Its key is judged at the time when the sequencer numbered it, where
-/// the row says so, else at the event's own time.
-fn check_held(event: &Event, row: &HeldRow, keys: &KeyRegistry) -> RowCheck {
-    let at = row.sequenced_at.or_else(|| event.created_at.parse().ok());
-    match at {
-        Some(_) if has_escaped_nul(event.payload.json()) => RowCheck {
-            payload: EventCheck::Mismatch("its payload holds \\u0000, which no log can hold".into()),
-            signing_hash: event.signing_hash(),
-            signature: SignatureCheck::NotChecked("its payload holds \\u0000".into()),
-        },
-        Some(at) => outbox_sync::check(event, keys, at),
-        None => RowCheck {
-            payload: EventCheck::Mismatch(format!("created_at is not a time: {:?}", event.created_at)),
-            signing_hash: event.signing_hash(),
-            signature: SignatureCheck::NotChecked("created_at is not a time".into()),
-        },
     }
 }

@@ -82,34 +82,3 @@ impl Rejection {
         Self::new(Reason::InvalidSignature, message)
     }
 }
-
-/// Whether a JSON text holds the escape `\u0000`. PostgreSQL's jsonb refuses it, so the sequencer never took
-/// such an event, and planning it would sink the rest of its stream.
-pub(crate) fn has_escaped_nul(json: &str) -> bool {
-    let mut rest = json;
-    while let Some(at) = rest.find('\\') {
-        rest = &rest[at + 1..];
-        if rest.starts_with("u0000") {
-            return true;
-        }
-        // The escaped character may itself be a backslash.
-        let mut chars = rest.chars();
-        chars.next();
-        rest = chars.as_str();
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_escaped_nul;
-
-    #[test]
-    fn an_escaped_nul_is_told_from_an_escaped_backslash() {
-        assert!(has_escaped_nul(r#"{"a":"x\u0000y"}"#));
-        assert!(has_escaped_nul(r#""\\\u0000""#));
-        assert!(!has_escaped_nul(r#""\\u0000""#));
-        assert!(!has_escaped_nul(r#""\u0001 \n u0000""#));
-        assert!(!has_escaped_nul("\"\\"));
-    }
-}

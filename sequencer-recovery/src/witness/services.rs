@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cli_common::keys::ApiKey;
 use event_log::{LogEntry, View};
-use grpc_client::{Address, Failure, Fault, Kept, Limits, Pace, Page, Pull, PullError, Service};
+use grpc_client::{Address, Failure, FailureKind, KeptPages, Limits, Pace, Page, Pull, PullError, Service};
 use outbox_sync::RenderingSearch;
 use ves::span::{Span, Spans};
 use ves::{EventId, Hash32, StreamKey};
@@ -74,7 +74,7 @@ impl From<PullError> for Ended {
         match &error {
             PullError::Cancelled => Self::Work(cli_common::Cancelled.into()),
             PullError::Failed(Failure {
-                fault: Fault::Forbidden,
+                fault: FailureKind::Forbidden,
                 ..
             })
             | PullError::Answer(_)
@@ -123,7 +123,7 @@ pub(super) async fn read_service(
     let mut hearing = Hearing {
         asked,
         address,
-        holder: collected.holders.add(name.clone(), name.clone()),
+        holder: collected.holders.add(name.clone(), Some(name.clone())),
         name,
         heard,
         search: RenderingSearch::new(asked.keys),
@@ -218,7 +218,7 @@ impl Hearing<'_> {
         let mut kept = None;
         if let Some(folder) = &self.asked.inputs.services.folder {
             let failed = |error: grpc_client::KeptError| Ended::Stream(error.to_string());
-            let mut open = Kept::open(folder, self.address, &stream).map_err(failed)?;
+            let mut open = KeptPages::open(folder, self.address, &stream).map_err(failed)?;
             while let Some(page) = open.next_page().map_err(failed)? {
                 self.asked.cancel.check().map_err(RecoveryError::from)?;
                 self.take_page(view, stream, &page, collected).await?;

@@ -13,7 +13,7 @@ use crate::common;
 use common::{Db, Ran, Server as Live, args, binary, run, text};
 use fixtures::{World, WorldSpec};
 use scratch_postgres::{
-    BackupType, Binaries, Listen, Patience, PgBackRest, Place, ScratchError, Search, Server,
+    BackupType, Binaries, Listen, Patience, PgBackRest, ScratchError, ScratchPlace, Search, Server,
 };
 use tempfile::TempDir;
 
@@ -101,14 +101,14 @@ fn binaries() -> Option<Binaries> {
 /// A cluster of its own with the older log, which archives into pgBackRest's repository.
 struct Primary {
     server: Server,
-    place: Place,
+    place: ScratchPlace,
     tool: Option<PgBackRest>,
 }
 
 impl Primary {
     fn start(setting: &Setting) -> Option<Self> {
         let binaries = binaries()?;
-        let place = Place::new(None, &std::env::var_os("PATH").unwrap()).unwrap();
+        let place = ScratchPlace::new(None, &std::env::var_os("PATH").unwrap()).unwrap();
         let mut server = Server::create(&place, &binaries, "primary", Listen::Loopback, &PATIENT).unwrap();
         let tool = match PgBackRest::beside(&server, "main") {
             Err(error @ ScratchError::NotInstalled { .. }) => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sequencer_recovery::drill::{EMBEDDED_PHASES, Fault, PITR_PHASES};
+use sequencer_recovery::drill::{DrillFault, EMBEDDED_PHASES, PITR_PHASES};
 use serde_json::Value;
 
 use crate::docs::tools;
@@ -82,7 +82,7 @@ fn failed(report: &Value) -> Vec<String> {
 
 /// The drill passed, and each of its faults was seen and judged.
 #[track_caller]
-fn ends_as_documented(done: &(i32, Value, String), faults: &[Fault]) {
+fn ends_as_documented(done: &(i32, Value, String), faults: &[DrillFault]) {
     let (code, report, said) = done;
     assert_eq!((*code, failed(report)), (0, Vec::new()), "{said}");
     for fault in faults {
@@ -103,16 +103,16 @@ fn ends_as_documented(done: &(i32, Value, String), faults: &[Fault]) {
 #[test]
 fn each_fault_ends_as_documented_on_a_snapshot_file() {
     let room = Room::new();
-    for fault in Fault::ALL
+    for fault in DrillFault::ALL
         .into_iter()
-        .filter(|fault| *fault != Fault::BeforeMigration)
+        .filter(|fault| *fault != DrillFault::BeforeMigration)
     {
         let done = room.drill(&["--events", "60", "--seed", "3", "--fault", fault.as_str()]);
         ends_as_documented(&done, &[fault]);
     }
     // Kept by the day and the id, each under a name of its own.
     let kept = room.reports();
-    assert_eq!(kept.len(), Fault::ALL.len() - 1, "{kept:?}");
+    assert_eq!(kept.len(), DrillFault::ALL.len() - 1, "{kept:?}");
 }
 
 #[test]
@@ -231,10 +231,10 @@ fn a_server_is_restored_by_pg_basebackup_and_repaired() {
 
     // Half of what is drilled at once, the other half below.
     let faults = [
-        Fault::BeforeMigration,
-        Fault::TamperedOutbox,
-        Fault::WrongClaims,
-        Fault::SecondRecovery,
+        DrillFault::BeforeMigration,
+        DrillFault::TamperedOutbox,
+        DrillFault::WrongClaims,
+        DrillFault::SecondRecovery,
     ];
     let named = faults.iter().flat_map(|fault| ["--fault", fault.as_str()]);
     let done = room.drill(&pitr.iter().copied().chain(named).collect::<Vec<_>>());
@@ -259,8 +259,8 @@ fn a_server_that_ran_on_and_one_that_was_rewound_are_repaired() {
         "60",
     ];
     for faults in [
-        [Fault::RanOn, Fault::RevokedKey],
-        [Fault::RewoundCounter, Fault::LostAgent],
+        [DrillFault::RanOn, DrillFault::RevokedKey],
+        [DrillFault::RewoundCounter, DrillFault::LostAgent],
     ] {
         let named = faults.iter().flat_map(|fault| ["--fault", fault.as_str()]);
         let done = room.drill(&pitr.iter().copied().chain(named).collect::<Vec<_>>());
@@ -296,7 +296,7 @@ fn a_server_is_restored_by_pgbackrest_and_repaired() {
         "--keep",
         kept.to_str().unwrap(),
     ]);
-    ends_as_documented(&done, &[Fault::MissingAnchors]);
+    ends_as_documented(&done, &[DrillFault::MissingAnchors]);
     is_of_a_real_server(&done.1, "pgbackrest");
     let backups: Value = serde_json::from_slice(&fs::read(kept.join("backup.json")).unwrap()).unwrap();
     let kinds: Vec<&str> = array(&backups, "backups")

@@ -5,6 +5,7 @@ use crate::common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use common::{
     Compared, Data, Db, Dump, Figures, GOLF_STORE, Server, apply, args, assert_same, plan, read_plan, run,
@@ -286,4 +287,78 @@ fn with_the_sequencers_key_receipts_are_the_lost_ones_byte_for_byte() {
     let refused = refused.says(&["did not sign"]);
     assert!(!refused.stderr.contains(&"11".repeat(32)) && !refused.stdout.contains(seed));
     assert_same(&before, &db.dump());
+}
+
+/// What a census says of each missing number, by store: its grade, and whether somebody holds its event.
+fn census(data: &Data, db: &Db) -> BTreeMap<(String, u64), (String, bool)> {
+    let outboxes = data.outboxes();
+    let arguments = ["census", &outboxes, "--db", &db.arg(), "--format", "json"];
+    let out = Command::new(common::tool("outbox-sync"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert_eq!(
+        out.status.code(),
+        Some(4),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let census: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let mut numbers = BTreeMap::new();
+    for stream in census["streams"].as_array().unwrap() {
+        for range in stream["ranges"].as_array().unwrap() {
+            for number in range["first"].as_u64().unwrap()..=range["last"].as_u64().unwrap() {
+                let grade = range["grade"].as_str().unwrap().to_owned();
+                let store = stream["store_id"].as_str().unwrap().to_owned();
+                numbers.insert((store, number), (grade, range["held"] == true));
+            }
+        }
+    }
+    numbers
+}
+
+#[test]
+fn where_words_decide_alone_a_census_and_a_plan_say_the_same() {
+    let Some(stage) = Stage::set() else { return };
+    let data = &stage.data;
+    let db = stage.recovered_file.file_copy(data.path("words.db"));
+    // No root decides anything.
+    db.execute("DELETE FROM ves_commitments");
+    let path = data.path("words.plan");
+    let outboxes = data.outboxes();
+    let witnesses = ["--outbox", &outboxes, "--accept", "claimed"].map(String::from);
+    plan(&db, &path, &witnesses).expect(4);
+    let census = census(data, &db);
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    for (store, section) in read_plan(&path) {
+        for event in &section.events {
+            let said = &census[&(store.clone(), event.sequence)];
+            assert_eq!(
+                said,
+                &(event.grade.to_string(), true),
+                "{store} {}",
+                event.sequence
+            );
+            *told.entry(event.grade.to_string()).or_default() += 1;
+        }
+        for open in &section.open {
+            for number in open.from..=open.to {
+                // A cursor may know of a number that no row names.
+                let Some((grade, _)) = census.get(&(store.clone(), number)) else {
+                    assert!(open.rivals.is_empty(), "{store} {number}");
+                    continue;
+                };
+                let (said, doubted) = (open.grade.to_string(), open.reason.starts_with("only "));
+                assert!(
+                    *grade == said || doubted && ["claimed", "corroborated"].contains(&grade.as_str()),
+                    "{store} {number}: {grade}, and {said} since {}",
+                    open.reason
+                );
+                *told.entry(said).or_default() += 1;
+            }
+        }
+    }
+    for grade in ["corroborated", "claimed", "contested", "lost"] {
+        assert!(told.get(grade).is_some_and(|numbers| *numbers > 0), "{told:?}");
+    }
 }

@@ -11,7 +11,7 @@ use cli_common::{Cancel, DbTarget};
 use event_log::StreamFilter;
 use fixtures::WorldSpec;
 use sequencer_recovery::watch::alarms::{Alarm, Changes};
-use sequencer_recovery::watch::anchored::Anchored;
+use sequencer_recovery::watch::anchored::AnchoredStreams;
 use sequencer_recovery::watch::kept_log::KeptLog;
 use sequencer_recovery::watch::memory::Memory;
 use sequencer_recovery::watch::{Options, Watch};
@@ -91,7 +91,7 @@ pub fn open(path: &Path, adopt: bool) -> Watch {
         scrub_rate: None,
         adopt,
     };
-    Watch::new(options, memory, alarms, Anchored::default())
+    Watch::new(options, memory, alarms, AnchoredStreams::default())
 }
 
 fn highest(world: &Signed) -> u64 {

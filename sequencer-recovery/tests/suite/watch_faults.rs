@@ -9,7 +9,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cli_common::{Cancel, DbTarget};
+use event_log::StreamFilter;
 use fixtures::WorldSpec;
+use sequencer_recovery::watch::anchored::AnchoredStreams;
 use sequencer_recovery::watch::kept_log::KeptLog;
 use sequencer_recovery::watch::memory::Memory;
 use sequencer_recovery::watch::{Look, Watch};
@@ -370,4 +372,38 @@ fn checkpoints_go_where_the_command_takes_them() {
         "https://w.example/",
     ])
     .expect(16);
+}
+
+#[test]
+fn a_commitment_that_says_otherwise_than_its_anchors_is_told() {
+    let Some(at) = Living::start(35) else { return };
+    let anchors = at.world.path("anchors.json");
+    at.world.world.write_anchors(&anchors).unwrap();
+    let read = || {
+        AnchoredStreams::read(
+            std::slice::from_ref(&anchors),
+            &at.streams,
+            &StreamFilter::default(),
+        )
+    };
+    let looked = |sql: &str, memory: &str| {
+        at.sql(sql);
+        let mut log = KeptLog::new(DbTarget::parse(at.url.as_ref()).unwrap(), &Cancel::new());
+        let mut watch = open(&at.world.path(memory), false);
+        (watch.anchored, _) = read().unwrap();
+        let raised = look(&mut watch, &mut log, &runtime(), 1).changes.raised;
+        let codes = codes(&raised).into_iter();
+        let of_commitments =
+            codes.filter(|code| code.starts_with("commitment.") && *code != "commitment.unanchored");
+        of_commitments.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(looked("SELECT 1", "watch.db"), Vec::<String>::new());
+    let anchored =
+        "SELECT batch_id FROM ves_commitments WHERE chain_tx_hash IS NOT NULL ORDER BY batch_id LIMIT 1";
+    let change = |what: &str| format!("UPDATE ves_commitments SET {what} WHERE batch_id = ({anchored})");
+    let elsewhere = change("chain_block_number = 7777777");
+    assert_eq!(looked(&elsewhere, "watch-place.db"), ["commitment.chain"]);
+    let later = change("committed_at = '2031-01-01T00:00:00Z'");
+    let both = ["commitment.chain", "commitment.time"];
+    assert_eq!(looked(&later, "watch-time.db"), both);
 }

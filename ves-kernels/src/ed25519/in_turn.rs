@@ -8,7 +8,7 @@ use curve25519_dalek::traits::Identity;
 use curve25519_dalek::{EdwardsPoint, Scalar};
 use sha2::{Digest, Sha512};
 
-use super::{Claim, halves};
+use super::{SignatureInput, halves};
 use crate::kernel::prefetch;
 
 /// Windows of a scalar: 32 digits of eight bits.
@@ -62,7 +62,7 @@ impl Multiples {
 /// A claim and the multiples of its key, negated.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
-    pub(super) claim: Claim<'a>,
+    pub(super) claim: SignatureInput<'a>,
     pub(super) negated: &'a Multiples,
 }
 

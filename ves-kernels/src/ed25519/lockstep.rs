@@ -9,12 +9,12 @@ use super::field;
 use super::point::{self, Comb, Projective, Running, TEETH, Table, WINDOWS};
 use super::scalar;
 use super::sha512;
-use super::{Claim, halves, words};
+use super::{SignatureInput, halves, words};
 use crate::kernel::{Instructions, Job, Lanes, Row, prefetch};
 
 /// A claim and the multiples of its key, negated: a [`Table`] or a [`Comb`].
 pub(super) struct Case<'a, M> {
-    pub(super) claim: Claim<'a>,
+    pub(super) claim: SignatureInput<'a>,
     pub(super) negated: &'a M,
 }
 

@@ -151,7 +151,7 @@ fn words(bytes: &[u8; 32]) -> [u64; 4] {
 
 /// A signature to be checked: by which key, over what.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
+pub struct SignatureInput<'a> {
     /// The key.
     pub key: &'a PreparedKey,
     /// The message: the bytes of a signing hash or of a receipt hash.
@@ -161,7 +161,7 @@ pub struct Claim<'a> {
 }
 
 /// Whether each of these signatures holds, exactly as `ed25519-dalek`'s `verify` would say.
-pub fn verify_many(claims: &[Claim<'_>]) -> Vec<bool> {
+pub fn verify_many(claims: &[SignatureInput<'_>]) -> Vec<bool> {
     let (mut in_turn, mut tables, mut combs) = (Vec::new(), Vec::new(), Vec::new());
     let mut instructions = None;
     for claim in claims {
@@ -182,7 +182,7 @@ pub fn verify_many(claims: &[Claim<'_>]) -> Vec<bool> {
     let lockstep = instructions.map(|with| (lockstep::verify(with, &tables), lockstep::verify(with, &combs)));
     let (tables, combs) = lockstep.unwrap_or_default();
     let (mut tables, mut combs) = (tables.into_iter(), combs.into_iter());
-    let verdict = |claim: &Claim<'_>| match &claim.key.negated {
+    let verdict = |claim: &SignatureInput<'_>| match &claim.key.negated {
         Multiples::InTurn(_) => in_turn.next(),
         Multiples::Lockstep(..) => tables.next(),
         Multiples::Comb(..) => combs.next(),

@@ -94,8 +94,8 @@ impl Cases {
     /// Checks that all ways say the same, wherever in a batch a signature is.
     fn check(&self) {
         for way in 0..1 + 2 * kernels().len() {
-            let claims: Vec<Claim<'_>> = (self.0.iter())
-                .map(|(key, message, signature, _)| Claim {
+            let claims: Vec<SignatureInput<'_>> = (self.0.iter())
+                .map(|(key, message, signature, _)| SignatureInput {
                     key: &key.prepared[way],
                     message,
                     signature,
@@ -103,7 +103,7 @@ impl Cases {
                 .collect();
             for offset in 0..8 {
                 let in_place = claims.iter().cycle().skip(offset).take(claims.len());
-                let in_place: Vec<Claim<'_>> = in_place.copied().collect();
+                let in_place: Vec<SignatureInput<'_>> = in_place.copied().collect();
                 let expected = self.0.iter().cycle().skip(offset);
                 for ((claim, case), verdict) in in_place.iter().zip(expected).zip(verify_many(&in_place)) {
                     assert_eq!(verdict, case.3, "{way} {offset} {claim:?}");
@@ -314,8 +314,8 @@ fn batches_of_all_sizes_keep_their_order() {
     let ways = 1 + 2 * kernels().len();
     for one in 0..=ways {
         let way = |i: usize| if one < ways { one } else { i / 5 % ways };
-        let claims: Vec<Claim<'_>> = (signed.iter().enumerate())
-            .map(|(i, (message, signature))| Claim {
+        let claims: Vec<SignatureInput<'_>> = (signed.iter().enumerate())
+            .map(|(i, (message, signature))| SignatureInput {
                 key: &prepared[i % 3].prepared[way(i)],
                 message,
                 signature,

@@ -1,5 +1,5 @@
 use checkpoints::checkpoint::{Checkpoint, Origin};
-use checkpoints::file::{Entry, Leaves};
+use checkpoints::file::{Entry, LeavesOfFile};
 use checkpoints::history::Collector;
 use checkpoints::note::{KeyKind, VerifierKey};
 use checkpoints::{History, Policy};
@@ -39,7 +39,7 @@ fn history(all: &[Hash32], sizes: &[u64], with_leaves: bool) -> History {
             continues: None,
         };
         let entry = Entry {
-            leaves: (with_leaves && *size > before).then(|| Leaves {
+            leaves: (with_leaves && *size > before).then(|| LeavesOfFile {
                 first: before + 1,
                 hashes: all[before as usize..*size as usize].to_vec(),
             }),

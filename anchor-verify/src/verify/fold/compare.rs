@@ -6,7 +6,7 @@ use ves::{Hash32, stream};
 use super::Progressing;
 use crate::rules::{self, Wrong};
 use crate::verify::code;
-use crate::verify::plan::{Anchored, Plan};
+use crate::verify::plan::{Plan, RangeAnchor};
 use crate::verify::report::Failure;
 
 impl Progressing {
@@ -112,7 +112,12 @@ impl Progressing {
     }
 
     /// An anchored state root that does not follow from the one before.
-    fn anchored_state_root(&self, a: &Anchored, previous: &Hash32, held: &StreamOutline) -> Option<Failure> {
+    fn anchored_state_root(
+        &self,
+        a: &RangeAnchor,
+        previous: &Hash32,
+        held: &StreamOutline,
+    ) -> Option<Failure> {
         let leaves = u32::try_from(self.unit.width()).unwrap_or(u32::MAX);
         let (start, end) = (self.unit.start, self.unit.end);
         let expected = stream::state_root(&held.stream, previous, &a.events_root, start, end, leaves);
@@ -127,7 +132,7 @@ impl Progressing {
 }
 
 /// What the events, other anchors and commitments say otherwise than an anchor.
-fn disagreements(a: &Anchored, root: Option<Hash32>, commitments: &[&Commitment]) -> Vec<Failure> {
+fn disagreements(a: &RangeAnchor, root: Option<Hash32>, commitments: &[&Commitment]) -> Vec<Failure> {
     let mut wrong = Vec::new();
     if a.contested {
         let what = format!(

@@ -8,7 +8,7 @@ use crate::anchor::{Anchor, ContractAddress, tenant_store_key};
 use crate::anchors_file::AnchorsFile;
 use crate::batches::{AnchorView, group};
 use crate::rules::{AnchoredAt, block_times};
-use crate::standing::{ChainReport, Standing};
+use crate::standing::{AnchorStanding, ChainReport};
 use crate::verify::report::{AnchorRef, StandingName};
 
 /// So many anchors of one batch are listed.
@@ -16,7 +16,7 @@ pub(super) const MAX_ANCHORS: usize = 16;
 
 /// One statement of the chain about a range.
 #[derive(Debug, Clone)]
-pub(in crate::verify) struct Anchored {
+pub(in crate::verify) struct RangeAnchor {
     pub batch_id: BatchId,
     pub events_root: Hash32,
     pub state_root: Hash32,
@@ -31,7 +31,7 @@ pub(in crate::verify) struct Anchored {
     pub at: Option<AnchoredAt>,
 }
 
-impl Anchored {
+impl RangeAnchor {
     /// When a range was first anchored: by an anchor that is tied to the trusted block, if any is.
     pub fn first(anchored: &[Self]) -> Option<AnchoredAt> {
         let trusted = anchored.iter().any(|a| a.trusted);
@@ -71,14 +71,14 @@ fn contested(view: &AnchorView) -> BTreeSet<Statement> {
         .collect()
 }
 
-pub(super) fn anchor_ref(anchor: &Anchor, standing: &Standing) -> AnchorRef {
+pub(super) fn anchor_ref(anchor: &Anchor, standing: &AnchorStanding) -> AnchorRef {
     let (name, why) = match standing {
-        Standing::Trusted { trusted_block, by } => (StandingName::Trusted, {
+        AnchorStanding::Trusted { trusted_block, by } => (StandingName::Trusted, {
             let by: Vec<&str> = by.iter().map(|by| by.as_str()).collect();
             format!("tied to block {trusted_block} by {}", by.join(" and "))
         }),
-        Standing::Untied { why } => (StandingName::Untied, why.clone()),
-        Standing::Failed { why } => (StandingName::Failed, why.clone()),
+        AnchorStanding::Untied { why } => (StandingName::Untied, why.clone()),
+        AnchorStanding::Failed { why } => (StandingName::Failed, why.clone()),
     };
     AnchorRef {
         batch_id: anchor.batch_id,
@@ -97,19 +97,19 @@ pub(super) fn anchor_ref(anchor: &Anchor, standing: &Standing) -> AnchorRef {
 /// The anchors of one range.
 #[derive(Default)]
 pub(super) struct OfRange {
-    pub anchored: BTreeMap<(BatchId, Hash32, Hash32), Anchored>,
+    pub anchored: BTreeMap<(BatchId, Hash32, Hash32), RangeAnchor>,
     pub failed: Vec<AnchorRef>,
 }
 
 impl OfRange {
     /// Adds an anchor that its own proof does not contradict.
-    pub fn add(&mut self, anchor: &Anchor, standing: &Standing, known: &Known) {
-        let trusted = matches!(standing, Standing::Trusted { .. });
+    pub fn add(&mut self, anchor: &Anchor, standing: &AnchorStanding, known: &KnownAnchors) {
+        let trusted = matches!(standing, AnchorStanding::Trusted { .. });
         let id = statement(anchor);
         let found = self
             .anchored
             .entry((anchor.batch_id, anchor.events_root, anchor.state_root))
-            .or_insert_with(|| Anchored {
+            .or_insert_with(|| RangeAnchor {
                 batch_id: anchor.batch_id,
                 events_root: anchor.events_root,
                 state_root: anchor.state_root,
@@ -139,7 +139,7 @@ impl OfRange {
 }
 
 /// What a file says of all of its anchors together.
-pub(super) struct Known {
+pub(super) struct KnownAnchors {
     /// What some anchor contradicts that its own proof does not contradict.
     contested_any: BTreeSet<Statement>,
     /// What a trusted anchor contradicts: what somebody merely claims cannot contest what is proven.
@@ -150,9 +150,9 @@ pub(super) struct Known {
     times: HashMap<Hash32, u64>,
 }
 
-impl Known {
+impl KnownAnchors {
     pub fn new(file: &AnchorsFile, chain: &ChainReport, streams: &[StreamKey]) -> Self {
-        let contested_among = |wanted: fn(&Standing) -> bool| {
+        let contested_among = |wanted: fn(&AnchorStanding) -> bool| {
             let both = file.anchors.iter().zip(&chain.standings);
             let anchors: Vec<Anchor> = both
                 .filter(|(_, standing)| wanted(standing))
@@ -162,8 +162,8 @@ impl Known {
         };
         let named = file.anchors.iter().filter_map(|anchor| anchor.stream);
         Self {
-            contested_any: contested_among(|s| !matches!(s, Standing::Failed { .. })),
-            contested_trusted: contested_among(|s| matches!(s, Standing::Trusted { .. })),
+            contested_any: contested_among(|s| !matches!(s, AnchorStanding::Failed { .. })),
+            contested_trusted: contested_among(|s| matches!(s, AnchorStanding::Trusted { .. })),
             proven_places: chain.proven_places(file),
             streams: named
                 .chain(streams.iter().copied())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use checkpoints::checkpoint::{Checkpoint, Continues, Origin};
-use checkpoints::file::{Entry, Leaves};
+use checkpoints::file::{Entry, LeavesOfFile};
 use checkpoints::note::{KeyKind, SignatureLine, VerifierKey};
 use ed25519_dalek::SigningKey;
 use ves::log_tree::CompactRange;
@@ -98,7 +98,7 @@ impl Tree {
             continues: self.continues,
         };
         Entry {
-            leaves: first.map(|first| Leaves {
+            leaves: first.map(|first| LeavesOfFile {
                 first,
                 hashes: self.leaves[first as usize - 1..size as usize].to_vec(),
             }),

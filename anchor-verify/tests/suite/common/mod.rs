@@ -5,7 +5,9 @@ pub mod checkpointer;
 use std::path::{Path, PathBuf};
 
 use anchor_verify::verify::{ExportSource, InputKind, LogSource, VerifyError, VerifyInput, verify};
-use anchor_verify::{AnchorsFile, ChainReport, Importer, ProvedBy, Shard, Standing, Verdict, VerifyReport};
+use anchor_verify::{
+    AnchorStanding, AnchorsFile, ChainReport, Importer, ProvedBy, Shard, Verdict, VerifyReport,
+};
 use cli_common::{Cancel, DbTarget, NoProgress};
 use ed25519_dalek::VerifyingKey;
 use event_log::{Log, Scope, write_export, write_snapshot};
@@ -47,7 +49,7 @@ pub fn untied(file: &AnchorsFile) -> ChainReport {
     anchor_verify::chain::examine(file, None)
 }
 
-pub fn standing(file: &AnchorsFile, of: impl Fn(&anchor_verify::Anchor) -> Standing) -> ChainReport {
+pub fn standing(file: &AnchorsFile, of: impl Fn(&anchor_verify::Anchor) -> AnchorStanding) -> ChainReport {
     ChainReport {
         trusted_block: Some(Hash32([0xbb; 32])),
         standings: file.anchors.iter().map(of).collect(),
@@ -55,8 +57,8 @@ pub fn standing(file: &AnchorsFile, of: impl Fn(&anchor_verify::Anchor) -> Stand
     }
 }
 
-pub fn trust() -> Standing {
-    Standing::Trusted {
+pub fn trust() -> AnchorStanding {
+    AnchorStanding::Trusted {
         trusted_block: Hash32([0xbb; 32]),
         by: vec![ProvedBy::Receipt],
     }

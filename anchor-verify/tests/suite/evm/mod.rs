@@ -7,8 +7,8 @@ use alloy::primitives::{Address, B256};
 use alloy::sol_types::{SolCall, SolValue};
 use anchor_verify::chain::examine;
 use anchor_verify::fetch::rpc::Rpc;
-use anchor_verify::fetch::{FetchError, FetchOptions, Fetched, Proofs, Target, fetch};
-use anchor_verify::{AnchorsFile, ProvedBy, Standing};
+use anchor_verify::fetch::{FetchError, FetchOptions, FetchTarget, Fetched, Proofs, fetch};
+use anchor_verify::{AnchorStanding, AnchorsFile, ProvedBy};
 use cli_common::{Cancel, NoProgress};
 use fixtures::{Commitment, World, WorldSpec};
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ impl Chain {
                 .map(|address| address.parse().unwrap())
                 .to_vec(),
             from: None,
-            to: Target::Latest,
+            to: FetchTarget::Latest,
             proofs: Proofs::Both,
             max_headers: 10_000,
             max_receipts: 1_000,
@@ -167,7 +167,7 @@ pub fn assert_trusted(file: &AnchorsFile, trusted: Hash32, by: &[&str]) {
     let words = |ways: &[ProvedBy]| ways.iter().map(|way| way.as_str()).eq(by.iter().copied());
     for (anchor, standing) in file.anchors.iter().zip(examine(file, Some(trusted)).standings) {
         assert!(
-            matches!(&standing, Standing::Trusted { by: ways, .. } if words(ways)),
+            matches!(&standing, AnchorStanding::Trusted { by: ways, .. } if words(ways)),
             "{anchor:?} {standing:?}"
         );
     }

@@ -20,7 +20,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 use ed25519_dalek::VerifyingKey;
-use ves::ed25519::{Claim, PreparedKey, verify_many, worth_preparing_from};
+use ves::ed25519::{PreparedKey, SignatureInput, verify_many, worth_preparing_from};
 use ves::{Hash32, SignatureBytes, key};
 
 use super::scalar::{self, Columns, Kind, Parameter};
@@ -61,9 +61,9 @@ fn compute(columns: &Columns<'_>) -> Result<ArrayRef> {
         // A key's multiples take half a MiB: they are kept for these rows and no longer.
         let prepared = PreparedKey::new(&public);
         let signed: Vec<(Hash32, SignatureBytes)> = rows.iter().map(|row| message(*row)).collect();
-        let claims: Vec<Claim<'_>> = signed
+        let claims: Vec<SignatureInput<'_>> = signed
             .iter()
-            .map(|(message, signature)| Claim {
+            .map(|(message, signature)| SignatureInput {
                 key: &prepared,
                 message: &message.0,
                 signature,

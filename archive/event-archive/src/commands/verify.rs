@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anchor_verify::commands::l1::{BlockArg, L1Args};
-use anchor_verify::commands::verify::{Evidence, Known, print};
+use anchor_verify::commands::verify::{Evidence, KnownChain, print};
 use anchor_verify::commands::{PinArgs, RequireArg, cancel_on_signals, read_anchors};
 use anchor_verify::pins::KeyPins;
 use anchor_verify::{AnchorsFile, Shard, Verdict, VerifyReport};
@@ -67,7 +67,7 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
     let mut inputs = Inputs::default();
     let anchors = read_anchors(&args.anchors, &mut inputs)?;
-    let known = Known {
+    let known = KnownChain {
         trusted_block: args.trusted_block.as_ref(),
         l1: &args.l1,
         pins: &args.pins,

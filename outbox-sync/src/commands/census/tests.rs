@@ -28,9 +28,9 @@ fn of_stream(n: usize) -> StreamCensus {
         nowhere: if is_bad(n) { 5 } else { 0 },
         ranges: if is_bad(n) {
             vec![
-                range(164, 190, CensusGrade::Corroborated, true),
-                range(191, 195, CensusGrade::Lost, false),
-                range(196, 200, CensusGrade::Claimed, true),
+                range(164, 190, WordGrade::Corroborated, true),
+                range(191, 195, WordGrade::Lost, false),
+                range(196, 200, WordGrade::Claimed, true),
             ]
         } else {
             Vec::new()

@@ -5,7 +5,7 @@ use std::path::Path;
 use cli_common::provenance::Provenance;
 use cli_common::{CliError, CommandLine, DbTarget, GlobalArgs, Next, Output, Table, Tone, print_report};
 use event_log::Place;
-use outbox_sync::export::{Class, Manifest, manifest_path};
+use outbox_sync::export::{Class, ExportManifest, manifest_path};
 use outbox_sync::holdings::{Heard, NotRead};
 use outbox_sync::source::looks_like_export;
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub(super) struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) place: Option<Place>,
     pub(super) out: String,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: ExportManifest,
     /// Rows that were left out since they cannot go out: unsigned, unreadable, not to be found again.
     pub(super) left_out: u64,
     pub(super) left_out_first: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Document {
     pub(super) next: Next,
 }
 
-pub(super) fn next(manifest: &Manifest, args: &ExportArgs) -> Next {
+pub(super) fn next(manifest: &ExportManifest, args: &ExportArgs) -> Next {
     let verify = CommandLine::of_this_tool("verify").with([&args.out]);
     let Some(log) = &args.missing_from else {
         return Next::run_for(
@@ -75,7 +75,7 @@ pub(super) fn next(manifest: &Manifest, args: &ExportArgs) -> Next {
 }
 
 /// A manifest has a schema of its own, so it is not spread out beside the line's.
-struct ManifestLine<'a>(&'a Manifest);
+struct ManifestLine<'a>(&'a ExportManifest);
 
 impl Serialize for ManifestLine<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,7 +4,7 @@
 )]
 
 use cli_common::Next;
-use outbox_sync::export::{Class, MadeFrom, Manifest, StreamCount};
+use outbox_sync::export::{Class, ExportManifest, MadeFrom, StreamCount};
 
 use super::super::tests::{COUNTS, is_bad, path, place, provenance, stream, texts};
 use super::report::print_table;
@@ -32,7 +32,7 @@ fn document(count: usize) -> Document {
         provenance: Some(provenance(count)),
         place: Some(place()),
         out: "/srv/recovery/lost.ndjson".into(),
-        manifest: Manifest {
+        manifest: ExportManifest {
             schema: "export-manifest/1".into(),
             file: "lost.ndjson".into(),
             format: ExportFormat::Ndjson,

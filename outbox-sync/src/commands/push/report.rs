@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use cli_common::provenance::Provenance;
 use cli_common::{CliError, CommandLine, ExitStatus, GlobalArgs, Next, Output, Table, Tone, print_report};
 use outbox_sync::holdings::NotRead;
-use outbox_sync::push::{PushError, Pushed, Standing};
+use outbox_sync::push::{PushError, PushStanding, Pushed};
 use serde::Serialize;
 
 use super::super::errors::{file_error, stop_hint};
@@ -44,7 +44,7 @@ pub(super) struct Document {
 /// Says on stderr why a push ended early, or left an agent's events back, and puts it into the report.
 pub(super) fn how_it_ended(
     ended: Result<(), PushError>,
-    standing: &Standing,
+    standing: &PushStanding,
     pushed: &mut Pushed,
     global: &GlobalArgs,
 ) -> ExitStatus {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cli_common::Next;
 use outbox_sync::reconcile::{Action, Change, CursorChange, RowState, StillOpen};
-use outbox_sync::{Place as RowPlace, Shape, Table as RowTable};
+use outbox_sync::{RowPlace, Shape, Table as RowTable};
 
 use super::super::tests::{COUNTS, event, is_bad, path, place, provenance, stream, texts};
 use super::report::print_table;

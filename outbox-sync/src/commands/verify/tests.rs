@@ -10,13 +10,13 @@ use super::*;
 
 fn row(n: usize) -> RowVerdict {
     let (verdict, why) = match n % 3 {
-        0 => (Outcome::Fails, "the signature does not hold"),
+        0 => (Verification::Fails, "the signature does not hold"),
         1 => (
-            Outcome::Fails,
+            Verification::Fails,
             "key 3 of the agent was revoked at 2026-02-11T08:00:00.000000Z, before the sequencer is said to have \
              numbered the event",
         ),
-        _ => (Outcome::NotChecked, "no key 4 of the agent is known"),
+        _ => (Verification::NotChecked, "no key 4 of the agent is known"),
     };
     RowVerdict {
         place: format!("{} _ves_outbox row {}", path(n), 12 + n),
@@ -29,7 +29,7 @@ fn row(n: usize) -> RowVerdict {
         signature_holds: Some(false),
         signing_hash: None,
         agent_key_id: Some(3),
-        key_from: (verdict == Outcome::Fails).then_some(KeySource::Log),
+        key_from: (verdict == Verification::Fails).then_some(KeySource::Log),
         rendering_found: false,
     }
 }

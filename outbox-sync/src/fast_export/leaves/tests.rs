@@ -59,7 +59,7 @@ fn by_pages(connection: &Connection, path: &Path, first: i64, last: i64) -> Opti
     let layout = Layout::of(connection, &header, TABLE)?;
     let columns = layout.columns.len();
     let mut found = Rows::new();
-    let all = Leaves::new(&file, layout).rows(first, last, &mut |number, record| {
+    let all = LeafPages::new(&file, layout).rows(first, last, &mut |number, record| {
         found.push((number, values(record, columns + 1)));
         ControlFlow::Continue(())
     });

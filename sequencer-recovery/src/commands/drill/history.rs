@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use cli_common::{CliError, ExitStatus, Frame, GlobalArgs, Next, Output, Table, Tone};
 use sequencer_recovery::dr_report::FOLDER;
-use sequencer_recovery::drill::history::{Change, Entry, History, SCHEMA};
+use sequencer_recovery::drill::history::{Change, DrillHistory, Entry, SCHEMA};
 
 use super::super::{HashedInputs, made, or_dash};
 
@@ -28,7 +28,7 @@ Columns:
   BACK         events brought back, of those that the recovery lost";
 
 pub(super) fn run(args: &HistoryArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError> {
-    let history = History::read(&args.folder)?;
+    let history = DrillHistory::read(&args.folder)?;
     let frame = Frame {
         schema: SCHEMA,
         provenance: &made(HashedInputs::default()),
@@ -46,7 +46,7 @@ pub(super) fn run(args: &HistoryArgs, global: &GlobalArgs) -> Result<ExitStatus,
     Ok(ExitStatus::OK)
 }
 
-fn print_table<W: std::io::Write>(out: &mut Output<W>, history: &History) -> Result<(), CliError> {
+fn print_table<W: std::io::Write>(out: &mut Output<W>, history: &DrillHistory) -> Result<(), CliError> {
     let failed = history
         .reports
         .iter()

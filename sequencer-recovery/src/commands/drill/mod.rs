@@ -16,10 +16,10 @@ use cli_common::{
 };
 use fixtures::{Cut, WorldSpec};
 use scratch_postgres::{ScratchError, Search};
-use sequencer_recovery::dr_report::{DrReport, FOLDER, Outcome, SCHEMA};
-use sequencer_recovery::drill::history::{Entry, History};
+use sequencer_recovery::dr_report::{DrReport, FOLDER, PassFail, SCHEMA};
+use sequencer_recovery::drill::history::{DrillHistory, Entry};
 use sequencer_recovery::drill::{
-    BackupTool, DrillError, DrillOptions, Fault, PitrOptions, Targets, drill, id,
+    BackupTool, DrillError, DrillFault, DrillOptions, PitrOptions, Targets, drill, id,
 };
 use sequencer_recovery::grade::Accept;
 use sequencer_recovery::plan::PlanOptions;
@@ -102,7 +102,7 @@ struct RehearseArgs {
     /// What goes wrong besides, may be given several times: lost-agent, wrong-claims, tampered-outbox, rewound-counter,
     /// ran-on, missing-anchors, revoked-key, before-migration (with --pitr), second-recovery
     #[arg(long = "fault", value_name = "NAME")]
-    faults: Vec<Fault>,
+    faults: Vec<DrillFault>,
 
     /// The weakest evidence to use: proven, checkpointed, receipted, committed, corroborated or claimed
     #[arg(long, value_name = "GRADE", default_value_t = Accept::default())]
@@ -248,8 +248,8 @@ fn rehearse(args: &RehearseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
     drop(progress);
     let report = drilled?;
     let mut status = match report.result {
-        Outcome::Pass => ExitStatus::OK,
-        Outcome::Fail => ExitStatus::PROBLEMS,
+        PassFail::Pass => ExitStatus::OK,
+        PassFail::Fail => ExitStatus::PROBLEMS,
     };
     let frame = Frame {
         schema: SCHEMA,
@@ -272,7 +272,7 @@ fn rehearse(args: &RehearseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliE
 
 /// The reports that are kept where a drill keeps its own: those of a folder that cannot be read are none.
 fn earlier() -> Vec<Entry> {
-    History::read(Path::new(FOLDER)).map_or_else(|_| Vec::new(), |history| history.reports)
+    DrillHistory::read(Path::new(FOLDER)).map_or_else(|_| Vec::new(), |history| history.reports)
 }
 
 fn now() -> Timestamp {
@@ -313,14 +313,14 @@ fn told(error: DrillError) -> CliError {
 /// What to do after a drill: to look at its files, if it failed.
 fn next(report: &DrReport, keep: Option<&Path>) -> Next {
     match (report.result, keep) {
-        (Outcome::Pass, _) => Next::nothing("keep the report as the record of this drill"),
-        (Outcome::Fail, Some(dir)) => {
+        (PassFail::Pass, _) => Next::nothing("keep the report as the record of this drill"),
+        (PassFail::Fail, Some(dir)) => {
             let files = dir.display();
             Next::nothing(format!(
                 "the checks above say what did not hold; the drill's files are in {files}"
             ))
         }
-        (Outcome::Fail, None) => {
+        (PassFail::Fail, None) => {
             let again = CommandLine::of_this_process().with(["--keep", "drill"]);
             Next::run_for("drill the same disaster again and look at its files", &again)
         }

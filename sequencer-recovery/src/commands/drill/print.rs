@@ -1,7 +1,7 @@
 //! What a drill tells, for people.
 
 use cli_common::{CliError, Frame, GlobalArgs, Output, Table, Tone};
-use sequencer_recovery::dr_report::{DrReport, EventCounts, Integrity, Objectives, Outcome};
+use sequencer_recovery::dr_report::{DrReport, EventCounts, Integrity, Objectives, PassFail};
 
 use super::super::or_dash;
 use super::super::report::print_not_checked;
@@ -43,8 +43,8 @@ pub(in super::super) fn print_table<W: std::io::Write>(
     report: &DrReport,
 ) -> Result<(), CliError> {
     let (result, tone) = match report.result {
-        Outcome::Pass => ("PASS", Tone::Good),
-        Outcome::Fail => ("FAIL", Tone::Bad),
+        PassFail::Pass => ("PASS", Tone::Good),
+        PassFail::Fail => ("FAIL", Tone::Bad),
     };
     out.verdict(tone, &format!("Drill: {result}."))?;
     print_scenario(out, report)?;

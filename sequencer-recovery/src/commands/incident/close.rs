@@ -11,8 +11,8 @@ use cli_common::{
     Access, CliError, CommandLine, Existing, ExitStatus, Frame, GlobalArgs, Next, Output, Tone, WholeFile,
     files,
 };
-use sequencer_recovery::dr_report::{self, DrReport, Outcome};
-use sequencer_recovery::incident::manifest::{self, Manifest, NAME, SUMS, SignedManifest};
+use sequencer_recovery::dr_report::{self, DrReport, PassFail};
+use sequencer_recovery::incident::manifest::{self, IncidentManifest, NAME, SUMS, SignedManifest};
 use sequencer_recovery::incident::summary::Summary;
 use sequencer_recovery::incident::{Course, texts};
 use serde::Serialize;
@@ -85,8 +85,8 @@ pub fn run(args: &CloseArgs, global: &GlobalArgs) -> Result<ExitStatus, CliError
     folder.write(NAME, Existing::Keep, &pretty(&signed)?)?;
     let kept = keep(&args.reports, &record, &json);
     let mut status = match record.result {
-        Outcome::Pass => ExitStatus::OK,
-        Outcome::Fail => ExitStatus::PROBLEMS,
+        PassFail::Pass => ExitStatus::OK,
+        PassFail::Fail => ExitStatus::PROBLEMS,
     };
     let closed = Closed {
         folder: folder.path(),
@@ -134,10 +134,10 @@ fn write_drafts(folder: &IncidentFolder, course: &Course, summary: &Summary) -> 
     Ok(())
 }
 
-fn manifest_of(folder: &IncidentFolder, course: &Course) -> Result<Manifest, CliError> {
+fn manifest_of(folder: &IncidentFolder, course: &Course) -> Result<IncidentManifest, CliError> {
     let mut files = manifest::files(folder.path())?;
     files.retain(|file| !is_draft(&file.path));
-    Ok(Manifest {
+    Ok(IncidentManifest {
         schema: manifest::SCHEMA.into(),
         incident: course.incident.id.clone(),
         closed_at: course.closed_at.map(|at| at.to_string()).unwrap_or_default(),
@@ -233,8 +233,8 @@ fn print_table<W: std::io::Write>(
     closed: &Closed<'_>,
 ) -> Result<(), CliError> {
     let tone = match record.result {
-        Outcome::Pass => Tone::Good,
-        Outcome::Fail => Tone::Bad,
+        PassFail::Pass => Tone::Good,
+        PassFail::Fail => Tone::Bad,
     };
     out.verdict(
         tone,

@@ -3,7 +3,7 @@
 use cli_common::incident::timeline::Moment;
 use cli_common::{Frame, GlobalArgs, Labels, Tone};
 use html_report::{
-    Body, Cell, Check, Entry, Objective, Outcome, Page, Section, Signature, Table, Text, Timeline, Unit,
+    Body, Cell, Check, CheckOutcome, Entry, Objective, Page, Section, Signature, Table, Text, Timeline, Unit,
 };
 use sequencer_recovery::incident::Course;
 use sequencer_recovery::incident::course::Run;
@@ -140,9 +140,9 @@ fn objectives(course: &Course, summary: &Summary) -> Vec<Objective> {
 fn checks(summary: &Summary) -> Vec<Check> {
     let checks = summary.checks.iter().map(|check| {
         let outcome = match check.passed {
-            Some(true) => Outcome::Pass,
-            Some(false) => Outcome::Fail,
-            None => Outcome::NotChecked,
+            Some(true) => CheckOutcome::Pass,
+            Some(false) => CheckOutcome::Fail,
+            None => CheckOutcome::NotChecked,
         };
         Check::new(check.name, outcome, &*check.detail)
     });

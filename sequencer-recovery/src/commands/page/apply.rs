@@ -5,7 +5,7 @@ use html_report::{Body, Cell, Page, Section, Table};
 use sequencer_recovery::apply::{AppliedStream, ApplyReport, StreamStatus};
 use sequencer_recovery::plan::plan_file::PlanFile;
 
-use super::super::apply::{Outcome, status_word, verdict};
+use super::super::apply::{ApplySums, status_word, verdict};
 use super::super::{or_dash, strips};
 use super::{ABOUT_STRIPS, journal, signature, some};
 
@@ -18,7 +18,7 @@ pub fn page(
     global: &GlobalArgs,
 ) -> Page {
     let labels = Labels::of_report(global, report.streams.iter().map(|s| s.stream));
-    let (tone, sentence) = verdict(&Outcome::of(report));
+    let (tone, sentence) = verdict(&ApplySums::of(report));
     let title = if report.dry_run {
         "Apply (dry run)"
     } else {

@@ -13,7 +13,7 @@ use sequencer_recovery::witness::Heard;
 
 use super::super::audit::{is_whole, verdict};
 use super::super::or_dash;
-use super::super::report::{Standing, when};
+use super::super::report::{WorstProblems, when};
 use super::super::strips;
 use super::{ABOUT_STRIPS, findings, journal, not_heard, signature};
 
@@ -22,7 +22,7 @@ pub fn page(report: &AuditReport, frame: &Frame<'_>, global: &GlobalArgs) -> Pag
     let beside = report.families.iter().flat_map(|family| &family.streams);
     let streams = report.streams.iter().map(|s| s.stream);
     let labels = Labels::of_report(global, streams.chain(beside.map(|s| s.stream)));
-    let standing = Standing::of(report.findings.iter().filter(|f| f.family.is_none()));
+    let standing = WorstProblems::of(report.findings.iter().filter(|f| f.family.is_none()));
     let (tone, sentence) = verdict(report, &standing);
     let mut page = Page::new("Audit", report.db.as_str(), tone, sentence).framed(frame);
     facts(&mut page, report);

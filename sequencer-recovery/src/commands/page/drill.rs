@@ -2,10 +2,10 @@
 
 use cli_common::{Frame, GlobalArgs, Labels, Tone};
 use html_report::{
-    Body, Check, Entry, History, Objective, Outcome, Page, Point, Section, Series, Table, Text, Timeline,
-    Unit,
+    Body, Check, CheckOutcome, Entry, History, Objective, Page, Point, Section, Series, Table, Text,
+    Timeline, Unit,
 };
-use sequencer_recovery::dr_report::{self, DrReport, Kind};
+use sequencer_recovery::dr_report::{self, DrReport, ReportKind};
 use sequencer_recovery::drill::history;
 use ves::Timestamp;
 
@@ -18,12 +18,12 @@ pub fn page(report: &DrReport, earlier: &[history::Entry], frame: &Frame<'_>, gl
     let labels = Labels::of_report(global, report.streams.iter().map(|s| s.stream));
     let (kind, tone) = (
         match report.kind {
-            Kind::Drill => "Drill",
-            Kind::Incident => "Incident",
+            ReportKind::Drill => "Drill",
+            ReportKind::Incident => "Incident",
         },
         match report.result {
-            dr_report::Outcome::Pass => Tone::Good,
-            dr_report::Outcome::Fail => Tone::Bad,
+            dr_report::PassFail::Pass => Tone::Good,
+            dr_report::PassFail::Fail => Tone::Bad,
         },
     );
     let mut page = Page::new(kind, report.id.as_str(), tone, sentence(report)).framed(frame);
@@ -226,9 +226,9 @@ fn timeline(report: &DrReport) -> Timeline {
 fn checks(report: &DrReport) -> Vec<Check> {
     let check = |check: &dr_report::Check| {
         let outcome = if check.passed {
-            Outcome::Pass
+            CheckOutcome::Pass
         } else {
-            Outcome::Fail
+            CheckOutcome::Fail
         };
         Check::new(check.name.as_str(), outcome, check.detail.as_str())
     };
@@ -284,8 +284,8 @@ fn earlier_ones(all: &[history::Entry]) -> History {
                 at: Text::from(format!("{} {}", utc(entry.started_at), entry.scenario)),
                 value: of(entry),
                 tone: match entry.result {
-                    dr_report::Outcome::Pass => Tone::Good,
-                    dr_report::Outcome::Fail => Tone::Bad,
+                    dr_report::PassFail::Pass => Tone::Good,
+                    dr_report::PassFail::Fail => Tone::Bad,
                 },
             })
             .collect(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use cli_common::{Frame, GlobalArgs, Labels, Tone};
 use html_report::{Body, Cell, Choice, ChoiceOption, Page, Section, Strip, Table, worst_first};
 use sequencer_recovery::floor::{Floor, FloorOption};
-use sequencer_recovery::plan::{PlanSummary, StreamSummary};
+use sequencer_recovery::plan::{PlanSummary, PlannedStreamSummary};
 
 use super::super::plan_report::verdict;
 use super::super::{or_dash, strips};
@@ -121,7 +121,7 @@ fn stay_open(summary: &PlanSummary, labels: &Labels) -> Section {
 }
 
 fn floors(summary: &PlanSummary, labels: &Labels) -> Section {
-    let of = |s: &StreamSummary| {
+    let of = |s: &PlannedStreamSummary| {
         let floor = s.floor.as_ref().filter(|floor| floor.options.len() > 1)?;
         Some(Choice {
             name: labels.of(&s.stream).into(),

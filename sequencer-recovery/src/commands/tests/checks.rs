@@ -10,7 +10,7 @@ use sequencer_recovery::backup_check::lacks::{Holder, Repair, StreamLacks};
 use sequencer_recovery::backup_check::source::{Broken, Origin, StepTime};
 use sequencer_recovery::backup_check::{BackupCheck, BackupResult, Objectives, SCHEMA};
 use sequencer_recovery::checklist::line::{Line, LineId};
-use sequencer_recovery::checklist::of_audit::{Given, lines};
+use sequencer_recovery::checklist::of_audit::{GivenToAudit, lines};
 use sequencer_recovery::checklist::{Checklist, alerts, service};
 use sequencer_recovery::grade::Grade;
 use sequencer_recovery::plan::committing::Committing;
@@ -49,7 +49,7 @@ fn checklist_of(count: usize) -> Checklist {
     }
     let cancel = Cancel::new();
     let mut all = service::lines(None, Duration::from_secs(1), &cancel).unwrap();
-    let given = Given {
+    let given = GivenToAudit {
         anchors: true,
         sequencer_keys: false,
     };

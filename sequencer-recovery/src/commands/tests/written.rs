@@ -10,8 +10,8 @@ use std::path::Path;
 use event_log::{AllLeftOut, LeftOut};
 use sequencer_recovery::damage::NotPlanned;
 use sequencer_recovery::dr_report::{
-    Check, DrReport, EventCounts, Integrity, Kind, Objectives, Outcome, Phase, RecoveryPoint, RecoveryTime,
-    Scenario, StreamOutcome, Versions,
+    Check, DrReport, EventCounts, Integrity, Objectives, PassFail, Phase, RecoveryPoint, RecoveryTime,
+    ReportKind, Scenario, StreamOutcome, Versions,
 };
 use sequencer_recovery::finding::{Code, Finding};
 use sequencer_recovery::report::loss::LossCertificate;
@@ -122,7 +122,7 @@ fn an_epoch_names_where_nothing_may_be_committed() {
 fn a_drill_tells_what_did_not_hold() {
     let report = |count: usize| DrReport {
         schema: "dr-report/2".into(),
-        kind: Kind::Drill,
+        kind: ReportKind::Drill,
         id: "pitr-090000".into(),
         scenario: Scenario {
             name: "pitr".into(),
@@ -139,7 +139,7 @@ fn a_drill_tells_what_did_not_hold() {
         },
         started_at: Timestamp(0),
         ended_at: Timestamp(0),
-        result: Outcome::Fail,
+        result: PassFail::Fail,
         exit_status: 4,
         phases: [("restore", Some(0.1)), ("audit", Some(1.0)), ("apply", None)]
             .map(|(name, target_seconds)| Phase {

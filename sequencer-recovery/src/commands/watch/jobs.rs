@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anchor_verify::fetch::rpc::Rpc;
-use anchor_verify::fetch::{FetchOptions, Proofs, Target, fetch};
+use anchor_verify::fetch::{FetchOptions, FetchTarget, Proofs, fetch};
 use anchor_verify::{AnchorsFile, Existing};
 use cli_common::{Cancel, CliError, DbTarget, NoProgress, ShellCommand};
 use event_log::{Log, OpenOptions, StreamFilter};
 use sequencer_recovery::error::RecoveryError;
 use sequencer_recovery::watch::Options;
-use sequencer_recovery::watch::alarms::{Alarm, Source};
-use sequencer_recovery::watch::anchored::Anchored;
-use sequencer_recovery::watch::jobs::{Job, Outcome};
+use sequencer_recovery::watch::alarms::{Alarm, AlarmSource};
+use sequencer_recovery::watch::anchored::AnchoredStreams;
+use sequencer_recovery::watch::jobs::{Job, JobOutcome};
 use sequencer_recovery::watch::outboxes::{self, OutboxesInput};
 use serde::Serialize;
 use ves::StreamKey;
@@ -45,11 +45,11 @@ pub(super) fn jobs(args: &WatchArgs, options: &Options) -> Result<Vec<Job>, CliE
             filter: options.filter,
         };
         jobs.push(Job {
-            source: Source::Outboxes,
+            source: AlarmSource::Outboxes,
             every: args.outboxes_every,
             work: Box::new(move |cancel| {
                 let looked = block_on(async { Ok(outboxes::look(&input, cancel).await) });
-                Some(looked.unwrap_or_else(|e| Outcome::failed(Source::Outboxes, &e)))
+                Some(looked.unwrap_or_else(|e| JobOutcome::failed(AlarmSource::Outboxes, &e)))
             }),
         });
     }
@@ -63,7 +63,7 @@ fn anchors(args: &WatchArgs) -> Result<Job, CliError> {
     let from_node = args.rpc.is_some();
     let mut seen: Option<Vec<Option<(u64, SystemTime)>>> = None;
     Ok(Job {
-        source: Source::Anchors,
+        source: AlarmSource::Anchors,
         every: FILES_EVERY,
         work: Box::new(move |cancel| {
             let stamp = |path: &PathBuf| {
@@ -81,7 +81,7 @@ fn anchors(args: &WatchArgs) -> Result<Job, CliError> {
                     seen = Some(stamps);
                     outcome
                 }
-                Err(error) => Outcome::failed(Source::Anchors, &error),
+                Err(error) => JobOutcome::failed(AlarmSource::Anchors, &error),
             })
         }),
     })
@@ -92,12 +92,12 @@ fn read_anchors(
     db: &DbTarget,
     filter: StreamFilter,
     cancel: &Cancel,
-) -> Result<Outcome, CliError> {
+) -> Result<JobOutcome, CliError> {
     let known = streams(db, cancel)?;
-    let (anchored, findings) = Anchored::read(files, &known, &filter)?;
-    Ok(Outcome {
+    let (anchored, findings) = AnchoredStreams::read(files, &known, &filter)?;
+    Ok(JobOutcome {
         anchored: Some(anchored),
-        ..Outcome::found(Source::Anchors, findings)
+        ..JobOutcome::found(AlarmSource::Anchors, findings)
     })
 }
 
@@ -122,7 +122,7 @@ fn node(args: &WatchArgs, url: &str) -> Result<Job, CliError> {
     let (url, file, db) = (url.to_owned(), file.clone(), args.db.target()?);
     let contracts = args.contracts.clone();
     Ok(Job {
-        source: Source::Anchors,
+        source: AlarmSource::Anchors,
         every: args.anchors_every,
         work: Box::new(move |cancel| {
             let turn = || -> Result<(), CliError> {
@@ -138,7 +138,7 @@ fn node(args: &WatchArgs, url: &str) -> Result<Job, CliError> {
                 let options = FetchOptions {
                     contracts: contracts.clone(),
                     from: None,
-                    to: Target::Finalized,
+                    to: FetchTarget::Finalized,
                     proofs: Proofs::Both,
                     max_headers: 100_000,
                     max_receipts: 1_000,
@@ -154,7 +154,9 @@ fn node(args: &WatchArgs, url: &str) -> Result<Job, CliError> {
                 written.map_err(|e| CliError::io(format!("{}: {e}", file.display())))
             };
             // What is in the file then is read by who reads anchors files.
-            turn().err().map(|error| Outcome::failed(Source::Anchors, &error))
+            turn()
+                .err()
+                .map(|error| JobOutcome::failed(AlarmSource::Anchors, &error))
         }),
     })
 }

@@ -11,8 +11,8 @@ use sequencer_recovery::checklist::check_url;
 use sequencer_recovery::checkpoint;
 use sequencer_recovery::checkpoint::witness::Witnesses;
 use sequencer_recovery::locked_file::LockedFile;
-use sequencer_recovery::watch::alarms::Source;
-use sequencer_recovery::watch::jobs::{Job, Outcome};
+use sequencer_recovery::watch::alarms::AlarmSource;
+use sequencer_recovery::watch::jobs::{Job, JobOutcome};
 
 use super::super::block_on;
 use super::super::checkpoint::deployment;
@@ -132,7 +132,7 @@ impl SignArgs {
         let publish = self.publish_command.clone();
         let (state, name, out, db) = (state.clone(), name.clone(), out.clone(), db.clone());
         Ok(Some(Job {
-            source: Source::Checkpoints,
+            source: AlarmSource::Checkpoints,
             every: self.every,
             work: Box::new(move |cancel| {
                 let options = checkpoint::Options {
@@ -158,11 +158,11 @@ impl SignArgs {
                     Ok(work.await?)
                 });
                 Some(match signed {
-                    Ok((report, error)) => Outcome {
+                    Ok((report, error)) => JobOutcome {
                         errors: error.iter().map(ToString::to_string).collect(),
-                        ..Outcome::found(Source::Checkpoints, report.findings)
+                        ..JobOutcome::found(AlarmSource::Checkpoints, report.findings)
                     },
-                    Err(error) => Outcome::failed(Source::Checkpoints, &error),
+                    Err(error) => JobOutcome::failed(AlarmSource::Checkpoints, &error),
                 })
             }),
         }))

@@ -8,13 +8,13 @@ use ves::merkle::leaf_hash;
 use ves::span::Spans;
 use ves::{AgentId, Hash32};
 
-use super::{Judge, Limit, Outcome, describe_signature};
+use super::{Judge, Limit, TargetOutcome, describe_signature};
 use crate::grade::Grade;
 use crate::place::goal::{Attempt, Goal, OpenSlots};
 use crate::place::guesses::{BestFirst, Choice};
 use crate::place::orders::{self, OrderSearch, Queue};
-use crate::place::solve::{self, Budget, Ended, Paths};
-use crate::stream::facts::{self, Facts, Known};
+use crate::place::solve::{self, Budget, Paths, SearchEnd};
+use crate::stream::facts::{self, Facts, Occupied};
 use crate::stream::target::Target;
 
 /// For each guess that may be tried so many may be passed over without being tried, since they contradict facts.
@@ -59,7 +59,7 @@ impl Judge<'_> {
         let mut attempt = Attempt::new(Goal::of_batch(target), budget);
         let positions: Vec<u64> = self.named_positions(&attempt.goal).into_iter().collect();
         let outcome = if self.open_in(&attempt.goal) > positions.len() as u64 {
-            Outcome::NoCandidate {
+            TargetOutcome::NoCandidate {
                 positions: self.nameless(target, &positions),
                 limit: None,
             }
@@ -86,22 +86,22 @@ impl Judge<'_> {
         let (found, ended) = self.try_orders(&positions, &mut attempt, budget);
         let tried = attempt.allowance.tried;
         let outcome = self.outcomes.get_mut(&target.batch_id);
-        if let Some(Outcome::NoMatch { tries } | Outcome::BudgetSpent { tries, .. }) = outcome {
+        if let Some(TargetOutcome::NoMatch { tries } | TargetOutcome::BudgetSpent { tries, .. }) = outcome {
             *tries += tried;
         }
         if let Some(picked) = found {
             let tries = match self.outcomes.get(&target.batch_id) {
-                Some(Outcome::NoMatch { tries } | Outcome::BudgetSpent { tries, .. }) => *tries,
+                Some(TargetOutcome::NoMatch { tries } | TargetOutcome::BudgetSpent { tries, .. }) => *tries,
                 _ => tried,
             };
             return self.solved(target, positions, picked, tries);
         }
-        if let Some(Outcome::BudgetSpent { limit: spent, .. }) = ended {
+        if let Some(TargetOutcome::BudgetSpent { limit: spent, .. }) = ended {
             match self.outcomes.get_mut(&target.batch_id) {
-                Some(Outcome::NoCandidate { limit, .. }) => *limit = Some(spent),
-                Some(outcome @ Outcome::NoMatch { .. }) => {
-                    if let Outcome::NoMatch { tries } = *outcome {
-                        *outcome = Outcome::BudgetSpent { tries, limit: spent };
+                Some(TargetOutcome::NoCandidate { limit, .. }) => *limit = Some(spent),
+                Some(outcome @ TargetOutcome::NoMatch { .. }) => {
+                    if let TargetOutcome::NoMatch { tries } = *outcome {
+                        *outcome = TargetOutcome::BudgetSpent { tries, limit: spent };
                     }
                 }
                 _ => {}
@@ -160,7 +160,7 @@ impl Judge<'_> {
         order: &BTreeMap<AgentId, BTreeMap<u64, i64>>,
     ) -> Facts {
         let placed = self.placed.values().map(|p| (p.position, p.candidate)).collect();
-        let known = Known {
+        let known = Occupied {
             order,
             times: goal.times,
             history: self.history,
@@ -177,12 +177,12 @@ impl Judge<'_> {
         positions: &[u64],
         attempt: &mut Attempt<'_>,
         budget: Budget,
-    ) -> (Option<Vec<usize>>, Outcome) {
+    ) -> (Option<Vec<usize>>, TargetOutcome) {
         let choices: Vec<Vec<Choice>> = positions.iter().map(|p| self.choices(*p)).collect();
         let Some(paths) = self.paths(&attempt.goal, positions) else {
             let positions = Spans::from(attempt.goal.range);
             let limit = None;
-            return (None, Outcome::NoCandidate { positions, limit });
+            return (None, TargetOutcome::NoCandidate { positions, limit });
         };
         attempt.allow(budget, &paths);
         let all: BTreeSet<usize> = choices.iter().flatten().map(|c| c.candidate).collect();
@@ -227,26 +227,26 @@ impl Judge<'_> {
             );
             let tries = attempt.allowance.tried;
             match ended {
-                Ended::Found(guess) => {
-                    return (Some(slots.candidates(&guess)), Outcome::Solved { tries });
+                SearchEnd::Found(guess) => {
+                    return (Some(slots.candidates(&guess)), TargetOutcome::Solved { tries });
                 }
-                Ended::Exhausted if cut_short || !guesses.is_exhausted() => {
+                SearchEnd::Exhausted if cut_short || !guesses.is_exhausted() => {
                     let limit = Limit::Candidates;
-                    return (None, Outcome::BudgetSpent { tries, limit });
+                    return (None, TargetOutcome::BudgetSpent { tries, limit });
                 }
-                Ended::Exhausted => {}
-                Ended::Candidates => {
+                SearchEnd::Exhausted => {}
+                SearchEnd::Candidates => {
                     let limit = Limit::Candidates;
-                    return (None, Outcome::BudgetSpent { tries, limit });
+                    return (None, TargetOutcome::BudgetSpent { tries, limit });
                 }
-                Ended::Seconds => {
+                SearchEnd::Seconds => {
                     let limit = Limit::Seconds;
-                    return (None, Outcome::BudgetSpent { tries, limit });
+                    return (None, TargetOutcome::BudgetSpent { tries, limit });
                 }
             }
         }
         let tries = attempt.allowance.tried;
-        (None, Outcome::NoMatch { tries })
+        (None, TargetOutcome::NoMatch { tries })
     }
 
     /// Tries events in their agents' own order, where names are missing or wrong.
@@ -255,7 +255,7 @@ impl Judge<'_> {
         positions: &[u64],
         attempt: &mut Attempt<'_>,
         budget: Budget,
-    ) -> (Option<Vec<usize>>, Option<Outcome>) {
+    ) -> (Option<Vec<usize>>, Option<TargetOutcome>) {
         let mut agents: BTreeMap<AgentId, Queue> = BTreeMap::new();
         for (index, candidate) in self.evidence.candidates.iter().enumerate() {
             let free = !self.used.contains(&candidate.event.event_id)
@@ -318,13 +318,13 @@ impl Judge<'_> {
             },
         );
         let tries = attempt.allowance.tried;
-        let spent = |limit| (None, Some(Outcome::BudgetSpent { tries, limit }));
+        let spent = |limit| (None, Some(TargetOutcome::BudgetSpent { tries, limit }));
         match ended {
-            Ended::Found(guess) => (Some(open.candidates(&guess)), None),
-            Ended::Exhausted if search.dropped => spent(Limit::Candidates),
-            Ended::Exhausted => (None, Some(Outcome::NoMatch { tries })),
-            Ended::Candidates => spent(Limit::Candidates),
-            Ended::Seconds => spent(Limit::Seconds),
+            SearchEnd::Found(guess) => (Some(open.candidates(&guess)), None),
+            SearchEnd::Exhausted if search.dropped => spent(Limit::Candidates),
+            SearchEnd::Exhausted => (None, Some(TargetOutcome::NoMatch { tries })),
+            SearchEnd::Candidates => spent(Limit::Candidates),
+            SearchEnd::Seconds => spent(Limit::Seconds),
         }
     }
 
@@ -350,7 +350,8 @@ impl Judge<'_> {
             let basis = self.bound_by_root(candidate, basis.clone());
             self.put(position, candidate, target.grade, basis);
         }
-        self.outcomes.insert(target.batch_id, Outcome::Solved { tries });
+        self.outcomes
+            .insert(target.batch_id, TargetOutcome::Solved { tries });
         true
     }
 

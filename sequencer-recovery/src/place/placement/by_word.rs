@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use outbox_sync::words::{Contents, NamedEvents, Spoken, Unsure};
+use ves::EventId;
 use ves::span::Span;
-use ves::{EventId, SignatureCheck};
 
 use super::{Judge, Open, describe_signature};
 use crate::grade::Grade;
 use crate::place::trust::Trust;
-use crate::witness::evidence::{HolderId, Saying};
+use crate::witness::evidence::{Claim, HolderId, Saying, StreamEvidence};
 
 impl Judge<'_> {
     /// Places what a signed receipt names, where the receipt's hash covers the candidate's content.
@@ -45,54 +46,58 @@ impl Judge<'_> {
     /// Grades what is left by who says what: an event and a position that name each other and nothing
     /// else are corroborated or claimed, if a word for it can be trusted; everything else stays open.
     pub(super) fn place_claimed(&mut self) {
-        let evidence = self.evidence;
-        // Where else an event without a place is claimed to have been, among positions still missing.
+        let (trust, positions_of) = (self.trust(), self.positions_of());
+        let mut found: Vec<(u64, EventId, Grade, String)> = Vec::new();
+        for &position in self.evidence.claims.keys() {
+            if !self.is_missing(position) || self.placed.contains_key(&position) {
+                continue;
+            }
+            let spoken = self.spoken(position, &trust, &positions_of);
+            if let Spoken::One { event_id, holders } = &spoken {
+                let basis = format!("claimed by {}", self.holders.names(holders));
+                found.push((position, *event_id, spoken.grade(self.holders).into(), basis));
+            }
+        }
+        for (position, event_id, grade, basis) in found {
+            if let [candidate] = *self.evidence.candidates_of(event_id) {
+                self.put(position, candidate, grade, basis);
+            }
+        }
+    }
+
+    /// Where events without a place are claimed to have been, among positions still missing.
+    pub(super) fn positions_of(&self) -> BTreeMap<EventId, BTreeSet<u64>> {
         let mut positions_of: BTreeMap<EventId, BTreeSet<u64>> = BTreeMap::new();
-        for (&position, claims) in &evidence.claims {
+        for &position in self.evidence.claims.keys() {
             if self.is_missing(position) && !self.placed.contains_key(&position) {
-                for claim in claims.iter().filter(|c| !self.used.contains(&c.event_id)) {
+                for claim in self.live_claims(position) {
                     positions_of.entry(claim.event_id).or_default().insert(position);
                 }
             }
         }
-        let trust = self.trust();
-        let mut found: Vec<(u64, usize, Grade, String)> = Vec::new();
-        for (&position, claims) in &evidence.claims {
-            if !self.is_missing(position) || self.placed.contains_key(&position) {
-                continue;
-            }
-            let live: Vec<_> = claims
-                .iter()
-                .filter(|c| !self.used.contains(&c.event_id))
-                .collect();
-            let events: BTreeSet<EventId> = live.iter().map(|c| c.event_id).collect();
-            let [event_id] = events.iter().copied().collect::<Vec<_>>()[..] else {
-                continue;
-            };
-            if positions_of[&event_id].len() > 1 {
-                continue;
-            }
-            let [candidate] = *evidence.candidates_of(event_id) else {
-                continue;
-            };
-            if !evidence.candidates[candidate].signature.is_valid() {
-                continue;
-            }
-            if live.iter().all(|c| trust.doubt(position, c).is_some()) {
-                continue;
-            }
-            let who: BTreeSet<_> = live.iter().map(|c| c.holder).collect();
-            let grade = if self.holders.independent(who.iter().copied()) > 1 {
-                Grade::Corroborated
-            } else {
-                Grade::Claimed
-            };
-            let basis = format!("claimed by {}", self.holders.names(&who));
-            found.push((position, candidate, grade, basis));
-        }
-        for (position, candidate, grade, basis) in found {
-            self.put(position, candidate, grade, basis);
-        }
+        positions_of
+    }
+
+    /// Claims to a position of events that have no place yet.
+    fn live_claims(&self, position: u64) -> impl Iterator<Item = &Claim> {
+        let claims = self.evidence.claims.get(&position).into_iter().flatten();
+        claims.filter(|claim| !self.used.contains(&claim.event_id))
+    }
+
+    /// What is said of a position by words alone.
+    fn spoken(
+        &self,
+        position: u64,
+        trust: &Trust,
+        positions_of: &BTreeMap<EventId, BTreeSet<u64>>,
+    ) -> Spoken {
+        let named = ByWord {
+            evidence: self.evidence,
+            position,
+            trust,
+            positions_of,
+        };
+        Spoken::of(self.live_claims(position), &named)
     }
 
     /// Which words can be trusted, by what is placed so far.
@@ -125,58 +130,35 @@ impl Judge<'_> {
     }
 
     /// Says of a claimed position without an event why it has none.
-    pub(super) fn describe_open(&self, position: u64, trust: &Trust) -> Open {
-        let claims = self.evidence.claims.get(&position).map_or(&[][..], Vec::as_slice);
-        let rivals: BTreeSet<EventId> = claims
-            .iter()
-            .filter(|c| !self.used.contains(&c.event_id))
-            .map(|c| c.event_id)
-            .collect();
-        let rivals: Vec<EventId> = rivals.into_iter().collect();
-        let (grade, reason) = match rivals[..] {
-            [] => (
-                Grade::Lost,
+    pub(super) fn describe_open(
+        &self,
+        position: u64,
+        trust: &Trust,
+        positions_of: &BTreeMap<EventId, BTreeSet<u64>>,
+    ) -> Open {
+        let spoken = self.spoken(position, trust, positions_of);
+        let (rivals, reason) = match &spoken {
+            Spoken::Nobody => (
+                Vec::new(),
                 "every event named for it belongs elsewhere".to_owned(),
             ),
-            [event_id] => match self.evidence.candidates_of(event_id) {
-                [] => (
-                    Grade::Lost,
-                    format!("event {event_id} is named for it, and nobody holds a copy that verifies"),
-                ),
-                &[candidate] => match &self.evidence.candidates[candidate].signature {
-                    SignatureCheck::Valid => {
-                        let doubts = claims
-                            .iter()
-                            .filter(|c| c.event_id == event_id)
-                            .map(|c| trust.doubt(position, c).map(|doubt| (c.holder, doubt)));
-                        // If one word could be trusted, something else is in the way.
-                        let doubts: Option<Vec<_>> = doubts.collect();
-                        let reason = match doubts.and_then(|d| d.into_iter().next()) {
-                            Some((holder, doubt)) => format!(
-                                "only {} claims event {event_id} for it, {doubt}",
-                                self.holders.name(holder)
-                            ),
-                            None => format!("event {event_id} is claimed to be at several positions"),
-                        };
-                        (Grade::Contested, reason)
-                    }
-                    unchecked => (
-                        Grade::Contested,
-                        format!(
-                            "event {event_id} is named for it, but its signature is NOT CHECKED: {}",
-                            describe_signature(unchecked)
-                        ),
-                    ),
-                },
-                _ => (
-                    Grade::Contested,
-                    format!("holders have different contents of event {event_id}"),
-                ),
-            },
-            _ => (
-                Grade::Contested,
+            Spoken::Rivals(rivals) => (
+                rivals.clone(),
                 format!("{} events are claimed to be here", rivals.len()),
             ),
+            Spoken::Unsure(event_id, why) => (
+                vec![*event_id],
+                self.describe_unsure(position, *event_id, *why, trust),
+            ),
+            // It had rivals when words were heard.
+            Spoken::One { event_id, .. } => (
+                vec![*event_id],
+                format!("event {event_id} is claimed to be here, as were others that are claimed elsewhere"),
+            ),
+        };
+        let grade = match spoken {
+            Spoken::One { .. } => Grade::Contested,
+            spoken => spoken.grade(self.holders).into(),
         };
         Open {
             range: Span::at(position),
@@ -184,5 +166,64 @@ impl Judge<'_> {
             reason,
             rivals,
         }
+    }
+
+    fn describe_unsure(&self, position: u64, event_id: EventId, why: Unsure, trust: &Trust) -> String {
+        match why {
+            Unsure::NotHeld => {
+                format!("event {event_id} is named for it, and nobody holds a copy that verifies")
+            }
+            Unsure::Contents => format!("holders have different contents of event {event_id}"),
+            Unsure::Elsewhere => format!("event {event_id} is claimed to be at several positions"),
+            Unsure::Signature => {
+                let candidate = self.evidence.candidates_of(event_id).first();
+                let check = candidate.map(|candidate| &self.evidence.candidates[*candidate].signature);
+                format!(
+                    "event {event_id} is named for it, but its signature is NOT CHECKED: {}",
+                    check.map_or("", describe_signature)
+                )
+            }
+            Unsure::Doubted => {
+                let doubts = self.live_claims(position).filter_map(|claim| {
+                    let doubt = trust.doubt(position, claim)?;
+                    Some((self.holders.name(claim.holder), doubt))
+                });
+                let doubts: Vec<String> = doubts
+                    .take(1)
+                    .map(|(holder, doubt)| format!("only {holder} claims event {event_id} for it, {doubt}"))
+                    .collect();
+                doubts.concat()
+            }
+        }
+    }
+}
+
+/// What the evidence says of events that are named for a position.
+struct ByWord<'a> {
+    evidence: &'a StreamEvidence,
+    position: u64,
+    trust: &'a Trust,
+    /// For which missing positions events are named that have no place yet.
+    positions_of: &'a BTreeMap<EventId, BTreeSet<u64>>,
+}
+
+impl NamedEvents for ByWord<'_> {
+    fn contents(&self, event_id: EventId) -> Contents {
+        match *self.evidence.candidates_of(event_id) {
+            [] => Contents::None,
+            [candidate] => Contents::One {
+                signed: self.evidence.candidates[candidate].signature.is_valid(),
+            },
+            _ => Contents::Several,
+        }
+    }
+
+    fn is_named_elsewhere(&self, event_id: EventId) -> bool {
+        let positions = self.positions_of.get(&event_id);
+        positions.is_some_and(|positions| positions.iter().any(|other| *other != self.position))
+    }
+
+    fn is_doubted(&self, claim: &Claim) -> bool {
+        self.trust.doubt(self.position, claim).is_some()
     }
 }

@@ -59,9 +59,9 @@ impl Case {
             evidence.add_candidate(candidate(n, SignatureCheck::Valid));
         }
         let mut holders = Holders::default();
-        holders.add("alpha".into(), "agent alpha".into());
-        holders.add("bravo".into(), "agent bravo".into());
-        holders.add("copy of alpha".into(), "agent alpha".into());
+        holders.add("alpha".into(), Some("agent alpha".into()));
+        holders.add("bravo".into(), Some("agent bravo".into()));
+        holders.add("copy of alpha".into(), Some("agent alpha".into()));
         Self { evidence, holders }
     }
 
@@ -99,7 +99,7 @@ impl Case {
             stream: &stream(),
             missing: &Span::try_from(missing).unwrap().into(),
             targets,
-            history: &History::default(),
+            history: &EntityHistory::default(),
             checkpointed: &Checkpointed::default(),
             log_tree: None,
         };
@@ -131,7 +131,7 @@ fn a_root_decides_between_rivals_and_overrules_the_majority() {
     assert_eq!(placed, (3..=6).map(|n| (n, n.to_string())).collect::<Vec<_>>());
     assert!(judgement.placements.iter().all(|p| p.grade == Grade::Proven));
     assert!(judgement.open.is_empty());
-    assert!(matches!(judgement.outcomes[0].1, Outcome::Solved { .. }));
+    assert!(matches!(judgement.outcomes[0].1, TargetOutcome::Solved { .. }));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_batch_with_a_position_that_nobody_names_is_told_so() {
         judgement.outcomes,
         [(
             target.batch_id,
-            Outcome::NoCandidate {
+            TargetOutcome::NoCandidate {
                 positions: Span::at(5).into(),
                 limit: None,
             }
@@ -264,7 +264,7 @@ fn a_wrong_guess_is_never_placed_and_the_budget_is_told() {
     let judgement = case.judge(3..=29, std::slice::from_ref(&target));
     assert_eq!(
         judgement.outcomes,
-        [(target.batch_id, Outcome::NoMatch { tries: 1 })]
+        [(target.batch_id, TargetOutcome::NoMatch { tries: 1 })]
     );
     assert!(judgement.placements.iter().all(|p| p.grade == Grade::Claimed));
 
@@ -275,7 +275,7 @@ fn a_wrong_guess_is_never_placed_and_the_budget_is_told() {
     let judgement = case.judge(3..=29, std::slice::from_ref(&target));
     assert!(matches!(
         judgement.outcomes[0].1,
-        Outcome::BudgetSpent {
+        TargetOutcome::BudgetSpent {
             tries: 20_000,
             limit: Limit::Candidates
         }

@@ -84,7 +84,7 @@ fn change(evidence: &mut StreamEvidence, n: u64, with: impl FnOnce(&mut Candidat
 }
 
 /// For each row whether its push shows, up to it, that something was counted over: what shows it, in few words.
-fn signs(pushes: &Pushes, evidence: &StreamEvidence, history: &History) -> Vec<Option<&'static str>> {
+fn signs(pushes: &Pushes, evidence: &StreamEvidence, history: &EntityHistory) -> Vec<Option<&'static str>> {
     let signs = Signs::of(pushes, evidence, history);
     let short = |why: &'static str| {
         let known = ["long before", "not verify", "used before", "not there"];
@@ -98,14 +98,17 @@ fn signs(pushes: &Pushes, evidence: &StreamEvidence, history: &History) -> Vec<O
 #[test]
 fn a_push_in_order_shows_nothing() {
     let (pushes, evidence) = pushed(&[row(1, 0), row(2, 0), row(3, 1)]);
-    assert_eq!(signs(&pushes, &evidence, &History::default()), [None, None, None]);
+    assert_eq!(
+        signs(&pushes, &evidence, &EntityHistory::default()),
+        [None, None, None]
+    );
 }
 
 #[test]
 fn an_event_that_does_not_verify_disturbs_its_push_from_there_on() {
     let (pushes, evidence) = pushed(&[row(1, 0), row(2, 0), row(3, 0), row(4, 1)]);
     let shown = [None, Some("not verify"), Some("not verify"), None];
-    let history = History::default();
+    let history = EntityHistory::default();
 
     let mut unsigned = evidence.clone();
     change(&mut unsigned, 2, |c| c.signature = SignatureCheck::KeyUnknown);
@@ -129,7 +132,7 @@ fn an_event_that_does_not_verify_disturbs_its_push_from_there_on() {
 #[test]
 fn a_command_that_was_used_before_disturbs_its_push() {
     let (pushes, mut evidence) = pushed(&[row(1, 0), row(2, 0), row(3, 0)]);
-    let history = History::default();
+    let history = EntityHistory::default();
     change(&mut evidence, 1, |c| c.event.command_id = Some(command(1)));
     change(&mut evidence, 2, |c| c.event.command_id = Some(command(2)));
     assert_eq!(
@@ -157,7 +160,7 @@ fn a_version_that_was_not_there_disturbs_its_push() {
     let (pushes, mut evidence) = pushed(&[row(1, 0), row(2, 0), row(3, 0)]);
     // Of the entity the log has two events, and the first row, which says nothing of versions, is the third.
     change(&mut evidence, 2, |c| c.event.base_version = Some(3));
-    let mut history = History::wanted(&evidence);
+    let mut history = EntityHistory::wanted(&evidence);
     history.note(&event(90), 1, true);
     history.note(&event(91), 2, true);
     assert_eq!(signs(&pushes, &evidence, &history), [None, None, None]);
@@ -187,7 +190,7 @@ fn entities_are_told_apart_by_type_and_by_name() {
         c.event.entity_id = "8".into();
         c.event.base_version = Some(0);
     });
-    let history = History::wanted(&evidence);
+    let history = EntityHistory::wanted(&evidence);
     assert_eq!(signs(&pushes, &evidence, &history), [None, None, None]);
 }
 
@@ -195,7 +198,7 @@ fn entities_are_told_apart_by_type_and_by_name() {
 #[test]
 fn events_made_long_before_the_others_disturb_the_whole_push() {
     let (mut pushes, evidence) = pushed(&[row(1, 0), row(2, 0), row(3, 1)]);
-    let history = History::default();
+    let history = EntityHistory::default();
     pushes.longest = 500;
     pushes.rows[1].since_first = 21_000;
     assert_eq!(signs(&pushes, &evidence, &history), [None, None, None]);
@@ -241,7 +244,7 @@ impl Case {
             let there = self.placed.map(|(n, at)| (id(n), at));
             there == Some((event, position))
         };
-        let history = History::default();
+        let history = EntityHistory::default();
         Trust::new(&self.evidence, &history, self.refuted.clone(), &placed)
     }
 

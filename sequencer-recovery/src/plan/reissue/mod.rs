@@ -74,7 +74,7 @@ pub struct Reissue {
 
 /// What is known of a stream and its witnesses.
 #[derive(Clone, Copy)]
-pub struct Given<'a> {
+pub struct ReissueInput<'a> {
     /// The stream.
     pub examined: &'a Examined,
     /// What witnesses say of it.
@@ -147,11 +147,11 @@ fn is_signed(examined: &Examined, entry: &LogEntry) -> bool {
 impl Reissue {
     async fn draw_up(
         view: &mut View,
-        given: &Given<'_>,
+        given: &ReissueInput<'_>,
         from: u64,
         signs: Vec<String>,
     ) -> Result<Self, RecoveryError> {
-        let Given {
+        let ReissueInput {
             examined,
             holders,
             keys,

@@ -8,10 +8,10 @@ use event_log::View;
 use ves::span::{Span, Spans};
 use ves::{Hash32, Timestamp};
 
-use super::{Given, Reissue, checked, without};
+use super::{Reissue, ReissueInput, checked, without};
 use crate::error::RecoveryError;
 use crate::grade::Grade;
-use crate::place::placement::{Budget, Outcome, Placement, Question, judge};
+use crate::place::placement::{Budget, Placement, Question, TargetOutcome, judge};
 use crate::stream::checkpointed::Checkpointed;
 use crate::stream::examine::Examined;
 use crate::stream::target::Target;
@@ -51,11 +51,11 @@ const MAX_TAKEN: usize = 10_000;
 /// What the log's database says; [`RecoveryError::Cancelled`].
 pub async fn find(
     view: &mut View,
-    given: &Given<'_>,
+    given: &ReissueInput<'_>,
     not_checked: &mut Vec<String>,
     cancel: &Cancel,
 ) -> Result<Option<Reissue>, RecoveryError> {
-    let Given {
+    let ReissueInput {
         examined, evidence, ..
     } = *given;
     let stream = examined.state.stream;
@@ -85,7 +85,7 @@ pub async fn find(
         usual
             .outcomes
             .iter()
-            .any(|(of, o)| *of == id && matches!(o, Outcome::Solved { .. }))
+            .any(|(of, o)| *of == id && matches!(o, TargetOutcome::Solved { .. }))
     };
     suspects.retain(|s| s.certain() || !solved(s.target.batch_id));
     for suspect in &suspects {
@@ -116,7 +116,7 @@ pub async fn find(
 /// What single events show: the first position of which a signed receipt or a checkpoint says otherwise than the log.
 async fn signs_of_events(
     view: &mut View,
-    given: &Given<'_>,
+    given: &ReissueInput<'_>,
 ) -> Result<(Option<u64>, Vec<String>), RecoveryError> {
     let examined = given.examined;
     let (mut from, mut signs) = (None, Vec::new());
@@ -142,7 +142,7 @@ async fn signs_of_events(
 
 /// The first event of the log that verifies and is not the one that checkpoints confirm for its number. What does not verify
 /// was altered, and a tombstone was put there on purpose.
-async fn not_the_signed_one(view: &mut View, given: &Given<'_>) -> Result<Option<u64>, RecoveryError> {
+async fn not_the_signed_one(view: &mut View, given: &ReissueInput<'_>) -> Result<Option<u64>, RecoveryError> {
     let scan = &given.examined.scan;
     let tombstones = &scan.tally.tombstones.positions;
     let differs = scan.tree.differs.iter().filter(|p| !tombstones.contains(p));
@@ -242,7 +242,7 @@ async fn suspects<'a>(
 async fn try_cuts(
     view: &mut View,
     suspect: &Suspect<'_>,
-    given: &Given<'_>,
+    given: &ReissueInput<'_>,
     not_checked: &mut Vec<String>,
     cancel: &Cancel,
 ) -> Result<Option<u64>, RecoveryError> {
@@ -315,7 +315,7 @@ async fn try_cuts(
             log_tree: None,
         };
         let judgement = judge(&question, &evidence, given.holders, budget);
-        if !matches!(judgement.outcomes[..], [(_, Outcome::Solved { .. })]) {
+        if !matches!(judgement.outcomes[..], [(_, TargetOutcome::Solved { .. })]) {
             continue;
         }
         let another = |p: &&Placement| {

@@ -7,7 +7,7 @@ use ves::span::{Span, Spans};
 
 use super::Reissue;
 use crate::gap::{self, Gap};
-use crate::place::placement::{Judgement, Open, Outcome};
+use crate::place::placement::{Judgement, Open, TargetOutcome};
 use crate::stream::batches::BatchVerdict;
 use crate::stream::examine::Examined;
 
@@ -65,7 +65,7 @@ impl Reissue {
                     self.newcomers.iter().any(|n| range.contains(n.position))
                         || gaps.within(range).positions().any(|p| !filled.contains(&p))
                 };
-                !matches!(outcome, Outcome::Solved { .. }) || target.is_some_and(|t| !holds(t.range))
+                !matches!(outcome, TargetOutcome::Solved { .. }) || target.is_some_and(|t| !holds(t.range))
             })
             .cloned()
             .collect();

@@ -188,12 +188,17 @@ impl Data {
 
 /// `anchor-verify`, which a run of the whole workspace has built.
 pub fn anchor_verify() -> PathBuf {
+    tool("anchor-verify")
+}
+
+/// Another tool, which a run of the whole workspace has built.
+pub fn tool(name: &str) -> PathBuf {
     let tool = Path::new(env!("CARGO_BIN_EXE_sequencer-recovery"))
         .parent()
         .unwrap()
-        .join("anchor-verify");
+        .join(name);
     if !tool.exists() {
-        let build = ["build", "--quiet", "-p", "anchor-verify", "--bins"];
+        let build = ["build", "--quiet", "-p", name, "--bins"];
         let status = Command::new(env!("CARGO"))
             .args(build)
             .current_dir(test_support::workspace_root())

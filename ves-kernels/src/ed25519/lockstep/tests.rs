@@ -105,7 +105,7 @@ fn judged<M: Multiples>(
 ) -> Vec<bool> {
     let cases: Vec<Case<'_, M>> = (signed.iter().enumerate())
         .map(|(i, (message, signature))| Case {
-            claim: Claim {
+            claim: SignatureInput {
                 key: &keys[i % keys.len()],
                 message,
                 signature,
