@@ -5,11 +5,11 @@
 //!
 //! ```
 //! use cli_common::Tone;
-//! use html_report::{Body, Check, Outcome, Page, Section};
+//! use html_report::{Body, Check, CheckOutcome, Page, Section};
 //!
 //! let mut page = Page::new("Checklist", "postgres://sequencer", Tone::Good, "All checks passed.");
 //! page.fact("Streams", 4);
-//! let check = Check::new("counters are at their floor", Outcome::Pass, "4 of 4");
+//! let check = Check::new("counters are at their floor", CheckOutcome::Pass, "4 of 4");
 //! page.section(Section::new("Checks", Body::Checks(vec![check])));
 //! let html = html_report::render(&page);
 //! assert!(html.starts_with("<!DOCTYPE html>"));

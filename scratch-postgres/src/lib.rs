@@ -14,13 +14,13 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use scratch_postgres::{Binaries, Listen, Patience, Place, Search, Server};
+//! use scratch_postgres::{Binaries, Listen, Patience, ScratchPlace, Search, Server};
 //!
 //! # fn main() -> Result<(), scratch_postgres::ScratchError> {
 //! let search = Search { folder: None, path: std::env::var_os("PATH").unwrap_or_default() };
 //! let patience = Patience::new(Duration::from_secs(60), &|| false);
 //! let binaries = Binaries::find(&search)?;
-//! let place = Place::new(None, &search.path)?;
+//! let place = ScratchPlace::new(None, &search.path)?;
 //! let mut server = Server::create(&place, &binaries, "primary", Listen::Socket, &patience)?;
 //! server.start(&patience)?;
 //! println!("{}", server.url("postgres"));
