@@ -161,8 +161,8 @@ struct Place {
 const PENDING: usize = 64 << 10;
 
 impl UndoWriter {
-    /// Begins a bundle, with room for what about `lines` lines of a plan change. An existing file is never written over: it may be the only
-    /// way back from another apply.
+    /// Begins a bundle, with room for what about `lines` lines of a plan change. An existing file is never written over: it
+    /// may be the only way back from another apply.
     ///
     /// # Errors
     /// If the file exists already, cannot be written, or there is no room for it.

@@ -392,7 +392,7 @@ impl Fold<'_> {
             return;
         }
         if let Some((code, what)) = self.batches.leaf(position, verdict.leaf, entry.sequenced_at) {
-            self.tally.wrong(code, position, || what);
+            self.tally.add_wrong(code, position, || what);
         }
         self.tree.leaf(position, verdict.leaf, entry.sequenced_at);
         let whole = self.tally.events + 1 == position;
@@ -432,7 +432,7 @@ impl Tally {
         self.wrong.get(&code).map_or(0, |places| places.count)
     }
 
-    fn wrong(&mut self, code: Code, position: u64, what: impl FnOnce() -> String) {
+    fn add_wrong(&mut self, code: Code, position: u64, what: impl FnOnce() -> String) {
         self.wrong.entry(code).or_default().add(position, what);
     }
 
@@ -447,7 +447,7 @@ impl Tally {
             {
                 self.unreadable_payloads.push((position, why.clone()));
             }
-            self.wrong(fault.code(), position, || example(fault, entry));
+            self.add_wrong(fault.code(), position, || example(fault, entry));
         }
         for unchecked in &verdict.unchecked {
             self.unchecked(entry, unchecked);
@@ -467,14 +467,14 @@ impl Tally {
             Unchecked::Key(name) => {
                 let places = self.unknown_keys.entry(*name).or_default();
                 places.add(position, String::new);
-                self.wrong(Code::EventKey, position, || format!("{name} is not registered"));
+                self.add_wrong(Code::EventKey, position, || format!("{name} is not registered"));
             }
             Unchecked::Signature(why) => {
                 *self.signatures_not_checked.entry(why.clone()).or_default() += 1;
             }
             Unchecked::Receipt => {
                 let event = entry.event.event_id;
-                self.wrong(Code::ReceiptMissing, position, || format!("event {event}"));
+                self.add_wrong(Code::ReceiptMissing, position, || format!("event {event}"));
             }
             Unchecked::ReceiptSignature(why) => {
                 *self

@@ -184,15 +184,12 @@ impl Judge<'_> {
                 )
             }
             Unsure::Doubted => {
-                let doubts = self.live_claims(position).filter_map(|claim| {
-                    let doubt = trust.doubt(position, claim)?;
-                    Some((self.holders.name(claim.holder), doubt))
-                });
-                let doubts: Vec<String> = doubts
-                    .take(1)
-                    .map(|(holder, doubt)| format!("only {holder} claims event {event_id} for it, {doubt}"))
-                    .collect();
-                doubts.concat()
+                let mut claims = self.live_claims(position);
+                let doubt = claims.find_map(|claim| Some((claim.holder, trust.doubt(position, claim)?)));
+                doubt.map_or_else(String::new, |(holder, doubt)| {
+                    let holder = self.holders.name(holder);
+                    format!("only {holder} claims event {event_id} for it, {doubt}")
+                })
             }
         }
     }
