@@ -13,7 +13,7 @@ use ves::{Hash32, Span, Timestamp, merkle, stream};
 use crate::anchors_file::AnchorsFile;
 use crate::batches::AnchoredBatch;
 use crate::chain::header;
-pub use event::{AgentKey, EventFault, EventVerdict, Unchecked};
+pub use event::{EventFault, EventVerdict, KeyName, Unchecked};
 
 /// How far the clocks of a sequencer and of a chain's blocks may differ, in microseconds: ten minutes.
 const CLOCK_SKEW: i64 = 600 * 1_000_000;

@@ -206,6 +206,12 @@ impl<'a> World<'a> {
         command
     }
 
+    /// How many events a database has.
+    fn count(&self, url: &str) -> u64 {
+        let count = query(url, "SELECT COUNT(*) FROM ves_events");
+        count.trim().parse().unwrap_or(0)
+    }
+
     /// The database as it is without the last tenth of each stream, and the lost rows in files of the server.
     fn lose(&self) -> Result<(String, Vec<String>)> {
         let _ = query(&self.server.url(), "CREATE DATABASE lost TEMPLATE log");
@@ -304,15 +310,23 @@ fn repairs(world: &World<'_>) -> Result<()> {
     run(world.tool("sequencer-recovery", &["snapshot", "--out", &witness], &world.url))?;
     let (lost, files) = world.lose()?;
     let plan = world.file("plan.ndjson");
+    // Without the key that signed its receipts, another copy of the log is one more claim, and nothing comes back.
+    let key = world.file("sequencer.pub").display().to_string();
+    let heard = [
+        "--witness",
+        witness.as_str(),
+        "--sequencer-public-key",
+        key.as_str(),
+    ];
     let planned = |db: &str, out: &Path| {
         let out = out.display().to_string();
-        run(world.tool(
-            "sequencer-recovery",
-            &["plan", "--witness", &witness, "--out", &out],
-            db,
-        ))
+        let arguments = [&["plan"], &heard[..], &["--out", &out]].concat();
+        run(world.tool("sequencer-recovery", &arguments, db))
     };
-    let audited = || run(world.tool("sequencer-recovery", &["audit", "--witness", &witness], &lost));
+    let audited = || {
+        let arguments = [&["audit"], &heard[..]].concat();
+        run(world.tool("sequencer-recovery", &arguments, &lost))
+    };
     compare(
         world.options,
         &Comparison {
@@ -328,6 +342,17 @@ fn repairs(world: &World<'_>) -> Result<()> {
         },
     )?;
     planned(&lost, &plan)?;
+    let whole = world.count(&world.url);
+    let back = fs::read_to_string(&plan)?
+        .lines()
+        .filter(|line| line.starts_with(r#"{"type":"event""#))
+        .count() as u64;
+    if back + world.count(&lost) != whole {
+        return Err(format!(
+            "{back} of {whole} events come back by the plan, which are not all that were lost"
+        )
+        .into());
+    }
     let _ = run_script(&lost, &script("copy_in_prepare.sql"), &[]);
     compare(
         world.options,
@@ -344,7 +369,11 @@ fn repairs(world: &World<'_>) -> Result<()> {
                 let _ = query(&server, "CREATE DATABASE repaired TEMPLATE lost");
                 let url = world.server.database_url("repaired");
                 let plan = plan.display().to_string();
-                run(world.tool("sequencer-recovery", &["apply", &plan], &url))
+                let ran = run(world.tool("sequencer-recovery", &["apply", &plan], &url))?;
+                if world.count(&url) != whole {
+                    return Err("the log is not whole after the apply".into());
+                }
+                Ok(ran)
             },
         },
     )

@@ -5,8 +5,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use sqlx::Arguments as _;
 use sqlx::postgres::PgArguments;
 
-use crate::schema::Table;
-use crate::value::{Value, ValueKind};
+use crate::value::{Cell, Value, ValueKind};
 
 /// The parameters of a statement for PostgreSQL.
 pub(crate) fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sqlx::Error> {
@@ -28,21 +27,20 @@ pub(crate) fn postgres_arguments(parameters: &[Value]) -> Result<PgArguments, sq
     Ok(arguments)
 }
 
-/// Turns rows into one array for each column.
-pub(crate) fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<PgArguments, sqlx::Error> {
-    let mut columns: Vec<Vec<Value>> = table
-        .columns
-        .iter()
-        .map(|_| Vec::with_capacity(rows.len()))
-        .collect();
+/// Turns rows with columns of these kinds into one array for each column.
+pub(crate) fn array_arguments(
+    kinds: impl Iterator<Item = ValueKind> + Clone,
+    rows: Vec<Vec<Value>>,
+) -> Result<PgArguments, sqlx::Error> {
+    let mut columns: Vec<Vec<Value>> = kinds.clone().map(|_| Vec::with_capacity(rows.len())).collect();
     for row in rows {
-        debug_assert_eq!(row.len(), columns.len(), "{}", table.name);
+        debug_assert_eq!(row.len(), columns.len());
         for (column, value) in columns.iter_mut().zip(row) {
             column.push(value);
         }
     }
     let mut arguments = PgArguments::default();
-    for ((_, kind), column) in table.columns.iter().zip(columns) {
+    for (kind, column) in kinds.zip(columns) {
         let values = column.into_iter();
         match kind {
             ValueKind::Uuid => arguments.add(
@@ -75,42 +73,58 @@ pub(crate) fn array_arguments(table: &Table, rows: Vec<Vec<Value>>) -> Result<Pg
     Ok(arguments)
 }
 
-/// Binds the parameters of a statement, by their numbers.
+/// Binds the parameters of a statement, by their numbers: SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say,
+/// and all statements meet them in order.
 pub(crate) fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
     for (number, parameter) in (1..).zip(parameters) {
-        // SQLite numbers `$1`, `$2` as it meets them, PostgreSQL as they say: most statements meet them in order,
-        // and for the others the name decides.
-        let name = format!("${number}");
-        let index = match statement.parameter_name(number) {
-            Some(found) if found == name => number,
-            _ => statement
-                .parameter_index(&name)?
-                .ok_or_else(|| rusqlite::Error::InvalidParameterName(name.clone()))?,
-        };
-        let text;
-        let value = match parameter {
-            Value::Null => ValueRef::Null,
-            Value::Int(v) => ValueRef::Integer(*v),
-            Value::Text(v) => ValueRef::Text(v.as_bytes()),
-            Value::Bytes(v) => ValueRef::Blob(v),
-            Value::TextBytes(v) => ValueRef::Text(v),
-            Value::Uuid(v) => {
-                text = v.hyphenated().to_string();
-                ValueRef::Text(text.as_bytes())
-            }
-            Value::Time(v) => {
-                text = v.to_string();
-                ValueRef::Text(text.as_bytes())
-            }
+        debug_assert_eq!(
+            statement.parameter_name(number),
+            Some(format!("${number}").as_str())
+        );
+        match parameter {
+            Value::Null => bind_cell(statement, number, None)?,
+            Value::Int(v) => bind_cell(statement, number, Some(Cell::Int(*v)))?,
+            Value::Text(v) => bind_cell(statement, number, Some(Cell::Text(v)))?,
+            Value::Bytes(v) => bind_cell(statement, number, Some(Cell::Bytes(v)))?,
+            Value::Uuid(v) => bind_cell(statement, number, Some(Cell::Uuid(*v)))?,
+            Value::Time(v) => bind_cell(statement, number, Some(Cell::Time(*v)))?,
+            Value::TextBytes(v) => bind_value(statement, number, ValueRef::Text(v))?,
             Value::Uuids(_) | Value::Texts(_) => {
                 return Err(rusqlite::Error::InvalidParameterName(format!(
                     "${number} is a list"
                 )));
             }
-        };
-        bind_value(statement, index, value)?;
+        }
     }
     Ok(())
+}
+
+/// Binds a value that was read as a parameter, as a snapshot has it.
+pub(crate) fn bind_cell(
+    statement: &mut Statement<'_>,
+    index: usize,
+    cell: Option<Cell<'_>>,
+) -> rusqlite::Result<()> {
+    let mut uuid = [0; uuid::fmt::Hyphenated::LENGTH];
+    let (canonical, written);
+    let value = match cell {
+        None => ValueRef::Null,
+        Some(Cell::Int(v)) => ValueRef::Integer(v),
+        Some(Cell::Text(v)) => ValueRef::Text(v.as_bytes()),
+        Some(Cell::Bytes(v)) => ValueRef::Blob(v),
+        Some(Cell::Uuid(v)) => ValueRef::Text(v.hyphenated().encode_lower(&mut uuid).as_bytes()),
+        Some(Cell::Time(v)) => match v.canonical() {
+            Some(text) => {
+                canonical = text;
+                ValueRef::Text(&canonical)
+            }
+            None => {
+                written = v.to_string();
+                ValueRef::Text(written.as_bytes())
+            }
+        },
+    };
+    bind_value(statement, index, value)
 }
 
 /// Binds one parameter, counted as SQLite does.

@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use crate::bind::{array_arguments, bind, postgres_arguments};
 use crate::cells::RawTable;
-use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, entry_rows};
+use crate::entry_rows::{ChunkSize, EventColumns, entry_rows};
 use crate::error::{LogError, NotInserted};
 use crate::jsonb;
 use crate::layout::Layout;
@@ -78,6 +78,22 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Runs a statement that takes rows as one array a column; says how many rows it changed.
+    pub(crate) async fn execute_arrays(
+        &mut self,
+        doing: &'static str,
+        sql: &'static str,
+        kinds: impl Iterator<Item = ValueKind> + Clone,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<u64, LogError> {
+        let arguments = array_arguments(kinds, rows).map_err(|e| LogError::made(doing, e))?;
+        let Session {
+            connection, watcher, ..
+        } = self;
+        let done = connection.execute(sqlx::query_with(sql, arguments).persistent(false));
+        Ok(watcher.watch(doing, sql, done).await?.rows_affected())
+    }
+
     /// Runs a query and gives its rows to `each` one by one, until it breaks off: a long one, which goes on where this is
     /// slower than the server.
     pub(crate) async fn fetch(
@@ -294,10 +310,11 @@ impl Conn {
         }
     }
 
-    /// Runs `entries.sql` and gives its rows to `each` in chunks, not understood.
+    /// Gives events and their receipts to `each` in chunks, not understood.
     pub(crate) async fn query_entries(
         &mut self,
         doing: &'static str,
+        columns: EventColumns,
         parameters: &[Value],
         size: ChunkSize,
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
@@ -306,20 +323,21 @@ impl Conn {
             Conn::Postgres(session) => session,
             Conn::Snapshot { connection, .. } => {
                 let each = &mut |table| each(RawRows::Snapshot(table));
-                return entry_rows(connection, parameters, size, each)
+                return entry_rows(connection, columns, parameters, size, each)
                     .map_err(|e| LogError::sqlite(doing, e));
             }
         };
-        let mut chunk = RawTable::new(ENTRY_COLUMNS, size.rows.min(FIRST_ROWS));
+        let width = columns.with_receipt();
+        let mut chunk = RawTable::new(width, size.rows.min(FIRST_ROWS));
         let mut stopped = false;
         let fetched = session
-            .fetch(doing, both!("entries"), parameters, &mut |row| {
+            .fetch(doing, columns.joined(), parameters, &mut |row| {
                 // Copied at once, so that the driver can use its buffers again.
-                push_row(&mut chunk, row, ENTRY_COLUMNS)?;
+                push_row(&mut chunk, row, width)?;
                 if chunk.len() < size.rows && chunk.byte_len() < size.bytes {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let full = std::mem::replace(&mut chunk, RawTable::new(ENTRY_COLUMNS, size.rows));
+                let full = std::mem::replace(&mut chunk, RawTable::new(width, size.rows));
                 let flow = each(RawRows::Postgres(full));
                 stopped = flow.is_break();
                 Ok(flow)
@@ -559,9 +577,6 @@ impl Conn {
                 insert_snapshot(connection, doing, table, rows.into_iter().map(Ok)).map_err(|e| *e.error)
             }
             Conn::Postgres(session) => {
-                let Session {
-                    connection, watcher, ..
-                } = &mut **session;
                 let refused = || LogError::Refused {
                     doing,
                     what: format!("{} is not written", table.name),
@@ -576,9 +591,7 @@ impl Conn {
                         bytes += row.iter().map(size).sum::<usize>();
                         batch.push(row);
                     }
-                    let arguments = array_arguments(table, batch).map_err(|e| LogError::made(doing, e))?;
-                    let done = connection.execute(sqlx::query_with(sql, arguments).persistent(false));
-                    inserted += watcher.watch(doing, sql, done).await?.rows_affected();
+                    inserted += session.execute_arrays(doing, sql, table.kinds(), batch).await?;
                 }
                 Ok(inserted)
             }

@@ -72,10 +72,15 @@ impl Conn {
         done.and(back)
     }
 
-    /// Gives the rows of `entries.sql` to `each`, in chunks and in order; in place of a row that cannot be read, why.
+    /// Gives events and their receipts to `each`, in chunks and in order; in place of a row that cannot be read, why.
     pub(crate) async fn entries_around(
         &mut self,
-        Reading { doing, stream, size }: Reading<'_>,
+        Reading {
+            doing,
+            stream,
+            columns,
+            size,
+        }: Reading<'_>,
         range: (i64, i64),
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
@@ -89,7 +94,9 @@ impl Conn {
         };
         let (mut start, end) = range;
         if matches!(self, Conn::Snapshot { .. }) {
-            return self.query_entries(doing, &of(start, end), size, each).await;
+            return self
+                .query_entries(doing, columns, &of(start, end), size, each)
+                .await;
         }
         let mut window: Option<i64> = None;
         loop {
@@ -99,8 +106,8 @@ impl Conn {
             let mut stopped = false;
             self.run(doing, postgres!("read_entries")).await?;
             let read = self
-                .query_entries(doing, &of(start, to), size, &mut |rows| {
-                    last = rows.last_number(last);
+                .query_entries(doing, columns, &of(start, to), size, &mut |rows| {
+                    last = rows.last_number(columns.sequence(), last);
                     let flow = each(rows);
                     stopped = flow.is_break();
                     flow

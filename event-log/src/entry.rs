@@ -42,6 +42,36 @@ pub struct LeafInput {
     pub agent_signature: SignatureBytes,
 }
 
+/// An event as far as its leaf binds it, with its receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafEntry {
+    /// What its leaf is made of.
+    pub input: LeafInput,
+    /// Its receipt, if it has one.
+    pub receipt: Option<Receipt>,
+}
+
+impl LogEntry {
+    /// What its leaf is made of.
+    pub fn leaf_input(&self) -> LeafInput {
+        LeafInput {
+            sequence_number: self.sequence_number,
+            event_id: self.event.event_id,
+            event_signing_hash: self.event_signing_hash,
+            agent_signature: self.event.agent_signature,
+        }
+    }
+}
+
+impl From<LogEntry> for LeafEntry {
+    fn from(entry: LogEntry) -> Self {
+        Self {
+            input: entry.leaf_input(),
+            receipt: entry.receipt,
+        }
+    }
+}
+
 /// An event to be put into a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredEvent {
@@ -369,6 +399,33 @@ pub(crate) fn read_leaf_input(row: Row<'_>, stream: &StreamKey) -> Result<LeafIn
         table: "ves_events",
         stream: Some(*stream),
         sequence: sequence_at(row, 0),
+        what,
+    })
+}
+
+/// Where a row of `leaf_entries.sql` has the number.
+pub(crate) const LEAF_ENTRY_SEQUENCE: usize = 3;
+
+/// Reads a row of `leaf_entries.sql`.
+pub(crate) fn read_leaf_entry(row: Row<'_>, stream: &StreamKey) -> Result<LeafEntry, RowError> {
+    let mut c = Columns::new(row);
+    let mut input = || -> Result<LeafInput, String> {
+        Ok(LeafInput {
+            event_id: EventId(c.uuid("event_id")?),
+            event_signing_hash: c.fixed("event_signing_hash")?,
+            agent_signature: c.fixed("agent_signature")?,
+            sequence_number: c.number("sequence_number")?,
+        })
+    };
+    let input = input().map_err(|what| ("ves_events", what));
+    let entry = input.and_then(|input| {
+        let receipt = entry_receipt(&mut c).map_err(|what| ("ves_sequencer_receipts", what))?;
+        Ok(LeafEntry { input, receipt })
+    });
+    entry.map_err(|(table, what)| RowError {
+        table,
+        stream: Some(*stream),
+        sequence: sequence_at(row, LEAF_ENTRY_SEQUENCE),
         what,
     })
 }

@@ -5,7 +5,8 @@
 //! receipt of the next event is nearly always the next row of its table. Here both tables are read in their own order,
 //! and a receipt is looked up by its event's id only where the next row is not it: after a repair, say, or in a
 //! snapshot of an older version, which has them in the order of their ids. The rows that come out are those of
-//! `entries.sql`, whatever the file holds; where its receipts are not one for each id, that statement itself is used.
+//! `entries.sql` or `leaf_entries.sql`, whatever the file holds; where its receipts are not one for each id, that statement itself
+//! is used.
 
 use std::ops::ControlFlow;
 
@@ -15,14 +16,13 @@ use ves::StreamKey;
 
 use crate::bind::{bind, bind_value};
 use crate::cells::RawTable;
-use crate::sql::{both, snapshot};
+use crate::entry::{ENTRY_SEQUENCE, LEAF_ENTRY_SEQUENCE};
+use crate::sql::{both, postgres, snapshot};
 use crate::value::Value;
 
-/// How many columns `entries.sql` has of the event, and of its receipt.
-pub(crate) const OF_EVENT: usize = 22;
+/// How many columns there are of a receipt.
 pub(crate) const OF_RECEIPT: usize = 9;
-pub(crate) const ENTRY_COLUMNS: usize = OF_EVENT + OF_RECEIPT;
-/// Where a statement on receipts has the event's id, and behind its last column the row's own.
+/// Where a statement on events or receipts has the event's id, and one on receipts behind its last column the row's own.
 const EVENT_ID: usize = 0;
 const ROWID: usize = OF_RECEIPT;
 
@@ -36,17 +36,75 @@ pub(crate) struct ChunkSize {
     pub(crate) bytes: usize,
 }
 
+/// Which columns of events are read. Of their receipts, which come behind them, it is always all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EventColumns {
+    /// All: `entries.sql`.
+    All,
+    /// What leaves are made of: `leaf_entries.sql`.
+    Leaf,
+}
+
+impl EventColumns {
+    /// How many there are.
+    pub(crate) fn of_event(self) -> usize {
+        match self {
+            Self::All => 22,
+            Self::Leaf => 4,
+        }
+    }
+
+    /// How many there are with those of the receipt.
+    pub(crate) fn with_receipt(self) -> usize {
+        self.of_event() + OF_RECEIPT
+    }
+
+    /// Where the event's number is.
+    pub(crate) fn sequence(self) -> usize {
+        match self {
+            Self::All => ENTRY_SEQUENCE,
+            Self::Leaf => LEAF_ENTRY_SEQUENCE,
+        }
+    }
+
+    /// The statement that joins events and receipts.
+    pub(crate) fn joined(self) -> &'static str {
+        match self {
+            Self::All => both!("entries"),
+            Self::Leaf => both!("leaf_entries"),
+        }
+    }
+
+    /// The statement that reads receipts as they lie, and then events.
+    pub(crate) fn near(self) -> &'static str {
+        match self {
+            Self::All => postgres!("entries_near"),
+            Self::Leaf => postgres!("leaf_entries_near"),
+        }
+    }
+
+    /// The statement that reads events of a snapshot alone.
+    fn events(self) -> &'static str {
+        match self {
+            Self::All => snapshot!("entry_events"),
+            Self::Leaf => snapshot!("leaf_entry_events"),
+        }
+    }
+}
+
 /// Which events are read, and how they are handed over.
 #[derive(Clone, Copy)]
 pub(crate) struct Reading<'a> {
     /// What for, in words.
     pub(crate) doing: &'static str,
     pub(crate) stream: &'a StreamKey,
+    pub(crate) columns: EventColumns,
     pub(crate) size: ChunkSize,
 }
 
 /// Collects rows, and hands them over in chunks.
 struct Chunks<'a> {
+    columns: EventColumns,
     table: RawTable,
     size: ChunkSize,
     each: &'a mut dyn FnMut(RawTable) -> ControlFlow<()>,
@@ -54,8 +112,8 @@ struct Chunks<'a> {
 
 impl Chunks<'_> {
     /// An empty table. Most streams of most logs are short: there is room for a few rows, and it grows.
-    fn first_table(size: ChunkSize) -> RawTable {
-        RawTable::new(ENTRY_COLUMNS, size.rows.min(128))
+    fn first_table(columns: EventColumns, size: ChunkSize) -> RawTable {
+        RawTable::new(columns.with_receipt(), size.rows.min(128))
     }
 
     /// A row is complete.
@@ -65,7 +123,7 @@ impl Chunks<'_> {
         }
         (self.each)(std::mem::replace(
             &mut self.table,
-            RawTable::new(ENTRY_COLUMNS, self.size.rows),
+            RawTable::new(self.columns.with_receipt(), self.size.rows),
         ))
     }
 
@@ -73,6 +131,11 @@ impl Chunks<'_> {
         if self.table.len() > 0 {
             let _ = (self.each)(self.table);
         }
+    }
+
+    /// The id of the event that was just appended.
+    fn event_id(&self) -> ValueRef<'_> {
+        self.table.recent(self.columns.of_event() - EVENT_ID)
     }
 
     fn push(&mut self, row: &rusqlite::Row<'_>, columns: usize) -> rusqlite::Result<()> {
@@ -83,15 +146,17 @@ impl Chunks<'_> {
     }
 }
 
-/// Gives the rows of `entries.sql` with these parameters to `each`, in chunks.
+/// Gives events with these parameters and their receipts to `each`, in chunks.
 pub(crate) fn entry_rows(
     connection: &Connection,
+    columns: EventColumns,
     parameters: &[Value],
     size: ChunkSize,
     each: &mut dyn FnMut(RawTable) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
     let mut chunks = Chunks {
-        table: Chunks::first_table(size),
+        columns,
+        table: Chunks::first_table(columns, size),
         size,
         each,
     };
@@ -117,11 +182,11 @@ fn joined(
     parameters: &[Value],
     chunks: &mut Chunks<'_>,
 ) -> rusqlite::Result<ControlFlow<()>> {
-    let mut statement = connection.prepare(both!("entries"))?;
+    let mut statement = connection.prepare(chunks.columns.joined())?;
     bind(&mut statement, parameters)?;
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        chunks.push(row, ENTRY_COLUMNS)?;
+        chunks.push(row, chunks.columns.with_receipt())?;
         if chunks.row_done().is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -163,7 +228,7 @@ fn side_by_side(
     parameters: &[Value],
     chunks: &mut Chunks<'_>,
 ) -> rusqlite::Result<ControlFlow<()>> {
-    let mut events = connection.prepare(snapshot!("entry_events"))?;
+    let mut events = connection.prepare(chunks.columns.events())?;
     let mut find = connection.prepare(snapshot!("entry_receipt"))?;
     let mut follow = connection.prepare(snapshot!("entry_receipts_behind"))?;
     bind(&mut events, parameters)?;
@@ -185,7 +250,7 @@ fn side_by_side(
             let Some(event) = events.next()? else {
                 return Ok(ControlFlow::Continue(()));
             };
-            chunks.push(event, OF_EVENT)?;
+            chunks.push(event, chunks.columns.of_event())?;
             if let Some(rows) = &mut next {
                 if next_is_wanted(rows, chunks)? {
                     followed = true;
@@ -217,7 +282,7 @@ fn next_is_wanted(rows: &mut Rows<'_>, chunks: &mut Chunks<'_>) -> rusqlite::Res
     let Ok(Some(row)) = rows.next() else {
         return Ok(false);
     };
-    let event_id = chunks.table.recent(OF_EVENT - EVENT_ID);
+    let event_id = chunks.event_id();
     let wanted = match (event_id, row.get_ref(EVENT_ID)) {
         // Equal bytes are equal in SQLite too, since the table names no other collation.
         (ValueRef::Text(event), Ok(ValueRef::Text(receipt))) => event == receipt,
@@ -231,7 +296,7 @@ fn next_is_wanted(rows: &mut Rows<'_>, chunks: &mut Chunks<'_>) -> rusqlite::Res
 
 /// Appends the receipt of the event that was just appended, or NULLs, as a LEFT JOIN does. Says where its row is.
 fn look_up(find: &mut Statement<'_>, chunks: &mut Chunks<'_>) -> rusqlite::Result<Option<i64>> {
-    bind_value(find, 1, chunks.table.recent(OF_EVENT - EVENT_ID))?;
+    bind_value(find, 1, chunks.event_id())?;
     let mut rows = find.raw_query();
     let Some(row) = rows.next()? else {
         (0..OF_RECEIPT).for_each(|_| chunks.table.push(ValueRef::Null));
@@ -294,7 +359,7 @@ mod tests {
     type Way = fn(&Connection, &[Value], &mut Chunks<'_>) -> rusqlite::Result<ControlFlow<()>>;
 
     /// The rows that come out one way, as text, when chunks have so many rows; at most so many chunks are taken.
-    fn rows(db: &Connection, way: Way, size: usize, take: usize) -> Vec<String> {
+    fn rows(db: &Connection, columns: EventColumns, way: Way, size: usize, take: usize) -> Vec<String> {
         let size = ChunkSize {
             rows: size,
             bytes: 400,
@@ -307,7 +372,9 @@ mod tests {
                 let row = table.row(row);
                 found.push(format!(
                     "{:?}",
-                    (0..ENTRY_COLUMNS).map(|at| row.value(at)).collect::<Vec<_>>()
+                    (0..columns.with_receipt())
+                        .map(|at| row.value(at))
+                        .collect::<Vec<_>>()
                 ));
             }
             left -= 1;
@@ -318,7 +385,8 @@ mod tests {
             }
         };
         let mut chunks = Chunks {
-            table: Chunks::first_table(size),
+            columns,
+            table: Chunks::first_table(columns, size),
             size,
             each: &mut each,
         };
@@ -336,10 +404,12 @@ mod tests {
 
     fn both_ways(schema: &str, puts: &[Put], size: usize) {
         let db = database(schema, puts);
-        let expected = rows(&db, joined, size, usize::MAX);
-        assert_eq!(rows(&db, side_by_side, size, usize::MAX), expected);
-        for take in 1..4 {
-            assert_eq!(rows(&db, side_by_side, size, take), rows(&db, joined, size, take));
+        for columns in [EventColumns::All, EventColumns::Leaf] {
+            let rows = |way, take| rows(&db, columns, way, size, take);
+            assert_eq!(rows(side_by_side, usize::MAX), rows(joined, usize::MAX));
+            for take in 1..4 {
+                assert_eq!(rows(side_by_side, take), rows(joined, take));
+            }
         }
     }
 
@@ -440,7 +510,7 @@ mod tests {
         assert!(receipts_are_plain(&db).unwrap());
         // Of equal numbers, any order will do.
         let sorted = |way| {
-            let mut rows = rows(&db, way, 4, usize::MAX);
+            let mut rows = rows(&db, EventColumns::All, way, 4, usize::MAX);
             rows.sort();
             rows
         };
@@ -490,7 +560,7 @@ mod tests {
                 Value::Int(1),
                 Value::Int(9),
             ];
-            entry_rows(&db, &parameters, size, &mut |table| {
+            entry_rows(&db, EventColumns::All, &parameters, size, &mut |table| {
                 found += table.len();
                 ControlFlow::Continue(())
             })

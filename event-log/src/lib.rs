@@ -97,9 +97,9 @@ pub use commands::CommandsApart;
 pub use dump::{DumpError, DumpInfo, looks_like_dump, read_dump};
 pub use duplicate::{Duplicate, DuplicateRow};
 pub use entry::{
-    Commitment, DedupeOrphan, Entity, FoundEvent, FoundEvents, LeafInput, LogEntry, LogKeys, MissingDedupe,
-    OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableEvent, UnreadableKey,
-    VersionDrift,
+    Commitment, DedupeOrphan, Entity, FoundEvent, FoundEvents, LeafEntry, LeafInput, LogEntry, LogKeys,
+    MissingDedupe, OrphanReceipts, ReceiptDefaults, RestoredEvent, StreamState, UnreadableEvent,
+    UnreadableKey, VersionDrift,
 };
 pub use error::{LogError, RowError, Rows};
 pub use export::{EXPORT_SCHEMA, ExportCounts, ExportError, ExportReader, ExportedEntry, write_export};

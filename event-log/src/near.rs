@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use crate::cells::RawTable;
 use crate::conn::{Conn, FIRST_ROWS};
-use crate::entry::{ENTRY_SEQUENCE, number_of};
-use crate::entry_rows::{ChunkSize, ENTRY_COLUMNS, OF_EVENT, OF_RECEIPT, Reading};
+use crate::entry::number_of;
+use crate::entry_rows::{ChunkSize, EventColumns, OF_RECEIPT, Reading};
 use crate::error::LogError;
 use crate::nearness::Nearness;
 use crate::raw::{RawRows, push_columns};
@@ -30,9 +30,6 @@ const NUMBERS_FOR_A_BLOCK: i64 = 10;
 
 /// So many bytes of receipts are held: those signed by ML-DSA are large.
 const HELD: usize = 16 << 20;
-
-/// Where a receipt's columns begin in a row of `entries.sql`; the first is its event's id.
-const RECEIPT: usize = OF_EVENT;
 
 /// How far a range was read.
 enum Reached {
@@ -122,7 +119,7 @@ impl Conn {
         (start, to): (i64, i64),
         each: &mut dyn FnMut(RawRows) -> ControlFlow<()>,
     ) -> Result<Reached, LogError> {
-        let mut piece = Piece::new(reading.size, start, each);
+        let mut piece = Piece::new(reading, start, each);
         self.run(reading.doing, postgres!("read_entries")).await?;
         let whole = match self.fetch_piece(reading, (start, to), &mut piece).await {
             Ok(whole) => Some(whole),
@@ -181,7 +178,12 @@ impl Conn {
     /// Whether all rows of a piece came, each with its receipt.
     async fn fetch_piece(
         &mut self,
-        Reading { doing, stream, .. }: Reading<'_>,
+        Reading {
+            doing,
+            stream,
+            columns,
+            ..
+        }: Reading<'_>,
         (start, to): (i64, i64),
         piece: &mut Piece<'_>,
     ) -> Result<bool, LogError> {
@@ -198,7 +200,7 @@ impl Conn {
         ];
         let mut whole = true;
         let fetched = session
-            .fetch(doing, postgres!("entries_near"), &parameters, &mut |row| {
+            .fetch(doing, columns.near(), &parameters, &mut |row| {
                 whole = piece.take(row)?;
                 Ok(match whole && !piece.stopped {
                     true => ControlFlow::Continue(()),
@@ -216,6 +218,7 @@ impl Conn {
 
 /// What was read of a piece.
 struct Piece<'a> {
+    columns: EventColumns,
     size: ChunkSize,
     each: &'a mut dyn FnMut(RawRows) -> ControlFlow<()>,
     receipts: RawTable,
@@ -234,13 +237,15 @@ struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    fn new(size: ChunkSize, start: i64, each: &'a mut dyn FnMut(RawRows) -> ControlFlow<()>) -> Self {
+    fn new(reading: Reading<'_>, start: i64, each: &'a mut dyn FnMut(RawRows) -> ControlFlow<()>) -> Self {
+        let Reading { columns, size, .. } = reading;
         Self {
+            columns,
             size,
             each,
             receipts: RawTable::new(OF_RECEIPT, 0),
             of_event: HashMap::new(),
-            chunk: RawTable::new(ENTRY_COLUMNS, size.rows.min(FIRST_ROWS)),
+            chunk: RawTable::new(columns.with_receipt(), size.rows.min(FIRST_ROWS)),
             last: None,
             next: start,
             rows: 0,
@@ -253,7 +258,7 @@ impl<'a> Piece<'a> {
         let Some(event) = id(row, 0)? else {
             return self.receipt(row);
         };
-        let number = number_of(row, ENTRY_SEQUENCE);
+        let number = number_of(row, self.columns.sequence());
         let receipt = self.of_event.get(&event).copied().flatten();
         let (Some(number), Some(receipt)) = (number, receipt) else {
             return Ok(false);
@@ -267,7 +272,7 @@ impl<'a> Piece<'a> {
         if self.chunk.len() >= self.size.rows || self.chunk.byte_len() >= self.size.bytes {
             self.hand_over();
         }
-        push_columns(&mut self.chunk, row, 0..OF_EVENT)?;
+        push_columns(&mut self.chunk, row, 0..self.columns.of_event())?;
         self.chunk.push_from(&self.receipts, receipt);
         self.last = Some(number);
         self.rows += 1;
@@ -275,11 +280,12 @@ impl<'a> Piece<'a> {
     }
 
     fn receipt(&mut self, row: Row<'_>) -> Result<bool, String> {
-        let Some(event) = id(row, RECEIPT)? else {
+        let columns = self.columns.of_event()..self.columns.with_receipt();
+        let Some(event) = id(row, columns.start)? else {
             return Ok(false);
         };
         let at = self.receipts.len();
-        push_columns(&mut self.receipts, row, RECEIPT..RECEIPT + OF_RECEIPT)?;
+        push_columns(&mut self.receipts, row, columns)?;
         self.of_event
             .entry(event)
             .and_modify(|at| *at = None)
@@ -294,7 +300,10 @@ impl<'a> Piece<'a> {
         if let Some(last) = self.last {
             self.next = last.saturating_add(1);
         }
-        let full = std::mem::replace(&mut self.chunk, RawTable::new(ENTRY_COLUMNS, self.size.rows));
+        let full = std::mem::replace(
+            &mut self.chunk,
+            RawTable::new(self.columns.with_receipt(), self.size.rows),
+        );
         self.stopped = (self.each)(RawRows::Postgres(full)).is_break();
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{Row as _, ValueRef as _};
 use ves::StreamKey;
 
 use crate::cells::RawTable;
-use crate::entry::{ENTRY_SEQUENCE, LogEntry, number_of, read_entry};
+use crate::entry::{LogEntry, number_of, read_entry};
 use crate::error::RowError;
 use crate::value::Row;
 
@@ -73,14 +73,28 @@ impl RawRows {
         }
     }
 
-    /// The last number among the rows of PostgreSQL, and how many rows with it there are, those `before` included.
-    pub(crate) fn last_number(&self, before: Option<(i64, u64)>) -> Option<(i64, u64)> {
+    /// Makes values of the rows.
+    pub(crate) fn read<T>(self, value: impl Fn(Row<'_>) -> Result<T, RowError>) -> Vec<Result<T, RowError>> {
+        match self {
+            RawRows::Postgres(table) => (0..table.len())
+                .map(|at| value(Row::Fetched(table.row(at))))
+                .collect(),
+            RawRows::Snapshot(table) => (0..table.len())
+                .map(|at| value(Row::Raw(table.row(at))))
+                .collect(),
+            RawRows::Unreadable(rows) => rows.into_iter().map(Err).collect(),
+        }
+    }
+
+    /// The last number among the rows of PostgreSQL, which is in that column, and how many rows with it there are, those
+    /// `before` included.
+    pub(crate) fn last_number(&self, column: usize, before: Option<(i64, u64)>) -> Option<(i64, u64)> {
         let RawRows::Postgres(rows) = self else {
             return before;
         };
         let mut numbers = (0..rows.len())
             .rev()
-            .map_while(|at| number_of(Row::Fetched(rows.row(at)), ENTRY_SEQUENCE));
+            .map_while(|at| number_of(Row::Fetched(rows.row(at)), column));
         let last = numbers.next()?;
         let same = 1 + numbers.take_while(|number| *number == last).count();
         let handed_over = before.filter(|(number, _)| *number == last && same == rows.len());
@@ -105,15 +119,6 @@ impl RawEntries {
 
     /// Makes values of the rows; one that cannot be understood becomes an error in its place.
     pub fn read(self) -> Vec<Result<LogEntry, RowError>> {
-        let stream = self.stream;
-        match self.rows {
-            RawRows::Postgres(table) => (0..table.len())
-                .map(|at| read_entry(Row::Fetched(table.row(at)), &stream))
-                .collect(),
-            RawRows::Snapshot(table) => (0..table.len())
-                .map(|at| read_entry(Row::Raw(table.row(at)), &stream))
-                .collect(),
-            RawRows::Unreadable(rows) => rows.into_iter().map(Err).collect(),
-        }
+        self.rows.read(|row| read_entry(row, &self.stream))
     }
 }

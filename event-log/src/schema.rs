@@ -56,6 +56,13 @@ pub(crate) struct Table {
     pub(crate) insert_postgres: Option<&'static str>,
 }
 
+impl Table {
+    /// What its columns hold.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = ValueKind> + Clone + use<> {
+        self.columns.iter().map(|(_, kind)| *kind)
+    }
+}
+
 /// The log.
 pub(crate) static VES_EVENTS: Table = Table {
     name: "ves_events",

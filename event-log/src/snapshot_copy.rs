@@ -2,12 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
 
 use cli_common::{DbTarget, Progress};
 use ves::{StoreId, TenantId};
 
+use crate::bind::bind_cell;
 use crate::cells::RawTable;
 use crate::conn::{Conn, MAX_VALUE, snapshot_execute, snapshot_query};
 use crate::damage::{BrokenRow, copied_value};
@@ -19,13 +21,16 @@ use crate::raw::{RawRows, push_row};
 use crate::schema::{TABLES, Table, VES_SEQUENCER_RECEIPTS};
 use crate::snapshot::{DOING, Snapshot};
 use crate::sql::{postgres, snapshot};
-use crate::value::{Row, UNREADABLE, Value, ValueKind};
+use crate::value::{Cell, Row, UNREADABLE, Value, ValueKind};
 use crate::view::View;
 
 /// How many rows, or about how many bytes, are handed over at once, and how often before the reader waits.
 const ROWS: usize = 1024;
 const BYTES: usize = 1 << 20;
 const AHEAD: usize = 3;
+
+/// How long a value other than a text or bytes is at most: ids and times, and what SQLite keeps beside each value.
+const OTHER_LENGTH: usize = 48;
 
 /// How many rows of each table were copied, in the order of copying; `None` if the source has no such table.
 pub type CopiedRows = Vec<(&'static str, Option<u64>)>;
@@ -266,16 +271,15 @@ fn copy_table(
         insert: target.prepare(table)?,
         left_out,
         values: Vec::with_capacity(table.columns.len()),
-        last: Vec::new(),
+        last: None,
         count: 0,
     };
     loop {
         match handed.recv() {
             Ok(Handed::Rows(rows)) => {
+                let rows = Rc::new(rows);
                 for at in 0..rows.len() {
-                    if let Some(row) = rows.row(at) {
-                        copying.row(row)?;
-                    }
+                    copying.row(&rows, at)?;
                 }
             }
             Ok(Handed::Broken(row)) => copying.broken(&row)?,
@@ -291,24 +295,69 @@ struct Copying<'a> {
     insert: rusqlite::Statement<'a>,
     left_out: &'a mut AllLeftOut,
     values: Vec<Value>,
-    /// The values of the row before.
-    last: Vec<Value>,
+    /// The last row that was copied whole.
+    last: Option<(Rc<RawRows>, usize)>,
     count: u64,
 }
 
 impl Copying<'_> {
-    fn row(&mut self, row: Row<'_>) -> Result<(), LogError> {
+    fn row(&mut self, rows: &Rc<RawRows>, at: usize) -> Result<(), LogError> {
+        let Some(row) = rows.row(at) else {
+            return Ok(());
+        };
+        if self.insert_as_read(row)? {
+            self.last = Some((Rc::clone(rows), at));
+            return Ok(());
+        }
         let broken = copied_row(row, self.table, &mut self.values);
-        self.insert(broken)
+        if self.insert(broken)? {
+            self.last = Some((Rc::clone(rows), at));
+        }
+        Ok(())
+    }
+
+    /// Inserts a row as it was read, without making values of it first. False if it must be looked at more closely: then it was
+    /// not inserted.
+    fn insert_as_read(&mut self, row: Row<'_>) -> Result<bool, LogError> {
+        let mut length = 0;
+        for (index, (_, kind)) in self.table.columns.iter().enumerate() {
+            let Ok(cell) = row.get(index, *kind) else {
+                return Ok(false);
+            };
+            length += match cell {
+                Some(Cell::Text(text)) => text.len(),
+                Some(Cell::Bytes(bytes)) => bytes.len(),
+                _ => OTHER_LENGTH,
+            };
+            bind_cell(&mut self.insert, index + 1, cell).map_err(|e| LogError::sqlite(DOING, e))?;
+        }
+        if length >= MAX_VALUE as usize {
+            return Ok(false);
+        }
+        match self.insert.raw_execute() {
+            Ok(_) => {
+                self.count += 1;
+                Ok(true)
+            }
+            Err(error) if left_out_for(&error).is_some() => Ok(false),
+            Err(error) => Err(LogError::sqlite(DOING, error)),
+        }
+    }
+
+    /// Whether the values that are there are those of the last row that was copied whole.
+    fn is_like_last(&self) -> bool {
+        let mut values = Vec::new();
+        let last = self.last.as_ref().and_then(|(rows, at)| rows.row(*at));
+        last.is_some_and(|row| copied_row(row, self.table, &mut values).is_ok() && values == self.values)
     }
 
     fn broken(&mut self, row: &BrokenRow) -> Result<(), LogError> {
         self.values = marked(self.table, row);
-        self.insert(Err(row.describe(self.table)))
+        self.insert(Err(row.describe(self.table))).map(drop)
     }
 
-    /// Inserts the values that are there. `broken` says why they are not the whole row.
-    fn insert(&mut self, broken: Result<(), String>) -> Result<(), LogError> {
+    /// Inserts the values that are there; says whether that was a whole row. `broken` says why they are none.
+    fn insert(&mut self, broken: Result<(), String>) -> Result<bool, LogError> {
         let (table, values) = (self.table, &self.values);
         // A row in part is kept as far as it goes, but none that could not be read again.
         let kept = broken.is_ok() || values.len() == table.columns.len() && check_length(values).is_ok();
@@ -318,12 +367,8 @@ impl Copying<'_> {
         };
         let (duplicate, in_part, what) = match (inserted, broken) {
             (Ok(_), Ok(())) => {
-                // Only receipts are compared with the one before.
-                if table.name == VES_SEQUENCER_RECEIPTS.name {
-                    self.last.clone_from(values);
-                }
                 self.count += 1;
-                return Ok(());
+                return Ok(true);
             }
             (Ok(_), Err(what)) => {
                 self.count += u64::from(kept);
@@ -335,11 +380,11 @@ impl Copying<'_> {
             },
         };
         // A receipt comes once for each row of its event: that those are there twice is told of them.
-        if !duplicate || table.name != VES_SEQUENCER_RECEIPTS.name || *values != self.last {
+        if !duplicate || table.name != VES_SEQUENCER_RECEIPTS.name || !self.is_like_last() {
             self.left_out
                 .add(left_out_row(table, values, duplicate, in_part, &what));
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -357,8 +402,7 @@ fn check_length(values: &[Value]) -> Result<(), String> {
     let long = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) | Value::TextBytes(bytes) => bytes.len(),
-        // Ids and times, and what SQLite keeps beside each value.
-        _ => 48,
+        _ => OTHER_LENGTH,
     };
     let length: usize = values.iter().map(long).sum();
     if length < MAX_VALUE as usize {

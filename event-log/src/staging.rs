@@ -1,5 +1,5 @@
-//! Filling tables of PostgreSQL fast: rows go into a temporary table by COPY in the binary format, and from there into
-//! their table by one INSERT … SELECT a group. That is one message a group instead of one a row, and the server neither
+//! Filling tables of PostgreSQL fast: rows go into a temporary table by COPY in the binary format (narrow ones as arrays), and
+//! from there into their table by one INSERT … SELECT a group. That is one message a group instead of one a row, and the server neither
 //! parses a value nor looks a row up by its text.
 //!
 //! The temporary table has columns of its own types (`sql/event-log/postgres/stage_*.sql`), so what goes over the wire
@@ -38,7 +38,7 @@ const PIECE: usize = 64 << 10;
 pub(crate) struct Stage {
     pub(crate) table: &'static Table,
     create: &'static str,
-    copy: &'static str,
+    arrive: Arrive,
     insert: &'static str,
     /// Inserts what is not there yet. Looking first costs as much again as inserting, so this is for when `insert`
     /// was refused.
@@ -48,14 +48,24 @@ pub(crate) struct Stage {
     pub(crate) line: Option<&'static str>,
 }
 
+/// How rows arrive in the temporary table.
+#[derive(Clone, Copy)]
+enum Arrive {
+    /// By COPY, in pieces: the server reads the first while the next is written.
+    Copied(&'static str),
+    /// As arrays, in one message: for narrow rows. What a COPY writes last waits on TCP until the server has told that the rest
+    /// arrived, which it puts off for 40 ms where it has nothing else to say.
+    Arrays(&'static str),
+}
+
 macro_rules! stage {
-    ($table:expr, $name:literal, $add:expr, $line:expr) => {
+    ($table:expr, $name:literal, $arrive:expr, $add:expr, $line:expr) => {
         Stage {
             add: $add,
             line: $line,
             table: &$table,
             create: postgres!($name),
-            copy: include_str!(concat!("../../sql/event-log/postgres/", $name, "_copy.sql")),
+            arrive: $arrive,
             insert: include_str!(concat!("../../sql/event-log/postgres/", $name, "_insert.sql")),
             clear: include_str!(concat!("../../sql/event-log/postgres/", $name, "_clear.sql")),
         }
@@ -65,18 +75,21 @@ macro_rules! stage {
 pub(crate) static EVENTS: Stage = stage!(
     VES_EVENTS,
     "stage_ves_events",
+    Arrive::Copied(postgres!("stage_ves_events_copy")),
     None,
     Some(postgres!("stage_ves_events_line"))
 );
 pub(crate) static RECEIPTS: Stage = stage!(
     VES_SEQUENCER_RECEIPTS,
     "stage_ves_sequencer_receipts",
+    Arrive::Copied(postgres!("stage_ves_sequencer_receipts_copy")),
     None,
     Some(postgres!("stage_ves_sequencer_receipts_line"))
 );
 pub(crate) static DEDUPE: Stage = stage!(
     VES_COMMAND_DEDUPE,
     "stage_ves_command_dedupe",
+    Arrive::Arrays(postgres!("stage_ves_command_dedupe_arrays")),
     Some(postgres!("stage_ves_command_dedupe_add")),
     None
 );
@@ -298,13 +311,37 @@ impl Put {
         bytes: usize,
         row: &MakeRow<T>,
     ) -> Result<u64, NotInserted> {
-        let stage = self.stage;
-        let mut copy = CopyIn::begin(conn, doing, stage.copy).await?;
         self.taken = 0;
+        match self.stage.arrive {
+            Arrive::Copied(sql) => self.copy(conn, doing, sql, (values, bytes), row).await?,
+            Arrive::Arrays(sql) => self.send_arrays(conn, doing, sql, values, row).await?,
+        }
+        let last = self.first + self.taken as i64 - 1;
+        match self.to {
+            Use::Wait => Ok(self.taken as u64),
+            Use::Insert(insert) => Ok(conn
+                .execute(doing, insert, &[self.first.into(), last.into()])
+                .await?),
+        }
+    }
+
+    /// What the columns of the temporary table hold: the line, and those of the table.
+    fn kinds(&self) -> impl Iterator<Item = ValueKind> + Clone + use<> {
+        std::iter::once(ValueKind::Int).chain(self.stage.table.kinds())
+    }
+
+    async fn copy<T: Sync>(
+        &mut self,
+        conn: &mut Conn,
+        doing: &'static str,
+        sql: &'static str,
+        (values, bytes): (&[T], usize),
+        row: &MakeRow<T>,
+    ) -> Result<(), NotInserted> {
+        let mut copy = CopyIn::begin(conn, doing, sql).await?;
         for value in values {
             let line = Value::Int(self.first + self.taken as i64);
-            let kinds =
-                std::iter::once(ValueKind::Int).chain(stage.table.columns.iter().map(|(_, kind)| *kind));
+            let kinds = self.kinds();
             let sent = row(value).and_then(|values| copy.row(kinds, std::iter::once(&line).chain(&values)));
             if let Err(what) = sent {
                 let (row, error) = (Some(self.taken), Box::new(LogError::Refused { doing, what }));
@@ -318,13 +355,43 @@ impl Put {
             }
         }
         copy.finish().await?;
-        let last = self.first + self.taken as i64 - 1;
-        match self.to {
-            Use::Wait => Ok(self.taken as u64),
-            Use::Insert(insert) => Ok(conn
-                .execute(doing, insert, &[self.first.into(), last.into()])
-                .await?),
+        Ok(())
+    }
+
+    async fn send_arrays<T: Sync>(
+        &mut self,
+        conn: &mut Conn,
+        doing: &'static str,
+        sql: &'static str,
+        values: &[T],
+        row: &MakeRow<T>,
+    ) -> Result<(), NotInserted> {
+        let mut rows = Vec::with_capacity(values.len());
+        for value in values {
+            let refused = |what| NotInserted {
+                row: Some(rows.len()),
+                error: Box::new(LogError::Refused { doing, what }),
+            };
+            let values = row(value).map_err(refused)?;
+            let line = Value::Int(self.first + rows.len() as i64);
+            rows.push(std::iter::once(line).chain(values).collect());
         }
+        self.taken = rows.len();
+        session(conn, doing)?
+            .execute_arrays(doing, sql, self.kinds(), rows)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The connection of what is no snapshot.
+fn session<'c>(conn: &'c mut Conn, doing: &'static str) -> Result<&'c mut Session, LogError> {
+    match conn {
+        Conn::Postgres(session) => Ok(session),
+        Conn::Snapshot { .. } => Err(LogError::Refused {
+            doing,
+            what: "a snapshot has no temporary tables".into(),
+        }),
     }
 }
 
@@ -422,16 +489,15 @@ pub(crate) async fn stage_entities<'a>(
     entities: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<(), LogError> {
     conn.run(doing, postgres!("stage_entities")).await?;
-    let mut copy = CopyIn::begin(conn, doing, postgres!("stage_entities_copy")).await?;
-    for (entity_type, entity_id) in entities {
-        let values: [Value; 2] = [entity_type.into(), entity_id.into()];
-        if let Err(what) = copy.row([ValueKind::Text; 2].into_iter(), values.iter()) {
-            copy.give_up().await?;
-            return Err(LogError::Refused { doing, what });
-        }
-        copy.send_pieces().await?;
+    let row = |(entity_type, entity_id): (&str, &str)| vec![entity_type.into(), entity_id.into()];
+    let mut entities = entities.map(row).peekable();
+    while entities.peek().is_some() {
+        let rows = entities.by_ref().take(GROUP_ROWS).collect();
+        let kinds = [ValueKind::Text; 2].into_iter();
+        session(conn, doing)?
+            .execute_arrays(doing, postgres!("stage_entities_arrays"), kinds, rows)
+            .await?;
     }
-    copy.finish().await?;
     conn.run(doing, postgres!("stage_entities_analyze")).await
 }
 
@@ -454,13 +520,9 @@ struct CopyIn<'a> {
 
 impl<'a> CopyIn<'a> {
     async fn begin(conn: &'a mut Conn, doing: &'static str, sql: &'static str) -> Result<Self, LogError> {
-        let Conn::Postgres(session) = conn else {
-            let what = "a snapshot has no COPY".into();
-            return Err(LogError::Refused { doing, what });
-        };
         let Session {
             connection, watcher, ..
-        } = &mut **session;
+        } = session(conn, doing)?;
         let copy = watcher.watch(doing, sql, connection.copy_in_raw(sql)).await?;
         let mut piece = Vec::with_capacity(2 * PIECE);
         piece.extend_from_slice(HEADER);
@@ -596,8 +658,21 @@ mod tests {
                 typed.join(", ")
             );
             assert!(flat(stage.create).contains(&create), "{}", stage.create);
-            let copy = format!("COPY pg_temp.{name} ( line, {list} ) FROM STDIN (FORMAT binary)");
-            assert!(flat(stage.copy).contains(&copy), "{}", stage.copy);
+            let (arrive, arrives) = match stage.arrive {
+                Arrive::Copied(sql) => (
+                    sql,
+                    format!("COPY pg_temp.{name} ( line, {list} ) FROM STDIN (FORMAT binary)"),
+                ),
+                Arrive::Arrays(sql) => (
+                    sql,
+                    format!("INSERT INTO pg_temp.{name} (line, {list}) SELECT line, {list}"),
+                ),
+            };
+            // Times arrive as texts.
+            assert!(
+                flat(arrive).replace("::timestamptz", "").contains(&arrives),
+                "{arrive}"
+            );
             let insert = format!(
                 "INSERT INTO {} ( {list} ) SELECT {list} FROM pg_temp.{name} WHERE line BETWEEN $1 AND $2",
                 stage.table.name

@@ -183,6 +183,14 @@ impl Lines {
     }
 
     pub(crate) fn next_line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, SealedFileError> {
+        self.next_by(|raw| serde_json::from_slice(raw))
+    }
+
+    /// The next line, read by `read`.
+    pub(crate) fn next_by<T>(
+        &mut self,
+        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<Option<T>, SealedFileError> {
         let Some(raw) = self.next_raw()? else {
             return Ok(None);
         };
@@ -204,12 +212,10 @@ impl Lines {
                 });
             }
         }
-        serde_json::from_slice(&raw)
-            .map(Some)
-            .map_err(|e| SealedFileError::Line {
-                path: self.path.clone(),
-                line: self.number,
-                what: e.to_string(),
-            })
+        read(&raw).map(Some).map_err(|e| SealedFileError::Line {
+            path: self.path.clone(),
+            line: self.number,
+            what: e.to_string(),
+        })
     }
 }

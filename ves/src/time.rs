@@ -79,9 +79,53 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The text that `Display` writes, of a year from 0000 to 9998: what [`Timestamp::from_canonical`] reads. `None` beyond.
+    pub fn canonical(self) -> Option<[u8; 27]> {
+        const DAY: i64 = 86_400_000_000;
+        let (days, micros) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        // As in `from_canonical`, years begin in March here: 400 of them have 146,097 days, 100 have 36,524 and 4 have 1,461.
+        let days = days + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let months = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * months + 2) / 5 + 1;
+        let (month, later) = if months < 10 {
+            (months + 3, 0)
+        } else {
+            (months - 9, 1)
+        };
+        let year = era * 400 + year_of_era + later;
+        if !(0..=9998).contains(&year) {
+            return None;
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |at: std::ops::Range<usize>, mut number: i64| {
+            for digit in text[at].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        let seconds = micros / 1_000_000;
+        put(0..4, year);
+        put(5..7, month);
+        put(8..10, day);
+        put(11..13, seconds / 3600);
+        put(14..16, seconds / 60 % 60);
+        put(17..19, seconds % 60);
+        put(20..26, micros % 1_000_000);
+        Some(text)
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with six digits, e.g. `2026-11-20T05:57:11.194000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let canonical = self.canonical();
+        if let Some(text) = canonical.as_ref().and_then(|text| std::str::from_utf8(text).ok()) {
+            return f.write_str(text);
+        }
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => write!(f, "{time:.6}"),
             // Beyond the years that a calendar has: the number itself still tells.
@@ -150,13 +194,39 @@ mod tests {
         }
     }
 
+    fn by_jiff(time: Timestamp) -> String {
+        format!("{:.6}", jiff::Timestamp::from_microsecond(time.0).unwrap())
+    }
+
+    #[test]
+    fn the_first_and_last_moments_of_years_are_written_as_by_a_calendar() {
+        for year in (-3..=9_998)
+            .step_by(7)
+            .chain([0, 1, 1899, 1900, 1999, 2000, 9997, 9998])
+        {
+            let text = |year: i64| match year {
+                0.. => format!("{year:04}-01-01T00:00:00Z"),
+                _ => format!("-{:06}-01-01T00:00:00Z", -year),
+            };
+            let first: Timestamp = text(year).parse().unwrap();
+            for time in [first.0 - 1, first.0, first.0 + 1].map(Timestamp) {
+                assert_eq!(time.to_string(), by_jiff(time), "{year}");
+            }
+        }
+        assert!(Timestamp(i64::MAX).canonical().is_none());
+        assert!(Timestamp(i64::MIN).canonical().is_none());
+        assert_eq!(Timestamp(i64::MIN).to_string(), format!("{}us", i64::MIN));
+    }
+
     #[test]
     fn the_canonical_form_and_nothing_else_is_read_fast() {
         let day = 86_400_000_000;
         // Every third day or so of 900 years, so that every leap year and month is met, at all times of the day.
         for nth in -80_000..40_000_i64 {
             let time = Timestamp(nth * day * 3 - nth * 700_000_001 % day);
-            let text = time.to_string();
+            let text = by_jiff(time);
+            assert_eq!(time.to_string(), text, "{nth}");
+            assert_eq!(time.canonical().is_some(), text.len() == 27, "{text}");
             let expected = (text.len() == 27).then_some(time);
             assert_eq!(Timestamp::from_canonical(&text), expected, "{text}");
         }

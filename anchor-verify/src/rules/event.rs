@@ -8,14 +8,14 @@ use ves::{AgentId, EventCheck, Hash32, Payload, SignatureCheck, Timestamp};
 
 /// An agent's key, as events name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AgentKey {
+pub struct KeyName {
     /// The agent.
     pub agent_id: AgentId,
     /// The number among its keys.
     pub key_id: u32,
 }
 
-impl std::fmt::Display for AgentKey {
+impl std::fmt::Display for KeyName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "key {} of agent {}", self.key_id, self.agent_id)
     }
@@ -43,9 +43,9 @@ pub enum EventFault {
         signed: Timestamp,
     },
     /// The signature by this key does not hold.
-    Signature(AgentKey),
+    Signature(KeyName),
     /// The key was not valid when the event was sequenced: why.
-    KeyNotValid(AgentKey, String),
+    KeyNotValid(KeyName, String),
     /// The receipt promises something else: what.
     Receipt(String),
     /// The sequencer's signature over the receipt does not hold.
@@ -100,7 +100,7 @@ pub enum Unchecked {
     /// The column `created_at`: the text that was signed is no time that is known here; the sequencer may have known it.
     CreatedAt,
     /// The agent's signature: its key is not there.
-    Key(AgentKey),
+    Key(KeyName),
     /// The agent's signature: why.
     Signature(String),
     /// The receipt: there is none.
@@ -215,7 +215,7 @@ impl EventVerdict {
     }
 
     fn signature(&mut self, entry: &LogEntry, signature: SignatureCheck) {
-        let by = AgentKey {
+        let by = KeyName {
             agent_id: entry.event.source_agent_id,
             key_id: entry.event.agent_key_id,
         };

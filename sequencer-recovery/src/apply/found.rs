@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
-use event_log::{Commitment, Repair, View};
+use event_log::{Commitment, LeafEntry, LogEntry, LogError, Repair, RowError, View};
 use ves::merkle::leaf_hash;
 use ves::span::Span;
 use ves::{BatchId, Hash32, StreamKey};
@@ -34,7 +34,45 @@ pub(crate) struct Found {
     pub(super) marked: Marked,
 }
 
+/// How much is read of each event for a fingerprint, which binds what its leaf is made of and its receipt.
+#[derive(Debug, Clone, Copy)]
+enum Depth {
+    /// That alone.
+    Leaves,
+    /// All of it: a row of which anything cannot be read is in no fingerprint.
+    Rows,
+}
+
+impl Depth {
+    async fn for_each(
+        self,
+        view: &mut View,
+        stream: &StreamKey,
+        range: RangeInclusive<u64>,
+        each: &mut (dyn FnMut(Result<LeafEntry, RowError>) + Send),
+    ) -> Result<(), LogError> {
+        match self {
+            Self::Leaves => {
+                let each = &mut |chunk: Vec<_>| {
+                    chunk.into_iter().for_each(&mut *each);
+                    ControlFlow::Continue(())
+                };
+                view.for_each_leaf_entry(stream, range, each).await
+            }
+            Self::Rows => {
+                let each = &mut |chunk: Vec<Result<LogEntry, _>>| {
+                    let entries = chunk.into_iter().map(|row| row.map(LeafEntry::from));
+                    entries.for_each(&mut *each);
+                    ControlFlow::Continue(())
+                };
+                view.for_each_entry(stream, range, each).await
+            }
+        }
+    }
+}
+
 /// From where on a stream will change, and what its fingerprint will begin with then.
+#[derive(Clone, Copy)]
 pub(crate) struct Change<'a> {
     /// The first position at which an event or a receipt changes.
     pub(super) from: u64,
@@ -47,6 +85,7 @@ pub(crate) struct Change<'a> {
 /// A stream up to the first position that changes: what stands before it is read once, before any lock is taken.
 #[derive(Clone)]
 pub(crate) struct Marked {
+    depth: Depth,
     from: u64,
     /// Of the stream as it was found.
     before: FingerprintBuilder,
@@ -98,19 +137,14 @@ impl Marked {
                 continue;
             }
             let view = repair.view();
-            view.for_each_entry(&stream, range, &mut |chunk| {
-                for row in chunk {
-                    match row {
-                        Ok(entry) => {
-                            fingerprint.entry(&entry);
-                            head = entry.sequence_number;
-                        }
-                        Err(row) => head = row.sequence.map_or(head, |number| number.max(head)),
-                    }
+            let each = &mut |row: Result<LeafEntry, RowError>| match row {
+                Ok(entry) => {
+                    fingerprint.event(&entry.input, entry.receipt.as_ref());
+                    head = entry.input.sequence_number;
                 }
-                ControlFlow::Continue(())
-            })
-            .await?;
+                Err(row) => head = row.sequence.map_or(head, |number| number.max(head)),
+            };
+            self.depth.for_each(view, &stream, range, each).await?;
             repair.let_others_pass().await?;
         }
         Ok(Whole {
@@ -121,8 +155,24 @@ impl Marked {
 }
 
 impl Found {
-    /// Reads the whole stream. Without a change to come its mark is at its end.
+    /// Reads the whole stream, which should have one of these fingerprints. Without a change to come its mark is at its end.
     pub(crate) async fn read(
+        view: &mut View,
+        stream: &StreamKey,
+        counter: Option<u64>,
+        change: Option<Change<'_>>,
+        expected: &[Hash32],
+    ) -> Result<Self, RecoveryError> {
+        let found = Self::read_to(Depth::Leaves, view, stream, counter, change).await?;
+        if expected.contains(&found.fingerprint) {
+            return Ok(found);
+        }
+        // Where there are rows that cannot be read, the fingerprint is that of the others.
+        Self::read_to(Depth::Rows, view, stream, counter, change).await
+    }
+
+    async fn read_to(
+        depth: Depth,
         view: &mut View,
         stream: &StreamKey,
         counter: Option<u64>,
@@ -135,6 +185,7 @@ impl Found {
             |c| FingerprintBuilder::new(stream, c.counter, &(c.commitments)(&commitments)),
         );
         let mut marked = Marked {
+            depth,
             from: change.as_ref().map_or(u64::MAX, |c| c.from),
             before: fingerprint.clone(),
             after,
@@ -142,37 +193,34 @@ impl Found {
             events: 0,
         };
         let (mut events, mut head, mut key_versions) = (0, 0, KeyVersions::default());
-        view.for_each_entry(stream, 1..=i64::MAX as u64, &mut |chunk| {
-            for row in chunk {
-                let entry = match row {
-                    Ok(entry) => entry,
-                    // A row that cannot be read is not in the fingerprint of the audit either, but it is there.
-                    Err(row) => {
-                        if let Some(number) = row.sequence.filter(|number| *number > head) {
-                            events += 1;
-                            head = number;
-                            if head < marked.from {
-                                (marked.head, marked.events) = (head, events);
-                            }
+        let each = &mut |row: Result<LeafEntry, RowError>| {
+            let entry = match row {
+                Ok(entry) => entry,
+                // A row that cannot be read is not in the fingerprint of the audit either, but it is there.
+                Err(row) => {
+                    if let Some(number) = row.sequence.filter(|number| *number > head) {
+                        events += 1;
+                        head = number;
+                        if head < marked.from {
+                            (marked.head, marked.events) = (head, events);
                         }
-                        continue;
                     }
-                };
-                fingerprint.entry(&entry);
-                events += u64::from(entry.sequence_number > head);
-                head = entry.sequence_number;
-                if head < marked.from {
-                    marked.before = fingerprint.clone();
-                    marked.after.entry(&entry);
-                    (marked.head, marked.events) = (head, events);
+                    return;
                 }
-                if let Some(receipt) = &entry.receipt {
-                    key_versions.note(receipt);
-                }
+            };
+            fingerprint.event(&entry.input, entry.receipt.as_ref());
+            events += u64::from(entry.input.sequence_number > head);
+            head = entry.input.sequence_number;
+            if head < marked.from {
+                marked.before = fingerprint.clone();
+                marked.after.event(&entry.input, entry.receipt.as_ref());
+                (marked.head, marked.events) = (head, events);
             }
-            ControlFlow::Continue(())
-        })
-        .await?;
+            if let Some(receipt) = &entry.receipt {
+                key_versions.note(receipt);
+            }
+        };
+        depth.for_each(view, stream, 1..=i64::MAX as u64, each).await?;
         Ok(Self {
             fingerprint: fingerprint.finish(),
             counter,

@@ -8,7 +8,7 @@ use ves::{CommandId, KeyRegistry, Timestamp};
 
 use super::appending::Grown;
 use super::found::{Change, Found, not_yet_applied};
-use super::rows::{Receipts, commitment_row, planned_leaf, verify_again};
+use super::rows::{Receipts, commitment_row, judge_again, planned_leaf, verify_again};
 use super::sections::{Outline, Sections};
 use super::{GROUP, Job};
 use crate::apply::moves::{Moved, Moves};
@@ -158,7 +158,8 @@ impl Job<'_> {
             counter: self.header.counter_after.or(Some(counter.unwrap_or(0))),
             commitments: &after,
         };
-        Found::read(repair.view(), &stream, counter, Some(change)).await
+        let expected = [self.header.fingerprint];
+        Found::read(repair.view(), &stream, counter, Some(change), &expected).await
     }
 
     /// Takes the keys that are registered again into account; one that somebody registered meanwhile must be the same.
@@ -247,13 +248,13 @@ impl Job<'_> {
         let stream = header.stream;
         let mut events = Vec::with_capacity(group.len());
         let mut receipts = Vec::with_capacity(group.len());
-        for planned in group {
+        for (planned, verdict) in group.iter().zip(judge_again(group, keys)) {
             let refused = |what: String| RecoveryError::Refused {
                 stream,
                 sequence: planned.sequence,
                 what,
             };
-            let signing_hash = verify_again(planned, header, keys).map_err(refused)?;
+            let signing_hash = verify_again(planned, header, &verdict).map_err(refused)?;
             let receipt = prepared.receipts.restored(planned, &stream, &signing_hash);
             let receipt = receipt.map_err(refused)?;
             self.applied.receipts_signed += u64::from(receipt.sequencer_signature.is_some());

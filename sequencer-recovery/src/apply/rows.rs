@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use event_log::{Commitment, Entity, LogEntry, ReceiptDefaults, View};
+use rayon::prelude::*;
 use ves::merkle::{self, leaf_hash};
 use ves::receipt::receipt_hash;
+use ves::verify::{EventVerdict, verify_events};
 use ves::{EventCheck, EventId, Hash32, KeyRegistry, Receipt, SignatureCheck, StreamKey, Timestamp};
 
 use super::ApplyOptions;
@@ -127,12 +129,22 @@ impl Receipts {
     }
 }
 
+/// So many events are judged side by side on a thread.
+const SIDE_BY_SIDE: usize = 256;
+
+/// Judges events by themselves on all threads, each key at the time at which its event was numbered.
+pub(super) fn judge_again(group: &[PlannedEvent], keys: &KeyRegistry) -> Vec<EventVerdict> {
+    let events: Vec<_> = group.iter().map(|p| (&p.event, p.sequenced_at)).collect();
+    let chunks = events.par_chunks(SIDE_BY_SIDE);
+    chunks.flat_map_iter(|chunk| verify_events(chunk, keys)).collect()
+}
+
 /// A plan's digest protects from accidents only: hashes and signatures are checked again before anything is
 /// written.
 pub(super) fn verify_again(
     planned: &PlannedEvent,
     header: &PlannedStream,
-    keys: &KeyRegistry,
+    verdict: &EventVerdict,
 ) -> Result<Hash32, String> {
     let event = &planned.event;
     if event.stream != header.stream {
@@ -141,15 +153,14 @@ pub(super) fn verify_again(
     if planned.sequence == 0 {
         return Err("sequences start at 1".into());
     }
-    if let EventCheck::Mismatch(what) = event.check_payload() {
+    if let EventCheck::Mismatch(what) = &verdict.payload {
         return Err(format!("event {} does not verify: {what}", event.event_id));
     }
-    let signing_hash = event.signing_hash();
     let in_batch = header
         .batches
         .iter()
         .any(|b| (b.sequence_start..=b.sequence_end).contains(&planned.sequence));
-    match keys.check(event, &signing_hash, planned.sequenced_at) {
+    match &verdict.signature {
         SignatureCheck::Valid => {}
         SignatureCheck::Invalid => {
             return Err(format!("the signature of event {} does not hold", event.event_id));
@@ -171,7 +182,7 @@ pub(super) fn verify_again(
             ));
         }
     }
-    Ok(signing_hash)
+    Ok(verdict.signing_hash)
 }
 
 pub(super) fn commitment_row(stream: &StreamKey, planned: &PlannedCommitment) -> Commitment {

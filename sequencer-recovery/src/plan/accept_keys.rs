@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use anchor_verify::rules::AgentKey;
+use anchor_verify::rules::KeyName;
 use event_log::View;
 use outbox_sync::KeyBook;
 use serde::Serialize;
@@ -43,7 +43,7 @@ impl KeySources {
 }
 
 /// A key's name: the tenant, the agent and the number.
-pub(super) type KeyName = (TenantId, AgentId, u32);
+pub(super) type TenantKeyName = (TenantId, AgentId, u32);
 
 /// A key that somebody vouches for and that is not registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -95,9 +95,9 @@ impl Offers {
 /// Keys that somebody vouches for and that the log lacks, or has otherwise.
 #[derive(Debug, Default)]
 pub struct Vouched {
-    offers: BTreeMap<KeyName, Offers>,
+    offers: BTreeMap<TenantKeyName, Offers>,
     /// Keys that were taken already, for another stream.
-    taken: BTreeMap<KeyName, (KeyBasis, Vec<String>)>,
+    taken: BTreeMap<TenantKeyName, (KeyBasis, Vec<String>)>,
 }
 
 impl Vouched {
@@ -152,7 +152,7 @@ impl Vouched {
     }
 
     /// How many vouched keys no event of any stream was found to name.
-    pub fn not_needed(&self, named: &BTreeSet<KeyName>) -> usize {
+    pub fn not_needed(&self, named: &BTreeSet<TenantKeyName>) -> usize {
         self.offers.keys().filter(|name| !named.contains(*name)).count()
     }
 }
@@ -165,7 +165,7 @@ pub struct Accepted {
     /// Not registered.
     pub refused: Vec<RefusedKey>,
     /// Every key that events of the stream name and the log lacks.
-    pub named: BTreeSet<KeyName>,
+    pub named: BTreeSet<TenantKeyName>,
     /// Whether a candidate is judged otherwise with them.
     pub changed: bool,
 }
@@ -198,7 +198,7 @@ pub async fn accept(
         ..Accepted::default()
     };
     // Also keys that the log has otherwise: whoever offers another one is named.
-    let offered: Vec<KeyName> = vouched
+    let offered: Vec<TenantKeyName> = vouched
         .offers
         .range((tenant, AgentId(uuid::Uuid::nil()), 0)..)
         .take_while(|((of, ..), _)| *of == tenant)
@@ -223,7 +223,7 @@ pub async fn accept(
 }
 
 /// The keys that events of the stream name and the log lacks.
-fn named(tenant: TenantId, examined: &Examined, evidence: &StreamEvidence) -> BTreeSet<KeyName> {
+fn named(tenant: TenantId, examined: &Examined, evidence: &StreamEvidence) -> BTreeSet<TenantKeyName> {
     let of_candidates = evidence
         .candidates
         .iter()
@@ -256,7 +256,7 @@ impl Judged<'_> {
         view: &mut View,
         vouched: &mut Vouched,
         evidence: &StreamEvidence,
-        name: KeyName,
+        name: TenantKeyName,
     ) -> Result<Result<PlannedKey, String>, RecoveryError> {
         let offers = &vouched.offers[&name].keys[..];
         let [(key, vouchers)] = offers else {
@@ -307,7 +307,7 @@ impl Judged<'_> {
     /// Where events of the log name a key that it lacks.
     fn positions(&self, key: &SigningKey) -> Option<&Places> {
         let (agent_id, key_id) = (key.agent_id, key.key_id);
-        let named = AgentKey { agent_id, key_id };
+        let named = KeyName { agent_id, key_id };
         self.examined.scan.tally.unknown_keys.get(&named)
     }
 

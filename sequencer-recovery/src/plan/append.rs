@@ -3,7 +3,7 @@
 //! The danger is an event that only looks as if it was never sequenced: its agent calls it pending because the answer
 //! was lost, and the log that had it is the one that was cut. Appended, it would have two numbers. So three questions
 //! are asked of each event that waits, in this order. Did it get a number, as far as anybody knows (`standing`)?
-//! Would the sequencer accept it ([`crate::witness::flaw`], and what `Desk` asks)? In which order (`in_order`)?
+//! Would the sequencer accept it ([`crate::witness::flaw`], and what `Ingest` asks)? In which order (`in_order`)?
 //! Documented in docs/append.md.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -249,8 +249,8 @@ fn in_order<T>(mut events: Vec<(AgentId, i64, Timestamp, EventId, T)>) -> Vec<T>
     }
 }
 
-/// The sequencer's desk as it will be when the first event is appended: what it compares an event with.
-struct Desk<'a> {
+/// The sequencer's ingest as it will be when the first event is appended: what it compares an event with.
+struct Ingest<'a> {
     stream: StreamKey,
     keys: &'a KeyRegistry,
     judge_keys: JudgeKeys,
@@ -266,14 +266,14 @@ struct Desk<'a> {
     open: bool,
 }
 
-/// What the desk says to an event.
+/// What it says to an event.
 enum Answer {
     Accepted,
     Rejected(Rejection),
     Doubtful(String),
 }
 
-impl Desk<'_> {
+impl Ingest<'_> {
     /// Asks what the sequencer asks, in its order, and notes what an accepted event changes.
     fn judge(&mut self, event: &Event) -> Answer {
         let reject = |reason, message: String| Answer::Rejected(Rejection::new(reason, message));
@@ -489,10 +489,10 @@ impl<'a> AppendInput<'a> {
         candidates: Vec<Candidate<'a>>,
         found: &mut Appending,
     ) -> Result<(), RecoveryError> {
-        let mut desk = desk(view, self, candidates.iter().map(|(_, event, _)| *event)).await?;
+        let mut ingest = ingest(view, self, candidates.iter().map(|(_, event, _)| *event)).await?;
         let mut number = self.counter;
         for (row, event, basis) in candidates {
-            let why = match desk.judge(event) {
+            let why = match ingest.judge(event) {
                 Answer::Accepted => {
                     number += 1;
                     found.events.push(PlannedAppend {
@@ -515,11 +515,11 @@ impl<'a> AppendInput<'a> {
     }
 }
 
-async fn desk<'a>(
+async fn ingest<'a>(
     view: &mut View,
     input: &AppendInput<'a>,
     events: impl Iterator<Item = &'a Event> + Clone,
-) -> Result<Desk<'a>, RecoveryError> {
+) -> Result<Ingest<'a>, RecoveryError> {
     let stream = input.examined.state.stream;
     let commands: Vec<CommandId> = events.clone().filter_map(|e| e.command_id).collect();
     let mut accepted: HashSet<CommandId> = view
@@ -563,7 +563,7 @@ async fn desk<'a>(
         let version = stored.max(events + placed.get(&entity).copied().unwrap_or(0));
         versions.insert(entity, version);
     }
-    Ok(Desk {
+    Ok(Ingest {
         stream,
         keys: input.keys,
         judge_keys: input.options.judge_keys,

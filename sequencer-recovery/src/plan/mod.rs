@@ -30,7 +30,7 @@ use event_log::{Commitment, StreamState, View};
 use ves::Timestamp;
 use ves::span::Span;
 
-use accept_keys::{Accepted, KeyName, Vouched};
+use accept_keys::{Accepted, TenantKeyName, Vouched};
 use append::AppendOptions;
 use hold_back::{HoldBack, hold_back};
 use plan_file::{PlanWriter, SCHEMA};
@@ -179,7 +179,7 @@ struct Planner<'a> {
     budget: Budget,
     vouched: Vouched,
     /// The keys that events name and the log lacks.
-    named: BTreeSet<KeyName>,
+    named: BTreeSet<TenantKeyName>,
     agents: RecoveryAgents,
     seen: Seen,
     skipped: Skipped,

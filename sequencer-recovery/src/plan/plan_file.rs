@@ -96,7 +96,7 @@ impl PlanFile {
     pub fn open(path: &Path) -> Result<Self, SealedFileError> {
         let file = input_file(path)?;
         let mut lines = Lines::open(&file, &[SCHEMA])?;
-        let Some(PlanLine::Plan(header)) = lines.next_line()? else {
+        let Some(PlanLine::Plan(header)) = lines.next_by(PlanLine::read)? else {
             return Err(SealedFileError::Schema {
                 path: path.into(),
                 wanted: SCHEMA,
@@ -111,7 +111,7 @@ impl PlanFile {
                 line: number,
                 what: what.into(),
             };
-            match lines.next_line::<PlanLine>()? {
+            match lines.next_by(PlanLine::read)? {
                 None => {
                     return Err(SealedFileError::Truncated {
                         path: path.into(),
@@ -192,7 +192,7 @@ impl PlanFile {
     /// If the file cannot be opened again.
     pub fn lines(&self) -> Result<PlanLines, SealedFileError> {
         let mut lines = Lines::open(&self.file, &[SCHEMA])?;
-        lines.next_line::<PlanLine>()?;
+        lines.next_by(PlanLine::read)?;
         Ok(PlanLines {
             lines,
             id: self.id,
@@ -291,7 +291,7 @@ impl PlanLines {
         if self.ended {
             return Ok(None);
         }
-        match self.lines.next_line()? {
+        match self.lines.next_by(PlanLine::read)? {
             Some(PlanLine::End { sha256, .. }) => {
                 let found = self.lines.digest_before_last;
                 if found != self.id {

@@ -350,6 +350,15 @@ pub enum PlanLine {
 }
 
 impl PlanLine {
+    /// Reads a line. One that begins as events are written, of which a plan may have millions, is read as an event at once: whoever
+    /// learns on the way what a line is keeps all of it in pieces until then.
+    pub(crate) fn read(line: &[u8]) -> serde_json::Result<Self> {
+        match line.starts_with(br#"{"type":"event","#) {
+            true => serde_json::from_slice(line).map(|event| Self::Event(Box::new(event))),
+            false => serde_json::from_slice(line),
+        }
+    }
+
     /// The first number of which a plan's line says that the recovery did not give it back.
     pub(crate) fn first_lost(&self) -> Option<u64> {
         match self {

@@ -1,9 +1,9 @@
 //! Fingerprints: what a stream looked like when a plan was made, in 32 bytes, so that `apply` can refuse
 //! a log that has moved on.
 
-use event_log::{Commitment, LogEntry};
+use event_log::{Commitment, LeafInput};
 use ves::digest::Preimage;
-use ves::{Hash32, StreamKey};
+use ves::{Hash32, Receipt, StreamKey};
 
 /// Computes the fingerprint of one stream:
 /// SHA-256(`SEQUENCER_RECOVERY_FINGERPRINT_V1` ‖ tenant ‖ store ‖ u32 1 ‖ u64 counter (u32 0 without a
@@ -35,16 +35,16 @@ impl FingerprintBuilder {
         Self(preimage)
     }
 
-    /// Appends the next event.
-    pub fn entry(&mut self, entry: &LogEntry) {
+    /// Appends the next event, with its receipt.
+    pub fn event(&mut self, input: &LeafInput, receipt: Option<&Receipt>) {
         let preimage = self
             .0
             .clone()
-            .u64(entry.sequence_number)
-            .bytes(entry.event.event_id.as_bytes())
-            .bytes(&entry.event_signing_hash.0)
-            .bytes(&entry.event.agent_signature.0);
-        self.0 = match &entry.receipt {
+            .u64(input.sequence_number)
+            .bytes(input.event_id.as_bytes())
+            .bytes(&input.event_signing_hash.0)
+            .bytes(&input.agent_signature.0);
+        self.0 = match receipt {
             Some(receipt) => preimage.u32(1).bytes(&receipt.receipt_hash.0),
             None => preimage.u32(0),
         };

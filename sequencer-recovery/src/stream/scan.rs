@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use anchor_verify::pass::{JudgedEvents, judge};
-use anchor_verify::rules::{AgentKey, AnchoredAt, EventFault, EventVerdict, Unchecked, Wrong};
+use anchor_verify::rules::{AnchoredAt, EventFault, EventVerdict, KeyName, Unchecked, Wrong};
 use anchor_verify::sweep::{Reach, Sweep};
 use anchor_verify::verify::source::Chunk;
 use cli_common::finding::Code;
@@ -90,7 +90,7 @@ pub struct Tally {
     /// When the last event is said to be sequenced.
     last_sequenced: Option<Timestamp>,
     /// Where events name a key that is not registered, by key.
-    pub unknown_keys: BTreeMap<AgentKey, Places>,
+    pub unknown_keys: BTreeMap<KeyName, Places>,
     /// Tombstones.
     pub tombstones: Places,
     /// Signatures that hold.
@@ -385,7 +385,8 @@ impl Fold<'_> {
     fn event(&mut self, entry: &LogEntry, verdict: &EventVerdict) {
         debug_assert_eq!(entry.event.stream, self.stream);
         let position = entry.sequence_number;
-        self.fingerprint.entry(entry);
+        self.fingerprint
+            .event(&entry.leaf_input(), entry.receipt.as_ref());
         if self.tally.last.replace(position) == Some(position) {
             let event = entry.event.event_id;
             self.tally.repeated.add(position, || format!("event {event}"));

@@ -61,7 +61,8 @@ impl Undoing<'_> {
         let stream = section.opened.stream;
         let (repair, bundle, cancel) = (&mut self.repair, self.bundle, self.cancel);
         let (opened, sealed) = (&section.opened, &section.sealed);
-        let found = Found::read(repair.view(), &stream, counter, None).await?;
+        let expected = [sealed.fingerprint_after, opened.fingerprint_before];
+        let found = Found::read(repair.view(), &stream, counter, None, &expected).await?;
         let mut compared = Compared {
             from_left: None,
             from_before: None,
