@@ -153,3 +153,6 @@ impl Judge<'_> {
         Some(reached)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,8 @@ mod tests {
             assert!(weight <= last, "{guess:?} is heavier than the one before");
             last = weight;
             assert!(seen.insert(guess), "twice");
+            let all: usize = choices.iter().map(Vec::len).product();
+            assert_eq!(guesses.is_exhausted(), seen.len() == all);
         }
         assert!(guesses.is_exhausted());
         seen.len()

@@ -357,4 +357,4 @@ pub fn describe_signature(check: &SignatureCheck) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -469,4 +469,46 @@ mod tests {
         assert_eq!(run(1000, 149, None), (SearchEnd::Candidates, 149));
         assert_eq!(run(1000, 1000, Some(Instant::now())), (SearchEnd::Seconds, 0));
     }
+
+    #[test]
+    fn a_guess_costs_as_many_hashes_as_there_are_nodes_above_the_open_leaves() {
+        let leaves: Vec<Hash32> = (0..8).map(leaf).collect();
+        let of_batch = |open: &[usize]| Paths::of_batch(&leaves, open).unwrap().cost();
+        assert_eq!((of_batch(&[3]), of_batch(&[2, 3]), of_batch(&[0, 7])), (3, 3, 5));
+        assert_eq!(of_batch(&[]), 1);
+        // The tree over a stream, of which 8 events are known: one node more, in which both halves meet.
+        let mut base = CompactRange::default();
+        base.extend(&leaves);
+        let of_log = |open: &[usize]| Paths::of_log(&base, leaves.clone(), open).unwrap().cost();
+        assert_eq!((of_log(&[3]), of_log(&[0, 7])), (4, 6));
+    }
+
+    #[test]
+    fn what_is_open_must_be_among_the_leaves() {
+        assert!(Paths::of_batch(&[leaf(1)], &[1]).is_none());
+        assert!(Paths::of_batch(&[leaf(1)], &[0]).is_some());
+        assert!(Paths::of_batch(&[], &[]).is_none());
+    }
+
+    #[test]
+    fn few_guesses_are_drawn_before_the_first_are_tried() {
+        let leaves: Vec<Hash32> = (0..8).map(leaf).collect();
+        let paths = Paths::of_batch(&leaves, &[3]).unwrap();
+        let mut slots = Fixed(vec![Slot {
+            leaves: vec![leaf(3)],
+        }]);
+        let mut allowance = Allowance {
+            tried: 0,
+            tries: 1000,
+            until: None,
+        };
+        let mut drawn = 0;
+        let root = merkle::root(&leaves).unwrap();
+        let ended = search(&paths, &mut slots, &root, &mut allowance, |_| {
+            drawn += 1;
+            Some(vec![0])
+        });
+        assert_eq!(ended, SearchEnd::Found(vec![0]));
+        assert_eq!((drawn, allowance.tried), (RUN / 4, 1));
+    }
 }

@@ -401,3 +401,6 @@ impl Judge<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

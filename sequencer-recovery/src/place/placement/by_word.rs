@@ -224,3 +224,6 @@ impl NamedEvents for ByWord<'_> {
         self.trust.doubt(self.position, claim).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,18 +6,23 @@ use outbox_sync::OutboxStatus;
 use proptest::prelude::*;
 use uuid::Uuid;
 use ves::merkle::{self, leaf_hash};
-use ves::{AgentId, Event, Payload, SignatureBytes, SignatureScheme};
+use ves::receipt::receipt_hash;
+use ves::{AgentId, Event, Payload, Receipt, SequencerId, SignatureBytes, SignatureScheme};
 
 use super::*;
-use crate::witness::evidence::{Candidate, Claim, HolderId, Saying};
+use crate::witness::evidence::{Candidate, Claim, HeldReceipt, HolderId, Saying};
 
-fn stream() -> StreamKey {
+pub(in crate::place) fn stream() -> StreamKey {
     StreamKey::new(Uuid::from_u128(1).into(), Uuid::from_u128(2).into())
 }
 
-fn candidate(n: u64, signature: SignatureCheck) -> Candidate {
+pub(in crate::place) fn id(n: u64) -> EventId {
+    EventId(Uuid::from_u128(1000 + u128::from(n)))
+}
+
+pub(in crate::place) fn candidate(n: u64, signature: SignatureCheck) -> Candidate {
     let event = Event {
-        event_id: EventId(Uuid::from_u128(1000 + u128::from(n))),
+        event_id: id(n),
         stream: stream(),
         ves_version: 1,
         source_agent_id: AgentId(Uuid::from_u128(4)),
@@ -46,14 +51,26 @@ fn candidate(n: u64, signature: SignatureCheck) -> Candidate {
     }
 }
 
+/// The leaf of event n at position n.
+pub(in crate::place) fn leaf(n: u64) -> Hash32 {
+    let c = candidate(n, SignatureCheck::Valid);
+    leaf_hash(&stream(), n, &c.signing_hash, &c.event.agent_signature)
+}
+
+pub(in crate::place) fn spans(spans: &[(u64, u64)]) -> Spans {
+    let span = |(from, to): &(u64, u64)| Span::new(*from, *to).unwrap();
+    spans.iter().map(span).collect()
+}
+
 /// Event n is truly at position n.
-struct Case {
-    evidence: StreamEvidence,
-    holders: Holders,
+pub(in crate::place) struct Case {
+    pub(in crate::place) evidence: StreamEvidence,
+    pub(in crate::place) holders: Holders,
+    pub(in crate::place) budget: Budget,
 }
 
 impl Case {
-    fn new(held: impl IntoIterator<Item = u64>) -> Self {
+    pub(in crate::place) fn new(held: impl IntoIterator<Item = u64>) -> Self {
         let mut evidence = StreamEvidence::default();
         for n in held {
             evidence.add_candidate(candidate(n, SignatureCheck::Valid));
@@ -62,27 +79,72 @@ impl Case {
         holders.add("alpha".into(), Some("agent alpha".into()));
         holders.add("bravo".into(), Some("agent bravo".into()));
         holders.add("copy of alpha".into(), Some("agent alpha".into()));
-        Self { evidence, holders }
+        Self {
+            evidence,
+            holders,
+            budget: Budget::default(),
+        }
     }
 
-    fn claim(&mut self, holder: usize, position: u64, n: u64, saying: Saying) {
-        let event_id = EventId(Uuid::from_u128(1000 + u128::from(n)));
-        self.evidence.add_claim(
-            position,
-            Claim {
-                event_id,
-                holder: HolderId(holder),
-                saying,
-                sequenced_at: None,
-            },
-        );
+    /// An event with its place in its agent's own order.
+    pub(in crate::place) fn made(&mut self, agent: u128, local: i64, n: u64) -> &mut Candidate {
+        let mut c = candidate(n, SignatureCheck::Valid);
+        c.event.source_agent_id = AgentId(Uuid::from_u128(agent));
+        c.local_seq = Some(local);
+        c.status = Some(OutboxStatus::Pending);
+        self.evidence.add_candidate(c);
+        self.evidence.candidates.last_mut().unwrap()
     }
 
-    fn target(&self, range: RangeInclusive<u64>, present: impl IntoIterator<Item = u64>) -> Target {
-        let leaf = |n: u64| {
-            let c = candidate(n, SignatureCheck::Valid);
-            leaf_hash(&stream(), n, &c.signing_hash, &c.event.agent_signature)
+    pub(in crate::place) fn claim(&mut self, holder: usize, position: u64, n: u64, saying: Saying) {
+        self.claim_at(holder, position, n, saying, None);
+    }
+
+    /// A claim that says when the event was numbered.
+    pub(in crate::place) fn claim_at(
+        &mut self,
+        holder: usize,
+        position: u64,
+        n: u64,
+        saying: Saying,
+        at: Option<i64>,
+    ) {
+        let claim = Claim {
+            event_id: id(n),
+            holder: HolderId(holder),
+            saying,
+            sequenced_at: at.map(Timestamp),
         };
+        self.evidence.add_claim(position, claim);
+    }
+
+    /// A receipt that was checked.
+    pub(in crate::place) fn receipt(&mut self, position: u64, n: u64, place: &str) -> &mut Receipt {
+        let signing_hash = candidate(n, SignatureCheck::Valid).signing_hash;
+        let receipt = Receipt {
+            event_id: id(n),
+            sequencer_id: SequencerId(Uuid::from_u128(5)),
+            sequence_number: position,
+            sequenced_at: Timestamp(1),
+            receipt_hash: receipt_hash(&stream(), &id(n), position, &signing_hash),
+            sequencer_signature: None,
+            sequencer_key_version: 1,
+            receipt_signature_scheme: 1,
+            receipt_signature_bundle: None,
+        };
+        self.evidence.add_receipt(HeldReceipt {
+            receipt,
+            place: place.into(),
+        });
+        let held = self.evidence.receipts.get_mut(&position).unwrap();
+        &mut held.last_mut().unwrap().receipt
+    }
+
+    pub(in crate::place) fn target(
+        &self,
+        range: RangeInclusive<u64>,
+        present: impl IntoIterator<Item = u64>,
+    ) -> Target {
         let leaves: Vec<Hash32> = range.clone().map(leaf).collect();
         Target {
             batch_id: BatchId(Uuid::from_u128(u128::from(*range.start()))),
@@ -94,17 +156,38 @@ impl Case {
         }
     }
 
-    fn judge(&self, missing: RangeInclusive<u64>, targets: &[Target]) -> Judgement {
+    pub(in crate::place) fn judge(&self, missing: RangeInclusive<u64>, targets: &[Target]) -> Judgement {
+        self.judge_spans(&Span::try_from(missing).unwrap().into(), targets)
+    }
+
+    pub(in crate::place) fn judge_spans(&self, missing: &Spans, targets: &[Target]) -> Judgement {
         let question = Question {
             stream: &stream(),
-            missing: &Span::try_from(missing).unwrap().into(),
+            missing,
             targets,
             history: &EntityHistory::default(),
             checkpointed: &Checkpointed::default(),
             log_tree: None,
         };
-        judge(&question, &self.evidence, &self.holders, Budget::default())
+        judge(&question, &self.evidence, &self.holders, self.budget)
     }
+
+    /// Which event each position got, and how sure that is.
+    pub(in crate::place) fn placed(&self, judgement: &Judgement) -> Vec<(u64, u64, Grade)> {
+        let number = |p: &Placement| self.evidence.candidates[p.candidate].event.entity_id.parse();
+        let placements = judgement.placements.iter();
+        placements
+            .map(|p| (p.position, number(p).unwrap(), p.grade))
+            .collect()
+    }
+}
+
+/// What became of the only target.
+pub(in crate::place) fn outcome(judgement: &Judgement) -> TargetOutcome {
+    let [(_, outcome)] = &judgement.outcomes[..] else {
+        panic!("{:?}", judgement.outcomes);
+    };
+    outcome.clone()
 }
 
 #[test]
