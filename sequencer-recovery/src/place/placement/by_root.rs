@@ -196,7 +196,7 @@ impl Judge<'_> {
                 break;
             }
             let mut guesses = BestFirst::new(&choices);
-            let (mut skipped, mut cut_short) = (0, false);
+            let (mut skipped, mut cut_short) = (0, None);
             let ended = solve::search(
                 &paths,
                 &mut slots,
@@ -219,30 +219,24 @@ impl Judge<'_> {
                         let late =
                             skipped % 4096 == 0 && budget.until.is_some_and(|until| Instant::now() >= until);
                         if skipped > most_skipped || late {
-                            cut_short = true;
+                            cut_short = Some(if late { Limit::Seconds } else { Limit::Candidates });
                             return None;
                         }
                     }
                 },
             );
             let tries = attempt.allowance.tried;
-            match ended {
+            let limit = match ended {
                 SearchEnd::Found(guess) => {
                     return (Some(slots.candidates(&guess)), TargetOutcome::Solved { tries });
                 }
-                SearchEnd::Exhausted if cut_short || !guesses.is_exhausted() => {
-                    let limit = Limit::Candidates;
-                    return (None, TargetOutcome::BudgetSpent { tries, limit });
-                }
-                SearchEnd::Exhausted => {}
-                SearchEnd::Candidates => {
-                    let limit = Limit::Candidates;
-                    return (None, TargetOutcome::BudgetSpent { tries, limit });
-                }
-                SearchEnd::Seconds => {
-                    let limit = Limit::Seconds;
-                    return (None, TargetOutcome::BudgetSpent { tries, limit });
-                }
+                SearchEnd::Exhausted if guesses.is_exhausted() => cut_short,
+                SearchEnd::Exhausted => cut_short.or(Some(Limit::Candidates)),
+                SearchEnd::Candidates => Some(Limit::Candidates),
+                SearchEnd::Seconds => Some(Limit::Seconds),
+            };
+            if let Some(limit) = limit {
+                return (None, TargetOutcome::BudgetSpent { tries, limit });
             }
         }
         let tries = attempt.allowance.tried;
@@ -298,7 +292,7 @@ impl Judge<'_> {
         let mut search = OrderSearch::new(&slots, &queues);
         let node = |position, candidate| attempt.goal.node(self.leaf(position, candidate));
         let mut open = OpenSlots::new(&node, positions);
-        let mut skipped = 0_u64;
+        let (mut skipped, mut cut_short) = (0_u64, false);
         let ended = solve::search(
             &paths,
             &mut open,
@@ -312,6 +306,7 @@ impl Judge<'_> {
                     }
                     skipped += 1;
                     if skipped > budget.tries.saturating_mul(SKIPPED) {
+                        cut_short = true;
                         return None;
                     }
                 }
@@ -321,7 +316,7 @@ impl Judge<'_> {
         let spent = |limit| (None, Some(TargetOutcome::BudgetSpent { tries, limit }));
         match ended {
             SearchEnd::Found(guess) => (Some(open.candidates(&guess)), None),
-            SearchEnd::Exhausted if search.dropped => spent(Limit::Candidates),
+            SearchEnd::Exhausted if search.dropped || cut_short => spent(Limit::Candidates),
             SearchEnd::Exhausted => (None, Some(TargetOutcome::NoMatch { tries })),
             SearchEnd::Candidates => spent(Limit::Candidates),
             SearchEnd::Seconds => spent(Limit::Seconds),

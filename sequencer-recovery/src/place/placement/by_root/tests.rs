@@ -308,6 +308,21 @@ fn while_guesses_are_passed_over_the_search_goes_on_as_long_as_it_has_time() {
 }
 
 #[test]
+fn while_guesses_are_passed_over_the_time_runs_and_it_is_told_that_it_ran_out() {
+    let (mut case, last, target) = nothing_fits(&[4; 14]);
+    case.budget = Budget {
+        until: Some(Instant::now() + Duration::from_millis(400)),
+        ..tries(u64::MAX)
+    };
+    let judgement = case.judge(3..=last, &[target]);
+    let limit = Limit::Seconds;
+    assert_eq!(
+        outcome(&judgement),
+        TargetOutcome::BudgetSpent { tries: 0, limit }
+    );
+}
+
+#[test]
 fn a_claim_to_a_position_that_the_log_has_is_no_guess() {
     let mut case = Case::new([3, 9]);
     case.claim(ALPHA, 2, 9, Pulled);
@@ -343,6 +358,17 @@ fn in_order_too_what_was_numbered_too_early_is_passed_over() {
     let judgement = case.judge(3..=3, &[target]);
     assert_eq!(outcome(&judgement), solved(1));
     assert_eq!(case.placed(&judgement), [(3, 3, Grade::Proven)]);
+}
+
+#[test]
+fn a_search_in_order_that_passed_over_too_many_guesses_was_not_finished() {
+    let judged = |agents: u64| {
+        let (mut case, target) = too_early(agents);
+        case.budget = tries(2);
+        outcome(&case.judge(3..=3, &[target]))
+    };
+    assert_eq!(judged(10), solved(1));
+    assert_eq!(judged(11), nobody_names(3, Some(Limit::Candidates)));
 }
 
 #[test]
