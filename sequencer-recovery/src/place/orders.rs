@@ -6,7 +6,8 @@
 //! a root comes out equal.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::time::Instant;
 
 use crate::place::guesses::Choice;
 
@@ -35,8 +36,16 @@ pub struct OrderSearch<'a> {
     heap: BinaryHeap<State>,
     /// What was chosen, each with the choice before it.
     chosen: Vec<Chosen>,
+    /// How many named events are in no queue.
+    unqueued: usize,
+    /// When there is no more time.
+    until: Option<Instant>,
+    /// How many assignments were gone on with.
+    steps: u64,
     /// Whether assignments were let go for want of room.
     pub dropped: bool,
+    /// Whether there was no time for the rest.
+    pub late: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -72,17 +81,25 @@ impl<'a> OrderSearch<'a> {
     const SKIP: u32 = 3;
     const SWITCH: u32 = 1;
     const UNNAMED: u32 = 4;
+    /// After so many steps it looks at the time.
+    const STEPS: u64 = 4096;
 
-    /// Starts the search.
-    pub fn new(slots: &'a [Slot], queues: &'a [Queue]) -> Self {
+    /// Starts the search, which ends when there is no more time.
+    pub fn new(slots: &'a [Slot], queues: &'a [Queue], until: Option<Instant>) -> Self {
         let place = queues.iter().enumerate().flat_map(|(agent, queue)| {
             let events = (0_u32..).zip(&queue.events);
             events.map(move |(index, (local, candidate))| (*candidate, (agent, index, *local)))
         });
+        let place: HashMap<_, _> = place.collect();
+        let named = slots
+            .iter()
+            .flat_map(|slot| &slot.named)
+            .map(|choice| choice.candidate);
+        let unqueued: BTreeSet<usize> = named.filter(|candidate| !place.contains_key(candidate)).collect();
         Self {
             slots,
             queues,
-            place: place.collect(),
+            place,
             heap: BinaryHeap::from([State {
                 cost: Reverse(0),
                 depth: 0,
@@ -91,7 +108,11 @@ impl<'a> OrderSearch<'a> {
                 last: None,
             }]),
             chosen: Vec::new(),
+            unqueued: unqueued.len(),
+            until,
+            steps: 0,
             dropped: false,
+            late: false,
         }
     }
 
@@ -99,6 +120,13 @@ impl<'a> OrderSearch<'a> {
     pub fn next(&mut self) -> Option<Vec<usize>> {
         let (slots, queues) = (self.slots, self.queues);
         while let Some(state) = self.heap.pop() {
+            self.steps += 1;
+            if self.steps.is_multiple_of(Self::STEPS)
+                && self.until.is_some_and(|until| Instant::now() >= until)
+            {
+                self.late = true;
+                return None;
+            }
             let Some(slot) = slots.get(state.depth as usize) else {
                 return Some(self.picks(state.last_chosen.0));
             };
@@ -152,7 +180,16 @@ impl<'a> OrderSearch<'a> {
         false
     }
 
-    /// Appends a candidate to an assignment, if its agent's order allows it.
+    /// Whether there may be enough events for the slots from one on.
+    fn can_be_filled(&self, from: usize, cursors: &[u32]) -> bool {
+        let queued = self.queues.iter().zip(cursors);
+        let left: usize = queued
+            .map(|(queue, cursor)| queue.events.len().saturating_sub(*cursor as usize))
+            .sum();
+        left + self.unqueued >= self.slots.len().saturating_sub(from)
+    }
+
+    /// Appends a candidate to an assignment, if its agent's order allows it and the rest can still be filled.
     fn follow(&mut self, state: &State, slot: &Slot, candidate: usize, cost: u32) {
         let mut cost = state.cost.0 + cost;
         let mut last = state.last;
@@ -172,13 +209,16 @@ impl<'a> OrderSearch<'a> {
             None if self.was_chosen(state.last_chosen.0, candidate) => return,
             None => {}
         }
-        if self.heap.len() >= Self::MAX_WAITING || self.chosen.len() >= Self::MAX_CHOSEN {
-            self.dropped = true;
-            return;
-        }
         let mut cursors = state.cursors.clone();
         if let Some((agent, index, _)) = place {
             cursors[agent] = index + 1;
+        }
+        if !self.can_be_filled(state.depth as usize + 1, &cursors) {
+            return;
+        }
+        if self.heap.len() >= Self::MAX_WAITING || self.chosen.len() >= Self::MAX_CHOSEN {
+            self.dropped = true;
+            return;
         }
         let number = self.chosen.len() as u32;
         self.chosen.push(Chosen {

@@ -1,6 +1,7 @@
 //! Which assignments are tried, and in what order.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -23,7 +24,7 @@ fn runs_come_first_then_every_interleaving_in_order_and_none_twice() {
         };
         4
     ];
-    let mut search = OrderSearch::new(&slots, &queues);
+    let mut search = OrderSearch::new(&slots, &queues, None);
     let mut seen = BTreeSet::new();
     let first = search.next().unwrap();
     assert!(
@@ -62,7 +63,7 @@ fn names_are_followed_first_and_bounds_kept() {
             bounds: vec![(6, i64::MAX)],
         },
     ];
-    let mut search = OrderSearch::new(&slots, &queues);
+    let mut search = OrderSearch::new(&slots, &queues, None);
     assert_eq!(search.next(), Some(vec![2, 3]));
     assert_eq!(
         search.next(),
@@ -82,7 +83,7 @@ fn named(choices: &[(usize, u32)]) -> Slot {
 }
 
 fn all(slots: &[Slot], queues: &[Queue]) -> Vec<Vec<usize>> {
-    let mut search = OrderSearch::new(slots, queues);
+    let mut search = OrderSearch::new(slots, queues, None);
     let all = std::iter::from_fn(|| search.next()).collect();
     assert!(!search.dropped);
     all
@@ -118,6 +119,40 @@ fn three_events_in_a_row_may_be_left_out_and_the_fewer_the_likelier() {
     assert_eq!(found, expected.collect::<Vec<_>>());
 }
 
+/// Two agents' events, as many as there are slots that nobody names.
+fn full_house(each: usize) -> (Vec<Slot>, [Queue; 2]) {
+    let of = |agent: usize| Queue {
+        events: (0..each).map(|n| (n as i64, agent * each + n)).collect(),
+    };
+    let slots = vec![Slot::default(); 2 * each];
+    (slots, [of(0), of(1)])
+}
+
+#[test]
+fn where_every_event_is_needed_none_is_left_out_on_the_way() {
+    let (slots, queues) = full_house(32);
+    let mut search = OrderSearch::new(&slots, &queues, None);
+    for _ in 0..16 {
+        assert_eq!(search.next().map(|picks| picks.len()), Some(64));
+    }
+    assert!(search.steps < 20_000, "{}", search.steps);
+}
+
+#[test]
+fn a_search_without_more_time_ends_and_says_so() {
+    let (slots, queues) = full_house(8);
+    let whole = OrderSearch::new(&slots, &queues, Some(Instant::now() + Duration::from_secs(3600)));
+    let late = OrderSearch::new(&slots, &queues, Some(Instant::now()));
+    let drawn = |mut search: OrderSearch<'_>| {
+        let count = std::iter::from_fn(|| search.next()).count();
+        (count, search.late)
+    };
+    // 16 places, of which 8 are one agent's.
+    assert_eq!(drawn(whole), (12_870, false));
+    let (count, is_late) = drawn(late);
+    assert!(is_late && count < 4096, "{count}");
+}
+
 #[test]
 fn what_waits_is_bounded_and_what_was_let_go_is_told() {
     let queues: Vec<Queue> = (0..16)
@@ -126,7 +161,7 @@ fn what_waits_is_bounded_and_what_was_let_go_is_told() {
         })
         .collect();
     let slots = vec![named(&[]); 40];
-    let mut search = OrderSearch::new(&slots, &queues);
+    let mut search = OrderSearch::new(&slots, &queues, None);
     let mut seen = BTreeSet::new();
     while !search.dropped {
         assert!(seen.insert(search.next().unwrap()), "twice");

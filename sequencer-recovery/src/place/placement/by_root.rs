@@ -289,7 +289,7 @@ impl Judge<'_> {
         let queued = queues.iter().flat_map(|q| q.events.iter().map(|(_, c)| *c));
         let all: BTreeSet<usize> = named.chain(queued).collect();
         let facts = self.facts(&attempt.goal, positions, all.into_iter(), &order);
-        let mut search = OrderSearch::new(&slots, &queues);
+        let mut search = OrderSearch::new(&slots, &queues, budget.until);
         let node = |position, candidate| attempt.goal.node(self.leaf(position, candidate));
         let mut open = OpenSlots::new(&node, positions);
         let (mut skipped, mut cut_short) = (0_u64, false);
@@ -316,6 +316,7 @@ impl Judge<'_> {
         let spent = |limit| (None, Some(TargetOutcome::BudgetSpent { tries, limit }));
         match ended {
             SearchEnd::Found(guess) => (Some(open.candidates(&guess)), None),
+            SearchEnd::Exhausted if search.late => spent(Limit::Seconds),
             SearchEnd::Exhausted if search.dropped || cut_short => spent(Limit::Candidates),
             SearchEnd::Exhausted => (None, Some(TargetOutcome::NoMatch { tries })),
             SearchEnd::Candidates => spent(Limit::Candidates),
