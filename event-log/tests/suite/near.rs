@@ -133,6 +133,28 @@ async fn is_read(url: &str, streams: usize, depth: Depth, connections: usize) {
     }
 }
 
+#[test]
+fn both_ways_to_read_receipts_as_they_lie_differ_in_their_columns_alone() {
+    let without_columns = |sql: &str| -> String {
+        let lines = sql.lines().filter(|line| !line.starts_with("--"));
+        let is_column = |line: &&str| {
+            ["NULL", "e.", "r."]
+                .iter()
+                .any(|c| line.trim_start().starts_with(c))
+        };
+        lines.filter(|line| !is_column(line)).collect()
+    };
+    let rows = without_columns(include_str!("../../../sql/event-log/postgres/entries_near.sql"));
+    let leaves = without_columns(include_str!(
+        "../../../sql/event-log/postgres/leaf_entries_near.sql"
+    ));
+    assert_eq!(rows, leaves);
+    assert!(
+        rows.contains("FROM ves_events e") && !rows.contains("payload"),
+        "{rows}"
+    );
+}
+
 #[tokio::test]
 async fn receipts_beside_each_other_are_not_looked_up_one_by_one() {
     let Some(server) = Server::start() else { return };

@@ -1,4 +1,4 @@
--- As entries_near.sql, of each event what its leaf is made of.
+-- As entries_near.sql, to the letter but for the columns: of each event what its leaf is made of.
 WITH ends AS MATERIALIZED (
     (
         SELECT event_id
